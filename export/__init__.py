@@ -1,0 +1,1 @@
+"""The stages that turn a checkpoint into a bundle that has proven itself."""

@@ -1,0 +1,32 @@
+"""The errors of the toolchain. Each is one line that the reader can act on, and knows its exit code.
+
+PipeError            1   something the person can fix: file, what was found, what was expected
+├── DataError        1   the footage, photos, manifests or models
+├── ParamsError      1   params.yaml or a recipe
+└── GateError        3   a gate said no; its report has been written
+    └── LeakageError 3   training and test would share something
+"""
+
+
+class PipeError(Exception):
+    """Something the person can fix. The message says which file, what was found and what was expected."""
+
+    exit_code = 1
+
+
+class DataError(PipeError):
+    """The footage, a photo, a manifest or a model is not what a stage needs."""
+
+
+class ParamsError(PipeError):
+    """`params.yaml`, a recipe or an override does not hold together."""
+
+
+class GateError(PipeError):
+    """A gate said no."""
+
+    exit_code = 3
+
+
+class LeakageError(GateError):
+    """Training and test would share a clip, a file or a frame."""

@@ -1,0 +1,254 @@
+"""Where everything in a project lies, and the one way in which outputs appear: whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.errors import DataError
+
+
+@dataclass(frozen=True)
+class Project:
+    """The paths of one project. Stages ask it; nothing else spells them."""
+
+    root: Path
+
+    @property
+    def params_yaml(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def recipes(self) -> Path:
+        return self.root / "recipes"
+
+    @property
+    def raw(self) -> Path:
+        return self.root / "data" / "raw"
+
+    @property
+    def frames(self) -> Path:
+        return self.root / "data" / "frames"
+
+    @property
+    def frames_csv(self) -> Path:
+        return self.root / "data" / "frames.csv"
+
+    @property
+    def extract_json(self) -> Path:
+        return self.root / "reports" / "extract.json"
+
+    @property
+    def augmented(self) -> Path:
+        return self.root / "data" / "augmented"
+
+    @property
+    def augmented_csv(self) -> Path:
+        return self.root / "data" / "augmented.csv"
+
+    @property
+    def split_csv(self) -> Path:
+        return self.root / "data" / "split.csv"
+
+    @property
+    def split_json(self) -> Path:
+        return self.root / "reports" / "split.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.root / "models" / "checkpoint.pt"
+
+    @property
+    def train_reports(self) -> Path:
+        return self.root / "reports" / "train"
+
+    @property
+    def evaluate_json(self) -> Path:
+        return self.root / "reports" / "evaluate.json"
+
+    @property
+    def predictions_csv(self) -> Path:
+        return self.root / "reports" / "predictions.csv"
+
+    @property
+    def plots(self) -> Path:
+        return self.root / "reports" / "plots"
+
+    @property
+    def onnx(self) -> Path:
+        return self.root / "models" / "onnx"
+
+    @property
+    def contract_json(self) -> Path:
+        return self.root / "models" / "contract.json"
+
+    @property
+    def golden(self) -> Path:
+        return self.root / "models" / "golden"
+
+    @property
+    def parity_json(self) -> Path:
+        return self.root / "reports" / "parity.json"
+
+    @property
+    def flips_csv(self) -> Path:
+        return self.root / "reports" / "flips.csv"
+
+    @property
+    def report_html(self) -> Path:
+        return self.root / "reports" / "report.html"
+
+    @property
+    def runtime(self) -> Path:
+        return self.root / "runtime"
+
+    @property
+    def bundle_zip(self) -> Path:
+        return self.root / "dist" / "bundle.zip"
+
+    def relative(self, path: Path) -> str:
+        """The path as manifests spell it: relative to the project, with `/`."""
+        return path.relative_to(self.root).as_posix()
+
+
+def safe_join(root: Path, name: str) -> Path:
+    """The file that a manifest names, refusing names that leave the project.
+
+    Raises:
+        DataError: the name is absolute, has `..` or a backslash, or is empty.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+        raise DataError(f"{name!r}: leaves the project; expected a relative path with / between its parts")
+    return root.joinpath(*parts)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON report or contract; NaN and Infinity are refused.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: missing; run the stage that writes it") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a report: sorted as given, indented, Unicode kept, no NaN, whole or not at all."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    with replacing_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextlib.contextmanager
+def replacing_file(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside `target`; when the block ends well, it becomes `target`.
+
+    The temporary is flushed before the rename and the parent after it, so that after a power cut there is the old
+    file or the new one. When the block raises, `target` is as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep_stale(target)
+    temporary = _temporary_beside(target)
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(target)
+        _flush(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Give an empty temporary folder beside `target`; when the block ends well, it becomes `target`.
+
+    Everything in it is on disk before the rename, so a manifest written afterwards vouches for files that exist.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep_stale(target)
+    temporary = _temporary_beside(target)
+    temporary.mkdir()
+    try:
+        yield temporary
+        flush_filesystem(temporary)
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.rename(target)
+        _flush(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def flush_filesystem(folder: Path) -> None:
+    """Flush the file system that holds `folder`: one call where thousands of fsyncs would take minutes."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+        if syncfs is None:  # not Linux
+            os.sync()
+        elif syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)
+
+
+def sweep_stale(target: Path) -> None:
+    """Remove temporaries of `target` that processes left behind which are gone."""
+    for stale in target.parent.glob(f".{_escaped(target.name)}.*.tmp"):
+        owner = stale.name.removesuffix(".tmp").rsplit(".", 1)[-1]
+        if not owner.isdigit() or (int(owner) != os.getpid() and _is_running(int(owner))):
+            continue
+        if stale.is_dir() and not stale.is_symlink():
+            shutil.rmtree(stale)
+        else:
+            stale.unlink()
+
+
+def _temporary_beside(target: Path) -> Path:
+    return target.parent / f".{target.name}.{os.getpid()}.tmp"
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

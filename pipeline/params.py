@@ -1,0 +1,249 @@
+"""The one reader of `params.yaml`: every value typed, every violation named in one message.
+
+A section is frozen and knows only itself; a stage receives the section of its name and no other.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pipeline.errors import ParamsError
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Channels = tuple[float, float, float]
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: frozen, strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ExtractParams(Section):
+    """How recordings become frames."""
+
+    layout: Literal["class", "split"]
+    frames_per_second: Annotated[float, Field(gt=0, le=1000)]
+    image_format: Literal["jpeg", "png"]
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    max_megapixels: Annotated[float, Field(gt=0)]
+    max_clip_seconds: Annotated[float, Field(gt=0)]
+    decode_timeout_seconds: Annotated[float, Field(gt=0)]
+
+
+class MirrorCopy(Section):
+    """A mirror image; `top_bottom` is the flip about the X axis."""
+
+    name: Literal["mirror_left_right", "mirror_top_bottom"]
+
+
+class Rotate90Copy(Section):
+    """A quarter turn, clockwise."""
+
+    name: Literal["rotate_90"]
+
+
+class AffineCopy(Section):
+    """A random affine map about the picture's centre."""
+
+    name: Literal["affine"]
+    degrees: Annotated[float, Field(ge=0, le=180)]  # rotation is drawn from [-degrees, degrees]
+    translate: Annotated[float, Field(ge=0, lt=1)]  # shift is drawn from ±translate of width and of height
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    shear_degrees: Annotated[float, Field(ge=0, lt=90)]
+    fill: Literal["reflect", "nearest"]
+
+
+Copy = Annotated[MirrorCopy | Rotate90Copy | AffineCopy, Field(discriminator="name")]
+
+
+class AugmentParams(Section):
+    """Offline augmentation: one copy of every kept frame per entry of `copies`."""
+
+    seed: Annotated[int, Field(ge=0)]
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    copies: tuple[Copy, ...]
+
+
+class SplitParams(Section):
+    """Which groups train, which are held out."""
+
+    protocol: Literal["grouped"]
+    ratio: str
+    val: Share | None
+    seed: Annotated[int, Field(ge=0)]
+    caveat: str | None
+
+    @field_validator("ratio", mode="before")
+    @classmethod
+    def _two_positive_numbers(cls, value: object) -> str:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)", str(value))
+        if not match or not all(float(part) > 0 for part in match.groups()):
+            raise ValueError(f'{value!r} is not a ratio; expected two positive numbers in quotes, such as "8:2"')
+        return str(value)
+
+    @property
+    def test_share(self) -> float:
+        """The test side's share of the data, in (0, 1)."""
+        training, test = (float(part) for part in self.ratio.split(":"))
+        return test / (training + test)
+
+
+class ModelParams(Section):
+    """The network."""
+
+    arch: Literal["efficientnet_lite0", "mobilenet_v2", "resnet18", "resnet34"]
+    weights: str  # imagenet, none, or a path
+    freeze: bool
+    head: Literal["linear", "fc"]
+    fc_widths: tuple[Annotated[int, Field(ge=1)], ...]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class ImageParams(Section):
+    """What the network sees of a picture (design: Geometry)."""
+
+    size: Annotated[int, Field(ge=8, le=4096)]
+    crop: Literal["squash", "center"]
+    center_fraction: Annotated[float, Field(gt=0, le=1)]
+    mean: Literal["auto"] | Channels
+    std: Literal["auto"] | tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+
+class TrainParams(Section):
+    """Fitting."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    lr: Annotated[float, Field(gt=0)]
+    precision: Literal["auto", "fp32", "bf16"]
+    loader_workers: Annotated[int, Field(ge=0, le=64)]
+
+
+class EvaluateParams(Section):
+    """Judging."""
+
+    knn_neighbours: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+class ExportParams(Section):
+    """The graphs and the contract with the device."""
+
+    opset: Annotated[int, Field(ge=18)]
+    max_megapixels: Annotated[float, Field(gt=0, le=1000)]
+    max_aspect: Annotated[float, Field(ge=1)]
+    golden_tolerance: Annotated[float, Field(gt=0, lt=1)]
+    providers: Annotated[tuple[str, ...], Field(min_length=1)]
+    allow_fallback: bool
+
+
+class ParityParams(Section):
+    """What may differ between torch and the graph."""
+
+    max_logit_difference: Annotated[float, Field(gt=0)]
+    flip_margin: Annotated[float, Field(gt=0)]
+    golden_frames: Annotated[int, Field(ge=1, le=1000)]
+    golden_max_side: Annotated[int, Field(ge=1)]
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    extract: ExtractParams
+    augment: AugmentParams
+    split: SplitParams
+    model: ModelParams
+    image: ImageParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    export: ExportParams
+    parity: ParityParams
+
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def read_section(path: Path, name: str, section: type[SectionType]) -> SectionType:
+    """Read one section and nothing else, so that a stage's result hangs on the params that DVC lists for it.
+
+    Raises:
+        ParamsError: the file is missing or not YAML, or the section breaks a rule; all violations in one message.
+    """
+    return _validate(path, section, _load_yaml(path).get(name), name)
+
+
+def read_params(path: Path) -> Params:
+    """Read and check every section.
+
+    Raises:
+        ParamsError: as `read_section`.
+    """
+    return validate_params(_load_yaml(path), path)
+
+
+def validate_params(values: object, path: Path) -> Params:
+    """Check a whole parsed `params.yaml`; `path` is for the message.
+
+    Raises:
+        ParamsError: all violations in one message.
+    """
+    return _validate(path, Params, values, "")
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path}: missing; run inside a project (a clone of the repository)") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path}: found {type(values).__name__}; expected sections such as `train:`")
+    return values
+
+
+def _validate(path: Path, section: type[SectionType], values: object, name: str) -> SectionType:
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path}: {name}: section missing; expected {', '.join(section.model_fields)}")
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        problems = [_explain(section, problem, name) for problem in error.errors()]
+        raise ParamsError(f"{path}: {'; '.join(problems)}") from error
+
+
+def _explain(section: type[Section], problem: Any, prefix: str) -> str:
+    place = [str(part) for part in problem["loc"]]
+    key = ".".join(part for part in (prefix, *place) if part)
+    if problem["type"] != "extra_forbidden":
+        return f"{key}: {problem['msg'].removeprefix('Value error, ')}" + (
+            f" (found {problem['input']!r})" if problem["type"] not in ("missing", "value_error") else ""
+        )
+    nearest = difflib.get_close_matches(place[-1], _names_beside(section, place), n=1, cutoff=0)
+    return f"{key}: unknown key; the nearest valid name is {nearest[0]!r}" if nearest else f"{key}: unknown key"
+
+
+def _names_beside(section: type[Section], place: list[str]) -> list[str]:
+    """The valid names where an unknown key stands: those of the model that holds it."""
+    models: list[type[Section]] = [section]
+    for part in place[:-1]:
+        inner = [field for model in models for field in [model.model_fields.get(part)] if field is not None]
+        found = [model for field in inner for model in _models_in(field.annotation)]
+        models = found or [model for model in models if not part.isdigit()] or models
+    return [name for model in models for name in model.model_fields]
+
+
+def _models_in(annotation: object) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
