@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.errors import ParamsError
+from pipeline.files import Project
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Channels = tuple[float, float, float]
@@ -112,7 +113,10 @@ class ImageParams(Section):
     crop: Literal["squash", "center"]
     center_fraction: Annotated[float, Field(gt=0, le=1)]
     mean: Literal["auto"] | Channels
-    std: Literal["auto"] | tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    std: (
+        Literal["auto"]
+        | tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    )
 
 
 class TrainParams(Section):
@@ -123,7 +127,6 @@ class TrainParams(Section):
     batch_size: Annotated[int, Field(ge=1)]
     lr: Annotated[float, Field(gt=0)]
     precision: Literal["auto", "fp32", "bf16"]
-    loader_workers: Annotated[int, Field(ge=0, le=64)]
 
 
 class EvaluateParams(Section):
@@ -195,6 +198,13 @@ def validate_params(values: object, path: Path) -> Params:
         ParamsError: all violations in one message.
     """
     return _validate(path, Params, values, "")
+
+
+def params_path(project: Project) -> Path:
+    """The project's `params.yaml`; outside a project the one that came with the package."""
+    packaged = Path(__file__).with_name("params.yaml")  # in a wheel; in a checkout it lies beside the package
+    candidates = (project.params_yaml, packaged, Path(__file__).parent.parent / "params.yaml")
+    return next((path for path in candidates if path.is_file()), project.params_yaml)
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:

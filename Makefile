@@ -1,0 +1,28 @@
+# Two commands: `make demo` (clips in, a verified bundle out) and `make test`. Everything else serves them.
+PYTHON ?= python3
+BIN := $(CURDIR)/.venv/bin
+
+.PHONY: demo test check clean
+
+demo: .venv/train
+	rm -rf build/demo
+	git clone --quiet . build/demo
+	cd build/demo && PATH="$(BIN):$$PATH" pipe demo
+
+test: .venv/test
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
+
+check: .venv/test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -q tests/house
+
+# One stamp per extra, renewed when what is to be installed changes.
+.venv/%: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf build .venv

@@ -1,0 +1,135 @@
+"""The ONNX graphs: preprocessing built node by node, the network exported by torch, and the two joined.
+
+Preprocessing cannot go through torch's exporters: one over-constrains a picture's symbolic height and width, the other
+has no antialiased resize.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from pipeline.network import Network
+from pipeline.preprocess import Preprocess
+from runtime.contract import Contract
+
+# Runtimes two years old read IR 10; opset 18 (the first with an antialiased Resize) belongs to IR 8.
+IR_VERSION = 8
+
+
+def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
+    """`image` uint8 (batch, height, width, 3) RGB to `input` float32 (batch, 3, size, size)."""
+    crop_nodes, crop_constants, cropped = _crop(preprocess)
+    scale, bias = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in preprocess.scale_and_bias())
+    constants = {**crop_constants, "sizes": np.array([preprocess.size] * 2, np.int64), "scale": scale, "bias": bias}
+    nodes = [
+        *crop_nodes,
+        helper.make_node("Transpose", [cropped], ["pixels_nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["pixels_nchw"], ["pixels_float"], to=TensorProto.FLOAT),
+        helper.make_node(
+            "Resize",
+            ["pixels_float", "", "", "sizes"],
+            ["resized"],
+            mode="linear",
+            axes=[2, 3],
+            antialias=1,
+            coordinate_transformation_mode="half_pixel",
+            exclude_outside=1,  # without it the borders differ from torch's by up to 17 of 255
+        ),
+        helper.make_node("Mul", ["resized", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "bias"], ["input"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "preprocess",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", "height", "width", 3])],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, preprocess.size, preprocess.size])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION)
+
+
+def _crop(preprocess: Preprocess) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray[Any, Any]], str]:
+    """Nodes and constants that cut the box out of `image`, and the name of what they give."""
+    if preprocess.crop == "squash":
+        return [], {}, "image"
+    constants = {
+        "two": np.array([2], np.int64),
+        "half": np.array(0.5, np.float64),
+        "one": np.array([1], np.int64),
+        "fraction": np.array(preprocess.center_fraction, np.float64),
+        "spatial": np.array([1, 2], np.int64),
+    }
+    nodes = [
+        helper.make_node("Shape", ["image"], ["height_width"], start=1, end=3),
+        helper.make_node("ReduceMin", ["height_width"], ["shorter"], keepdims=1),
+        helper.make_node("Cast", ["shorter"], ["shorter_float"], to=TensorProto.DOUBLE),
+        helper.make_node("Mul", ["shorter_float", "fraction"], ["side_float"]),
+        helper.make_node("Add", ["side_float", "half"], ["side_rounded"]),
+        helper.make_node("Cast", ["side_rounded"], ["side_or_zero"], to=TensorProto.INT64),
+        helper.make_node("Max", ["side_or_zero", "one"], ["side"]),
+        helper.make_node("Sub", ["height_width", "side"], ["margins"]),
+        helper.make_node("Div", ["margins", "two"], ["starts"]),
+        helper.make_node("Add", ["starts", "side"], ["ends"]),
+        helper.make_node("Slice", ["image", "starts", "ends", "spatial"], ["box"]),
+    ]
+    return nodes, constants, "box"
+
+
+def core_graph(network: Network, size: int, opset: int) -> onnx.ModelProto:
+    """`input` float32 (batch, 3, size, size) to `logits` float32 (batch, classes), with any batch."""
+    example_nchw = torch.zeros(2, 3, size, size)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # inside the exporter, about itself
+        warnings.simplefilter("ignore", FutureWarning)
+        program = torch.onnx.export(
+            network.eval(),
+            (example_nchw,),
+            input_names=["input"],
+            output_names=["logits"],
+            opset_version=opset,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    model: onnx.ModelProto = program.model_proto
+    _forget_where_it_was_made(model)
+    model.ir_version = IR_VERSION
+    return model
+
+
+def join(preprocess: onnx.ModelProto, core: onnx.ModelProto) -> onnx.ModelProto:
+    """`image` to `logits` in one graph."""
+    prefixed = compose.add_prefix(preprocess, "preprocess/", rename_inputs=False, rename_outputs=False)
+    joined: onnx.ModelProto = compose.merge_models(prefixed, core, io_map=[("input", "input")])
+    joined.graph.name = "model"
+    return joined
+
+
+def seal(model: onnx.ModelProto, contract: Contract) -> bytes:
+    """Write the contract's mark into the graph, check it fully, and serialise it; the same graph gives the same bytes."""
+    del model.metadata_props[:]
+    helper.set_model_props(model, contract.metadata())
+    model.producer_name, model.producer_version, model.doc_string = "clip2edge", "", ""
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _forget_where_it_was_made(model: onnx.ModelProto) -> None:
+    """Drop stack traces and source paths, which differ between machines and say nothing to a device."""
+    del model.graph.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for tensor in model.graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]

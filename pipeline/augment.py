@@ -1,0 +1,126 @@
+"""Augmented copies of the frames: each frame is decoded once, and its copies lie where it lies, in data/augmented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import manifest
+from pipeline.children import each
+from pipeline.errors import DataError
+from pipeline.files import Project, replacing_folder, safe_join
+from pipeline.manifest import Row
+from pipeline.params import AugmentParams
+from pipeline.transforms import generator_for, make_copy
+from runtime.errors import ImageError
+from runtime.images import read_image
+
+
+@dataclass(frozen=True)
+class AugmentReport:
+    """What `augment` made."""
+
+    n_frames: int  # parents
+    n_copies: int
+    folder: str  # relative to the project
+
+    @property
+    def headline(self) -> str:
+        """The closing line: how many copies, and where they are."""
+        return f"{self.n_copies} copies of {self.n_frames} frames in {self.folder}"
+
+
+def augment(params: AugmentParams, project: Project) -> AugmentReport:
+    """Make one copy of every kept frame per entry of `params.copies`.
+
+    Reads the frame manifest and the frames; writes `data/augmented/<frame>.<position>_<transform>.jpg` and
+    `data/augmented.csv`. Without entries the folder and the manifest are empty.
+
+    Raises:
+        DataError: the manifest is missing, no frame was kept, or a frame is missing, corrupt or of another size than
+            the manifest says; nothing has been written then.
+    """
+    frames = _kept_frames(project)
+    with replacing_folder(project.augmented) as folder:
+        parents = frames if params.copies else []
+        rows = [row for made in each(partial(_copy_frame, params, project, folder), parents, "augment") for row in made]
+    manifest.write(rows, project.augmented_csv)
+    return AugmentReport(len(frames), len(rows), project.relative(project.augmented))
+
+
+def _kept_frames(project: Project) -> list[Row]:
+    frames = [row for row in manifest.read(project.frames_csv) if row.kept]
+    if not frames:
+        raise DataError(f"{project.frames_csv}: screening kept no frame; expected at least one")
+    owner: dict[str, str] = {}
+    for frame in frames:
+        other = owner.setdefault(_stem(frame, project), frame.path)
+        if other != frame.path:
+            raise DataError(f"{project.frames_csv}: copies of {other} and {frame.path} would have the same names")
+    return frames
+
+
+def _stem(frame: Row, project: Project) -> str:
+    """Where the copies of a frame lie below data/augmented, but for what tells them apart."""
+    folder = project.relative(project.frames)
+    if not frame.path.startswith(f"{folder}/"):
+        raise DataError(f"{project.frames_csv}: {frame.path} is not in {folder}; run `pipe extract` again")
+    return str(PurePosixPath(frame.path).relative_to(folder).with_suffix(""))
+
+
+def _copy_frame(params: AugmentParams, project: Project, folder: Path, frame: Row) -> list[Row]:
+    """Decode one frame and write all its copies below `folder`; their rows name the place where it will stand."""
+    pixels_hwc = _read_frame(frame, project)
+    rows = []
+    for position, copy in enumerate(params.copies):
+        copy_hwc = make_copy(copy, pixels_hwc, generator_for(params.seed, frame.path, position))
+        name = f"{_stem(frame, project)}.{position}_{copy.name}.jpg"
+        _write_jpeg(copy_hwc, safe_join(folder, name), params.jpeg_quality)
+        path = f"{project.relative(project.augmented)}/{name}"
+        rows.append(_copy_row(frame, path, copy.name, copy_hwc))
+    return rows
+
+
+def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
+    path = safe_join(project.root, frame.path)
+    try:
+        pixels_hwc = read_image(path, max_pixels=frame.width * frame.height)
+    except ImageError as error:
+        raise DataError(f"{error}; run `pipe extract` again") from error
+    height, width = pixels_hwc.shape[:2]
+    if (width, height) != (frame.width, frame.height):
+        raise DataError(
+            f"{path}: {width} x {height} pixels; "
+            f"{project.frames_csv.name} says {frame.width} x {frame.height}, run `pipe extract` again"
+        )
+    return pixels_hwc
+
+
+def _write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path, quality: int) -> None:
+    encoded, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not encoded:
+        raise DataError(f"{path.name}: {pixels_hwc.shape[1]} x {pixels_hwc.shape[0]} pixels are too many for a JPEG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.tobytes())
+
+
+def _copy_row(frame: Row, path: str, transform: str, copy_hwc: NDArray[np.uint8]) -> Row:
+    height, width = copy_hwc.shape[:2]
+    return replace(
+        frame,
+        path=path,
+        parent=frame.path,
+        transform=transform,
+        width=width,
+        height=height,
+        sharpness=None,
+        brightness=None,
+        phash="",
+    )

@@ -1,0 +1,173 @@
+"""The door to child processes, where native decoders run, and the door to work per clip or per frame.
+
+A native decoder can crash or hang on a damaged file. In a child of its own it costs that file, not the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+import joblib
+
+from pipeline import errors
+from pipeline.errors import DataError, PipeError
+from pipeline.progress import track
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# The child searches where its parent searches, so that both import the same package whatever the working directory.
+_BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from pipeline.children import _serve; _serve(int(sys.argv[1]))"
+_PR_SET_PDEATHSIG = 1
+
+
+class ChildCrashed(DataError):
+    """A child process died, or was stopped because it took too long."""
+
+
+class _Stopped(Exception):
+    """No more children are started: the work that wanted them was given up."""
+
+
+class _Family:
+    """The children of one run of `each`, so that they can be stopped together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._children: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    @contextlib.contextmanager
+    def child(self, command: Sequence[str], folder: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+        with self._lock:
+            if self._stopped:
+                raise _Stopped
+            pipe = subprocess.PIPE
+            process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder)
+            self._children.add(process)
+        try:
+            with process:
+                try:
+                    yield process
+                finally:
+                    process.kill()
+        finally:
+            with self._lock:
+                self._children.discard(process)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            children = list(self._children)
+        for process in children:
+            process.kill()
+        for process in children:
+            process.wait()
+
+
+_family: ContextVar[_Family | None] = ContextVar("_family", default=None)
+
+
+def run_in_child(
+    function: str, arguments: dict[str, Any], *, subject: str, timeout_seconds: float, folder: Path | None = None
+) -> Any:
+    """Call a function in a fresh Python process and give what it returned.
+
+    What the function, or a library under it, prints is not mixed with its result. The child dies with its parent.
+
+    Args:
+        function: "module:name", imported by the child.
+        arguments: its keyword arguments; they and the result travel as JSON.
+        subject: what the work is about, a file as a rule; error messages begin with it.
+        timeout_seconds: after which the child is killed.
+        folder: where relative paths start; None for the working directory.
+
+    Raises:
+        ChildCrashed: the child was killed by a signal or by the timeout.
+        PipeError: the function raised one; its message is unchanged.
+        RuntimeError: the function raised anything else; the message holds the child's traceback.
+    """
+    import_path = [str(Path(entry).absolute()) for entry in sys.path]
+    command = [sys.executable, "-P", "-c", _BOOTSTRAP, str(os.getpid()), *import_path]
+    request = json.dumps({"function": function, "arguments": arguments}).encode()
+    with (_family.get() or _Family()).child(command, folder) as process:
+        try:
+            answer, chatter = process.communicate(request, timeout_seconds)
+        except subprocess.TimeoutExpired as error:
+            raise ChildCrashed(
+                f"{subject}: decoding took more than {timeout_seconds:g} s and was stopped; delete or re-copy the file"
+            ) from error
+    if process.returncode < 0:
+        raise ChildCrashed(f"{subject}: decoder crashed (signal {-process.returncode}); delete or re-copy the file")
+    if process.returncode > 0:
+        raise RuntimeError(f"{function} failed in a child process:\n{chatter.decode(errors='replace')}")
+    return _result(json.loads(answer))
+
+
+def each(function: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:
+    """Apply `function` to every item in as many threads as there are processors; results come in the order of items.
+
+    The first error ends the work, as does closing the iterator; children started by `run_in_child` are then killed.
+    """
+    family = _Family()
+
+    def adopt(item: Item) -> Result:
+        token = _family.set(family)
+        try:
+            return function(item)
+        finally:
+            _family.reset(token)
+
+    parallel = joblib.Parallel(n_jobs=-1, backend="threading", return_as="generator")
+    try:
+        yield from track(parallel(joblib.delayed(adopt)(item) for item in items), description, len(items))
+    finally:
+        family.stop()
+
+
+def _result(answer: dict[str, Any]) -> Any:
+    if "error" in answer:
+        kind: type[PipeError] = getattr(errors, answer["error"])
+        raise kind(answer["message"])
+    return answer["result"]
+
+
+def _serve(parent: int) -> None:
+    """The child's side: read the request from standard input, answer through what was standard output."""
+    _die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
+    channel = os.dup(1)
+    os.dup2(2, 1)  # from here on, what decoders print goes to standard error
+    request = json.loads(sys.stdin.buffer.read())
+    module, _, name = request["function"].partition(":")
+    try:
+        answer = {"result": getattr(importlib.import_module(module), name)(**request["arguments"])}
+    except PipeError as error:
+        kind = next(base.__name__ for base in type(error).__mro__ if base.__module__ == errors.__name__)
+        answer = {"error": kind, "message": str(error)}
+    with os.fdopen(channel, "wb") as file:
+        file.write(json.dumps(answer, allow_nan=False).encode())
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask Linux to kill this process when the thread that started it ends; elsewhere a killed parent leaves it."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no core file in the project

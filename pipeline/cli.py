@@ -1,0 +1,252 @@
+"""The command `pipe`: one command per stage, and the one door where errors become a line and an exit code.
+
+Nothing heavy is imported here: each command imports what it needs in its body.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from pipeline.errors import PipeError
+
+if TYPE_CHECKING:
+    from pipeline.files import Project
+    from pipeline.params import SectionType
+
+EXIT_OWN_BUG = 70
+EXIT_INTERRUPTED = 130
+
+
+class Report(Protocol):
+    """What every stage gives back."""
+
+    @property
+    def headline(self) -> str:
+        """One line: what was made, and where it is."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")
+@click.version_option(package_name="clip2edge", prog_name="pipe")
+def cli(debug: bool) -> None:  # read at the door, before click parses
+    """Turn phone clips into an image classifier on an edge device, with a number you can believe.
+
+    Put clips or photos into data/raw/<class>/ (or use `pipe add`), then run `dvc repro`; or run the stages one by one:
+    extract, augment, split, train, evaluate, export, parity, report, bundle.
+    """
+
+
+@cli.command()
+@click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for VIDEOS' frames [default: <stem>_frames/].")
+def extract(videos: tuple[Path, ...], out: Path | None) -> None:
+    """Recordings to frames: of the project's data/raw, or of VIDEOS alone."""
+    from pipeline import extract as stage
+    from pipeline.params import ExtractParams
+
+    if not videos:
+        if out is not None:
+            raise click.UsageError("--out goes with VIDEOS; the project's frames go to data/frames/")
+        _done(stage.extract(_section("extract", ExtractParams), _project()))
+        return
+    if out is None and len(videos) > 1:
+        raise click.UsageError("several VIDEOS need --out")
+    folder = out or Path(f"{videos[0].stem}_frames")
+    _done(stage.extract_files(videos, folder, _section("extract", ExtractParams)))
+
+
+@cli.command()
+def augment() -> None:
+    """Frames to augmented copies."""
+    from pipeline import augment as stage
+    from pipeline.params import AugmentParams
+
+    _done(stage.augment(_section("augment", AugmentParams), _project()))
+
+
+@cli.command()
+def split() -> None:
+    """Every clip to training, validation or test, as a whole."""
+    from pipeline import split as stage
+    from pipeline.params import SplitParams
+
+    _done(stage.split(_section("split", SplitParams), _project()))
+
+
+@cli.command()
+def train() -> None:
+    """Fit the network; writes models/checkpoint.pt."""
+    from pipeline import train as stage
+    from pipeline.params import ImageParams, ModelParams, TrainParams
+
+    sections = _section("train", TrainParams), _section("model", ModelParams), _section("image", ImageParams)
+    _done(stage.train(*sections, _project()))
+
+
+@cli.command()
+def evaluate() -> None:
+    """Judge the checkpoint on the held-out frames."""
+    from pipeline import evaluate as stage
+    from pipeline.params import EvaluateParams
+
+    _done(stage.evaluate(_section("evaluate", EvaluateParams), _project()))
+
+
+@cli.command()
+def export() -> None:
+    """Checkpoint to ONNX graphs and the contract with the device."""
+    from export import export as stage
+    from pipeline.params import ExportParams
+
+    _done(stage.export(_section("export", ExportParams), _project()))
+
+
+@cli.command()
+@click.option("--record", is_flag=True, help="Exit 0 on a bad verdict too; the report records it and bundle refuses.")
+def parity(record: bool) -> None:
+    """Compare the graphs with torch on every held-out frame; exits 3 on a bad verdict."""
+    from export import parity as stage
+    from pipeline.errors import GateError
+    from pipeline.params import ParityParams
+
+    report = stage.parity(_section("parity", ParityParams), _project())
+    if not report.passed and not record:
+        raise GateError(report.headline)
+    _done(report)
+
+
+@cli.command()
+def report() -> None:
+    """Every report on one page, reports/report.html."""
+    from pipeline import report as stage
+
+    _done(stage.report(_project()))
+
+
+@cli.command()
+def bundle() -> None:
+    """Graphs, contract and runtime to dist/bundle.zip; exits 3 when parity said no."""
+    from export import bundle as stage
+
+    _done(stage.bundle(_project()))
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--label", required=True, help="The class that they show.")
+def add(paths: tuple[Path, ...], label: str) -> None:
+    """Copy videos, photos or folders of them into data/raw/LABEL/."""
+    from pipeline.add import add as add_paths
+
+    _done(add_paths(paths, label, _project()))
+
+
+@cli.command()
+def demo() -> None:
+    """Make demo clips, run the whole chain on them and classify from the finished bundle."""
+    from pipeline.demo import demo as run_demo
+
+    run_demo(_project())
+
+
+@cli.command()
+@click.argument("name", required=False)
+def recipe(name: str | None) -> None:
+    """Write recipe NAME into params.yaml; without NAME, list the recipes."""
+    from pipeline.recipe import apply_recipe, list_recipes
+
+    if name is None:
+        for line in list_recipes(_project()):
+            click.echo(line)
+        return
+    _done(apply_recipe(name, _project()))
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), help="A bundle (zip or folder) [default: the project's graph]."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Also write a CSV file.")
+def predict(paths: tuple[Path, ...], bundle: Path | None, as_json: bool, csv_path: Path | None) -> None:
+    """Classify images, folders and videos."""
+    raise NotImplementedError
+
+
+@cli.command()
+def doctor() -> None:
+    """Look at this machine: Python, torch, onnxruntime and its providers, DVC, disk."""
+    raise NotImplementedError
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The door: run one command; every error becomes one line on standard error and an exit code."""
+    from runtime.errors import DeviceError
+
+    code: object = 0
+    try:
+        code = cli.main(list(arguments), prog_name="pipe", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = _say("interrupted; the same command starts again cleanly", EXIT_INTERRUPTED)
+    except (PipeError, DeviceError) as error:
+        code = _say(str(error), error.exit_code)
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit, into the same closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _say("standard output was closed before everything was written", 1)
+    except OSError as error:
+        code = _say(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    except Exception as error:  # noqa: BLE001  # the one broad handler: whatever arrives here is our own bug
+        code = _own_bug(error, show="--debug" in arguments)
+    return code if isinstance(code, int) else 0
+
+
+def _say(message: str, code: int) -> int:
+    line = " ".join(message.split("\n"))
+    click.echo(f"pipe: {line}", err=True)
+    return code
+
+
+def _own_bug(error: Exception, *, show: bool) -> int:
+    import tempfile
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    if show:
+        click.echo(text, err=True)
+    with tempfile.NamedTemporaryFile("w", prefix="pipe-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.write(text)
+    return _say(f"internal error ({type(error).__name__}: {error}); the traceback is in {log.name}", EXIT_OWN_BUG)
+
+
+def _project() -> Project:
+    from pipeline.files import Project
+
+    return Project(Path.cwd())
+
+
+def _section(name: str, section: type[SectionType]) -> SectionType:
+    """The stage's own section of the project's params; outside a project, of the defaults."""
+    from pipeline.params import params_path, read_section
+
+    return read_section(params_path(_project()), name, section)
+
+
+def _done(report: Report) -> None:
+    click.echo(report.headline)

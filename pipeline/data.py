@@ -1,0 +1,109 @@
+"""Frames on disk to batches for torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.errors import DataError
+from pipeline.files import Project, safe_join
+from pipeline.manifest import Row
+from pipeline.network import Network
+from pipeline.preprocess import Preprocess
+from pipeline.progress import track
+from runtime.errors import ImageError
+from runtime.images import read_image
+
+FEW_IMAGES = 64  # starting loader processes costs more than they save
+
+
+def read_frame(project: Project, row: Row) -> NDArray[np.uint8]:
+    """Decode a row's image: (height, width, 3) RGB.
+
+    Raises:
+        DataError: the file is missing or broken, or is not of the size that the manifest states.
+    """
+    try:
+        frame_hwc = read_image(safe_join(project.root, row.path), max_pixels=row.width * row.height)
+    except ImageError as error:
+        raise DataError(str(error)) from error
+    if frame_hwc.shape[:2] != (row.height, row.width):
+        height, width = frame_hwc.shape[:2]
+        raise DataError(f"{row.path}: found {width}x{height} pixels; the manifest says {row.width}x{row.height}")
+    return frame_hwc
+
+
+@dataclass(frozen=True)
+class Frames(Dataset[tuple[Tensor, Tensor]]):
+    """The pictures of some rows as the network's input (3, size, size) float32, each with its class number."""
+
+    project: Project
+    rows: Sequence[Row]
+    classes: Sequence[str]
+    preprocess: Preprocess
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        row = self.rows[index]
+        image_nhwc = torch.from_numpy(read_frame(self.project, row)).unsqueeze(0)
+        return self.preprocess(image_nhwc)[0], torch.tensor(self.classes.index(row.label))
+
+
+@dataclass(frozen=True)
+class Features(Dataset[tuple[Tensor, Tensor]]):
+    """What a frozen backbone said of some frames, computed once."""
+
+    embeddings: Tensor  # (n, channels) float32
+    labels: Tensor  # (n,) class numbers
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.embeddings[index], self.labels[index]
+
+
+def batches(frames: Frames, batch_size: int, shuffle_seed: int | None = None) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Load in batches of (batch, 3, size, size) and (batch,); shuffled anew each epoch when a seed is given."""
+    n_workers = 0 if len(frames) < FEW_IMAGES else min(8, os.cpu_count() or 1)
+    generator = None if shuffle_seed is None else torch.Generator().manual_seed(shuffle_seed)
+    return DataLoader(
+        frames,
+        batch_size,
+        shuffle=shuffle_seed is not None,
+        num_workers=n_workers,
+        persistent_workers=n_workers > 0,
+        generator=generator,
+    )
+
+
+@torch.inference_mode()
+def infer(network: Network, frames: Frames, batch_size: int, what: str) -> tuple[Tensor, Tensor]:
+    """Run a network in float32 and eval mode: embeddings (n, channels) and logits (n, classes), on the CPU.
+
+    Raises:
+        DataError: there are no frames.
+    """
+    if not len(frames):
+        raise DataError(f"{what}: no frames; expected at least one")
+    device = next(network.parameters()).device
+    embeddings = []
+    for input_nchw, _ in track(batches(frames, batch_size), what, -(-len(frames) // batch_size)):
+        embeddings.append(network.embed(input_nchw.to(device)))
+    embedding = torch.cat(embeddings)
+    return embedding.cpu(), network.head(embedding).cpu()
+
+
+def forbid_tf32() -> None:
+    """Make float32 mean float32 on a GPU too."""
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]

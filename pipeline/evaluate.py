@@ -1,0 +1,231 @@
+"""Judge the checkpoint on the held-out frames, in float32: per frame, per clip, and against baselines."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import manifest, metrics
+from pipeline.backbones import build_backbone
+from pipeline.data import Frames, forbid_tf32, infer
+from pipeline.errors import DataError
+from pipeline.files import Project, read_json, replacing_file, replacing_folder, write_json
+from pipeline.leakage import refuse_leaks
+from pipeline.manifest import Row
+from pipeline.network import Checkpoint, Network, read_checkpoint
+from pipeline.params import EvaluateParams
+
+
+@dataclass(frozen=True)
+class EvaluateReport:
+    """The headline numbers of `reports/evaluate.json`."""
+
+    n_frames: int
+    n_groups: int
+    top1: float
+    group_top1: float
+    group_top1_ci95: tuple[float, float]
+    optimistic: str | None
+
+    @property
+    def headline(self) -> str:
+        """One line: the clip verdicts with their interval first, since that is what a new clip will see."""
+        low, high = self.group_top1_ci95
+        caveat = f"; optimistic: {self.optimistic}" if self.optimistic else ""
+        return (
+            f"{self.group_top1:.1%} of {self.n_groups} held-out clips right (95 % interval {low:.0%} to {high:.0%}), "
+            f"{self.top1:.1%} of {self.n_frames} frames{caveat}; reports/evaluate.json"
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The held-out rows with what the network said of them."""
+
+    rows: list[Row]
+    truth: NDArray[np.int64]  # (n,) class numbers
+    logits: NDArray[np.float32]  # (n, classes)
+    probabilities: metrics.Floats  # (n, classes)
+    embeddings: NDArray[np.float32]  # (n, channels)
+
+    def where(self, mask: NDArray[np.bool_]) -> Judged:
+        """The part of the rows that the mask (n,) selects."""
+        rows = [row for row, wanted in zip(self.rows, mask, strict=True) if wanted]
+        return Judged(rows, self.truth[mask], self.logits[mask], self.probabilities[mask], self.embeddings[mask])
+
+
+def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
+    """Write `reports/evaluate.json`, `reports/predictions.csv` and `reports/plots/`.
+
+    Raises:
+        DataError: no held-out frame, a class that the checkpoint does not know, or inputs that are missing or broken.
+        LeakageError: a group sits on two sides.
+    """
+    rows = manifest.read_split(project.split_csv)
+    refuse_leaks(rows)
+    forbid_tf32()
+    checkpoint = read_checkpoint(project.checkpoint)
+    network = checkpoint.network()
+    everything = judge([row for row in rows if row.split == "test"], checkpoint, network, project, params.batch_size)
+    kept = everything.where(np.array([row.kept for row in everything.rows]))
+    if not kept.rows:
+        raise DataError(f"{project.split_csv}: screening left no test frame; expected at least one")
+    training = [row for row in rows if row.split == "train" and row.kept and not row.parent]
+    split_report = read_json(project.split_json)
+    value = {
+        **_frame_and_group_numbers(kept, everything, checkpoint.classes),
+        **_baselines(kept, training, checkpoint, network, project, params),
+        **_protocol(split_report),
+    }
+    write_predictions(everything, checkpoint.classes, project)
+    _write_plots(kept, checkpoint.classes, project)
+    write_json(project.evaluate_json, value)
+    return EvaluateReport(
+        value["n_frames"],
+        value["n_groups"],
+        value["top1"],
+        value["group_top1"],
+        tuple(value["group_top1_ci95"]),
+        value["optimistic"],
+    )
+
+
+def judge(rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project: Project, batch_size: int) -> Judged:
+    """Run the network over rows.
+
+    Raises:
+        DataError: there are none, or one has a class that the checkpoint does not know.
+    """
+    unknown = sorted({row.label for row in rows} - set(checkpoint.classes))
+    if unknown:
+        known = ", ".join(checkpoint.classes)
+        raise DataError(
+            f"{project.split_csv}: found the class {unknown[0]!r}; the checkpoint knows {known}; train again"
+        )
+    frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
+    embeddings, logits = infer(network, frames, batch_size, "held-out frames")
+    truth = np.array([checkpoint.classes.index(row.label) for row in rows])
+    probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.temperature)
+    return Judged(list(rows), truth, logits.numpy(), probabilities, embeddings.numpy())
+
+
+def _frame_and_group_numbers(kept: Judged, everything: Judged, classes: Sequence[str]) -> dict[str, Any]:
+    predicted = kept.probabilities.argmax(axis=1)
+    groups = [row.group for row in kept.rows]
+    interval = metrics.cluster_bootstrap_interval(groups, predicted == kept.truth, seed=0)
+    numbers = metrics.frame_numbers(kept.truth, kept.probabilities)
+    top1_all_frames = float((everything.probabilities.argmax(axis=1) == everything.truth).mean())
+    n_groups = len(set(groups))
+    return {
+        "n_frames": len(kept.rows),
+        "n_groups": n_groups,
+        "top1": numbers.pop("top1"),
+        "top1_all_frames": top1_all_frames,
+        "top1_ci95": interval,
+        "top1_ci95_reason": None
+        if interval
+        else f"{n_groups} groups; a bootstrap over fewer than {metrics.GROUPS_FOR_A_BOOTSTRAP} claims too much",
+        **_group_numbers(kept),
+        **numbers,
+        "top5_reason": None if len(classes) >= 6 else f"{len(classes)} classes; needs at least 6",
+        "auc_reason": None if numbers["auc"] is not None else "a class has no held-out frame",
+        "per_class": metrics.per_class(kept.truth, predicted, classes),
+        "confusion": metrics.confusion(kept.truth, predicted, len(classes)),
+        "classes": list(classes),
+    }
+
+
+def _group_numbers(kept: Judged) -> dict[str, Any]:
+    verdicts = metrics.group_verdicts([row.group for row in kept.rows], kept.probabilities)
+    truth = {row.group: int(number) for row, number in zip(kept.rows, kept.truth, strict=True)}
+    n_right = sum(verdicts[group] == truth[group] for group in verdicts)
+    return {
+        "group_top1": n_right / len(verdicts),
+        "group_top1_ci95": metrics.exact_interval(n_right, len(verdicts)),
+        "groups_right": n_right,
+    }
+
+
+def _baselines(
+    kept: Judged,
+    training: Sequence[Row],
+    checkpoint: Checkpoint,
+    network: Network,
+    project: Project,
+    params: EvaluateParams,
+) -> dict[str, Any]:
+    """What two rules that need no training get: the commonest class, and the nearest neighbours' class."""
+    commonest = Counter(row.label for row in training).most_common(1)[0][0]
+    majority = float((kept.truth == checkpoint.classes.index(commonest)).mean())
+    if checkpoint.model.weights == "none":
+        return {
+            "baseline_majority": majority,
+            "baseline_knn": None,
+            "baseline_knn_reason": "the backbone started from random weights",
+        }
+    pretrained, held_out = network, kept
+    if not checkpoint.model.freeze:
+        backbone = build_backbone(checkpoint.model.arch, checkpoint.model.weights)
+        pretrained = Network(backbone, network.head).eval()
+        held_out = judge(kept.rows, checkpoint, pretrained, project, params.batch_size)
+    known = judge(training, checkpoint, pretrained, project, params.batch_size)
+    return {
+        "baseline_majority": majority,
+        "baseline_knn": _knn_accuracy(known, held_out, params.knn_neighbours),
+        "baseline_knn_reason": None,
+    }
+
+
+def _knn_accuracy(known: Judged, held_out: Judged, n_neighbours: int) -> float:
+    """Accuracy of the k nearest training frames by cosine distance of the pretrained features."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    neighbours = KNeighborsClassifier(min(n_neighbours, len(known.rows)), metric="cosine")
+    neighbours.fit(known.embeddings, known.truth)
+    return float((neighbours.predict(held_out.embeddings) == held_out.truth).mean())
+
+
+def _protocol(split_report: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "protocol": split_report["protocol"],
+        "optimistic": split_report["optimistic"],
+        "counterfactual": None,
+        "counterfactual_reason": "not measured yet: what a careless shuffle would have claimed",
+    }
+
+
+def write_predictions(judged: Judged, classes: Sequence[str], project: Project) -> None:
+    """Write a row per held-out frame, screened-out ones included."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["path", "group", "label", "predicted", "confidence", "kept", *(f"logit_{name}" for name in classes)]
+    )
+    for row, logits, probabilities in zip(judged.rows, judged.logits, judged.probabilities, strict=True):
+        number = int(probabilities.argmax())
+        confidence = f"{probabilities[number]:.6f}"
+        kept = "true" if row.kept else "false"
+        writer.writerow(
+            [row.path, row.group, row.label, classes[number], confidence, kept, *(f"{x:.6f}" for x in logits)]
+        )
+    with replacing_file(project.predictions_csv) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def _write_plots(kept: Judged, classes: Sequence[str], project: Project) -> None:
+    """Write what `dvc plots` draws: the confusion matrix's pairs."""
+    predicted = kept.probabilities.argmax(axis=1)
+    with (
+        replacing_folder(project.plots) as folder,
+        (folder / "confusion.csv").open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["actual", "predicted"])
+        writer.writerows([classes[true], classes[said]] for true, said in zip(kept.truth, predicted, strict=True))

@@ -1,0 +1,51 @@
+"""The one preprocessing: its numbers, and its torch twin for training and evaluation.
+
+A box in source pixels is cut out and resized to size x size (bilinear, antialiased), then (x / 255 - mean) / std.
+Cutting before resizing bounds memory on any aspect. `export/graph.py` builds the ONNX nodes from the same numbers, and
+a test proves the two equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.nn import functional
+
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What the network sees of a picture."""
+
+    size: int  # side of the network's square input, pixels
+    crop: Literal["squash", "center"]  # squash: the whole picture; center: its central square
+    center_fraction: float  # for center: the square's side as a share of the shorter side
+    mean: Channels  # of pixels in [0, 1], RGB
+    std: Channels
+
+    def box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width of the part that is looked at, in source pixels."""
+        if self.crop == "squash":
+            return 0, 0, height, width
+        side = max(1, int(self.center_fraction * min(height, width) + 0.5))
+        return (height - side) // 2, (width - side) // 2, side, side
+
+    def __call__(self, images_nhwc: torch.Tensor) -> torch.Tensor:
+        """Turn uint8 RGB pictures (batch, height, width, 3) into float32 input (batch, 3, size, size)."""
+        top, left, height, width = self.box(images_nhwc.shape[1], images_nhwc.shape[2])
+        box_nhwc = images_nhwc[:, top : top + height, left : left + width]
+        pixels_nchw = box_nhwc.permute(0, 3, 1, 2).contiguous().float()
+        resized = functional.interpolate(
+            pixels_nchw, (self.size, self.size), mode="bilinear", align_corners=False, antialias=True
+        )
+        scale, bias = (resized.new_tensor(values).view(1, 3, 1, 1) for values in self.scale_and_bias())
+        return resized * scale + bias
+
+    def scale_and_bias(self) -> tuple[list[float], list[float]]:
+        """Per channel, the two numbers for which pixel * scale + bias = (pixel / 255 - mean) / std."""
+        scale = [1 / (255 * std) for std in self.std]
+        bias = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
+        return scale, bias

@@ -1,0 +1,150 @@
+"""Recipes: `recipes/<name>.yaml` holds what differs from the defaults, and is written into `params.yaml`."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.scalarstring import ScalarString
+
+from pipeline.errors import ParamsError
+from pipeline.files import Project, replacing_file
+from pipeline.params import read_params, validate_params
+
+_KEYS = ("params", "rows")
+
+
+@dataclass(frozen=True)
+class RecipeReport:
+    """What a recipe changed."""
+
+    name: str
+    changed: tuple[str, ...]  # dotted names, such as train.epochs
+
+    @property
+    def headline(self) -> str:
+        """The closing line."""
+        return f"recipe {self.name}: params.yaml has its {', '.join(self.changed) or 'defaults (nothing differs)'}"
+
+
+def apply_recipe(name: str, project: Project) -> RecipeReport:
+    """Write the values of `recipes/<name>.yaml` into `params.yaml`, whose comments and other values stay.
+
+    Raises:
+        ParamsError: there is no such recipe, `params.yaml` does not hold together, or would not with the recipe; then
+            nothing has been written.
+    """
+    recipe_path = _find(name, project)
+    values = _read_recipe(recipe_path)
+    read_params(project.params_yaml)
+    yaml = _round_trip()
+    params = yaml.load(project.params_yaml.read_text(encoding="utf-8"))
+    changed = _merge(values, params)
+    text = io.StringIO()
+    yaml.dump(params, text)
+    validate_params(YAML(typ="safe", pure=True).load(text.getvalue()), recipe_path)
+    with replacing_file(project.params_yaml) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+    return RecipeReport(name, tuple(changed))
+
+
+def list_recipes(project: Project) -> list[str]:
+    """The names that `apply_recipe` knows, sorted."""
+    return sorted(path.stem for path in project.recipes.glob("*.yaml"))
+
+
+def _find(name: str, project: Project) -> Path:
+    names = list_recipes(project)
+    if name in names:
+        return project.recipes / f"{name}.yaml"
+    if not names:
+        raise ParamsError(f"{project.recipes}: no recipes; run inside a project (a clone of the repository)")
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
+    raise ParamsError(f"{project.recipes}: no recipe {name!r}; the nearest is {nearest!r}, all are {', '.join(names)}")
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    """The `params` of a recipe; its `rows` are for `pipe study`."""
+    try:
+        recipe = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("params"), dict):
+        raise ParamsError(f"{path}: no mapping `params:`; expected the values that differ from params.yaml")
+    for key in recipe.keys() - set(_KEYS):
+        nearest = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0)
+        raise ParamsError(f"{path}: {key}: unknown key; the nearest valid name is {nearest[0]!r}")
+    return dict(recipe["params"])
+
+
+def _round_trip() -> YAML:
+    """A reader and writer that gives back the bytes of `params.yaml` where nothing changes."""
+    yaml = YAML()
+    yaml.Representer = _Representer
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes None as `null`, where ruamel leaves a gap."""
+
+
+_Representer.add_representer(type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null"))
+
+
+def _merge(values: Mapping[str, Any], into: CommentedMap, prefix: str = "") -> list[str]:
+    """Set the values in place, so that the comments beside them stay; give the dotted names of those that changed."""
+    changed = []
+    for key, value in values.items():
+        old = into.get(key)
+        if isinstance(value, dict) and isinstance(old, CommentedMap):
+            changed += _merge(value, old, f"{prefix}{key}.")
+        elif key not in into or old != value:
+            changed.append(f"{prefix}{key}")
+            if isinstance(value, list) and isinstance(old, CommentedSeq):
+                _replace_items(old, value)
+            else:
+                into[key] = type(old)(value) if isinstance(old, ScalarString) and isinstance(value, str) else value
+    return changed
+
+
+def _replace_items(sequence: CommentedSeq, items: list[Any]) -> None:
+    """Exchange a list's items; what stands after the last one (a blank line, the next comment) stays behind it."""
+    after_last = sequence.ca.items.get(len(sequence) - 1)
+    sequence.ca.items.clear()
+    del sequence[:]
+    sequence.extend(_in_one_line(item) for item in items)
+    if items and after_last:
+        sequence.ca.items[len(items) - 1] = after_last
+    elif not items:
+        sequence.fa.set_flow_style()
+        _keep_after_empty(sequence, after_last)
+
+
+def _keep_after_empty(sequence: CommentedSeq, after_last: list[Any] | None) -> None:
+    # ruamel writes nothing after `[]` but the comment beside its key, so the rest is hung on that one.
+    beside_key = (sequence.ca.comment or [None])[0]
+    if beside_key is not None:
+        rest = [token for token in (after_last or []) if token is not None] + list(sequence.ca.end)
+        beside_key.value += "".join(token.value for token in rest)
+
+
+def _in_one_line(value: Any) -> Any:
+    if isinstance(value, dict):
+        value = CommentedMap({key: _in_one_line(inner) for key, inner in value.items()})
+    elif isinstance(value, list):
+        value = CommentedSeq([_in_one_line(inner) for inner in value])
+    else:
+        return value
+    value.fa.set_flow_style()
+    return value

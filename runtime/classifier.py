@@ -1,0 +1,133 @@
+"""Pictures in, labels out: the graph does the work, the contract says what its numbers mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.contract import Contract
+from runtime.errors import ContractError, DeviceError, ImageError
+from runtime.images import read_image
+from runtime.session import failures, open_session
+
+CONTRACT = "contract.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one picture shows."""
+
+    label: str | None  # None: none of the classes, as far as the contract's threshold can tell
+    probability: float  # of the most probable class
+    probabilities: dict[str, float]  # by class, in the order of the logits; they add up to 1
+    logits: tuple[float, ...]  # as the graph gave them, before the temperature
+
+
+class Classifier:
+    """A graph that is held to its contract.
+
+    Attributes:
+        contract: what was read.
+        variant: the graph in use, one of the contract's variants.
+        providers: onnxruntime's providers that really loaded, in the order in which they are asked.
+    """
+
+    def __init__(self, contract_path: Path, graphs: Path, variant: str | None = None) -> None:
+        """Open a graph of a contract, as they lie in a project: `models/contract.json` and `models/onnx/`.
+
+        Raises:
+            ContractError: contract or graph do not hold together, or there is no such variant.
+            DeviceError: onnxruntime is missing, or none of the allowed providers works here.
+        """
+        self.contract = Contract.read(contract_path)
+        try:
+            self.variant = self.contract.variant(variant or self.contract.recommended)
+        except ValueError as error:
+            raise ContractError(f"{contract_path}: {error}") from error
+        self._session: Any = open_session(self.contract, self.variant, graphs)
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+
+    @classmethod
+    def load(cls, folder: str | Path = ".", variant: str | None = None) -> Classifier:
+        """Open a graph of an unpacked bundle; without `variant`, the one that its contract recommends.
+
+        Raises:
+            ContractError: as the constructor.
+            DeviceError: as the constructor.
+        """
+        return cls(Path(folder) / CONTRACT, Path(folder), variant)
+
+    def logits(self, images_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run the graph: uint8 RGB pictures (batch, height, width, 3) of one size, to float32 (batch, classes).
+
+        Raises:
+            ImageError: another dtype or shape, no picture, or a size outside the contract's bounds.
+            DeviceError: onnxruntime failed, or gave numbers that are none.
+        """
+        if images_nhwc.dtype != np.uint8 or images_nhwc.ndim != 4 or images_nhwc.shape[3] != 3:
+            found = f"{images_nhwc.dtype} {images_nhwc.shape}"
+            raise ImageError(f"pictures are {found}; expected uint8 (batch, height, width, 3)")
+        self._check_bounds(images_nhwc.shape)
+        images = np.ascontiguousarray(images_nhwc)
+        try:
+            (logits,) = self._session.run([self.contract.output.name], {self.contract.input.name: images})
+        except failures() as error:
+            raise DeviceError(f"{self.variant.file}: onnxruntime failed ({error})") from error
+        expected = (len(images_nhwc), len(self.contract.classes))
+        if logits.shape != expected or not np.isfinite(logits).all():
+            raise DeviceError(f"{self.variant.file}: gave {logits.shape} logits; expected {expected} finite numbers")
+        result: NDArray[np.float32] = logits
+        return result
+
+    def classify(self, picture: str | Path | NDArray[np.uint8]) -> Prediction:
+        """Classify one picture: a file, or uint8 RGB pixels (height, width, 3), upright.
+
+        Raises:
+            ImageError: the file cannot be read, or the picture is outside the contract's bounds.
+            DeviceError: as `logits`.
+        """
+        if isinstance(picture, np.ndarray):
+            return self.judge(self.logits(picture[np.newaxis])[0])
+        pixels_hwc = self.read(picture)
+        try:
+            return self.judge(self.logits(pixels_hwc[np.newaxis])[0])
+        except ImageError as error:
+            raise ImageError(f"{picture}: {error}") from error
+
+    def read(self, path: str | Path) -> NDArray[np.uint8]:
+        """Read a picture within the contract's bounds, as `images.read_image`.
+
+        Raises:
+            ImageError: it cannot be read, or has too many pixels.
+        """
+        return read_image(Path(path), max_pixels=self.contract.max_pixels)
+
+    def judge(self, logits: NDArray[np.float32]) -> Prediction:
+        """Turn one picture's logits (classes) into a label and probabilities, by the contract's two numbers."""
+        scaled = logits.astype(np.float64) / (self.contract.temperature or 1.0)
+        shares = np.exp(scaled - scaled.max())
+        shares /= shares.sum()
+        threshold, best = self.contract.unknown_threshold, int(logits.argmax())
+        is_known = threshold is None or float(logits[best]) >= threshold
+        return Prediction(
+            label=self.contract.classes[best] if is_known else None,
+            probability=float(shares[best]),
+            probabilities=dict(zip(self.contract.classes, shares.tolist(), strict=True)),
+            logits=tuple(logits.tolist()),
+        )
+
+    def _check_bounds(self, shape: tuple[int, ...]) -> None:
+        batch, height, width, _ = shape
+        if min(batch, height, width) == 0:
+            raise ImageError(f"{batch} pictures of {width} x {height} pixels; expected at least one of each")
+        if height * width > self.contract.max_pixels:
+            raise ImageError(f"{width} x {height} pixels; expected at most {self.contract.max_pixels} in all")
+        if max(height, width) > self.contract.max_aspect * min(height, width):
+            raise ImageError(
+                f"{width} x {height} pixels; expected a longer side of at most {self.contract.max_aspect:g} times"
+                " the shorter"
+            )

@@ -1,0 +1,196 @@
+"""The contract between a bundle and the device: what goes in, what comes out, which graphs there are.
+
+One definition for both sides: `export/` writes `contract.json` through `Contract.to_json`, the device reads it with
+`Contract.read`. A value that has not been determined is null, with the reason beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from runtime import schema
+from runtime.errors import ContractError
+
+Channels = tuple[float, float, float]
+
+FORMAT_VERSION = 1
+METADATA_VERSION = "contract_version"  # keys of a graph's metadata
+METADATA_SHA256 = "contract_sha256"
+METADATA_CLASSES = "class_names"
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The input of `model.onnx`: pictures, (batch, height, width, 3)."""
+
+    name: Literal["image"] = "image"
+    dtype: Literal["uint8"] = "uint8"
+    layout: Literal["NHWC"] = "NHWC"
+    channels: Literal["RGB"] = "RGB"
+
+
+@dataclass(frozen=True)
+class CoreInput:
+    """The input of `core.onnx`: preprocessed pictures, (batch, 3, size, size)."""
+
+    name: Literal["input"] = "input"
+    dtype: Literal["float32"] = "float32"
+    layout: Literal["NCHW"] = "NCHW"
+
+
+@dataclass(frozen=True)
+class LogitsOutput:
+    """The output of every graph: (batch, classes)."""
+
+    name: Literal["logits"] = "logits"
+    dtype: Literal["float32"] = "float32"
+    layout: Literal["NC"] = "NC"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Which part of a picture the graph looks at, and the square it is resized to. The graph does it itself."""
+
+    crop: Literal["squash", "center"]  # the whole picture, or its central square
+    center_fraction: float  # for center: the square's side as a share of the shorter side
+    size: int  # side of the network's input, pixels
+    interpolation: Literal["bilinear"] = "bilinear"
+    antialias: Literal[True] = True
+
+    def __post_init__(self) -> None:
+        _require(0 < self.center_fraction <= 1, "center_fraction", self.center_fraction, "above 0, at most 1")
+        _require(1 <= self.size <= 8192, "size", self.size, "1 to 8192")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One graph that has proven itself."""
+
+    name: str  # such as fp32
+    file: str  # in the folder of the graphs
+    sha256: str
+    precision: str
+    bytes: int
+    golden_tolerance: float  # share of the golden logits' range by which a device may differ
+
+    def __post_init__(self) -> None:
+        _require(bool(_NAME.fullmatch(self.name)), "name", self.name, "a short name of a-z, 0-9 and _")
+        _require(bool(_FILE.fullmatch(self.file)), "file", self.file, "a plain file name that ends in .onnx")
+        _require(bool(_SHA256.fullmatch(self.sha256)), "sha256", self.sha256, "64 hex digits")
+        _require(bool(_NAME.fullmatch(self.precision)), "precision", self.precision, "a short name of a-z, 0-9 and _")
+        _require(self.bytes > 0, "bytes", self.bytes, "above 0")
+        _require(0 < self.golden_tolerance < 1, "golden_tolerance", self.golden_tolerance, "between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """All of `contract.json`; the fields are its keys, in order."""
+
+    format_version: Literal[1] = 1
+    classes: tuple[str, ...]  # in the order of the logits
+    input: ImageInput = ImageInput()
+    core_input: CoreInput = CoreInput()
+    output: LogitsOutput = LogitsOutput()
+    geometry: Geometry
+    mean: Channels  # of pixels in [0, 1], RGB
+    std: Channels
+    opset: int
+    temperature: float | None  # divides the logits before the softmax; None counts as 1
+    temperature_reason: str | None  # why there is none
+    unknown_threshold: float | None  # below this largest logit a picture shows none of the classes
+    unknown_threshold_reason: str | None
+    max_pixels: int  # width times height of a picture
+    max_aspect: float  # longer side through shorter side
+    providers: tuple[str, ...]  # of onnxruntime, in the order in which they are tried
+    allow_fallback: bool  # whether a later provider may answer when the first does not load
+    variants: tuple[Variant, ...]
+    recommended: str
+
+    def __post_init__(self) -> None:
+        _require_names("classes", self.classes, 2)
+        for name in self.classes:
+            bad = not name.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+            _require(not bad, "classes", name, "names without control characters")
+        _require(min(self.std) > 0, "std", self.std, "above 0")
+        _require(18 <= self.opset <= 100, "opset", self.opset, "18 or above")
+        _require(self.temperature is None or self.temperature > 0, "temperature", self.temperature, "above 0")
+        _require_reason("temperature", self.temperature, self.temperature_reason)
+        _require_reason("unknown_threshold", self.unknown_threshold, self.unknown_threshold_reason)
+        _require(0 < self.max_pixels <= 10**10, "max_pixels", self.max_pixels, "above 0")
+        _require(self.max_aspect >= 1, "max_aspect", self.max_aspect, "1 or above")
+        _require_names("providers", self.providers, 1)
+        _require_names("variants", tuple(variant.name for variant in self.variants), 1)
+        _require_names("variants", tuple(variant.file for variant in self.variants), 1)
+        self.variant(self.recommended)
+
+    @classmethod
+    def read(cls, path: Path) -> Contract:
+        """Read and check `contract.json`.
+
+        Raises:
+            ContractError: the file is missing, or anything in it is missing, unknown, of another type or out of range.
+        """
+        try:
+            return schema.read_json(path, cls)
+        except ValueError as error:
+            raise ContractError(f"{path}: {error}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values to write as `contract.json`, checked by the reader's own rules.
+
+        Raises:
+            ValueError: a value is not of the type that the reader expects.
+        """
+        # Through the parser, so that an int where a float belongs is written, and hashed, as the reader will see it.
+        values: dict[str, Any] = schema.to_json(schema.parse(Contract, schema.to_json(self)))
+        return values
+
+    def interface_sha256(self) -> str:
+        """Hex digest of everything but the variants, which a graph can carry although the contract has its own hash."""
+        interface = {key: value for key, value in self.to_json().items() if key not in ("variants", "recommended")}
+        text = json.dumps(interface, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def metadata(self) -> dict[str, str]:
+        """What every graph of this contract carries as its metadata."""
+        return {
+            METADATA_VERSION: str(self.format_version),
+            METADATA_SHA256: self.interface_sha256(),
+            METADATA_CLASSES: json.dumps(self.classes, ensure_ascii=False),
+        }
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name.
+
+        Raises:
+            ValueError: there is none; the message names those there are.
+        """
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise ValueError(f"variant {name!r}: unknown; expected {', '.join(each.name for each in self.variants)}")
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,31}")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.onnx")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def _require(holds: bool, name: str, found: object, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}: found {str(found)[:80]!r}; expected {expected}")
+
+
+def _require_names(name: str, found: tuple[str, ...], at_least: int) -> None:
+    _require(len(found) >= at_least, name, found, f"at least {at_least}")
+    _require(len(set(found)) == len(found) and all(found), name, found, "names that differ and are not empty")
+
+
+def _require_reason(name: str, value: float | None, reason: str | None) -> None:
+    _require((value is None) == bool(reason), f"{name}_reason", reason, "a reason where the value is null, else null")

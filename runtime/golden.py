@@ -1,0 +1,91 @@
+"""The golden pictures of a bundle: pixels and the logits that the bundle's graphs gave for them where it was built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime import schema
+from runtime.errors import BundleError
+
+GOLDEN = "golden"
+GOLDEN_JSON = "golden.json"
+_NPY_ERRORS = (OSError, ValueError, EOFError, SyntaxError, TypeError, LookupError, OverflowError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One golden picture."""
+
+    name: str
+    label: str  # what it shows, by the person who filmed it
+    image: str  # the file, as it was filmed or stored
+    pixels: str  # the same decoded where the bundle was built: .npy, (height, width, 3) uint8 RGB
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        for file in (self.image, self.pixels):
+            if not file.replace(".", "").isalnum() or not file.isascii():
+                raise ValueError(f"image or pixels: found {file[:80]!r}; expected a plain file name")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """All of `golden/golden.json`."""
+
+    samples: tuple[Sample, ...]
+    logits: dict[str, tuple[tuple[float, ...], ...]]  # by variant, and `torch`: per sample, per class
+
+    def __post_init__(self) -> None:
+        if not self.samples:
+            raise ValueError("samples: found none; expected at least one")
+        for name, rows in self.logits.items():
+            if len(rows) != len(self.samples) or len({len(row) for row in rows}) != 1:
+                raise ValueError(f"logits.{name}: found {len(rows)} rows; expected {len(self.samples)} of one length")
+
+    @classmethod
+    def read(cls, folder: Path) -> Golden:
+        """Read the golden folder's list; the bundle's hashes have been checked before.
+
+        Raises:
+            BundleError: it is missing or does not hold together.
+        """
+        path = folder / GOLDEN_JSON
+        try:
+            return schema.read_json(path, cls)
+        except ValueError as error:
+            raise BundleError(f"{path}: {error}") from error
+
+    def expected(self, variant: str, n_classes: int) -> NDArray[np.float64]:
+        """The logits (samples, classes) that a variant gave where the bundle was built.
+
+        Raises:
+            BundleError: there are none for it, or not one per class.
+        """
+        rows = np.array(self.logits.get(variant, ()), np.float64)
+        if rows.shape != (len(self.samples), n_classes):
+            raise BundleError(
+                f"{GOLDEN_JSON}: logits of {variant!r} are {rows.shape}; expected one row of {n_classes} each"
+            )
+        return rows
+
+
+def read_pixels(folder: Path, sample: Sample) -> NDArray[np.uint8]:
+    """A sample's pixels as they were decoded where the bundle was built, (height, width, 3) uint8 RGB.
+
+    Raises:
+        BundleError: the file is no such array.
+    """
+    path = folder / sample.pixels
+    try:
+        pixels = np.load(path, allow_pickle=False)
+    except _NPY_ERRORS as error:
+        raise BundleError(f"{path}: cannot be read ({error})") from error
+    expected = (sample.height, sample.width, 3)
+    if not isinstance(pixels, np.ndarray) or pixels.shape != expected or pixels.dtype != np.uint8:
+        raise BundleError(f"{path}: not an array of uint8 {expected}, as {GOLDEN_JSON} says")
+    return pixels

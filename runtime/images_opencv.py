@@ -1,0 +1,96 @@
+"""The fallback of `images`: JPEG and PNG through OpenCV, for devices that carry it instead of Pillow.
+
+OpenCV decodes before it can be asked for a size and pads cut files with grey, so both are checked here first.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import ImageError
+from runtime.images import check_pixels
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_JPEG_END = b"\xff\xd9"
+_JPEG_SCAN = 0xDA
+_JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def read_with_opencv(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
+    """Read a JPEG or PNG as (height, width, 3) uint8 RGB; see `images.read_image`.
+
+    A JPEG is turned upright; an orientation inside a PNG is not looked for.
+
+    Raises:
+        ImageError: as `images.read_image`.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        width, height = _png_size(data) if data.startswith(_PNG) else _jpeg_size(data)
+    except struct.error as error:
+        raise ImageError(f"{path}: cut short; re-copy the file") from error
+    except ValueError as error:
+        raise ImageError(f"{path}: {error}; expected a whole JPEG or PNG (other formats need Pillow)") from error
+    check_pixels(path, width, height, max_pixels)
+    return _decode(path, data)
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """(width, height), once the chunks have been followed to the last one."""
+    at = len(_PNG)
+    while data[at + 4 : at + 8] != b"IEND":
+        (length,) = struct.unpack_from(">I", data, at)
+        at += length + 12
+    width, height = struct.unpack_from(">II", data, 16)
+    return int(width), int(height)
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """(width, height), once the segments have been followed to the scan, and an end has been seen behind it."""
+    if not data.startswith(_JPEG):
+        raise ValueError("not a picture that can be read")
+    at, size = 2, (0, 0)
+    while data[at : at + 1] == b"\xff":
+        marker, length = struct.unpack_from(">xBH", data, at)
+        if marker in _JPEG_SIZES:
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            size = width, height
+        at += length + 2
+        if marker == _JPEG_SCAN and data.find(_JPEG_END, at) >= 0:
+            return size
+    raise ValueError("cut short")
+
+
+def _decode(path: Path, data: bytes) -> NDArray[np.uint8]:
+    is_png = data.startswith(_PNG)
+    try:
+        # Only IMREAD_COLOR turns upright, only IMREAD_UNCHANGED keeps transparency: a photo wants one, a PNG the other.
+        pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED if is_png else cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ImageError(f"{path}: cannot be decoded ({error}); re-copy the file") from error
+    if pixels is None:
+        raise ImageError(f"{path}: cannot be decoded; re-copy the file")
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return _over_white(np.ascontiguousarray(pixels[:, :, :3][:, :, ::-1]), pixels[:, :, 3:])
+
+
+def _over_white(rgb_hwc: NDArray[np.uint8], alpha_hw1: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if not alpha_hw1.size:
+        return rgb_hwc
+    alpha = alpha_hw1.astype(np.uint32)
+    return ((rgb_hwc * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
