@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import pickle
 import urllib.error
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         state = _read_safetensors(path)
     elif path.suffix in (".pt", ".pth"):
-        state = _read_torch(path)
+        state = read_plain(path)
     else:
         raise DataError(f"{path}: found the suffix {path.suffix!r}; expected .pt, .pth or .safetensors")
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -78,14 +79,17 @@ def _read_safetensors(path: Path) -> Any:
         raise DataError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def _read_torch(path: Path) -> Any:
-    import pickle
+def read_plain(path: Path) -> Any:
+    """Read a file of `torch.save` that holds tensors and plain values; one that would run code is refused.
 
+    Raises:
+        DataError: it is not such a file.
+    """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a file of plain weights ({reason}); expected a state dict") from error
+        reason = next(iter(str(error).splitlines()), "it ends early")
+        raise DataError(f"{path}: not a file of plain tensors and values ({reason})") from error
 
 
 def _load(backbone: nn.Module, state: Mapping[str, Tensor], head_names: tuple[str, ...], place: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.backbones import ARCHITECTURES, build_backbone
+from pipeline.backbones import ARCHITECTURES, build_backbone, read_plain
 from pipeline.errors import DataError
 from pipeline.files import replacing_file
 from pipeline.heads import build_head
@@ -106,12 +105,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise DataError(f"{path}: missing; run `pipe train` first")
-    try:
-        value: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise DataError(
-            f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}); run `pipe train`"
-        ) from error
+    value = read_plain(path)
     version = value.get("format_version") if isinstance(value, dict) else None
     if version != FORMAT_VERSION:
         raise DataError(f"{path}: found checkpoint format {version}; expected {FORMAT_VERSION}; run `pipe train`")

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from command import run_pipe
+from small_project import small_project
 
 from pipeline.files import Project
 
@@ -29,3 +31,18 @@ def project(tmp_path: Path) -> Project:
     root.mkdir()
     shutil.copy(ROOT / "params.yaml", root)
     return Project(root)
+
+
+@pytest.fixture(scope="session")
+def _exported(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = small_project(tmp_path_factory.mktemp("small") / "project")
+    for stage in ("train", "evaluate", "export", "parity"):
+        finished = run_pipe(project.root, stage)
+        assert finished.returncode == 0, finished.stderr
+    return project
+
+
+@pytest.fixture
+def exported(_exported: Project, tmp_path: Path) -> Project:
+    """A small project, trained, evaluated, exported and compared; a copy of its own for every test."""
+    return Project(shutil.copytree(_exported.root, tmp_path / "exported"))

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from export.graph import preprocess_graph
+from pipeline.preprocess import Preprocess
+from runtime.images import read_image
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ONE_STEP_OF_255 = 1 / (255 * min(STD))
+SIZES = [(1, 1), (3, 500), (500, 3), (223, 225), (224, 224), (7, 300), (480, 640)]
+CROPS = [("squash", 1.0), ("center", 1.0), ("center", 0.875)]
+
+
+def _graph_input(graph: onnx.ModelProto, image_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    result: NDArray[np.float32] = session.run(None, {"image": image_nhwc})[0]
+    return result
+
+
+def _difference_of_255(preprocess: Preprocess, graph: onnx.ModelProto, image_nhwc: NDArray[np.uint8]) -> float:
+    expected = preprocess(torch.from_numpy(image_nhwc)).numpy()
+    return float(np.abs(_graph_input(graph, image_nhwc) - expected).max()) / ONE_STEP_OF_255
+
+
+@pytest.mark.parametrize(("crop", "fraction"), CROPS)
+def test_the_graphs_preprocessing_is_its_torch_twin(crop: str, fraction: float) -> None:
+    preprocess = Preprocess(224, crop, fraction, MEAN, STD)  # type: ignore[arg-type]
+    graph = preprocess_graph(preprocess, 18)
+    onnx.checker.check_model(graph, full_check=True)
+    generator = np.random.default_rng(0)
+    for height, width in SIZES:
+        image_nhwc = generator.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+        assert _difference_of_255(preprocess, graph, image_nhwc) < 0.02, (height, width)
+
+
+def test_a_resize_without_exclude_outside_would_be_noticed() -> None:
+    preprocess = Preprocess(64, "squash", 1.0, MEAN, STD)
+    graph = preprocess_graph(preprocess, 18)
+    resize = next(node for node in graph.graph.node if node.op_type == "Resize")
+    next(attribute for attribute in resize.attribute if attribute.name == "exclude_outside").i = 0
+    image_nhwc = np.random.default_rng(0).integers(0, 256, (1, 480, 640, 3), dtype=np.uint8)
+    assert _difference_of_255(preprocess, graph, image_nhwc) > 1
+
+
+def test_real_photos_agree_within_a_hundredth_of_a_step(shared: Path) -> None:
+    preprocess = Preprocess(224, "squash", 1.0, MEAN, STD)
+    graph = preprocess_graph(preprocess, 18)
+    for path in sorted((shared / "data" / "hymenoptera" / "val" / "bees").glob("*.jpg"))[:10]:
+        image_nhwc = read_image(path, max_pixels=10**8)[None]
+        assert _difference_of_255(preprocess, graph, image_nhwc) < 0.01, path.name

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from command import run_pipe
+from small_project import COLOURS
+
+from pipeline import manifest
+from pipeline.files import Project, read_json
+
+CONTRACT = {
+    "n_frames", "n_groups", "top1", "top1_all_frames", "top1_ci95", "top5", "group_top1", "group_top1_ci95",
+    "baseline_majority", "baseline_knn", "macro_f1", "auc", "ece", "mse", "nll", "per_class", "confusion", "protocol",
+    "optimistic", "counterfactual",
+}  # fmt: skip
+
+
+def _predictions(project: Project) -> list[dict[str, str]]:
+    with project.predictions_csv.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_value_of_the_contract_is_there_and_a_null_has_its_reason(exported: Project) -> None:
+    value = read_json(exported.evaluate_json)
+    assert set(value) >= CONTRACT
+    for key in CONTRACT - {"optimistic"}:
+        assert value[key] is not None or value[f"{key}_reason"], key
+
+
+def test_the_numbers_are_those_of_the_predictions(exported: Project) -> None:
+    value, rows = read_json(exported.evaluate_json), _predictions(exported)
+    assert value["n_frames"] == len(rows) == 16
+    assert value["top1"] == np.mean([row["predicted"] == row["label"] for row in rows])
+    assert value["n_groups"] == len({row["group"] for row in rows}) == 4
+    assert sum(map(sum, value["confusion"])) == 16
+    assert value["baseline_majority"] == 0.5
+
+
+def test_dvc_can_draw_the_confusion_matrix(exported: Project) -> None:
+    lines = (exported.plots / "confusion.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "actual,predicted"
+    assert {line.split(",")[0] for line in lines[1:]} == set(COLOURS)
+
+
+def test_screened_out_frames_count_only_among_all_frames(exported: Project) -> None:
+    rows = manifest.read_split(exported.split_csv)
+    dropped = [row.path for row in rows if row.split == "test"][:3]
+    marked = [dataclasses.replace(row, kept=row.path not in dropped) for row in rows]
+    manifest.write_split(marked, exported.split_csv)
+    assert run_pipe(exported.root, "evaluate").returncode == 0
+    assert read_json(exported.evaluate_json)["n_frames"] == 13
+    assert len(_predictions(exported)) == 16
+
+
+def test_a_split_without_test_frames_is_refused(exported: Project) -> None:
+    rows = [row for row in manifest.read_split(exported.split_csv) if row.split != "test"]
+    manifest.write_split(rows, exported.split_csv)
+    before = exported.evaluate_json.read_bytes()
+    finished = run_pipe(exported.root, "evaluate")
+    assert finished.returncode == 1
+    assert "no kept frame in test" in finished.stderr
+    assert exported.evaluate_json.read_bytes() == before
+
+
+def test_a_leak_is_refused_before_anything_is_judged(exported: Project) -> None:
+    rows = manifest.read_split(exported.split_csv)
+    groups = {row.split: row.group for row in rows}
+    planted = [dataclasses.replace(row, group=groups["train"]) if row.split == "test" else row for row in rows]
+    manifest.write_split(planted, exported.split_csv)
+    assert run_pipe(exported.root, "evaluate").returncode == 3
+
+
+def test_a_class_that_the_checkpoint_does_not_know_is_named(exported: Project) -> None:
+    rows = manifest.read_split(exported.split_csv)
+    renamed = [dataclasses.replace(row, label="green") if row.label == "red" else row for row in rows]
+    manifest.write_split(renamed, exported.split_csv)
+    finished = run_pipe(exported.root, "evaluate")
+    assert finished.returncode == 1
+    assert "found the class 'green'; the checkpoint knows" in finished.stderr
+
+
+@pytest.mark.parametrize("caveat", [None, "one photograph per class"])
+def test_a_caveat_of_the_split_becomes_optimistic(exported: Project, caveat: str | None) -> None:
+    exported.split_json.write_text(json.dumps({"protocol": "grouped", "optimistic": caveat}))
+    finished = run_pipe(exported.root, "evaluate")
+    assert read_json(exported.evaluate_json)["optimistic"] == caveat
+    assert ("optimistic" in finished.stdout) == (caveat is not None)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from command import run_pipe
+from small_project import COLOURS, set_params, small_project
+
+from pipeline import manifest
+from pipeline.errors import DataError
+from pipeline.files import Project
+from pipeline.network import read_checkpoint
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Project:
+    return small_project(tmp_path / "small")
+
+
+def test_a_checkpoint_rebuilds_the_network_without_params_yaml(exported: Project) -> None:
+    exported.params_yaml.unlink()
+    checkpoint = read_checkpoint(exported.checkpoint)
+    assert checkpoint.classes == tuple(sorted(COLOURS))
+    assert checkpoint.network()(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+    assert checkpoint.fingerprints["data"] is not None
+
+
+def test_the_checkpoint_holds_plain_values_and_says_what_is_not_fitted(exported: Project) -> None:
+    value = torch.load(exported.checkpoint, weights_only=True)
+    assert value["temperature"] is None
+    assert value["temperature_reason"]
+    assert value["unknown_threshold"] is None
+    assert value["unknown_threshold_reason"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint"])
+def test_a_broken_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not a file of plain tensors"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"format_version": 99}, path)
+    with pytest.raises(DataError, match="found checkpoint format 99; expected 1"):
+        read_checkpoint(path)
+
+
+def test_a_frozen_backbone_keeps_every_weight(small: Project) -> None:
+    set_params(small, model={"freeze": True}, train={"epochs": 1})
+    assert run_pipe(small.root, "train").returncode == 0
+    frozen = read_checkpoint(small.checkpoint).state_dict
+    set_params(small, train={"epochs": 2})
+    assert run_pipe(small.root, "train").returncode == 0
+    again = read_checkpoint(small.checkpoint).state_dict
+    assert all(torch.equal(frozen[name], again[name]) for name in frozen if name.startswith("backbone."))
+    assert any(not torch.equal(frozen[name], again[name]) for name in frozen if name.startswith("head."))
+
+
+def test_the_whole_network_trains_when_it_is_not_frozen_and_the_same_seed_gives_the_same_weights(
+    small: Project,
+) -> None:
+    set_params(small, model={"freeze": False, "head": "fc", "fc_widths": [8, 4]}, train={"epochs": 2})
+    states = []
+    for _ in range(2):
+        finished = run_pipe(small.root, "train")
+        assert finished.returncode == 0, finished.stderr
+        states.append(read_checkpoint(small.checkpoint).state_dict)
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    curves = json.loads((small.train_reports / "metrics.json").read_text())
+    assert set(curves) == {"train", "val", "step"}
+
+
+def test_the_curves_are_there_for_dvc_to_plot(exported: Project) -> None:
+    losses = (exported.train_reports / "plots" / "metrics" / "train" / "loss.tsv").read_text().splitlines()
+    assert len(losses) == 1 + 3  # a header and an epoch a line
+
+
+def test_training_refuses_a_split_with_a_group_on_two_sides(small: Project) -> None:
+    rows = manifest.read_split(small.split_csv)
+    test_row = next(row for row in rows if row.split == "test")
+    manifest.write_split(
+        [dataclasses.replace(row, split="train") if row == test_row else row for row in rows], small.split_csv
+    )
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 3
+    assert test_row.group in finished.stderr
+    assert not small.checkpoint.exists()
+
+
+def test_an_exploding_loss_stops_with_the_epoch_and_what_to_try(small: Project) -> None:
+    set_params(small, model={"freeze": False}, train={"lr": 1e30, "precision": "fp32"})
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 1
+    assert "lower train.lr" in finished.stderr
+    assert not small.checkpoint.exists()
+    assert not small.train_reports.exists()
+
+
+def test_a_frame_that_is_gone_is_one_clear_line(small: Project) -> None:
+    row = next(row for row in manifest.read_split(small.split_csv) if row.split == "train")
+    (small.root / row.path).unlink()
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 1
+    assert Path(row.path).name in finished.stderr
+    assert finished.stderr.strip().count("\n") == 0
