@@ -19,8 +19,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
-import joblib
-
 from pipeline import errors
 from pipeline.errors import DataError, PipeError
 from pipeline.progress import track
@@ -33,11 +31,11 @@ _BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from pipeline.children imp
 _PR_SET_PDEATHSIG = 1
 
 
-class ChildCrashed(DataError):
+class ChildCrashedError(DataError):
     """A child process died, or was stopped because it took too long."""
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """No more children are started: the work that wanted them was given up."""
 
 
@@ -53,7 +51,7 @@ class _Family:
     def child(self, command: Sequence[str], folder: Path | None) -> Iterator[subprocess.Popen[bytes]]:
         with self._lock:
             if self._stopped:
-                raise _Stopped
+                raise _StoppedError
             pipe = subprocess.PIPE
             process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder)
             self._children.add(process)
@@ -95,7 +93,7 @@ def run_in_child(
         folder: where relative paths start; None for the working directory.
 
     Raises:
-        ChildCrashed: the child was killed by a signal or by the timeout.
+        ChildCrashedError: the child was killed by a signal or by the timeout.
         PipeError: the function raised one; its message is unchanged.
         RuntimeError: the function raised anything else; the message holds the child's traceback.
     """
@@ -106,11 +104,13 @@ def run_in_child(
         try:
             answer, chatter = process.communicate(request, timeout_seconds)
         except subprocess.TimeoutExpired as error:
-            raise ChildCrashed(
+            raise ChildCrashedError(
                 f"{subject}: decoding took more than {timeout_seconds:g} s and was stopped; delete or re-copy the file"
             ) from error
     if process.returncode < 0:
-        raise ChildCrashed(f"{subject}: decoder crashed (signal {-process.returncode}); delete or re-copy the file")
+        raise ChildCrashedError(
+            f"{subject}: decoder crashed (signal {-process.returncode}); delete or re-copy the file"
+        )
     if process.returncode > 0:
         raise RuntimeError(f"{function} failed in a child process:\n{chatter.decode(errors='replace')}")
     return _result(json.loads(answer))
@@ -121,6 +121,8 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], description:
 
     The first error ends the work, as does closing the iterator; children started by `run_in_child` are then killed.
     """
+    import joblib  # here, since children import this module too, and it costs them a tenth of a second
+
     family = _Family()
 
     def adopt(item: Item) -> Result:

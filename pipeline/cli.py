@@ -6,9 +6,11 @@ Nothing heavy is imported here: each command imports what it needs in its body.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -183,12 +185,32 @@ def predict(paths: tuple[Path, ...], bundle: Path | None, as_json: bool, csv_pat
 @cli.command()
 def doctor() -> None:
     """Look at this machine: Python, torch, onnxruntime and its providers, DVC, disk."""
-    raise NotImplementedError
+    from pipeline.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        click.echo(finding)
+    failed = [finding.name for finding in findings if finding.level == "fail"]
+    if failed:
+        raise PipeError(f"doctor: {', '.join(failed)}: see the lines marked fail above")
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.signal(signal.SIGINT, _interrupt_outside_imports)
+        signal.signal(signal.SIGALRM, _interrupt_outside_imports)
     sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt_outside_imports(_: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, but not inside an import: some libraries swallow it there and others break."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)  # ask again soon
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def run(arguments: Sequence[str]) -> int:

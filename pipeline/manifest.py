@@ -87,13 +87,21 @@ def class_names(rows: Iterable[Row]) -> list[str]:
 
 
 def _write(rows: Iterable[Row], path: Path, columns: Sequence[str]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in sorted(rows, key=lambda row: row.path):
-        writer.writerow([_to_text(getattr(row, column)) for column in columns])
+    table = [columns, *([_to_text(getattr(row, column)) for column in columns] for row in sorted(rows, key=_path))]
+    lines = [_to_line(cells) for cells in table]
     with replacing_file(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+        temporary.write_text("".join(lines), encoding="utf-8", newline="")
+
+
+def _path(row: Row) -> str:
+    return row.path
+
+
+def _to_line(cells: Sequence[str]) -> str:
+    # With a bare \n as its line end, Python 3.11 does not quote a carriage return in a name, and then cannot read it.
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _to_text(value: object) -> str:

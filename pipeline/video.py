@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -146,9 +146,8 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
 def _check_bounds(path: Path, container: InputContainer, stream: VideoStream, bounds: Bounds) -> None:
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > bounds.max_pixels:
-        raise DataError(
-            f"{path}: frames of {width} x {height} pixels; expected at most {bounds.max_pixels} (extract.max_megapixels)"
-        )
+        most = f"{bounds.max_pixels} pixels (extract.max_megapixels)"
+        raise DataError(f"{path}: frames of {width} x {height}; expected at most {most}")
     if container.duration is not None and container.duration / av.time_base > bounds.max_seconds:
         raise _too_long(path, bounds.max_seconds)
 
@@ -254,6 +253,7 @@ class _Clock:
         self._unit = stream.time_base or Fraction(1, 1000)
         self._step = 1 / (stream.average_rate or _FALLBACK_RATE)
         self._start: Fraction | None = None
+        self._latest = Fraction(0)
         self.end = Fraction(0)
         self.invented = 0
         self.backward = 0
@@ -266,9 +266,9 @@ class _Clock:
             stated = frame.pts * self._unit
             self._start = stated - self.end if self._start is None else self._start
             time = stated - self._start
-        lasts = frame.duration * self._unit if frame.duration else self._step
-        self.backward += time + lasts <= self.end
-        self.end = max(self.end, time + lasts)
+        self.backward += int(time < self._latest)
+        self._latest = max(self._latest, time)
+        self.end = max(self.end, time + (frame.duration * self._unit or self._step))
         return time
 
 
@@ -287,8 +287,8 @@ def _upright(frame: VideoFrame) -> NDArray[np.uint8]:
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """The part that turns and mirrors: x' = a x + c y, y' = b x + d y as (a, b, c, d), in units of 1/65536."""
-    for side_data in frame.side_data:
-        if side_data.type is Type.DISPLAYMATRIX:
-            a, b, _, c, d = (int(number) for number in np.frombuffer(bytes(side_data), dtype=np.int32)[:5])
-            return a, b, c, d
-    return 65536, 0, 0, 65536
+    side_data: Mapping[str, Any] = cast("Any", frame.side_data)  # PyAV declares another type
+    if "DISPLAYMATRIX" not in side_data:
+        return 65536, 0, 0, 65536
+    a, b, _, c, d = (int(number) for number in np.frombuffer(side_data["DISPLAYMATRIX"], dtype=np.int32)[:5])
+    return a, b, c, d

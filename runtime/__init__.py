@@ -7,7 +7,18 @@ prediction = classifier.classify("photo.jpg")
 print(prediction.label, prediction.probability)
 """
 
-from runtime.classifier import Classifier, Prediction
-from runtime.errors import DeviceError
+from typing import TYPE_CHECKING
 
-__all__ = ["Classifier", "DeviceError", "Prediction"]
+if TYPE_CHECKING:
+    from runtime.classifier import Classifier, Prediction
+
+__all__ = ["Classifier", "Prediction"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the classifier when it is asked for: reading a picture with `runtime.images` needs none of it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from runtime import classifier
+
+    return getattr(classifier, name)

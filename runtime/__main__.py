@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the letters of a class's name
     try:
         options.command(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started us: the exit code is all they want
+            sys.stdout.flush()
     except DeviceError as error:
         _complain(error)
         return error.exit_code
@@ -129,8 +130,7 @@ def _classify(options: argparse.Namespace) -> None:
         if not options.json:
             print(_describe_prediction(prediction, path))
     if options.json:
-        head = {"variant": classifier.variant.name, "providers": classifier.providers}
-        _print_json({**head, "predictions": results})
+        _print_json(results)
     if failed:
         raise DeviceError(f"{failed} of {len(results)} pictures could not be classified")
 

@@ -32,6 +32,8 @@ class Classifier:
 
     Attributes:
         contract: what was read.
+        contract_path: where from, and
+        graphs: the folder of its graphs, so that another process can open the same.
         variant: the graph in use, one of the contract's variants.
         providers: onnxruntime's providers that really loaded, in the order in which they are asked.
     """
@@ -43,6 +45,7 @@ class Classifier:
             ContractError: contract or graph do not hold together, or there is no such variant.
             DeviceError: onnxruntime is missing, or none of the allowed providers works here.
         """
+        self.contract_path, self.graphs = contract_path, graphs
         self.contract = Contract.read(contract_path)
         try:
             self.variant = self.contract.variant(variant or self.contract.recommended)

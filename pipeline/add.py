@@ -1,0 +1,104 @@
+"""Files into the project: clips and photos are copied into `data/raw/<label>/`, all of them or none."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import raw
+from pipeline.errors import DataError
+from pipeline.files import Project, replacing_file, sha256_of
+
+MAX_NAME_BYTES = 255  # of a folder, on the file systems of Linux, macOS and Windows
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """What `add` did."""
+
+    n_added: int
+    n_present: int  # the same content was there already
+    folder: str  # relative to the project
+
+    @property
+    def headline(self) -> str:
+        """One line: how many files were copied, and where they are."""
+        present = f" ({self.n_present} already there)" if self.n_present else ""
+        return f"{self.n_added} files added to {self.folder}{present}"
+
+
+def add(paths: Sequence[Path], label: str, project: Project) -> AddReport:
+    """Copy clips and photos, and those in folders (with their folders below), into `data/raw/<label>/`.
+
+    Raises:
+        DataError: the label is no name of a folder; a path is missing or no clip or photo; a folder has none; a file of
+            the same name but with other content is there. Nothing has been copied then.
+    """
+    check_label(label)
+    folder = project.raw / label
+    copies: dict[Path, Path] = {}
+    for source, name in _media(paths):
+        raw.check_name(name.as_posix())
+        target = folder / name
+        if target in copies and sha256_of(source) != sha256_of(copies[target]):
+            raise DataError(f"{source}: has the name of {copies[target]}, but other content; rename one of them")
+        copies[target] = source
+    new = {target: source for target, source in copies.items() if not _is_present(source, target)}
+    _copy_all(new, folder)
+    return AddReport(len(new), len(copies) - len(new), project.relative(folder))
+
+
+def check_label(label: str) -> None:
+    """Refuse what cannot be the name of one visible folder.
+
+    Raises:
+        DataError: it is empty, hidden, too long, has blanks at an end, or would leave `data/raw`.
+    """
+    raw.check_name(label)
+    if not label or label.startswith(".") or "/" in label or label != label.strip():
+        raise DataError(
+            f"--label {label!r}: not the name of a folder; expected one without / and without a leading dot"
+        )
+    if len(label.encode()) > MAX_NAME_BYTES:
+        raise DataError(f"--label {label!r}: too long; expected at most {MAX_NAME_BYTES} bytes")
+
+
+def _media(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Each clip and photo, and its name below the folder of its class."""
+    for path in paths:
+        if path.is_dir():
+            found = [file for file in raw.walk(path) if raw.is_media(file)]
+            if not found:
+                raise DataError(f"{path}: no clip or photo in it; expected at least one")
+            yield from ((file, file.relative_to(path)) for file in found)
+        elif not path.is_file():
+            raise DataError(f"{path}: no such file; expected a clip, a photo or a folder of them")
+        elif not raw.is_media(path) or path.name.startswith("."):
+            known = ", ".join(sorted(raw.CLIP_SUFFIXES | raw.PHOTO_SUFFIXES))
+            raise DataError(f"{path}: neither clip nor photo by its name; expected a visible {known}")
+        else:
+            yield path, Path(path.name)
+
+
+def _is_present(source: Path, target: Path) -> bool:
+    if not target.exists():
+        return False
+    if sha256_of(source) == sha256_of(target):
+        return True
+    raise DataError(f"{target}: a file with other content is there; rename {source} or remove the other")
+
+
+def _copy_all(copies: dict[Path, Path], folder: Path) -> None:
+    try:
+        # Every temporary is written before the first gets its name: a full disk leaves no file behind.
+        with contextlib.ExitStack() as stack:
+            for target, source in sorted(copies.items()):
+                shutil.copyfile(source, stack.enter_context(replacing_file(target)))
+    finally:
+        made = {parent for target in copies for parent in target.parents if parent.is_relative_to(folder)}
+        for empty in sorted(made, reverse=True):
+            with contextlib.suppress(OSError):  # not empty: all is well
+                empty.rmdir()

@@ -1,0 +1,221 @@
+"""Recordings to frames: each clip is decoded once, in a child process, and its wanted frames written and measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline import manifest, raw
+from pipeline.children import ChildCrashedError, each, run_in_child
+from pipeline.errors import DataError
+from pipeline.files import Project, replacing_folder, write_json
+from pipeline.manifest import Row
+from pipeline.params import ExtractParams
+from pipeline.pictures import Recorded, Settings
+from pipeline.raw import Recording
+
+PHOTOS_PER_CHILD = 100  # a child takes most of a second to start
+MANIFEST, REPORT = "frames.csv", "extract.json"  # in a folder that stands alone
+
+
+@dataclass(frozen=True)
+class ExtractReport:
+    """What `extract` made."""
+
+    n_frames: int  # rows of the manifest, photos included
+    n_photos: int
+    classes: dict[str, dict[str, int]]  # per class: clips, photos, frames
+    clips: tuple[dict[str, Any], ...]  # per clip: source, sha256, the fields of video.ClipInfo, frames_extracted
+    ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw
+    params: dict[str, Any]
+    place: str  # of the manifest
+
+    @property
+    def headline(self) -> str:
+        """One line: what was made, where it is, and whether there is something to look at."""
+        warned = sum(bool(clip["warnings"]) for clip in self.clips)
+        notes = f"; {warned} clips with warnings" if warned else ""
+        notes += f"; {len(self.ignored)} files ignored" if self.ignored else ""
+        return f"{self.n_frames} frames of {len(self.clips)} clips and {self.n_photos} photos in {self.place}{notes}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as `extract.json` holds it."""
+        return {
+            "n_frames": self.n_frames,
+            "n_clips": len(self.clips),
+            "n_photos": self.n_photos,
+            "classes": self.classes,
+            "clips": list(self.clips),
+            "ignored": list(self.ignored),
+            "params": self.params,
+        }
+
+
+@dataclass(frozen=True)
+class _Place:
+    """How paths are spelt: those of a project, or of a folder that stands alone."""
+
+    sources: PurePosixPath  # where the names of recordings start, in the manifest
+    frames: PurePosixPath  # where the paths of pictures start, in the manifest
+    manifest: str  # the manifest itself, for the reader of the headline
+    root: Path | None = None  # where the paths of recordings start; None for the working directory
+
+
+def extract(params: ExtractParams, project: Project) -> ExtractReport:
+    """Write the wanted frames of every clip, and every photo, of `data/raw`.
+
+    Reads `data/raw`; writes `data/frames`, then its manifest `data/frames.csv`, then `reports/extract.json`.
+
+    Raises:
+        DataError: `data/raw` does not hold two classes with media in each, or a recording cannot be used (the first
+            is named, and how many more there are); what was there before stays.
+        PipeError: a frame cannot be written; what was there before stays.
+    """
+    found = raw.find(project, params.layout)
+    sources, frames_folder = (PurePosixPath(project.relative(path)) for path in (project.raw, project.frames))
+    place = _Place(sources, frames_folder, project.relative(project.frames_csv), project.root)
+    with replacing_folder(project.frames) as frames:
+        recorded = _record(found.recordings, frames, params, place)
+        # The old manifest must not vouch for the new frames if this process dies before it has written its own.
+        project.frames_csv.unlink(missing_ok=True)
+    rows = _rows(recorded, place)
+    manifest.write(rows, project.frames_csv)
+    report = _report(recorded, rows, found.ignored, params, place)
+    write_json(project.extract_json, report.as_json())
+    return report
+
+
+def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> ExtractReport:
+    """Write the wanted frames of some videos or photos to the folder `out`, with `frames.csv` and `extract.json`.
+
+    Each file is a class of its own, called by its stem. `out` appears whole or not at all; it replaces a folder that
+    this function made, and no other.
+
+    Raises:
+        DataError: a file cannot be used, two have one name, or `out` holds anything that is not ours.
+        PipeError: a frame cannot be written.
+    """
+    recordings = [Recording(path, path.name, path.stem) for path in paths]
+    _check_names(recordings)
+    _check_out(out)
+    place = _Place(PurePosixPath(), PurePosixPath(), (out / MANIFEST).as_posix())
+    with replacing_folder(out.resolve()) as folder:
+        recorded = _record(recordings, folder, params, place)
+        rows = _rows(recorded, place)
+        manifest.write(rows, folder / MANIFEST)
+        report = _report(recorded, rows, (), params, place)
+        write_json(folder / REPORT, report.as_json())
+    return report
+
+
+def _check_names(recordings: Sequence[Recording]) -> None:
+    if not recordings:
+        raise DataError("no video is named; expected at least one")
+    for name, times in Counter(recording.name for recording in recordings).items():
+        raw.check_name(name)
+        if times > 1:
+            raise DataError(f"{name}: {times} files have this name; extract them one by one")
+
+
+def _check_out(out: Path) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise DataError(f"{out}: is a file; expected a folder or a free name")
+    present = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
+    ours = {row.path for row in manifest.read(out / MANIFEST)} if MANIFEST in present else set()
+    others = sorted(present - ours - {MANIFEST, REPORT})
+    if others:
+        raise DataError(f"{out}: holds {others[0]}, which is not ours to replace; choose another folder with --out")
+
+
+def _record(
+    recordings: Sequence[Recording], frames: Path, params: ExtractParams, place: _Place
+) -> list[tuple[Recording, Recorded]]:
+    """Decode everything; the pictures lie below `frames` then.
+
+    Raises:
+        DataError: a recording cannot be used.
+    """
+    clips = [recording for recording in recordings if not raw.is_photo(recording.path)]
+    photos = [recording for recording in recordings if raw.is_photo(recording.path)]
+    batches = [[clip] for clip in clips]
+    batches += [photos[start : start + PHOTOS_PER_CHILD] for start in range(0, len(photos), PHOTOS_PER_CHILD)]
+    work = partial(_in_child, frames, params, place)
+    outcomes = [outcome for batch in each(work, batches, "extract") for outcome in batch]
+    problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    if problems:
+        raise DataError(problems[0] + (f"; {len(problems) - 1} more cannot be used" if len(problems) > 1 else ""))
+    return [
+        (one, outcome) for one, outcome in zip(clips + photos, outcomes, strict=True) if not isinstance(outcome, str)
+    ]
+
+
+def _in_child(frames: Path, params: ExtractParams, place: _Place, batch: Sequence[Recording]) -> list[Recorded | str]:
+    """What became of each; a recording that cannot be used gives its one line instead."""
+    settings = Settings(
+        frames_per_second=params.frames_per_second,
+        suffix={"jpeg": ".jpg", "png": ".png"}[params.image_format],
+        jpeg_quality=params.jpeg_quality,
+        max_pixels=round(params.max_megapixels * 1e6),
+        max_seconds=params.max_clip_seconds,
+    )
+    sources = [(str(recording.path), recording.name) for recording in batch]
+    try:
+        outcomes: list[Recorded | str] = run_in_child(
+            "pipeline.pictures:record",
+            {"sources": sources, "frames": str(frames), "settings": asdict(settings)},
+            subject=sources[0][0],
+            timeout_seconds=params.decode_timeout_seconds,
+            folder=place.root,
+        )
+    except ChildCrashedError as error:
+        if len(batch) == 1:
+            return [str(error)]
+        return [outcome for one in batch for outcome in _in_child(frames, params, place, [one])]
+    return outcomes
+
+
+def _rows(recorded: Sequence[tuple[Recording, Recorded]], place: _Place) -> list[Row]:
+    return [
+        Row(
+            path=str(place.frames / picture["path"]),
+            label=recording.label,
+            source=str(place.sources / recording.name),
+            source_sha256=outcome["sha256"],
+            group=str(place.sources / recording.name),
+            given_split=recording.given_split,
+            time_seconds=picture["time_seconds"],
+            width=picture["width"],
+            height=picture["height"],
+            sharpness=picture["sharpness"],
+            brightness=picture["brightness"],
+            phash=picture["phash"],
+        )
+        for recording, outcome in recorded
+        for picture in outcome["pictures"]
+    ]
+
+
+def _report(
+    recorded: Sequence[tuple[Recording, Recorded]],
+    rows: Sequence[Row],
+    ignored: tuple[str, ...],
+    params: ExtractParams,
+    place: _Place,
+) -> ExtractReport:
+    classes = {label: {"clips": 0, "photos": 0, "frames": 0} for label in manifest.class_names(rows)}
+    clips = []
+    for recording, outcome in recorded:
+        counts, info, n_frames = classes[recording.label], outcome["clip"], len(outcome["pictures"])
+        counts["frames"] += n_frames
+        counts["clips" if info else "photos"] += 1
+        if info:
+            source = str(place.sources / recording.name)
+            clips.append({"source": source, "sha256": outcome["sha256"], **info, "frames_extracted": n_frames})
+    n_photos = len(recorded) - len(clips)
+    return ExtractReport(len(rows), n_photos, classes, tuple(clips), ignored, params.model_dump(), place.manifest)

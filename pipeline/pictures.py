@@ -1,0 +1,132 @@
+"""The child's side of extract: recordings are decoded here, and their pictures written and measured.
+
+What `record` takes and gives travels as JSON between processes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import quality, raw, video
+from pipeline.errors import DataError, PipeError
+from pipeline.files import sha256_of
+from runtime.errors import ImageError
+from runtime.images import read_image
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a child needs of the params."""
+
+    frames_per_second: float
+    suffix: str  # .jpg or .png
+    jpeg_quality: int  # 1 to 100
+    max_pixels: int  # width times height
+    max_seconds: float  # of a clip
+
+
+class Picture(TypedDict):
+    """One picture that was written; the names are those of `manifest.Row`."""
+
+    path: str  # relative to the folder of frames
+    time_seconds: float | None  # presentation time in the clip; None for a photo
+    width: int  # pixels
+    height: int
+    sharpness: float
+    brightness: float
+    phash: str
+
+
+class Recorded(TypedDict):
+    """What became of one clip or photo."""
+
+    sha256: str  # of the source
+    pictures: list[Picture]
+    clip: dict[str, Any] | None  # the fields of video.ClipInfo; None for a photo
+
+
+def record(sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, Any]) -> list[Recorded | str]:
+    """Write the pictures of recordings: of a clip to `frames`/<name>/<index>.jpg, of a photo to `frames`/<name>.jpg.
+
+    Args:
+        sources: (file, name) of each.
+        frames: the folder; it exists.
+        settings: the fields of `Settings`.
+
+    Returns:
+        Per recording what became of it, or one line that says why it cannot be used.
+
+    Raises:
+        PipeError: a picture cannot be written.
+    """
+    cv2.setNumThreads(1)  # children run side by side already
+    return [_record(Path(source), name, Path(frames), Settings(**settings)) for source, name in sources]
+
+
+def _record(source: Path, name: str, frames: Path, settings: Settings) -> Recorded | str:
+    try:
+        pictures, info = (_photo if raw.is_photo(source) else _clip)(source, name, frames, settings)
+        return {"sha256": sha256_of(source), "pictures": pictures, "clip": asdict(info) if info else None}
+    except (DataError, ImageError) as error:
+        return str(error)
+
+
+def _photo(source: Path, name: str, frames: Path, settings: Settings) -> tuple[list[Picture], None]:
+    pixels_hwc = read_image(source, max_pixels=settings.max_pixels)
+    return [_save(pixels_hwc, frames, name, settings)], None
+
+
+def _clip(source: Path, name: str, frames: Path, settings: Settings) -> tuple[list[Picture], video.ClipInfo]:
+    try:
+        return _decode(source, name, frames, settings, strict=True)
+    except video.DamagedClipError:
+        shutil.rmtree(frames / name, ignore_errors=True)
+        return _decode(source, name, frames, settings, strict=False)
+
+
+def _decode(
+    source: Path, name: str, frames: Path, settings: Settings, *, strict: bool
+) -> tuple[list[Picture], video.ClipInfo]:
+    bounds = video.Bounds(settings.max_pixels, settings.max_seconds)
+    pictures = []
+    with video.open_clip(source, bounds, strict=strict) as clip:
+        for frame in clip.frames(settings.frames_per_second):
+            picture = _save(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
+            pictures.append(picture | {"time_seconds": frame.time_seconds})
+        return pictures, clip.info()
+
+
+def _save(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Settings) -> Picture:
+    name = stem + settings.suffix
+    encoded = _encode(pixels_hwc, name, settings)
+    try:
+        (frames / name).parent.mkdir(parents=True, exist_ok=True)
+        (frames / name).write_bytes(encoded)
+    except OSError as error:
+        raise PipeError(f"{name}: cannot be written ({error.strerror}); make room for it, then run again") from error
+    return {
+        "path": name,
+        "time_seconds": None,
+        "width": pixels_hwc.shape[1],
+        "height": pixels_hwc.shape[0],
+        "sharpness": quality.sharpness(pixels_hwc),
+        "brightness": quality.brightness(pixels_hwc),
+        "phash": quality.phash(pixels_hwc),
+    }
+
+
+def _encode(pixels_hwc: NDArray[np.uint8], name: str, settings: Settings) -> bytes:
+    options = [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality] if settings.suffix == ".jpg" else []
+    done, encoded = cv2.imencode(settings.suffix, cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        size = f"{pixels_hwc.shape[1]} x {pixels_hwc.shape[0]} pixels"
+        raise DataError(f"{name}: {size} do not fit into {settings.suffix}; set extract.image_format: png")
+    return encoded.tobytes()

@@ -1,0 +1,152 @@
+"""What people film: the clips and photos below `data/raw`, and which class their folders say they show."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline import video
+from pipeline.errors import DataError
+from pipeline.files import Project
+from runtime import images
+
+CLIP_SUFFIXES = video.SUFFIXES
+# Nothing we ship reads HEIC; known here, it is refused by name instead of passed over as no photo at all.
+PHOTO_SUFFIXES = images.SUFFIXES | {".heic", ".heif"}
+SPLIT_FOLDERS = ("train", "val", "test")
+_FILL_IT = "put clips into data/raw/<class>/, or: pipe add VIDEO --label NAME"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A clip or a photo of the data set."""
+
+    path: Path  # as messages name it: relative to the project, or as it was typed
+    name: str  # relative to data/raw, / between the parts
+    label: str
+    given_split: str = ""  # train, val or test where the folders say so
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in `data/raw`."""
+
+    recordings: tuple[Recording, ...]  # sorted by name
+    ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw, sorted
+
+
+def is_clip(path: Path) -> bool:
+    """Whether the name is that of a video."""
+    return path.suffix.lower() in CLIP_SUFFIXES
+
+
+def is_photo(path: Path) -> bool:
+    """Whether the name is that of a photo."""
+    return path.suffix.lower() in PHOTO_SUFFIXES
+
+
+def is_media(path: Path) -> bool:
+    """Whether the name is that of a video or a photo."""
+    return is_clip(path) or is_photo(path)
+
+
+def find(project: Project, layout: Literal["class", "split"]) -> Found:
+    """Walk `data/raw/<class>/…`, or `data/raw/<split>/<class>/…`; hidden files and folders are not looked at.
+
+    Raises:
+        DataError: there is no data/raw, no class or only one, an empty class, media outside the classes, a folder
+            that is no split where splits are expected, or a name that a manifest cannot hold.
+    """
+    if not project.raw.is_dir():
+        raise DataError(f"{project.relative(project.raw)}: no such folder; {_FILL_IT}")
+    recordings: list[Recording] = []
+    ignored = _beside_classes(project)
+    for folder, given_split in _class_folders(project, layout):
+        files = list(walk(folder))
+        found = [_recording(project, path, folder.name, given_split) for path in files if is_media(path)]
+        if not found:
+            raise DataError(f"{project.relative(folder)}: no clip or photo in it; add one, or remove the folder")
+        recordings += found
+        ignored += [path for path in files if not is_media(path)]
+    _check_classes(project, layout, {recording.label for recording in recordings})
+    return Found(
+        tuple(sorted(recordings, key=lambda recording: recording.name)),
+        tuple(sorted(path.relative_to(project.raw).as_posix() for path in ignored)),
+    )
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file below a folder; links are followed, hidden files and folders left out.
+
+    Raises:
+        DataError: a link leads back to a folder above it.
+    """
+    return _walk(folder, frozenset())
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that breaks a line, divides folders on Windows, or is not Unicode.
+
+    Raises:
+        DataError: it does.
+    """
+    if "\\" in name or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise DataError(f"{name!a}: a backslash, a control character or broken Unicode in its name; rename it")
+
+
+def _beside_classes(project: Project) -> list[Path]:
+    files = [path for path in _visible(project.raw) if not path.is_dir()]
+    for path in files:
+        if is_media(path):
+            raise DataError(f"{project.relative(path)}: outside the classes; move it into data/raw/<class>/")
+    return files
+
+
+def _class_folders(project: Project, layout: Literal["class", "split"]) -> Iterator[tuple[Path, str]]:
+    """Each class folder with its given split, empty where the layout has none."""
+    tops = [path for path in _visible(project.raw) if path.is_dir()]
+    if layout == "class":
+        yield from ((top, "") for top in tops)
+        return
+    for top in tops:
+        if top.name not in SPLIT_FOLDERS:
+            raise DataError(f"{project.relative(top)}: not a split; extract.layout: split expects train, val and test")
+        yield from ((path, top.name) for path in _visible(top) if path.is_dir())
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        raise DataError(f"{folder}: a link that leads back to a folder above it; remove it")
+    for path in _visible(folder):
+        if path.is_dir():
+            yield from _walk(path, above | {real})
+        else:
+            yield path
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _recording(project: Project, path: Path, label: str, given_split: str) -> Recording:
+    relative = path.relative_to(project.root)
+    check_name(relative.as_posix())
+    if not path.is_file():
+        raise DataError(f"{relative}: not a file (a link to nothing?); remove it")
+    return Recording(relative, path.relative_to(project.raw).as_posix(), label, given_split)
+
+
+def _check_classes(project: Project, layout: Literal["class", "split"], labels: set[str]) -> None:
+    place = project.relative(project.raw)
+    if not labels:
+        raise DataError(f"{place}: no classes; {_FILL_IT}")
+    if layout == "class" and labels <= {*SPLIT_FOLDERS, "valid", "validation"}:
+        raise DataError(
+            f"{place}: the classes are {', '.join(sorted(labels))}; if they are splits, extract.layout: split"
+        )
+    if len(labels) == 1:
+        raise DataError(f"{place}: one class only ({labels.pop()}); a classifier needs at least two")

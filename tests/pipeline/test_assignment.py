@@ -1,0 +1,86 @@
+"""Groups onto sides: the numbers, and what the arrangement hangs on."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.assignment import assign_groups, group_quotas
+
+EIGHT_TWO = {"train": 0.64, "val": 0.16, "test": 0.2}
+
+sizes = st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 500), min_size=3, max_size=60)
+parts = st.lists(st.floats(0.01, 1), min_size=2, max_size=3)
+
+
+def as_shares(numbers: list[float]) -> dict[str, float]:
+    return {side: number / sum(numbers) for side, number in zip(("train", "test", "val"), numbers, strict=False)}
+
+
+@settings(deadline=None, max_examples=150)
+@given(sizes, parts, st.integers(0, 5))
+def test_every_side_gets_a_group_and_within_one_of_its_share(
+    frames_by_group: dict[str, int], numbers: list[float], seed: int
+) -> None:
+    shares = as_shares(numbers)
+    sides = assign_groups(frames_by_group, shares, seed)
+    assert sides.keys() == frames_by_group.keys()
+    for side, share in shares.items():
+        got, ideal = list(sides.values()).count(side), share * len(frames_by_group)
+        assert got >= 1
+        forced = any(len(frames_by_group) * other < 1 for other in shares.values())  # one group is the least of a side
+        assert abs(got - ideal) < (len(shares) if forced else 1)
+
+
+@settings(deadline=None, max_examples=50)
+@given(sizes, st.integers(0, 5), st.randoms(use_true_random=False))
+def test_the_order_of_the_groups_does_not_matter(frames_by_group: dict[str, int], seed: int, random: Random) -> None:
+    names = list(frames_by_group)
+    random.shuffle(names)
+    shuffled = {name: frames_by_group[name] for name in names}
+    assert assign_groups(shuffled, EIGHT_TWO, seed) == assign_groups(frames_by_group, EIGHT_TWO, seed)
+
+
+def test_another_seed_gives_another_arrangement() -> None:
+    frames_by_group = {f"clip{number}": 60 for number in range(12)}
+    found = {tuple(assign_groups(frames_by_group, EIGHT_TWO, seed).items()) for seed in range(5)}
+    assert len(found) == 5
+
+
+def test_five_clips_of_unlike_length_still_differ_between_seeds() -> None:
+    frames_by_group = {"a": 13, "b": 14, "c": 15, "d": 16, "e": 17}
+    assert len({tuple(sorted(assign_groups(frames_by_group, EIGHT_TWO, seed).items())) for seed in range(10)}) >= 3
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_arrangement_whose_frames_come_closest_wins(seed: int) -> None:
+    frames_by_group = {"long": 600} | {f"short{number}": 10 for number in range(4)}
+    assert assign_groups(frames_by_group, EIGHT_TWO, seed)["long"] == "train"
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "expected"),
+    [
+        (3, {"train": 1, "val": 1, "test": 1}),
+        (5, {"train": 3, "val": 1, "test": 1}),
+        (14, {"train": 9, "val": 2, "test": 3}),
+        (100, {"train": 64, "val": 16, "test": 20}),
+    ],
+)
+def test_the_numbers_of_8_to_2(n_groups: int, expected: dict[str, int]) -> None:
+    assert group_quotas(n_groups, EIGHT_TWO, at_least=1) == expected
+
+
+def test_a_tiny_share_gets_its_one_group_and_the_rest_bears_it() -> None:
+    assert group_quotas(4, {"train": 0.98, "val": 0.01, "test": 0.01}, at_least=1) == {"train": 2, "val": 1, "test": 1}
+
+
+def test_groups_without_frames_are_dealt_out_beside_the_others() -> None:
+    frames_by_group = {f"clip{number}": 20 for number in range(10)}
+    screened_out = {f"dark{number}": 0 for number in range(10)}
+    sides = assign_groups(frames_by_group | screened_out, EIGHT_TWO, 0)
+    assert {group: sides[group] for group in frames_by_group} == assign_groups(frames_by_group, EIGHT_TWO, 0)
+    assert sorted(sides[group] for group in screened_out) == ["test"] * 2 + ["train"] * 6 + ["val"] * 2

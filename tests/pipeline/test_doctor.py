@@ -1,0 +1,166 @@
+"""The doctor tells what it has looked at, and a machine that cannot work from one that can."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline import doctor
+from pipeline.doctor import ONE_NODE_GRAPH, Finding, examine, run_one_node
+
+CPU = "CPUExecutionProvider"
+
+
+def pretend_installed(monkeypatch: pytest.MonkeyPatch, *distributions: str) -> None:
+    def version(name: str) -> str:
+        if name in distributions:
+            return "1.2.3"
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+
+
+def pretend_missing(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    for module in modules:
+        monkeypatch.setitem(sys.modules, module, None)
+
+
+def pretend_child(monkeypatch: pytest.MonkeyPatch, **answer: Any) -> None:
+    result = SimpleNamespace(**{"returncode": 0, "stdout": "", "stderr": ""} | answer)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: result)
+
+
+def test_this_machine_can_work_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    found = {finding.name: finding for finding in examine()}
+    assert not [str(finding) for finding in found.values() if finding.level == "fail"]
+    names = ("Python", "torch", "onnxruntime", CPU, "OpenCV", "PyAV", "DVC", "git", "disk")
+    assert [name for name in names if name not in found] == []
+    assert found[CPU].text == "loads and runs a node"
+    assert not any("\n" in str(finding) for finding in found.values())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_finding_is_a_line_that_begins_with_its_level() -> None:
+    assert str(Finding("ok", "git", "2.39")) == "ok   git: 2.39"
+    assert str(Finding("warn", "disk", "2.0 GiB")) == "warn disk: 2.0 GiB"
+
+
+def test_the_graph_has_one_node_and_old_runtimes_read_it() -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(ONE_NODE_GRAPH)
+    onnx.checker.check_model(model)
+    assert [node.op_type for node in model.graph.node] == ["Add"]
+    assert (model.ir_version, model.opset_import[0].version) == (8, 18)
+
+
+def test_the_cpu_runs_a_node() -> None:
+    run_one_node(CPU)
+
+
+def test_a_provider_that_does_not_load_is_not_taken_for_the_one_that_stepped_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = SimpleNamespace(get_providers=lambda: [CPU])
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: session)
+    with pytest.raises(RuntimeError, match="CUDAExecutionProvider did not load"):
+        run_one_node("CUDAExecutionProvider")
+
+
+def test_a_provider_that_cannot_add_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    np = importlib.import_module("numpy")
+    session = SimpleNamespace(get_providers=lambda: [CPU], run=lambda *_: [np.float32([3])])
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: session)
+    with pytest.raises(RuntimeError, match=r"1 \+ 1 = \[3.0\]"):
+        run_one_node(CPU)
+
+
+def test_both_onnxruntime_wheels_at_once_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_installed(monkeypatch, "onnxruntime", "onnxruntime-gpu")
+    found = doctor._onnxruntime()
+    assert found.level == "fail"
+    assert "onnxruntime 1.2.3 and onnxruntime-gpu 1.2.3 are both installed" in found.text
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-gpu"])
+def test_either_onnxruntime_wheel_alone_is_fine(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pretend_installed(monkeypatch, name)
+    assert doctor._onnxruntime() == Finding("ok", "onnxruntime", f"{name} 1.2.3")
+
+
+def test_no_onnxruntime_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_installed(monkeypatch)
+    pretend_missing(monkeypatch, "onnxruntime")
+    assert doctor._onnxruntime().level == "fail"
+    assert [found.level for found in doctor._providers()] == ["fail"]
+
+
+def test_half_an_onnxruntime_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
+    (found,) = doctor._providers()
+    assert found.level == "fail"
+    assert "get_available_providers" in found.text
+
+
+def test_a_cpu_provider_that_crashes_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_child(monkeypatch, returncode=-11)
+    assert doctor._provider(CPU) == Finding("fail", CPU, "does not run (it crashed); reinstall onnxruntime")
+
+
+def test_a_provider_that_hangs_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_PROBE_TIMEOUT_SECONDS", 0.001)
+    assert "gave no answer" in doctor._provider(CPU).text
+
+
+def test_cuda_that_does_not_load_is_a_warning_where_there_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = "FAIL : Failed to load library a.so with error: libcudnn.so.9: cannot open\nRuntimeError: no"
+    pretend_child(monkeypatch, returncode=1, stderr=noise)
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    found = doctor._provider("CUDAExecutionProvider")
+    assert found.level == "warn"
+    assert "libcudnn.so.9: cannot open" in found.text
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    assert doctor._provider("CUDAExecutionProvider").level == "ok"
+
+
+def test_no_torch_is_a_warning_since_the_data_stages_work_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_missing(monkeypatch, "torch")
+    found = doctor._torch()
+    assert found.level == "warn"
+    assert "[train]" in found.text
+
+
+@pytest.mark.parametrize(("name", "module"), [("OpenCV", "cv2"), ("PyAV", "av"), ("DVC", "dvc")])
+def test_a_missing_library_fails(monkeypatch: pytest.MonkeyPatch, name: str, module: str) -> None:
+    pretend_missing(monkeypatch, module)
+    assert doctor._library(name, module).level == "fail"
+
+
+def test_no_git_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert doctor._git().level == "fail"
+
+
+def test_an_old_python_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 12))
+    assert doctor._python() == Finding("fail", "Python", "3.10.12; expected at least 3.11")
+
+
+@pytest.mark.parametrize(("free_gib", "level"), [(0.5, "fail"), (5, "warn"), (50, "ok")])
+def test_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_gib: float, level: str) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free_gib * 2**30))
+    assert doctor._disk(tmp_path).level == level
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+@pytest.mark.parametrize(("limit", "level"), [(256, "warn"), (4096, "ok"), (-1, "ok")])
+def test_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch, limit: int, level: str) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (limit, limit))
+    assert [found.level for found in doctor._open_files()] == [level]

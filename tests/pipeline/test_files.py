@@ -1,0 +1,189 @@
+"""Outputs appear whole or not at all; names stay inside the project."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import DataError
+from pipeline.files import (
+    Project,
+    read_json,
+    replacing_file,
+    replacing_folder,
+    safe_join,
+    sha256_of,
+    sweep_stale,
+    write_json,
+)
+
+
+@pytest.fixture
+def gone() -> int:
+    """The id of a process that has ended."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "鳞片.csv"
+    with replacing_file(target) as temporary:
+        temporary.write_text("half")
+        assert not target.exists()
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    assert names_in(target.parent) == ["鳞片.csv"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "a.csv"
+    target.write_text("old")
+    with contextlib.suppress(ZeroDivisionError), replacing_file(target) as temporary:
+        temporary.write_text("half")
+        temporary.write_text(str(1 / 0))
+    assert target.read_text() == "old"
+    assert names_in(tmp_path) == ["a.csv"]
+
+
+def test_a_block_that_writes_nothing_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.csv"
+    target.write_text("old")
+    with pytest.raises(FileNotFoundError), replacing_file(target):
+        pass
+    assert target.read_text() == "old"
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "frames"
+    target.mkdir()
+    (target / "old.jpg").write_text("old")
+    with replacing_folder(target) as temporary:
+        (temporary / "new.jpg").write_text("new")
+        assert names_in(target) == ["old.jpg"]
+    assert names_in(target) == ["new.jpg"]
+    assert names_in(tmp_path) == ["frames"]
+
+
+def test_a_failure_leaves_the_old_folder_and_nothing_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "frames"
+    target.mkdir()
+    (target / "old.jpg").write_text("old")
+    with contextlib.suppress(ZeroDivisionError), replacing_folder(target) as temporary:
+        (temporary / "new.jpg").write_text("new")
+        (temporary / "next.jpg").write_text(str(1 / 0))
+    assert names_in(target) == ["old.jpg"]
+    assert names_in(tmp_path) == ["frames"]
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path, gone: int) -> None:
+    (tmp_path / f".frames.{gone}.tmp").mkdir()
+    (tmp_path / f".frames.{gone}.tmp" / "half.jpg").write_text("half")
+    (tmp_path / f".a.csv.{gone}.tmp").write_text("half")
+    with replacing_folder(tmp_path / "frames"):
+        pass
+    with replacing_file(tmp_path / "a.csv") as temporary:
+        temporary.write_text("whole")
+    assert names_in(tmp_path) == ["a.csv", "frames"]
+
+
+def test_what_a_living_process_writes_is_not_swept(tmp_path: Path) -> None:
+    living = tmp_path / f".frames.{os.getppid()}.tmp"
+    living.mkdir()
+    sweep_stale(tmp_path / "frames")
+    assert living.is_dir()
+
+
+def test_only_the_targets_own_temporaries_are_swept(tmp_path: Path, gone: int) -> None:
+    kept = [f".frames.csv.{gone}.tmp", f".x.{gone}.tmp", ".frames.notes.tmp", f"frames.{gone}.tmp", "other.tmp"]
+    for name in kept:
+        (tmp_path / name).write_text("")
+    (tmp_path / f".[x].{gone}.tmp").write_text("")
+    sweep_stale(tmp_path / "[x]")
+    sweep_stale(tmp_path / "*")
+    assert names_in(tmp_path) == sorted(kept)
+
+
+def test_sweeping_does_not_follow_a_link(tmp_path: Path, gone: int) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "film.mp4").write_text("film")
+    (tmp_path / f".frames.{gone}.tmp").symlink_to(precious)
+    sweep_stale(tmp_path / "frames")
+    assert names_in(tmp_path) == ["precious"]
+    assert names_in(precious) == ["film.mp4"]
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a\\b", "a\0b"])
+def test_a_name_that_leaves_the_project_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match="leaves the project"):
+        safe_join(Path("project"), name)
+
+
+@pytest.mark.parametrize("name", ["a", "data/frames/鳞片 石墨/a.b.jpg", "..a/b.."])
+def test_a_name_inside_the_project_is_joined(name: str) -> None:
+    assert safe_join(Path("project"), name) == Path("project") / name
+
+
+def test_json_comes_back_as_it_went_in(tmp_path: Path) -> None:
+    path = tmp_path / "reports" / "a.json"
+    write_json(path, {"b": 1, "a": ["鳞片", None, 0.5]})
+    assert path.read_text(encoding="utf-8") == ('{\n  "b": 1,\n  "a": [\n    "鳞片",\n    null,\n    0.5\n  ]\n}\n')
+    assert read_json(path) == {"b": 1, "a": ["鳞片", None, 0.5]}
+
+
+def test_a_number_that_is_none_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", {"x": math.nan})
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["{", "", '{"x": NaN}', '{"x": Infinity}', '{"x": -Infinity}', "\ufeff{}"])
+def test_what_is_not_json_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="not valid JSON") as caught:
+        read_json(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_not_text_are_not_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="not valid JSON"):
+        read_json(path)
+
+
+def test_a_missing_report_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.json: missing; run the stage that writes it"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    data = bytes(range(256)) * 5000
+    path.write_bytes(data)
+    assert sha256_of(path) == hashlib.sha256(data).hexdigest()
+
+
+def test_manifests_spell_paths_relative_to_the_project(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    assert project.relative(project.frames / "鳞片" / "a.jpg") == "data/frames/鳞片/a.jpg"
+
+
+def test_every_path_of_a_project_is_inside_it(tmp_path: Path) -> None:
+    names = [name for name, value in vars(Project).items() if isinstance(value, property)]
+    paths = [getattr(Project(tmp_path), name) for name in names]
+    assert len(set(paths)) == len(paths) > 10
+    assert all(path.is_relative_to(tmp_path) for path in paths)

@@ -1,0 +1,214 @@
+"""Pictures from files."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from runtime.errors import ImageError
+from runtime.images import read_image, turn_upright
+from runtime.images_opencv import read_with_opencv
+
+PIXELS = 64_000_000
+EXIF_ORIENTATION = 0x0112
+Reader = Callable[..., NDArray[np.uint8]]
+READERS = [read_image, read_with_opencv]
+
+
+def pixels_or_line(read: Reader, path: Path, max_pixels: int = PIXELS) -> NDArray[np.uint8] | str:
+    """What reading gives: the picture, or the error's line."""
+    try:
+        return read(path, max_pixels=max_pixels)
+    except ImageError as error:
+        return str(error)
+
+
+def gradient(height: int = 20, width: int = 30) -> NDArray[np.uint8]:
+    """A picture that no turn and no mirror leaves alone."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 8, columns * 8, rows + columns], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_turned_upright(read: Reader, orientation: int, tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    turn = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]  # Pillow's numbers for the way back
+    image = Image.fromarray(gradient())
+    stored = image if turn is None else image.transpose(Image.Transpose(turn))
+    stored.save(path, exif=exif, quality=100, subsampling=0)
+    found = read(path, max_pixels=PIXELS)
+    assert found.shape == (20, 30, 3)
+    assert np.abs(found.astype(int) - gradient()).max() <= 6
+
+
+def test_an_orientation_that_does_not_exist_changes_nothing() -> None:
+    assert (turn_upright(gradient(), 77) == gradient()).all()
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (Image.new("RGBA", (4, 4), (255, 0, 0, 0)), (255, 255, 255)),
+        (Image.new("RGBA", (4, 4), (255, 0, 0, 51)), (255, 204, 204)),
+        (Image.new("LA", (4, 4), (0, 0)), (255, 255, 255)),
+        (Image.new("L", (4, 4), 7), (7, 7, 7)),
+        (Image.new("1", (4, 4), 1), (255, 255, 255)),
+        (Image.new("RGB", (4, 4), (1, 2, 3)).quantize(2), (1, 2, 3)),
+        (Image.fromarray(np.full((4, 4), 257 * 9, np.uint16)), (9, 9, 9)),
+        (Image.fromarray(np.full((4, 4), 65535, np.uint16)), (255, 255, 255)),
+    ],
+    ids=["transparent", "translucent", "grey-alpha", "grey", "bits", "palette", "sixteen", "sixteen-white"],
+)
+def test_every_kind_of_pixel_becomes_eight_bit_rgb(
+    read: Reader, stored: Image.Image, expected: tuple[int, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "picture.png"
+    stored.save(path)
+    found = read(path, max_pixels=PIXELS)
+    assert found.dtype == np.uint8
+    assert found.shape == (4, 4, 3)
+    assert (found == expected).all()
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    path = tmp_path / "print.jpg"
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(path, quality=100)
+    assert np.abs(read_image(path, max_pixels=PIXELS).astype(int) - (255, 0, 0)).max() <= 4
+
+
+def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "heights.tiff"
+    Image.new("F", (4, 4), 0.5).save(path)
+    with pytest.raises(ImageError, match="floating-point"):
+        read_image(path, max_pixels=PIXELS)
+
+
+def test_thirty_two_bit_pixels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "counts.tiff"
+    Image.new("I", (4, 4), 70_000).save(path)
+    with pytest.raises(ImageError, match="more than 16 bits"):
+        read_image(path, max_pixels=PIXELS)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_too_many_pixels_are_refused_before_they_are_decoded(read: Reader, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"large.{suffix}"
+    Image.new("RGB", (100, 100)).save(path)
+    assert read(path, max_pixels=10_000).shape == (100, 100, 3)
+    # Cut behind the header: decoding would complain of that, so the size was asked first.
+    path.write_bytes(path.read_bytes() if read is read_with_opencv else path.read_bytes()[:-20])
+    with pytest.raises(ImageError, match="100 x 100 pixels; expected between 1 and 9999"):
+        read(path, max_pixels=9_999)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_file_cut_short_is_refused(read: Reader, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"cut.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    for share in (0.1, 0.5, 0.95):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(ImageError, match="cut"):
+            read(path, max_pixels=PIXELS)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("content", [b"", b"no picture\n", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+def test_what_is_no_picture_is_refused_in_one_line(read: Reader, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "two\nlines.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match="not a picture that can be read") as caught:
+        read(path, max_pixels=PIXELS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_missing_file_is_refused(read: Reader, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="No such file"):
+        read(tmp_path / "none.jpg", max_pixels=PIXELS)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_odd_images_give_a_picture_or_one_line(read: Reader, shared: Path) -> None:
+    found = {path: pixels_or_line(read, path) for path in sorted((shared / "data" / "odd_images").iterdir())}
+    pictures = [each for each in found.values() if isinstance(each, np.ndarray)]
+    lines = {path: each for path, each in found.items() if isinstance(each, str)}
+    assert all(line.startswith(f"{path}: ") and "\n" not in line for path, line in lines.items())
+    assert all(each.dtype == np.uint8 and each.ndim == 3 and each.shape[2] == 3 for each in pictures)
+    assert len(pictures) >= len(lines) > 0
+
+
+def test_both_readers_give_the_same_pixels_of_odd_photos(shared: Path) -> None:
+    compared = 0
+    for path in sorted((shared / "data" / "odd_images").glob("*.jpg")):
+        found = [pixels_or_line(read, path) for read in READERS]
+        if isinstance(found[0], str) or isinstance(found[1], str):
+            continue
+        compared += 1
+        assert np.abs(found[0].astype(int) - found[1]).mean() < 2, path.name
+    assert compared >= 10
+
+
+def test_damaged_bytes_never_raise_anything_else(shared: Path, tmp_path: Path) -> None:
+    chance, path = random.Random(0), tmp_path / "damaged"
+    wholes = [each.read_bytes() for each in sorted((shared / "data" / "odd_images").iterdir())]
+    wholes = [whole for whole in wholes if 100 < len(whole) < 40_000]
+    for _ in range(800):
+        damaged = bytearray(chance.choice(wholes))
+        for _ in range(chance.randrange(1, 5)):
+            damaged[chance.randrange(min(len(damaged), chance.choice([64, 600, len(damaged)])))] = chance.randrange(256)
+        path.write_bytes(damaged[: chance.choice([len(damaged), chance.randrange(len(damaged))])])
+        pixels_or_line(read_image, path, max_pixels=1_000_000)
+
+
+def test_reading_in_threads_leaves_the_warnings_as_they_were(shared: Path) -> None:
+    paths = sorted((shared / "data" / "odd_images").glob("pillow_*.jpg")) * 5
+    before = list(warnings.filters)
+    problems: list[BaseException] = []
+
+    def read_all() -> None:
+        try:
+            for path in paths:
+                pixels_or_line(read_image, path)
+        except BaseException as error:  # noqa: BLE001  # a thread must tell, whatever it was
+            problems.append(error)
+
+    threads = [threading.Thread(target=read_all) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+    assert list(warnings.filters) == before
+
+
+def test_opencv_reads_where_pillow_is_not_installed(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    Image.fromarray(gradient()).save(path)
+    program = """
+import importlib.util, sys
+from pathlib import Path
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "PIL" else find_spec(name, *rest)
+from runtime.images import read_image
+print(read_image(Path(sys.argv[1]), max_pixels=1000).sum(), "PIL" in sys.modules)
+"""
+    finished = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert finished.stdout == f"{gradient().sum()} False\n"

@@ -1,0 +1,176 @@
+"""Does this device compute what was promised?"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_bundle import CLASSES, colour_graph, rewrite_sums, write_json
+
+from runtime.bench import bench
+from runtime.contract import Contract
+from runtime.errors import BundleError, ContractError
+from runtime.selfcheck import selfcheck
+
+
+def golden(folder: Path) -> dict[str, Any]:
+    """golden.json, free to be changed."""
+    values: dict[str, Any] = json.loads((folder / "golden" / "golden.json").read_text(encoding="utf-8"))
+    return values
+
+
+def rewrite_golden(folder: Path, values: object) -> None:
+    """Replace golden.json, and let the list vouch for it."""
+    write_json(folder / "golden" / "golden.json", values)
+    rewrite_sums(folder)
+
+
+def test_a_bundle_passes_with_every_variant(pristine: Path) -> None:
+    found = selfcheck(pristine)
+    assert found.passed
+    assert found.n_samples == len(CLASSES)
+    assert [check.variant for check in found.variants] == ["fp32", "int8"]
+    for check in found.variants:
+        assert check.max_abs_logit_difference <= check.allowed_logit_difference
+        assert check.labels_agree == len(CLASSES)
+        assert check.providers == ("CPUExecutionProvider",)
+    assert [check.max_abs_pixel_difference for check in found.decoder] == [0, 0, 0]
+
+
+def test_a_changed_file_is_found_before_it_is_used(folder: Path) -> None:
+    (folder / "golden" / "000.npy").write_bytes(b"no array")
+    with pytest.raises(BundleError, match=r"'golden/000\.npy' has been changed"):
+        selfcheck(folder)
+
+
+def test_other_golden_logits_fail_though_their_hash_is_right(folder: Path) -> None:
+    values = golden(folder)
+    values["logits"]["int8"][1][0] += 0.1
+    rewrite_golden(folder, values)
+    found = selfcheck(folder)
+    assert not found.passed
+    assert [check.passed for check in found.variants] == [True, False]
+    assert found.variants[1].reason == "logits differ by 0.1; expected at most 0.00395"
+
+
+def test_a_difference_within_tolerance_passes(folder: Path) -> None:
+    values = golden(folder)
+    values["logits"]["int8"][1][0] += 0.001
+    rewrite_golden(folder, values)
+    assert selfcheck(folder).passed
+
+
+def test_another_label_fails_though_the_logits_are_close(folder: Path) -> None:
+    values = golden(folder)
+    logits = [5.0, 5.0, 0.0]
+    for rows in values["logits"].values():
+        rows[0] = logits
+    grey = np.full((24, 32, 3), (128, 127, 0), np.uint8)
+    np.save(folder / "golden" / "000.npy", grey)
+    logits[:2] = [127 / 25.5, 128 / 25.5]
+    contract = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
+    for variant in contract["variants"]:
+        variant["golden_tolerance"] = 0.5
+    write_json(folder / "contract.json", contract)
+    rewrite_golden(folder, values)
+    found = selfcheck(folder)
+    assert [check.reason for check in found.variants] == ["1 of 3 labels differ; expected none"] * 2
+
+
+def test_another_graph_fails_though_every_hash_is_right(folder: Path) -> None:
+    contract = Contract.read(folder / "contract.json")
+    graph = colour_graph(contract.metadata(), scale=10.1)
+    (folder / "model.onnx").write_bytes(graph)
+    digest = hashlib.sha256(graph).hexdigest()
+    variant = dataclasses.replace(contract.variants[0], sha256=digest, bytes=len(graph))
+    changed = dataclasses.replace(contract, variants=(variant, *contract.variants[1:]))
+    write_json(folder / "contract.json", changed.to_json())
+    rewrite_sums(folder)
+    found = selfcheck(folder)
+    assert [check.passed for check in found.variants] == [False, True]
+
+
+def test_another_graph_under_the_old_contract_is_refused(folder: Path) -> None:
+    contract = Contract.read(folder / "contract.json")
+    (folder / "model.onnx").write_bytes(colour_graph(contract.metadata(), scale=10.1))
+    rewrite_sums(folder)
+    with pytest.raises(ContractError, match="the contract says"):
+        selfcheck(folder)
+
+
+def test_another_decoder_is_told_and_does_not_fail(folder: Path) -> None:
+    for number, image in enumerate(
+        [Image.new("RGB", (32, 24), (0, 255, 0)), Image.new("RGB", (9, 9)), Image.new("L", (32, 24))]
+    ):
+        image.save(folder / "golden" / f"{number:03d}.jpg")
+    (folder / "golden" / "002.jpg").write_bytes(b"\xff\xd8\xff")
+    rewrite_sums(folder)
+    found = selfcheck(folder)
+    assert found.passed
+    other, resized, broken = found.decoder
+    assert (other.max_abs_pixel_difference or 0) > 100
+    assert other.label_agrees is False
+    assert resized.remark == "decodes to (9, 9, 3); expected (24, 32, 3)"
+    assert broken.max_abs_pixel_difference is None
+    assert "002.jpg" in (broken.remark or "")
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((24, 32, 3), np.float32), np.zeros((32, 24, 3), np.uint8), np.array([{}], object)]
+)
+def test_pixels_of_another_shape_or_kind_are_refused(array: Any, folder: Path) -> None:
+    np.save(folder / "golden" / "000.npy", array, allow_pickle=True)
+    rewrite_sums(folder)
+    with pytest.raises(BundleError, match=r"000\.npy"):
+        selfcheck(folder)
+
+
+def spoil(values: dict[str, Any], fault: str) -> None:
+    """Plant a fault in golden.json."""
+    if fault == "no samples":
+        values["samples"] = []
+    elif fault == "no logits of a variant":
+        del values["logits"]["int8"]
+    elif fault == "fewer rows":
+        values["logits"]["int8"].pop()
+    elif fault == "fewer classes":
+        values["logits"]["int8"] = [row[:2] for row in values["logits"]["int8"]]
+    elif fault == "ragged rows":
+        values["logits"]["int8"][0].pop()
+    elif fault == "an escaping name":
+        values["samples"][0]["pixels"] = "../000.npy"
+    elif fault == "text for a number":
+        values["samples"][0]["height"] = "24"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["no samples", "no logits of a variant", "fewer rows", "fewer classes", "ragged rows", "an escaping name",
+     "text for a number"],
+)  # fmt: skip
+def test_a_golden_list_with_a_fault_is_refused(fault: str, folder: Path) -> None:
+    values = golden(folder)
+    spoil(values, fault)
+    rewrite_golden(folder, values)
+    with pytest.raises(BundleError, match=r"golden\.json"):
+        selfcheck(folder)
+
+
+def test_bench_times_pixels_and_files_of_the_variant_that_is_asked_for(pristine: Path) -> None:
+    found = bench(pristine, "int8", repeats=3)
+    assert found.variant == "int8"
+    for latency in (found.pixels, found.file):
+        assert latency.calls == 3 * len(CLASSES)
+        assert 0 < latency.median_ms <= latency.p95_ms
+        assert latency.first_ms > 0
+
+
+def test_bench_of_an_unknown_variant_is_refused(pristine: Path) -> None:
+    with pytest.raises(ContractError, match="'fp16': unknown"):
+        bench(pristine, "fp16", repeats=1)
