@@ -2,12 +2,14 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo install test check clean
 
 demo: .venv/train
 	rm -rf build/demo
 	git clone --quiet . build/demo
 	cd build/demo && PATH="$(BIN):$$PATH" pipe demo
+
+install: .venv/train
 
 test: .venv/test
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest

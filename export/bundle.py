@@ -73,7 +73,7 @@ def bundle(project: Project) -> BundleReport:
     Raises:
         GateError: parity's verdict is no, or is about another graph, or the new bundle fails its own selfcheck.
         DataError: something that belongs into the bundle is missing or broken.
-        ContractError: the contract does not hold together.
+        ContractError, BundleError: so are the contract, or the list of golden pictures.
     """
     project.bundle_zip.unlink(missing_ok=True)
     contract = _only_proven(Contract.read(project.contract_json), project)

@@ -116,7 +116,7 @@ def join(preprocess: onnx.ModelProto, core: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def seal(model: onnx.ModelProto, contract: Contract) -> bytes:
-    """Write the contract's mark into the graph, check it fully, and serialise it; the same graph gives the same bytes."""
+    """Mark the graph as the contract's, check it fully and serialise it; the same graph gives the same bytes."""
     del model.metadata_props[:]
     helper.set_model_props(model, contract.metadata())
     model.producer_name, model.producer_version, model.doc_string = "clip2edge", "", ""

@@ -179,7 +179,20 @@ def recipe(name: str | None) -> None:
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Also write a CSV file.")
 def predict(paths: tuple[Path, ...], bundle: Path | None, as_json: bool, csv_path: Path | None) -> None:
     """Classify images, folders and videos."""
-    raise NotImplementedError
+    import json
+
+    from pipeline import predict as prediction
+    from pipeline.params import ExtractParams
+
+    with prediction.opened(_project(), bundle) as classifier:
+        answers = prediction.predict(paths, classifier, _section("extract", ExtractParams))
+    if csv_path is not None:
+        prediction.write_csv(answers, csv_path)
+    if as_json:
+        click.echo(json.dumps(prediction.as_json(answers), ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join(prediction.as_lines(answers)))
+    prediction.refuse_failures(answers)
 
 
 @cli.command()

@@ -102,6 +102,9 @@ def _closing_table(project: Project, bench: dict[str, Any], repro_seconds: float
         f"{fp32['max_abs_logit_difference']:.1e} of a logit range of {fp32['logit_range']:.1f}",
     )
     table.add_row("bundle", f"{project.bundle_zip.stat().st_size / 1e6:.1f} MB, dist/bundle.zip")
-    table.add_row("latency on this machine", f"{bench['pixels']['median_ms']:.1f} ms a picture; {bench['file']['median_ms']:.1f} ms with JPEG decoding")
+    table.add_row(
+        "latency on this machine",
+        f"{bench['pixels']['median_ms']:.1f} ms a picture; {bench['file']['median_ms']:.1f} ms with JPEG decoding",
+    )
     table.add_row("dvc repro took", f"{repro_seconds:.0f} s")
     return table

@@ -18,6 +18,7 @@ from pipeline.params import ExtractParams
 from pipeline.pictures import Recorded, Settings
 from pipeline.raw import Recording
 
+CHILD = "pipeline.pictures:record"
 PHOTOS_PER_CHILD = 100  # a child takes most of a second to start
 MANIFEST, REPORT = "frames.csv", "extract.json"  # in a folder that stands alone
 
@@ -167,7 +168,7 @@ def _in_child(frames: Path, params: ExtractParams, place: _Place, batch: Sequenc
     sources = [(str(recording.path), recording.name) for recording in batch]
     try:
         outcomes: list[Recorded | str] = run_in_child(
-            "pipeline.pictures:record",
+            CHILD,
             {"sources": sources, "frames": str(frames), "settings": asdict(settings)},
             subject=sources[0][0],
             timeout_seconds=params.decode_timeout_seconds,

@@ -30,6 +30,7 @@ SUFFIXES = frozenset({
 
 _HEAD_BYTES = 400  # enough for two packets of a transport stream
 _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+_MOST_PIXELS = 2**31 - 1  # that FFmpeg can be told
 _FALLBACK_RATE = Fraction(25)  # frames per second, where a clip states neither times nor a rate
 
 
@@ -116,9 +117,10 @@ def open_clip(path: Path, bounds: Bounds, *, strict: bool) -> Iterator[Clip]:
         DataError: as `demuxer_of`; or the file cannot be opened, has no video, or is out of bounds.
     """
     demuxer = demuxer_of(path)
-    options = {"protocol_whitelist": "file", "max_pixels": str(bounds.max_pixels)}
+    limit = {"max_pixels": str(min(bounds.max_pixels, _MOST_PIXELS))}
     try:
         # An absolute path, since FFmpeg takes `name:` at the start of a relative one for a protocol.
+        options = {"protocol_whitelist": "file"} | limit
         container = av.open(str(path.absolute()), format=demuxer, metadata_errors="ignore", options=options)
     except FFmpegError as error:
         raise DataError(
@@ -128,9 +130,7 @@ def open_clip(path: Path, bounds: Bounds, *, strict: bool) -> Iterator[Clip]:
         stream = _video_stream(path, container)
         _check_bounds(path, container, stream, bounds)
         stream.thread_type = "AUTO" if strict else "NONE"
-        stream.codec_context.options = {"max_pixels": str(bounds.max_pixels)} | (
-            {"err_detect": "explode"} if strict else {}
-        )
+        stream.codec_context.options = limit | ({"err_detect": "explode"} if strict else {})
         yield Clip(path, container, stream, bounds.max_seconds, strict=strict)
 
 
@@ -241,7 +241,8 @@ class Clip:
         if self._damaged:
             yield f"damaged: {self._damaged} packets or frames did not decode cleanly"
         if self._clock.invented:
-            yield f"{self._clock.invented} frames without a presentation time; the frame rate stands in"
+            rate = f"{float(self._clock.rate):g} frames per second"
+            yield f"{self._clock.invented} frames without a presentation time; spaced as at {rate}"
         if self._clock.backward:
             yield f"{self._clock.backward} frames earlier than the one before them; passed over"
 
@@ -251,7 +252,7 @@ class _Clock:
 
     def __init__(self, stream: VideoStream) -> None:
         self._unit = stream.time_base or Fraction(1, 1000)
-        self._step = 1 / (stream.average_rate or _FALLBACK_RATE)
+        self.rate = stream.average_rate or _FALLBACK_RATE
         self._start: Fraction | None = None
         self._latest = Fraction(0)
         self.end = Fraction(0)
@@ -268,7 +269,7 @@ class _Clock:
             time = stated - self._start
         self.backward += int(time < self._latest)
         self._latest = max(self._latest, time)
-        self.end = max(self.end, time + (frame.duration * self._unit or self._step))
+        self.end = max(self.end, time + (frame.duration * self._unit or 1 / self.rate))
         return time
 
 

@@ -32,8 +32,8 @@ class Classifier:
 
     Attributes:
         contract: what was read.
-        contract_path: where from, and
-        graphs: the folder of its graphs, so that another process can open the same.
+        contract_path: the file that it was read from.
+        graphs: the folder of its graphs; with `contract_path`, what another process needs to open the same.
         variant: the graph in use, one of the contract's variants.
         providers: onnxruntime's providers that really loaded, in the order in which they are asked.
     """

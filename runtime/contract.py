@@ -139,7 +139,7 @@ class Contract:
         try:
             return schema.read_json(path, cls)
         except ValueError as error:
-            raise ContractError(f"{path}: {error}") from error
+            raise ContractError(f"{path}: {error}; expected a contract as `pipe export` writes it") from error
 
     def to_json(self) -> dict[str, Any]:
         """Plain values to write as `contract.json`, checked by the reader's own rules.

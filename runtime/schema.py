@@ -27,7 +27,7 @@ def read_json(path: Path, kind: type[Kind]) -> Kind:
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from error
     try:
-        values = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+        values = json.loads(text, object_pairs_hook=_without_duplicates)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     return parse(kind, values)
@@ -116,7 +116,3 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(values) != len(pairs):
         raise ValueError("a key is given twice")
     return values
-
-
-def _refuse_constant(constant: str) -> float:
-    raise ValueError(f"{constant} is not JSON")

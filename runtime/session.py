@@ -1,4 +1,4 @@
-"""One graph in onnxruntime, opened only when it is the file, and says what, the contract promises."""
+"""One graph in onnxruntime, opened only if it is the file that the contract names and agrees with it."""
 
 from __future__ import annotations
 
@@ -72,30 +72,36 @@ def _read_graph(path: Path, variant: Variant) -> bytes:
 
 
 def _start(graph: bytes, path: Path, contract: Contract) -> Any:
+    """A session on the first of the contract's providers that works, and those behind it."""
     library = onnxruntime()
     available = library.get_available_providers()
     providers = [name for name in contract.providers if name in available]
+    if not providers:
+        wanted = ", ".join(contract.providers)
+        raise DeviceError(f"onnxruntime has {', '.join(available)}; the contract expects one of {wanted}")
+    problem: Exception | None = None
+    while providers:
+        asked = [(name, _PROVIDER_OPTIONS.get(name, {})) for name in providers]
+        try:
+            session = library.InferenceSession(graph, _options(library, path), providers=asked, enable_fallback=0)
+        except failures() as error:
+            problem, providers = error, providers[1:]
+        else:
+            return _check_provider(session, contract)
+    raise ContractError(f"{path}: onnxruntime cannot open it ({problem})") from problem
+
+
+def _options(library: Any, path: Path) -> Any:
     options = library.SessionOptions()
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # The hash vouches for these bytes alone: weights in a second file are looked for where there can be none.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", f"{path}/none")
-    problem: Exception | None = None
-    while providers:
-        asked = [(name, _PROVIDER_OPTIONS.get(name, {})) for name in providers]
-        try:
-            session = library.InferenceSession(graph, options, providers=asked, enable_fallback=0)
-        except failures() as error:
-            problem, providers = error, providers[1:]
-        else:
-            return _check_provider(session, contract)
-    if problem:
-        raise ContractError(f"{path}: onnxruntime cannot open it ({problem})") from problem
-    wanted = ", ".join(contract.providers)
-    raise DeviceError(f"onnxruntime has {', '.join(available)}; the contract expects one of {wanted}")
+    return options
 
 
 def _check_provider(session: Any, contract: Contract) -> Any:
+    """The session itself, unless a fallback answers where none is allowed."""
     active, first = session.get_providers(), contract.providers[0]
     if not contract.allow_fallback and active[0] != first:
         raise DeviceError(f"{first} did not load, {active[0]} did; the contract allows no fallback")

@@ -37,8 +37,5 @@ def needed_by(name: str) -> set[str]:
         if current in needed:
             continue
         needed.add(current)
-        imported = imports_of(known[current])
-        waiting += [other for other in imported if other in known]
-        # Importing a module runs its package's first.
-        waiting += [f"{other.split('.')[0]}.__init__" for other in imported if other in known]
+        waiting += [other for other in imports_of(known[current]) if other in known]
     return needed

@@ -49,6 +49,13 @@ def test_help_and_the_runtime_load_nothing_heavy(arguments: list[str]) -> None:
     assert not (loaded & (TRAINING_LIBRARIES | {"pydantic", "cv2", "av", "rich", "dvc"}))
 
 
+def test_a_package_loads_none_of_its_modules_until_they_are_asked_for() -> None:
+    code = "import sys, pipeline, export, runtime; print([name for name in sys.modules if name.startswith(ROOMS)])"
+    code = code.replace("ROOMS", "('pipeline.', 'export.', 'runtime.')")
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "[]"
+
+
 def _functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]

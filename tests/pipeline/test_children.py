@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 
 from pipeline.children import ChildCrashedError, each, run_in_child
@@ -74,9 +74,10 @@ def run(
 
 def is_running(process_id: int) -> bool:
     try:
-        return "(Z)" not in Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").replace(" Z ", "(Z)")
+        state = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
+    return state != "Z"
 
 
 def wait_until(happened: Callable[[], bool], seconds: float = 10) -> bool:
@@ -163,13 +164,14 @@ def test_each_gives_results_in_the_order_of_items() -> None:
 
 
 def test_each_of_nothing_is_nothing() -> None:
-    assert list(each(add, [], "nothing")) == []
+    assert list(each(str, [], "nothing")) == []
 
 
+@pytest.mark.skipif(joblib.cpu_count() < 2, reason="with one processor there is no other child")
 def test_the_first_error_in_each_stops_the_other_children(tmp_path: Path) -> None:
     def work(name: str) -> None:
         if name == "bad":
-            assert wait_until(lambda: (tmp_path / "slow").exists())
+            assert wait_until((tmp_path / "slow").exists)
             raise DataError("bad.mp4: no good")
         run(sleep, seconds=60, ready=str(tmp_path / name))
 
@@ -216,8 +218,3 @@ def test_no_child_outlives_its_parent(tmp_path: Path, blow: signal.Signals, code
     parent.send_signal(blow)
     assert parent.wait(timeout=10) == code
     assert wait_until(lambda: not any(is_running(child) for child in children))
-
-
-def test_threads_of_each_are_threads_of_this_process() -> None:
-    threads = set(each(lambda _: threading.get_ident() and os.getpid(), range(4), "work"))
-    assert threads == {os.getpid()}

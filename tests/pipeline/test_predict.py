@@ -46,14 +46,14 @@ def params() -> ExtractParams:
     return read_section(ROOT / "params.yaml", "extract", ExtractParams)
 
 
-def write_clip(path: Path, colours: list[int]) -> Path:
-    """A clip that shows each colour for a second, at 5 frames per second."""
+def write_clip(path: Path, colours: list[int], n_dark: int = 0) -> Path:
+    """A clip that shows each colour for a second, the first `n_dark` of them in the dark, at 5 frames per second."""
+    pictures = [picture(colour, 32, 32) // (3 if second < n_dark else 1) for second, colour in enumerate(colours)]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=5)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
-        for colour in np.repeat(colours, 5):
-            frame = av.VideoFrame.from_ndarray(picture(int(colour), 32, 32), format="rgb24")
-            container.mux(stream.encode(frame))
+        for frame_hwc in np.repeat(np.stack(pictures), 5, axis=0):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_hwc, format="rgb24")))
         container.mux(stream.encode())
     return path
 
@@ -102,20 +102,18 @@ def test_a_clip_is_sampled_as_densely_as_the_params_say(
     assert len(answer.frames) == 10
 
 
-def test_frames_that_show_no_class_do_not_vote(params: ExtractParams, tmp_path: Path) -> None:
-    contract = dataclasses.replace(draft_contract(), unknown_threshold=5.0, unknown_threshold_reason=None)
+@pytest.mark.parametrize(("threshold", "label"), [(-50.0, "蓝色"), (4.0, "green"), (50.0, None)])
+def test_frames_that_show_no_class_do_not_vote(
+    threshold: float, label: str | None, params: ExtractParams, tmp_path: Path
+) -> None:
+    """Three dark frames outvote a bright one, unless they are too dark to tell; where all are, nothing can be told."""
+    contract = dataclasses.replace(draft_contract(), unknown_threshold=threshold, unknown_threshold_reason=None)
     write_models(tmp_path / "contract.json", tmp_path, contract)
-    clip = write_clip(tmp_path / "clip.mp4", [0, 1, 1])
-    model = Classifier.load(tmp_path)
-    (answer,) = predict([clip], model, params)
-    assert answer.verdict is not None
-    assert answer.verdict.label == "green"
-    contract = dataclasses.replace(contract, unknown_threshold=50.0)
-    write_models(tmp_path / "contract.json", tmp_path, contract)
+    clip = write_clip(tmp_path / "clip.mp4", [2, 2, 2, 1], n_dark=3)
     (answer,) = predict([clip], Classifier.load(tmp_path), params)
     assert answer.verdict is not None
-    assert answer.verdict.label is None
-    assert "(none of the classes)" in as_lines([answer])[0]
+    assert answer.verdict.label == label
+    assert ("(none of the classes)" in as_lines([answer])[0]) == (threshold > 0)
 
 
 def test_a_file_that_cannot_be_used_is_told_and_the_others_are_answered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_bundle import CLASSES, picture, rewrite_sums, write_json
+from tiny_bundle import CLASSES, ROOT, picture, rewrite_sums, write_json
 
 from runtime.__main__ import main
 
@@ -71,6 +72,11 @@ def test_the_runtime_is_light_to_import(folder: Path) -> None:
     loaded = on_device(folder, program=program).stdout
     assert "'runtime'" in loaded
     assert not [name for name in ("numpy", "onnxruntime", "PIL", "argparse") if f"'{name}'" in loaded]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "runtime").glob("*.py")), ids=lambda path: path.name)
+def test_the_code_speaks_the_oldest_python_that_is_promised(path: Path) -> None:
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
 
 
 def test_the_example_of_the_readme_works(folder: Path) -> None:

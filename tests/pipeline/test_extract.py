@@ -1,0 +1,500 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from media import damage, number_in, picture, write_clip, write_photo, write_raw, write_sound
+
+from pipeline import manifest
+from pipeline.errors import DataError, PipeError
+from pipeline.extract import extract, extract_files
+from pipeline.files import Project
+from pipeline.params import ExtractParams, read_section
+from pipeline.pictures import Settings, record
+
+ROOT = Path(__file__).parents[2]
+
+
+def params(**changes: Any) -> ExtractParams:
+    defaults = read_section(ROOT / "params.yaml", "extract", ExtractParams)
+    return ExtractParams.model_validate(defaults.model_dump() | changes)
+
+
+def read_pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def everything_in(folder: Path) -> dict[str, str]:
+    """Each file below a folder with a digest of its content."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def made_by(project: Project) -> dict[str, str]:
+    return {name: digest for name, digest in everything_in(project.root).items() if not name.startswith("data/raw/")}
+
+
+@pytest.fixture
+def filled(project: Project) -> Project:
+    """A project with a clip in each of two classes."""
+    write_raw(project.raw, clips=1)
+    return project
+
+
+def refusal(project: Project, **changes: Any) -> str:
+    """The one line that extract says; nothing is left behind."""
+    before = made_by(project)
+    with pytest.raises(PipeError) as caught:
+        extract(params(**changes), project)
+    assert made_by(project) == before
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 1
+    return str(caught.value)
+
+
+# What it makes.
+
+
+def test_frames_manifest_and_report_say_the_same(filled: Project) -> None:
+    report = extract(params(), filled)
+    rows = manifest.read(filled.frames_csv)
+    assert {filled.root / row.path for row in rows} == {path for path in filled.frames.rglob("*") if path.is_file()}
+    assert [row.path for row in rows if row.source == "data/raw/砾石/clip_1.mp4"] == [
+        f"data/frames/砾石/clip_1.mp4/{index:06d}.jpg" for index in (0, 10, 20)
+    ]
+    stored = json.loads(filled.extract_json.read_text(encoding="utf-8"))
+    assert stored["n_frames"] == len(rows) == sum(clip["frames_extracted"] for clip in stored["clips"])
+    assert stored["classes"] == {label: {"clips": 1, "photos": 0, "frames": 3} for label in ("brick", "砾石")}
+    assert stored["params"]["frames_per_second"] == 1
+    assert stored["clips"][0]["source"] == "data/raw/brick/clip_1.mp4"
+    assert (stored["clips"][0]["codec"], stored["clips"][0]["frames_promised"]) == ("h264", 21)
+    assert report.headline == "6 frames of 2 clips and 0 photos in data/frames.csv"
+
+
+def test_a_row_says_what_the_frame_is(filled: Project) -> None:
+    extract(params(), filled)
+    row = manifest.read(filled.frames_csv)[1]
+    clip = filled.root / "data/raw/brick/clip_1.mp4"
+    assert (row.label, row.source, row.group) == ("brick", filled.relative(clip), filled.relative(clip))
+    assert row.source_sha256 == hashlib.sha256(clip.read_bytes()).hexdigest()
+    assert (row.time_seconds, row.width, row.height, row.given_split) == (1.0, 64, 48, "")
+    assert (row.kept, row.drop_reason, row.parent, row.transform) == (True, "", "", "")
+    pixels_hwc = read_pixels(filled.root / row.path)
+    assert number_in(pixels_hwc) == 10
+    assert row.brightness == pytest.approx(cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2GRAY).mean(), abs=2)
+    assert row.sharpness is not None
+    assert len(row.phash) == 16
+
+
+def test_photos_and_folders_below_a_class_are_taken(project: Project) -> None:
+    write_clip(project.raw / "a" / "monday" / "clip.MP4")
+    write_photo(project.raw / "a" / "photo.jpg", 5)
+    write_photo(project.raw / "b" / "deep" / "er" / "photo.png", 7)
+    (project.raw / "b" / "notes.txt").write_text("not for us", encoding="utf-8")
+    (project.raw / "b" / ".hidden.mp4").write_text("not for us", encoding="utf-8")
+    (project.raw / "readme.md").touch()
+    report = extract(params(), project)
+    rows = {row.path: row for row in manifest.read(project.frames_csv)}
+    assert set(rows) == {
+        "data/frames/a/monday/clip.MP4/000000.jpg",
+        "data/frames/a/monday/clip.MP4/000010.jpg",
+        "data/frames/a/photo.jpg.jpg",
+        "data/frames/b/deep/er/photo.png.jpg",
+    }
+    photo = rows["data/frames/b/deep/er/photo.png.jpg"]
+    assert (photo.time_seconds, photo.group, photo.label) == (None, "data/raw/b/deep/er/photo.png", "b")
+    assert number_in(read_pixels(project.root / photo.path)) == 7
+    assert report.ignored == ("b/notes.txt", "readme.md")
+    assert report.headline.endswith("; 2 files ignored")
+
+
+def test_png_keeps_every_pixel(project: Project) -> None:
+    write_photo(project.raw / "a" / "photo.png", 3)
+    write_photo(project.raw / "b" / "photo.bmp", 4)
+    extract(params(image_format="png"), project)
+    assert np.array_equal(read_pixels(project.frames / "a" / "photo.png.png"), picture(3))
+
+
+def test_the_quality_of_jpeg_is_that_of_the_params(filled: Project) -> None:
+    def bytes_at(quality: int) -> int:
+        extract(params(jpeg_quality=quality), filled)
+        return sum(path.stat().st_size for path in filled.frames.rglob("*.jpg"))
+
+    assert bytes_at(20) < bytes_at(95)
+
+
+def test_the_folders_can_give_the_split(project: Project) -> None:
+    for split in ("train", "val"):
+        for label in ("ants", "bees"):
+            write_photo(project.raw / split / label / "photo.png")
+    extract(params(layout="split"), project)
+    rows = manifest.read(project.frames_csv)
+    assert {(row.given_split, row.label, row.path) for row in rows} == {
+        (split, label, f"data/frames/{split}/{label}/photo.png.jpg")
+        for split in ("train", "val")
+        for label in ("ants", "bees")
+    }
+
+
+def test_links_are_followed(filled: Project, tmp_path: Path) -> None:
+    shutil.move(filled.raw / "brick", tmp_path / "elsewhere")
+    (filled.raw / "brick").symlink_to(tmp_path / "elsewhere")
+    (filled.raw / "砾石" / "linked.mp4").symlink_to(tmp_path / "elsewhere" / "clip_1.mp4")
+    extract(params(), filled)
+    sources = {row.source for row in manifest.read(filled.frames_csv)}
+    assert {"data/raw/brick/clip_1.mp4", "data/raw/砾石/linked.mp4"} <= sources
+
+
+def test_a_damaged_clip_keeps_what_decodes_and_says_so(filled: Project) -> None:
+    clip = write_clip(filled.raw / "brick" / "cut.mkv", n_frames=40, sides=(320, 240), noise=20)
+    damage(clip, share_kept=0.7, flipped=20)
+    report = extract(params(frames_per_second=5), filled)
+    warned = [entry for entry in report.clips if entry["warnings"]]
+    assert [entry["source"] for entry in warned] == ["data/raw/brick/cut.mkv"]
+    assert 0 < warned[0]["frames_decoded"] < 40
+    assert "1 clips with warnings" in report.headline
+    first = made_by(filled)
+    extract(params(frames_per_second=5), filled)
+    assert made_by(filled) == first
+
+
+def test_the_number_of_workers_changes_no_byte(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photo(filled.raw / "brick" / "photo.png")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    extract(params(), filled)
+    alone = made_by(filled)
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT")
+    extract(params(), filled)
+    assert made_by(filled) == alone
+
+
+def test_frames_that_are_no_longer_wanted_go_away(filled: Project) -> None:
+    extract(params(frames_per_second=10), filled)
+    shutil.rmtree(filled.raw / "brick")
+    write_photo(filled.raw / "new" / "photo.png")
+    extract(params(), filled)
+    assert {path.name for path in filled.frames.iterdir()} == {"new", "砾石"}
+
+
+# What it refuses.
+
+
+def test_no_folder_of_recordings_is_refused(project: Project) -> None:
+    line = "data/raw: no such folder; put clips into data/raw/<class>/, or: pipe add VIDEO --label NAME"
+    assert refusal(project) == line
+
+
+def test_no_classes_are_refused(project: Project) -> None:
+    project.raw.mkdir(parents=True)
+    (project.raw / ".DS_Store").touch()
+    assert refusal(project).startswith("data/raw: no classes; put clips into")
+
+
+def test_an_empty_class_is_refused(filled: Project) -> None:
+    (filled.raw / "sand").mkdir()
+    (filled.raw / "sand" / "notes.txt").touch()
+    assert refusal(filled) == "data/raw/sand: no clip or photo in it; add one, or remove the folder"
+
+
+def test_one_class_is_refused(project: Project) -> None:
+    write_clip(project.raw / "brick" / "clip.mp4")
+    assert refusal(project) == "data/raw: one class only (brick); a classifier needs at least two"
+
+
+def test_media_outside_the_classes_are_refused(filled: Project) -> None:
+    write_photo(filled.raw / "photo.png")
+    assert refusal(filled) == "data/raw/photo.png: outside the classes; move it into data/raw/<class>/"
+
+
+def test_splits_taken_for_classes_are_refused_and_the_other_way_round(project: Project) -> None:
+    for split in ("train", "test"):
+        write_photo(project.raw / split / "ants" / "photo.png")
+    assert refusal(project).endswith("if they are splits, extract.layout: split")
+    write_photo(project.raw / "more" / "ants" / "photo.png")
+    assert refusal(project, layout="split").startswith("data/raw/more: not a split")
+
+
+def test_a_link_in_a_circle_and_one_to_nothing_are_refused(filled: Project) -> None:
+    (filled.raw / "brick" / "loop").symlink_to(filled.raw / "brick")
+    assert "leads back to a folder above it" in refusal(filled)
+    (filled.raw / "brick" / "loop").unlink()
+    (filled.raw / "brick" / "gone.mp4").symlink_to("nowhere.mp4")
+    assert refusal(filled).startswith("data/raw/brick/gone.mp4: not a file")
+
+
+@pytest.mark.parametrize("name", ["two\nlines.mp4", "back\\slash.mp4", os.fsdecode(b"latin\xe9.mp4")])
+def test_a_name_that_a_manifest_cannot_hold_is_refused(filled: Project, name: str) -> None:
+    write_clip(filled.root / "clip.mp4").rename(filled.raw / "brick" / name)
+    assert refusal(filled).endswith("in its name; rename it")
+
+
+def write_text(path: Path) -> None:
+    path.write_text("no video", encoding="utf-8")
+
+
+def write_playlist(path: Path) -> None:
+    path.write_text(f"ffconcat version 1.0\nfile {path.with_name('clip_1.mp4')}\n", encoding="utf-8")
+
+
+def write_broken_photo(path: Path) -> None:
+    path.write_bytes(write_photo(path.with_name("whole.png"), sides=(640, 480)).read_bytes()[:200])
+    path.with_name("whole.png").unlink()
+
+
+def write_large_photo(path: Path) -> None:
+    write_photo(path, sides=(2000, 1000))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "line"),
+    [
+        ("bad.mp4", write_text, "its content is not MP4"),
+        ("bad.mp4", write_playlist, "its content is not MP4"),
+        ("bad.mp4", Path.touch, "empty file (0 bytes); delete or re-copy it"),
+        ("bad.mp4", write_sound, "has no video stream"),
+        ("bad.png", write_broken_photo, ""),
+        ("bad.png", write_large_photo, "2000 x 1000 pixels"),
+        ("bad.heic", write_text, ""),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_in_one_line(
+    filled: Project, name: str, write: Callable[[Path], object], line: str
+) -> None:
+    write(filled.raw / "brick" / name)
+    said = refusal(filled, max_megapixels=1)
+    assert said.startswith(f"data/raw/brick/{name}: {line}")
+
+
+def test_of_several_bad_files_the_first_is_named_and_the_others_counted(filled: Project) -> None:
+    for name in ("x.mp4", "y.mp4", "z.png"):
+        write_text(filled.raw / "brick" / name)
+    said = refusal(filled)
+    assert said.startswith("data/raw/brick/x.mp4: ")
+    assert said.endswith("; 2 more cannot be used")
+
+
+def test_what_was_made_before_stays_when_a_new_clip_is_bad(filled: Project) -> None:
+    extract(params(), filled)
+    write_text(filled.raw / "brick" / "bad.mp4")
+    refusal(filled)
+    assert len(manifest.read(filled.frames_csv)) == 6
+
+
+def test_a_decoder_that_hangs_costs_one_line(filled: Project) -> None:
+    assert refusal(filled, decode_timeout_seconds=0.01).startswith("data/raw/brick/clip_1.mp4: decoding took more than")
+
+
+def test_a_photo_that_crashes_the_decoder_is_told_from_the_others(
+    filled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("fine.png", "deadly.png", "good.png"):
+        write_photo(filled.raw / "brick" / name)
+    monkeypatch.setattr("pipeline.extract.CHILD", f"{__name__}:record_or_die")
+    assert refusal(filled) == "data/raw/brick/deadly.png: decoder crashed (signal 11); delete or re-copy the file"
+
+
+def record_or_die(sources: list[tuple[str, str]], **others: Any) -> object:
+    """Run by a child."""
+    if any("deadly" in name for _, name in sources):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return record(sources, **others)
+
+
+def test_a_picture_too_wide_for_jpeg_is_refused(tmp_path: Path) -> None:
+    wide = write_photo(tmp_path / "wide.png", sides=(70_000, 8))
+    settings = Settings(1, ".jpg", 95, 10_000_000, 60)
+    (said,) = record([(str(wide), "wide.png")], str(tmp_path), vars(settings))
+    assert said == "wide.png.jpg: 70000 x 8 pixels do not fit into .jpg; set extract.image_format: png"
+
+
+# Disks and interruptions.
+
+
+def test_a_full_disk_says_so_and_leaves_what_was_there(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract(params(), filled)
+    monkeypatch.setattr("pipeline.extract.CHILD", f"{__name__}:record_on_a_full_disk")
+    said = refusal(filled, frames_per_second=5)
+    assert said.endswith(".jpg: cannot be written (No space left on device); make room for it, then run again")
+
+
+def record_on_a_full_disk(**arguments: Any) -> object:
+    """Run by a child: the third picture does not fit."""
+    written = iter(range(2))
+
+    def write_bytes(path: Path, data: bytes) -> None:
+        if next(written, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        path.open("wb").write(data)
+
+    Path.write_bytes = write_bytes  # type: ignore[method-assign, assignment]
+    return record(**arguments)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 kB, where the test may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_is_really_full_is_one_line(tiny_disk: Path) -> None:
+    project = Project(tiny_disk)
+    write_raw(project.raw, clips=1, n_frames=150)
+    before = everything_in(tiny_disk)
+    with pytest.raises(PipeError, match=r"No space left on device"):
+        extract(params(frames_per_second=1000), project)
+    assert everything_in(tiny_disk) == before
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(
+    filled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    before = made_by(filled)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OSError, match="Read-only file system"):
+        extract(params(), filled)
+    assert made_by(filled) == before
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+from pipeline.extract import extract
+from pipeline.files import Project
+from pipeline.params import ExtractParams, read_section
+extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Path.cwd()))
+"""
+
+
+@pytest.mark.parametrize(("blow", "had_frames"), [(signal.SIGINT, False), (signal.SIGKILL, True)])
+def test_after_an_interruption_the_same_command_gives_the_same_bytes(
+    project: Project, blow: signal.Signals, had_frames: bool
+) -> None:
+    write_raw(project.raw, clips=3)
+    extract(params(), project)
+    undisturbed = made_by(project)
+    if not had_frames:
+        shutil.rmtree(project.frames)
+        project.frames_csv.unlink()
+        project.extract_json.unlink()
+    environment = os.environ | {"LOKY_MAX_CPU_COUNT": "2"}  # with more it could be done before the blow
+    command = [sys.executable, "-c", COMMAND]
+    process = subprocess.Popen(command, cwd=project.root, env=environment, stderr=subprocess.PIPE)
+    temporary = project.frames.parent / f".frames.{process.pid}.tmp"
+    deadline = time.monotonic() + 30
+    while not any(temporary.rglob("*.jpg")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert process.poll() is None
+    process.send_signal(blow)
+    _, chatter = process.communicate(timeout=20)
+    assert process.returncode != 0, chatter
+    assert temporary.exists() == (blow == signal.SIGKILL)
+    assert {name: digest for name, digest in made_by(project).items() if ".tmp/" not in name} == (
+        undisturbed if had_frames else {"params.yaml": undisturbed["params.yaml"]}
+    )
+    subprocess.run(command, cwd=project.root, check=True)
+    assert made_by(project) == undisturbed
+
+
+# Videos by themselves.
+
+
+def test_videos_by_themselves_become_a_folder_that_stands_alone(tmp_path: Path) -> None:
+    clip, photo = write_clip(tmp_path / "walk.mp4"), write_photo(tmp_path / "stone.png")
+    report = extract_files([clip, photo], tmp_path / "out", params())
+    rows = manifest.read(tmp_path / "out" / "frames.csv")
+    assert [(row.path, row.label, row.source, row.group) for row in rows] == [
+        ("stone.png.jpg", "stone", "stone.png", "stone.png"),
+        ("walk.mp4/000000.jpg", "walk", "walk.mp4", "walk.mp4"),
+        ("walk.mp4/000010.jpg", "walk", "walk.mp4", "walk.mp4"),
+    ]
+    assert set(everything_in(tmp_path / "out")) == {row.path for row in rows} | {"frames.csv", "extract.json"}
+    assert str(tmp_path) not in (tmp_path / "out" / "extract.json").read_text(encoding="utf-8")
+    assert report.headline == f"3 frames of 1 clips and 1 photos in {tmp_path / 'out'}/frames.csv"
+
+
+def test_a_folder_of_its_own_making_is_replaced(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "walk.mp4")
+    extract_files([clip], tmp_path / "out", params(frames_per_second=5))
+    extract_files([clip], tmp_path / "out", params())
+    assert len(list((tmp_path / "out" / "walk.mp4").iterdir())) == 2
+
+
+@pytest.mark.parametrize("after_a_run", [False, True])
+def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path, after_a_run: bool) -> None:
+    clip = write_clip(tmp_path / "walk.mp4")
+    if after_a_run:
+        extract_files([clip], tmp_path / "out", params())
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out" / "thesis.txt").write_text("years of work", encoding="utf-8")
+    before = everything_in(tmp_path)
+    with pytest.raises(DataError, match=r"holds thesis\.txt, which is not ours to replace"):
+        extract_files([clip], tmp_path / "out", params())
+    assert everything_in(tmp_path) == before
+
+
+def test_bad_files_by_themselves_leave_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_text("no video", encoding="utf-8")
+    with pytest.raises(DataError, match="its content is not MP4"):
+        extract_files([tmp_path / "bad.mp4"], tmp_path / "out", params())
+    with pytest.raises(DataError, match="No such file"):
+        extract_files([tmp_path / "missing.mp4"], tmp_path / "out", params())
+    with pytest.raises(DataError, match="expected at least one"):
+        extract_files([], tmp_path / "out", params())
+    assert set(everything_in(tmp_path)) == {"bad.mp4"}
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    clips = [write_clip(tmp_path / folder / "walk.mp4") for folder in "ab"]
+    with pytest.raises(DataError, match=r"walk\.mp4: 2 files have this name"):
+        extract_files(clips, tmp_path / "out", params())
+
+
+# Real clips.
+
+
+def test_every_frame_of_the_real_clips_is_counted(shared: Path, project: Project) -> None:
+    project.raw.parent.mkdir()
+    project.raw.symlink_to(shared / "data" / "clips")
+    report = extract(params(), project)
+    table = (shared / "data" / "VIDEO_INDEX.tsv").read_text(encoding="utf-8").splitlines()
+    columns, *lines = (line.split("\t") for line in table)
+    known = {entry["file"]: entry for entry in (dict(zip(columns, line, strict=True)) for line in lines)}
+    assert len(report.clips) == 14
+    for clip in report.clips:
+        entry = known[clip["source"].replace("data/raw/", "clips/")]
+        assert clip["frames_decoded"] == int(entry["frames_decoded"])
+        assert (clip["frames_promised"] or 0) == int(entry["frames_header"])
+        assert (clip["width"], clip["height"]) == (int(entry["width"]), int(entry["height"]))
+        assert clip["warnings"] == []
+    assert {label: counts["frames"] for label, counts in report.classes.items()} == {
+        "punch": 27, "talking_head": 12, "yoyo": 49,
+    }  # fmt: skip
