@@ -105,5 +105,6 @@ def infer(network: Network, frames: Frames, batch_size: int, what: str) -> tuple
 
 def forbid_tf32() -> None:
     """Make float32 mean float32 on a GPU too."""
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    # The newer fp32_precision settings break torch.onnx.export when both happen in one process.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False

@@ -63,7 +63,7 @@ def find(project: Project, layout: Literal["class", "split"]) -> Found:
     if not project.raw.is_dir():
         raise DataError(f"{project.relative(project.raw)}: no such folder; {_FILL_IT}")
     recordings: list[Recording] = []
-    ignored = _beside_classes(project)
+    ignored = _beside_classes(project, layout)
     for folder, given_split in _class_folders(project, layout):
         files = list(walk(folder))
         found = [_recording(project, path, folder.name, given_split) for path in files if is_media(path)]
@@ -97,24 +97,25 @@ def check_name(name: str) -> None:
         raise DataError(f"{name!a}: a backslash, a control character or broken Unicode in its name; rename it")
 
 
-def _beside_classes(project: Project) -> list[Path]:
-    files = [path for path in _visible(project.raw) if not path.is_dir()]
+def _beside_classes(project: Project, layout: Literal["class", "split"]) -> list[Path]:
+    """The files that lie where only folders of classes, or of splits, are expected."""
+    tops = [project.raw, *(_folders(project.raw) if layout == "split" else [])]
+    files = [path for top in tops for path in _visible(top) if not path.is_dir()]
     for path in files:
         if is_media(path):
-            raise DataError(f"{project.relative(path)}: outside the classes; move it into data/raw/<class>/")
+            raise DataError(f"{project.relative(path)}: outside the classes; move it into the folder of its class")
     return files
 
 
 def _class_folders(project: Project, layout: Literal["class", "split"]) -> Iterator[tuple[Path, str]]:
     """Each class folder with its given split, empty where the layout has none."""
-    tops = [path for path in _visible(project.raw) if path.is_dir()]
-    if layout == "class":
-        yield from ((top, "") for top in tops)
-        return
-    for top in tops:
-        if top.name not in SPLIT_FOLDERS:
+    for top in _folders(project.raw):
+        if layout == "class":
+            yield top, ""
+        elif top.name in SPLIT_FOLDERS:
+            yield from ((folder, top.name) for folder in _folders(top))
+        else:
             raise DataError(f"{project.relative(top)}: not a split; extract.layout: split expects train, val and test")
-        yield from ((path, top.name) for path in _visible(top) if path.is_dir())
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
@@ -126,6 +127,10 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
             yield from _walk(path, above | {real})
         else:
             yield path
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in _visible(folder) if path.is_dir()]
 
 
 def _visible(folder: Path) -> list[Path]:

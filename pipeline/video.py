@@ -62,6 +62,7 @@ class ClipInfo:
     duration_seconds: float  # from the first frame to the end of the last
     frames_promised: int | None  # by the header; None where it says nothing
     frames_decoded: int
+    frames_hidden: int  # stored, but cut away by the clip's edit list
     warnings: tuple[str, ...]
 
 
@@ -169,6 +170,7 @@ class Clip:
         self._strict = strict
         self._clock = _Clock(stream)
         self._decoded = 0
+        self._hidden = 0
         self._damaged = 0
         self._rotation = 0
         self._height, self._width = 0, 0
@@ -207,6 +209,7 @@ class Clip:
             duration_seconds=float(self._clock.end),
             frames_promised=self._stream.frames or None,
             frames_decoded=self._decoded,
+            frames_hidden=self._hidden,
             warnings=tuple(self._warnings()),
         )
 
@@ -220,6 +223,7 @@ class Clip:
             except FFmpegError as error:
                 self._note_damage(error)
                 return
+            self._hidden += int(packet.is_discard)
             try:
                 frames = packet.decode()
             except FFmpegError as error:
@@ -236,8 +240,9 @@ class Clip:
         self._damaged += 1
 
     def _warnings(self) -> Iterator[str]:
-        if self._stream.frames and self._decoded != self._stream.frames:
-            yield f"{self._decoded} of {self._stream.frames} frames promised"
+        expected = self._stream.frames - self._hidden if self._stream.frames else self._decoded
+        if self._decoded != expected:
+            yield f"{self._decoded} of {expected} frames promised"
         if self._damaged:
             yield f"damaged: {self._damaged} packets or frames did not decode cleanly"
         if self._clock.invented:

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 RATE = 10  # frames per second
@@ -64,15 +65,21 @@ def write_clip(
     return path
 
 
-def write_sound(path: Path) -> Path:
-    """An MP4 without video: one second of silence."""
+def write_sound(path: Path, *, cover: bool = False) -> Path:
+    """An MP4 without video: one second of silence, with a picture as its cover or without."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000, layout="mono")
+        if cover:
+            art = container.add_stream("mjpeg", rate=1)
+            art.width, art.height, art.pix_fmt = 64, 48, "yuvj420p"
+            art.disposition = Disposition.attached_pic
         for start in range(0, 8000, 1000):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.float32), format="fltp", layout="mono")
             frame.sample_rate, frame.pts = 8000, start
             container.mux(stream.encode(frame))
+        if cover:
+            container.mux(art.encode(av.VideoFrame.from_ndarray(picture(0), format="rgb24")))
         container.mux(stream.encode(None))
     return path
 

@@ -23,7 +23,7 @@ from pipeline.errors import DataError, PipeError
 from pipeline.extract import extract, extract_files
 from pipeline.files import Project
 from pipeline.params import ExtractParams, read_section
-from pipeline.pictures import Settings, record
+from pipeline.pictures import record
 
 ROOT = Path(__file__).parents[2]
 
@@ -154,15 +154,6 @@ def test_the_folders_can_give_the_split(project: Project) -> None:
     }
 
 
-def test_links_are_followed(filled: Project, tmp_path: Path) -> None:
-    shutil.move(filled.raw / "brick", tmp_path / "elsewhere")
-    (filled.raw / "brick").symlink_to(tmp_path / "elsewhere")
-    (filled.raw / "砾石" / "linked.mp4").symlink_to(tmp_path / "elsewhere" / "clip_1.mp4")
-    extract(params(), filled)
-    sources = {row.source for row in manifest.read(filled.frames_csv)}
-    assert {"data/raw/brick/clip_1.mp4", "data/raw/砾石/linked.mp4"} <= sources
-
-
 def test_a_damaged_clip_keeps_what_decodes_and_says_so(filled: Project) -> None:
     clip = write_clip(filled.raw / "brick" / "cut.mkv", n_frames=40, sides=(320, 240), noise=20)
     damage(clip, share_kept=0.7, flipped=20)
@@ -200,50 +191,6 @@ def test_frames_that_are_no_longer_wanted_go_away(filled: Project) -> None:
 def test_no_folder_of_recordings_is_refused(project: Project) -> None:
     line = "data/raw: no such folder; put clips into data/raw/<class>/, or: pipe add VIDEO --label NAME"
     assert refusal(project) == line
-
-
-def test_no_classes_are_refused(project: Project) -> None:
-    project.raw.mkdir(parents=True)
-    (project.raw / ".DS_Store").touch()
-    assert refusal(project).startswith("data/raw: no classes; put clips into")
-
-
-def test_an_empty_class_is_refused(filled: Project) -> None:
-    (filled.raw / "sand").mkdir()
-    (filled.raw / "sand" / "notes.txt").touch()
-    assert refusal(filled) == "data/raw/sand: no clip or photo in it; add one, or remove the folder"
-
-
-def test_one_class_is_refused(project: Project) -> None:
-    write_clip(project.raw / "brick" / "clip.mp4")
-    assert refusal(project) == "data/raw: one class only (brick); a classifier needs at least two"
-
-
-def test_media_outside_the_classes_are_refused(filled: Project) -> None:
-    write_photo(filled.raw / "photo.png")
-    assert refusal(filled) == "data/raw/photo.png: outside the classes; move it into data/raw/<class>/"
-
-
-def test_splits_taken_for_classes_are_refused_and_the_other_way_round(project: Project) -> None:
-    for split in ("train", "test"):
-        write_photo(project.raw / split / "ants" / "photo.png")
-    assert refusal(project).endswith("if they are splits, extract.layout: split")
-    write_photo(project.raw / "more" / "ants" / "photo.png")
-    assert refusal(project, layout="split").startswith("data/raw/more: not a split")
-
-
-def test_a_link_in_a_circle_and_one_to_nothing_are_refused(filled: Project) -> None:
-    (filled.raw / "brick" / "loop").symlink_to(filled.raw / "brick")
-    assert "leads back to a folder above it" in refusal(filled)
-    (filled.raw / "brick" / "loop").unlink()
-    (filled.raw / "brick" / "gone.mp4").symlink_to("nowhere.mp4")
-    assert refusal(filled).startswith("data/raw/brick/gone.mp4: not a file")
-
-
-@pytest.mark.parametrize("name", ["two\nlines.mp4", "back\\slash.mp4", os.fsdecode(b"latin\xe9.mp4")])
-def test_a_name_that_a_manifest_cannot_hold_is_refused(filled: Project, name: str) -> None:
-    write_clip(filled.root / "clip.mp4").rename(filled.raw / "brick" / name)
-    assert refusal(filled).endswith("in its name; rename it")
 
 
 def write_text(path: Path) -> None:
@@ -316,13 +263,6 @@ def record_or_die(sources: list[tuple[str, str]], **others: Any) -> object:
     if any("deadly" in name for _, name in sources):
         os.kill(os.getpid(), signal.SIGSEGV)
     return record(sources, **others)
-
-
-def test_a_picture_too_wide_for_jpeg_is_refused(tmp_path: Path) -> None:
-    wide = write_photo(tmp_path / "wide.png", sides=(70_000, 8))
-    settings = Settings(1, ".jpg", 95, 10_000_000, 60)
-    (said,) = record([(str(wide), "wide.png")], str(tmp_path), vars(settings))
-    assert said == "wide.png.jpg: 70000 x 8 pixels do not fit into .jpg; set extract.image_format: png"
 
 
 # Disks and interruptions.

@@ -200,8 +200,9 @@ def test_a_head_without_a_body_is_refused(tmp_path: Path) -> None:
     assert refusal(clip).startswith("cannot be opened as a video (Invalid data")
 
 
-def test_sound_alone_is_refused(tmp_path: Path) -> None:
-    assert refusal(write_sound(tmp_path / "song.mp4")).startswith("has no video stream")
+@pytest.mark.parametrize("cover", [False, True])
+def test_sound_alone_is_refused_with_a_cover_too(tmp_path: Path, cover: bool) -> None:
+    assert refusal(write_sound(tmp_path / "song.mp4", cover=cover)).startswith("has no video stream")
 
 
 def test_too_large_and_too_long_clips_are_refused_before_decoding(tmp_path: Path) -> None:
@@ -255,6 +256,17 @@ def test_fewer_frames_than_promised_is_a_warning(tmp_path: Path) -> None:
     assert (info.frames_promised, info.frames_decoded) == (20, len(frames))
     assert 0 < len(frames) < 20
     assert f"{len(frames)} of 20 frames promised" in info.warnings
+
+
+def test_frames_cut_away_by_an_edit_list_are_no_damage(shared: Path) -> None:
+    for name, promised, hidden in (
+        ("misc/ibmmax_baseball.mp4", 183, 16),
+        ("phone/coin_counter_iphone5c_rot90.MOV", 67, 1),
+    ):
+        _, info = decode(shared / "data" / "videos" / name, 1)
+        assert (info.frames_promised, info.frames_hidden) == (promised, hidden)
+        assert info.frames_decoded == promised - hidden
+        assert info.warnings == ()
 
 
 def test_a_damaged_clip_gives_the_same_pixels_each_time(tmp_path: Path) -> None:
