@@ -6,8 +6,10 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -188,8 +190,6 @@ def test_a_queue_of_two_experiments_runs(finished: Project) -> None:
 
 
 def _wait_for_queue(folder: Path) -> None:
-    import time
-
     for _ in range(300):
         status = _run(folder, "dvc", "queue", "status")
         assert "Failed" not in status, status
@@ -214,6 +214,25 @@ def test_a_stage_needs_nothing_but_its_declared_deps_and_writes_nothing_but_its_
     written = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file() and path not in before}
     assert written
     assert all(any(name == out or name.startswith(f"{out}/") for out in _outs(stage)) for name in written), written
+
+
+@pytest.mark.parametrize("stage", DVC["stages"])
+def test_ctrl_c_in_any_stage_leaves_nothing_half_written_and_the_same_command_then_works(
+    finished: Project, stage: str
+) -> None:
+    command = [sys.executable, "-m", "pipeline", stage]
+    outs = [out for name in DVC["stages"] for out in _outs(name)]
+    before = _bytes_under(finished.root, outs)
+    started = subprocess.Popen(command, cwd=finished.root, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(0.6)  # inside the imports of the heavy stages, inside the work of the light ones
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does: every process of the group
+    _, said = started.communicate(timeout=60)
+    if started.returncode != 0:  # a light stage may have been faster
+        assert started.returncode == 130, said
+        assert said.strip() == "pipe: interrupted; the same command starts again cleanly"
+        assert _bytes_under(finished.root, outs).items() <= before.items()
+    _run(finished.root, *command)
+    assert set(_bytes_under(finished.root, outs)) == set(before)
 
 
 def test_two_runs_from_scratch_give_the_same_frames_manifests_and_split(finished: Project, tmp_path: Path) -> None:

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -116,23 +114,3 @@ def test_a_closed_standard_output_is_one_line_and_no_traceback() -> None:
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
     assert "Exception ignored" not in finished.stderr
-
-
-@pytest.mark.parametrize("stage", ["train", "parity"])
-def test_ctrl_c_in_a_stage_leaves_nothing_half_written_and_the_same_command_then_works(
-    exported: object, stage: str
-) -> None:
-    root: Path = exported.root  # type: ignore[attr-defined]
-    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    started = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", stage],
-        cwd=root, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    time.sleep(1.0)  # torch is being imported: an interrupt at any moment must end in 130
-    started.send_signal(signal.SIGINT)
-    _, said = started.communicate(timeout=60)
-    if started.returncode != 0:  # it may have been faster
-        assert started.returncode == 130
-        assert said.strip() == "pipe: interrupted; the same command starts again cleanly"
-        assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
-    assert run_pipe(root, stage).returncode == 0
