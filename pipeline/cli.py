@@ -241,6 +241,11 @@ def run(arguments: Sequence[str]) -> int:
         code = _say("interrupted; the same command starts again cleanly", EXIT_INTERRUPTED)
     except (PipeError, DeviceError) as error:
         code = _say(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("pipeline", "export", "runtime"):
+            code = _own_bug(error, show="--debug" in arguments)
+        else:
+            code = _say(f"{error.name}: not installed; this command needs `make install`, or the extra `train`", 1)
     except BrokenPipeError:
         # Python flushes standard output once more at exit, into the same closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -142,6 +142,17 @@ def test_the_unpacked_bundle_passes_its_selfcheck_and_a_flipped_byte_fails_it(
         _run(folder, sys.executable, "-c", TORCH_FREE, "selfcheck")
 
 
+def test_the_readmes_example_runs_on_the_bundle(finished: Project, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = readme.split("```python\n")[1].split("```")[0]
+    unpack(finished.bundle_zip, tmp_path / "bundle")
+    row = _test_rows(finished)[0]
+    shutil.copy(finished.root / row.path, tmp_path / "bundle" / "photo.jpg")
+    label, probability = _run(tmp_path / "bundle", sys.executable, "-c", example).split()
+    assert label in {row.label for row in _test_rows(finished)}
+    assert 0 < float(probability) <= 1
+
+
 def test_an_extra_or_escaping_entry_in_a_bundle_is_refused(finished: Project, tmp_path: Path) -> None:
     from runtime.errors import BundleError
 

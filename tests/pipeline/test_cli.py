@@ -40,6 +40,8 @@ def raises(monkeypatch: pytest.MonkeyPatch) -> object:
         (KeyboardInterrupt(), 130),
         (OSError(errno.ENOSPC, "No space left on device", "data/frames"), 1),
         (PermissionError(errno.EACCES, "Permission denied", "data/frames"), 1),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 1),
+        (ModuleNotFoundError("No module named 'pipeline.absent'", name="pipeline.absent"), 70),
         (ZeroDivisionError("ours"), 70),
     ],
 )
