@@ -88,14 +88,15 @@ def batches(frames: Frames, batch_size: int, shuffle_seed: int | None = None) ->
 
 @torch.inference_mode()
 def infer(network: Network, frames: Frames, batch_size: int, what: str) -> tuple[Tensor, Tensor]:
-    """Run a network in float32 and eval mode: embeddings (n, channels) and logits (n, classes), on the CPU.
+    """Run a network in float32 and eval mode, on a GPU if there is one: embeddings (n, channels), logits (n, classes).
 
     Raises:
         DataError: there are no frames.
     """
     if not len(frames):
         raise DataError(f"{what}: no frames; expected at least one")
-    device = next(network.parameters()).device
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
     embeddings = []
     for input_nchw, _ in track(batches(frames, batch_size), what, -(-len(frames) // batch_size)):
         embeddings.append(network.embed(input_nchw.to(device)))

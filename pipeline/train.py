@@ -140,14 +140,15 @@ def _run_epochs(fit: Fit, params: TrainParams, accelerator: Accelerator, folder:
 
     optimizer = torch.optim.Adam((p for p in fit.module.parameters() if p.requires_grad), lr=params.lr)
     module, optimizer, train_batches = accelerator.prepare(fit.module, optimizer, fit.train)
+    val_batches = None if fit.val is None else accelerator.prepare(fit.val)
     numbers: dict[str, float] = {}
     with Live(dir=str(folder), dvcyaml=None, report=None, save_dvc_exp=False) as live:
         for epoch in track(range(1, params.epochs + 1), "epochs", params.epochs):
             numbers = {"train/loss": _train_epoch(module, optimizer, train_batches, accelerator)}
             if not math.isfinite(numbers["train/loss"]):
                 raise DataError(f"train: the loss of epoch {epoch} is {numbers['train/loss']}; lower train.lr")
-            if fit.val is not None:
-                numbers |= _validate(module, accelerator.prepare(fit.val))
+            if val_batches is not None:
+                numbers |= _validate(module, val_batches)
             for name, value in numbers.items():
                 live.log_metric(name, value)
             live.next_step()
