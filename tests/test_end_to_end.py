@@ -235,7 +235,8 @@ def test_ctrl_c_in_any_stage_leaves_nothing_half_written_and_the_same_command_th
     outs = [out for name in DVC["stages"] for out in _outs(name)]
     before = _bytes_under(finished.root, outs)
     started = subprocess.Popen(command, cwd=finished.root, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    time.sleep(0.6)  # inside the imports of the heavy stages, inside the work of the light ones
+    _wait_for_the_door(started)
+    time.sleep(0.5)  # inside the imports of the heavy stages, inside the work of the light ones
     os.killpg(started.pid, signal.SIGINT)  # as a terminal does: every process of the group
     _, said = started.communicate(timeout=60)
     if started.returncode != 0:  # a light stage may have been faster
@@ -244,6 +245,17 @@ def test_ctrl_c_in_any_stage_leaves_nothing_half_written_and_the_same_command_th
         assert _bytes_under(finished.root, outs).items() <= before.items()
     _run(finished.root, *command)
     assert set(_bytes_under(finished.root, outs)) == set(before)
+
+
+def _wait_for_the_door(started: subprocess.Popen[str]) -> None:
+    """Wait until the command has taken charge of signals; before that Python itself dies of them."""
+    for _ in range(1000):
+        status = Path(f"/proc/{started.pid}/status").read_text(encoding="ascii")
+        caught = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")), 16)
+        if caught >> (signal.SIGALRM - 1) & 1:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the command never took charge of signals")
 
 
 def test_two_runs_from_scratch_give_the_same_frames_manifests_and_split(finished: Project, tmp_path: Path) -> None:
