@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ParamsError
 from pipeline.files import Project
@@ -119,14 +119,90 @@ class ImageParams(Section):
     )
 
 
+class CrossEntropyLoss(Section):
+    """-log p of the truth."""
+
+    name: Literal["cross_entropy"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    balanced: bool  # whether rare classes weigh more, so that all weigh alike
+
+
+class FocalLoss(Section):
+    """-(1 - p)^gamma log p of the truth."""
+
+    name: Literal["focal"]
+    gamma: Annotated[float, Field(ge=0)]
+    alpha: tuple[Annotated[float, Field(gt=0)], ...] | None  # a weight per class, in the order of their names
+
+
+class BinaryCrossEntropyLoss(Section):
+    """That of one sigmoid unit, for two classes."""
+
+    name: Literal["binary_cross_entropy"]
+
+
+LossParams = Annotated[CrossEntropyLoss | FocalLoss | BinaryCrossEntropyLoss, Field(discriminator="name")]
+
+
+class ConstantSchedule(Section):
+    """One rate for all epochs."""
+
+    name: Literal["constant"]
+
+
+class StepSchedule(Section):
+    """lr x factor^floor(epoch / every)."""
+
+    name: Literal["step"]
+    every: Annotated[int, Field(ge=1)]  # epochs
+    factor: Annotated[float, Field(gt=0)]
+
+
+class MultiStepSchedule(Section):
+    """lr x factor after each of some epochs."""
+
+    name: Literal["multistep"]
+    at: tuple[Annotated[int, Field(ge=1)], ...]  # epochs
+    factor: Annotated[float, Field(gt=0)]
+
+
+class CosineSchedule(Section):
+    """Half a cosine from lr down to 0 at the last epoch."""
+
+    name: Literal["cosine"]
+
+
+ScheduleParams = Annotated[
+    ConstantSchedule | StepSchedule | MultiStepSchedule | CosineSchedule, Field(discriminator="name")
+]
+
+
 class TrainParams(Section):
     """Fitting."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
+    loss: LossParams
+    optimizer: Literal["sgd", "adam", "adamw", "nadam", "rmsprop"]
     lr: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]  # of sgd
+    nesterov: bool  # of sgd
+    weight_decay: Annotated[float, Field(ge=0)]
+    schedule: ScheduleParams
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    clip_gradient_norm: Annotated[float, Field(gt=0)] | None
+    keep: Literal["last", "best_val"]
+    patience_epochs: Annotated[int, Field(ge=1)] | None
     precision: Literal["auto", "fp32", "bf16"]
+
+    @model_validator(mode="after")
+    def _check_together(self) -> TrainParams:
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("nesterov needs optimizer: sgd and a momentum above 0 (Adam with it is nadam)")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs}; expected fewer than the {self.epochs} epochs")
+        return self
 
 
 class EvaluateParams(Section):

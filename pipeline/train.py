@@ -10,17 +10,20 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from dvclive.live import Live
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from pipeline import manifest
 from pipeline.data import Features, Frames, batches
-from pipeline.errors import DataError
+from pipeline.errors import DataError, ParamsError
 from pipeline.files import Project, replacing_folder, sha256_of
 from pipeline.leakage import refuse_leaks
+from pipeline.losses import Loss, build_loss
 from pipeline.network import Checkpoint, Network, build_network, build_preprocess
-from pipeline.params import ImageParams, ModelParams, TrainParams
+from pipeline.optim import build_optimizer, build_schedule
+from pipeline.params import BinaryCrossEntropyLoss, FocalLoss, ImageParams, ModelParams, TrainParams
 from pipeline.progress import track
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
@@ -28,18 +31,18 @@ Batches = DataLoader[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What was fitted, and how the last epoch went."""
+    """What was fitted, and how the epoch went that was kept."""
 
     n_images: int
     n_parameters: int
     n_trained_parameters: int
     precision: str
-    last_epoch: dict[str, float]
+    kept_epoch: dict[str, float]
 
     @property
     def headline(self) -> str:
         """One line: what was trained, on how much, and where it lies."""
-        numbers = ", ".join(f"{name} {value:.4f}" for name, value in self.last_epoch.items())
+        numbers = ", ".join(f"{name} {value:.4f}" for name, value in self.kept_epoch.items())
         return (
             f"trained {self.n_trained_parameters:,} of {self.n_parameters:,} parameters on {self.n_images} images "
             f"({self.precision}): {numbers}; models/checkpoint.pt, reports/train/"
@@ -80,10 +83,12 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     )
     if len(training) == 0:
         raise DataError(f"{project.split_csv}: no kept training rows; expected at least one")
+    loss = build_loss(params.loss, [sum(row.label == name for row in training.rows) for name in classes])
+    _check_fit(params, len(classes), has_val=len(validation) > 0)
     prepare_fit = _fit_of_head if model.freeze else _fit_of_network
     fit = prepare_fit(network, training, validation, params, accelerator)
     with replacing_folder(project.train_reports) as folder:
-        last_epoch = _run_epochs(fit, params, accelerator, folder)
+        kept_epoch = _run_epochs(fit, loss, params, accelerator, folder)
     checkpoint = Checkpoint(_state(network), tuple(classes), model, preprocess, _fingerprints(project))
     checkpoint.write(project.checkpoint)
     return TrainReport(
@@ -91,8 +96,24 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         n_parameters=sum(parameter.numel() for parameter in network.parameters()),
         n_trained_parameters=sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
         precision="fp32" if precision == "no" else precision,
-        last_epoch=last_epoch,
+        kept_epoch=kept_epoch,
     )
+
+
+def _check_fit(params: TrainParams, n_classes: int, *, has_val: bool) -> None:
+    """Refuse settings that this data cannot serve.
+
+    Raises:
+        ParamsError: a validation loss is asked for and there is no validation clip, or the loss is for other classes.
+    """
+    if not has_val and (params.keep == "best_val" or params.patience_epochs is not None):
+        raise ParamsError("train.keep: best_val and train.patience_epochs need validation clips; set split.val")
+    if isinstance(params.loss, BinaryCrossEntropyLoss) and n_classes != 2:
+        raise ParamsError(f"train.loss: binary_cross_entropy is for 2 classes; found {n_classes}; use cross_entropy")
+    if isinstance(params.loss, FocalLoss) and params.loss.alpha is not None and len(params.loss.alpha) != n_classes:
+        raise ParamsError(
+            f"train.loss.alpha: found {len(params.loss.alpha)} weights; expected {n_classes}, one a class"
+        )
 
 
 def resolve_precision(precision: str) -> str:
@@ -134,17 +155,17 @@ def _embed(network: Network, frames: Frames, params: TrainParams, accelerator: A
     return Features(torch.cat(embeddings), torch.cat(labels))
 
 
-def _run_epochs(fit: Fit, params: TrainParams, accelerator: Accelerator, folder: Path) -> dict[str, float]:
-    """Fit for all epochs, logging each into `folder`; gives the last epoch's numbers."""
-    from dvclive.live import Live
-
-    optimizer = torch.optim.Adam((p for p in fit.module.parameters() if p.requires_grad), lr=params.lr)
+def _run_epochs(fit: Fit, loss: Loss, params: TrainParams, accelerator: Accelerator, folder: Path) -> dict[str, float]:
+    """Fit for all epochs, logging each into `folder`; the module ends as in the kept epoch, whose numbers it gives."""
+    optimizer = build_optimizer(params, (p for p in fit.module.parameters() if p.requires_grad))
+    schedule = build_schedule(params, optimizer)
     module, optimizer, train_batches = accelerator.prepare(fit.module, optimizer, fit.train)
     val_batches = None if fit.val is None else accelerator.prepare(fit.val)
-    numbers: dict[str, float] = {}
+    best = Best(params)
     with Live(dir=str(folder), dvcyaml=None, report=None, save_dvc_exp=False) as live:
         for epoch in track(range(1, params.epochs + 1), "epochs", params.epochs):
-            numbers = {"train/loss": _train_epoch(module, optimizer, train_batches, accelerator)}
+            numbers = {"train/lr": optimizer.param_groups[0]["lr"]}
+            numbers |= _train_epoch(module, optimizer, train_batches, loss, params, accelerator)
             if not math.isfinite(numbers["train/loss"]):
                 raise DataError(f"train: the loss of epoch {epoch} is {numbers['train/loss']}; lower train.lr")
             if val_batches is not None:
@@ -152,23 +173,62 @@ def _run_epochs(fit: Fit, params: TrainParams, accelerator: Accelerator, folder:
             for name, value in numbers.items():
                 live.log_metric(name, value)
             live.next_step()
-    return numbers
+            schedule.step()
+            if best.is_over(numbers, fit.module):
+                break
+    return best.restore(fit.module)
+
+
+class Best:
+    """The epoch that is kept, and whether it is time to stop looking for a better one."""
+
+    def __init__(self, params: TrainParams) -> None:
+        self._params = params
+        self._numbers: dict[str, float] = {}
+        self._state: dict[str, Tensor] | None = None
+        self._lowest = math.inf
+        self._epochs_since = 0
+
+    def is_over(self, numbers: dict[str, float], module: nn.Module) -> bool:
+        """Look at an epoch's numbers; gives True when patience is over."""
+        improved = numbers.get("val/loss", math.inf) < self._lowest
+        self._epochs_since = 0 if improved else self._epochs_since + 1
+        if improved:
+            self._lowest = numbers["val/loss"]
+        if self._params.keep == "last" or improved:
+            self._numbers = numbers
+        if self._params.keep == "best_val" and improved:
+            self._state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        return self._params.patience_epochs is not None and self._epochs_since >= self._params.patience_epochs
+
+    def restore(self, module: nn.Module) -> dict[str, float]:
+        """Put the kept epoch's weights back; gives its numbers."""
+        if self._state is not None:
+            module.load_state_dict(self._state)
+        return self._numbers
 
 
 def _train_epoch(
-    module: nn.Module, optimizer: torch.optim.Optimizer, train_batches: Batches, accelerator: Accelerator
-) -> float:
-    """One pass over the training batches; gives the mean cross entropy over images."""
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train_batches: Batches,
+    loss: Loss,
+    params: TrainParams,
+    accelerator: Accelerator,
+) -> dict[str, float]:
+    """One pass over the training batches; gives the mean loss over images."""
     module.train()
     total, n_images = 0.0, 0
     for inputs, labels in train_batches:
-        loss = functional.cross_entropy(module(inputs), labels)
+        value = loss(module(inputs), labels)
         optimizer.zero_grad()
-        accelerator.backward(loss)
+        accelerator.backward(value)
+        if params.clip_gradient_norm is not None:
+            accelerator.clip_grad_norm_(module.parameters(), params.clip_gradient_norm)
         optimizer.step()
-        total += loss.item() * len(labels)
+        total += value.item() * len(labels)
         n_images += len(labels)
-    return total / n_images
+    return {"train/loss": total / n_images}
 
 
 @torch.no_grad()

@@ -13,6 +13,8 @@ from pipeline import manifest
 from pipeline.errors import DataError
 from pipeline.files import Project
 from pipeline.network import read_checkpoint
+from pipeline.params import read_params
+from pipeline.train import Best
 
 
 @pytest.fixture
@@ -109,3 +111,74 @@ def test_a_frame_that_is_gone_is_one_clear_line(small: Project) -> None:
     assert finished.returncode == 1
     assert Path(row.path).name in finished.stderr
     assert finished.stderr.strip().count("\n") == 0
+
+
+def _best(small: Project, **changed: object) -> Best:
+    return Best(read_params(small.params_yaml).train.model_copy(update=changed))
+
+
+def _look_at(best: Best, module: torch.nn.Linear, val_losses: list[float]) -> int:
+    """Show it an epoch per loss, the weight being the epoch's number; gives how many it wanted to see."""
+    for epoch, loss in enumerate(val_losses, start=1):
+        torch.nn.init.constant_(module.weight, epoch)
+        if best.is_over({"val/loss": loss}, module):
+            return epoch
+    return len(val_losses)
+
+
+def test_the_epoch_with_the_smallest_validation_loss_is_kept(small: Project) -> None:
+    module, best = torch.nn.Linear(1, 1), _best(small, keep="best_val")
+    _look_at(best, module, [0.5, 0.3, 0.4])
+    assert best.restore(module) == {"val/loss": 0.3}
+    assert module.weight.item() == 2
+
+
+def test_the_last_epoch_is_kept_where_nothing_else_is_asked_for(small: Project) -> None:
+    module, best = torch.nn.Linear(1, 1), _best(small)
+    _look_at(best, module, [0.5, 0.3, 0.4])
+    assert best.restore(module) == {"val/loss": 0.4}
+    assert module.weight.item() == 3
+
+
+def test_patience_ends_the_fit(small: Project) -> None:
+    assert _look_at(_best(small, patience_epochs=2), torch.nn.Linear(1, 1), [0.5, 0.3, 0.4, 0.4, 0.1]) == 4
+
+
+def test_another_loss_optimiser_and_schedule_train_too(small: Project) -> None:
+    set_params(
+        small,
+        train={
+            "loss": {"name": "focal", "gamma": 0.25, "alpha": [1.0, 2.0]},
+            "optimizer": "nadam",
+            "schedule": {"name": "step", "every": 1, "factor": 0.1},
+            "clip_gradient_norm": 1.0,
+            "keep": "best_val",
+        },
+    )
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 0, finished.stderr
+    rates = (small.train_reports / "plots" / "metrics" / "train" / "lr.tsv").read_text().split()[3::2]
+    assert [float(rate) for rate in rates] == pytest.approx([1e-3, 1e-4, 1e-5])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"loss": {"name": "focal", "gamma": 2.0, "alpha": [1.0]}}, "train.loss.alpha: found 1 weights; expected 2"),
+        ({"loss": {"name": "focal", "gama": 2.0, "alpha": None}}, "the nearest valid name is 'gamma'"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_refused(small: Project, changed: dict[str, object], said: str) -> None:
+    set_params(small, train=changed)
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 1
+    assert said in finished.stderr
+
+
+def test_the_best_epoch_needs_validation_clips(small: Project) -> None:
+    set_params(small, train={"keep": "best_val"})
+    rows = manifest.read_split(small.split_csv)
+    manifest.write_split([row for row in rows if row.split != "val"], small.split_csv)
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 1
+    assert "need validation clips; set split.val" in finished.stderr
