@@ -18,7 +18,9 @@ from pipeline.manifest import Row
 from pipeline.params import AugmentParams
 from pipeline.transforms import generator_for, make_copy
 from runtime.errors import ImageError
-from runtime.images import read_image
+from runtime.images_opencv import read_with_opencv
+
+_JPEG_MAX_SIDE = 65500  # pixels; libjpeg's limit
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,12 @@ def _copy_frame(params: AugmentParams, project: Project, folder: Path, frame: Ro
 def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
     path = safe_join(project.root, frame.path)
     try:
-        pixels_hwc = read_image(path, max_pixels=frame.width * frame.height)
+        pixels_hwc = read_with_opencv(path, max_pixels=frame.width * frame.height)
     except ImageError as error:
         raise DataError(f"{error}; run `pipe extract` again") from error
     height, width = pixels_hwc.shape[:2]
+    if max(width, height) > _JPEG_MAX_SIDE:
+        raise DataError(f"{path}: {width} x {height} pixels; copies are JPEG files of at most {_JPEG_MAX_SIDE} a side")
     if (width, height) != (frame.width, frame.height):
         raise DataError(
             f"{path}: {width} x {height} pixels; "
@@ -102,13 +106,9 @@ def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
 
 
 def _write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path, quality: int) -> None:
-    encoded, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
-    if not encoded:
-        raise DataError(f"{path.name}: {pixels_hwc.shape[1]} x {pixels_hwc.shape[0]} pixels are too many for a JPEG")
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.tobytes())
+    path.write_bytes(data.data)
 
 
 def _copy_row(frame: Row, path: str, transform: str, copy_hwc: NDArray[np.uint8]) -> Row:

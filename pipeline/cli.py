@@ -64,12 +64,25 @@ def extract(videos: tuple[Path, ...], out: Path | None) -> None:
 
 
 @cli.command()
-def augment() -> None:
+@click.option(
+    "--preview", "frame", type=click.Path(path_type=Path), help="Draw this picture's copies on a sheet instead."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The sheet, a PNG file.")
+def augment(frame: Path | None, out: Path | None) -> None:
     """Frames to augmented copies."""
     from pipeline import augment as stage
-    from pipeline.params import AugmentParams
+    from pipeline.params import AugmentParams, ExtractParams
 
-    _done(stage.augment(_section("augment", AugmentParams), _project()))
+    params = _section("augment", AugmentParams)
+    if frame is None and out is None:
+        _done(stage.augment(params, _project()))
+        return
+    if frame is None or out is None:
+        raise click.UsageError("--preview FRAME and --out SHEET.png go together")
+    from pipeline.preview import preview
+
+    max_pixels = round(_section("extract", ExtractParams).max_megapixels * 1e6)
+    _done(preview(frame, out, params, max_pixels, _project()))
 
 
 @cli.command()
@@ -193,6 +206,17 @@ def predict(paths: tuple[Path, ...], bundle: Path | None, as_json: bool, csv_pat
     else:
         click.echo("\n".join(prediction.as_lines(answers)))
     prediction.refuse_failures(answers)
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the sheets [default: reports/dataset/].")
+def dataset(out: Path | None) -> None:
+    """Look at the data before you train: counts, sizes, brightness, and a contact sheet of every class."""
+    from pipeline.dataset import dataset as survey
+
+    surveyed = survey(_project(), out)
+    click.echo("\n".join(surveyed.lines))
+    _done(surveyed)
 
 
 @cli.command()

@@ -55,6 +55,10 @@ class Project:
         return self.root / "data" / "augmented.csv"
 
     @property
+    def dataset_reports(self) -> Path:
+        return self.root / "reports" / "dataset"
+
+    @property
     def split_csv(self) -> Path:
         return self.root / "data" / "split.csv"
 

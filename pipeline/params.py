@@ -10,19 +10,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from pipeline.copies import Copy
 from pipeline.errors import ParamsError
 from pipeline.files import Project
+from pipeline.section import Section, Share
 
-Share = Annotated[float, Field(gt=0, lt=1)]
 Channels = tuple[float, float, float]
-
-
-class Section(BaseModel):
-    """A part of `params.yaml`: frozen, strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ExtractParams(Section):
@@ -35,32 +30,6 @@ class ExtractParams(Section):
     max_megapixels: Annotated[float, Field(gt=0)]
     max_clip_seconds: Annotated[float, Field(gt=0)]
     decode_timeout_seconds: Annotated[float, Field(gt=0)]
-
-
-class MirrorCopy(Section):
-    """A mirror image; `top_bottom` is the flip about the X axis."""
-
-    name: Literal["mirror_left_right", "mirror_top_bottom"]
-
-
-class Rotate90Copy(Section):
-    """A quarter turn, clockwise."""
-
-    name: Literal["rotate_90"]
-
-
-class AffineCopy(Section):
-    """A random affine map about the picture's centre."""
-
-    name: Literal["affine"]
-    degrees: Annotated[float, Field(ge=0, le=180)]  # rotation is drawn from [-degrees, degrees]
-    translate: Annotated[float, Field(ge=0, lt=1)]  # shift is drawn from ±translate of width and of height
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    shear_degrees: Annotated[float, Field(ge=0, lt=90)]
-    fill: Literal["reflect", "nearest"]
-
-
-Copy = Annotated[MirrorCopy | Rotate90Copy | AffineCopy, Field(discriminator="name")]
 
 
 class AugmentParams(Section):

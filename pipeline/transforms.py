@@ -7,14 +7,44 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.params import AffineCopy, Copy, MirrorCopy, Rotate90Copy
+from pipeline.copies import (
+    AffineCopy,
+    BlurCopy,
+    ColourCopy,
+    Copy,
+    CropCopy,
+    GreyCopy,
+    HueCopy,
+    JpegCopy,
+    MirrorCopy,
+    NoiseCopy,
+    PerspectiveCopy,
+    QuarterTurnCopy,
+    RotateCopy,
+    ShearCopy,
+    ShiftCopy,
+    ZoomCopy,
+)
+
+Frame = NDArray[np.uint8]
 
 _BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "nearest": cv2.BORDER_REPLICATE}
+_EXACT: dict[str, Callable[[Frame], cv2.typing.MatLike]] = {
+    "mirror_left_right": lambda frame_hwc: cv2.flip(frame_hwc, 1),
+    "mirror_top_bottom": lambda frame_hwc: cv2.flip(frame_hwc, 0),
+    "rotate_90": lambda frame_hwc: cv2.rotate(frame_hwc, cv2.ROTATE_90_CLOCKWISE),
+    "rotate_180": lambda frame_hwc: cv2.rotate(frame_hwc, cv2.ROTATE_180),
+    "rotate_270": lambda frame_hwc: cv2.rotate(frame_hwc, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+_HUES = 360.0  # OpenCV's hue of floating-point pixels goes around in degrees
+_STILL: dict[str, Any] = {"degrees": 0.0, "translate": 0.0, "scale": (1.0, 1.0), "shear_degrees": 0.0}
 
 
 def generator_for(seed: int, parent: str, position: int) -> np.random.Generator:
@@ -29,39 +59,64 @@ def generator_for(seed: int, parent: str, position: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
 
 
-def make_copy(copy: Copy, frame_hwc: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+def make_copy(copy: Copy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
     """Make the copy that one entry of `augment.copies` describes.
 
     Returns:
-        (height, width, 3) uint8, as large as the frame; a quarter turn exchanges height and width.
+        (height, width, 3) uint8, as large as the frame; a quarter turn exchanges height and width, a crop is smaller.
     """
     match copy:
-        case MirrorCopy(name="mirror_left_right"):
-            return mirror_left_right(frame_hwc)
-        case MirrorCopy():
-            return mirror_top_bottom(frame_hwc)
-        case Rotate90Copy():
-            return rotate_90(frame_hwc)
+        case MirrorCopy() | QuarterTurnCopy():
+            return _uint8(_EXACT[copy.name](frame_hwc))
+        case AffineCopy() | RotateCopy() | ShearCopy() | ShiftCopy() | ZoomCopy():
+            return affine(_as_affine(copy), frame_hwc, generator)
+        case CropCopy():
+            return crop(copy, frame_hwc, generator)
+        case PerspectiveCopy():
+            return perspective(copy, frame_hwc, generator)
+        case ColourCopy() | HueCopy() | GreyCopy():
+            return _recolour(copy, frame_hwc, generator)
+        case _:
+            return _degrade(copy, frame_hwc, generator)
+
+
+def _recolour(copy: ColourCopy | HueCopy | GreyCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
+    match copy:
+        case ColourCopy(name=name, factor=factors):
+            change = {"brightness": brightness, "contrast": contrast, "saturation": saturation}[name]
+            return change(frame_hwc, _between(factors, generator))
+        case HueCopy(degrees=degrees):
+            return hue(frame_hwc, generator.uniform(-degrees, degrees))
+        case GreyCopy():
+            return grey(frame_hwc)
+
+
+def _degrade(copy: BlurCopy | NoiseCopy | JpegCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
+    match copy:
+        case BlurCopy(sigma_pixels=sigmas):
+            return blur(frame_hwc, _between(sigmas, generator))
+        case NoiseCopy(sigma_levels=sigmas):
+            return noise(frame_hwc, _between(sigmas, generator), generator)
+        case JpegCopy(quality=qualities):
+            return jpeg(frame_hwc, int(generator.integers(min(qualities), max(qualities), endpoint=True)))
+
+
+def _as_affine(copy: AffineCopy | RotateCopy | ShearCopy | ShiftCopy | ZoomCopy) -> AffineCopy:
+    match copy:
         case AffineCopy():
-            return affine(copy, frame_hwc, generator)
+            return copy
+        case RotateCopy(degrees=degrees):
+            part: dict[str, Any] = {"degrees": degrees}
+        case ShearCopy(degrees=degrees):
+            part = {"shear_degrees": degrees}
+        case ShiftCopy(translate=translate):
+            part = {"translate": translate}
+        case ZoomCopy(scale=scale):
+            part = {"scale": scale}
+    return AffineCopy(name="affine", **{**_STILL, **part}, fill=copy.fill)
 
 
-def mirror_left_right(frame_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The left edge becomes the right one."""
-    return _uint8(cv2.flip(frame_hwc, 1))
-
-
-def mirror_top_bottom(frame_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The upper edge becomes the lower one: the flip about the X axis."""
-    return _uint8(cv2.flip(frame_hwc, 0))
-
-
-def rotate_90(frame_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A quarter turn clockwise: (height, width, 3) becomes (width, height, 3)."""
-    return _uint8(cv2.rotate(frame_hwc, cv2.ROTATE_90_CLOCKWISE))
-
-
-def affine(copy: AffineCopy, frame_hwc: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+def affine(copy: AffineCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
     """Shear along x, scale and rotate about the centre, then shift; each amount drawn uniformly from its range.
 
     What comes in from outside the frame is filled by `copy.fill`: the frame's reflection or its nearest pixel.
@@ -69,7 +124,7 @@ def affine(copy: AffineCopy, frame_hwc: NDArray[np.uint8], generator: np.random.
     height, width = frame_hwc.shape[:2]
     angle = math.radians(generator.uniform(-copy.degrees, copy.degrees))
     shift = generator.uniform(-copy.translate, copy.translate, size=2) * (width, height)
-    scale = generator.uniform(min(copy.scale), max(copy.scale))
+    scale = _between(copy.scale, generator)
     shear = math.tan(math.radians(generator.uniform(-copy.shear_degrees, copy.shear_degrees)))
 
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
@@ -80,6 +135,75 @@ def affine(copy: AffineCopy, frame_hwc: NDArray[np.uint8], generator: np.random.
     return _uint8(cv2.warpAffine(frame_hwc, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=fill))
 
 
-def _uint8(pixels_hwc: NDArray[np.uint8] | cv2.typing.MatLike) -> NDArray[np.uint8]:
+def perspective(copy: PerspectiveCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
+    """Move each corner by its own amount, drawn uniformly for both axes, and what lies between with it."""
+    height, width = frame_hwc.shape[:2]
+    corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float32)
+    moves = generator.uniform(-copy.distortion, copy.distortion, size=(4, 2)) * (width, height)
+    matrix = cv2.getPerspectiveTransform(corners, (corners + moves).astype(np.float32))
+    fill = _BORDERS[copy.fill]
+    return _uint8(cv2.warpPerspective(frame_hwc, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=fill))
+
+
+def crop(copy: CropCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
+    """Cut out a part of the frame's aspect, its share of the area and its place drawn uniformly; not resized."""
+    height, width = frame_hwc.shape[:2]
+    side = math.sqrt(_between(copy.area, generator))
+    rows, columns = max(1, round(side * height)), max(1, round(side * width))
+    top = int(generator.integers(0, height - rows, endpoint=True))
+    left = int(generator.integers(0, width - columns, endpoint=True))
+    return frame_hwc[top : top + rows, left : left + columns].copy()
+
+
+def brightness(frame_hwc: Frame, factor: float) -> Frame:
+    """Every level times a factor."""
+    return _uint8(cv2.convertScaleAbs(frame_hwc, alpha=factor))
+
+
+def contrast(frame_hwc: Frame, factor: float) -> Frame:
+    """Every level's distance to the frame's mean luma times a factor."""
+    mean = cv2.mean(cv2.cvtColor(frame_hwc, cv2.COLOR_RGB2GRAY))[0]
+    return _uint8(cv2.LUT(frame_hwc, np.rint((np.arange(256) - mean) * factor + mean).clip(0, 255).astype(np.uint8)))
+
+
+def saturation(frame_hwc: Frame, factor: float) -> Frame:
+    """Every level's distance to its pixel's luma times a factor."""
+    return _uint8(cv2.addWeighted(frame_hwc, factor, grey(frame_hwc), 1 - factor, 0))
+
+
+def hue(frame_hwc: Frame, degrees: float) -> Frame:
+    """Every colour `degrees` farther around the circle of hues (HSV)."""
+    hsv_hwc = cv2.cvtColor(frame_hwc.astype(np.float32), cv2.COLOR_RGB2HSV)
+    hsv_hwc[:, :, 0] = (hsv_hwc[:, :, 0] + degrees) % _HUES
+    return _uint8(cv2.convertScaleAbs(cv2.cvtColor(hsv_hwc, cv2.COLOR_HSV2RGB)))
+
+
+def grey(frame_hwc: Frame) -> Frame:
+    """Every pixel's luma (BT.601 weights) in all three channels."""
+    return _uint8(cv2.cvtColor(cv2.cvtColor(frame_hwc, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+
+
+def blur(frame_hwc: Frame, sigma_pixels: float) -> Frame:
+    """A Gaussian of this standard deviation."""
+    return _uint8(cv2.GaussianBlur(frame_hwc, (0, 0), sigma_pixels))
+
+
+def noise(frame_hwc: Frame, sigma_levels: float, generator: np.random.Generator) -> Frame:
+    """A Gaussian of this standard deviation added to every level."""
+    added_hwc = generator.standard_normal(frame_hwc.shape, dtype=np.float32) * np.float32(sigma_levels)
+    return _uint8(cv2.add(frame_hwc, added_hwc, dtype=cv2.CV_8U))
+
+
+def jpeg(frame_hwc: Frame, quality: int) -> Frame:
+    """What is left of the frame after JPEG of this quality (1 to 100)."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(frame_hwc, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _uint8(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))
+
+
+def _between(ends: Sequence[float], generator: np.random.Generator) -> float:
+    return float(generator.uniform(min(ends), max(ends)))
+
+
+def _uint8(pixels_hwc: NDArray[np.uint8] | cv2.typing.MatLike | None) -> Frame:
     """What OpenCV types as any picture is of the type that went in."""
     return np.asarray(pixels_hwc, dtype=np.uint8)

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from media import write_photo
 
 from pipeline import manifest
 from pipeline.augment import augment
@@ -15,6 +16,8 @@ from pipeline.errors import DataError
 from pipeline.files import Project
 from pipeline.manifest import Row
 from pipeline.params import AugmentParams, read_section
+from runtime.images import read_image
+from runtime.images_opencv import read_with_opencv
 
 NAMES = ("mirror_left_right", "mirror_top_bottom", "rotate_90", "affine")
 
@@ -117,6 +120,45 @@ def test_png_frames_become_jpeg_copies(project: Project, params: AugmentParams) 
     manifest.write([make_frame(project, "brick/clip/000000.png")], project.frames_csv)
     augment(params, project)
     assert (project.augmented / "brick" / "clip" / "000000.3_affine.jpg").is_file()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("sides", [(64, 48), (63, 47), (17, 301)])
+def test_a_frame_is_decoded_here_into_the_pixels_that_the_network_sees(
+    tmp_path: Path, suffix: str, sides: tuple[int, int]
+) -> None:
+    path = write_photo(tmp_path / f"frame{suffix}", 3, sides)
+    np.testing.assert_array_equal(read_with_opencv(path, max_pixels=10_000), read_image(path, max_pixels=10_000))
+
+
+def test_real_frames_are_decoded_into_the_same_pixels_too(shared: Path) -> None:
+    photos = sorted((shared / "data" / "cats_dogs").rglob("*.jpg"))[:40]
+    assert photos
+    for path in photos:
+        expected = read_image(path, max_pixels=10**8)
+        np.testing.assert_array_equal(read_with_opencv(path, max_pixels=10**8), expected)
+
+
+def test_a_frame_that_no_jpeg_can_hold_is_refused(project: Project, params: AugmentParams) -> None:
+    path = project.frames / "brick" / "wide.png"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(cv2.imencode(".png", np.zeros((1, 65501, 3), np.uint8))[1].tobytes())
+    manifest.write([Row(project.relative(path), "brick", "a", "0", "a", width=65501, height=1)], project.frames_csv)
+    assert "65501 x 1 pixels; copies are JPEG files" in refusal(params, project)
+
+
+def test_a_copy_is_the_same_whatever_number_of_threads_opencv_uses(project: Project, params: AugmentParams) -> None:
+    frames = [make_frame(project, "brick/clip/0.jpg")]
+    manifest.write(frames, project.frames_csv)
+    before, threads = [], cv2.getNumThreads()
+    try:
+        for number in (1, 4):
+            cv2.setNumThreads(number)
+            augment(params, project)
+            before.append(everything_in(project))
+    finally:
+        cv2.setNumThreads(threads)
+    assert before[0] == before[1]
 
 
 def test_a_dropped_frame_has_no_copies(project: Project, params: AugmentParams) -> None:

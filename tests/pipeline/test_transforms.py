@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from pipeline.params import AffineCopy, Copy, MirrorCopy, Rotate90Copy
+from pipeline.copies import AffineCopy, Copy
 from pipeline.transforms import affine, generator_for, make_copy
+
+Frame = NDArray[np.uint8]
+COPIES: TypeAdapter[Copy] = TypeAdapter(Copy)
+RANDOM: dict[str, dict[str, Any]] = {
+    values["name"]: values
+    for values in (
+        {
+            "name": "affine",
+            "degrees": 15,
+            "translate": 0.1,
+            "scale": [0.9, 1.1],
+            "shear_degrees": 10,
+            "fill": "reflect",
+        },
+        {"name": "rotate", "degrees": 40, "fill": "reflect"},
+        {"name": "shear", "degrees": 20, "fill": "nearest"},
+        {"name": "shift", "translate": 0.2, "fill": "nearest"},
+        {"name": "zoom", "scale": [0.8, 1.2], "fill": "reflect"},
+        {"name": "crop", "area": [0.5, 0.9]},
+        {"name": "perspective", "distortion": 0.1, "fill": "reflect"},
+        {"name": "brightness", "factor": [0.7, 1.3]},
+        {"name": "contrast", "factor": [0.7, 1.3]},
+        {"name": "saturation", "factor": [0.5, 1.5]},
+        {"name": "hue", "degrees": 20},
+        {"name": "blur", "sigma_pixels": [1, 3]},
+        {"name": "noise", "sigma_levels": [2, 10]},
+        {"name": "jpeg", "quality": [10, 90]},
+    )
+}
 
 
 def picture(height: int = 40, width: int = 60) -> NDArray[np.uint8]:
@@ -36,18 +67,27 @@ def rng(position: int = 0) -> np.random.Generator:
     return generator_for(0, "data/frames/a.jpg", position)
 
 
+def copy_of(name: str, **values: object) -> Copy:
+    return COPIES.validate_python({"name": name, **values})
+
+
+def made(name: str, frame: Frame, position: int = 0, **values: object) -> Frame:
+    return make_copy(copy_of(name, **values), frame, rng(position))
+
+
 @pytest.mark.parametrize(
-    ("copy", "expected"),
+    ("name", "expected"),
     [
-        (MirrorCopy(name="mirror_left_right"), lambda frame: frame[:, ::-1]),
-        (MirrorCopy(name="mirror_top_bottom"), lambda frame: frame[::-1]),
-        (Rotate90Copy(name="rotate_90"), lambda frame: np.rot90(frame, k=-1)),
+        ("mirror_left_right", lambda frame: frame[:, ::-1]),
+        ("mirror_top_bottom", lambda frame: frame[::-1]),
+        ("rotate_90", lambda frame: np.rot90(frame, k=-1)),
+        ("rotate_180", lambda frame: np.rot90(frame, k=2)),
+        ("rotate_270", lambda frame: np.rot90(frame, k=1)),
     ],
 )
-def test_flips_and_quarter_turns_move_pixels_and_change_none(copy: Copy, expected: object) -> None:
+def test_flips_and_quarter_turns_move_pixels_and_change_none(name: str, expected: Callable[[Frame], Frame]) -> None:
     frame = picture()
-    result = make_copy(copy, frame, rng())
-    assert callable(expected)
+    result = made(name, frame)
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(result, expected(frame))
 
@@ -55,9 +95,164 @@ def test_flips_and_quarter_turns_move_pixels_and_change_none(copy: Copy, expecte
 def test_the_quarter_turn_is_clockwise() -> None:
     frame = np.zeros((2, 3, 3), np.uint8)
     frame[0, 0] = 255  # upper left goes to upper right
-    turned = make_copy(Rotate90Copy(name="rotate_90"), frame, rng())
+    turned = made("rotate_90", frame)
     assert turned.shape == (3, 2, 3)
     assert turned[0, -1].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("rotate", {"degrees": 0, "fill": "reflect"}),
+        ("shear", {"degrees": 0, "fill": "reflect"}),
+        ("shift", {"translate": 0, "fill": "reflect"}),
+        ("zoom", {"scale": [1, 1], "fill": "reflect"}),
+        ("crop", {"area": [1, 1]}),
+        ("perspective", {"distortion": 0, "fill": "reflect"}),
+        ("brightness", {"factor": [1, 1]}),
+        ("contrast", {"factor": [1, 1]}),
+        ("saturation", {"factor": [1, 1]}),
+        ("hue", {"degrees": 0}),
+    ],
+)
+def test_an_empty_range_changes_nothing(name: str, values: dict[str, object]) -> None:
+    frame = picture()
+    result = made(name, frame, **values)
+    np.testing.assert_array_equal(result, frame)
+    assert not np.shares_memory(result, frame)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "the_same"),
+    [
+        ("rotate", {"degrees": 40}, {"degrees": 40}),
+        ("shear", {"degrees": 20}, {"shear": 20}),
+        ("shift", {"translate": 0.2}, {"translate": 0.2}),
+        ("zoom", {"scale": [0.5, 0.7]}, {"scale": (0.5, 0.7)}),
+    ],
+)
+def test_a_single_change_is_the_affine_map_with_the_other_ranges_empty(
+    name: str, values: dict[str, object], the_same: dict[str, Any]
+) -> None:
+    frame = smooth_picture()
+    result = made(name, frame, fill="nearest", **values)
+    np.testing.assert_array_equal(result, affine(affine_copy(fill="nearest", **the_same), frame, rng()))
+    assert not np.array_equal(result, frame)
+
+
+def test_a_crop_is_a_part_of_the_frame_of_its_aspect_and_of_the_asked_area() -> None:
+    frame = np.arange(100 * 200 * 3, dtype=np.uint32).reshape(100, 200, 3)  # every pixel tells where it was
+    places = set()
+    for position in range(20):
+        part = np.asarray(made("crop", frame, position, area=[0.25, 0.25]))  # type: ignore[arg-type]
+        assert part.shape == (50, 100, 3)
+        top, left = divmod(int(part[0, 0, 0]) // 3, 200)
+        np.testing.assert_array_equal(part, frame[top : top + 50, left : left + 100])
+        places.add((top, left))
+    assert len(places) > 10
+
+
+def test_a_crop_of_a_tiny_picture_keeps_a_pixel() -> None:
+    assert made("crop", picture(1, 3), area=[0.01, 0.01]).shape == (1, 1, 3)
+
+
+def test_a_perspective_moves_each_corner_on_its_own_and_no_farther_than_asked() -> None:
+    frame = np.zeros((101, 201, 3), np.uint8)
+    frame[[20, 20, 80, 80], [40, 160, 160, 40]] = 255
+    frame = np.asarray(cv2.dilate(frame, np.ones((3, 3))), np.uint8)
+    seen = [made("perspective", frame, position, distortion=0.1, fill="nearest") for position in range(20)]
+    centres = np.array(
+        [[np.argwhere(quarter.max(axis=2) > 100).mean(axis=0) for quarter in quarters(one)] for one in seen]
+    )
+    assert np.ptp(centres, axis=0).min() > 3  # pixels
+    assert np.ptp(centres - centres[:, :1], axis=0)[1:].min() > 3
+    assert np.abs(centres - centres.mean(axis=0)).max() <= 0.2 * 200
+
+
+def quarters(frame: Frame) -> list[Frame]:
+    return [half for rows in (frame[:50], frame[50:]) for half in (rows[:, :100], rows[:, 100:])]
+
+
+def test_brightness_is_a_factor_and_stops_at_white() -> None:
+    frame = np.array([[[0, 100, 200]]], np.uint8)
+    assert made("brightness", frame, factor=[1.5, 1.5]).tolist() == [[[0, 150, 255]]]
+    assert made("brightness", frame, factor=[0, 0]).tolist() == [[[0, 0, 0]]]
+
+
+def test_contrast_is_the_distance_to_the_mean() -> None:
+    frame = np.array([[[80, 80, 80], [120, 120, 120]]], np.uint8)
+    assert made("contrast", frame, factor=[2, 2])[..., 0].tolist() == [[60, 140]]
+    assert made("contrast", frame, factor=[0, 0])[..., 0].tolist() == [[100, 100]]
+    assert made("contrast", frame, factor=[10, 10])[..., 0].tolist() == [[0, 255]]
+
+
+def test_without_saturation_a_picture_is_grey_and_with_more_it_is_more_colourful() -> None:
+    frame = smooth_picture()
+    np.testing.assert_array_equal(made("saturation", frame, factor=[0, 0]), made("grey", frame))
+    grey = made("grey", frame)
+    assert (grey == grey[..., :1]).all()
+    assert np.ptp(made("saturation", frame, factor=[2, 2]), axis=2).mean() > 1.8 * np.ptp(frame, axis=2).mean()
+
+
+def test_grey_is_the_luma_of_red_green_and_blue_in_this_order() -> None:
+    frame = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    assert made("grey", frame)[0, :, 0].tolist() == [76, 150, 29]
+
+
+def test_a_hue_is_drawn_from_both_directions_of_the_circle() -> None:
+    red = np.full((1, 1, 3), (200, 0, 0), np.uint8)
+    colours = np.array([made("hue", red, position, degrees=180)[0, 0] for position in range(100)])
+    assert (colours.max(axis=1) == 200).all()  # the value stays
+    assert {0, 1, 2} == set(colours.argmax(axis=1))
+    few = np.array([made("hue", red, position, degrees=20)[0, 0] for position in range(100)])
+    assert (few[:, 0] == 200).all()
+    assert 60 <= few[:, 1].max() <= 67
+    assert 60 <= few[:, 2].max() <= 67
+
+
+def test_blur_keeps_the_mean_and_takes_the_detail() -> None:
+    frame = picture()
+    blurred = made("blur", frame, sigma_pixels=[3, 3])
+    assert abs(float(blurred.mean()) - float(frame.mean())) < 1
+    assert blurred.std() < frame.std() / 4
+
+
+def test_noise_has_the_asked_deviation_and_no_bias() -> None:
+    frame = np.full((200, 200, 3), 128, np.uint8)
+    added = made("noise", frame, sigma_levels=[8, 8]).astype(int) - 128
+    assert added.std() == pytest.approx(8, abs=0.1)
+    assert abs(added.mean()) < 0.1
+    assert abs(np.corrcoef(added[..., 0].ravel(), added[..., 1].ravel())[0, 1]) < 0.05
+
+
+def test_noise_stops_at_black_and_white() -> None:
+    black = made("noise", np.zeros((50, 50, 3), np.uint8), sigma_levels=[5, 5])
+    assert (black == 0).mean() > 0.45
+    assert black.max() < 40
+
+
+def test_a_low_jpeg_quality_leaves_less() -> None:
+    frame = smooth_picture()
+    losses = [np.abs(made("jpeg", frame, quality=[q, q]).astype(int) - frame).mean() for q in (95, 30, 5)]
+    assert losses == sorted(losses)
+    assert losses[0] < 3 < losses[2]  # channels in order: exchanged ones would lose more
+
+
+@pytest.mark.parametrize("values", RANDOM.values(), ids=RANDOM)
+def test_a_random_copy_hangs_on_its_place_alone(values: dict[str, Any]) -> None:
+    frame = smooth_picture()
+    first = made(frame=frame, **values)
+    np.testing.assert_array_equal(made(frame=frame, **values), first)
+    others = [made(frame=frame, position=position, **values) for position in (1, 2, 3)]
+    assert any(not np.array_equal(other, first) for other in others)
+
+
+def test_every_transform_is_tried_here() -> None:
+    models = get_args(get_args(Copy)[0])
+    names = {name for model in models for name in get_args(model.model_fields["name"].annotation)}
+    assert names == set(RANDOM) | {
+        "mirror_left_right", "mirror_top_bottom", "rotate_90", "rotate_180", "rotate_270", "grey"
+    }  # fmt: skip
 
 
 def test_an_affine_map_with_empty_ranges_changes_nothing() -> None:

@@ -1,0 +1,58 @@
+"""What `pipe augment` would make of one frame, on one sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import DataError
+from pipeline.files import Project
+from pipeline.params import AugmentParams
+from pipeline.sheets import Cell, sheet, write_png
+from pipeline.transforms import generator_for, make_copy
+from runtime.errors import ImageError
+from runtime.images import read_image
+
+COLUMNS = 4
+SIDE = 320  # pixels of a picture on the sheet
+
+
+@dataclass(frozen=True)
+class PreviewReport:
+    """What `preview` drew."""
+
+    n_copies: int
+    out: Path
+
+    @property
+    def headline(self) -> str:
+        """The closing line: how many copies, and where they can be seen."""
+        return f"the frame and its {self.n_copies} copies in {self.out}"
+
+
+def preview(frame: Path, out: Path, params: AugmentParams, max_pixels: int, project: Project) -> PreviewReport:
+    """Draw the frame and each of its copies into a PNG file, titled with position and transform.
+
+    A frame of the project is drawn with the very numbers that the stage would draw for it.
+
+    Raises:
+        DataError: the frame cannot be read, or `out` does not end in .png.
+    """
+    if out.suffix.lower() != ".png":
+        raise DataError(f"{out}: a sheet is a PNG file; expected a name that ends in .png")
+    try:
+        frame_hwc = read_image(frame, max_pixels=max_pixels)
+    except ImageError as error:
+        raise DataError(str(error)) from error
+    parent = _as_manifests_spell_it(frame, project)
+    cells = [Cell(frame_hwc, "frame")]
+    for position, copy in enumerate(params.copies):
+        copy_hwc = make_copy(copy, frame_hwc, generator_for(params.seed, parent, position))
+        cells.append(Cell(copy_hwc, f"{position} {copy.name}"))
+    write_png(sheet(cells, f"{parent}, seed {params.seed}", columns=COLUMNS, side=SIDE), out)
+    return PreviewReport(len(params.copies), out)
+
+
+def _as_manifests_spell_it(frame: Path, project: Project) -> str:
+    absolute, root = frame.resolve(), project.root.resolve()
+    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else frame.as_posix()

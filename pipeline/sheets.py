@@ -1,0 +1,123 @@
+"""Contact sheets: pictures in a grid, a line of text above each."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.files import replacing_file
+
+TEXT_PIXELS = 16  # height of the letters
+GAP = 8  # pixels around a picture
+_LINE = TEXT_PIXELS + GAP
+_FONT = "uni"  # OpenCV's own; it has CJK, so that a sheet looks the same on a machine without such fonts
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture of a sheet."""
+
+    pixels_hwc: NDArray[np.uint8]  # (height, width, 3) RGB, of any size
+    title: str  # one line, any Unicode
+
+
+def thumbnail(pixels_hwc: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The picture with its longer side resized to `side` pixels; (height, width, 3) uint8."""
+    height, width = pixels_hwc.shape[:2]
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(pixels_hwc, size, interpolation=interpolation), np.uint8)
+
+
+def sheet(cells: Sequence[Cell], heading: str, *, columns: int, side: int) -> NDArray[np.uint8]:
+    """A heading, and the cells in rows below it; (height, width, 3) uint8 RGB on white.
+
+    Args:
+        cells: at least one, in reading order.
+        heading: one line, any Unicode.
+        columns: cells in a row, at most.
+        side: pixels of a picture's longer side.
+    """
+    columns = min(columns, len(cells))
+    width = GAP + columns * (side + GAP)
+    head_hwc = _white(_LINE + GAP, width)
+    draw_text(head_hwc, heading, GAP, GAP, width - 2 * GAP)
+    starts = range(0, len(cells), columns)
+    return np.vstack([head_hwc, *(_row(cells[start : start + columns], width, side) for start in starts)])
+
+
+def _row(cells: Sequence[Cell], width: int, side: int) -> NDArray[np.uint8]:
+    thumbnails = [thumbnail(cell.pixels_hwc, side) for cell in cells]
+    strip_hwc = _white(_LINE + max(small_hwc.shape[0] for small_hwc in thumbnails) + GAP, width)
+    for number, (cell, small_hwc) in enumerate(zip(cells, thumbnails, strict=True)):
+        left = GAP + number * (side + GAP)
+        strip_hwc[_LINE : _LINE + small_hwc.shape[0], left : left + small_hwc.shape[1]] = small_hwc
+        draw_text(strip_hwc, cell.title, left, 0, side)
+    return strip_hwc
+
+
+def _white(height: int, width: int) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), 255, np.uint8)
+
+
+def draw_text(canvas_hwc: NDArray[np.uint8], text: str, left: int, top: int, width: int) -> None:
+    r"""Draw one black line of any Unicode in place, cut with … to `width` pixels.
+
+    What the font lacks is drawn as its escape, such as \u0e44.
+    """
+    line = drawable(text)
+    cut = line
+    while len(line) > 1 and _width(cut) > width:
+        line = line[:-1]
+        cut = f"{line}…"
+    # No wrapping: a line that is too long must not run into the next picture.
+    cv2.putText(canvas_hwc, cut, (left, top + TEXT_PIXELS), (0, 0, 0), _font(), TEXT_PIXELS, wrap=(0, 1 << 20))
+
+
+def drawable(text: str) -> str:
+    """The text, composed (NFC), with characters that the font lacks as escapes."""
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(letter if _has(letter) else letter.encode("unicode_escape").decode() for letter in composed)
+
+
+def write_png(pixels_hwc: NDArray[np.uint8], path: Path) -> None:
+    """Write RGB pixels as a PNG file, whole or not at all.
+
+    Raises:
+        DataError: the picture does not fit into PNG.
+    """
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise DataError(f"{path}: {pixels_hwc.shape[1]} x {pixels_hwc.shape[0]} pixels are too many for a PNG file")
+    with replacing_file(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+@functools.cache
+def _font() -> cv2.FontFace:
+    return cv2.FontFace(_FONT)
+
+
+def _width(text: str) -> int:
+    return int(cv2.getTextSize((1 << 20, TEXT_PIXELS), text, (0, 0), _font(), TEXT_PIXELS)[2])
+
+
+@functools.cache
+def _has(letter: str) -> bool:
+    """Whether the font has it: what it lacks, it draws as a question mark."""
+    return letter in "? " or (letter.isprintable() and _drawn(letter) != _drawn("?"))
+
+
+def _drawn(letter: str) -> bytes:
+    canvas_hwc = np.zeros((3 * TEXT_PIXELS, 3 * TEXT_PIXELS, 3), np.uint8)
+    cv2.putText(canvas_hwc, letter, (TEXT_PIXELS, 2 * TEXT_PIXELS), (255, 255, 255), _font(), TEXT_PIXELS)
+    return canvas_hwc.tobytes()
