@@ -18,7 +18,7 @@ from pipeline.manifest import Row
 from pipeline.params import AugmentParams
 from pipeline.transforms import generator_for, make_copy
 from runtime.errors import ImageError
-from runtime.images_opencv import read_with_opencv
+from runtime.images_opencv import read_bgr
 
 _JPEG_MAX_SIDE = 65500  # pixels; libjpeg's limit
 
@@ -91,7 +91,7 @@ def _copy_frame(params: AugmentParams, project: Project, folder: Path, frame: Ro
 def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
     path = safe_join(project.root, frame.path)
     try:
-        pixels_hwc = read_with_opencv(path, max_pixels=frame.width * frame.height)
+        pixels_hwc = read_bgr(path, max_pixels=frame.width * frame.height)
     except ImageError as error:
         raise DataError(f"{error}; run `pipe extract` again") from error
     height, width = pixels_hwc.shape[:2]
@@ -106,7 +106,7 @@ def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
 
 
 def _write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path, quality: int) -> None:
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _, data = cv2.imencode(".jpg", pixels_hwc, [cv2.IMWRITE_JPEG_QUALITY, quality])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.data)
 

@@ -6,16 +6,15 @@ Nothing heavy is imported here: each command imports what it needs in its body.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from pipeline.errors import PipeError
+from pipeline.interrupts import interrupt_outside_imports
 
 if TYPE_CHECKING:
     from pipeline.files import Project
@@ -72,17 +71,15 @@ def augment(frame: Path | None, out: Path | None) -> None:
     """Frames to augmented copies."""
     from pipeline import augment as stage
     from pipeline.params import AugmentParams, ExtractParams
-
-    params = _section("augment", AugmentParams)
-    if frame is None and out is None:
-        _done(stage.augment(params, _project()))
-        return
-    if frame is None or out is None:
-        raise click.UsageError("--preview FRAME and --out SHEET.png go together")
     from pipeline.preview import preview
 
-    max_pixels = round(_section("extract", ExtractParams).max_megapixels * 1e6)
-    _done(preview(frame, out, params, max_pixels, _project()))
+    params = _section("augment", AugmentParams)
+    if frame and out:
+        _done(preview(frame, out, params, _section("extract", ExtractParams), _project()))
+    elif frame or out:
+        raise click.UsageError("--preview FRAME and --out SHEET.png go together")
+    else:
+        _done(stage.augment(params, _project()))
 
 
 @cli.command()
@@ -234,20 +231,8 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    if hasattr(signal, "setitimer"):  # not on Windows
-        signal.signal(signal.SIGINT, _interrupt_outside_imports)
-        signal.signal(signal.SIGALRM, _interrupt_outside_imports)
+    interrupt_outside_imports()
     sys.exit(run(sys.argv[1:]))
-
-
-def _interrupt_outside_imports(_: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, but not inside an import: some libraries swallow it there and others break."""
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)  # ask again soon
-            return
-        frame = frame.f_back
-    raise KeyboardInterrupt
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import DataError
 from pipeline.files import Project
-from pipeline.params import AugmentParams
+from pipeline.params import AugmentParams, ExtractParams
 from pipeline.sheets import Cell, sheet, write_png
 from pipeline.transforms import generator_for, make_copy
 from runtime.errors import ImageError
@@ -30,7 +34,7 @@ class PreviewReport:
         return f"the frame and its {self.n_copies} copies in {self.out}"
 
 
-def preview(frame: Path, out: Path, params: AugmentParams, max_pixels: int, project: Project) -> PreviewReport:
+def preview(frame: Path, out: Path, params: AugmentParams, bounds: ExtractParams, project: Project) -> PreviewReport:
     """Draw the frame and each of its copies into a PNG file, titled with position and transform.
 
     A frame of the project is drawn with the very numbers that the stage would draw for it.
@@ -41,16 +45,21 @@ def preview(frame: Path, out: Path, params: AugmentParams, max_pixels: int, proj
     if out.suffix.lower() != ".png":
         raise DataError(f"{out}: a sheet is a PNG file; expected a name that ends in .png")
     try:
-        frame_hwc = read_image(frame, max_pixels=max_pixels)
+        frame_hwc = read_image(frame, max_pixels=round(bounds.max_megapixels * 1e6))
     except ImageError as error:
         raise DataError(str(error)) from error
     parent = _as_manifests_spell_it(frame, project)
     cells = [Cell(frame_hwc, "frame")]
     for position, copy in enumerate(params.copies):
-        copy_hwc = make_copy(copy, frame_hwc, generator_for(params.seed, parent, position))
-        cells.append(Cell(copy_hwc, f"{position} {copy.name}"))
+        copy_hwc = make_copy(copy, _swapped(frame_hwc), generator_for(params.seed, parent, position))
+        cells.append(Cell(_swapped(copy_hwc), f"{position} {copy.name}"))
     write_png(sheet(cells, f"{parent}, seed {params.seed}", columns=COLUMNS, side=SIDE), out)
     return PreviewReport(len(params.copies), out)
+
+
+def _swapped(pixels_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB to BGR, which `transforms` takes, and back."""
+    return np.asarray(cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), np.uint8)
 
 
 def _as_manifests_spell_it(frame: Path, project: Project) -> str:

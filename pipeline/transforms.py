@@ -1,6 +1,7 @@
 """Pictures into pictures: the copies that `augment` makes, each with randomness of its own.
 
-Frames are (height, width, 3) uint8 RGB; so are the results, which are new arrays.
+Frames are (height, width, 3) uint8 BGR; so are the results, which are new arrays. BGR is how OpenCV decodes and
+encodes: turning the channels around for every copy and back takes a tenth of the time that `augment` has.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def brightness(frame_hwc: Frame, factor: float) -> Frame:
 
 def contrast(frame_hwc: Frame, factor: float) -> Frame:
     """Every level's distance to the frame's mean luma times a factor."""
-    mean = cv2.mean(cv2.cvtColor(frame_hwc, cv2.COLOR_RGB2GRAY))[0]
+    mean = cv2.mean(cv2.cvtColor(frame_hwc, cv2.COLOR_BGR2GRAY))[0]
     return _uint8(cv2.LUT(frame_hwc, np.rint((np.arange(256) - mean) * factor + mean).clip(0, 255).astype(np.uint8)))
 
 
@@ -173,14 +174,14 @@ def saturation(frame_hwc: Frame, factor: float) -> Frame:
 
 def hue(frame_hwc: Frame, degrees: float) -> Frame:
     """Every colour `degrees` farther around the circle of hues (HSV)."""
-    hsv_hwc = cv2.cvtColor(frame_hwc.astype(np.float32), cv2.COLOR_RGB2HSV)
+    hsv_hwc = cv2.cvtColor(frame_hwc.astype(np.float32), cv2.COLOR_BGR2HSV)
     hsv_hwc[:, :, 0] = (hsv_hwc[:, :, 0] + degrees) % _HUES
-    return _uint8(cv2.convertScaleAbs(cv2.cvtColor(hsv_hwc, cv2.COLOR_HSV2RGB)))
+    return _uint8(cv2.convertScaleAbs(cv2.cvtColor(hsv_hwc, cv2.COLOR_HSV2BGR)))
 
 
 def grey(frame_hwc: Frame) -> Frame:
     """Every pixel's luma (BT.601 weights) in all three channels."""
-    return _uint8(cv2.cvtColor(cv2.cvtColor(frame_hwc, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+    return _uint8(cv2.cvtColor(cv2.cvtColor(frame_hwc, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR))
 
 
 def blur(frame_hwc: Frame, sigma_pixels: float) -> Frame:
@@ -196,8 +197,8 @@ def noise(frame_hwc: Frame, sigma_levels: float, generator: np.random.Generator)
 
 def jpeg(frame_hwc: Frame, quality: int) -> Frame:
     """What is left of the frame after JPEG of this quality (1 to 100)."""
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(frame_hwc, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return _uint8(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))
+    _, data = cv2.imencode(".jpg", frame_hwc, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _uint8(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
 
 def _between(ends: Sequence[float], generator: np.random.Generator) -> float:

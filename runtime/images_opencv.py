@@ -31,6 +31,15 @@ def read_with_opencv(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
     Raises:
         ImageError: as `images.read_image`.
     """
+    return np.asarray(cv2.cvtColor(read_bgr(path, max_pixels=max_pixels), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_bgr(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
+    """As `read_with_opencv`, but BGR: for who hands the picture back to OpenCV.
+
+    Raises:
+        ImageError: as `images.read_image`.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -86,13 +95,11 @@ def _decode(path: Path, data: bytes) -> NDArray[np.uint8]:
         pixels = pixels[:, :, None]
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
-    # Turning the channels around in numpy takes as long as decoding.
-    rgb_hwc = np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels[:, :, :3]), cv2.COLOR_BGR2RGB), np.uint8)
-    return _over_white(rgb_hwc, pixels[:, :, 3:])
+    return _over_white(np.ascontiguousarray(pixels[:, :, :3]), pixels[:, :, 3:])
 
 
-def _over_white(rgb_hwc: NDArray[np.uint8], alpha_hw1: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _over_white(pixels_hwc: NDArray[np.uint8], alpha_hw1: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if not alpha_hw1.size:
-        return rgb_hwc
+        return pixels_hwc
     alpha = alpha_hw1.astype(np.uint32)
-    return ((rgb_hwc * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return ((pixels_hwc * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from media import write_photo
+from ruamel.yaml import YAML
 
 from pipeline import manifest
 from pipeline.augment import augment
@@ -17,7 +18,7 @@ from pipeline.files import Project
 from pipeline.manifest import Row
 from pipeline.params import AugmentParams, read_section
 from runtime.images import read_image
-from runtime.images_opencv import read_with_opencv
+from runtime.images_opencv import read_bgr
 
 NAMES = ("mirror_left_right", "mirror_top_bottom", "rotate_90", "affine")
 
@@ -128,7 +129,8 @@ def test_a_frame_is_decoded_here_into_the_pixels_that_the_network_sees(
     tmp_path: Path, suffix: str, sides: tuple[int, int]
 ) -> None:
     path = write_photo(tmp_path / f"frame{suffix}", 3, sides)
-    np.testing.assert_array_equal(read_with_opencv(path, max_pixels=10_000), read_image(path, max_pixels=10_000))
+    bgr_hwc = read_bgr(path, max_pixels=10_000)
+    np.testing.assert_array_equal(bgr_hwc[..., ::-1], read_image(path, max_pixels=10_000))
 
 
 def test_real_frames_are_decoded_into_the_same_pixels_too(shared: Path) -> None:
@@ -136,7 +138,7 @@ def test_real_frames_are_decoded_into_the_same_pixels_too(shared: Path) -> None:
     assert photos
     for path in photos:
         expected = read_image(path, max_pixels=10**8)
-        np.testing.assert_array_equal(read_with_opencv(path, max_pixels=10**8), expected)
+        np.testing.assert_array_equal(read_bgr(path, max_pixels=10**8)[..., ::-1], expected)
 
 
 def test_a_frame_that_no_jpeg_can_hold_is_refused(project: Project, params: AugmentParams) -> None:
@@ -186,6 +188,27 @@ def test_another_frame_changes_no_copy_of_the_others(project: Project, params: A
     pictures = {name for name in before if name.endswith(".jpg")}
     assert len(after) == len(before) + 4
     assert all(after[name] == before[name] for name in pictures)
+
+
+def test_every_copy_hangs_on_its_frame_and_position_only(project: Project, params: AugmentParams) -> None:
+    every = YAML(typ="safe").load(documented_copies())
+    params = AugmentParams.model_validate({**params.model_dump(), **every["augment"]})
+    make_frames(project, 2)
+    augment(params, project)
+    before = everything_in(project)
+    make_frames(project, 3)
+    augment(params, project)
+    after = everything_in(project)
+    assert len(before) == 2 * len(params.copies) + 1
+    assert all(after[name] == data for name, data in before.items() if name.endswith(".jpg"))
+    longer = params.model_copy(update={"copies": (*params.copies, params.copies[5])})
+    augment(longer, project)
+    assert all(everything_in(project)[name] == data for name, data in before.items() if name.endswith(".jpg"))
+
+
+def documented_copies() -> str:
+    text = (Path(__file__).parents[2] / "docs" / "augment.md").read_text(encoding="utf-8")
+    return text.split("```yaml\n", 1)[1].split("```", 1)[0]
 
 
 def test_another_seed_changes_the_random_copies_only(project: Project, params: AugmentParams) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
+from pipeline.copies import Copy
 from pipeline.errors import ParamsError
 from pipeline.files import Project
 from pipeline.params import (
@@ -120,6 +122,55 @@ def test_an_unknown_transform_is_refused_with_those_that_there_are() -> None:
     message = refusal(changed(augment__copies=[{"name": "mirror"}]))
     assert "augment.copies.0" in message
     assert "rotate_90" in message
+
+
+def documented_copies() -> list[dict[str, Any]]:
+    text = (ROOT / "docs" / "augment.md").read_text(encoding="utf-8")
+    block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert block
+    copies: list[dict[str, Any]] = YAML(typ="safe", pure=True).load(block[1])["augment"]["copies"]
+    return copies
+
+
+def test_the_page_on_augmentation_shows_every_transform_as_it_may_be_written() -> None:
+    documented = documented_copies()
+    params = validate_params(changed(augment__copies=documented), PLACE)
+    assert [copy.name for copy in params.augment.copies] == [copy["name"] for copy in documented]
+    models = get_args(get_args(Copy)[0])
+    assert {copy["name"] for copy in documented} == {
+        name for model in models for name in get_args(model.model_fields["name"].annotation)
+    }
+
+
+@pytest.mark.parametrize("copy", documented_copies(), ids=lambda copy: str(copy["name"]))
+def test_a_copy_needs_all_of_its_values_and_no_other(copy: dict[str, Any]) -> None:
+    for name in set(copy) - {"name"}:
+        rest = {key: value for key, value in copy.items() if key != name}
+        assert f".{name}: Field required" in refusal(changed(augment__copies=[rest]))
+    assert "strength: unknown key" in refusal(changed(augment__copies=[{**copy, "strength": 1}]))
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        {"name": "rotate", "degrees": 181, "fill": "reflect"},
+        {"name": "rotate", "degrees": 10, "fill": "black"},
+        {"name": "shear", "degrees": 90, "fill": "reflect"},
+        {"name": "shift", "translate": 1, "fill": "reflect"},
+        {"name": "zoom", "scale": [0, 1], "fill": "reflect"},
+        {"name": "zoom", "scale": [1], "fill": "reflect"},
+        {"name": "crop", "area": [0.5, 1.1]},
+        {"name": "crop", "area": [0, 1]},
+        {"name": "perspective", "distortion": 0.5, "fill": "reflect"},
+        {"name": "brightness", "factor": [-0.1, 1]},
+        {"name": "blur", "sigma_pixels": [0, 1]},
+        {"name": "noise", "sigma_levels": [1, float("nan")]},
+        {"name": "jpeg", "quality": [0, 50]},
+    ],
+    ids=str,
+)
+def test_a_copy_out_of_range_is_refused(copy: dict[str, Any]) -> None:
+    assert "augment.copies.0" in refusal(changed(augment__copies=[copy]))
 
 
 @pytest.mark.parametrize(

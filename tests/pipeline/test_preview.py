@@ -14,12 +14,10 @@ from small_project import set_params
 from pipeline import preview as module
 from pipeline import sheets
 from pipeline.files import Project
-from pipeline.params import AugmentParams, read_section
+from pipeline.params import AugmentParams, ExtractParams, read_section
 from pipeline.preview import preview
 from pipeline.transforms import generator_for, make_copy
 from runtime.images import read_image
-
-MAX_PIXELS = 10_000
 
 
 def pixels(path: Path) -> NDArray[np.uint8]:
@@ -37,14 +35,15 @@ def test_the_sheet_shows_the_frame_and_the_copies_that_the_stage_would_make(
     params = read_section(project.params_yaml, "augment", AugmentParams)
     shown: list[sheets.Cell] = []
     monkeypatch.setattr(module, "sheet", lambda cells, *_, **__: shown.extend(cells) or np.zeros((1, 1, 3), np.uint8))
-    report = preview(frame, tmp_path / "sheet.png", params, MAX_PIXELS, project)
+    bounds = read_section(project.params_yaml, "extract", ExtractParams)
+    report = preview(frame, tmp_path / "sheet.png", params, bounds, project)
     assert report.headline == f"the frame and its 4 copies in {tmp_path / 'sheet.png'}"
     titles = ["frame", "0 mirror_left_right", "1 mirror_top_bottom", "2 rotate_90", "3 affine"]
     assert [cell.title for cell in shown] == titles
     parent = project.relative(frame)
     for position, (copy, cell) in enumerate(zip(params.copies, shown[1:], strict=True)):
-        expected = make_copy(copy, pixels(frame), generator_for(params.seed, parent, position))
-        np.testing.assert_array_equal(cell.pixels_hwc, expected)
+        expected = make_copy(copy, pixels(frame)[..., ::-1].copy(), generator_for(params.seed, parent, position))
+        np.testing.assert_array_equal(cell.pixels_hwc, expected[..., ::-1])
 
 
 def test_a_picture_from_elsewhere_can_be_previewed_as_well(project: Project, tmp_path: Path) -> None:

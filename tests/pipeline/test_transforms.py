@@ -194,20 +194,20 @@ def test_without_saturation_a_picture_is_grey_and_with_more_it_is_more_colourful
     assert np.ptp(made("saturation", frame, factor=[2, 2]), axis=2).mean() > 1.8 * np.ptp(frame, axis=2).mean()
 
 
-def test_grey_is_the_luma_of_red_green_and_blue_in_this_order() -> None:
-    frame = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
-    assert made("grey", frame)[0, :, 0].tolist() == [76, 150, 29]
+def test_grey_is_the_luma_of_blue_green_and_red_in_this_order() -> None:
+    frame = np.eye(3, dtype=np.uint8)[None] * 255
+    assert made("grey", frame)[0, :, 0].tolist() == [29, 150, 76]
 
 
 def test_a_hue_is_drawn_from_both_directions_of_the_circle() -> None:
-    red = np.full((1, 1, 3), (200, 0, 0), np.uint8)
+    red = np.full((1, 1, 3), (0, 0, 200), np.uint8)  # BGR
     colours = np.array([made("hue", red, position, degrees=180)[0, 0] for position in range(100)])
     assert (colours.max(axis=1) == 200).all()  # the value stays
     assert {0, 1, 2} == set(colours.argmax(axis=1))
     few = np.array([made("hue", red, position, degrees=20)[0, 0] for position in range(100)])
-    assert (few[:, 0] == 200).all()
+    assert (few[:, 2] == 200).all()
     assert 60 <= few[:, 1].max() <= 67
-    assert 60 <= few[:, 2].max() <= 67
+    assert 60 <= few[:, 0].max() <= 67
 
 
 def test_blur_keeps_the_mean_and_takes_the_detail() -> None:
