@@ -1,11 +1,10 @@
-"""The command `pipe`: one command per stage, and the one door where errors become a line and an exit code.
+"""The command `pipe`: one command per stage.
 
 Nothing heavy is imported here: each command imports what it needs in its body.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from pipeline import door
 from pipeline.errors import PipeError
-from pipeline.interrupts import interrupt_outside_imports
 
 if TYPE_CHECKING:
     from pipeline.files import Project
     from pipeline.params import SectionType
-
-EXIT_OWN_BUG = 70
-EXIT_INTERRUPTED = 130
 
 
 class Report(Protocol):
@@ -231,57 +227,13 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    interrupt_outside_imports()
+    door.interrupt_outside_imports()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The door: run one command; every error becomes one line on standard error and an exit code."""
-    from runtime.errors import DeviceError
-
-    code: object = 0
-    try:
-        code = cli.main(list(arguments), prog_name="pipe", standalone_mode=False)
-        sys.stdout.flush()
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = _say("interrupted; the same command starts again cleanly", EXIT_INTERRUPTED)
-    except (PipeError, DeviceError) as error:
-        code = _say(str(error), error.exit_code)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("pipeline", "export", "runtime"):
-            code = _own_bug(error, show="--debug" in arguments)
-        else:
-            code = _say(f"{error.name}: not installed; this command needs `make install`, or the extra `train`", 1)
-    except BrokenPipeError:
-        # Python flushes standard output once more at exit, into the same closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _say("standard output was closed before everything was written", 1)
-    except OSError as error:
-        code = _say(f"{error.filename or 'system'}: {error.strerror or error}", 1)
-    except Exception as error:  # noqa: BLE001  # the one broad handler: whatever arrives here is our own bug
-        code = _own_bug(error, show="--debug" in arguments)
-    return code if isinstance(code, int) else 0
-
-
-def _say(message: str, code: int) -> int:
-    line = " ".join(message.split("\n"))
-    click.echo(f"pipe: {line}", err=True)
-    return code
-
-
-def _own_bug(error: Exception, *, show: bool) -> int:
-    import tempfile
-    import traceback
-
-    text = "".join(traceback.format_exception(error))
-    if show:
-        click.echo(text, err=True)
-    with tempfile.NamedTemporaryFile("w", prefix="pipe-", suffix=".log", delete=False, encoding="utf-8") as log:
-        log.write(text)
-    return _say(f"internal error ({type(error).__name__}: {error}); the traceback is in {log.name}", EXIT_OWN_BUG)
+    """Run one command; gives its exit code."""
+    return door.run(cli, arguments)
 
 
 def _project() -> Project:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.params import CrossEntropyLoss, FocalLoss, LossParams
+from pipeline.fitting import CrossEntropyLoss, FocalLoss, LossParams
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

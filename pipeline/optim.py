@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
-from pipeline.params import CosineSchedule, MultiStepSchedule, StepSchedule, TrainParams
+from pipeline.fitting import CosineSchedule, MultiStepSchedule, StepSchedule
+from pipeline.params import TrainParams
 
 
 def build_optimizer(params: TrainParams, parameters: Iterable[nn.Parameter]) -> Optimizer:

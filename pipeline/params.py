@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pipeline.copies import Copy
 from pipeline.errors import ParamsError
 from pipeline.files import Project
+from pipeline.fitting import LossParams, ScheduleParams
 from pipeline.section import Section, Share
 
 Channels = tuple[float, float, float]
@@ -86,64 +87,6 @@ class ImageParams(Section):
         Literal["auto"]
         | tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
     )
-
-
-class CrossEntropyLoss(Section):
-    """-log p of the truth."""
-
-    name: Literal["cross_entropy"]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    balanced: bool  # whether rare classes weigh more, so that all weigh alike
-
-
-class FocalLoss(Section):
-    """-(1 - p)^gamma log p of the truth."""
-
-    name: Literal["focal"]
-    gamma: Annotated[float, Field(ge=0)]
-    alpha: tuple[Annotated[float, Field(gt=0)], ...] | None  # a weight per class, in the order of their names
-
-
-class BinaryCrossEntropyLoss(Section):
-    """That of one sigmoid unit, for two classes."""
-
-    name: Literal["binary_cross_entropy"]
-
-
-LossParams = Annotated[CrossEntropyLoss | FocalLoss | BinaryCrossEntropyLoss, Field(discriminator="name")]
-
-
-class ConstantSchedule(Section):
-    """One rate for all epochs."""
-
-    name: Literal["constant"]
-
-
-class StepSchedule(Section):
-    """lr x factor^floor(epoch / every)."""
-
-    name: Literal["step"]
-    every: Annotated[int, Field(ge=1)]  # epochs
-    factor: Annotated[float, Field(gt=0)]
-
-
-class MultiStepSchedule(Section):
-    """lr x factor after each of some epochs."""
-
-    name: Literal["multistep"]
-    at: tuple[Annotated[int, Field(ge=1)], ...]  # epochs
-    factor: Annotated[float, Field(gt=0)]
-
-
-class CosineSchedule(Section):
-    """Half a cosine from lr down to 0 at the last epoch."""
-
-    name: Literal["cosine"]
-
-
-ScheduleParams = Annotated[
-    ConstantSchedule | StepSchedule | MultiStepSchedule | CosineSchedule, Field(discriminator="name")
-]
 
 
 class TrainParams(Section):

@@ -19,11 +19,12 @@ from pipeline import manifest
 from pipeline.data import Features, Frames, batches
 from pipeline.errors import DataError, ParamsError
 from pipeline.files import Project, replacing_folder, sha256_of
+from pipeline.fitting import BinaryCrossEntropyLoss, FocalLoss
 from pipeline.leakage import refuse_leaks
 from pipeline.losses import Loss, build_loss
 from pipeline.network import Checkpoint, Network, build_network, build_preprocess
 from pipeline.optim import build_optimizer, build_schedule
-from pipeline.params import BinaryCrossEntropyLoss, FocalLoss, ImageParams, ModelParams, TrainParams
+from pipeline.params import ImageParams, ModelParams, TrainParams
 from pipeline.progress import track
 
 Batches = DataLoader[tuple[Tensor, Tensor]]

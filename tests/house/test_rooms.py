@@ -79,4 +79,4 @@ def test_there_is_one_broad_except_and_it_stands_at_the_door() -> None:
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))
     ]
-    assert broad == ["pipeline.cli"]
+    assert broad == ["pipeline.door"]

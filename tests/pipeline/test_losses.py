@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from pipeline import losses
-from pipeline.params import BinaryCrossEntropyLoss, CrossEntropyLoss, FocalLoss
+from pipeline.fitting import BinaryCrossEntropyLoss, CrossEntropyLoss, FocalLoss
 
 GENERATOR = np.random.default_rng(0)
 LOGITS = torch.tensor(GENERATOR.normal(0, 3, (16, 4)))

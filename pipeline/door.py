@@ -1,0 +1,81 @@
+"""The one door: where errors become a line and an exit code, and where Ctrl-C comes in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+from pipeline.errors import PipeError
+
+EXIT_OWN_BUG = 70
+EXIT_INTERRUPTED = 130
+
+
+def run(command: click.Command, arguments: Sequence[str]) -> int:
+    """Run a command; every error becomes one line on standard error and an exit code."""
+    from runtime.errors import DeviceError
+
+    code: object = 0
+    try:
+        code = command.main(list(arguments), prog_name="pipe", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = _say("interrupted; the same command starts again cleanly", EXIT_INTERRUPTED)
+    except (PipeError, DeviceError) as error:
+        code = _say(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("pipeline", "export", "runtime"):
+            code = _own_bug(error, show="--debug" in arguments)
+        else:
+            code = _say(f"{error.name}: not installed; this command needs `make install`, or the extra `train`", 1)
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit, into the same closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _say("standard output was closed before everything was written", 1)
+    except OSError as error:
+        code = _say(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    except Exception as error:  # noqa: BLE001  # the one broad handler: whatever arrives here is our own bug
+        code = _own_bug(error, show="--debug" in arguments)
+    return code if isinstance(code, int) else 0
+
+
+def _say(message: str, code: int) -> int:
+    line = " ".join(message.split("\n"))
+    click.echo(f"pipe: {line}", err=True)
+    return code
+
+
+def _own_bug(error: Exception, *, show: bool) -> int:
+    import tempfile
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    if show:
+        click.echo(text, err=True)
+    with tempfile.NamedTemporaryFile("w", prefix="pipe-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.write(text)
+    return _say(f"internal error ({type(error).__name__}: {error}); the traceback is in {log.name}", EXIT_OWN_BUG)
+
+
+def interrupt_outside_imports() -> None:
+    """Raise KeyboardInterrupt on Ctrl-C, but not inside an import: some libraries swallow it there and others break."""
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.signal(signal.SIGINT, _interrupt)
+        signal.signal(signal.SIGALRM, _interrupt)
+
+
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)  # ask again soon
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
