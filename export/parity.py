@@ -22,7 +22,7 @@ from pipeline import manifest
 from pipeline.data import forbid_tf32, read_frame
 from pipeline.errors import DataError
 from pipeline.files import Project, replacing_file, replacing_folder, write_json
-from pipeline.leakage import refuse_leaks
+from pipeline.leakage import read_split_without_leaks
 from pipeline.manifest import Row
 from pipeline.network import Checkpoint, read_checkpoint
 from pipeline.params import ParityParams
@@ -82,8 +82,7 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     Raises:
         DataError: no held-out frame, or a graph, the contract or the checkpoint is missing or broken.
     """
-    rows = manifest.read_split(project.split_csv)
-    refuse_leaks(rows)
+    rows = read_split_without_leaks(project)
     held_out = [row for row in rows if row.split == "test"]
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)

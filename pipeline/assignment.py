@@ -3,63 +3,141 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from types import MappingProxyType
+from typing import Literal
+
+UNUSED = "unused"  # no side: what the asked numbers leave over, and the frames of a guard gap
+
+Shares = Mapping[str, Fraction] | Mapping[str, float]
+Rounding = Literal["nearest", "down"]
 
 # Few enough that another seed gives another split of a small data set, where all the best arrangements are soon seen.
 _TRIES = 8
+_NONE_PINNED: Mapping[str, str] = MappingProxyType({})
 
 
-def assign_groups(frames_by_group: Mapping[str, int], shares: Mapping[str, float], seed: int) -> dict[str, str]:
+def assign_groups(
+    frames_by_group: Mapping[str, int],
+    shares: Shares,
+    seed: int,
+    *,
+    rounding: Rounding = "nearest",
+    pinned: Mapping[str, str] = _NONE_PINNED,
+) -> dict[str, str]:
     """Put the groups of one class on sides.
 
-    Each side gets the whole number of groups nearest to its share, and at least one; of several seeded arrangements
-    with these numbers the one whose frames come closest to the shares wins.
+    Each side gets the whole number of groups that `group_quotas` gives it, and at least one; of several seeded
+    arrangements with these numbers the one whose frames come closest to the shares wins.
 
     Args:
         frames_by_group: number of kept frames of each group. Groups without any are dealt out by the same shares,
             beside the others and with no minimum.
-        shares: what each side should get; they add up to 1, and there are at least as many groups with frames.
+        shares: what each side should get; they add up to 1, and there are at least as many groups with frames as
+            sides, not counting those that are pinned to a side which has another.
         seed: another seed, another arrangement.
+        rounding: see `group_quotas`.
+        pinned: sides that are settled; the others are dealt out so that the whole comes closest to the shares.
 
     Returns:
         The side of each group.
     """
     filled = {group: frames for group, frames in frames_by_group.items() if frames}
-    empty = frames_by_group.keys() - filled.keys()
-    quotas = group_quotas(len(filled), shares, at_least=1)
-    tries = [_deal(_shuffled(filled, seed, number), quotas) for number in range(_TRIES)]
-    best = min(tries, key=lambda sides: _distance(sides, filled, shares))
-    return best | _deal(_shuffled(empty, seed, 0), group_quotas(len(empty), shares, at_least=0))
+    empty = dict.fromkeys(frames_by_group.keys() - filled.keys(), 0)
+    best: dict[str, str] = {}
+    for groups, minimum in ((filled, 1), (empty, 0)):
+        settled = {group: pinned[group] for group in groups if group in pinned}
+        counts = count_by_side(settled.values(), shares)
+        least = {side: 0 if side == UNUSED else max(minimum, counts[side]) for side in shares}
+        quotas = group_quotas(len(groups), shares, at_least=least, rounding=rounding)
+        free = {side: quotas[side] - counts[side] for side in shares}
+        best |= settled | _arrange(groups, free, settled, shares, seed)
+    return best
 
 
-def group_quotas(n_groups: int, shares: Mapping[str, float], *, at_least: int) -> dict[str, int]:
+def group_quotas(
+    n_groups: int, shares: Shares, *, at_least: Mapping[str, int], rounding: Rounding = "nearest"
+) -> dict[str, int]:
     """Whole numbers that add up to `n_groups`, each within one of its share unless `at_least` forbids it.
 
-    Largest remainder: every share is rounded down, and what is left goes where most is missing.
+    `nearest` is the method of the largest remainder: every share is rounded down, and what is left goes where most is
+    missing. With `down` it goes to the first side.
     """
     ideal = {side: n_groups * share for side, share in shares.items()}
-    quotas = {side: max(at_least, int(groups)) for side, groups in ideal.items()}
+    quotas = {side: max(at_least[side], int(groups)) for side, groups in ideal.items()}
     while sum(quotas.values()) < n_groups:
-        quotas[max(quotas, key=lambda side: ideal[side] - quotas[side])] += 1
+        first = next(iter(quotas)) if rounding == "down" else max(quotas, key=lambda side: ideal[side] - quotas[side])
+        quotas[first] += 1
     while sum(quotas.values()) > n_groups:
-        spare = [side for side in quotas if quotas[side] > at_least]
+        spare = [side for side in quotas if quotas[side] > at_least[side]]
         quotas[max(spare, key=lambda side: quotas[side] - ideal[side])] -= 1
     return quotas
 
 
-def _shuffled(groups: Mapping[str, int] | set[str], seed: int, number: int) -> list[str]:
+@dataclass(frozen=True)
+class Stretches:
+    """The time of one clip, cut into one contiguous stretch per side with a guard gap around every cut."""
+
+    sides: Sequence[str]  # in the order of time
+    cuts: Sequence[float]  # seconds, ascending; one fewer than sides
+    guard_seconds: float
+
+    def side_at(self, time_seconds: float) -> str:
+        """The side of a frame; frames on two sides are at least the guard apart, those between are `unused`."""
+        if any(abs(time_seconds - cut) < self.guard_seconds / 2 for cut in self.cuts):
+            return UNUSED
+        return self.sides[bisect_right(self.cuts, time_seconds)]
+
+
+def cut_clip(clip: str, kept_seconds: Sequence[float], shares: Shares, guard_seconds: float, seed: int) -> Stretches:
+    """Cut a clip where its sides have their shares of the kept frames, before the guard gaps are taken out.
+
+    The order of the sides is drawn from the seed and the clip's name. `kept_seconds` holds at least one time.
+    """
+    times = sorted(kept_seconds)
+    at_least = dict.fromkeys(shares, int(len(times) >= len(shares)))
+    quotas = group_quotas(len(times), shares, at_least=at_least)
+    sides = _shuffled(shares, seed, clip)
+    ends = accumulate(quotas[side] for side in sides[:-1])
+    cuts = [(times[max(end - 1, 0)] + times[min(end, len(times) - 1)]) / 2 for end in ends]
+    return Stretches(sides, cuts, guard_seconds)
+
+
+def count_by_side(sides: Iterable[str], shares: Shares) -> dict[str, int]:
+    """How often each of the sides that have a share occurs."""
+    counts = Counter(sides)
+    return {side: counts[side] for side in shares}
+
+
+def _arrange(
+    groups: Mapping[str, int], free: Mapping[str, int], settled: Mapping[str, str], shares: Shares, seed: int
+) -> dict[str, str]:
+    """Deal the groups that are not settled onto the free places; the best of several arrangements."""
+    new = groups.keys() - settled.keys()
+    if len(set(groups.values())) <= 1:  # no arrangement is better than another
+        return _deal(_shuffled(new, seed, 0), free)
+    tries = [_deal(_shuffled(new, seed, number), free) for number in range(_TRIES)]
+    return min(tries, key=lambda sides: _distance({**settled, **sides}, groups, shares))
+
+
+def _shuffled(names: Iterable[str], seed: int, number: int | str) -> list[str]:
     # By hash and not by a random generator: the order hangs on the names alone, in every version of every library.
-    return sorted(groups, key=lambda group: hashlib.sha256(f"{seed}\n{number}\n{group}".encode()).digest())
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}\n{number}\n{name}".encode()).digest())
 
 
-def _deal(groups: list[str], quotas: Mapping[str, int]) -> dict[str, str]:
-    sides = [side for side, number in quotas.items() for _ in range(number)]
+def _deal(groups: Sequence[str], free: Mapping[str, int]) -> dict[str, str]:
+    sides = [side for side, number in free.items() for _ in range(number)]
     return dict(zip(groups, sides, strict=True))
 
 
-def _distance(sides: Mapping[str, str], frames_by_group: Mapping[str, int], shares: Mapping[str, float]) -> float:
+def _distance(sides: Mapping[str, str], frames_by_group: Mapping[str, int], shares: Shares) -> float:
     achieved = dict.fromkeys(shares, 0)
     for group, side in sides.items():
         achieved[side] += frames_by_group[group]
     total = sum(frames_by_group.values())
-    return sum(abs(achieved[side] / total - share) for side, share in shares.items())
+    return sum(abs(achieved[side] / total - float(share)) for side, share in shares.items())

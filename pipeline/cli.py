@@ -79,11 +79,15 @@ def augment(frame: Path | None, out: Path | None) -> None:
 
 
 @cli.command()
-def split() -> None:
+@click.option("--freeze", is_flag=True, help="Pin the present split's groups to their sides, in data/split.keep.csv.")
+def split(freeze: bool) -> None:
     """Every clip to training, validation or test, as a whole."""
     from pipeline import split as stage
     from pipeline.params import SplitParams
 
+    if freeze:
+        _done(stage.freeze(_project()))
+        return
     _done(stage.split(_section("split", SplitParams), _project()))
 
 

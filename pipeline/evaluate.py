@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import manifest, metrics
+from pipeline import metrics
 from pipeline.backbones import build_backbone
 from pipeline.data import Frames, forbid_tf32, infer
 from pipeline.errors import DataError
 from pipeline.files import Project, read_json, replacing_file, replacing_folder, write_json
-from pipeline.leakage import refuse_leaks
+from pipeline.leakage import read_split_without_leaks
 from pipeline.manifest import Row
 from pipeline.network import Checkpoint, Network, read_checkpoint
 from pipeline.params import EvaluateParams
@@ -68,8 +68,7 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
         DataError: no held-out frame, a class that the checkpoint does not know, or inputs that are missing or broken.
         LeakageError: a group sits on two sides.
     """
-    rows = manifest.read_split(project.split_csv)
-    refuse_leaks(rows)
+    rows = read_split_without_leaks(project)
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)
     network = checkpoint.network()

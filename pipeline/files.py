@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DataError
@@ -57,6 +57,14 @@ class Project:
     @property
     def dataset_reports(self) -> Path:
         return self.root / "reports" / "dataset"
+
+    @property
+    def groups_csv(self) -> Path:
+        return self.root / "data" / "groups.csv"
+
+    @property
+    def split_keep_csv(self) -> Path:
+        return self.root / "data" / "split.keep.csv"
 
     @property
     def split_csv(self) -> Path:
@@ -129,10 +137,19 @@ def safe_join(root: Path, name: str) -> Path:
     Raises:
         DataError: the name is absolute, has `..` or a backslash, or is empty.
     """
-    parts = PurePosixPath(name).parts
+    return root.joinpath(*check_inside(name))
+
+
+def check_inside(name: str) -> list[str]:
+    """The parts of a name in a manifest, read without touching the file system: there may be a million.
+
+    Raises:
+        DataError: as `safe_join`.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise DataError(f"{name!r}: leaves the project; expected a relative path with / between its parts")
-    return root.joinpath(*parts)
+    return parts
 
 
 def sha256_of(path: Path) -> str:

@@ -4,41 +4,92 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from itertools import groupby, pairwise
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import DataError, LeakageError
-from pipeline.files import Project
-from pipeline.manifest import SPLITS, Row
+from pipeline.files import Project, read_json
+from pipeline.manifest import SPLITS, Row, read_split
 
 _PLACE = Project(Path()).split_csv.as_posix()
 
 # What a row may share with rows of its own side only, and how a message calls it.
 _UNDIVIDED = {"group": "group", "source_sha256": "recording with sha256", "path": "image"}
+# Protocols that divide clips: each of their rows may share a clip with another side, but not be the same image.
+_DIVIDING = ("blocks", "random")
+_PROTOCOLS = ("grouped", "given", *_DIVIDING)
 
 
-def refuse_leaks(rows: Sequence[Row]) -> None:
-    """Refuse a split that tests on what was trained on; for whoever writes or reads `data/split.csv`.
+def read_split_without_leaks(project: Project) -> list[Row]:
+    """Read `data/split.csv` and refuse what its protocol, in `reports/split.json`, does not allow.
 
     Raises:
-        LeakageError: a group, the same recording (by its sha256) or an image is on two sides; an augmented image is
-            in val or test, or in train without its parent. The first one is named, the others are counted.
+        LeakageError, DataError: as `refuse_leaks`; or a file is missing or not what `pipe split` writes.
+    """
+    rows = read_split(project.split_csv)
+    receipt = read_json(project.split_json)
+    protocol = receipt.get("protocol") if isinstance(receipt, dict) else None
+    if protocol not in _PROTOCOLS:
+        raise DataError(
+            f"{project.split_json}: protocol is {protocol!r}; expected one of {', '.join(_PROTOCOLS)}, "
+            "run `pipe split` again"
+        )
+    refuse_leaks(rows, protocol, augmented_in_test=receipt.get("augmented_in_test") is True)
+    return rows
+
+
+def refuse_leaks(rows: Sequence[Row], protocol: str = "grouped", *, augmented_in_test: bool = False) -> None:
+    """Refuse a split that tests on what was trained on; for whoever writes or reads `data/split.csv`.
+
+    Args:
+        rows: all of a split's rows.
+        protocol: `blocks` and `random` may have a clip on two sides, `grouped` and `given` may not.
+        augmented_in_test: with `random`, whether augmented images may be anywhere, as in some papers.
+
+    Raises:
+        LeakageError: a group, the same recording (by its sha256) or an image is on two sides; the stretches of a clip
+            overlap in time; an augmented image is in val or test, or in train without its parent. The first one is
+            named, the others are counted.
         DataError: train or test has no kept frame.
     """
     for column, name in _UNDIVIDED.items():
-        _refuse_divided(rows, column, name)
-    _refuse_stray_copies(rows)
+        if column == "path" or protocol not in _DIVIDING:
+            _refuse_divided(rows, column, name)
+    if protocol == "blocks":
+        _refuse_overlaps(rows)
+    if protocol != "random" or not augmented_in_test:
+        _refuse_stray_copies(rows)
     for side in ("train", "test"):
         if not any(row.split == side and row.kept and not is_copy(row) for row in rows):
             raise DataError(f"{_PLACE}: no kept frame in {side}; expected at least one, run `pipe split` again")
 
 
 def exact_duplicates_across_sides(rows: Iterable[Row]) -> list[dict[str, list[str]]]:
-    """The recordings whose very bytes are on more than one side: their sources and sides, for the receipt."""
-    return [
-        {"sources": sorted({row.source for row in found.values()}), "splits": list(found)}
-        for found in _divided(rows, "source_sha256").values()
-    ]
+    """The recordings that lie under several names and on several sides: their sources and sides, for the receipt."""
+    sided = [row for row in rows if row.split != "unused"]
+    renamed = {sha256 for sha256, _ in _divided(sided, "source_sha256", "source")}
+    divided = _divided([row for row in sided if row.source_sha256 in renamed], "source_sha256", "split")
+    sources: dict[str, set[str]] = {sha256: set() for sha256, _ in divided}
+    for row in sided if divided else ():
+        sources.get(row.source_sha256, set()).add(row.source)
+    return [{"sources": sorted(sources[sha256]), "splits": _in_order(found)} for sha256, found in divided]
+
+
+def clips_across_sides(rows: Iterable[Row]) -> dict[str, Any]:
+    """How near the sides come to one another within a clip, for the receipt of a protocol that divides clips.
+
+    Returns:
+        `clips` with frames on more than one side, and `nearest_seconds`: the least time between two of their kept
+        frames on two sides, or null where no clip is divided.
+    """
+    nearest = {
+        source: min(second - first for (first, here), (second, there) in pairwise(times) if here != there)
+        for source, times in _times_by_source(rows).items()
+        if len({side for _, side in times}) > 1
+    }
+    return {"clips": len(nearest), "nearest_seconds": round(min(nearest.values()), 6) if nearest else None}
 
 
 def is_copy(row: Row) -> bool:
@@ -46,7 +97,7 @@ def is_copy(row: Row) -> bool:
     return bool(row.parent or row.transform)
 
 
-def refuse_label_conflicts(frames: Iterable[Row], place: Path) -> None:
+def refuse_label_conflicts(frames: Sequence[Row], place: Path) -> None:
     """Refuse frames of which nobody can say what they show; `place` is their manifest, for the message.
 
     Raises:
@@ -56,48 +107,44 @@ def refuse_label_conflicts(frames: Iterable[Row], place: Path) -> None:
         ("source_sha256", "hold the same bytes", "delete the one whose label is wrong and run `pipe extract` again"),
         ("group", "are one group", "expected one label in a group"),
     ):
-        conflicts = [found for found in _by_value(frames, column, "label").values() if len(found) > 1]
+        conflicts = _divided(frames, column, "label")
         if conflicts:
-            first, second, *_ = conflicts[0].values()
+            first, second, *_ = conflicts[0][1].values()
             raise DataError(
                 f"{place}: {first.source} (label {first.label!r}) and {second.source} (label {second.label!r}) "
                 f"{found_as}{_more(len(conflicts) - 1)}; {advice}"
             )
 
 
-def merge_exact_copies(frames: Sequence[Row]) -> tuple[list[Row], list[list[str]]]:
-    """Make one group of the groups that hold the same recording under several names.
-
-    Returns:
-        The frames, with the first of the merged names (in sorted order) as their group; and the names merged.
-    """
-    name_of = {frame.group: frame.group for frame in frames}
-
-    def root(group: str) -> str:
-        while name_of[group] != group:
-            group = name_of[group]
-        return group
-
-    first_with: dict[str, str] = {}
-    for frame in frames:
-        if frame.source_sha256:
-            first, second = sorted((root(first_with.setdefault(frame.source_sha256, frame.group)), root(frame.group)))
-            name_of[second] = first
-    merged: dict[str, list[str]] = defaultdict(list)
-    for group in sorted(name_of):
-        merged[root(group)].append(group)
-    return [replace(frame, group=root(frame.group)) for frame in frames], [m for m in merged.values() if len(m) > 1]
-
-
 def _refuse_divided(rows: Iterable[Row], column: str, name: str) -> None:
-    divided = _divided(rows, column)
+    divided = _divided([row for row in rows if row.split != "unused"], column, "split")
     if divided:
-        value, found = next(iter(divided.items()))
-        where = " and ".join(f"{side} ({row.source})" for side, row in found.items())
+        value, found = divided[0]
+        where = " and ".join(f"{side} ({found[side].source})" for side in _in_order(found))
         raise LeakageError(
             f"{_PLACE}: {name} {value!r} is in {where}{_more(len(divided) - 1)}; "
             "expected each on one side, run `pipe split` again"
         )
+
+
+def _refuse_overlaps(rows: Iterable[Row]) -> None:
+    """Refuse clips whose sides take turns in time."""
+    for source, times in _times_by_source(rows).items():
+        stretches = [side for side, _ in groupby(side for _, side in times)]
+        if len(stretches) > len(set(stretches)):
+            raise LeakageError(
+                f"{_PLACE}: the frames of {source} change sides {len(stretches) - 1} times; "
+                "expected one stretch of time per side, run `pipe split` again"
+            )
+
+
+def _times_by_source(rows: Iterable[Row]) -> dict[str, list[tuple[float, str]]]:
+    """When each clip's kept frames are, in order, and on which side; frames that are unused are left out."""
+    times: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for row in rows:
+        if row.time_seconds is not None and row.kept and row.split != "unused" and not is_copy(row):
+            times[row.source].append((row.time_seconds, row.split))
+    return {source: sorted(found) for source, found in sorted(times.items())}
 
 
 def _refuse_stray_copies(rows: Iterable[Row]) -> None:
@@ -117,23 +164,20 @@ def _refuse_stray_copies(rows: Iterable[Row]) -> None:
         )
 
 
-def _divided(rows: Iterable[Row], column: str) -> dict[str, dict[str, Row]]:
-    """The values of a column that occur on more than one side, with one row of each side."""
-    sided = [row for row in rows if row.split != "unused"]
-    return {
-        value: {side: found[side] for side in SPLITS if side in found}
-        for value, found in _by_value(sided, column, "split").items()
-        if len(found) > 1
-    }
+def _divided(rows: Sequence[Row], column: str, within: str) -> list[tuple[str, dict[str, Row]]]:
+    """The values of `column` beside which `within` has several values, sorted; one row for each of those."""
+    value_of, within_of = attrgetter(column), attrgetter(within)
+    first: dict[str, str] = {}
+    divided = {value_of(row) for row in rows if first.setdefault(value_of(row), within_of(row)) != within_of(row)}
+    found: dict[str, dict[str, Row]] = {value: {} for value in sorted(divided) if value}
+    for row in rows if found else ():
+        if value_of(row) in found:
+            found[value_of(row)].setdefault(within_of(row), row)
+    return list(found.items())
 
 
-def _by_value(rows: Iterable[Row], column: str, within: str) -> dict[str, dict[str, Row]]:
-    """For each value of `column`, in sorted order: the values of `within` beside it, each with one of its rows."""
-    found: dict[str, dict[str, Row]] = defaultdict(dict)
-    for row in rows:
-        if getattr(row, column):
-            found[getattr(row, column)].setdefault(getattr(row, within), row)
-    return dict(sorted(found.items()))
+def _in_order(sides: Iterable[str]) -> list[str]:
+    return sorted(sides, key=SPLITS.index)
 
 
 def _more(number: int) -> str:

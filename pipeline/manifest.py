@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
+from typing import Any, TextIO
 
 from pipeline.errors import DataError
-from pipeline.files import replacing_file, safe_join
+from pipeline.files import check_inside, replacing_file
 
 SPLITS = ("train", "val", "test", "unused")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One image of the data set."""
 
@@ -41,9 +43,21 @@ class Row:
     phash: str = ""  # 16 hex digits; empty for an augmented image
     split: str = ""  # train, val, test or unused; only in data/split.csv
 
+    def placed(self, group: str, split: str) -> Row:
+        """The same image in a group and on a side; for a million rows, where `replace` takes its time."""
+        values = list(_values(self))
+        values[_GROUP], values[_SPLIT] = group, split
+        return Row(*values)
+
 
 SPLIT_COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 COLUMNS = SPLIT_COLUMNS[:-1]
+_GROUP, _SPLIT = SPLIT_COLUMNS.index("group"), SPLIT_COLUMNS.index("split")
+_KEPT = SPLIT_COLUMNS.index("kept")
+_NUMBER_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("time_seconds", "sharpness", "brightness")]
+_PIXEL_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("width", "height")]
+_SHARED_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("label", "source", "source_sha256", "group", "transform")]
+_values = attrgetter(*SPLIT_COLUMNS)
 
 
 def write(rows: Iterable[Row], path: Path) -> None:
@@ -81,81 +95,85 @@ def read_split(path: Path) -> list[Row]:
     return rows
 
 
+def write_table(path: Path, lines: Iterable[Iterable[object]]) -> None:
+    """Write a CSV file, the header being the first line; it appears whole or not at all."""
+    with replacing_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(_UnixLines(file), lineterminator="\r\n").writerows(lines)
+
+
 def class_names(rows: Iterable[Row]) -> list[str]:
     """The classes in the order in which the model numbers them: sorted by code point."""
     return sorted({row.label for row in rows})
 
 
 def _write(rows: Iterable[Row], path: Path, columns: Sequence[str]) -> None:
-    table = [columns, *([_to_text(getattr(row, column)) for column in columns] for row in sorted(rows, key=_path))]
-    lines = [_to_line(cells) for cells in table]
-    with replacing_file(path) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8", newline="")
+    ordered = sorted(rows, key=attrgetter("path"))
+    write_table(path, chain([columns], (_to_cells(row, len(columns)) for row in ordered)))
 
 
-def _path(row: Row) -> str:
-    return row.path
+@dataclass(frozen=True)
+class _UnixLines:
+    """Ends each line in a bare newline.
+
+    With that as the writer's own line end, Python 3.11 does not quote a carriage return in a name, and then cannot
+    read it.
+    """
+
+    file: TextIO
+
+    def write(self, line: str) -> int:
+        return self.file.write(line.removesuffix("\r\n") + "\n")
 
 
-def _to_line(cells: Sequence[str]) -> str:
-    # With a bare \n as its line end, Python 3.11 does not quote a carriage return in a name, and then cannot read it.
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerow(cells)
-    return text.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _to_text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.6f}"
-    return str(value)
+def _to_cells(row: Row, number: int) -> list[object]:
+    cells: list[object] = list(_values(row)[:number])
+    for column in _NUMBER_COLUMNS:
+        value = cells[column]
+        cells[column] = "" if value is None else f"{value:.6f}"
+    cells[_KEPT] = "true" if row.kept else "false"
+    return cells
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:
+    lines = _lines(path)
+    header = next(lines, [])
+    if header != list(columns):
+        raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}")
+    shared: dict[str, str] = {}  # a name that a thousand rows hold is held once
+    return [_parse(f"{path}:{number}", len(columns), values, shared) for number, values in enumerate(lines, start=2)]
+
+
+def _lines(path: Path) -> Iterator[list[str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.reader(file, strict=True))
+            yield from csv.reader(file, strict=True)
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing; run the stage that writes it") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a UTF-8 CSV file ({error})") from error
-    header = lines[0] if lines else []
-    if header != list(columns):
-        raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}")
-    return [_parse(f"{path}:{number}", columns, values) for number, values in enumerate(lines[1:], start=2)]
 
 
-def _parse(place: str, columns: Sequence[str], values: Sequence[str]) -> Row:
-    if len(values) != len(columns):
-        raise DataError(f"{place}: found {len(values)} values; expected {len(columns)}")
-    cells = dict(zip(columns, values, strict=True))
+def _parse(place: str, n_columns: int, cells: list[str], shared: dict[str, str]) -> Row:
+    if len(cells) != n_columns:
+        raise DataError(f"{place}: found {len(cells)} values; expected {n_columns}")
+    values: list[Any] = cells.copy()
+    for column in _SHARED_COLUMNS:
+        values[column] = shared.setdefault(cells[column], cells[column])
     try:
-        row = Row(
-            **{name: cells[name] for name in _TEXT_COLUMNS if name in cells},
-            time_seconds=_to_number(cells["time_seconds"]),
-            kept={"true": True, "false": False}[cells["kept"]],
-            width=int(cells["width"]),
-            height=int(cells["height"]),
-            sharpness=_to_number(cells["sharpness"]),
-            brightness=_to_number(cells["brightness"]),
-        )
+        for column in _NUMBER_COLUMNS:
+            values[column] = _to_number(cells[column])
+        for column in _PIXEL_COLUMNS:
+            values[column] = int(cells[column])
+        values[_KEPT] = {"true": True, "false": False}[cells[_KEPT]]
     except (KeyError, ValueError) as error:
         raise DataError(f"{place}: a value does not fit its column ({error})") from error
-    if "split" in cells and row.split not in SPLITS:
+    row = Row(*values)
+    if n_columns > _SPLIT and row.split not in SPLITS:
         raise DataError(f"{place}: split is {row.split!r}; expected one of {', '.join(SPLITS)}")
     if not row.label or not row.group:
         raise DataError(f"{place}: label or group is empty; expected a name")
-    safe_join(Path(), row.path)
+    check_inside(row.path)
     return row
-
-
-_TEXT_COLUMNS = (
-    "path", "label", "source", "source_sha256", "group", "given_split",
-    "parent", "transform", "drop_reason", "phash", "split",
-)  # fmt: skip
 
 
 def _to_number(text: str) -> float | None:

@@ -1,26 +1,29 @@
-"""Which groups train and which are held out: whole groups only, and a receipt that says so."""
+"""Which groups train and which are held out: whole groups unless asked otherwise, and a receipt that says so."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import manifest
-from pipeline.assignment import assign_groups
+from pipeline.assignment import UNUSED
 from pipeline.errors import DataError
-from pipeline.files import Project, write_json
+from pipeline.files import Project, read_json, write_json
+from pipeline.grouping import merge_groups, read_pins, regroup, write_pins
 from pipeline.leakage import (
+    clips_across_sides,
     exact_duplicates_across_sides,
     is_copy,
-    merge_exact_copies,
+    read_split_without_leaks,
     refuse_label_conflicts,
     refuse_leaks,
 )
 from pipeline.manifest import Row, class_names
 from pipeline.params import SplitParams
+from pipeline.protocols import assign_sides, why_optimistic
 
 
 @dataclass(frozen=True)
@@ -29,20 +32,38 @@ class SplitReport:
 
     frames: Mapping[str, int]  # kept frames of train, val and test
     groups: Mapping[str, int]
+    pins: Mapping[str, int]  # groups that were pinned, new ones, and pins whose group is gone
+    optimistic: str | None
     split_csv: str  # relative to the project
 
     @property
     def headline(self) -> str:
-        """The closing line: sizes of the sides, and where the split is."""
+        """The closing line: sizes of the sides, what was pinned, why they flatter, and where the split is."""
         sides = [f"{side} {self.frames[side]} ({self.groups[side]})" for side in self.frames]
-        return f"frames (groups): {', '.join(sides)}; {self.split_csv}"
+        pins = f"; {self.pins['pinned']} groups pinned, {self.pins['new']} new" if self.pins["pinned"] else ""
+        optimistic = f"; optimistic: {self.optimistic}" if self.optimistic else ""
+        return f"frames (groups): {', '.join(sides)}{pins}{optimistic}; {self.split_csv}"
+
+
+@dataclass(frozen=True)
+class FreezeReport:
+    """What `freeze` wrote."""
+
+    n_groups: int
+    split_keep_csv: str  # relative to the project
+
+    @property
+    def headline(self) -> str:
+        """The closing line."""
+        return f"{self.n_groups} groups pinned to their sides in {self.split_keep_csv}; commit it"
 
 
 def split(params: SplitParams, project: Project) -> SplitReport:
-    """Assign every group to train, val or test, so that no group is on two sides and every class is on each.
+    """Say of every image whether it trains or is held out, by the protocol that was asked for.
 
-    Reads the frame and augmentation manifests, writes the split manifest and its receipt. A frame that screening
-    dropped gets its group's side too; an augmented image is in train with its parent, or `unused`.
+    Reads the frame and augmentation manifests and what the person says of groups; writes the split manifest and its
+    receipt. A frame that screening dropped gets a side too; an augmented image is in train with its parent, or
+    `unused`.
 
     Raises:
         DataError: a manifest is missing or stale, a recording has two labels, there is one class only, or a class
@@ -51,58 +72,51 @@ def split(params: SplitParams, project: Project) -> SplitReport:
     """
     frames = manifest.read(project.frames_csv)
     copies = manifest.read(project.augmented_csv, empty_is_fine=True)
+    frames = regroup(frames, project.groups_csv, params.group_pattern)
+    _refuse_one_class(frames, project.frames_csv)
     refuse_label_conflicts(frames, project.frames_csv)
-    frames, merged = merge_exact_copies(frames)
-    frames = _assign(frames, params, project.frames_csv)
-    rows = frames + _follow_parents(copies, frames, project.augmented_csv)
-    receipt = _receipt(rows, merged, params)
+    frames, merged = merge_groups(frames)
+    parents = _parents(copies, frames, project.augmented_csv)
+    pins = _pins(params, project, merged)
+    side_of = assign_sides(frames, copies, params, pins, project.frames_csv)
+    rows = [frame.placed(frame.group, side_of[frame.path]) for frame in frames]
+    rows += [copy.placed(parents[copy.parent].group, side_of[copy.path]) for copy in copies]
+    receipt = _receipt(rows, merged, pins, params)
     write_json(project.split_json, receipt)
-    refuse_leaks(rows)
+    refuse_leaks(rows, params.protocol, augmented_in_test=params.augmented_in_test)
     manifest.write_split(rows, project.split_csv)
     return _report(receipt, project)
 
 
-def _assign(frames: Sequence[Row], params: SplitParams, place: Path) -> list[Row]:
-    shares = _shares(params)
-    sizes = _kept_frames_by_group(frames)
-    _refuse_too_few(sizes, tuple(shares), place)
-    side_of: dict[str, str] = {}
-    for frames_by_group in sizes.values():
-        side_of |= assign_groups(frames_by_group, shares, params.seed)
-    return [replace(frame, split=side_of[frame.group]) for frame in frames]
+def freeze(project: Project) -> FreezeReport:
+    """Pin the groups of `data/split.csv` to their sides, in `data/split.keep.csv`; earlier pins stay.
 
-
-def _shares(params: SplitParams) -> dict[str, float]:
-    """What part of each class a side should get: the ratio is (train + val) : test."""
-    training = 1 - params.test_share
-    if params.val is None:
-        return {"train": training, "test": params.test_share}
-    return {"train": training * (1 - params.val), "val": training * params.val, "test": params.test_share}
-
-
-def _kept_frames_by_group(frames: Iterable[Row]) -> dict[str, dict[str, int]]:
-    sizes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for frame in frames:
-        sizes[frame.label][frame.group] += frame.kept
-    return dict(sorted(sizes.items()))
-
-
-def _refuse_too_few(sizes: Mapping[str, Mapping[str, int]], sides: Sequence[str], place: Path) -> None:
-    if len(sizes) < 2:
-        raise DataError(f"{place}: one class only, {next(iter(sizes))!r}; expected at least two, add clips of another")
-    n_groups = {label: sum(1 for frames in groups.values() if frames) for label, groups in sizes.items()}
-    few = [f"{label!r} has {n} (film {len(sides) - n} more)" for label, n in n_groups.items() if n < len(sides)]
-    if few:
-        way_out = "; with split.val: null two are enough" if "val" in sides else ""
+    Raises:
+        DataError: there is no split, or it is not one of whole groups that stay where they are.
+    """
+    rows = read_split_without_leaks(project)
+    receipt = read_json(project.split_json)
+    if receipt["protocol"] != "grouped" or receipt["asked"]["folds"]:
         raise DataError(
-            f"{place}: too few clips or photos with kept frames: {', '.join(few)}; "
-            f"every class needs {len(sides)}, one each for {', '.join(sides)}{way_out}"
+            f"{project.split_json}: protocol {receipt['protocol']}, folds {receipt['asked']['folds']}; "
+            "only a grouped split without folds can be frozen"
         )
+    side_of = {row.group: row.split for row in rows if row.split != UNUSED}
+    # Each name of a merged group is pinned: the recording that gave the name may be deleted.
+    twins = {name: side_of[names[0]] for names in receipt["merged_groups"] for name in names if names[0] in side_of}
+    write_pins(read_pins(project.split_keep_csv) | side_of | twins, project.split_keep_csv)
+    return FreezeReport(len(side_of), project.relative(project.split_keep_csv))
 
 
-def _follow_parents(copies: Iterable[Row], frames: Iterable[Row], place: Path) -> list[Row]:
+def _refuse_one_class(frames: Iterable[Row], place: Path) -> None:
+    labels = class_names(frames)
+    if len(labels) < 2:
+        raise DataError(f"{place}: one class only, {labels[0]!r}; expected at least two, add clips of another")
+
+
+def _parents(copies: Iterable[Row], frames: Iterable[Row], place: Path) -> dict[str, Row]:
+    """The kept frames by path, after a look that every copy was made from one of them."""
     by_path = {frame.path: frame for frame in frames if frame.kept}
-    rows = []
     for copy in copies:
         parent = by_path.get(copy.parent)
         if parent is None or (parent.label, parent.source_sha256) != (copy.label, copy.source_sha256):
@@ -110,33 +124,62 @@ def _follow_parents(copies: Iterable[Row], frames: Iterable[Row], place: Path) -
                 f"{place}: {copy.path} was made from {copy.parent or 'no frame'}, "
                 "which the frames do not have (any more); run `pipe augment` again"
             )
-        rows.append(replace(copy, group=parent.group, split="train" if parent.split == "train" else "unused"))
-    return rows
+    return by_path
 
 
-def _receipt(rows: Sequence[Row], merged: list[list[str]], params: SplitParams) -> dict[str, Any]:
+def _pins(params: SplitParams, project: Project, merged: Sequence[Sequence[str]]) -> dict[str, str]:
+    """The pinned groups; none where the protocol divides groups, or holds out each of them in turn."""
+    pins = read_pins(project.split_keep_csv, merged)
+    if params.protocol != "grouped" or params.folds is not None:
+        return {}
+    has_val = params.val is not None if params.counts is None else params.counts.val > 0
+    if "val" in pins.values() and not has_val:
+        raise DataError(f"{project.split_keep_csv}: groups are pinned to val; the split that is asked for has no val")
+    return pins
+
+
+def _receipt(
+    rows: Sequence[Row], merged: list[list[str]], pins: Mapping[str, str], params: SplitParams
+) -> dict[str, Any]:
     """What `reports/split.json` says."""
-    sides = tuple(_shares(params))
-    counts = {side: _counts([row for row in rows if row.split == side], class_names(rows)) for side in sides}
-    frames = {side: sum(of_class["frames"] for of_class in counts[side].values()) for side in sides}
+    present = {row.split for row in rows}
+    by_side = {side: [row for row in rows if row.split == side] for side in manifest.SPLITS if side in present}
+    unused = by_side.pop(UNUSED, [])
+    counts = {side: _counts(found, class_names(rows)) for side, found in by_side.items()}
+    frames = {side: sum(of_class["frames"] for of_class in counts[side].values()) for side in by_side}
+    groups = {row.group for row in rows}
     return {
         "protocol": params.protocol,
-        "optimistic": params.caveat,
-        "asked": {"ratio": params.ratio, "val": params.val, "seed": params.seed},
-        "achieved_ratio": {side: round(number / sum(frames.values()), 6) for side, number in frames.items()},
+        "augmented_in_test": params.augmented_in_test,
+        "optimistic": why_optimistic(params),
+        "asked": params.model_dump(exclude={"protocol", "augmented_in_test", "caveat"}),
+        "achieved_ratio": {side: round(number / (sum(frames.values()) or 1), 6) for side, number in frames.items()},
         "counts": counts,
-        "augmented_unused": sum(row.split == "unused" for row in rows),
-        "groups": {side: sorted({row.group for row in rows if row.split == side}) for side in sides},
+        "frames_unused": sum(not is_copy(row) for row in unused),
+        "augmented_unused": sum(is_copy(row) for row in unused),
+        "groups": {side: sorted({row.group for row in found}) for side, found in by_side.items()},
         "merged_groups": merged,
+        "pins": {
+            "pinned": len(groups & pins.keys()),
+            "new": len(groups - pins.keys()),
+            "gone": len(pins.keys() - groups),
+        },
         "leakage": {
             "exact_duplicates": exact_duplicates_across_sides(rows),
             "label_conflicts": [],  # a conflict has been refused by now
             "near_duplicates": None,
             "near_duplicates_reason": "near duplicates are not searched for yet",
-            "same_clip_within_seconds": None,
-            "same_clip_within_seconds_reason": "whole clips are on one side, so no two of their frames are apart",
+            **_neighbourhood(rows, params),
         },
     }
+
+
+def _neighbourhood(rows: Sequence[Row], params: SplitParams) -> dict[str, Any]:
+    """How near in time the sides come to one another within clips, where the protocol divides clips."""
+    if params.protocol in ("grouped", "given"):
+        reason = "whole clips are on one side, so no two of their frames are apart"
+        return {"same_clip_within_seconds": None, "same_clip_within_seconds_reason": reason}
+    return {"same_clip_within_seconds": clips_across_sides(rows), "same_clip_within_seconds_reason": None}
 
 
 def _counts(rows: Sequence[Row], labels: Iterable[str]) -> dict[str, dict[str, int]]:
@@ -160,4 +203,4 @@ def _report(receipt: Mapping[str, Any], project: Project) -> SplitReport:
         side: sum(of_class["frames"] for of_class in counts.values()) for side, counts in receipt["counts"].items()
     }
     groups = {side: len(names) for side, names in receipt["groups"].items()}
-    return SplitReport(frames, groups, project.relative(project.split_csv))
+    return SplitReport(frames, groups, receipt["pins"], receipt["optimistic"], project.relative(project.split_csv))

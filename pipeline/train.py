@@ -20,7 +20,7 @@ from pipeline.data import Features, Frames, batches
 from pipeline.errors import DataError, ParamsError
 from pipeline.files import Project, replacing_folder, sha256_of
 from pipeline.fitting import BinaryCrossEntropyLoss, FocalLoss
-from pipeline.leakage import refuse_leaks
+from pipeline.leakage import read_split_without_leaks
 from pipeline.losses import Loss, build_loss
 from pipeline.network import Checkpoint, Network, build_network, build_preprocess
 from pipeline.optim import build_optimizer, build_schedule
@@ -68,8 +68,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         DataError: fewer than two classes or no training image, weights that do not fit, or a loss that is no number.
         LeakageError: a group sits on two sides.
     """
-    rows = manifest.read_split(project.split_csv)
-    refuse_leaks(rows)
+    rows = read_split_without_leaks(project)
     classes = manifest.class_names(rows)
     if len(classes) < 2:
         raise DataError(f"{project.split_csv}: found one class, {classes[0]!r}; expected at least 2")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from fractions import Fraction
+from itertools import groupby, pairwise
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.assignment import assign_groups, group_quotas
+from pipeline.assignment import assign_groups, cut_clip, group_quotas
 
 EIGHT_TWO = {"train": 0.64, "val": 0.16, "test": 0.2}
+ONE_EACH = dict.fromkeys(EIGHT_TWO, 1)
 
 sizes = st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 500), min_size=3, max_size=60)
 parts = st.lists(st.floats(0.01, 1), min_size=2, max_size=3)
@@ -71,11 +75,58 @@ def test_the_arrangement_whose_frames_come_closest_wins(seed: int) -> None:
     ],
 )
 def test_the_numbers_of_8_to_2(n_groups: int, expected: dict[str, int]) -> None:
-    assert group_quotas(n_groups, EIGHT_TWO, at_least=1) == expected
+    assert group_quotas(n_groups, EIGHT_TWO, at_least=ONE_EACH) == expected
 
 
 def test_a_tiny_share_gets_its_one_group_and_the_rest_bears_it() -> None:
-    assert group_quotas(4, {"train": 0.98, "val": 0.01, "test": 0.01}, at_least=1) == {"train": 2, "val": 1, "test": 1}
+    shares = {"train": 0.98, "val": 0.01, "test": 0.01}
+    assert group_quotas(4, shares, at_least=ONE_EACH) == {"train": 2, "val": 1, "test": 1}
+
+
+def test_rounding_down_gives_the_rest_to_training() -> None:
+    shares = {"train": Fraction(9, 10), "test": Fraction(1, 10)}
+    for n_groups, test in ((10, 1), (19, 1), (20, 2), (70, 7), (79, 7)):
+        quotas = group_quotas(n_groups, shares, at_least=dict.fromkeys(shares, 1), rounding="down")
+        assert quotas == {"train": n_groups - test, "test": test}
+    assert group_quotas(79, shares, at_least=dict.fromkeys(shares, 1))["test"] == 8
+
+
+def test_pinned_groups_stay_and_the_new_ones_fill_what_is_missing() -> None:
+    clips = {f"clip{number:02}": 10 for number in range(10)}
+    pinned = {"clip00": "train", "clip01": "test", "clip02": "test", "clip03": "test"}
+    sides = assign_groups(clips, EIGHT_TWO, 0, pinned=pinned)
+    assert {group: sides[group] for group in pinned} == pinned
+    assert sorted(sides.values()) == ["test"] * 3 + ["train"] * 6 + ["val"]
+
+
+def test_groups_that_are_asked_to_be_left_over_are_unused() -> None:
+    shares = {"train": Fraction(4, 10), "test": Fraction(2, 10), "unused": Fraction(4, 10)}
+    sides = assign_groups({f"clip{number}": 5 for number in range(10)}, shares, 0)
+    assert sorted(sides.values()) == ["test"] * 2 + ["train"] * 4 + ["unused"] * 4
+
+
+clip_times = st.lists(st.integers(0, 10_000).map(lambda ms: ms / 100), min_size=3, max_size=60, unique=True)
+
+
+@settings(deadline=None, max_examples=300)
+@given(clip_times, st.floats(0, 5), st.integers(0, 5))
+def test_stretches_are_contiguous_and_a_guard_apart(times: list[float], guard_seconds: float, seed: int) -> None:
+    stretches = cut_clip("clip", times, EIGHT_TWO, guard_seconds, seed)
+    sided = [(time, side) for time in sorted(times) if (side := stretches.side_at(time)) != "unused"]
+    order = [side for side, _ in groupby(side for _, side in sided)]
+    assert len(order) == len(set(order))
+    for (first, here), (second, there) in pairwise(sided):
+        assert here == there or second - first >= guard_seconds - 1e-9
+
+
+def test_without_a_guard_a_clip_is_cut_by_the_shares_and_another_seed_orders_them_anew() -> None:
+    times = [float(second) for second in range(100)]
+    orders = set()
+    for seed in range(10):
+        stretches = cut_clip("clip", times, EIGHT_TWO, 0.0, seed)
+        assert Counter(stretches.side_at(time) for time in times) == {"train": 64, "val": 16, "test": 20}
+        orders.add(tuple(stretches.sides))
+    assert len(orders) > 2
 
 
 def test_groups_without_frames_are_dealt_out_beside_the_others() -> None:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pipeline.errors import DataError, LeakageError
 from pipeline.leakage import (
     exact_duplicates_across_sides,
-    merge_exact_copies,
     refuse_label_conflicts,
     refuse_leaks,
 )
@@ -152,19 +151,6 @@ def test_the_receipt_lists_recordings_on_two_sides() -> None:
     assert exact_duplicates_across_sides([*honest_rows(), renamed]) == [
         {"sources": ["data/raw/brick/other.mp4", "data/raw/brick/train0.mp4"], "splits": ["train", "test"]}
     ]
-
-
-def test_groups_with_the_same_recording_become_one() -> None:
-    twin = replace(frame("b"), source_sha256="sha of c")
-    bridge = replace(frame("b", 1), source_sha256="sha of a")
-    frames, merged = merge_exact_copies([frame("c"), twin, bridge, frame("a"), frame("d")])
-    assert [row.group for row in frames] == ["brick/a"] * 4 + ["brick/d"]
-    assert merged == [["brick/a", "brick/b", "brick/c"]]
-
-
-def test_groups_of_unknown_recordings_stay_apart() -> None:
-    frames = [replace(frame(name), source_sha256="") for name in "ab"]
-    assert merge_exact_copies(frames) == (frames, [])
 
 
 def test_one_recording_under_two_labels_is_refused_with_both_names() -> None:

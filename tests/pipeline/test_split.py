@@ -11,10 +11,11 @@ from random import Random
 from typing import Any
 
 import pytest
+from command import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import manifest
+from pipeline import manifest, protocols
 from pipeline import split as split_module
 from pipeline.errors import DataError, LeakageError
 from pipeline.files import Project, read_json
@@ -23,6 +24,7 @@ from pipeline.manifest import Row
 from pipeline.params import SplitParams, read_section
 from pipeline.split import split
 
+DEFAULTS = read_section(ROOT / "params.yaml", "split", SplitParams)
 Clips = dict[str, list[int]]  # class -> kept frames of each of its clips
 
 
@@ -118,7 +120,9 @@ def test_the_receipt(project: Project, params: SplitParams) -> None:
     rows = manifest.read_split(project.split_csv)
     assert receipt["protocol"] == "grouped"
     assert receipt["optimistic"] == "one photograph per class"
-    assert receipt["asked"] == {"ratio": "8:2", "val": 0.2, "seed": 0}
+    asked = receipt["asked"]
+    assert (asked["ratio"], asked["val"], asked["rounding"], asked["seed"]) == ("8:2", 0.2, "nearest", 0)
+    assert receipt["pins"] == {"pinned": 0, "new": 15, "gone": 0}
     assert sum(receipt["achieved_ratio"].values()) == pytest.approx(1, abs=1e-5)
     assert sum(len(groups) for groups in receipt["groups"].values()) == 15
     counts = receipt["counts"]
@@ -246,14 +250,14 @@ def test_missing_and_empty_manifests_are_refused(project: Project, params: Split
 def test_a_leak_writes_the_receipt_and_no_split(
     project: Project, params: SplitParams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def careless(frames_by_group: dict[str, int], *_: object) -> dict[str, str]:
+    def careless(frames_by_group: dict[str, int], *_: object, **__: object) -> dict[str, str]:
         return dict(zip(frames_by_group, ["train", "test", "val"] * 9, strict=False))
 
     frames = frames_of(DEMO)
     twins = [replace(frame, source_sha256="one") if frame.label == "brick" else frame for frame in frames]
     write(project, twins)
-    monkeypatch.setattr(split_module, "assign_groups", careless)
-    monkeypatch.setattr(split_module, "merge_exact_copies", lambda rows: (rows, []))
+    monkeypatch.setattr(protocols, "assign_groups", careless)
+    monkeypatch.setattr(split_module, "merge_groups", lambda rows: (rows, []))
     with pytest.raises(LeakageError, match="sha256 'one' is in train"):
         split(params, project)
     assert not project.split_csv.exists()
@@ -276,7 +280,7 @@ data_sets = st.dictionaries(
 def test_whatever_the_data_the_split_is_honest_and_hangs_on_the_seed_alone(
     clips: Clips, seed: int, with_val: bool, random: Random
 ) -> None:
-    params = SplitParams(protocol="grouped", ratio="8:2", val=0.2 if with_val else None, seed=seed, caveat=None)
+    params = DEFAULTS.model_copy(update={"val": 0.2 if with_val else None, "seed": seed})
     frames = frames_of(clips)
     copies = copies_of(frames)
     written = []

@@ -1,0 +1,158 @@
+"""What a split may not divide: which recordings belong together, and where their groups have been pinned."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from pipeline.errors import DataError
+from pipeline.manifest import Row, write_table
+
+GROUPS_COLUMNS = ("source", "group")
+PINS_COLUMNS = ("group", "split")
+_SIDES = ("train", "val", "test")
+
+
+def regroup(frames: Sequence[Row], groups_csv: Path, pattern: str | None) -> list[Row]:
+    """Give frames the groups that the person names instead of their clip or photo.
+
+    Args:
+        frames: rows whose group is their recording.
+        groups_csv: a CSV file of `source` (as in the manifest) and `group`; it may be missing or empty. It goes
+            before the pattern.
+        pattern: a regular expression, searched in the name of every other source without its folders; the group is
+            what its first parenthesis matched, or the whole match without one.
+
+    Raises:
+        DataError: the file names a source that there is not, or one source twice; or the pattern does not fit.
+    """
+    sources = {frame.source for frame in frames}
+    named = _named_groups(groups_csv, sources)
+    if pattern is not None:
+        named = {source: named.get(source) or _captured(pattern, source) for source in sorted(sources)}
+    return [replace(frame, group=named[frame.source]) if frame.source in named else frame for frame in frames]
+
+
+def merge_groups(frames: Sequence[Row], alike: Iterable[tuple[str, str]] = ()) -> tuple[list[Row], list[list[str]]]:
+    """Make one group of groups that hold the same recording under several names, or frames known to be alike.
+
+    Args:
+        frames: rows with a label of one kind in every group.
+        alike: pairs of paths of frames that show the same picture, such as confirmed near duplicates.
+
+    Returns:
+        The frames, with the first of the merged names (in sorted order) as their group; and the names merged.
+
+    Raises:
+        DataError: two frames that are alike have two labels; such a pair is to be shown, not merged.
+    """
+    root_of = {frame.group: frame.group for frame in frames}
+    for first, second in [*_same_recording(frames), *_groups_alike(frames, alike)]:
+        kept, joined = sorted((_root(root_of, first), _root(root_of, second)))
+        root_of[joined] = kept
+    merged: dict[str, list[str]] = defaultdict(list)
+    for group in sorted(root_of):
+        merged[_root(root_of, group)].append(group)
+    settled = {group: root for root, groups in merged.items() for group in groups}
+    moved = [
+        frame if settled[frame.group] == frame.group else replace(frame, group=settled[frame.group]) for frame in frames
+    ]
+    return moved, [groups for groups in merged.values() if len(groups) > 1]
+
+
+def read_pins(path: Path, merged: Iterable[Sequence[str]] = ()) -> dict[str, str]:
+    """The side of each pinned group; none where the file is missing or has its header only.
+
+    Groups that have been merged since are pinned together, under the first of their names.
+
+    Raises:
+        DataError: a side that there is not, or a group, or groups that are one now, on two sides.
+    """
+    first_name = {group: groups[0] for groups in merged for group in groups}
+    pins: dict[str, tuple[str, str]] = {}
+    for place, (group, side) in _read_table(path, PINS_COLUMNS):
+        if side not in _SIDES:
+            raise DataError(f"{place}: {group!r} is pinned to {side!r}; expected one of {', '.join(_SIDES)}")
+        other, settled = pins.setdefault(first_name.get(group, group), (group, side))
+        if settled != side:
+            beside = "" if other == group else f", and the two hold the same pictures ({first_name[group]!r} now)"
+            raise DataError(
+                f"{place}: {group!r} is pinned to {side}, {other!r} to {settled}{beside}; delete one of the lines"
+            )
+    return {group: side for group, (_, side) in pins.items()}
+
+
+def write_pins(side_of: Mapping[str, str], path: Path) -> None:
+    """Write `data/split.keep.csv`, sorted by group."""
+    write_table(path, [PINS_COLUMNS, *sorted(side_of.items())])
+
+
+def _named_groups(path: Path, sources: set[str]) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for place, (source, group) in _read_table(path, GROUPS_COLUMNS):
+        if source not in sources:
+            raise DataError(f"{place}: no frame comes from {source!r}; expected a source such as {min(sources)!r}")
+        if named.setdefault(source, group) != group:
+            raise DataError(f"{place}: {source!r} is in {named[source]!r} and in {group!r}; expected one group")
+    return named
+
+
+def _captured(pattern: str, source: str) -> str:
+    found = re.search(pattern, PurePosixPath(source).name)
+    group = found and (found[1] if found.re.groups else found[0])
+    if not group:
+        raise DataError(
+            f"{source}: split.group_pattern {pattern!r} finds no group in its name; "
+            "expected it to fit every file, or name the group in data/groups.csv"
+        )
+    return group
+
+
+def _same_recording(frames: Iterable[Row]) -> Iterator[tuple[str, str]]:
+    first_with: dict[str, str] = {}
+    for frame in frames:
+        if frame.source_sha256 and first_with.setdefault(frame.source_sha256, frame.group) != frame.group:
+            yield first_with[frame.source_sha256], frame.group
+
+
+def _groups_alike(frames: Iterable[Row], alike: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    pairs = list(alike)
+    wanted = {path for pair in pairs for path in pair}
+    by_path = {frame.path: frame for frame in frames if frame.path in wanted}
+    for first, second in ((by_path[first], by_path[second]) for first, second in pairs):
+        if first.label != second.label:
+            raise DataError(
+                f"{first.path} (label {first.label!r}) and {second.path} (label {second.label!r}) show the same; "
+                "expected one label, correct the wrong one"
+            )
+        yield first.group, second.group
+
+
+def _root(root_of: dict[str, str], group: str) -> str:
+    while root_of[group] != group:
+        root_of[group] = root_of[root_of[group]]  # halve the path, or a long chain takes quadratic time
+        group = root_of[group]
+    return group
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """The lines of an optional CSV file that a person may edit, each with its place for messages."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file, strict=True))
+    except FileNotFoundError:
+        return
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a UTF-8 CSV file ({error})") from error
+    header = lines[0] if lines else list(columns)
+    if header != list(columns):
+        raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}")
+    for number, cells in enumerate(lines[1:], start=2):
+        if cells and (len(cells) != len(columns) or not all(cells)):
+            raise DataError(f"{path}:{number}: found {','.join(cells)}; expected a value each for {','.join(columns)}")
+        if cells:
+            yield f"{path}:{number}", cells
