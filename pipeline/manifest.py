@@ -53,6 +53,7 @@ class Row:
 SPLIT_COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 COLUMNS = SPLIT_COLUMNS[:-1]
 _GROUP, _SPLIT = SPLIT_COLUMNS.index("group"), SPLIT_COLUMNS.index("split")
+_TRUTH = {"true": True, "false": False}
 _KEPT = SPLIT_COLUMNS.index("kept")
 _NUMBER_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("time_seconds", "sharpness", "brightness")]
 _PIXEL_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("width", "height")]
@@ -140,7 +141,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     if header != list(columns):
         raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}")
     shared: dict[str, str] = {}  # a name that a thousand rows hold is held once
-    return [_parse(f"{path}:{number}", len(columns), values, shared) for number, values in enumerate(lines, start=2)]
+    return [_parse(path, number, cells, len(columns), shared) for number, cells in enumerate(lines, start=2)]
 
 
 def _lines(path: Path) -> Iterator[list[str]]:
@@ -153,32 +154,30 @@ def _lines(path: Path) -> Iterator[list[str]]:
         raise DataError(f"{path}: not a UTF-8 CSV file ({error})") from error
 
 
-def _parse(place: str, n_columns: int, cells: list[str], shared: dict[str, str]) -> Row:
+def _parse(path: Path, line: int, cells: list[str], n_columns: int, shared: dict[str, str]) -> Row:
     if len(cells) != n_columns:
-        raise DataError(f"{place}: found {len(cells)} values; expected {n_columns}")
-    values: list[Any] = cells.copy()
-    for column in _SHARED_COLUMNS:
-        values[column] = shared.setdefault(cells[column], cells[column])
+        raise DataError(f"{path}:{line}: found {len(cells)} values; expected {n_columns}")
+    values: list[Any] = cells
     try:
+        for column in _SHARED_COLUMNS:
+            values[column] = shared.setdefault(cells[column], cells[column])
         for column in _NUMBER_COLUMNS:
-            values[column] = _to_number(cells[column])
+            values[column] = _to_number(cells[column]) if cells[column] else None
         for column in _PIXEL_COLUMNS:
             values[column] = int(cells[column])
-        values[_KEPT] = {"true": True, "false": False}[cells[_KEPT]]
+        values[_KEPT] = _TRUTH[cells[_KEPT]]
     except (KeyError, ValueError) as error:
-        raise DataError(f"{place}: a value does not fit its column ({error})") from error
+        raise DataError(f"{path}:{line}: a value does not fit its column ({error})") from error
     row = Row(*values)
     if n_columns > _SPLIT and row.split not in SPLITS:
-        raise DataError(f"{place}: split is {row.split!r}; expected one of {', '.join(SPLITS)}")
+        raise DataError(f"{path}:{line}: split is {row.split!r}; expected one of {', '.join(SPLITS)}")
     if not row.label or not row.group:
-        raise DataError(f"{place}: label or group is empty; expected a name")
+        raise DataError(f"{path}:{line}: label or group is empty; expected a name")
     check_inside(row.path)
     return row
 
 
-def _to_number(text: str) -> float | None:
-    if not text:
-        return None
+def _to_number(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a finite number")
