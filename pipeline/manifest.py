@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import gc
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -102,6 +104,18 @@ def write_table(path: Path, lines: Iterable[Iterable[object]]) -> None:
         csv.writer(_UnixLines(file), lineterminator="\r\n").writerows(lines)
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Pause the search for reference cycles: rows form none, and a million new ones would be searched over and over."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def class_names(rows: Iterable[Row]) -> list[str]:
     """The classes in the order in which the model numbers them: sorted by code point."""
     return sorted({row.label for row in rows})
@@ -141,7 +155,8 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     if header != list(columns):
         raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}")
     shared: dict[str, str] = {}  # a name that a thousand rows hold is held once
-    return [_parse(path, number, cells, len(columns), shared) for number, cells in enumerate(lines, start=2)]
+    with uncollected():
+        return [_parse(path, number, cells, len(columns), shared) for number, cells in enumerate(lines, start=2)]
 
 
 def _lines(path: Path) -> Iterator[list[str]]:

@@ -79,8 +79,9 @@ def split(params: SplitParams, project: Project) -> SplitReport:
     parents = _parents(copies, frames, project.augmented_csv)
     pins = _pins(params, project, merged)
     side_of = assign_sides(frames, copies, params, pins, project.frames_csv)
-    rows = [frame.placed(frame.group, side_of[frame.path]) for frame in frames]
-    rows += [copy.placed(parents[copy.parent].group, side_of[copy.path]) for copy in copies]
+    with manifest.uncollected():
+        rows = [frame.placed(frame.group, side_of[frame.path]) for frame in frames]
+        rows += [copy.placed(parents[copy.parent].group, side_of[copy.path]) for copy in copies]
     receipt = _receipt(rows, merged, pins, params)
     write_json(project.split_json, receipt)
     refuse_leaks(rows, params.protocol, augmented_in_test=params.augmented_in_test)
