@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import DataError
-from pipeline.manifest import Row, write_table
+from pipeline.manifest import SIDES, Row, write_table
 
 GROUPS_COLUMNS = ("source", "group")
 PINS_COLUMNS = ("group", "split")
-_SIDES = ("train", "val", "test")
 
 
 def regroup(frames: Sequence[Row], groups_csv: Path, pattern: str | None) -> list[Row]:
@@ -75,8 +74,8 @@ def read_pins(path: Path, merged: Iterable[Sequence[str]] = ()) -> dict[str, str
     first_name = {group: groups[0] for groups in merged for group in groups}
     pins: dict[str, tuple[str, str]] = {}
     for place, (group, side) in _read_table(path, PINS_COLUMNS):
-        if side not in _SIDES:
-            raise DataError(f"{place}: {group!r} is pinned to {side!r}; expected one of {', '.join(_SIDES)}")
+        if side not in SIDES:
+            raise DataError(f"{place}: {group!r} is pinned to {side!r}; expected one of {', '.join(SIDES)}")
         other, settled = pins.setdefault(first_name.get(group, group), (group, side))
         if settled != side:
             beside = "" if other == group else f", and the two hold the same pictures ({first_name[group]!r} now)"

@@ -20,7 +20,8 @@ from typing import Any, TextIO
 from pipeline.errors import DataError
 from pipeline.files import check_inside, replacing_file
 
-SPLITS = ("train", "val", "test", "unused")
+SIDES = ("train", "val", "test")
+SPLITS = (*SIDES, "unused")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.assignment import UNUSED, assign_groups, cut_clip
 from pipeline.errors import DataError
-from pipeline.manifest import Row
+from pipeline.manifest import SIDES, Row
 from pipeline.params import SplitCounts, SplitParams
 
 Sizes = Mapping[str, Mapping[str, int]]  # per class: the kept images of each unit that is dealt out as one
@@ -93,26 +93,27 @@ def _by_stretch(frames: Sequence[Row], params: SplitParams, place: Path) -> dict
         if frame.time_seconds is None:
             raise DataError(f"{place}: {frame.source} is a photo, and split.protocol: blocks cuts clips; use grouped")
         clips[frame.group, frame.source][frame.path] = frame.time_seconds, frame.kept
+    shares = shares_of_ratio(params)
     side_of: dict[str, str] = {}
     for (group, _), times in clips.items():
         kept_seconds = [time for time, kept in times.values() if kept] or [time for time, _ in times.values()]
-        stretches = cut_clip(group, kept_seconds, shares_of_ratio(params), params.guard_seconds, params.seed)
+        stretches = cut_clip(group, kept_seconds, shares, params.guard_seconds, params.seed)
         side_of |= {path: stretches.side_at(time) for path, (time, _) in times.items()}
-    _refuse_empty_sides(
-        frames, side_of, tuple(shares_of_ratio(params)), place, "film longer clips, or lower split.guard_seconds"
-    )
+    _refuse_empty_sides(frames, side_of, tuple(shares), place, "film longer clips, or lower split.guard_seconds")
     return side_of
 
 
 def _by_folder(frames: Sequence[Row], params: SplitParams, place: Path) -> dict[str, str]:
     for frame in frames:
-        if not frame.given_split:
+        if frame.given_split not in SIDES:
             raise DataError(
                 f"{place}: no folder says which side {frame.source} is on; split.protocol: given expects "
                 "data/raw/<split>/<class>/ and extract.layout: split"
             )
     side_of = {frame.path: frame.given_split for frame in frames}
     _refuse_empty_sides(frames, side_of, ("train",), place, "add some to its folder")
+    if "test" not in side_of.values():
+        raise DataError(f"{place}: no frame is in the folder test; expected some for split.protocol: given")
     if params.val is None or "val" in side_of.values():
         return side_of
     training = [frame for frame in frames if frame.given_split == "train"]

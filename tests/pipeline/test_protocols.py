@@ -277,6 +277,15 @@ def test_given_folders_without_training_frames_of_a_class_are_refused(project: P
     assert "'grass' has no kept frame in train" in refusal(project, params(protocol="given"), frames)
 
 
+@pytest.mark.parametrize("asked", ["testing", "unused"])
+def test_a_given_side_that_is_none_is_refused(project: Project, asked: str) -> None:
+    assert "no folder says" in refusal(project, params(protocol="given"), given_frames("train", "train", asked))
+
+
+def test_given_folders_without_a_test_side_are_refused(project: Project) -> None:
+    assert "no frame is in the folder test" in refusal(project, params(protocol="given"), given_frames("train", "val"))
+
+
 def test_a_single_given_training_clip_leaves_none_for_val(project: Project) -> None:
     message = refusal(project, params(protocol="given"), given_frames("train", "test"))
     assert "'brick' has 1 (film 1 more)" in message
