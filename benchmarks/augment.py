@@ -16,11 +16,12 @@ import json
 import multiprocessing
 import os
 import platform
+import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing.pool import Pool
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,24 +163,26 @@ def _project(root: Path, n_frames: int) -> Project:
 
 def _measure(project: Project, rounds: int) -> dict[str, list[float]]:
     params = read_section(Path(__file__).parent.parent / "params.yaml", "augment", AugmentParams)
-    frames = sorted(project.frames.rglob("*.jpg"))
-    seconds: dict[str, list[float]] = {"ours": [], **{peer.__name__: [] for peer in PEERS}}
     folder = project.root / "peer"
-    folder.mkdir()
+    tasks = [(frame, folder) for frame in sorted(project.frames.rglob("*.jpg"))]
+    seconds: dict[str, list[float]] = {"ours": [], **{peer.__name__: [] for peer in PEERS}}
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         for _ in range(rounds + 1):
             for peer in PEERS:
-                seconds[peer.__name__].append(_peer_seconds(pool, peer, frames, folder))
-            started = time.perf_counter()
-            augment(params, project)
-            seconds["ours"].append(time.perf_counter() - started)
+                folder.mkdir()
+                seconds[peer.__name__].append(_seconds(partial(pool.starmap, peer, tasks, 1), folder))
+            seconds["ours"].append(_seconds(partial(augment, params, project), project.augmented))
     return {name: values[1:] for name, values in seconds.items()}  # the first round warms up
 
 
-def _peer_seconds(pool: Pool, peer: Callable[[Path, Path], None], frames: list[Path], folder: Path) -> float:
+def _seconds(work: Callable[[], object], made: Path) -> float:
+    """How long it takes; what it made is removed, so that all write new files, as in a first run."""
+    os.sync()  # ours flushes what it wrote, and must not pay for what the peers left in memory
     started = time.perf_counter()
-    pool.starmap(peer, [(frame, folder) for frame in frames], chunksize=1)
-    return time.perf_counter() - started
+    work()
+    elapsed = time.perf_counter() - started
+    shutil.rmtree(made)
+    return elapsed
 
 
 def _result(seconds: dict[str, list[float]], project: Project, n_frames: int) -> dict[str, Any]:

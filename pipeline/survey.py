@@ -13,7 +13,7 @@ from pipeline.manifest import SPLITS, Row
 
 IMBALANCE = 2.0  # largest class by smallest, from which on it is worth a warning
 BRIGHTNESS_BINS = 16  # of 256 levels
-CLIPS_SHOWN = 40  # as text; the survey itself has them all
+CLIPS_SHOWN, SIZES_SHOWN = 40, 10  # as text; the survey itself has them all
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -55,14 +55,18 @@ def as_lines(value: Mapping[str, Any]) -> list[str]:
     if sides:
         cells = [[*row, ", ".join(clip["sides"])] for row, clip in zip(cells, clips, strict=False)]
     lines += ["", *_table([head, *cells])]
-    if len(clips) > CLIPS_SHOWN:
-        lines.append(f"… and {len(clips) - CLIPS_SHOWN} more in dataset.json")
-    lines += ["", *_table([["frames", "pixels"], *([n, size] for size, n in value["resolutions"].items())])]
+    lines += _more(clips, CLIPS_SHOWN)
+    sizes = [[n, size] for size, n in value["resolutions"].items()]
+    lines += ["", *_table([["frames", "pixels"], *sizes[:SIZES_SHOWN]]), *_more(sizes, SIZES_SHOWN)]
     bars = [[label, f"|{_bar(counts)}|"] for label, counts in value["brightness"].items()]
     lines += ["", *_table([["class", "brightness, dark to light"], *bars])]
     if value["dropped"]:
         lines += ["", *_table([["dropped", "reason"], *([n, reason] for reason, n in value["dropped"].items())])]
     return [*lines, "", *(f"warning: {warning}" for warning in value["warnings"])]
+
+
+def _more(rows: Sequence[object], shown: int) -> list[str]:
+    return [f"… and {len(rows) - shown} more in dataset.json"] if len(rows) > shown else []
 
 
 def _grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:

@@ -141,6 +141,12 @@ def test_many_clips_are_shortened_in_the_text_only() -> None:
     assert "… and 10 more in dataset.json" in as_lines(value)
 
 
+def test_many_sizes_are_shortened_in_the_text_only() -> None:
+    value = survey([frame("brick", 0, number, width=number + 1) for number in range(13)], [])
+    assert len(value["resolutions"]) == 13
+    assert "… and 3 more in dataset.json" in as_lines(value)
+
+
 def test_the_command_prints_the_counts_and_says_where_the_sheets_are(filled: Project) -> None:
     finished = run_pipe(filled.root, "dataset")
     assert finished.returncode == 0, finished.stderr
