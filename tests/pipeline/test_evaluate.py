@@ -66,6 +66,21 @@ def test_a_split_without_test_frames_is_refused(exported: Project) -> None:
     assert exported.evaluate_json.read_bytes() == before
 
 
+def test_a_split_that_says_it_is_random_is_judged_and_called_optimistic(exported: Project) -> None:
+    rows = manifest.read_split(exported.split_csv)
+    swapped = {"train": "test", "test": "train"}
+    shuffled = [
+        dataclasses.replace(row, split=swapped.get(row.split, row.split)) if number % 3 == 0 else row
+        for number, row in enumerate(rows)
+    ]
+    manifest.write_split(shuffled, exported.split_csv)
+    assert run_pipe(exported.root, "evaluate").returncode == 3
+    exported.split_json.write_text(json.dumps({"protocol": "random", "optimistic": "at random"}))
+    assert run_pipe(exported.root, "evaluate").returncode == 0
+    evaluation = read_json(exported.evaluate_json)
+    assert (evaluation["protocol"], evaluation["optimistic"]) == ("random", "at random")
+
+
 def test_a_leak_is_refused_before_anything_is_judged(exported: Project) -> None:
     rows = manifest.read_split(exported.split_csv)
     groups = {row.split: row.group for row in rows}

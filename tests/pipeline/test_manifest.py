@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,21 @@ def test_what_is_no_csv_is_refused(tmp_path: Path, data: bytes) -> None:
 def test_class_names_are_in_the_order_of_code_points() -> None:
     rows = [replace(PHOTO, label=label) for label in ("鳞片石墨", "b", "B", "b", "膨胀石墨")]
     assert manifest.class_names(rows) == ["B", "b", "膨胀石墨", "鳞片石墨"]
+
+
+def test_a_placed_row_differs_in_group_and_side_alone() -> None:
+    assert FRAME.placed("g", "val") == replace(FRAME, group="g", split="val")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_search_for_cycles_is_as_it_was_after_a_pause(enabled: bool) -> None:
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with manifest.uncollected():
+            assert not gc.isenabled()
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
