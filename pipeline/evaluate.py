@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline import metrics
 from pipeline.backbones import build_backbone
+from pipeline.counterfactual import counterfactual
 from pipeline.data import Frames, forbid_tf32, infer
 from pipeline.errors import DataError
 from pipeline.files import Project, read_json, replacing_file, replacing_folder, write_json
@@ -21,6 +22,9 @@ from pipeline.leakage import read_split_without_leaks
 from pipeline.manifest import Row
 from pipeline.network import Checkpoint, Network, read_checkpoint
 from pipeline.params import EvaluateParams
+
+_RANDOM_START = "the backbone started from random weights"
+_JUDGED_SIDES = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,16 @@ class Judged:
         rows = [row for row, wanted in zip(self.rows, mask, strict=True) if wanted]
         return Judged(rows, self.truth[mask], self.logits[mask], self.probabilities[mask], self.embeddings[mask])
 
+    def joined_with(self, other: Judged) -> Judged:
+        """These rows and the other's, in the order of their paths."""
+        rows = self.rows + other.rows
+        order = sorted(range(len(rows)), key=lambda number: rows[number].path)
+        arrays = (
+            np.concatenate([getattr(self, name), getattr(other, name)])[order]
+            for name in ("truth", "logits", "probabilities", "embeddings")
+        )
+        return Judged([rows[number] for number in order], *arrays)
+
 
 def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
     """Write `reports/evaluate.json`, `reports/predictions.csv` and `reports/plots/`.
@@ -78,10 +92,12 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
         raise DataError(f"{project.split_csv}: screening left no test frame; expected at least one")
     training = [row for row in rows if row.split == "train" and row.kept and not row.parent]
     split_report = read_json(project.split_json)
+    initial = _initial_features(kept, rows, checkpoint, network, project, params.batch_size)
     value = {
         **_frame_and_group_numbers(kept, everything, checkpoint.classes),
-        **_baselines(kept, training, checkpoint, network, project, params),
+        **_baselines(kept, training, initial, checkpoint, params.knn_neighbours),
         **_protocol(split_report),
+        **_counterfactual(initial),
     }
     write_predictions(everything, checkpoint.classes, project)
     _write_plots(kept, checkpoint.classes, project)
@@ -152,34 +168,46 @@ def _group_numbers(kept: Judged) -> dict[str, Any]:
     }
 
 
+def _initial_features(
+    kept: Judged, rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project: Project, batch_size: int
+) -> Judged | None:
+    """The kept original frames of all sides as the pretrained backbone sees them before training, in order of path.
+
+    None where it started from random weights.
+    """
+    if checkpoint.model.weights == "none":
+        return None
+    originals = [row for row in rows if row.kept and not row.parent]
+    if not checkpoint.model.freeze:
+        backbone = build_backbone(checkpoint.model.arch, checkpoint.model.weights)
+        return judge(originals, checkpoint, Network(backbone, network.head).eval(), project, batch_size)
+    others = judge([row for row in originals if row.split != "test"], checkpoint, network, project, batch_size)
+    return others.joined_with(kept)
+
+
 def _baselines(
-    kept: Judged,
-    training: Sequence[Row],
-    checkpoint: Checkpoint,
-    network: Network,
-    project: Project,
-    params: EvaluateParams,
+    kept: Judged, training: Sequence[Row], initial: Judged | None, checkpoint: Checkpoint, n_neighbours: int
 ) -> dict[str, Any]:
     """What two rules that need no training get: the commonest class, and the nearest neighbours' class."""
     commonest = Counter(row.label for row in training).most_common(1)[0][0]
     majority = float((kept.truth == checkpoint.classes.index(commonest)).mean())
-    if checkpoint.model.weights == "none":
-        return {
-            "baseline_majority": majority,
-            "baseline_knn": None,
-            "baseline_knn_reason": "the backbone started from random weights",
-        }
-    pretrained, held_out = network, kept
-    if not checkpoint.model.freeze:
-        backbone = build_backbone(checkpoint.model.arch, checkpoint.model.weights)
-        pretrained = Network(backbone, network.head).eval()
-        held_out = judge(kept.rows, checkpoint, pretrained, project, params.batch_size)
-    known = judge(training, checkpoint, pretrained, project, params.batch_size)
+    if initial is None:
+        return {"baseline_majority": majority, "baseline_knn": None, "baseline_knn_reason": _RANDOM_START}
+    known, held_out = (initial.where(np.array([row.split == side for row in initial.rows])) for side in _JUDGED_SIDES)
     return {
         "baseline_majority": majority,
-        "baseline_knn": _knn_accuracy(known, held_out, params.knn_neighbours),
+        "baseline_knn": _knn_accuracy(known, held_out, n_neighbours),
         "baseline_knn_reason": None,
     }
+
+
+def _counterfactual(initial: Judged | None) -> dict[str, Any]:
+    """What a careless shuffle of all frames would have claimed."""
+    if initial is None:
+        return {"counterfactual": None, "counterfactual_reason": _RANDOM_START}
+    labels, groups = [row.label for row in initial.rows], [row.group for row in initial.rows]
+    value, reason = counterfactual(initial.embeddings, labels, groups)
+    return {"counterfactual": value, "counterfactual_reason": reason or None}
 
 
 def _knn_accuracy(known: Judged, held_out: Judged, n_neighbours: int) -> float:
@@ -195,8 +223,6 @@ def _protocol(split_report: dict[str, Any]) -> dict[str, Any]:
     return {
         "protocol": split_report["protocol"],
         "optimistic": split_report["optimistic"],
-        "counterfactual": None,
-        "counterfactual_reason": "not measured yet: what a careless shuffle would have claimed",
     }
 
 

@@ -75,6 +75,10 @@ class Project:
         return self.root / "reports" / "split.json"
 
     @property
+    def near_duplicates_png(self) -> Path:
+        return self.root / "reports" / "near_duplicates.png"
+
+    @property
     def checkpoint(self) -> Path:
         return self.root / "models" / "checkpoint.pt"
 

@@ -50,6 +50,14 @@ class SplitCounts(Section):
     test: Annotated[int, Field(ge=1)]
 
 
+class NearDuplicateParams(Section):
+    """Which pictures count as the same."""
+
+    search: bool
+    hash_bits: Annotated[int, Field(ge=0, le=6)]  # propose: at most so many of 64 bits differ
+    correlation: Annotated[float, Field(gt=0, lt=1)]  # confirm: nine tenths of the textured overlap agree so well
+
+
 class SplitParams(Section):
     """Which groups train, which are held out."""
 
@@ -65,6 +73,7 @@ class SplitParams(Section):
     augmented_in_test: bool
     seed: Annotated[int, Field(ge=0)]
     caveat: str | None
+    near_duplicates: NearDuplicateParams
 
     @field_validator("ratio", mode="before")
     @classmethod

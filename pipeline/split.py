@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline import manifest
 from pipeline.assignment import UNUSED
+from pipeline.duplicates import Search, find_near_duplicates, pairs_to_merge, search_receipt
 from pipeline.errors import DataError
 from pipeline.files import Project, read_json, write_json
 from pipeline.grouping import merge_groups, read_pins, regroup, write_pins
@@ -22,6 +23,7 @@ from pipeline.leakage import (
     refuse_leaks,
 )
 from pipeline.manifest import Row, class_names
+from pipeline.pair_sheet import draw_pairs
 from pipeline.params import SplitParams
 from pipeline.protocols import assign_sides, why_optimistic
 
@@ -35,6 +37,7 @@ class SplitReport:
     pins: Mapping[str, int]  # groups that were pinned, new ones, and pins whose group is gone
     optimistic: str | None
     split_csv: str  # relative to the project
+    label_conflicts: int  # near duplicates with two labels
 
     @property
     def headline(self) -> str:
@@ -42,7 +45,8 @@ class SplitReport:
         sides = [f"{side} {self.frames[side]} ({self.groups[side]})" for side in self.frames]
         pins = f"; {self.pins['pinned']} groups pinned, {self.pins['new']} new" if self.pins["pinned"] else ""
         optimistic = f"; optimistic: {self.optimistic}" if self.optimistic else ""
-        return f"frames (groups): {', '.join(sides)}{pins}{optimistic}; {self.split_csv}"
+        conflicts = f"; WARNING: {self.label_conflicts} near duplicates have two labels" if self.label_conflicts else ""
+        return f"frames (groups): {', '.join(sides)}{pins}{optimistic}{conflicts}; {self.split_csv}"
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,16 @@ def split(params: SplitParams, project: Project) -> SplitReport:
     frames = regroup(frames, project.groups_csv, params.group_pattern)
     _refuse_one_class(frames, project.frames_csv)
     refuse_label_conflicts(frames, project.frames_csv)
-    frames, merged = merge_groups(frames)
+    search = _search(frames, params, project)
+    frames, merged = merge_groups(frames, pairs_to_merge(search, params.protocol))
     parents = _parents(copies, frames, project.augmented_csv)
     pins = _pins(params, project, merged)
     side_of = assign_sides(frames, copies, params, pins, project.frames_csv)
     with manifest.uncollected():
         rows = [frame.placed(frame.group, side_of[frame.path]) for frame in frames]
         rows += [copy.placed(parents[copy.parent].group, side_of[copy.path]) for copy in copies]
-    receipt = _receipt(rows, merged, pins, params)
+    receipt = _receipt(rows, merged, pins, params) | {"leakage": _leakage(rows, search, params)}
+    draw_pairs(search, project)
     write_json(project.split_json, receipt)
     refuse_leaks(rows, params.protocol, augmented_in_test=params.augmented_in_test)
     manifest.write_split(rows, project.split_csv)
@@ -107,6 +113,14 @@ def freeze(project: Project) -> FreezeReport:
     twins = {name: side_of[names[0]] for names in receipt["merged_groups"] for name in names if names[0] in side_of}
     write_pins(read_pins(project.split_keep_csv) | side_of | twins, project.split_keep_csv)
     return FreezeReport(len(side_of), project.relative(project.split_keep_csv))
+
+
+def _search(frames: Sequence[Row], params: SplitParams, project: Project) -> Search | None:
+    """What looks alike in different groups; None when the params ask for no search."""
+    if not params.near_duplicates.search:
+        return None
+    known, _ = merge_groups(frames)  # the same recording under two names needs no looking at
+    return find_near_duplicates(known, params.near_duplicates, project)
 
 
 def _refuse_one_class(frames: Iterable[Row], place: Path) -> None:
@@ -165,13 +179,15 @@ def _receipt(
             "new": len(groups - pins.keys()),
             "gone": len(pins.keys() - groups),
         },
-        "leakage": {
-            "exact_duplicates": exact_duplicates_across_sides(rows),
-            "label_conflicts": [],  # a conflict has been refused by now
-            "near_duplicates": None,
-            "near_duplicates_reason": "near duplicates are not searched for yet",
-            **_neighbourhood(rows, params),
-        },
+    }
+
+
+def _leakage(rows: Sequence[Row], search: Search | None, params: SplitParams) -> dict[str, Any]:
+    """What the receipt says of pictures that are, or look, alike."""
+    return {
+        "exact_duplicates": exact_duplicates_across_sides(rows),
+        **search_receipt(search, rows),
+        **_neighbourhood(rows, params),
     }
 
 
@@ -204,4 +220,11 @@ def _report(receipt: Mapping[str, Any], project: Project) -> SplitReport:
         side: sum(of_class["frames"] for of_class in counts.values()) for side, counts in receipt["counts"].items()
     }
     groups = {side: len(names) for side, names in receipt["groups"].items()}
-    return SplitReport(frames, groups, receipt["pins"], receipt["optimistic"], project.relative(project.split_csv))
+    return SplitReport(
+        frames,
+        groups,
+        receipt["pins"],
+        receipt["optimistic"],
+        project.relative(project.split_csv),
+        len(receipt["leakage"]["label_conflicts"]),
+    )

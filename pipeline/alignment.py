@@ -1,0 +1,158 @@
+"""Whether two pictures show the same pixels: one is laid over the other, and where they overlap they must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.thumbnails import FEATURES_SIDE, Features, unit
+
+PIXELS_SIDE = 256  # of the thumbnails that are compared
+LEAST_OVERLAP = 0.1  # of the smaller picture
+
+_CERTAIN = 0.85  # a score from which on the map need not be refined
+_HOPELESS = 0.3  # a mean correlation from which no refinement leads anywhere
+_SAME_FEATURE = 0.85  # cosine of two descriptors, each the other's nearest
+_LEAST_INLIERS = 6
+_REPROJECTION_PIXELS = 3.0
+_SCALES = (1 / 3, 3.0)
+_LEAST_RESPONSE = 0.03  # of a phase correlation; unrelated pictures stay below
+_WINDOW = 15  # pixels of the square in which correlation is taken
+_NOISE_VARIANCE = 4.0  # grey levels squared: what JPEG and rounding change
+_FLAT_VARIANCE = 30.0  # below it a window has nothing that could agree
+_LEAST_TEXTURE = 0.005  # of the overlap
+
+Grey = NDArray[np.uint8]
+Map = NDArray[np.float64]  # (2, 3) pixels of the first picture to pixels of the second
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How well two pictures agree where they overlap."""
+
+    score: float  # local correlation that nine tenths of the textured overlap reach, -1 to 1
+    mean_correlation: float  # over the textured overlap
+    overlap: float  # share of the smaller picture's area
+    mirrored: bool
+
+
+def candidate_maps(first: Features, second: Features) -> Iterator[tuple[Map, bool]]:
+    """Ways of laying the first picture over the second that their features agree on; True with the first mirrored."""
+    for mirrored in (False, True):
+        found = _map_by_features(first.mirrored() if mirrored else first, second)
+        if found is not None:
+            yield found, mirrored
+
+
+def shifted_maps(first: Grey, second: Grey) -> Iterator[tuple[Map, bool]]:
+    """Ways of shifting one of two pictures of about one size over the other, for pictures without features."""
+    if max(abs(a - b) for a, b in zip(first.shape, second.shape, strict=True)) > 2:
+        return
+    height, width = np.minimum(first.shape, second.shape)
+    window = cv2.createHanningWindow((int(width), int(height)), cv2.CV_32F) if min(height, width) > 1 else None
+    for mirrored in (False, True):
+        turned = first[:, ::-1] if mirrored else first
+        a, b = (np.float32(picture[:height, :width]) for picture in (turned, second))
+        (x, y), response = cv2.phaseCorrelate(a - a.mean(), b - b.mean(), window)
+        if response >= _LEAST_RESPONSE:
+            yield np.array([[1, 0, x], [0, 1, y]], np.float64), mirrored
+
+
+def agreement(first: Grey, second: Grey, first_to_second: Map, *, mirrored: bool) -> Alignment | None:
+    """Lay the first picture over the second and compare; None where there is too little to compare.
+
+    Args:
+        first: (height, width) thumbnail with a longer side of PIXELS_SIDE; mirrored here when `mirrored` is true.
+        second: the same of the other picture.
+        first_to_second: the map, in pixels of these thumbnails.
+        mirrored: whether the map is for the first picture's mirror image.
+    """
+    turned = np.ascontiguousarray(first[:, ::-1]) if mirrored else first
+    found = _agreement(turned, second, first_to_second, mirrored=mirrored)
+    if found is None or not (found.score < _CERTAIN and found.mean_correlation > _HOPELESS):
+        return found
+    refined = _refined(turned, second, first_to_second)
+    better = None if refined is None else _agreement(turned, second, refined, mirrored=mirrored)
+    return found if better is None else max(found, better, key=lambda alignment: alignment.score)
+
+
+def _map_by_features(first: Features, second: Features) -> Map | None:
+    if min(len(first.descriptors), len(second.descriptors)) < _LEAST_INLIERS:
+        return None
+    cosines = unit(first.descriptors) @ unit(second.descriptors).T
+    nearest = cosines.argmax(axis=1)
+    mutual = cosines.argmax(axis=0)[nearest] == np.arange(len(nearest))
+    matched = np.flatnonzero(mutual & (cosines.max(axis=1) >= _SAME_FEATURE))
+    if len(matched) < _LEAST_INLIERS:
+        return None
+    # With four unknowns: six make it fit pixels that do not agree, and a squashed copy is refined afterwards.
+    found, inliers = cv2.estimateAffinePartial2D(
+        first.points_xy[matched],
+        second.points_xy[nearest[matched]],
+        method=cv2.RANSAC,
+        ransacReprojThreshold=_REPROJECTION_PIXELS,
+    )
+    if found is None or inliers.sum() < _LEAST_INLIERS:
+        return None
+    scale = np.sqrt(max(0.0, np.linalg.det(found[:, :2])))
+    if not _SCALES[0] <= scale <= _SCALES[1]:
+        return None
+    to_pixels = PIXELS_SIDE / FEATURES_SIDE
+    return np.asarray(found * np.array([1, 1, to_pixels]), np.float64)
+
+
+def _refined(first: Grey, second: Grey, first_to_second: Map) -> Map | None:
+    """The affine map near the given one with the best correlation (ECC), or None where it leads nowhere."""
+    start = cv2.invertAffineTransform(first_to_second).astype(np.float32)
+    steps = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 1e-3)
+    mask: Any = _laid_over(np.full_like(first, 255), first_to_second, second.shape)
+    try:
+        _, found = cv2.findTransformECC(second, first, start, cv2.MOTION_AFFINE, steps, mask, 3)
+        return np.asarray(cv2.invertAffineTransform(found), np.float64)
+    except cv2.error:  # it does not converge
+        return None
+
+
+def _agreement(first: Grey, second: Grey, first_to_second: Map, *, mirrored: bool) -> Alignment | None:
+    laid = _laid_over(first, first_to_second, second.shape)
+    overlap = _laid_over(np.full_like(first, 255), first_to_second, second.shape) == 255
+    smaller = min(second.size, first.size * abs(float(np.linalg.det(first_to_second[:, :2]))))
+    share = float(overlap.sum()) / max(1.0, smaller)
+    if share < LEAST_OVERLAP:
+        return None
+    correlation, texture = _local_correlation(laid, second, overlap)
+    if texture.sum() < _LEAST_TEXTURE * overlap.sum():
+        return None
+    values = correlation[texture]
+    return Alignment(float(np.quantile(values, 0.1)), float(values.mean()), min(1.0, share), mirrored)
+
+
+def _laid_over(first: Grey, first_to_second: Map, shape: tuple[int, ...]) -> Grey:
+    return np.asarray(cv2.warpAffine(first, first_to_second, (shape[1], shape[0]), flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def _local_correlation(
+    first: Grey, second: Grey, overlap: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Normalised correlation in the window around each pixel, and where there is texture that it can tell from."""
+    inside = overlap.astype(np.float32)
+    weight = np.maximum(_mean(inside), 1e-6)
+    a, b = first.astype(np.float32) * inside, second.astype(np.float32) * inside
+    mean_a, mean_b = _mean(a) / weight, _mean(b) / weight
+    variance_a = np.maximum(_mean(a * a) / weight - mean_a**2, 0)
+    variance_b = np.maximum(_mean(b * b) / weight - mean_b**2, 0)
+    covariance = _mean(a * b) / weight - mean_a * mean_b
+    correlation = (covariance + _NOISE_VARIANCE) / np.sqrt(
+        (variance_a + _NOISE_VARIANCE) * (variance_b + _NOISE_VARIANCE)
+    )
+    texture = overlap & (weight > 0.5) & (np.maximum(variance_a, variance_b) > _FLAT_VARIANCE)
+    return np.asarray(correlation, np.float32), texture
+
+
+def _mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.blur(values, (_WINDOW, _WINDOW)), np.float32)
