@@ -3,13 +3,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command import run_pipe
-from small_project import COLOURS
+from small_project import COLOURS, set_params, small_project
 
 from pipeline import manifest
+from pipeline.backbones import build_backbone
 from pipeline.files import Project, read_json
 
 CONTRACT = {
@@ -104,3 +107,26 @@ def test_a_caveat_of_the_split_becomes_optimistic(exported: Project, caveat: str
     finished = run_pipe(exported.root, "evaluate")
     assert read_json(exported.evaluate_json)["optimistic"] == caveat
     assert ("optimistic" in finished.stdout) == (caveat is not None)
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_with_a_pretrained_backbone_the_price_of_a_shuffle_is_told(tmp_path: Path, freeze: bool) -> None:
+    project = small_project(tmp_path / "project")
+    weights = tmp_path / "weights.pt"
+    torch.save(build_backbone("resnet18", "none").state_dict(), weights)
+    set_params(project, model={"weights": str(weights), "freeze": freeze}, train={"epochs": 1})
+    for stage in ("train", "evaluate"):
+        finished = run_pipe(project.root, stage)
+        assert finished.returncode == 0, finished.stderr
+    value = read_json(project.evaluate_json)
+    told = value["counterfactual"]
+    assert value["counterfactual_reason"] is None
+    assert (told["n_frames"], told["n_groups"], told["n_folds"]) == (40, 10, 5)
+    assert 0 <= told["grouped"] <= 1
+    assert value["baseline_knn"] > 0.5
+
+
+def test_without_pretrained_weights_there_is_a_reason_instead(exported: Project) -> None:
+    value = read_json(exported.evaluate_json)
+    assert value["counterfactual"] is None
+    assert "random weights" in value["counterfactual_reason"]
