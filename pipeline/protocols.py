@@ -194,7 +194,10 @@ def _n_missing(units_of: Mapping[str, int], sides: Sequence[str], pins: Mapping[
 def _refuse_missing(sizes: Sizes, missing: Mapping[str, int], needed: str, place: Path, units: str) -> None:
     few = [f"{label!r} has {_n_filled(sizes[label])} (film {n} more)" for label, n in missing.items() if n]
     if few:
-        raise DataError(f"{place}: too few {units} with kept frames: {', '.join(few)}; every class needs {needed}")
+        raise DataError(
+            f"{place}: too few {units} with kept frames: {', '.join(few)}; every class needs {needed} "
+            "(those that show the same pixels count as one: split.near_duplicates)"
+        )
 
 
 def _refuse_empty_sides(

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from pipeline import manifest
 from pipeline.files import Project, sha256_of, write_json
 from pipeline.manifest import Row
+from pipeline.params import SplitParams
 
 ROOT = Path(__file__).parent.parent
 COLOURS = {"red": (200, 60, 60), "蓝色": (60, 60, 200)}
@@ -26,6 +27,11 @@ def set_params(project: Project, **sections: dict[str, object]) -> None:
     for name, section in sections.items():
         values[name].update(section)
     yaml.dump(values, project.params_yaml)
+
+
+def without_search(params: SplitParams) -> SplitParams:
+    """The same without looking for near duplicates: for rows that have no pictures."""
+    return params.model_copy(update={"near_duplicates": params.near_duplicates.model_copy(update={"search": False})})
 
 
 def small_project(root: Path) -> Project:

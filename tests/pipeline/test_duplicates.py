@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from small_project import set_params
 
 from pipeline import manifest, quality
-from pipeline.duplicates import Search, find_near_duplicates, merge_near_duplicates
+from pipeline.duplicates import Search, find_near_duplicates, pairs_to_merge
 from pipeline.errors import DataError
 from pipeline.files import Project, read_json
+from pipeline.grouping import merge_groups
 from pipeline.manifest import Row
 from pipeline.params import SplitParams, read_section
 from pipeline.proposals import Pair, propose
@@ -120,17 +122,24 @@ def test_a_flat_picture_is_a_duplicate_of_nothing(project: Project) -> None:
 def test_copies_become_one_group_unless_their_labels_differ(project: Project) -> None:
     rows = [_add(project, "one", _scene(0)), _add(project, "two", _jpeg_40(_scene(0)))]
     rows.append(_add(project, "three", _jpeg_40(_jpeg_40(_scene(0))), label="b"))
-    merged, search = merge_near_duplicates(rows, _params(project), project)
-    assert search is not None
+    search = _search(rows, project)
     assert len(search.confirmed) == 3
+    merged, _ = merge_groups(rows, pairs_to_merge(search, "grouped"))
     assert [row.group for row in merged] == ["a/one", "a/one", "b/three"]
 
 
+@pytest.mark.parametrize("protocol", ["random", "given", "blocks"])
+def test_nothing_is_merged_where_groups_may_be_divided(project: Project, protocol: str) -> None:
+    rows = [_add(project, "one", _scene(0)), _add(project, "two", _jpeg_40(_scene(0)))]
+    assert pairs_to_merge(_search(rows, project), protocol) == []
+
+
 def test_without_the_search_nothing_is_opened(project: Project) -> None:
-    rows = [_add(project, "one", _scene(0)), _add(project, "two", _scene(0))]
+    _split_with_copies(project)
     set_params(project, split={"near_duplicates": {"search": False, "hash_bits": 4, "correlation": 0.7}})
-    (project.root / rows[0].path).unlink()
-    assert merge_near_duplicates(rows, _params(project), project) == (rows, None)
+    shutil.rmtree(project.frames)
+    split(_params(project), project)
+    assert read_json(project.split_json)["leakage"]["near_duplicates"] is None
 
 
 def test_a_missing_frame_is_named(project: Project) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command import ROOT, run_pipe
+from small_project import without_search
 
 from pipeline import manifest, protocols
 from pipeline.errors import DataError, LeakageError, PipeError
@@ -20,7 +21,7 @@ from pipeline.manifest import Row
 from pipeline.params import SplitParams, read_section
 from pipeline.split import freeze, split
 
-DEFAULTS = read_section(ROOT / "params.yaml", "split", SplitParams)
+DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))
 
 
 def params(**changes: object) -> SplitParams:

@@ -14,6 +14,7 @@ import pytest
 from command import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_project import without_search
 
 from pipeline import manifest, protocols
 from pipeline import split as split_module
@@ -24,15 +25,13 @@ from pipeline.manifest import Row
 from pipeline.params import SplitParams, read_section
 from pipeline.split import split
 
-DEFAULTS = read_section(ROOT / "params.yaml", "split", SplitParams)
+DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))
 Clips = dict[str, list[int]]  # class -> kept frames of each of its clips
 
 
 @pytest.fixture
 def params(project: Project) -> SplitParams:
-    read = read_section(project.params_yaml, "split", SplitParams)
-    # The rows here have no pictures; test_duplicates.py has.
-    return read.model_copy(update={"near_duplicates": read.near_duplicates.model_copy(update={"search": False})})
+    return without_search(read_section(project.params_yaml, "split", SplitParams))
 
 
 def frames_of(clips: Clips) -> list[Row]:
@@ -259,7 +258,7 @@ def test_a_leak_writes_the_receipt_and_no_split(
     twins = [replace(frame, source_sha256="one") if frame.label == "brick" else frame for frame in frames]
     write(project, twins)
     monkeypatch.setattr(protocols, "assign_groups", careless)
-    monkeypatch.setattr(split_module, "merge_groups", lambda rows: (rows, []))
+    monkeypatch.setattr(split_module, "merge_groups", lambda rows, *_: (rows, []))
     with pytest.raises(LeakageError, match="sha256 'one' is in train"):
         split(params, project)
     assert not project.split_csv.exists()

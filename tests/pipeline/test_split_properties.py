@@ -12,6 +12,7 @@ import pytest
 from command import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_project import without_search
 
 from pipeline.errors import LeakageError
 from pipeline.leakage import refuse_leaks
@@ -19,7 +20,7 @@ from pipeline.manifest import Row
 from pipeline.params import SplitParams, read_section
 from pipeline.protocols import assign_sides, shares_of_ratio
 
-DEFAULTS = read_section(ROOT / "params.yaml", "split", SplitParams)
+DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))
 PLACE = Path("data/frames.csv")
 MANY = settings(deadline=None, max_examples=350, suppress_health_check=list(HealthCheck))
 Assign = Callable[[Sequence[Row], Sequence[Row], SplitParams, Mapping[str, str], Path], dict[str, str]]
