@@ -67,15 +67,16 @@ def augment(frame: Path | None, out: Path | None) -> None:
     """Frames to augmented copies."""
     from pipeline import augment as stage
     from pipeline.params import AugmentParams, ExtractParams
-    from pipeline.preview import preview
 
     params = _section("augment", AugmentParams)
-    if frame and out:
-        _done(preview(frame, out, params, _section("extract", ExtractParams), _project()))
-    elif frame or out:
-        raise click.UsageError("--preview FRAME and --out SHEET.png go together")
-    else:
+    if frame is None and out is None:
         _done(stage.augment(params, _project()))
+        return
+    if frame is None or out is None:
+        raise click.UsageError("--preview FRAME and --out SHEET.png go together")
+    from pipeline.preview import preview
+
+    _done(preview(frame, out, params, _section("extract", ExtractParams), _project()))
 
 
 @cli.command()

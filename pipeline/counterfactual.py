@@ -80,13 +80,16 @@ def _folds(n_folds: int, seed: int, labels: Names, groups: Names | None) -> Iter
 
 def _accuracy(x: Floats, labels: Names, folds: Iterator[tuple[Numbers, Numbers]]) -> float:
     """The share of frames that the probe of the other folds gets right."""
+    from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     right = []
     for learned, held_out in folds:
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000, tol=1e-3))
+        # The principal axes of all learned frames lose nothing of a probe with an L2 penalty, and make it much faster.
+        axes = PCA(svd_solver="full")
+        probe = make_pipeline(StandardScaler(), axes, LogisticRegression(C=STRENGTH, max_iter=1000, tol=1e-3))
         probe.fit(x[learned], labels[learned])
         right.append(probe.predict(x[held_out]) == labels[held_out])
     return float(np.concatenate(right).mean())
