@@ -2,7 +2,8 @@
 
 Manifests of 100,000 and of 1,000,000 rows (frames and one copy of each, fifty rows to a clip) are generated and split
 in turn, each time in a process of its own; the medians, what ten times the rows cost, and the peak memory are printed.
-`growth_10x` is the time of ten times the rows over the time of the rows: 10 is linear.
+`growth_10x` is the time of ten times the rows over the time of the rows: 10 is linear. The rows have no pictures: near
+duplicates are not looked for; benchmarks/duplicates.py measures proposing them.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def _measure(projects: dict[int, Project], rounds: int) -> dict[int, list[dict[s
 
 
 def _split_once(project: Project) -> dict[str, float]:
-    params = read_section(ROOT / "params.yaml", "split", SplitParams)
+    read = read_section(ROOT / "params.yaml", "split", SplitParams)
+    params = read.model_copy(update={"near_duplicates": read.near_duplicates.model_copy(update={"search": False})})
     started = time.perf_counter()
     split(params, project)
     seconds = time.perf_counter() - started
