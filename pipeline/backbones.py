@@ -128,12 +128,6 @@ def _efficientnet_lite0_state() -> dict[str, Tensor]:
     return dict(zip(names, packaged.values(), strict=True))
 
 
-def _mobilenet_v2() -> nn.Module:
-    from torchvision.models import mobilenet_v2
-
-    return _Features(mobilenet_v2(weights=None).features)
-
-
 class _Features(nn.Module):
     """Torchvision's `features` under its published key names."""
 
@@ -144,6 +138,15 @@ class _Features(nn.Module):
     def forward(self, input_nchw: Tensor) -> Tensor:
         features: Tensor = self.features(input_nchw)
         return features
+
+
+def _with_features(name: str) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        import torchvision
+
+        return _Features(torchvision.models.get_model(name, weights=None).features)
+
+    return build
 
 
 class _ResNetFeatures(nn.Module):
@@ -186,6 +189,10 @@ def _torchvision_state(name: str) -> Callable[[], dict[str, Tensor]]:
     return download
 
 
+def _torchvision(name: str, build: Callable[[str], Callable[[], nn.Module]], channels: int, head: str) -> Architecture:
+    return Architecture(build(name), channels, (head,), _torchvision_state(name))
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     "efficientnet_lite0": Architecture(
         _efficientnet_lite0,
@@ -195,7 +202,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
     ),
-    "mobilenet_v2": Architecture(_mobilenet_v2, 1280, ("classifier.",), _torchvision_state("mobilenet_v2")),
-    "resnet18": Architecture(_resnet("resnet18"), 512, ("fc.",), _torchvision_state("resnet18")),
-    "resnet34": Architecture(_resnet("resnet34"), 512, ("fc.",), _torchvision_state("resnet34")),
+    "mobilenet_v2": _torchvision("mobilenet_v2", _with_features, 1280, "classifier."),
+    "resnet18": _torchvision("resnet18", _resnet, 512, "fc."),
+    "resnet34": _torchvision("resnet34", _resnet, 512, "fc."),
+    "resnet50": _torchvision("resnet50", _resnet, 2048, "fc."),
+    "resnet101": _torchvision("resnet101", _resnet, 2048, "fc."),
+    "resnet152": _torchvision("resnet152", _resnet, 2048, "fc."),
+    "vgg16": _torchvision("vgg16", _with_features, 512, "classifier."),
+    "vgg19": _torchvision("vgg19", _with_features, 512, "classifier."),
 }

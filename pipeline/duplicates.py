@@ -15,8 +15,8 @@ from pipeline.alignment import PIXELS_SIDE, Alignment, agreement, candidate_maps
 from pipeline.children import each
 from pipeline.files import Project
 from pipeline.manifest import Row
-from pipeline.params import NearDuplicateParams
 from pipeline.proposals import Pair, propose, propose_by_features
+from pipeline.splitting import NearDuplicateParams
 from pipeline.thumbnails import FEATURES_SIDE, Features, find_features, read_thumbnail
 
 MOST_PICTURES = 50_000  # that are looked at for features: half a gigabyte of descriptors

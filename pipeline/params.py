@@ -18,6 +18,7 @@ from pipeline.errors import ParamsError
 from pipeline.files import Project
 from pipeline.fitting import LossParams, ScheduleParams
 from pipeline.section import Section, Share
+from pipeline.splitting import NearDuplicateParams, SplitCounts
 
 Channels = tuple[float, float, float]
 
@@ -40,22 +41,6 @@ class AugmentParams(Section):
     seed: Annotated[int, Field(ge=0)]
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     copies: tuple[Copy, ...]
-
-
-class SplitCounts(Section):
-    """How many groups (for `random`: images) of each class a side gets; what is over stays unused."""
-
-    train: Annotated[int, Field(ge=1)]
-    val: Annotated[int, Field(ge=0)]
-    test: Annotated[int, Field(ge=1)]
-
-
-class NearDuplicateParams(Section):
-    """Which pictures count as the same."""
-
-    search: bool
-    hash_bits: Annotated[int, Field(ge=0, le=6)]  # propose: at most so many of 64 bits differ
-    correlation: Annotated[float, Field(gt=0, lt=1)]  # confirm: nine tenths of the textured overlap agree so well
 
 
 class SplitParams(Section):
@@ -115,12 +100,23 @@ class SplitParams(Section):
 class ModelParams(Section):
     """The network."""
 
-    arch: Literal["efficientnet_lite0", "mobilenet_v2", "resnet18", "resnet34"]
+    arch: Literal[
+        "efficientnet_lite0",
+        "mobilenet_v2",
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "vgg16",
+        "vgg19",
+    ]
     weights: str  # imagenet, none, or a path
     freeze: bool
     head: Literal["linear", "fc"]
     fc_widths: tuple[Annotated[int, Field(ge=1)], ...]
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    output: Literal["softmax", "sigmoid"]
 
 
 class ImageParams(Section):

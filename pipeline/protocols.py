@@ -10,7 +10,8 @@ from pathlib import Path
 from pipeline.assignment import UNUSED, assign_groups, cut_clip
 from pipeline.errors import DataError
 from pipeline.manifest import SIDES, Row
-from pipeline.params import SplitCounts, SplitParams
+from pipeline.params import SplitParams
+from pipeline.splitting import SplitCounts
 
 Sizes = Mapping[str, Mapping[str, int]]  # per class: the kept images of each unit that is dealt out as one
 
