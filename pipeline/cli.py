@@ -233,7 +233,7 @@ def doctor() -> None:
 def main() -> None:
     """Run the command line and leave with its exit code."""
     door.interrupt_outside_imports()
-    sys.exit(run(sys.argv[1:]))
+    door.leave(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:

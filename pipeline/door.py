@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -14,6 +16,9 @@ from pipeline.errors import PipeError
 
 EXIT_OWN_BUG = 70
 EXIT_INTERRUPTED = 130
+
+# Ctrl-C, and the alarm that asks again once an import is over; Windows has no alarm.
+_INTERRUPTS = [getattr(signal, name) for name in ("SIGINT", "SIGALRM") if hasattr(signal, name)]
 
 
 def run(command: click.Command, arguments: Sequence[str]) -> int:
@@ -65,11 +70,26 @@ def _own_bug(error: Exception, *, show: bool) -> int:
     return _say(f"internal error ({type(error).__name__}: {error}); the traceback is in {log.name}", EXIT_OWN_BUG)
 
 
+def leave(code: int) -> NoReturn:
+    """End the process with an exit code, also while threads that were given up are still inside a native library.
+
+    Python's own exit would tear that library down under them, and the process would abort; and where an interrupt has
+    passed through generated code it would end in a signal and not in its exit code.
+    """
+    for late in _INTERRUPTS:
+        signal.signal(late, signal.SIG_IGN)  # the work is over: they change nothing
+    if code == EXIT_INTERRUPTED or (code and threading.active_count() > 1):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def interrupt_outside_imports() -> None:
     """Raise KeyboardInterrupt on Ctrl-C, but not inside an import: some libraries swallow it there and others break."""
     if hasattr(signal, "setitimer"):  # not on Windows
-        signal.signal(signal.SIGINT, _interrupt)
-        signal.signal(signal.SIGALRM, _interrupt)
+        for number in _INTERRUPTS:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(_: int, frame: FrameType | None) -> None:
