@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -55,6 +55,14 @@ def pairs_to_merge(search: Search | None, protocol: str) -> list[tuple[str, str]
     if search is None or protocol not in WHOLE_GROUPS:
         return []
     return [(pair.first.path, pair.second.path) for pair in search.confirmed if not pair.has_two_labels]
+
+
+def across_sides_first(search: Search | None, side_of: Mapping[str, str]) -> Search | None:
+    """The same pairs, those on two sides before the others, so that the sheet of a few shows what leaks."""
+    if search is None:
+        return None
+    pairs = sorted(search.confirmed, key=lambda pair: side_of[pair.first.path] == side_of[pair.second.path])
+    return replace(search, confirmed=tuple(pairs))
 
 
 def find_near_duplicates(rows: Sequence[Row], params: NearDuplicateParams, project: Project) -> Search:

@@ -22,7 +22,7 @@ _WHITE, _BLACK = 255, (0, 0, 0)
 
 
 def draw_pairs(search: Search | None, project: Project) -> None:
-    """Write `reports/near_duplicates.png`: the closest pairs, numbered as the receipt lists them, with their scores.
+    """Write `reports/near_duplicates.png`: the first pairs of the receipt, numbered in its order, with their scores.
 
     Without pairs it says so, as where nothing was searched (None). Names are not drawn; the receipt has them.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline import manifest
 from pipeline.assignment import UNUSED
-from pipeline.duplicates import Search, find_near_duplicates, pairs_to_merge, search_receipt
+from pipeline.duplicates import Search, across_sides_first, find_near_duplicates, pairs_to_merge, search_receipt
 from pipeline.errors import DataError
 from pipeline.files import Project, read_json, write_json
 from pipeline.grouping import merge_groups, read_pins, regroup, write_pins
@@ -84,6 +84,7 @@ def split(params: SplitParams, project: Project) -> SplitReport:
     parents = _parents(copies, frames, project.augmented_csv)
     pins = _pins(params, project, merged)
     side_of = assign_sides(frames, copies, params, pins, project.frames_csv)
+    search = across_sides_first(search, side_of)
     with manifest.uncollected():
         rows = [frame.placed(frame.group, side_of[frame.path]) for frame in frames]
         rows += [copy.placed(parents[copy.parent].group, side_of[copy.path]) for copy in copies]

@@ -178,6 +178,8 @@ def test_copies_across_sides_are_listed_where_groups_are_not_merged(
     split(_params(project), project)
     found = read_json(project.split_json)["leakage"]["near_duplicates"]
     assert found["across_sides"] == len(found["pairs_across_sides"]) > 0
+    assert found["pairs"][: found["across_sides"]] == found["pairs_across_sides"]  # and so the sheet draws them first
+    assert found["confirmed"] > found["across_sides"]
     assert all(pair["splits"][0] != pair["splits"][1] for pair in found["pairs_across_sides"])
 
 
