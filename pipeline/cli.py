@@ -96,7 +96,8 @@ def split(freeze: bool) -> None:
 def train() -> None:
     """Fit the network; writes models/checkpoint.pt."""
     from pipeline import train as stage
-    from pipeline.params import ImageParams, ModelParams, TrainParams
+    from pipeline.fitting import TrainParams
+    from pipeline.modelling import ImageParams, ModelParams
 
     sections = _section("train", TrainParams), _section("model", ModelParams), _section("image", ImageParams)
     _done(stage.train(*sections, _project()))

@@ -178,7 +178,7 @@ def _initial_features(
     if checkpoint.model.weights == "none":
         return None
     originals = [row for row in rows if row.kept and not row.parent]
-    if not checkpoint.model.freeze:
+    if checkpoint.model.freeze != "all":
         backbone = build_backbone(checkpoint.model.arch, checkpoint.model.weights)
         return judge(originals, checkpoint, Network(backbone, network.head).eval(), project, batch_size)
     others = judge([row for row in originals if row.split != "test"], checkpoint, network, project, batch_size)

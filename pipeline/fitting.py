@@ -1,12 +1,13 @@
-"""The losses and schedules that `train` can be told to use: their names and numbers in `params.yaml`."""
+"""What `train` can be told: losses, schedules, optimisers, and how long."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.section import Positive, Section
+from pipeline.views import View
 
 
 class CrossEntropyLoss(Section):
@@ -31,7 +32,16 @@ class BinaryCrossEntropyLoss(Section):
     name: Literal["binary_cross_entropy"]
 
 
-LossParams = Annotated[CrossEntropyLoss | FocalLoss | BinaryCrossEntropyLoss, Field(discriminator="name")]
+class JointLoss(Section):
+    """Cross entropy + centre_weight x contrastive-center (study 002, eq. 8)."""
+
+    name: Literal["joint"]
+    centre_weight: Annotated[float, Field(ge=0)]  # lambda
+    delta: Positive
+    centre_lr: Positive  # of the centres' own SGD
+
+
+LossParams = Annotated[CrossEntropyLoss | FocalLoss | BinaryCrossEntropyLoss | JointLoss, Field(discriminator="name")]
 
 
 class ConstantSchedule(Section):
@@ -65,3 +75,38 @@ class CosineSchedule(Section):
 ScheduleParams = Annotated[
     ConstantSchedule | StepSchedule | MultiStepSchedule | CosineSchedule, Field(discriminator="name")
 ]
+
+
+class TrainParams(Section):
+    """Fitting."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    accumulate_batches: Annotated[int, Field(ge=1)]
+    online: tuple[View, ...]
+    cached_views: Annotated[int, Field(ge=0, le=1000)]
+    loss: LossParams
+    optimizer: Literal["sgd", "adam", "adamw", "nadam", "rmsprop"]
+    lr: Positive
+    lr_factors: dict[str, Annotated[float, Field(ge=0)]]  # by layer, as `pipe train` prints it
+    momentum: Annotated[float, Field(ge=0, lt=1)]  # of sgd
+    nesterov: bool  # of sgd
+    weight_decay: Annotated[float, Field(ge=0)]
+    schedule: ScheduleParams
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    clip_gradient_norm: Positive | None
+    keep: Literal["last", "best_val", "best_test"]
+    watch_test: bool
+    patience_epochs: Annotated[int, Field(ge=1)] | None
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+
+    @model_validator(mode="after")
+    def _check_together(self) -> TrainParams:
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("nesterov needs optimizer: sgd and a momentum above 0 (Adam with it is nadam)")
+        if self.patience_epochs is not None and self.keep == "best_test":
+            raise ValueError("patience_epochs looks at the validation loss; it does not go with keep: best_test")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs is {self.warmup_epochs}; expected fewer than the {self.epochs} epochs")
+        return self

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ParamsError
-from pipeline.params import ModelParams
+from pipeline.modelling import ModelParams
 
 
 def build_head(model: ModelParams, channels: int, n_classes: int) -> nn.Module:
@@ -20,8 +20,8 @@ def build_head(model: ModelParams, channels: int, n_classes: int) -> nn.Module:
     """
     layers: list[nn.Module] = []
     widths = model.fc_widths if model.head == "fc" else ()
-    for width in widths:
-        layers += [nn.Linear(channels, width), nn.ReLU(), nn.Dropout(model.dropout)]
+    for width, dropout in zip(widths, model.fc_dropouts, strict=False):
+        layers += [nn.Linear(channels, width), nn.ReLU(), nn.Dropout(dropout)]
         channels = width
     if model.output == "sigmoid":
         if n_classes != 2:

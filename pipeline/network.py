@@ -13,10 +13,10 @@ from pipeline.backbones import ARCHITECTURES, build_backbone, read_plain
 from pipeline.errors import DataError
 from pipeline.files import replacing_file
 from pipeline.heads import build_head
-from pipeline.params import ImageParams, ModelParams
+from pipeline.modelling import ImageParams, ModelParams
 from pipeline.preprocess import Preprocess
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NOT_FITTED = "not fitted yet: calibration on the validation frames is not part of this version"
 
 
@@ -45,7 +45,7 @@ def build_network(model: ModelParams, n_classes: int) -> Network:
     Raises:
         DataError: the weights do not fit (see `build_backbone`).
     """
-    backbone = build_backbone(model.arch, model.weights).requires_grad_(not model.freeze)
+    backbone = build_backbone(model.arch, model.weights).requires_grad_(model.freeze != "all")
     return Network(backbone, build_head(model, ARCHITECTURES[model.arch].channels, n_classes))
 
 

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
-from pipeline.fitting import CosineSchedule, MultiStepSchedule, StepSchedule
-from pipeline.params import TrainParams
+from pipeline.fitting import CosineSchedule, MultiStepSchedule, StepSchedule, TrainParams
 
 
 def build_optimizer(params: TrainParams, parameters: Iterable[nn.Parameter]) -> Optimizer:

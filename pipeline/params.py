@@ -16,11 +16,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pipeline.copies import Copy
 from pipeline.errors import ParamsError
 from pipeline.files import Project
-from pipeline.fitting import LossParams, ScheduleParams
+from pipeline.fitting import TrainParams
+from pipeline.modelling import ImageParams, ModelParams
 from pipeline.section import Section, Share
 from pipeline.splitting import NearDuplicateParams, SplitCounts
-
-Channels = tuple[float, float, float]
 
 
 class ExtractParams(Section):
@@ -95,69 +94,6 @@ class SplitParams(Section):
         """The test side's share of the data, in (0, 1); exact, so that rounding down is too."""
         training, test = (Fraction(part) for part in self.ratio.split(":"))
         return test / (training + test)
-
-
-class ModelParams(Section):
-    """The network."""
-
-    arch: Literal[
-        "efficientnet_lite0",
-        "mobilenet_v2",
-        "resnet18",
-        "resnet34",
-        "resnet50",
-        "resnet101",
-        "resnet152",
-        "vgg16",
-        "vgg19",
-    ]
-    weights: str  # imagenet, none, or a path
-    freeze: bool
-    head: Literal["linear", "fc"]
-    fc_widths: tuple[Annotated[int, Field(ge=1)], ...]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    output: Literal["softmax", "sigmoid"]
-
-
-class ImageParams(Section):
-    """What the network sees of a picture (design: Geometry)."""
-
-    size: Annotated[int, Field(ge=8, le=4096)]
-    crop: Literal["squash", "center"]
-    center_fraction: Annotated[float, Field(gt=0, le=1)]
-    mean: Literal["auto"] | Channels
-    std: (
-        Literal["auto"]
-        | tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    )
-
-
-class TrainParams(Section):
-    """Fitting."""
-
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    epochs: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
-    loss: LossParams
-    optimizer: Literal["sgd", "adam", "adamw", "nadam", "rmsprop"]
-    lr: Annotated[float, Field(gt=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]  # of sgd
-    nesterov: bool  # of sgd
-    weight_decay: Annotated[float, Field(ge=0)]
-    schedule: ScheduleParams
-    warmup_epochs: Annotated[int, Field(ge=0)]
-    clip_gradient_norm: Annotated[float, Field(gt=0)] | None
-    keep: Literal["last", "best_val"]
-    patience_epochs: Annotated[int, Field(ge=1)] | None
-    precision: Literal["auto", "fp32", "bf16"]
-
-    @model_validator(mode="after")
-    def _check_together(self) -> TrainParams:
-        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
-            raise ValueError("nesterov needs optimizer: sgd and a momentum above 0 (Adam with it is nadam)")
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs is {self.warmup_epochs}; expected fewer than the {self.epochs} epochs")
-        return self
 
 
 class EvaluateParams(Section):

@@ -19,12 +19,12 @@ from pipeline import manifest
 from pipeline.data import Features, Frames, batches
 from pipeline.errors import DataError, ParamsError
 from pipeline.files import Project, replacing_folder, sha256_of
-from pipeline.fitting import BinaryCrossEntropyLoss, FocalLoss
+from pipeline.fitting import BinaryCrossEntropyLoss, FocalLoss, TrainParams
 from pipeline.leakage import read_split_without_leaks
 from pipeline.losses import Loss, build_loss
+from pipeline.modelling import ImageParams, ModelParams
 from pipeline.network import Checkpoint, Network, build_network, build_preprocess
 from pipeline.optim import build_optimizer, build_schedule
-from pipeline.params import ImageParams, ModelParams, TrainParams
 from pipeline.progress import track
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
@@ -85,7 +85,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         raise DataError(f"{project.split_csv}: no kept training rows; expected at least one")
     loss = build_loss(params.loss, [sum(row.label == name for row in training.rows) for name in classes])
     _check_fit(params, len(classes), has_val=len(validation) > 0)
-    prepare_fit = _fit_of_head if model.freeze else _fit_of_network
+    prepare_fit = _fit_of_head if model.freeze == "all" else _fit_of_network
     fit = prepare_fit(network, training, validation, params, accelerator)
     with replacing_folder(project.train_reports) as folder:
         kept_epoch = _run_epochs(fit, loss, params, accelerator, folder)

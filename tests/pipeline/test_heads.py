@@ -9,7 +9,8 @@ from torch import nn
 
 from pipeline.errors import ParamsError
 from pipeline.heads import build_head
-from pipeline.params import ModelParams, read_params
+from pipeline.modelling import ModelParams
+from pipeline.params import read_params
 
 DEFAULTS = read_params(ROOT / "params.yaml").model.model_dump()
 
@@ -25,7 +26,7 @@ def test_a_linear_head_is_one_layer() -> None:
 
 
 def test_an_fc_head_has_dropout_after_each_hidden_layer() -> None:
-    head = _head(head="fc", fc_widths=[8, 4], dropout=0.5)
+    head = _head(head="fc", fc_widths=[8, 4], fc_dropouts=[0.5, 0.5])
     kinds = [type(layer) for layer in head.children()]
     assert kinds == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
     assert [layer.out_features for layer in head.children() if isinstance(layer, nn.Linear)] == [8, 4, 3]

@@ -9,8 +9,9 @@ from command import ROOT
 from pydantic import ValidationError
 from torch import nn
 
+from pipeline.fitting import TrainParams
 from pipeline.optim import build_optimizer, build_schedule
-from pipeline.params import TrainParams, read_params
+from pipeline.params import read_params
 
 DEFAULTS = read_params(ROOT / "params.yaml").train.model_dump()
 

@@ -13,13 +13,13 @@ from ruamel.yaml import YAML
 from pipeline.copies import Copy
 from pipeline.errors import ParamsError
 from pipeline.files import Project
+from pipeline.fitting import TrainParams
 from pipeline.params import (
     AugmentParams,
     ExtractParams,
     Params,
     Section,
     SplitParams,
-    TrainParams,
     params_path,
     read_params,
     read_section,
@@ -200,8 +200,8 @@ def test_val_is_a_share_or_null(val: object) -> None:
         ("extract__frames_per_second", float("inf")),
         ("augment__jpeg_quality", 101),
         ("augment__seed", -1),
-        ("model__arch", "resnet50x"),
-        ("model__dropout", 1.0),
+        ("model__arch", ""),
+        ("model__fc_dropouts", [0.5, 1.0]),
         ("image__mean", [0.5, 0.5]),
         ("image__std", [0.5, 0.0, 0.5]),
         ("export__opset", 17),

@@ -49,12 +49,12 @@ def test_a_broken_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     torch.save({"format_version": 99}, path)
-    with pytest.raises(DataError, match="found checkpoint format 99; expected 1"):
+    with pytest.raises(DataError, match="found checkpoint format 99; expected 2"):
         read_checkpoint(path)
 
 
 def test_a_frozen_backbone_keeps_every_weight(small: Project) -> None:
-    set_params(small, model={"freeze": True}, train={"epochs": 1})
+    set_params(small, model={"freeze": "all"}, train={"epochs": 1})
     assert run_pipe(small.root, "train").returncode == 0
     frozen = read_checkpoint(small.checkpoint).state_dict
     set_params(small, train={"epochs": 2})
@@ -67,7 +67,11 @@ def test_a_frozen_backbone_keeps_every_weight(small: Project) -> None:
 def test_the_whole_network_trains_when_it_is_not_frozen_and_the_same_seed_gives_the_same_weights(
     small: Project,
 ) -> None:
-    set_params(small, model={"freeze": False, "head": "fc", "fc_widths": [8, 4]}, train={"epochs": 2})
+    set_params(
+        small,
+        model={"freeze": "none", "head": "fc", "fc_widths": [8, 4], "fc_dropouts": [0.5, 0.5]},
+        train={"epochs": 2},
+    )
     states = []
     for _ in range(2):
         finished = run_pipe(small.root, "train")
@@ -96,7 +100,7 @@ def test_training_refuses_a_split_with_a_group_on_two_sides(small: Project) -> N
 
 
 def test_an_exploding_loss_stops_with_the_epoch_and_what_to_try(small: Project) -> None:
-    set_params(small, model={"freeze": False}, train={"lr": 1e30, "precision": "fp32"})
+    set_params(small, model={"freeze": "none"}, train={"lr": 1e30, "precision": "fp32"})
     finished = run_pipe(small.root, "train")
     assert finished.returncode == 1
     assert "lower train.lr" in finished.stderr
