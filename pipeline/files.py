@@ -83,6 +83,11 @@ class Project:
         return self.root / "models" / "checkpoint.pt"
 
     @property
+    def cache(self) -> Path:
+        """What outlives a run and is shared by runs; nothing else hangs on it, so it may be deleted at any time."""
+        return self.root / ".cache"
+
+    @property
     def train_reports(self) -> Path:
         return self.root / "reports" / "train"
 
