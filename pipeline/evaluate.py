@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import metrics
-from pipeline.backbones import build_backbone
 from pipeline.counterfactual import counterfactual
 from pipeline.data import Frames, forbid_tf32, infer
 from pipeline.errors import DataError
 from pipeline.files import Project, read_json, replacing_file, replacing_folder, write_json
 from pipeline.leakage import read_split_without_leaks
 from pipeline.manifest import Row
-from pipeline.network import Checkpoint, Network, read_checkpoint
+from pipeline.network import Checkpoint, Network, build_network, read_checkpoint
 from pipeline.params import EvaluateParams
 
 _RANDOM_START = "the backbone started from random weights"
@@ -179,8 +178,8 @@ def _initial_features(
         return None
     originals = [row for row in rows if row.kept and not row.parent]
     if checkpoint.model.freeze != "all":
-        backbone = build_backbone(checkpoint.model.arch, checkpoint.model.weights)
-        return judge(originals, checkpoint, Network(backbone, network.head).eval(), project, batch_size)
+        initial = build_network(checkpoint.model, checkpoint.preprocess.size, len(checkpoint.classes))
+        return judge(originals, checkpoint, initial.eval(), project, batch_size)
     others = judge([row for row in originals if row.split != "test"], checkpoint, network, project, batch_size)
     return others.joined_with(kept)
 

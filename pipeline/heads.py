@@ -1,4 +1,4 @@
-"""The part after the feature map that learns the person's own classes."""
+"""The part after the pooled features that learns the person's own classes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,50 @@ from pipeline.errors import ParamsError
 from pipeline.modelling import ModelParams
 
 
-def build_head(model: ModelParams, channels: int, n_classes: int) -> nn.Module:
-    """Build the head: pooled features (batch, channels) to logits (batch, n_classes).
+class Head(nn.Module):
+    """Hidden layers, if any, and the layer of the classes."""
 
-    `linear` is one layer. `fc` is study 000's FC1-FC2-FC3: hidden layers of `fc_widths` with ReLU and dropout after
-    each, then the layer of the classes: a logit for each, or with `output: sigmoid` one unit for two classes.
+    def __init__(self, hidden: nn.Sequential, classify: nn.Sequential) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.classify = classify
 
-    Raises:
-        ParamsError: one unit is asked for other than two classes.
+    def deep(self, pooled: Tensor) -> Tensor:
+        """Pooled features (batch, channels) to the deep feature (batch, width), the last layer's input."""
+        deep: Tensor = self.hidden(pooled)
+        return deep
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Pooled features (batch, channels) to logits (batch, classes)."""
+        logits: Tensor = self.classify(self.deep(pooled))
+        return logits
+
+
+def build_hidden(model: ModelParams, channels: int) -> nn.Sequential:
+    """Build the hidden layers of `head: fc`, each of `fc_widths` with ReLU and dropout after it; of `linear`, none.
+
+    Study 000's FC1-FC2-FC3 are two of them and the layer of the classes.
     """
     layers: list[nn.Module] = []
     widths = model.fc_widths if model.head == "fc" else ()
     for width, dropout in zip(widths, model.fc_dropouts, strict=False):
         layers += [nn.Linear(channels, width), nn.ReLU(), nn.Dropout(dropout)]
         channels = width
-    if model.output == "sigmoid":
-        if n_classes != 2:
-            raise ParamsError(f"model.output: sigmoid is for 2 classes; found {n_classes}; use softmax")
-        return nn.Sequential(*layers, nn.Linear(channels, 1), TwoLogits())
-    return nn.Sequential(*layers, nn.Linear(channels, n_classes))
+    return nn.Sequential(*layers)
+
+
+def build_head(model: ModelParams, hidden: nn.Sequential, width: int, n_classes: int) -> Head:
+    """Put the layer of the classes after `hidden`, which gives (batch, width): a logit for each, or with
+    `output: sigmoid` one unit for two classes.
+
+    Raises:
+        ParamsError: one unit is asked for other than two classes.
+    """
+    if model.output == "softmax":
+        return Head(hidden, nn.Sequential(nn.Linear(width, n_classes)))
+    if n_classes != 2:
+        raise ParamsError(f"model.output: sigmoid is for 2 classes; found {n_classes}; use softmax")
+    return Head(hidden, nn.Sequential(nn.Linear(width, 1), TwoLogits()))
 
 
 class TwoLogits(nn.Module):

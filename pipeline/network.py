@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,49 +10,94 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.backbones import ARCHITECTURES, build_backbone, read_plain
-from pipeline.errors import DataError
+from pipeline.architectures import architecture_of
+from pipeline.backbones import build_body, read_plain
+from pipeline.dry_run import dry_run
+from pipeline.errors import DataError, ParamsError
 from pipeline.files import replacing_file
-from pipeline.heads import build_head
+from pipeline.freezing import freeze
+from pipeline.heads import Head, build_head, build_hidden
 from pipeline.modelling import ImageParams, ModelParams
 from pipeline.preprocess import Preprocess
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 NOT_FITTED = "not fitted yet: calibration on the validation frames is not part of this version"
 
 
 class Network(nn.Module):
-    """Backbone, global average pooling, head."""
+    """Backbone, pooling, head."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, pool: nn.Module, head: Head, size: int) -> None:
         super().__init__()
         self.backbone = backbone
+        self.pool = pool
         self.head = head
+        self.size = size  # of the input, in pixels a side
+        self.closed: tuple[nn.Module, ...] = ()  # the parts of the backbone that are frozen
 
     def embed(self, input_nchw: Tensor) -> Tensor:
         """Input (batch, 3, size, size) to pooled features (batch, channels)."""
-        features: Tensor = self.backbone(input_nchw)
-        return features.mean(dim=(2, 3))
+        features: Tensor = self.pool(self.backbone(input_nchw))
+        return features
 
     def forward(self, input_nchw: Tensor) -> Tensor:
         """Input (batch, 3, size, size) to logits (batch, classes)."""
         logits: Tensor = self.head(self.embed(input_nchw))
         return logits
 
+    def train(self, mode: bool = True) -> Network:
+        """Set training mode, but for what is frozen: its batch norm keeps its statistics, its dropout is off."""
+        super().train(mode)
+        for part in self.closed:
+            part.training = False
+        return self
 
-def build_network(model: ModelParams, n_classes: int) -> Network:
-    """Build a network with its starting weights; `model.freeze` stops the backbone from learning.
+
+def build_network(model: ModelParams, size: int, n_classes: int) -> Network:
+    """Build a network for pictures of `size` pixels a side, with its starting weights, frozen as `model.freeze` says.
 
     Raises:
-        DataError: the weights do not fit (see `build_backbone`).
+        ParamsError: there is no such network or layer, or it cannot be had with this head or size.
+        DataError: the weights do not fit (see `build_body`).
     """
-    backbone = build_backbone(model.arch, model.weights).requires_grad_(model.freeze != "all")
-    return Network(backbone, build_head(model, ARCHITECTURES[model.arch].channels, n_classes))
+    body = build_body(model.arch, model.weights, plain=model.head == "plain")
+    shape = _shape(body.backbone, model, size)
+    if model.head == "plain":
+        pool, hidden = body.pool, body.hidden
+    else:
+        _check_feature_map(shape, model)
+        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if model.pooling == "average" else nn.Flatten()
+        hidden = build_hidden(model, shape[1] if model.pooling == "average" else math.prod(shape[1:]))
+    width = _shape(nn.Sequential(body.backbone, pool, hidden), model, size)[1]
+    network = Network(body.backbone, pool, build_head(model, hidden, width, n_classes), size)
+    network.closed = freeze(network.backbone, model.freeze)
+    return network
+
+
+def _shape(module: nn.Module, model: ModelParams, size: int) -> tuple[int, ...]:
+    """The shape of what a module makes of one picture."""
+    try:
+        return tuple(dry_run(module, size).shape)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ParamsError(f"image.size: {model.arch} cannot take pictures of {size} x {size} ({reason})") from error
+
+
+def _check_feature_map(shape: tuple[int, ...], model: ModelParams) -> None:
+    """Refuse what cannot be pooled over its places.
+
+    Raises:
+        ParamsError: it is a row of tokens, or has its channels last.
+    """
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise ParamsError(
+            f"model.head: {model.arch} has no feature map but {shape} before its pooling; use head: plain"
+        )
 
 
 def build_preprocess(model: ModelParams, image: ImageParams) -> Preprocess:
     """Resolve `auto` mean and std to those that the architecture's weights were trained with."""
-    architecture = ARCHITECTURES[model.arch]
+    architecture = architecture_of(model.arch)
     return Preprocess(
         size=image.size,
         crop=image.crop,
@@ -75,7 +121,9 @@ class Checkpoint:
 
     def network(self) -> Network:
         """Rebuild the network in float32, in eval mode."""
-        network = build_network(self.model.model_copy(update={"weights": "none"}), len(self.classes))
+        network = build_network(
+            self.model.model_copy(update={"weights": "none"}), self.preprocess.size, len(self.classes)
+        )
         network.load_state_dict(self.state_dict)
         return network.float().eval()
 

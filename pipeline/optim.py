@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
+from pipeline.errors import ParamsError
 from pipeline.fitting import CosineSchedule, MultiStepSchedule, StepSchedule, TrainParams
 
 
-def build_optimizer(params: TrainParams, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """Torch's optimiser over `parameters`; momentum is that of SGD, the others have their own."""
+def build_optimizer(params: TrainParams, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
+    """Torch's optimiser over parameters by their names in the network; momentum is that of SGD, the others have theirs.
+
+    The first group has the rate `params.lr`; every prefix of `params.lr_factors` makes a group at its factor of that.
+
+    Raises:
+        ParamsError: no such parameter begins with a prefix.
+    """
+    groups = _groups(params, dict(named_parameters))
     lr, weight_decay = params.lr, params.weight_decay
     match params.optimizer:
         case "sgd":
             return torch.optim.SGD(
-                parameters, lr, momentum=params.momentum, nesterov=params.nesterov, weight_decay=weight_decay
+                groups, lr, momentum=params.momentum, nesterov=params.nesterov, weight_decay=weight_decay
             )
         case "adam":
-            return torch.optim.Adam(parameters, lr, weight_decay=weight_decay)
+            return torch.optim.Adam(groups, lr, weight_decay=weight_decay)
         case "adamw":
-            return torch.optim.AdamW(parameters, lr, weight_decay=weight_decay)
+            return torch.optim.AdamW(groups, lr, weight_decay=weight_decay)
         case "nadam":
-            return torch.optim.NAdam(parameters, lr, weight_decay=weight_decay)
+            return torch.optim.NAdam(groups, lr, weight_decay=weight_decay)
         case "rmsprop":
-            return torch.optim.RMSprop(parameters, lr, weight_decay=weight_decay)
+            return torch.optim.RMSprop(groups, lr, weight_decay=weight_decay)
+
+
+def _groups(params: TrainParams, parameters: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
+    """One group at the rate itself, which may be empty, then one a prefix; the longest prefix of a name has it."""
+    layers = sorted({name.rsplit(".", n)[0] for name in parameters for n in range(name.count(".") + 1)})
+    for prefix in params.lr_factors:
+        if prefix not in layers:
+            near = difflib.get_close_matches(prefix, layers, n=1, cutoff=0.0)
+            raise ParamsError(
+                f"train.lr_factors: found {prefix!r}, where nothing learns; the nearest layer that does is {near[0]!r}"
+            )
+    members: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in ("", *params.lr_factors)}
+    for name, parameter in parameters.items():
+        fitting = [prefix for prefix in params.lr_factors if f"{name}.".startswith(f"{prefix}.")]
+        members[max(fitting, key=len, default="")].append(parameter)
+    factors = {"": 1.0, **params.lr_factors}
+    return [{"params": members[prefix], "lr": params.lr * factors[prefix]} for prefix in members]
 
 
 def build_schedule(params: TrainParams, optimizer: Optimizer) -> lr_scheduler.LRScheduler:

@@ -54,6 +54,7 @@ class TrainReport:
 class Fit:
     """What is fitted on what: the whole network on images, or its head on features that were computed once."""
 
+    network: Network
     module: nn.Module
     train: Batches
     val: Batches | None
@@ -75,7 +76,9 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     set_seed(params.seed)
     precision = resolve_precision(params.precision)
     accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
-    network = build_network(model, len(classes)).to(accelerator.device).to(memory_format=torch.channels_last)
+    network = (
+        build_network(model, image.size, len(classes)).to(accelerator.device).to(memory_format=torch.channels_last)
+    )
     preprocess = build_preprocess(model, image)
     kept = [row for row in rows if row.kept]
     training, validation = (
@@ -127,7 +130,7 @@ def resolve_precision(precision: str) -> str:
 
 def _fit_of_network(network: Network, training: Frames, validation: Frames, params: TrainParams, _: Accelerator) -> Fit:
     val = batches(validation, params.batch_size) if len(validation) else None
-    return Fit(network, batches(training, params.batch_size, shuffle_seed=params.seed), val)
+    return Fit(network, network, batches(training, params.batch_size, shuffle_seed=params.seed), val)
 
 
 def _fit_of_head(
@@ -137,9 +140,9 @@ def _fit_of_head(
     order = torch.Generator().manual_seed(params.seed)
     train = DataLoader(features, params.batch_size, shuffle=True, generator=order)
     if len(validation) == 0:
-        return Fit(network.head, train, None)
+        return Fit(network, network.head, train, None)
     val = _embed(network, validation, params, accelerator, "features of the validation images")
-    return Fit(network.head, train, DataLoader(val, params.batch_size))
+    return Fit(network, network.head, train, DataLoader(val, params.batch_size))
 
 
 @torch.no_grad()
@@ -157,7 +160,7 @@ def _embed(network: Network, frames: Frames, params: TrainParams, accelerator: A
 
 def _run_epochs(fit: Fit, loss: Loss, params: TrainParams, accelerator: Accelerator, folder: Path) -> dict[str, float]:
     """Fit for all epochs, logging each into `folder`; the module ends as in the kept epoch, whose numbers it gives."""
-    optimizer = build_optimizer(params, (p for p in fit.module.parameters() if p.requires_grad))
+    optimizer = build_optimizer(params, ((name, p) for name, p in fit.network.named_parameters() if p.requires_grad))
     schedule = build_schedule(params, optimizer)
     module, optimizer, train_batches = accelerator.prepare(fit.module, optimizer, fit.train)
     val_batches = None if fit.val is None else accelerator.prepare(fit.val)

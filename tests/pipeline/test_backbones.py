@@ -6,15 +6,22 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
-from pipeline.backbones import ARCHITECTURES, build_backbone, read_state
+from pipeline.backbones import build_backbone, build_body, read_state
+from pipeline.dry_run import dry_run
 from pipeline.errors import DataError
 
+CHANNELS = {
+    "efficientnet_lite0": 1280, "mobilenet_v2": 1280, "resnet18": 512, "resnet34": 512, "resnet50": 2048,
+    "resnet101": 2048, "resnet152": 2048, "vgg16": 512, "vgg19": 512,
+}  # fmt: skip
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+
+@pytest.mark.parametrize("arch", CHANNELS)
 def test_a_backbone_gives_a_feature_map_of_its_channels(arch: str) -> None:
-    features = build_backbone(arch, "none").eval()(torch.zeros(2, 3, 64, 64))
-    assert features.shape == (2, ARCHITECTURES[arch].channels, 2, 2)
+    with torch.device("meta"):
+        assert dry_run(build_backbone(arch, "none"), 64).shape == (1, CHANNELS[arch], 2, 2)
 
 
 def test_the_packaged_imagenet_weights_load_completely() -> None:
@@ -36,6 +43,39 @@ def test_weights_from_a_path_load_full_or_features_only(tmp_path: Path, suffix: 
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
     loaded = build_backbone("mobilenet_v2", str(path)).state_dict()
     assert all(torch.equal(loaded[name], published[name]) for name in loaded)
+
+
+def _vgg11(*kept: str) -> dict[str, torch.Tensor]:
+    """VGG11's published names with few numbers in memory: what is kept of them, all ones."""
+    import torchvision
+
+    with torch.device("meta"):
+        names = torchvision.models.vgg11().state_dict()
+    return {name: torch.ones(()).expand(value.shape) for name, value in names.items() if name.startswith(kept)}
+
+
+def _plain_vgg11(tmp_path: Path, state: dict[str, torch.Tensor]) -> nn.Sequential:
+    path = tmp_path / "weights.pt"
+    torch.save(state, path)
+    return build_body("vgg11", str(path), plain=True).hidden
+
+
+def test_a_plain_network_takes_the_published_hidden_layers_and_never_the_last(tmp_path: Path) -> None:
+    hidden = _plain_vgg11(tmp_path, _vgg11("features.", "classifier."))
+    assert [tuple(layer.weight.shape) for layer in hidden if isinstance(layer, nn.Linear)] == [
+        (4096, 25088),
+        (4096, 4096),
+    ]
+    assert all(bool((value == 1).all()) for value in hidden.parameters())
+
+
+def test_from_a_file_of_features_the_hidden_layers_start_at_random(tmp_path: Path) -> None:
+    assert not any(bool((value == 1).all()) for value in _plain_vgg11(tmp_path, _vgg11("features.")).parameters())
+
+
+def test_half_of_the_hidden_layers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"2 missing: classifier\.3\.weight, classifier\.3\.bias"):
+        _plain_vgg11(tmp_path, _vgg11("features.", "classifier.0"))
 
 
 def test_every_missing_unknown_and_mismatching_key_is_listed(tmp_path: Path) -> None:

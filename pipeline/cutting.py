@@ -1,0 +1,113 @@
+"""Published networks without what comes after their last feature map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from pipeline.errors import ParamsError
+
+TRACED_SIZE = 224  # of the pictures that every published classifier takes, in pixels
+
+
+class Features(nn.Module):
+    """Torchvision's `features` under its published key names."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.features = network.features
+
+    def forward(self, input_nchw: Tensor) -> Tensor:
+        """Input (batch, 3, h, w) to feature map (batch, channels, h', w')."""
+        features: Tensor = self.features(input_nchw)
+        return features
+
+
+class ResNetFeatures(nn.Module):
+    """Torchvision's ResNet without pooling and classifier, under its published key names."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.conv1, self.bn1, self.relu, self.maxpool = network.conv1, network.bn1, network.relu, network.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            network.layer1, network.layer2, network.layer3, network.layer4,
+        )  # fmt: skip
+
+    def forward(self, input_nchw: Tensor) -> Tensor:
+        """Input (batch, 3, h, w) to feature map (batch, channels, h', w')."""
+        stem = self.maxpool(self.relu(self.bn1(self.conv1(input_nchw))))
+        features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(stem))))
+        return features
+
+
+class _Tracer(fx.Tracer):
+    """Keeps stochastic depth whole: traced through, it would stay as it was while tracing, on or off."""
+
+    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:
+        from torchvision.ops import StochasticDepth
+
+        return isinstance(module, StochasticDepth) or super().is_leaf_module(module, module_qualified_name)
+
+
+def cut_before_pooling(network: nn.Module, arch: str, head: str) -> nn.Module:
+    """Cut a torchvision classifier after its last feature map; parameters are shared and keep their names.
+
+    Input (batch, 3, h, w) to feature map (batch, channels, h', w'). `head` is the name of the published classifier.
+
+    Raises:
+        ParamsError: what it pools is no feature map, as in a transformer of tokens.
+    """
+    tracer = _Tracer()
+    graph = tracer.trace(network.eval())
+    traced = fx.GraphModule(tracer.root, graph)
+    last = _last_feature_map(traced, head)
+    if last is None:
+        raise ParamsError(f"model.head: {arch} has no feature map before its classifier; use head: plain")
+    output = next(node for node in graph.nodes if node.op == "output")
+    output.args = (last,)
+    graph.eliminate_dead_code()
+    return fx.GraphModule(tracer.root, graph, class_name="Features").train()
+
+
+def _last_feature_map(traced: fx.GraphModule, head: str) -> fx.Node | None:
+    """The node whose output is pooled for the classifier."""
+    shapes = _shapes(traced)
+    node = next((node for node in reversed(traced.graph.nodes) if _is_map(shapes.get(node, ()))), None)
+    if node is None:
+        return None
+    channels = shapes[node][1]
+    if any(_is_pooled(shapes.get(user, ()), channels) for user in node.users):
+        return _before(node, traced, head)
+    before = _before(node, traced, head)
+    return None if before is node else before
+
+
+def _before(node: fx.Node, traced: fx.GraphModule, head: str) -> fx.Node:
+    """Step back over a pooling to more than one place (VGG's 7 x 7) and a classifier of convolutions (SqueezeNet's)."""
+    while node.op == "call_module" and (
+        str(node.target).startswith(f"{head}.")
+        or isinstance(traced.get_submodule(str(node.target)), nn.AdaptiveAvgPool2d)
+    ):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _shapes(traced: fx.GraphModule) -> dict[fx.Node, tuple[int, ...]]:
+    """The shape of every tensor for one picture, without computing any."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.passes.shape_prop import ShapeProp
+
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    ShapeProp(traced, fake).propagate(torch.zeros(1, 3, TRACED_SIZE, TRACED_SIZE))
+    found = {node: node.meta.get("tensor_meta") for node in traced.graph.nodes}
+    return {node: tuple(meta.shape) for node, meta in found.items() if hasattr(meta, "shape")}
+
+
+def _is_map(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[2] == shape[3] > 1
+
+
+def _is_pooled(shape: tuple[int, ...], channels: int) -> bool:
+    return shape in ((1, channels), (1, channels, 1, 1))

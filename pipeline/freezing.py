@@ -1,0 +1,72 @@
+"""Which parts of the backbone keep their weights."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import nn
+
+from pipeline.errors import ParamsError
+from pipeline.modelling import FreezeUpTo, OpenConvolutions
+
+Freeze = Literal["all", "none"] | FreezeUpTo | OpenConvolutions
+
+
+def freeze(backbone: nn.Module, what: Freeze) -> tuple[nn.Module, ...]:
+    """Stop parts of the backbone from learning; gives the parts that are frozen whole, which stay in eval mode.
+
+    Layers stand in the order in which the network lists them, which is that of its forward pass.
+
+    Raises:
+        ParamsError: there is no layer of this name, or fewer convolutions than are to be open.
+    """
+    match what:
+        case "none":
+            return ()
+        case "all":
+            return _close(backbone, set())
+        case FreezeUpTo(up_to=layer):
+            return _close(backbone, _after(backbone, layer))
+        case OpenConvolutions(open_convolutions=n):
+            return _close(backbone, _last_convolutions(backbone, n))
+
+
+def _after(backbone: nn.Module, layer: str) -> set[str]:
+    """The names of what comes after a layer."""
+    names = [name for name, _ in backbone.named_modules() if name]
+    layer = layer.removeprefix("backbone.")
+    if layer not in names:
+        raise ParamsError(f"model.freeze.up_to: found {layer!r}; the nearest layer is {nearest(layer, names)!r}")
+    last = max(i for i, name in enumerate(names) if name == layer or name.startswith(f"{layer}."))
+    return set(names[last + 1 :])
+
+
+def _last_convolutions(backbone: nn.Module, n: int) -> set[str]:
+    """The names of the last n convolutions, and of what comes between and after them."""
+    modules = [(name, part) for name, part in backbone.named_modules() if name]
+    convolutions = [i for i, (_, part) in enumerate(modules) if isinstance(part, nn.Conv2d)]
+    if n > len(convolutions):
+        raise ParamsError(f"model.freeze.open_convolutions: found {n}; the backbone has {len(convolutions)}")
+    return {name for name, _ in modules[convolutions[-n] :]}
+
+
+def _close(backbone: nn.Module, open_names: set[str]) -> tuple[nn.Module, ...]:
+    """Freeze what is not open. A part that holds an open one is open too, but for parameters of its own."""
+    holders = {name.rsplit(".", n)[0] for name in open_names for n in range(1, name.count(".") + 1)}
+    closed = []
+    for name, part in backbone.named_modules():
+        if name in open_names:
+            continue
+        for parameter in part.parameters(recurse=False):
+            parameter.requires_grad_(False)
+        if name not in holders and (name or not open_names):
+            part.training = False
+            closed.append(part)
+    return tuple(closed)
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The most similar of some names."""
+    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
