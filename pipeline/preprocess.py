@@ -35,14 +35,21 @@ class Preprocess:
 
     def __call__(self, images_nhwc: torch.Tensor) -> torch.Tensor:
         """Turn uint8 RGB pictures (batch, height, width, 3) into float32 input (batch, 3, size, size)."""
+        return self.normalised(self.resized(images_nhwc, self.size))
+
+    def resized(self, images_nhwc: torch.Tensor, side: int) -> torch.Tensor:
+        """The box of uint8 RGB pictures (batch, height, width, 3) as float32 levels 0 to 255 (batch, 3, side, side)."""
         top, left, height, width = self.box(images_nhwc.shape[1], images_nhwc.shape[2])
         box_nhwc = images_nhwc[:, top : top + height, left : left + width]
         pixels_nchw = box_nhwc.permute(0, 3, 1, 2).contiguous().float()
-        resized = functional.interpolate(
-            pixels_nchw, (self.size, self.size), mode="bilinear", align_corners=False, antialias=True
+        return functional.interpolate(pixels_nchw, (side, side), mode="bilinear", align_corners=False, antialias=True)
+
+    def normalised(self, levels_nchw: torch.Tensor) -> torch.Tensor:
+        """Levels 0 to 255 (batch, 3, h, w), uint8 or float32, as float32 input: (x / 255 - mean) / std."""
+        scale, bias = (
+            torch.tensor(values, device=levels_nchw.device).view(1, 3, 1, 1) for values in self.scale_and_bias()
         )
-        scale, bias = (resized.new_tensor(values).view(1, 3, 1, 1) for values in self.scale_and_bias())
-        return resized * scale + bias
+        return (levels_nchw * scale).add_(bias)
 
     def scale_and_bias(self) -> tuple[list[float], list[float]]:
         """Per channel, the two numbers for which pixel * scale + bias = (pixel / 255 - mean) / std."""
