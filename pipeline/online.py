@@ -1,0 +1,161 @@
+"""Random views of training images: what `train.online` says, drawn anew for every view.
+
+Pictures are uint8 RGB and lie on any device. The randomness of a view hangs on (seed, view, image) and nothing else, so
+that it does not matter which thread prepares it, in which batch, or what dropout drew from torch's generator meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+from torchvision.transforms.v2 import functional as transforms
+
+from pipeline.views import (
+    AffineView,
+    ColourJitterView,
+    GreyView,
+    MirrorView,
+    PaddedCropView,
+    RandomResizedCropView,
+    View,
+)
+
+_CROP_TRIES = 10  # as torchvision's RandomResizedCrop
+_PADDING = {"nearest": "border", "black": "zeros"}  # as grid_sample names them
+
+
+def view_generator(seed: int, view: int, number: int) -> np.random.Generator:
+    """The randomness of one view of one image; where views are drawn anew every epoch, `view` is the epoch."""
+    return np.random.default_rng((seed, view, number))
+
+
+def random_views(
+    pictures_nchw: Tensor, views: Sequence[View], generators: Sequence[np.random.Generator], size: int
+) -> Tensor:
+    """Draw a view of each picture.
+
+    Args:
+        pictures_nchw: (batch, 3, side, side) uint8.
+        views: the transforms, in their order.
+        generators: the randomness of each picture.
+        size: side of what comes out, pixels.
+
+    Returns:
+        (batch, 3, size, size) uint8 on the same device, channels last in memory.
+    """
+    batch = pictures_nchw.shape[0]
+    drawn_nhwc = pictures_nchw.new_empty((batch, size, size, 3))
+    for drawn_hwc, picture_chw, generator in zip(drawn_nhwc, pictures_nchw, generators, strict=True):
+        drawn_hwc.copy_(_random_view(picture_chw, views, generator, size).permute(1, 2, 0))
+    return drawn_nhwc.permute(0, 3, 1, 2)
+
+
+def _random_view(picture_chw: Tensor, views: Sequence[View], generator: np.random.Generator, size: int) -> Tensor:
+    for view in views:
+        match view:
+            case RandomResizedCropView():
+                picture_chw = random_resized_crop(picture_chw, view, generator, size)
+            case PaddedCropView(padding_pixels=padding):
+                picture_chw = padded_crop(picture_chw, padding, generator)
+            case AffineView():
+                picture_chw = affine(picture_chw, view, generator)
+            case ColourJitterView():
+                picture_chw = colour_jitter(picture_chw, view, generator)
+            case MirrorView() | GreyView():
+                picture_chw = _with_probability(picture_chw, view, generator)
+    return picture_chw
+
+
+def random_resized_crop(
+    picture_chw: Tensor, view: RandomResizedCropView, generator: np.random.Generator, size: int
+) -> Tensor:
+    """Cut out a box of random area and aspect, and resize it (bilinear, antialiased) to (3, size, size)."""
+    top, left, height, width = draw_box(picture_chw.shape[-2], picture_chw.shape[-1], view, generator)
+    cut_chw: Tensor = transforms.resized_crop(picture_chw, top, left, height, width, [size, size], antialias=True)
+    return cut_chw
+
+
+def draw_box(
+    height: int, width: int, view: RandomResizedCropView, generator: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a box, drawn as torchvision's RandomResizedCrop does.
+
+    The area is uniform and the logarithm of the aspect too; after ten boxes that do not fit it is the central one of
+    the nearest aspect that does.
+    """
+    lowest, highest = min(view.aspect), max(view.aspect)
+    for _ in range(_CROP_TRIES):
+        area = height * width * generator.uniform(min(view.area), max(view.area))
+        aspect = math.exp(generator.uniform(math.log(lowest), math.log(highest)))
+        box_width, box_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            top = int(generator.integers(0, height - box_height, endpoint=True))
+            left = int(generator.integers(0, width - box_width, endpoint=True))
+            return top, left, box_height, box_width
+    aspect = min(max(width / height, lowest), highest)
+    box_width, box_height = min(width, round(height * aspect)), min(height, round(width / aspect))
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
+
+
+def padded_crop(picture_chw: Tensor, padding_pixels: int, generator: np.random.Generator) -> Tensor:
+    """Put black around the picture, and cut out of that a box as large as the picture was."""
+    height, width = picture_chw.shape[-2:]
+    top, left = (int(place) for place in generator.integers(0, 2 * padding_pixels, size=2, endpoint=True))
+    cut_chw: Tensor = transforms.crop(transforms.pad(picture_chw, [padding_pixels]), top, left, height, width)
+    return cut_chw
+
+
+def affine(picture_chw: Tensor, view: AffineView, generator: np.random.Generator) -> Tensor:
+    """Shear along x, turn and scale about the centre, then shift, each amount drawn uniformly from its range.
+
+    The square picture is sampled bilinearly. Torchvision's own affine knows no edge pixels as filling, and with these
+    put around the picture first, as far as a view may reach, it would take many times as long for the same pixels.
+    """
+    side = picture_chw.shape[-1]
+    angle = math.radians(generator.uniform(-view.degrees, view.degrees))
+    shift = np.rint(generator.uniform(-view.translate, view.translate, size=2) * side)
+    scale = generator.uniform(min(view.scale), max(view.scale))
+    shear = math.tan(math.radians(generator.uniform(-view.shear_degrees, view.shear_degrees)))
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    back = np.linalg.inv(scale * turn @ np.array([[1.0, -shear], [0.0, 1.0]]))
+    # affine_grid counts from the centre, in half sides, and asks where in the picture each pixel comes from.
+    theta = np.column_stack([back, -back @ shift * 2 / side])
+    grid = affine_grid(
+        picture_chw.new_tensor(theta, dtype=torch.float32)[None], [1, 3, side, side], align_corners=False
+    )
+    moved = grid_sample(picture_chw[None].float(), grid, padding_mode=_PADDING[view.fill], align_corners=False)
+    return moved[0].round_().clamp_(0, 255).to(torch.uint8)
+
+
+def colour_jitter(picture_chw: Tensor, view: ColourJitterView, generator: np.random.Generator) -> Tensor:
+    """Change brightness, contrast, saturation and hue by amounts drawn uniformly, in random order."""
+    changes = (
+        (transforms.adjust_brightness, _factor(view.brightness, generator)),
+        (transforms.adjust_contrast, _factor(view.contrast, generator)),
+        (transforms.adjust_saturation, _factor(view.saturation, generator)),
+        (transforms.adjust_hue, generator.uniform(-view.hue, view.hue)),
+    )
+    asked = (view.brightness, view.contrast, view.saturation, view.hue)
+    for number in generator.permutation(len(changes)):
+        change, amount = changes[number]
+        if asked[number]:  # the way into HSV and back costs a level even where nothing is changed
+            picture_chw = change(picture_chw, amount)
+    return picture_chw
+
+
+def _factor(strength: float, generator: np.random.Generator) -> float:
+    return float(generator.uniform(max(0.0, 1 - strength), 1 + strength))
+
+
+def _with_probability(picture_chw: Tensor, view: MirrorView | GreyView, generator: np.random.Generator) -> Tensor:
+    if generator.random() >= view.probability:
+        return picture_chw
+    if isinstance(view, GreyView):
+        grey_chw: Tensor = transforms.rgb_to_grayscale(picture_chw, num_output_channels=3)
+        return grey_chw
+    return picture_chw.flip(-1 if view.name == "mirror_left_right" else -2)

@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from pipeline.online import affine, colour_jitter, draw_box, padded_crop, random_views, view_generator
+from pipeline.views import AffineView, ColourJitterView, RandomResizedCropView, View
+
+SIDE = 28
+STILL = {"name": "affine", "degrees": 0.0, "translate": 0.0, "scale": [1.0, 1.0], "shear_degrees": 0.0}
+FLIP = {"name": "mirror_left_right", "probability": 0.5}
+JITTER = {"name": "colour_jitter", "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+CROP = {"name": "random_resized_crop", "area": [0.08, 1.0], "aspect": [0.75, 1.3333]}
+
+# What the five texts name, each in the models of `train.online`.
+STUDIES: dict[str, list[dict[str, Any]]] = {
+    # 000: 随机裁剪, 统一图像像素为 224×224, 并依概率 (p = 0.5) 对图像进行水平翻转; 001 names none.
+    "graphite": [CROP, FLIP],
+    # 002: 随机裁剪和缩放操作, 产生 224×224 像素大小; 随机水平翻转.
+    "lfw": [CROP, FLIP],
+    # 002: 随机裁剪, 并在裁剪区域周围应用 4 像素填充; 随机水平翻转.
+    "cub": [{"name": "padded_crop", "padding_pixels": 4}, FLIP],
+    # 003: 随机旋转、翻转、放大、缩放、裁剪、颜色扰动 (亮度、对比度、饱和度、色相)、概率转灰度图.
+    "pothole": [
+        {**STILL, "degrees": 45.0, "scale": [0.8, 1.2], "fill": "black"},
+        CROP,
+        FLIP,
+        {"name": "mirror_top_bottom", "probability": 0.5},
+        JITTER,
+        {"name": "grey", "probability": 0.1},
+    ],
+    # 004: 40 度的旋转角, 20% 的平移, 20% 的放大缩小, 20% 的斜向拉伸并允许翻转; Keras fills by the nearest pixel.
+    "catsdogs": [
+        {
+            "name": "affine", "degrees": 40.0, "translate": 0.2, "scale": [0.8, 1.2],
+            "shear_degrees": math.degrees(math.atan(0.2)), "fill": "nearest",
+        },
+        FLIP,
+    ],
+}  # fmt: skip
+
+
+def _views(*entries: dict[str, Any]) -> tuple[View, ...]:
+    return TypeAdapter(tuple[View, ...]).validate_python(entries)
+
+
+def _pictures(number: int = 4, side: int = SIDE) -> Tensor:
+    generator = np.random.default_rng(0)
+    return torch.from_numpy(generator.integers(0, 256, (number, 3, side, side), dtype=np.uint8))
+
+
+def _smooth(side: int = SIDE) -> Tensor:
+    """A picture in which a pixel's neighbour is like it, so that half a pixel makes a small difference."""
+    return transforms.gaussian_blur(_pictures(1, side)[0], [9, 9])
+
+
+def _drawn(pictures_nchw: Tensor, views: Sequence[View], seed: int = 0, size: int = SIDE) -> Tensor:
+    generators = [view_generator(seed, 0, number) for number in range(len(pictures_nchw))]
+    return random_views(pictures_nchw, views, generators, size)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_what_every_study_names_can_be_said_and_gives_whole_pixels_of_the_asked_size(study: str) -> None:
+    drawn_nchw = _drawn(_pictures(side=32), _views(*STUDIES[study]), size=32 if study in ("cub", "catsdogs") else SIDE)
+    assert drawn_nchw.dtype == torch.uint8
+    assert drawn_nchw.shape[:2] == (4, 3)
+    assert drawn_nchw.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_batch_gives_what_its_pictures_give_one_by_one(study: str) -> None:
+    pictures_nchw, views = _pictures(), _views(*STUDIES[study])
+    together = _drawn(pictures_nchw, views)
+    for number, picture_chw in enumerate(pictures_nchw):
+        alone = random_views(picture_chw[None], views, [view_generator(0, 0, number)], SIDE)
+        assert torch.equal(alone[0], together[number])
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_seed_view_and_number_alone_decide_and_each_of_them_does(study: str) -> None:
+    picture_nchw, views = _pictures(1), _views(*STUDIES[study])
+
+    def at(*place: int) -> list[Tensor]:  # several, since a fair coin falls alike every other time
+        seed, view, number = place
+        generators = [view_generator(seed + 100 * k, view, number) for k in range(8)]
+        return [random_views(picture_nchw, views, [generator], SIDE) for generator in generators]
+
+    torch.manual_seed(1)
+    first, state = at(0, 0, 0), torch.get_rng_state()
+    torch.manual_seed(2)
+    assert all(torch.equal(*pair) for pair in zip(first, at(0, 0, 0), strict=True))
+    for place in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):
+        assert not all(torch.equal(*pair) for pair in zip(first, at(*place), strict=True))
+    torch.manual_seed(1)
+    at(0, 0, 0)
+    assert torch.equal(state, torch.get_rng_state())  # dropout's randomness is left alone
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {**STILL, "fill": "nearest"},
+        {**STILL, "fill": "black"},
+        {**JITTER, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0},
+        {**CROP, "area": [1.0, 1.0], "aspect": [1.0, 1.0]},
+    ],
+)
+def test_nothing_changes_at_no_strength(entry: dict[str, Any]) -> None:
+    pictures_nchw = _pictures()
+    assert torch.equal(_drawn(pictures_nchw, _views(entry)), pictures_nchw)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mirror_left_right", lambda picture: picture.flip(-1)),
+        ("mirror_top_bottom", lambda picture: picture.flip(-2)),
+        ("grey", lambda picture: transforms.rgb_to_grayscale(picture, num_output_channels=3)),
+    ],
+)
+def test_mirrors_and_grey_happen_with_their_probability(name: str, expected: Callable[[Tensor], Tensor]) -> None:
+    pictures_nchw = _pictures(400, side=4)
+    drawn_nchw = _drawn(pictures_nchw, _views({"name": name, "probability": 0.25}), size=4)
+    changed = [not torch.equal(*pair) for pair in zip(drawn_nchw, pictures_nchw, strict=True)]
+    assert 60 < sum(changed) < 140  # 100 ± 4.6 standard deviations
+    assert torch.equal(drawn_nchw[changed], expected(pictures_nchw)[changed])
+
+
+def test_a_crop_of_the_head_room_alone_takes_pixels_as_they_are() -> None:
+    """Study 000's other reading, a random 224 x 224 of a 256 x 256 picture, with an area of 224² / 256²."""
+    picture_chw = _pictures(1, side=32)[0]
+    view = _views({**CROP, "area": [(28 / 32) ** 2] * 2, "aspect": [1.0, 1.0]})
+    windows = picture_chw.unfold(1, 28, 1).unfold(2, 28, 1)  # (3, 5, 5, 28, 28)
+    places = set()
+    for number in range(60):
+        drawn_chw = random_views(picture_chw[None], view, [view_generator(0, 0, number)], 28)[0]
+        found = (windows == drawn_chw[:, None, None]).all(dim=-1).all(dim=-1).all(dim=0).nonzero().tolist()
+        assert len(found) == 1
+        places.add(tuple(found[0]))
+    assert len(places) > 15  # of 25
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (20, 200), (200, 20)])
+def test_boxes_are_drawn_as_torchvision_draws_them(height: int, width: int) -> None:
+    view = RandomResizedCropView(name="random_resized_crop", area=(0.08, 1.0), aspect=(3 / 4, 4 / 3))
+    generator = np.random.default_rng(0)
+    boxes = np.array([draw_box(height, width, view, generator) for _ in range(2000)])
+    peer = transforms_v2_boxes(height, width)
+    assert (boxes >= 0).all()
+    assert (boxes[:, 0] + boxes[:, 2] <= height).all()
+    assert (boxes[:, 1] + boxes[:, 3] <= width).all()
+    error = boxes.std(axis=0) * math.sqrt(2 / 2000)
+    assert (np.abs(boxes.mean(axis=0) - peer.mean(axis=0)) <= 5 * error + 1e-9).all()
+    assert np.allclose(boxes.std(axis=0), peer.std(axis=0), rtol=0.15, atol=1e-9)
+
+
+def transforms_v2_boxes(height: int, width: int) -> np.ndarray[Any, Any]:
+    from torchvision.transforms.v2 import RandomResizedCrop
+
+    torch.manual_seed(0)
+    crop, image = RandomResizedCrop(8), torch.zeros(3, height, width, dtype=torch.uint8)
+    names = ("top", "left", "height", "width")
+    return np.array([[crop.make_params([image])[name] for name in names] for _ in range(2000)])
+
+
+def test_where_no_box_fits_the_central_one_of_the_nearest_aspect_is_taken() -> None:
+    view = RandomResizedCropView(name="random_resized_crop", area=(1.0, 1.0), aspect=(3 / 4, 4 / 3))
+    assert draw_box(30, 300, view, np.random.default_rng(0)) == (0, 130, 30, 40)
+    assert draw_box(300, 30, view, np.random.default_rng(0)) == (130, 0, 40, 30)
+
+
+def test_a_padded_crop_shows_every_shift_and_black_where_there_is_nothing() -> None:
+    picture_chw = torch.full((3, 8, 8), 200, dtype=torch.uint8)
+    picture_chw[:, 3, 3] = 7
+    places = set()
+    for number in range(200):
+        cut_chw = padded_crop(picture_chw, 2, view_generator(0, 0, number))
+        row, column = (cut_chw[0] == 7).nonzero()[0].tolist()
+        places.add((row, column))
+        assert cut_chw.shape == picture_chw.shape
+        assert int((cut_chw[0] == 0).sum()) == 64 - (8 - abs(row - 3)) * (8 - abs(column - 3))
+    assert places == {(row, column) for row in range(1, 6) for column in range(1, 6)}
+
+
+class Planned:
+    """In the place of a generator: gives what a test planned, in order."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = list(values)
+
+    def uniform(self, *_: float, size: int | None = None) -> Any:
+        value = self.values.pop(0)
+        return value if size is None else np.array(value)
+
+    def permutation(self, _: int) -> Any:
+        return self.values.pop(0)
+
+
+@pytest.mark.parametrize("fill", ["nearest", "black"])
+@pytest.mark.parametrize(
+    ("angle", "shift", "scale", "shear"),
+    [
+        (30, (0, 0), 1, 0),
+        (0, (0.25, -0.125), 1, 0),
+        (0, (0, 0), 0.7, 0),
+        (0, (0, 0), 1, 20),
+        (-40, (0.1, 0.2), 1.2, -11),
+    ],
+)
+def test_an_affine_view_is_torchvisions_of_the_picture_with_its_edges_continued(
+    fill: str, angle: float, shift: tuple[float, float], scale: float, shear: float
+) -> None:
+    picture_chw = _smooth()
+    view = AffineView(name="affine", degrees=180.0, translate=0.5, scale=(0.5, 2.0), shear_degrees=45.0, fill=fill)
+    ours = affine(picture_chw, view, Planned(angle, shift, scale, shear))  # type: ignore[arg-type]
+    room = 2 * SIDE
+    padded = transforms.pad(picture_chw, [room], padding_mode="edge") if fill == "nearest" else picture_chw
+    expected = transforms.affine(
+        padded,
+        angle=angle,
+        translate=[round(part * SIDE) for part in shift],
+        scale=scale,
+        shear=[shear, 0.0],
+        interpolation=transforms.InterpolationMode.BILINEAR,
+    )
+    if fill == "nearest":
+        expected = transforms.crop(expected, room, room, SIDE, SIDE)
+    assert int((ours.int() - expected.int()).abs().max()) <= 1
+    assert float((ours != expected).float().mean()) < 0.02
+    assert not torch.equal(ours, picture_chw)
+
+
+def test_edge_pixels_come_in_where_nearest_is_asked_for_and_black_where_black_is() -> None:
+    picture_chw = torch.full((3, SIDE, SIDE), 90, dtype=torch.uint8)
+    small = {"scale": (0.5, 0.5), "degrees": 0.0, "translate": 0.0, "shear_degrees": 0.0}
+    generator = np.random.default_rng(0)
+    assert (affine(picture_chw, AffineView(name="affine", fill="nearest", **small), generator) == 90).all()
+    shrunk = affine(picture_chw, AffineView(name="affine", fill="black", **small), generator)
+    assert (shrunk[:, SIDE // 2, SIDE // 2] == 90).all()
+    assert (shrunk[:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+def test_colour_changes_are_torchvisions_in_the_drawn_order(order: tuple[int, ...]) -> None:
+    picture_chw = _pictures(1)[0]
+    amounts = (1.3, 0.7, 1.2, 0.05)
+    view = ColourJitterView.model_validate(JITTER)
+    ours = colour_jitter(picture_chw, view, Planned(*amounts, order))  # type: ignore[arg-type]
+    changes = (
+        transforms.adjust_brightness,
+        transforms.adjust_contrast,
+        transforms.adjust_saturation,
+        transforms.adjust_hue,
+    )
+    expected = picture_chw
+    for number in order:
+        expected = changes[number](expected, amounts[number])
+    assert torch.equal(ours, expected)
+    assert not torch.equal(ours, picture_chw)
+
+
+def test_orders_and_factors_vary_within_their_ranges() -> None:
+    level = torch.full((3, 4, 4), 100, dtype=torch.uint8)
+    view = ColourJitterView(name="colour_jitter", brightness=0.4, contrast=0.0, saturation=0.0, hue=0.0)
+    levels = [int(colour_jitter(level, view, view_generator(0, 0, k))[0, 0, 0]) for k in range(300)]
+    assert 59 <= min(levels) < 64
+    assert 136 < max(levels) <= 140
