@@ -72,12 +72,12 @@ class Pictures:
 
     def batch(self, numbers: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """See `Source`: inputs (batch, 3, size, size)."""
-        pixels_nhwc = self.pixels_nhwc[self.positions[list(numbers)]]
-        pictures_nchw = moved(torch.from_numpy(pixels_nhwc), device).permute(0, 3, 1, 2)
+        pixels_nhwc = moved(torch.from_numpy(self.pixels_nhwc[self.positions[list(numbers)]]), device)
         if self.views:
             generators = [view_generator(self.seed, epoch, number) for number in numbers]
-            pictures_nchw = random_views(pictures_nchw, self.views, generators, self.preprocess.size)
-        return self.preprocess.normalised(pictures_nchw), moved(self.labels[list(numbers)], device)
+            drawn_nchw = random_views(pixels_nhwc.permute(0, 3, 1, 2), self.views, generators, self.preprocess.size)
+            pixels_nhwc = drawn_nchw.permute(0, 2, 3, 1)
+        return self.preprocess.normalised(pixels_nhwc), moved(self.labels[list(numbers)], device)
 
 
 def pictures(images: Images, params: TrainParams) -> Pictures:
@@ -133,8 +133,8 @@ class Exact:
         device: torch.device,
     ) -> tuple[Tensor, Tensor]:
         """See `Source`: inputs (batch, 3, size, size)."""
-        levels_nchw = moved(torch.from_numpy(self.levels_nhwc[list(numbers)]), device).permute(0, 3, 1, 2)
-        return self.preprocess.normalised(levels_nchw), moved(self.labels[list(numbers)], device)
+        levels_nhwc = moved(torch.from_numpy(self.levels_nhwc[list(numbers)]), device)
+        return self.preprocess.normalised(levels_nhwc), moved(self.labels[list(numbers)], device)
 
 
 def exact(images: Images) -> Exact:

@@ -63,7 +63,7 @@ def test_views_are_those_of_seed_epoch_and_number(small: Project) -> None:
     raw = torch.from_numpy(source.pixels_nhwc[source.positions[numbers]]).permute(0, 3, 1, 2)
     expected = random_views(raw, params.online, [view_generator(3, 5, number) for number in numbers], 32)
     inputs, _ = source.batch(numbers, 5, CPU)
-    assert torch.equal(inputs, PREPROCESS.normalised(expected))
+    assert torch.equal(inputs, PREPROCESS.normalised(expected.permute(0, 2, 3, 1)))
     assert not torch.equal(inputs, source.batch(numbers, 6, CPU)[0])
 
 
