@@ -100,7 +100,8 @@ def views(network: Network, images: Images, params: TrainParams, precision: torc
     """Compute or find the features of training images in `train.cached_views` views, of one where none is random.
 
     The backbone runs with folded batch norm in `precision` (autocast), and the features are kept in that. Which view an
-    epoch sees is drawn by (seed, number), so that any `cached_views` epochs in a row see each view once.
+    epoch sees is drawn by (seed, number), so that any `cached_views` epochs in a row see each view once. With random
+    views and `cached_views: 0` there is nothing to cache: the frozen network is then fitted on `sources.pictures`.
 
     Raises:
         DataError: a frame is missing or broken.

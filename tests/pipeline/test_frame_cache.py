@@ -76,10 +76,13 @@ def test_the_key_hangs_on_names_bytes_and_box_and_on_nothing_else(small: Project
         frame_cache(small, rows, SQUASH, 37, UINT8).key,
         frame_cache(small, rows, SQUASH, 32, FLOAT32).key,
     }
+    renamed = dataclasses.replace(rows[0], path=rows[0].path.replace("000000", "000009"))
+    (small.root / renamed.path).write_bytes((small.root / rows[0].path).read_bytes())
+    others.add(frame_cache(small, [renamed, *rows[1:]], SQUASH, 32, UINT8).key)
     first, second = (small.root / row.path for row in rows[:2])
     first.write_bytes(second.read_bytes())
     others.add(frame_cache(small, rows, SQUASH, 32, UINT8).key)
-    assert len(others | {key}) == 8
+    assert len(others | {key}) == 9
 
 
 def test_a_frame_that_is_gone_is_named(small: Project) -> None:
