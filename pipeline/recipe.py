@@ -19,7 +19,7 @@ from pipeline.errors import ParamsError
 from pipeline.files import Project, replacing_file
 from pipeline.params import read_params, validate_params
 
-_KEYS = ("params", "rows")
+_KEYS = ("params", "rows", "compare")
 
 
 @dataclass(frozen=True)
@@ -107,15 +107,25 @@ def _merge(values: Mapping[str, Any], into: CommentedMap, prefix: str = "") -> l
     changed = []
     for key, value in values.items():
         old = into.get(key)
-        if isinstance(value, dict) and isinstance(old, CommentedMap):
+        if (
+            isinstance(value, dict)
+            and isinstance(old, CommentedMap)
+            and not (prefix and _is_of_another_kind(value, old))
+        ):
             changed += _merge(value, old, f"{prefix}{key}.")
         elif key not in into or old != value:
             changed.append(f"{prefix}{key}")
             if isinstance(value, list) and isinstance(old, CommentedSeq):
                 _replace_items(old, value)
             else:
-                into[key] = type(old)(value) if isinstance(old, ScalarString) and isinstance(value, str) else value
+                quoted = isinstance(old, ScalarString) and isinstance(value, str)
+                into[key] = type(old)(value) if quoted else _in_one_line(value)
     return changed
+
+
+def _is_of_another_kind(value: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether a loss, a schedule or a form of freezing takes another's place, whose keys would not fit it."""
+    return ("name" in value and value["name"] != old.get("name")) or not value.keys() & old.keys()
 
 
 def _replace_items(sequence: CommentedSeq, items: list[Any]) -> None:

@@ -81,6 +81,34 @@ def test_a_list_is_replaced_as_a_whole_and_the_comments_around_it_stay(
     assert f"\n{after}\nsplit:\n" in text
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("train: {loss: {name: focal, gamma: 0.25, alpha: null}}", "train: {loss: {name: binary_cross_entropy}}"),
+        ("train: {schedule: {name: constant}}", "train: {schedule: {name: step, every: 7, factor: 0.1}}"),
+        ("model: {freeze: {up_to: layer3}}", "model: {freeze: {open_convolutions: 4}}"),
+        ("model: {freeze: {open_convolutions: 4}}", "model: {freeze: none}"),
+    ],
+)
+def test_a_loss_a_schedule_or_a_form_of_freezing_takes_the_place_of_another_as_a_whole(
+    project: Project, before: str, after: str
+) -> None:
+    write_recipe(project, f"params: {{{before}}}\n", "before")
+    write_recipe(project, f"params: {{{after}}}\n", "after")
+    apply_recipe("before", project)
+    once = read_params(project.params_yaml)
+    apply_recipe("after", project)
+    assert read_params(project.params_yaml) != once
+    assert f"  {after.partition('{')[2][:-1]}" in project.params_yaml.read_text(encoding="utf-8")
+
+
+def test_of_a_mapping_of_the_same_kind_only_the_named_value_changes(project: Project) -> None:
+    write_recipe(project, "params: {split: {near_duplicates: {hash_bits: 2}}, train: {loss: {name: cross_entropy}}}\n")
+    assert apply_recipe("fish", project).changed == ("split.near_duplicates.hash_bits",)
+    write_recipe(project, "params: {train: {loss: {name: cross_entropy, label_smoothing: 0.1}}}\n")
+    assert apply_recipe("fish", project).changed == ("train.loss.label_smoothing",)
+
+
 def test_an_unknown_key_is_refused_with_the_nearest_name_and_nothing_is_written(project: Project) -> None:
     write_recipe(project, "params: {train: {epochs: 3, learning_rate: 0.1}}\n")
     message = refusal(project)
