@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,25 @@ def small_project(root: Path) -> Project:
     ]
     manifest.write_split(rows, project.split_csv)
     write_json(project.split_json, {"protocol": "grouped", "optimistic": None})
+    return project
+
+
+def photo_project(root: Path, labels: Sequence[str], n_photos: int) -> Project:
+    """Draw photos of some classes, each class of its own shade, and list them as `extract` does; default params."""
+    root.mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", root)
+    project = Project(root)
+    generator = np.random.default_rng(0)
+    rows = []
+    for shade, label in zip(np.linspace(30, 220, len(labels)), labels, strict=True):
+        for number in range(n_photos):
+            source = f"data/raw/{label}/{number:03}.jpg"
+            path = project.frames / label / f"{number:03}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = generator.normal(0, 20, (70, 90, 3))
+            Image.fromarray((np.array((shade, 120, 250 - shade)) + noise).clip(0, 255).astype(np.uint8)).save(path)
+            rows.append(Row(project.relative(path), label, source, sha256_of(path), source, width=90, height=70))
+    manifest.write(rows, project.frames_csv)
     return project
 
 
