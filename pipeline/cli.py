@@ -183,6 +183,26 @@ def recipe(name: str | None) -> None:
 
 
 @cli.command()
+@click.argument("name")
+@click.option("--row", "rows", multiple=True, help="Only this row; may be given several times.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, help="Runs of each row, with train.seed 0, 1, 2 …")
+def study(name: str, rows: tuple[str, ...], seeds: int) -> None:
+    """Run every row of recipe NAME as a DVC experiment; params.yaml stays as it is."""
+    from pipeline.study import study as run_study
+
+    _done(run_study(name, rows, seeds, _project()))
+
+
+@cli.command()
+@click.argument("name", required=False)
+def compare(name: str | None) -> None:
+    """Table and figures of study NAME's experiments; without NAME, a table of all experiments."""
+    from pipeline.compare import compare_all, compare_study
+
+    _done(compare_all(_project()) if name is None else compare_study(name, _project()))
+
+
+@cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--bundle", type=click.Path(path_type=Path), help="A bundle (zip or folder) [default: the project's graph]."

@@ -27,6 +27,10 @@ class Project:
         return self.root / "params.yaml"
 
     @property
+    def dvc_lock(self) -> Path:
+        return self.root / "dvc.lock"
+
+    @property
     def recipes(self) -> Path:
         return self.root / "recipes"
 
@@ -124,6 +128,10 @@ class Project:
         return self.root / "reports" / "flips.csv"
 
     @property
+    def compare_reports(self) -> Path:
+        return self.root / "reports" / "compare"
+
+    @property
     def report_html(self) -> Path:
         return self.root / "reports" / "report.html"
 
@@ -173,16 +181,25 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: the file is missing or is not JSON.
     """
-
-    def refuse(constant: str) -> float:
-        raise ValueError(f"{constant} is not JSON")
-
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing; run the stage that writes it") from error
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from error
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON, strictly.
+
+    Raises:
+        ValueError: the text is not JSON, or has NaN or Infinity in it.
+    """
+
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def write_json(path: Path, value: Any) -> None:

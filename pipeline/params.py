@@ -146,7 +146,7 @@ def read_section(path: Path, name: str, section: type[SectionType]) -> SectionTy
     Raises:
         ParamsError: the file is missing or not YAML, or the section breaks a rule; all violations in one message.
     """
-    return _validate(path, section, _load_yaml(path).get(name), name)
+    return validate_section(path, section, _load_yaml(path).get(name), name)
 
 
 def read_params(path: Path) -> Params:
@@ -164,7 +164,7 @@ def validate_params(values: object, path: Path) -> Params:
     Raises:
         ParamsError: all violations in one message.
     """
-    return _validate(path, Params, values, "")
+    return validate_section(path, Params, values, "")
 
 
 def params_path(project: Project) -> Path:
@@ -189,7 +189,12 @@ def _load_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _validate(path: Path, section: type[SectionType], values: object, name: str) -> SectionType:
+def validate_section(path: Path, section: type[SectionType], values: object, name: str) -> SectionType:
+    """Check the parsed values of one section; `path` and `name` are for the message.
+
+    Raises:
+        ParamsError: all violations in one message.
+    """
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: {name}: section missing; expected {', '.join(section.model_fields)}")
     try:
@@ -206,12 +211,12 @@ def _explain(section: type[Section], problem: Any, prefix: str) -> str:
         return f"{key}: {problem['msg'].removeprefix('Value error, ')}" + (
             f" (found {problem['input']!r})" if problem["type"] not in ("missing", "value_error") else ""
         )
-    nearest = difflib.get_close_matches(place[-1], _names_beside(section, place), n=1, cutoff=0)
+    nearest = difflib.get_close_matches(place[-1], names_beside(section, place), n=1, cutoff=0)
     return f"{key}: unknown key; the nearest valid name is {nearest[0]!r}" if nearest else f"{key}: unknown key"
 
 
-def _names_beside(section: type[Section], place: list[str]) -> list[str]:
-    """The valid names where an unknown key stands: those of the model that holds it."""
+def names_beside(section: type[Section], place: list[str]) -> list[str]:
+    """The valid names where a key stands: those of the model that holds it."""
     models: list[type[Section]] = [section]
     for part in place[:-1]:
         inner = [field for model in models for field in [model.model_fields.get(part)] if field is not None]

@@ -1,10 +1,14 @@
-"""Recipes: `recipes/<name>.yaml` holds what differs from the defaults, and is written into `params.yaml`."""
+"""Recipes: `recipes/<name>.yaml` holds what differs from the defaults, and is written into `params.yaml`.
+
+`params` is common to all; `rows` are the variants that `pipe study` runs; `compare` is what `pipe compare` draws.
+"""
 
 from __future__ import annotations
 
+import copy
 import difflib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,11 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import ScalarString
 
+from pipeline.comparison import Comparison
 from pipeline.errors import ParamsError
 from pipeline.files import Project, replacing_file
-from pipeline.params import read_params, validate_params
+from pipeline.params import read_params, validate_params, validate_section
+from pipeline.section import Section
 
 _KEYS = ("params", "rows", "compare")
 
@@ -35,6 +41,14 @@ class RecipeReport:
         return f"recipe {self.name}: params.yaml has its {', '.join(self.changed) or 'defaults (nothing differs)'}"
 
 
+class Study(Section):
+    """A recipe with all its parts."""
+
+    params: dict[str, dict[str, Any]]  # what differs from `params.yaml`, common to all rows
+    rows: dict[str, dict[str, dict[str, Any]]]  # what a row's variant differs in from `params`
+    compare: Comparison | None
+
+
 def apply_recipe(name: str, project: Project) -> RecipeReport:
     """Write the values of `recipes/<name>.yaml` into `params.yaml`, whose comments and other values stay.
 
@@ -42,18 +56,49 @@ def apply_recipe(name: str, project: Project) -> RecipeReport:
         ParamsError: there is no such recipe, `params.yaml` does not hold together, or would not with the recipe; then
             nothing has been written.
     """
-    recipe_path = _find(name, project)
-    values = _read_recipe(recipe_path)
+    path = find_recipe(name, project)
+    values = _read_recipe(path)["params"]
     read_params(project.params_yaml)
-    yaml = _round_trip()
-    params = yaml.load(project.params_yaml.read_text(encoding="utf-8"))
-    changed = _merge(values, params)
-    text = io.StringIO()
-    yaml.dump(params, text)
-    validate_params(YAML(typ="safe", pure=True).load(text.getvalue()), recipe_path)
+    text, changed = compose(project.params_yaml.read_text(encoding="utf-8"), [values], path)
     with replacing_file(project.params_yaml) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
     return RecipeReport(name, tuple(changed))
+
+
+def compose(text: str, layers: Iterable[Mapping[str, Any]], path: Path) -> tuple[str, list[str]]:
+    """The text of a `params.yaml` with sections laid over it, and the dotted names of the values that changed.
+
+    Raises:
+        ParamsError: the result would not hold together; `path` is for the message.
+    """
+    yaml = _round_trip()
+    params = yaml.load(text)
+    changed = _merge_all(layers, params)
+    composed = io.StringIO()
+    yaml.dump(params, composed)
+    validate_params(YAML(typ="safe", pure=True).load(composed.getvalue()), path)
+    return composed.getvalue(), changed
+
+
+def differences(text: str, layers: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The dotted names in which a `params.yaml`, perhaps of an older version, is not as the sections want it."""
+    return _merge_all(layers, _round_trip().load(text))
+
+
+def read_study(name: str, project: Project) -> Study:
+    """A recipe with its rows and what is to be drawn of them.
+
+    Raises:
+        ParamsError: there is no such recipe, it has no rows, or a name in it is not known.
+    """
+    path = find_recipe(name, project)
+    recipe = _read_recipe(path)
+    if not recipe.get("rows"):
+        raise ParamsError(f"{path}: no mapping `rows:`; expected the study's variants, by name")
+    study = validate_section(path, Study, {"compare": None} | recipe, "")
+    if study.compare is not None:
+        study.compare.check_names(list(study.rows), path)
+    return study
 
 
 def list_recipes(project: Project) -> list[str]:
@@ -61,7 +106,12 @@ def list_recipes(project: Project) -> list[str]:
     return sorted(path.stem for path in project.recipes.glob("*.yaml"))
 
 
-def _find(name: str, project: Project) -> Path:
+def find_recipe(name: str, project: Project) -> Path:
+    """Where a recipe lies.
+
+    Raises:
+        ParamsError: there is no such recipe.
+    """
     names = list_recipes(project)
     if name in names:
         return project.recipes / f"{name}.yaml"
@@ -72,7 +122,7 @@ def _find(name: str, project: Project) -> Path:
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
-    """The `params` of a recipe; its `rows` are for `pipe study`."""
+    """The parts of a recipe, by name."""
     try:
         recipe = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
@@ -82,7 +132,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     for key in recipe.keys() - set(_KEYS):
         nearest = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0)
         raise ParamsError(f"{path}: {key}: unknown key; the nearest valid name is {nearest[0]!r}")
-    return dict(recipe["params"])
+    return recipe
 
 
 def _round_trip() -> YAML:
@@ -100,6 +150,20 @@ class _Representer(RoundTripRepresenter):
 
 
 _Representer.add_representer(type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null"))
+
+
+def _merge_all(layers: Iterable[Mapping[str, Any]], into: CommentedMap) -> list[str]:
+    """As `_merge`, of one layer after the other; a name that one sets and a later one sets back is not given."""
+    before = copy.deepcopy(into)
+    names = [name for values in layers for name in _merge(values, into)]
+    return [name for name in dict.fromkeys(names) if _at(into, name) != _at(before, name)]
+
+
+def _at(params: Mapping[str, Any], dotted: str) -> Any:
+    value: Any = params
+    for part in dotted.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _merge(values: Mapping[str, Any], into: CommentedMap, prefix: str = "") -> list[str]:

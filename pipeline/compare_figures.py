@@ -1,0 +1,111 @@
+"""Curves of a comparison: a panel per curve, a line per row, a band of one standard deviation where seeds repeat."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.columns import Run
+from pipeline.comparison import FigureParams
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PANEL_INCHES = (4.5, 3.5)
+_DPI = 110
+# Fonts with Chinese, Japanese and Korean letters, on Linux, Windows and macOS; the first that is there is taken.
+_CJK_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "Noto Serif CJK SC",
+    "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB",
+    "Arial Unicode MS",
+)  # fmt: skip
+_FIRST_FONT = "DejaVu Sans"  # comes with matplotlib
+
+
+def draw_figure(figure: FigureParams, rows: Mapping[str, Sequence[Run]], path: Path) -> list[str]:
+    """Draw a figure as a PNG file, the same bytes for the same curves; gives what it lacks, a sentence each.
+
+    Where no row has any of the curves nothing is drawn.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lacking = [f"{row} has not run." for row in figure.rows if row not in rows]
+    panels = {curve: _lines(curve, figure.rows, rows) for curve in figure.curves}
+    lacking += [
+        f"{row} has no curve {curve}." for curve in figure.curves for row in figure.rows
+        if row in rows and row not in panels[curve]
+    ]  # fmt: skip
+    if not any(panels.values()):
+        return lacking
+    with rc_context({"font.family": _families(), "text.parse_math": False}):
+        width, height = _PANEL_INCHES
+        picture = Figure(figsize=(width * len(panels), height + 0.4), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(picture)
+        picture.suptitle(_drawable(figure.title))
+        for axes, (curve, lines) in zip(
+            picture.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+        ):
+            _draw_panel(axes, curve, lines)
+        # Without the name of the program, which has its version in it.
+        picture.savefig(path, format="png", metadata={"Software": None})
+    return lacking
+
+
+def _lines(curve: str, names: Sequence[str], rows: Mapping[str, Sequence[Run]]) -> dict[str, list[list[float]]]:
+    """By row: for every epoch from the first the values of its runs, as far as all of them have come."""
+    found = {row: [run.curves[curve] for run in rows[row] if curve in run.curves] for row in names if row in rows}
+    return {row: [list(epoch) for epoch in zip(*curves, strict=False)] for row, curves in found.items() if curves}
+
+
+def _draw_panel(axes: Axes, curve: str, lines: Mapping[str, list[list[float]]]) -> None:
+    drawn, labels = [], []
+    for row, epochs in lines.items():
+        x = range(1, len(epochs) + 1)
+        means = [statistics.fmean(values) for values in epochs]
+        drawn += axes.plot(x, means, marker="." if len(means) < 30 else None)
+        n_runs = len(epochs[0])
+        labels.append(_drawable(f"{row} ({n_runs} runs)" if n_runs > 1 else row))
+        if n_runs > 1:
+            spread = [statistics.stdev(values) for values in epochs]
+            low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
+            axes.fill_between(x, low, high, color=drawn[-1].get_color(), alpha=0.2, linewidth=0)
+    axes.set_title(curve)
+    axes.set_xlabel("epoch")
+    axes.grid(visible=True, alpha=0.3)
+    axes.locator_params(axis="x", integer=True)
+    if drawn:
+        axes.legend(drawn, labels, fontsize="small")
+
+
+@functools.cache
+def _families() -> list[str]:
+    """The fonts that are there, in the order in which a letter is looked for."""
+    from matplotlib.font_manager import fontManager
+
+    known = {font.name for font in fontManager.ttflist}
+    return [_FIRST_FONT, *[name for name in _CJK_FONTS if name in known][:1]]
+
+
+@functools.cache
+def _letters() -> frozenset[int]:
+    """What those fonts can draw."""
+    from matplotlib.font_manager import FontProperties, findfont
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(
+        letter for family in _families() for letter in FT2Font(findfont(FontProperties(family))).get_charmap()
+    )
+
+
+def _drawable(text: str) -> str:
+    r"""The text, composed (NFC), with letters that no font has as their escapes, such as \u0e44."""
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(
+        letter if ord(letter) in _letters() else letter.encode("unicode_escape").decode() for letter in composed
+    )

@@ -1,0 +1,208 @@
+"""DVC's experiments, read out of git: each is a commit under `refs/exps/<its parent>/<name>`.
+
+Only a run that succeeded has such a commit. `dvc exp show` also lists queued and failed runs, beside whose params it
+prints the metrics of the commit that they started from; so it is not asked.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline.errors import DataError
+from pipeline.files import Project, parse_json
+
+LAST_STAGE = "evaluate"
+_REF = re.compile(r"refs/exps/(?P<start>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38,62})/(?P<name>.+)")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One successful run, as its commit has it."""
+
+    project: Project
+    name: str
+    ref: str
+    commit: str
+    parent: str  # the commit that it was started from
+
+    def text(self, path: Path) -> str | None:
+        """A file of the project as this run left it; None where the run has no such file.
+
+        Raises:
+            DataError: the file is not UTF-8.
+        """
+        content = _git_bytes(self.project.root, "show", f"{self.commit}:./{self.project.relative(path)}")
+        try:
+            return None if content is None else content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.name}: {self.project.relative(path)}: not UTF-8") from error
+
+    def json(self, path: Path) -> dict[str, Any] | None:
+        """A JSON report of this run; None where it has none.
+
+        Raises:
+            DataError: the report is not a JSON object.
+        """
+        text = self.text(path)
+        try:
+            values = None if text is None else parse_json(text)
+        except ValueError as error:
+            raise DataError(f"{self.name}: {self.project.relative(path)}: not valid JSON ({error})") from error
+        if not isinstance(values, dict | None):
+            raise DataError(f"{self.name}: {self.project.relative(path)}: found a list; expected an object")
+        return values
+
+    @functools.cached_property
+    def params(self) -> dict[str, Any]:
+        """The whole `params.yaml` of this run."""
+        return parse_yaml(self.text(self.project.params_yaml))
+
+    @functools.cached_property
+    def stages(self) -> dict[str, Any]:
+        """What DVC recorded of the stages up to `evaluate`, by name; empty when that one did not run."""
+        return chain(parse_yaml(self.text(self.project.dvc_lock)))
+
+    def fault(self) -> str | None:
+        """Why the numbers of this commit are not those of its params; None when they are.
+
+        An experiment that ran the first stages only carries the reports of the commit that it started from.
+        """
+        if not self.stages:
+            return f"it has not run `{LAST_STAGE}`"
+        outs = dict(_entries(self.stages, "outs"))
+        for path, digest in _entries(self.stages, "deps"):
+            if outs.get(path, digest) != digest:
+                return f"{path} is not the one that was judged"
+        for values in (stage.get("params", {}).get("params.yaml", {}) for stage in self.stages.values()):
+            for name, value in values.items():
+                if param(self.params, name) != value:
+                    return f"its stages did not run with its {name}"
+        return self._altered_report(outs)
+
+    def _altered_report(self, outs: Mapping[str, str]) -> str | None:
+        path = self.project.evaluate_json
+        text = self.text(path)
+        name = self.project.relative(path)
+        if text is None or outs.get(name) != hashlib.md5(text.encode("utf-8"), usedforsecurity=False).hexdigest():
+            return f"{name} is not the one that `{LAST_STAGE}` wrote"
+        return None
+
+
+def list_experiments(project: Project) -> dict[str, Experiment]:
+    """The successful experiments by name, sorted; of one name those of the present commit, else the newest.
+
+    Raises:
+        DataError: there is no git repository, or no commit in it.
+    """
+    head = check_repository(project)
+    found: dict[str, Experiment] = {}
+    for experiment in _every_experiment(project):
+        known = found.get(experiment.name)
+        if known is None or known.parent != head:
+            found[experiment.name] = experiment
+    return dict(sorted(found.items()))
+
+
+def remove_experiments(name: str, project: Project) -> None:
+    """Forget the runs of this name, whatever commit they were started from."""
+    for experiment in list(_every_experiment(project)):
+        if experiment.name == name:
+            _git(project.root, "update-ref", "-d", experiment.ref)
+
+
+def check_repository(project: Project) -> str:
+    """The present commit.
+
+    Raises:
+        DataError: there is no git repository, or no commit in it.
+    """
+    if _git_bytes(project.root, "rev-parse", "--git-dir") is None:
+        raise DataError(f"{project.root}: no git repository; experiments need one: git init, git add, git commit")
+    head = _git_bytes(project.root, "rev-parse", "--verify", "--quiet", "HEAD")
+    if head is None:
+        raise DataError(f"{project.root}: no commit yet; an experiment is a child of a commit: git add, git commit")
+    return head.decode("ascii").strip()
+
+
+def chain(lock: Mapping[str, Any]) -> dict[str, Any]:
+    """The stages of a parsed `dvc.lock` that `evaluate` hangs on, itself included; empty without it."""
+    stages = lock.get("stages", {})
+    made_by = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
+    needed: dict[str, Any] = {}
+    waiting = [LAST_STAGE] if LAST_STAGE in stages else []
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed[name] = stages[name]
+            waiting += [made_by[dep["path"]] for dep in stages[name].get("deps", []) if dep["path"] in made_by]
+    return needed
+
+
+def sources(stages: Mapping[str, Any]) -> dict[str, str]:
+    """The digests of what people put there, data and code: every dep that no stage makes, by path."""
+    made = {path for path, _ in _entries(stages, "outs")}
+    return {path: digest for path, digest in _entries(stages, "deps") if path not in made}
+
+
+def digest_of(experiment: Experiment, path: Path) -> str | None:
+    """The digest of a file that `evaluate` read in this run; None where it read no such file."""
+    read = dict(_entries({LAST_STAGE: experiment.stages.get(LAST_STAGE, {})}, "deps"))
+    return read.get(experiment.project.relative(path))
+
+
+def param(params: Mapping[str, Any], dotted: str) -> Any:
+    """The value of a dotted name in parsed params; None where there is none."""
+    value: Any = params
+    for part in dotted.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def parse_yaml(text: str | None) -> dict[str, Any]:
+    """A parsed YAML mapping; empty for no text."""
+    values = YAML(typ="safe", pure=True).load(text or "")
+    return values if isinstance(values, dict) else {}
+
+
+def _entries(stages: Mapping[str, Any], kind: str) -> Iterator[tuple[str, str]]:
+    """Path and digest of every dep, or of every out."""
+    for stage in stages.values():
+        for entry in stage.get(kind, []):
+            yield entry["path"], entry.get("md5", "")
+
+
+def _every_experiment(project: Project) -> Iterator[Experiment]:
+    """Those of all commits, the oldest first."""
+    listed = _git(
+        project.root, "for-each-ref", "--sort=committerdate", "--format=%(objectname) %(refname)", "refs/exps"
+    )
+    for line in listed.splitlines():
+        commit, ref = line.split(" ", 1)
+        match = _REF.fullmatch(ref)
+        if match:
+            yield Experiment(project, match["name"], ref, commit, match["start"] + match["rest"])
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    content = _git_bytes(folder, *arguments)
+    if content is None:
+        raise DataError(f"{folder}: git {' '.join(arguments[:2])} failed")
+    return content.decode("utf-8")
+
+
+def _git_bytes(folder: Path, *arguments: str) -> bytes | None:
+    """What git printed; None where it failed."""
+    try:
+        finished = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise DataError("git: not installed; experiments are commits") from error
+    return finished.stdout if finished.returncode == 0 else None
