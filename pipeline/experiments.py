@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.errors import DataError
-from pipeline.files import Project, parse_json
+from pipeline.files import Project
 
 LAST_STAGE = "evaluate"
 _REF = re.compile(r"refs/exps/(?P<start>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38,62})/(?P<name>.+)")
@@ -54,7 +55,7 @@ class Experiment:
         """
         text = self.text(path)
         try:
-            values = None if text is None else parse_json(text)
+            values = None if text is None else json.loads(text, parse_constant=_refuse)
         except ValueError as error:
             raise DataError(f"{self.name}: {self.project.relative(path)}: not valid JSON ({error})") from error
         if not isinstance(values, dict | None):
@@ -190,6 +191,10 @@ def _every_experiment(project: Project) -> Iterator[Experiment]:
         match = _REF.fullmatch(ref)
         if match:
             yield Experiment(project, match["name"], ref, commit, match["start"] + match["rest"])
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _git(folder: Path, *arguments: str) -> str:

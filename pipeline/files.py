@@ -181,25 +181,16 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: the file is missing or is not JSON.
     """
-    try:
-        return parse_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: missing; run the stage that writes it") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from error
-
-
-def parse_json(text: str) -> Any:
-    """Parse JSON, strictly.
-
-    Raises:
-        ValueError: the text is not JSON, or has NaN or Infinity in it.
-    """
 
     def refuse(constant: str) -> float:
         raise ValueError(f"{constant} is not JSON")
 
-    return json.loads(text, parse_constant=refuse)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: missing; run the stage that writes it") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -154,3 +154,15 @@ def run(folder: Path, *command: str) -> str:
     finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, f"{command}: {finished.stdout}\n{finished.stderr}"
     return finished.stdout
+
+
+def clone_of_repository(root: Path) -> Project:
+    """The repository's own files as a new repository."""
+    for name in run(ROOT, "git", "ls-files").splitlines():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    run(root, "git", "init", "--quiet")
+    run(root, "git", "config", "user.name", "a")
+    run(root, "git", "config", "user.email", "a@example.org")
+    commit(root)
+    return Project(root)

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from command import ROOT
-from experiment_project import commit, experiment_project, run, trainings, write_recipe
+from command import ROOT, run_pipe
+from experiment_project import clone_of_repository, commit, experiment_project, run, trainings, write_recipe
+from media import write_raw
 
 from pipeline.compare import compare_study
 from pipeline.errors import DataError, ParamsError, PipeError
@@ -227,3 +228,38 @@ def test_rows_that_are_no_mappings_are_refused(fresh: Project) -> None:
     write_recipe(fresh, "params: {}\nrows: [VGG16]\n")
     with pytest.raises(ParamsError, match="rows: Input should be a valid dictionary"):
         study("tiny", (), 1, fresh)
+
+
+@pytest.mark.slow
+def test_the_real_chain_runs_as_a_study_and_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # the copy runs its own code
+    project = clone_of_repository(tmp_path / "project")
+    write_raw(project.raw, clips=3)  # one each for train, val and test
+    write_recipe(
+        project,
+        """
+params:
+  augment: {copies: []}
+  split: {near_duplicates: {search: false}}
+  model: {arch: resnet18, weights: none, freeze: none}
+  image: {size: 32}
+  train: {epochs: 2, batch_size: 8}
+rows:
+  slow: {train: {lr: 0.0001}}
+  fast: {train: {lr: 0.001}}
+compare:
+  columns: [top1, group_top1, mse, nll, train_loss, best_epoch, train.lr]
+  figures: [{title: both, curves: [train/loss, val/loss, val/accuracy], rows: [slow, fast]}]
+""",
+    )
+    assert study("tiny", (), 1, project).n_run == 2
+    assert study("tiny", (), 1, project).n_kept == 2
+    finished = run_pipe(project.root, "compare", "tiny")
+    assert finished.returncode == 0, finished.stderr
+    text = (project.compare_reports / "tiny" / "table.md").read_text(encoding="utf-8")
+    assert "| slow | 1 | " in text
+    assert "test frames of 2 clips or photos, protocol grouped" in text
+    assert "has no" not in text
+    assert (project.compare_reports / "tiny" / "figure_1.png").is_file()
+    assert {found.fault() for found in list_experiments(project).values()} == {None}
