@@ -20,6 +20,7 @@ import time
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -238,9 +239,10 @@ def _passed_on(process: subprocess.Popen[bytes]) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """With it a stage draws its progress though it writes into a pipe, where that ends on a terminal."""
+    """`python` in dvc.yaml is the Python that runs us; and where we end on a terminal, stages draw their progress."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     terminal = {"TTY_COMPATIBLE": "1", "COLUMNS": str(shutil.get_terminal_size().columns)}
-    return os.environ | (terminal if sys.stderr.isatty() else {})
+    return os.environ | {"PATH": path} | (terminal if sys.stderr.isatty() else {})
 
 
 def _reason(said: str) -> str:

@@ -232,7 +232,6 @@ def test_rows_that_are_no_mappings_are_refused(fresh: Project) -> None:
 
 @pytest.mark.slow
 def test_the_real_chain_runs_as_a_study_and_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("PYTHONPATH", raising=False)  # the copy runs its own code
     project = clone_of_repository(tmp_path / "project")
     write_raw(project.raw, clips=3)  # one each for train, val and test
