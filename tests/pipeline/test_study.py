@@ -129,14 +129,17 @@ def test_ctrl_c_ends_the_training_too_and_puts_params_back(studied: Project) -> 
     command = [sys.executable, "-m", "pipeline", "study", "tiny"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     started = subprocess.Popen(command, cwd=studied.root, env=environment, stderr=subprocess.PIPE, text=True)
-    for _ in range(600):
-        if len(trainings(studied)) > n_before:
-            break
-        time.sleep(0.1)
-    assert studied.params_yaml.read_bytes() != before
-    interrupted = time.monotonic()
-    started.send_signal(signal.SIGINT)
-    _, said = started.communicate(timeout=40)
+    try:
+        for _ in range(600):
+            if len(trainings(studied)) > n_before:
+                break
+            time.sleep(0.1)
+        assert studied.params_yaml.read_bytes() != before
+        interrupted = time.monotonic()
+        started.send_signal(signal.SIGINT)
+        _, said = started.communicate(timeout=40)
+    finally:
+        started.kill()
     assert started.returncode == 130, said
     assert time.monotonic() - interrupted < 40  # the training alone would take a minute
     assert studied.params_yaml.read_bytes() == before
