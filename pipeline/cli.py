@@ -100,7 +100,9 @@ def train() -> None:
     from pipeline.modelling import ImageParams, ModelParams
 
     sections = _section("train", TrainParams), _section("model", ModelParams), _section("image", ImageParams)
-    _done(stage.train(*sections, _project()))
+    report = stage.train(*sections, _project())
+    if report is not None:  # one process of several speaks
+        _done(report)
 
 
 @cli.command()

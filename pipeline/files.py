@@ -91,6 +91,14 @@ class Project:
         """What outlives a run and is shared by runs; nothing else hangs on it, so it may be deleted at any time."""
         return self.root / ".cache"
 
+    def resume_state(self, key: str) -> Path:
+        """The state of a training run that was stopped."""
+        return self.cache / "resume" / f"{key}.pt"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.cache / "tensorboard"
+
     @property
     def train_reports(self) -> Path:
         return self.root / "reports" / "train"

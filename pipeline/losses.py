@@ -1,4 +1,7 @@
-"""What training makes small: each loss takes logits (batch, classes) and class numbers (batch,), and is a mean."""
+"""What training makes small: each loss takes logits (batch, classes) and class numbers (batch,), and is a mean.
+
+Beside it may stand the contrastive-center branch of study 002, which looks at the deep feature and is a sum.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.fitting import CrossEntropyLoss, FocalLoss, LossParams
+from pipeline.fitting import BinaryCrossEntropyLoss, CrossEntropyLoss, FocalLoss, LossParams
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -16,13 +19,22 @@ SMALLEST_DOUBT = 1e-12  # below, 1 - p is taken for this: its power has an infin
 
 
 def build_loss(params: LossParams, images_per_class: Sequence[int]) -> Loss:
-    """The loss that the params name; `images_per_class` are the training images, in the order of the classes."""
+    """The mean that the params name; `images_per_class` are the training images, in the order of the classes."""
     if isinstance(params, FocalLoss):
         return lambda logits, labels: focal(logits, labels, params.gamma, params.alpha)
     if isinstance(params, CrossEntropyLoss):
         weights = balanced_weights(images_per_class) if params.balanced else None
         return lambda logits, labels: cross_entropy(logits, labels, params.label_smoothing, weights)
-    return binary_cross_entropy
+    if isinstance(params, BinaryCrossEntropyLoss):
+        return binary_cross_entropy
+    return cross_entropy
+
+
+def class_weights(params: LossParams, images_per_class: Sequence[int]) -> Tensor:
+    """(classes,) float32: what an image of each class weighs in the mean that `build_loss` gives."""
+    if isinstance(params, CrossEntropyLoss) and params.balanced:
+        return balanced_weights(images_per_class)
+    return torch.ones(len(images_per_class))
 
 
 def cross_entropy(
@@ -30,7 +42,7 @@ def cross_entropy(
 ) -> Tensor:
     """-log p of the truth, in float32; with class weights the weighted mean."""
     weights = None if class_weights is None else class_weights.to(logits.device)
-    return functional.cross_entropy(_exact(logits), labels, weight=weights, label_smoothing=label_smoothing)
+    return functional.cross_entropy(exact(logits), labels, weight=weights, label_smoothing=label_smoothing)
 
 
 def focal(logits: Tensor, labels: Tensor, gamma: float, alpha: Sequence[float] | None = None) -> Tensor:
@@ -44,7 +56,7 @@ def focal(logits: Tensor, labels: Tensor, gamma: float, alpha: Sequence[float] |
         gamma: 0 is cross entropy.
         alpha: a weight per class, or None; the mean is over images, not over weights.
     """
-    log_p = functional.log_softmax(_exact(logits), dim=1).gather(1, labels.unsqueeze(1)).squeeze(1)
+    log_p = functional.log_softmax(exact(logits), dim=1).gather(1, labels.unsqueeze(1)).squeeze(1)
     doubt = (-torch.expm1(log_p)).clamp_min(SMALLEST_DOUBT)
     losses = -(doubt**gamma) * log_p
     if alpha is not None:
@@ -60,8 +72,8 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     if logits.shape[1] != 2:
         raise ValueError(f"binary cross entropy over {logits.shape[1]} classes; expected 2")
-    exact = _exact(logits)
-    return functional.binary_cross_entropy_with_logits(exact[:, 1] - exact[:, 0], labels.to(exact.dtype))
+    logits = exact(logits)
+    return functional.binary_cross_entropy_with_logits(logits[:, 1] - logits[:, 0], labels.to(logits.dtype))
 
 
 def balanced_weights(images_per_class: Sequence[int]) -> Tensor:
@@ -70,6 +82,23 @@ def balanced_weights(images_per_class: Sequence[int]) -> Tensor:
     return counts.sum() / (len(counts) * counts)
 
 
-def _exact(logits: Tensor) -> Tensor:
-    """Half precision is too coarse for a loss; under autocast the logits may arrive in it."""
-    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+def contrastive_center(deep: Tensor, labels: Tensor, centres: Tensor, delta: float) -> Tensor:
+    """1/2 SUM over the batch of |x - c_y|^2 / (sum over j != y of |x - c_j|^2 + delta) (study 002, eq. 7).
+
+    Args:
+        deep: (batch, width), the input of the network's last layer.
+        labels: (batch,) class numbers.
+        centres: (classes, width).
+        delta: keeps the denominator from 0.
+    """
+    # Distances are taken from the differences: |x|^2 - 2xc + |c|^2 loses all its digits near a centre.
+    squared = (deep.unsqueeze(1) - centres).square().sum(dim=2)
+    own = functional.one_hot(labels, len(centres)).bool()
+    within = squared.masked_select(own)
+    between = squared.masked_fill(own, 0.0).sum(dim=1)
+    return 0.5 * (within / (between + delta)).sum()
+
+
+def exact(value: Tensor) -> Tensor:
+    """Half precision is too coarse for a loss; under autocast its input may arrive in it."""
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value

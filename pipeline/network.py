@@ -116,6 +116,7 @@ class Checkpoint:
     model: ModelParams
     preprocess: Preprocess
     fingerprints: dict[str, str | None]  # git commit, sha256 of data/split.csv
+    selection: str  # which epoch it is: last, best_val or best_test
     temperature: float | None = None
     unknown_threshold: float | None = None
 
@@ -136,6 +137,7 @@ class Checkpoint:
             "model": self.model.model_dump(mode="json"),
             "preprocess": asdict(self.preprocess),
             "fingerprints": self.fingerprints,
+            "selection": self.selection,
             "temperature": self.temperature,
             "temperature_reason": NOT_FITTED if self.temperature is None else None,
             "unknown_threshold": self.unknown_threshold,
@@ -163,6 +165,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         model=ModelParams.model_validate(value["model"]),
         preprocess=Preprocess(**{key: _tuple(item) for key, item in value["preprocess"].items()}),
         fingerprints=value["fingerprints"],
+        selection=value["selection"],
         temperature=value["temperature"],
         unknown_threshold=value["unknown_threshold"],
     )

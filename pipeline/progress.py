@@ -17,3 +17,19 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield from progress.track(items, total=total, description=description)
+
+
+def tell(line: str) -> None:
+    """Say a line on standard output."""
+    _say(line, to_error=False)
+
+
+def warn(line: str) -> None:
+    """Say a line on standard error."""
+    _say(line, to_error=True)
+
+
+def _say(line: str, *, to_error: bool) -> None:
+    from rich.console import Console
+
+    Console(stderr=to_error, markup=False, highlight=False, soft_wrap=True).print(line)

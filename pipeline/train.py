@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
+import time
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import timedelta
+from itertools import chain
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
-from dvclive.live import Live
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, set_seed
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from pipeline import manifest
-from pipeline.data import Features, Frames, batches
+from pipeline.curves import Numbers, TensorBoard, write_curves
+from pipeline.data import Frames
+from pipeline.epochs import Fit
 from pipeline.errors import DataError, ParamsError
 from pipeline.files import Project, replacing_folder, sha256_of
 from pipeline.fitting import BinaryCrossEntropyLoss, FocalLoss, TrainParams
+from pipeline.heads import Head
+from pipeline.keeping import Best
 from pipeline.leakage import read_split_without_leaks
-from pipeline.losses import Loss, build_loss
+from pipeline.losses import class_weights
+from pipeline.manifest import Row
 from pipeline.modelling import ImageParams, ModelParams
 from pipeline.network import Checkpoint, Network, build_network, build_preprocess
-from pipeline.optim import build_optimizer, build_schedule
-from pipeline.progress import track
+from pipeline.objective import build_objective
+from pipeline.preprocess import Preprocess
+from pipeline.progress import tell, track
+from pipeline.resume import read_state, run_key, write_state
+from pipeline.sources import Plain, Source, features
+from pipeline.summary import NetworkSummary, summarise
 
-Batches = DataLoader[tuple[Tensor, Tensor]]
+LONGEST_WAIT = timedelta(hours=24)  # of the other processes, while the first one fills a cache
 
 
 @dataclass(frozen=True)
@@ -35,82 +43,122 @@ class TrainReport:
     """What was fitted, and how the epoch went that was kept."""
 
     n_images: int
-    n_parameters: int
-    n_trained_parameters: int
+    n_epochs: int
+    network: NetworkSummary
     precision: str
-    kept_epoch: dict[str, float]
+    kept_epoch: int
+    kept_numbers: Numbers
 
     @property
     def headline(self) -> str:
         """One line: what was trained, on how much, and where it lies."""
-        numbers = ", ".join(f"{name} {value:.4f}" for name, value in self.kept_epoch.items())
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in self.kept_numbers.items())
         return (
-            f"trained {self.n_trained_parameters:,} of {self.n_parameters:,} parameters on {self.n_images} images "
-            f"({self.precision}): {numbers}; models/checkpoint.pt, reports/train/"
+            f"trained {self.network.n_trained_parameters:,} of {self.network.n_parameters:,} parameters on "
+            f"{self.n_images} images ({self.precision}); kept epoch {self.kept_epoch} of {self.n_epochs}: {numbers}; "
+            "models/checkpoint.pt, reports/train/"
         )
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What is fitted on what: the whole network on images, or its head on features that were computed once."""
+class Data:
+    """The kept rows by side, and how their pictures become inputs."""
 
-    network: Network
-    module: nn.Module
-    train: Batches
-    val: Batches | None
+    project: Project
+    rows: dict[str, list[Row]]
+    classes: list[str]
+    preprocess: Preprocess
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) class numbers of the training images."""
+        return torch.tensor([self.classes.index(row.label) for row in self.rows["train"]])
+
+    @property
+    def images_per_class(self) -> list[int]:
+        """Training images by class."""
+        return torch.bincount(self.labels, minlength=len(self.classes)).tolist()
 
 
-def train(params: TrainParams, model: ModelParams, image: ImageParams, project: Project) -> TrainReport:
+@dataclass(frozen=True)
+class Inputs:
+    """What is fitted and looked at: images for the network, or features of a frozen backbone for its head alone."""
+
+    module: Network | Head
+    train: Source
+    watched: dict[str, Source]  # by side, for the curves beside those of training
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of the epochs: their numbers, and which one the network is left in."""
+
+    history: list[Numbers]
+    best: Best
+
+
+def train(params: TrainParams, model: ModelParams, image: ImageParams, project: Project) -> TrainReport | None:
     """Fit a network to `data/split.csv` and write its checkpoint and curves.
 
-    With `model.freeze` the backbone sees every image once, and only the head is fitted, on its features.
+    A run that was killed goes on after its last whole epoch. Of several processes the first one writes, and the others
+    give None.
 
     Raises:
         DataError: fewer than two classes or no training image, weights that do not fit, or a loss that is no number.
         LeakageError: a group sits on two sides.
+        ParamsError: settings that the data or the machine cannot serve.
     """
+    started = time.perf_counter()
+    data = _read(model, image, project)
+    _check(params, data)
+    accelerator = build_accelerator(params)
+    set_seed(params.seed)
+    network = build_network(model, image.size, len(data.classes)).to(accelerator.device)
+    network.to(memory_format=torch.channels_last)
+    summary = summarise(network)
+    if accelerator.is_main_process:
+        tell("\n".join(summary.lines()))
+    key = run_key(project, list(chain(*data.rows.values())), (model, image, params), _machine(accelerator))
+    with accelerator.main_process_first():  # what it computes and keeps in the cache, the others read
+        inputs = _inputs(network, params, model, data, accelerator)
+    fitted = _fit(network, inputs, params, data, Run(accelerator, project, key, started))
+    if not accelerator.is_main_process:
+        return None
+    with replacing_folder(project.train_reports) as folder:
+        write_curves(folder, fitted.history, fitted.best, summary)
+    checkpoint = Checkpoint(
+        _state(network), tuple(data.classes), model, data.preprocess, _fingerprints(project), params.keep
+    )
+    checkpoint.write(project.checkpoint)
+    project.resume_state(key).unlink(missing_ok=True)
+    precision = "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
+    return TrainReport(
+        len(data.rows["train"]), len(fitted.history), summary, precision, fitted.best.epoch, fitted.best.numbers
+    )
+
+
+def _read(model: ModelParams, image: ImageParams, project: Project) -> Data:
     rows = read_split_without_leaks(project)
     classes = manifest.class_names(rows)
     if len(classes) < 2:
         raise DataError(f"{project.split_csv}: found one class, {classes[0]!r}; expected at least 2")
-    set_seed(params.seed)
-    precision = resolve_precision(params.precision)
-    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
-    network = (
-        build_network(model, image.size, len(classes)).to(accelerator.device).to(memory_format=torch.channels_last)
-    )
-    preprocess = build_preprocess(model, image)
-    kept = [row for row in rows if row.kept]
-    training, validation = (
-        Frames(project, [row for row in kept if row.split == split], classes, preprocess) for split in ("train", "val")
-    )
-    if len(training) == 0:
+    sides = {side: [row for row in rows if row.kept and row.split == side] for side in ("train", "val", "test")}
+    if not sides["train"]:
         raise DataError(f"{project.split_csv}: no kept training rows; expected at least one")
-    loss = build_loss(params.loss, [sum(row.label == name for row in training.rows) for name in classes])
-    _check_fit(params, len(classes), has_val=len(validation) > 0)
-    prepare_fit = _fit_of_head if model.freeze == "all" else _fit_of_network
-    fit = prepare_fit(network, training, validation, params, accelerator)
-    with replacing_folder(project.train_reports) as folder:
-        kept_epoch = _run_epochs(fit, loss, params, accelerator, folder)
-    checkpoint = Checkpoint(_state(network), tuple(classes), model, preprocess, _fingerprints(project))
-    checkpoint.write(project.checkpoint)
-    return TrainReport(
-        n_images=len(training),
-        n_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        n_trained_parameters=sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
-        precision="fp32" if precision == "no" else precision,
-        kept_epoch=kept_epoch,
-    )
+    return Data(project, sides, classes, build_preprocess(model, image))
 
 
-def _check_fit(params: TrainParams, n_classes: int, *, has_val: bool) -> None:
+def _check(params: TrainParams, data: Data) -> None:
     """Refuse settings that this data cannot serve.
 
     Raises:
-        ParamsError: a validation loss is asked for and there is no validation clip, or the loss is for other classes.
+        ParamsError: a side is to be looked at that has no image, or the loss is for other classes.
     """
-    if not has_val and (params.keep == "best_val" or params.patience_epochs is not None):
+    n_classes = len(data.classes)
+    if not data.rows["val"] and (params.keep == "best_val" or params.patience_epochs is not None):
         raise ParamsError("train.keep: best_val and train.patience_epochs need validation clips; set split.val")
+    if not data.rows["test"] and _watches_test(params):
+        raise ParamsError("train.keep: best_test and train.watch_test need test clips; found no kept test row")
     if isinstance(params.loss, BinaryCrossEntropyLoss) and n_classes != 2:
         raise ParamsError(f"train.loss: binary_cross_entropy is for 2 classes; found {n_classes}; use cross_entropy")
     if isinstance(params.loss, FocalLoss) and params.loss.alpha is not None and len(params.loss.alpha) != n_classes:
@@ -119,132 +167,98 @@ def _check_fit(params: TrainParams, n_classes: int, *, has_val: bool) -> None:
         )
 
 
+def _watches_test(params: TrainParams) -> bool:
+    return params.watch_test or params.keep == "best_test"
+
+
+def build_accelerator(params: TrainParams) -> Accelerator:
+    """The devices and processes that this one was started with, computing in the precision of the params.
+
+    Raises:
+        ParamsError: fp16 is asked for without a GPU.
+    """
+    has_gpu = torch.cuda.is_available()
+    # Accelerate computes in float32 where fp16 is asked for on a CPU, and says nothing.
+    if params.precision == "fp16" and not has_gpu:
+        raise ParamsError("train.precision: fp16 needs a GPU; found none; use auto, bf16 or fp32")
+    waiting = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
+    return Accelerator(mixed_precision=resolve_precision(params.precision), cpu=not has_gpu, kwargs_handlers=[waiting])
+
+
 def resolve_precision(precision: str) -> str:
     """Accelerate's name for a precision; `auto` is bf16 where the processor multiplies it in hardware."""
+    if precision != "auto":
+        return {"fp32": "no"}.get(precision, precision)
     if torch.cuda.is_available():
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if precision == "bf16" or (precision == "auto" and has_bf16) else "no"
+    return "bf16" if has_bf16 else "no"
 
 
-def _fit_of_network(network: Network, training: Frames, validation: Frames, params: TrainParams, _: Accelerator) -> Fit:
-    val = batches(validation, params.batch_size) if len(validation) else None
-    return Fit(network, network, batches(training, params.batch_size, shuffle_seed=params.seed), val)
+def _inputs(network: Network, params: TrainParams, model: ModelParams, data: Data, accelerator: Accelerator) -> Inputs:
+    """Where the batches of each side come from."""
+    sides = ["train"] + ["val"] * bool(data.rows["val"]) + ["test"] * _watches_test(params)
+    frames = {side: Frames(data.project, data.rows[side], data.classes, data.preprocess) for side in sides}
+    module: Network | Head
+    if model.freeze == "all":
+        module = network.head
+        sources = {side: features(network, frames[side], params.batch_size, accelerator.device) for side in sides}
+    else:
+        module = network
+        sources = {side: Plain(frames[side]) for side in sides}
+    return Inputs(module, sources.pop("train"), dict(sources))
 
 
-def _fit_of_head(
-    network: Network, training: Frames, validation: Frames, params: TrainParams, accelerator: Accelerator
-) -> Fit:
-    features = _embed(network, training, params, accelerator, "features of the training images")
-    order = torch.Generator().manual_seed(params.seed)
-    train = DataLoader(features, params.batch_size, shuffle=True, generator=order)
-    if len(validation) == 0:
-        return Fit(network, network.head, train, None)
-    val = _embed(network, validation, params, accelerator, "features of the validation images")
-    return Fit(network, network.head, train, DataLoader(val, params.batch_size))
+@dataclass(frozen=True)
+class Run:
+    """A run, among its processes and among others."""
+
+    accelerator: Accelerator
+    project: Project
+    key: str
+    started: float  # seconds of the performance counter
 
 
-@torch.no_grad()
-def _embed(network: Network, frames: Frames, params: TrainParams, accelerator: Accelerator, what: str) -> Features:
-    """Embeddings (n, channels) float32 and class numbers (n,) of all frames, from the frozen backbone in eval mode."""
-    network.eval()
-    embeddings, labels = [], []
-    for input_nchw, label in track(batches(frames, params.batch_size), what, -(-len(frames) // params.batch_size)):
-        on_device = input_nchw.to(accelerator.device, memory_format=torch.channels_last)
-        with accelerator.autocast():
-            embeddings.append(network.embed(on_device).float().cpu())
-        labels.append(label)
-    return Features(torch.cat(embeddings), torch.cat(labels))
-
-
-def _run_epochs(fit: Fit, loss: Loss, params: TrainParams, accelerator: Accelerator, folder: Path) -> dict[str, float]:
-    """Fit for all epochs, logging each into `folder`; the module ends as in the kept epoch, whose numbers it gives."""
-    optimizer = build_optimizer(params, ((name, p) for name, p in fit.network.named_parameters() if p.requires_grad))
-    schedule = build_schedule(params, optimizer)
-    module, optimizer, train_batches = accelerator.prepare(fit.module, optimizer, fit.train)
-    val_batches = None if fit.val is None else accelerator.prepare(fit.val)
-    best = Best(params)
-    with Live(dir=str(folder), dvcyaml=None, report=None, save_dvc_exp=False) as live:
-        for epoch in track(range(1, params.epochs + 1), "epochs", params.epochs):
-            numbers = {"train/lr": optimizer.param_groups[0]["lr"]}
-            numbers |= _train_epoch(module, optimizer, train_batches, loss, params, accelerator)
-            if not math.isfinite(numbers["train/loss"]):
-                raise DataError(f"train: the loss of epoch {epoch} is {numbers['train/loss']}; lower train.lr")
-            if val_batches is not None:
-                numbers |= _validate(module, val_batches)
-            for name, value in numbers.items():
-                live.log_metric(name, value)
-            live.next_step()
-            schedule.step()
-            if best.is_over(numbers, fit.module):
+def _fit(network: Network, inputs: Inputs, params: TrainParams, data: Data, run: Run) -> Fitted:
+    """Fit for all epochs that are left; the network ends as in the kept one."""
+    objective = build_objective(inputs.module, params.loss, data.images_per_class, params.seed)
+    weights = class_weights(params.loss, data.images_per_class)[data.labels]
+    fit, best, history = Fit(network, objective, params, run.accelerator), Best(params), list[Numbers]()
+    _resume(fit, best, history, run)
+    minutes_before = history[-1]["train/minutes"] if history else 0.0
+    with TensorBoard(run.project.tensorboard / run.key, history, is_on=run.accelerator.is_main_process) as board:
+        for epoch in track(range(len(history) + 1, params.epochs + 1), "epochs", params.epochs - len(history)):
+            if best.is_over:
                 break
-    return best.restore(fit.module)
+            numbers = fit.run_epoch(epoch, inputs.train, inputs.watched, weights)
+            numbers["train/minutes"] = minutes_before + (time.perf_counter() - run.started) / 60
+            best.look(epoch, numbers, fit.module)
+            history.append(numbers)
+            board.add(epoch, numbers)
+            if run.accelerator.is_main_process:
+                state = {"fit": fit.state_dict(), "best": best.state_dict(), "history": history}
+                write_state(run.project.resume_state(run.key), state)
+    best.restore(fit.module)
+    return Fitted(history, best)
 
 
-class Best:
-    """The epoch that is kept, and whether it is time to stop looking for a better one."""
-
-    def __init__(self, params: TrainParams) -> None:
-        self._params = params
-        self._numbers: dict[str, float] = {}
-        self._state: dict[str, Tensor] | None = None
-        self._lowest = math.inf
-        self._epochs_since = 0
-
-    def is_over(self, numbers: dict[str, float], module: nn.Module) -> bool:
-        """Look at an epoch's numbers; gives True when patience is over."""
-        improved = numbers.get("val/loss", math.inf) < self._lowest
-        self._epochs_since = 0 if improved else self._epochs_since + 1
-        if improved:
-            self._lowest = numbers["val/loss"]
-        if self._params.keep == "last" or improved:
-            self._numbers = numbers
-        if self._params.keep == "best_val" and improved:
-            self._state = {name: value.detach().clone() for name, value in module.state_dict().items()}
-        return self._params.patience_epochs is not None and self._epochs_since >= self._params.patience_epochs
-
-    def restore(self, module: nn.Module) -> dict[str, float]:
-        """Put the kept epoch's weights back; gives its numbers."""
-        if self._state is not None:
-            module.load_state_dict(self._state)
-        return self._numbers
+def _resume(fit: Fit, best: Best, history: list[Numbers], run: Run) -> None:
+    """Go on where a run of the same key was stopped; the first process reads, the others hear from it."""
+    state: list[Any] = [read_state(run.project.resume_state(run.key)) if run.accelerator.is_main_process else None]
+    broadcast_object_list(state)
+    if state[0] is None:
+        return
+    fit.load_state_dict(state[0]["fit"])
+    best.load_state_dict(state[0]["best"])
+    history.extend(state[0]["history"])
+    if run.accelerator.is_main_process:
+        tell(f"going on after epoch {len(history)}")
 
 
-def _train_epoch(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    train_batches: Batches,
-    loss: Loss,
-    params: TrainParams,
-    accelerator: Accelerator,
-) -> dict[str, float]:
-    """One pass over the training batches; gives the mean loss over images."""
-    module.train()
-    total, n_images = 0.0, 0
-    for inputs, labels in train_batches:
-        value = loss(module(inputs), labels)
-        optimizer.zero_grad()
-        accelerator.backward(value)
-        if params.clip_gradient_norm is not None:
-            accelerator.clip_grad_norm_(module.parameters(), params.clip_gradient_norm)
-        optimizer.step()
-        total += value.item() * len(labels)
-        n_images += len(labels)
-    return {"train/loss": total / n_images}
-
-
-@torch.no_grad()
-def _validate(module: nn.Module, val_batches: Batches) -> dict[str, float]:
-    """Mean cross entropy and accuracy over the validation images."""
-    module.eval()
-    total, n_right, n_images = 0.0, 0, 0
-    for inputs, labels in val_batches:
-        logits = module(inputs)
-        total += functional.cross_entropy(logits, labels, reduction="sum").item()
-        n_right += int((logits.argmax(dim=1) == labels).sum())
-        n_images += len(labels)
-    return {"val/loss": total / n_images, "val/accuracy": n_right / n_images}
+def _machine(accelerator: Accelerator) -> list[str]:
+    """What the numbers of a run hang on beside its settings, data and code."""
+    return [accelerator.device.type, str(accelerator.mixed_precision), str(accelerator.num_processes)]
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:

@@ -13,8 +13,6 @@ from pipeline import manifest
 from pipeline.errors import DataError
 from pipeline.files import Project
 from pipeline.network import read_checkpoint
-from pipeline.params import read_params
-from pipeline.train import Best
 
 
 @pytest.fixture
@@ -79,7 +77,7 @@ def test_the_whole_network_trains_when_it_is_not_frozen_and_the_same_seed_gives_
         states.append(read_checkpoint(small.checkpoint).state_dict)
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     curves = json.loads((small.train_reports / "metrics.json").read_text())
-    assert set(curves) == {"train", "val", "step"}
+    assert set(curves) == {"train", "val", "kept", "step"}
 
 
 def test_the_curves_are_there_for_dvc_to_plot(exported: Project) -> None:
@@ -115,37 +113,6 @@ def test_a_frame_that_is_gone_is_one_clear_line(small: Project) -> None:
     assert finished.returncode == 1
     assert Path(row.path).name in finished.stderr
     assert finished.stderr.strip().count("\n") == 0
-
-
-def _best(small: Project, **changed: object) -> Best:
-    return Best(read_params(small.params_yaml).train.model_copy(update=changed))
-
-
-def _look_at(best: Best, module: torch.nn.Linear, val_losses: list[float]) -> int:
-    """Show it an epoch per loss, the weight being the epoch's number; gives how many it wanted to see."""
-    for epoch, loss in enumerate(val_losses, start=1):
-        torch.nn.init.constant_(module.weight, epoch)
-        if best.is_over({"val/loss": loss}, module):
-            return epoch
-    return len(val_losses)
-
-
-def test_the_epoch_with_the_smallest_validation_loss_is_kept(small: Project) -> None:
-    module, best = torch.nn.Linear(1, 1), _best(small, keep="best_val")
-    _look_at(best, module, [0.5, 0.3, 0.4])
-    assert best.restore(module) == {"val/loss": 0.3}
-    assert module.weight.item() == 2
-
-
-def test_the_last_epoch_is_kept_where_nothing_else_is_asked_for(small: Project) -> None:
-    module, best = torch.nn.Linear(1, 1), _best(small)
-    _look_at(best, module, [0.5, 0.3, 0.4])
-    assert best.restore(module) == {"val/loss": 0.4}
-    assert module.weight.item() == 3
-
-
-def test_patience_ends_the_fit(small: Project) -> None:
-    assert _look_at(_best(small, patience_epochs=2), torch.nn.Linear(1, 1), [0.5, 0.3, 0.4, 0.4, 0.1]) == 4
 
 
 def test_another_loss_optimiser_and_schedule_train_too(small: Project) -> None:

@@ -1,0 +1,75 @@
+"""The state of a run at the end of its last epoch, so that a killed run goes on from there.
+
+It lies outside DVC's outputs, which DVC deletes before a run, under a name that hangs on all that the run hangs on: a
+changed setting, picture or line of code starts anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import DataError
+from pipeline.files import Project, replacing_file, safe_join, sha256_of
+from pipeline.manifest import Row
+from pipeline.progress import warn
+from pipeline.section import Section
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_CODE = [path for room in ("pipeline", "runtime") for path in (Path(__file__).parent.parent / room).glob("*.py")]
+
+
+def run_key(project: Project, rows: Sequence[Row], sections: Sequence[Section], machine: Sequence[str]) -> str:
+    """A name of 32 hex digits for a run: what it reads, the code that runs, and what is true of the machine.
+
+    Pictures are known by name, size and time of change: reading them all would cost as much as an epoch.
+
+    Raises:
+        DataError: a picture is gone.
+    """
+    digest = hashlib.sha256()
+    for section in sections:
+        digest.update(section.model_dump_json().encode() + b"\n")
+    for row in rows:
+        digest.update(_identity(project, row))
+    for path in sorted(_CODE):
+        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
+    digest.update(json.dumps([sha256_of(project.split_csv), torch.__version__, *machine]).encode())
+    return digest.hexdigest()[:32]
+
+
+def _identity(project: Project, row: Row) -> bytes:
+    path = safe_join(project.root, row.path)
+    try:
+        stat = path.stat()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: missing; {project.split_csv.name} names it") from error
+    return f"{row.path} {stat.st_size} {stat.st_mtime_ns}\n".encode()
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values, and after them their sha256: whole or not at all."""
+    with replacing_file(path) as temporary:
+        torch.save(state, temporary)
+        digest = bytes.fromhex(sha256_of(temporary))
+        with temporary.open("ab") as file:
+            file.write(digest)
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """Read what `write_state` wrote; None where nothing is there, or, with a warning, something else."""
+    if not path.is_file():
+        return None
+    content, digest = path.read_bytes()[:-_DIGEST_BYTES], path.read_bytes()[-_DIGEST_BYTES:]
+    # Of a damaged archive torch reads other numbers, or raises any of eight errors: the digest is asked first.
+    if hashlib.sha256(content).digest() != digest:
+        warn(f"pipe: {path}: not the whole state of a run; starting at the first epoch")
+        return None
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state
