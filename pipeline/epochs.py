@@ -35,7 +35,15 @@ class Part:
     times: float  # that a sum over the batch counts: the processes, or 0 where a batch only keeps step with others
 
 
-def plan(params: TrainParams, epoch: int, weights: Tensor, n_processes: int, process: int) -> list[list[Part]]:
+@dataclass(frozen=True)
+class Step:
+    """One move of the weights."""
+
+    parts: list[Part]  # of this process
+    n_images: int  # of all processes
+
+
+def plan(params: TrainParams, epoch: int, weights: Tensor, n_processes: int, process: int) -> list[Step]:
     """The steps of an epoch, each with this process's parts of it, in an order that hangs on (seed, epoch) alone.
 
     A step looks at `batch_size` images per process and part, over all processes; the last step at what is left.
@@ -57,20 +65,20 @@ def plan(params: TrainParams, epoch: int, weights: Tensor, n_processes: int, pro
         batches[start : start + params.accumulate_batches]
         for start in range(0, len(batches), params.accumulate_batches)
     ]
-    return [_parts(step, weights, n_processes, process) for step in steps]
+    return [_step(step, weights, n_processes, process) for step in steps]
 
 
-def _parts(step: Sequence[Tensor], weights: Tensor, n_processes: int, process: int) -> list[Part]:
-    whole = weights[torch.cat(list(step))].sum().item()
+def _step(batches: Sequence[Tensor], weights: Tensor, n_processes: int, process: int) -> Step:
+    whole = weights[torch.cat(list(batches))].sum().item()
     parts = []
-    for batch in step:
+    for batch in batches:
         mine = batch.tensor_split(n_processes)[process]
         if len(mine):
             share = weights[mine].sum().item() / whole * n_processes
             parts.append(Part(mine.tolist(), share, float(n_processes)))
         else:
             parts.append(Part(batch[:1].tolist(), 0.0, 0.0))
-    return parts
+    return Step(parts, sum(map(len, batches)))
 
 
 def derived_seed(*numbers: int) -> int:
@@ -146,19 +154,18 @@ class Fit:
         steps = plan(self._params, epoch, weights, accelerator.num_processes, accelerator.process_index)
         # Dropout hangs on (seed, epoch, process) alone, so that a resumed epoch needs no saved random state.
         torch.manual_seed(derived_seed(self._params.seed, epoch, 1 + accelerator.process_index))
-        batches = drawn(train, [part.numbers for step in steps for part in step], epoch, accelerator.device)
+        batches = drawn(train, [part.numbers for step in steps for part in step.parts], epoch, accelerator.device)
         totals, watch = Totals(accelerator.device), LossWatch(accelerator, epoch)
         self._objective.train()
         for step in steps:
-            n_images = sum(len(part.numbers) for part in step if part.times)
-            for part in step:
+            for part in step.parts:
                 inputs, labels = next(batches)
-                with contextlib.nullcontext() if part is step[-1] else accelerator.no_sync(self._model):
+                with contextlib.nullcontext() if part is step.parts[-1] else accelerator.no_sync(self._model):
                     loss, logits = self._model(_channels_last(inputs), labels, part.share, part.times)
                     accelerator.backward(loss)
                 watch.look(loss)
                 if part.times:
-                    totals.add(logits, labels, loss / part.times * n_images)
+                    totals.add(logits, labels, loss / part.times * step.n_images)
             self._step()
         watch.check()
         return totals.numbers("train", accelerator)

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 import torch
 from small_project import ROOT
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.curves import Numbers
 from pipeline.epochs import Fit
 from pipeline.fitting import TrainParams
 from pipeline.heads import Head
+from pipeline.losses import class_weights
 from pipeline.network import build_network
 from pipeline.objective import build_objective
 from pipeline.params import read_params
 from pipeline.train import build_accelerator
 
 _PARAMS = read_params(ROOT / "params.yaml")
-MODEL = _PARAMS.model.model_copy(
-    update={"arch": "resnet18", "weights": "none", "freeze": "all", "head": "fc", "fc_widths": (6,), "fc_dropouts": (0.0,)}
-)  # fmt: skip
+_TINY = {"arch": "resnet18", "weights": "none", "freeze": "all", "head": "fc", "fc_widths": (6,), "fc_dropouts": (0.0,)}
+MODEL = _PARAMS.model.model_copy(update=_TINY)
 CLASSES = 3
 
 
@@ -40,11 +40,14 @@ class Planted:
 
 
 def planted_features(seed: int = 0, per_class: int = 8) -> tuple[Tensor, Tensor]:
-    """Features (n, 512) around a point per class, with labels (n,) in turn."""
-    points = torch.randn(CLASSES, 512, generator=torch.Generator().manual_seed(99))
+    """Features (n, 512) around a point per class, with labels (n,) in turn; eight directions vary in every class."""
+    fixed = torch.Generator().manual_seed(99)
+    points, directions = torch.randn(CLASSES, 512, generator=fixed), torch.randn(8, 512, generator=fixed)
     labels = torch.arange(CLASSES).repeat(per_class)
-    noise = torch.randn(len(labels), 512, generator=torch.Generator().manual_seed(seed))
-    return points[labels] + 2 * noise, labels
+    drawn = torch.Generator().manual_seed(seed)
+    along = torch.randn(len(labels), 8, generator=drawn) / 2**0.5
+    noise = torch.randn(len(labels), 512, generator=drawn) / 2
+    return (points[labels] + along @ directions + noise) / 4, labels
 
 
 def train_params(**changed: object) -> TrainParams:
@@ -53,21 +56,23 @@ def train_params(**changed: object) -> TrainParams:
     return _PARAMS.train.model_copy(update=small | changed)
 
 
-def head_fit(params: TrainParams, **changed_model: object) -> Fit:
+def head_fit(params: TrainParams, counts: Sequence[int] = (8, 8, 8), **changed_model: object) -> Fit:
     """A head with random weights, ready to be fitted."""
     torch.manual_seed(0)
     network = build_network(MODEL.model_copy(update=changed_model), 32, CLASSES)
-    objective = build_objective(network.head, params.loss, [8] * CLASSES, params.seed)
+    objective = build_objective(network.head, params.loss, counts, params.seed)
     return Fit(network, objective, params, build_accelerator(params))
 
 
 def fit_head(
-    weights: Tensor | None = None, source: Planted | None = None, **changed: object
-) -> tuple[dict[str, Tensor], Head | nn.Module, list[Numbers]]:
+    source: Planted | None = None, counts: Sequence[int] = (8, 8, 8), **changed: object
+) -> tuple[dict[str, Tensor], Head, list[Numbers]]:
     """Fit a head for some epochs; gives its weights, itself and the curves."""
     params = train_params(**changed)
     source = source or Planted(*planted_features())
-    fit = head_fit(params)
-    weights = torch.ones(len(source)) if weights is None else weights
+    fit = head_fit(params, counts)
+    weights = class_weights(params.loss, counts)[source.labels]
     history = [fit.run_epoch(epoch, source, {}, weights) for epoch in range(1, params.epochs + 1)]
-    return {name: value.clone() for name, value in fit.module.state_dict().items()}, fit.module, history
+    head = fit.module
+    assert isinstance(head, Head)
+    return {name: value.clone() for name, value in head.state_dict().items()}, head, history

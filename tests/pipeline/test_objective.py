@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fitting_by_hand import fit_head, planted_features
+from fitting_by_hand import MODEL, Planted, fit_head, planted_features
 from torch.nn import functional
 
 from pipeline import losses
 from pipeline.fitting import CrossEntropyLoss, JointLoss
-from pipeline.heads import build_head
+from pipeline.heads import Head, build_head
 from pipeline.objective import Objective, build_objective
 
 GENERATOR = np.random.default_rng(0)
@@ -57,9 +57,7 @@ def test_it_is_computed_in_float32_under_autocast() -> None:
     assert loss.item() == pytest.approx(plain.item(), rel=0.02)
 
 
-def build_head_of(features: torch.Tensor) -> torch.nn.Module:
-    from fitting_by_hand import MODEL
-
+def build_head_of(features: torch.Tensor) -> Head:
     return build_head(MODEL, features.shape[1], 3)
 
 
@@ -72,10 +70,10 @@ def test_a_weight_of_zero_gives_the_weights_of_cross_entropy_bit_for_bit() -> No
 
 def test_the_joint_loss_draws_held_out_images_of_a_class_together() -> None:
     """The ratio of the mean distance within a class to that between classes, of the deep feature."""
-    held_out, labels = planted_features(seed=1)
+    fitted_on, (held_out, labels) = Planted(*planted_features(per_class=32)), planted_features(seed=1, per_class=32)
     ratios = []
     for weight in (0.0, 1.0):
-        module = fit_head(loss=_joint(weight), epochs=30)[1]
+        module = fit_head(source=fitted_on, loss=_joint(weight), epochs=20, batch_size=16)[1]
         deep = module.deep(held_out).detach()
         distances = torch.cdist(deep, deep)
         same = labels.unsqueeze(0) == labels.unsqueeze(1)
