@@ -109,6 +109,18 @@ def test_a_caveat_of_the_split_becomes_optimistic(exported: Project, caveat: str
     assert ("optimistic" in finished.stdout) == (caveat is not None)
 
 
+def test_an_epoch_chosen_on_the_test_frames_is_called_optimistic(exported: Project) -> None:
+    value = torch.load(exported.checkpoint, weights_only=True)
+    torch.save(value | {"selection": "best_test"}, exported.checkpoint)
+    for caveat, expected in (
+        (None, "the epoch was chosen on the test frames"),
+        ("one photograph per class", "one photograph per class; the epoch was chosen on the test frames"),
+    ):
+        exported.split_json.write_text(json.dumps({"protocol": "grouped", "optimistic": caveat}))
+        assert run_pipe(exported.root, "evaluate").returncode == 0
+        assert read_json(exported.evaluate_json)["optimistic"] == expected
+
+
 @pytest.mark.parametrize("freeze", ["all", "none"])
 def test_with_a_pretrained_backbone_the_price_of_a_shuffle_is_told(tmp_path: Path, freeze: str) -> None:
     project = small_project(tmp_path / "project")

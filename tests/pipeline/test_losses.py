@@ -50,6 +50,21 @@ def test_focal_loss_and_its_gradient_are_finite_at_every_margin(gamma: float, dt
         assert torch.isfinite(logits.grad).all(), margin
 
 
+@pytest.mark.parametrize("gamma", [0.25, 0.5])
+def test_focal_loss_is_finite_at_every_margin_under_bf16_autocast(gamma: float) -> None:
+    layer = torch.nn.Linear(1, 2, bias=False)
+    torch.nn.init.constant_(layer.weight, 1.0)
+    for margin in np.linspace(0, 100, 401):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = layer(torch.ones(1, 1)) + torch.tensor([[margin, 0.0]], dtype=torch.bfloat16)
+            loss = losses.focal(logits, torch.tensor([0]), gamma)
+        loss.backward()
+        assert math.isfinite(loss.item())
+        assert layer.weight.grad is not None
+        assert torch.isfinite(layer.weight.grad).all(), margin
+
+
 def test_the_plain_formula_would_not_be_finite() -> None:
     logits = torch.tensor([[100.0, 0.0]], requires_grad=True)
     p = functional.softmax(logits, dim=1)[:, 0]
@@ -59,7 +74,7 @@ def test_the_plain_formula_would_not_be_finite() -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.25, 1.0, 2.0])
-@pytest.mark.parametrize("margin", [-20.0, -1.0, 0.0, 1.0, 8.0])
+@pytest.mark.parametrize("margin", [-100.0, -20.0, -1.0, 0.0, 1.0, 8.0, 15.0])
 def test_the_gradient_of_focal_loss_is_its_derivative(gamma: float, margin: float) -> None:
     logits = torch.tensor([[margin, 0.0, -1.0]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: losses.focal(x, torch.tensor([0]), gamma), (logits,))

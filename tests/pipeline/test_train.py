@@ -44,6 +44,27 @@ def test_a_broken_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -
         read_checkpoint(path)
 
 
+def test_the_test_side_is_watched_and_the_best_epoch_on_it_kept(small: Project) -> None:
+    set_params(small, train={"keep": "best_test", "epochs": 2})
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 0, finished.stderr
+    assert read_checkpoint(small.checkpoint).selection == "best_test"
+    curves = json.loads((small.train_reports / "metrics.json").read_text())
+    assert set(curves["test"]) == {"loss", "accuracy", "mse"}
+    assert f"kept epoch {curves['kept']['epoch']} of 2" in finished.stdout
+    assert len(list((small.cache / "tensorboard").glob("*/events.*"))) == 1
+    assert not list((small.cache / "resume").iterdir())
+
+
+def test_half_precision_of_16_bits_is_refused_without_a_gpu(small: Project) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    set_params(small, train={"precision": "fp16"})
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 1
+    assert "train.precision: fp16 needs a GPU" in finished.stderr
+
+
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     torch.save({"format_version": 99}, path)
