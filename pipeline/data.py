@@ -58,32 +58,10 @@ class Frames(Dataset[tuple[Tensor, Tensor]]):
         return self.preprocess(image_nhwc)[0], torch.tensor(self.classes.index(row.label))
 
 
-@dataclass(frozen=True)
-class Features(Dataset[tuple[Tensor, Tensor]]):
-    """What a frozen backbone said of some frames, computed once."""
-
-    embeddings: Tensor  # (n, channels) float32
-    labels: Tensor  # (n,) class numbers
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.embeddings[index], self.labels[index]
-
-
-def batches(frames: Frames, batch_size: int, shuffle_seed: int | None = None) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Load in batches of (batch, 3, size, size) and (batch,); shuffled anew each epoch when a seed is given."""
+def batches(frames: Frames, batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Load in batches of (batch, 3, size, size) and (batch,), in order."""
     n_workers = 0 if len(frames) < FEW_IMAGES else min(8, os.cpu_count() or 1)
-    generator = None if shuffle_seed is None else torch.Generator().manual_seed(shuffle_seed)
-    return DataLoader(
-        frames,
-        batch_size,
-        shuffle=shuffle_seed is not None,
-        num_workers=n_workers,
-        persistent_workers=n_workers > 0,
-        generator=generator,
-    )
+    return DataLoader(frames, batch_size, num_workers=n_workers)
 
 
 @torch.inference_mode()

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from pipeline import manifest
 from pipeline.curves import Numbers, TensorBoard, write_curves
-from pipeline.data import Frames
 from pipeline.epochs import Fit
 from pipeline.errors import DataError, ParamsError
+from pipeline.feature_cache import exact_features, views
 from pipeline.files import Project, replacing_folder, sha256_of
 from pipeline.fitting import BinaryCrossEntropyLoss, FocalLoss, TrainParams
 from pipeline.heads import Head
@@ -32,9 +32,10 @@ from pipeline.objective import build_objective
 from pipeline.preprocess import Preprocess
 from pipeline.progress import tell, track
 from pipeline.resume import read_state, run_key, write_state
-from pipeline.sources import Plain, Source, features
+from pipeline.sources import Source, exact, labelled, pictures
 from pipeline.summary import NetworkSummary, summarise
 
+_DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # of accelerate's names
 LONGEST_WAIT = timedelta(hours=24)  # of the other processes, while the first one fills a cache
 
 
@@ -197,17 +198,19 @@ def resolve_precision(precision: str) -> str:
 
 
 def _inputs(network: Network, params: TrainParams, model: ModelParams, data: Data, accelerator: Accelerator) -> Inputs:
-    """Where the batches of each side come from."""
-    sides = ["train"] + ["val"] * bool(data.rows["val"]) + ["test"] * _watches_test(params)
-    frames = {side: Frames(data.project, data.rows[side], data.classes, data.preprocess) for side in sides}
-    module: Network | Head
-    if model.freeze == "all":
-        module = network.head
-        sources = {side: features(network, frames[side], params.batch_size, accelerator.device) for side in sides}
-    else:
-        module = network
-        sources = {side: Plain(frames[side]) for side in sides}
-    return Inputs(module, sources.pop("train"), dict(sources))
+    """Where the batches of each side come from: the head's from cached features, where the backbone is all frozen."""
+    watched = ["val"] * bool(data.rows["val"]) + ["test"] * _watches_test(params)
+    images = {
+        side: labelled(data.project, data.rows[side], data.classes, data.preprocess) for side in ("train", *watched)
+    }
+    device = accelerator.device
+    if model.freeze != "all" or (params.online and not params.cached_views):
+        return Inputs(network, pictures(images["train"], params), {side: exact(images[side]) for side in watched})
+    held_out: dict[str, Source] = {
+        side: exact_features(network, images[side], params.batch_size, device) for side in watched
+    }
+    precision = _DTYPES[accelerator.mixed_precision]
+    return Inputs(network.head, views(network, images["train"], params, precision, device), held_out)
 
 
 @dataclass(frozen=True)
