@@ -65,7 +65,7 @@ def test_a_layer_of_the_backbone_can_be_frozen_by_its_listed_name(arch: str) -> 
     listed = [
         layer for layer in summarise(_network(arch=arch, head=head, size=size)).layers if layer.name[:4] == "back"
     ]
-    assert len(listed) > 5
+    assert len(listed) >= 5
     middle = next(layer for layer in listed[2:] if layer.kind != "ParameterList")
     frozen = summarise(_network(arch=arch, head=head, size=size, freeze={"up_to": middle.name}))
     learns = [layer.n_trained_parameters > 0 for layer in frozen.layers if layer.name[:4] == "back"]
