@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dvclive.live import Live  # noqa: F401  # here, so that no child has to
+import torchvision  # noqa: F401  # here, as the others below, so that no child has to
+from dvclive.live import Live  # noqa: F401
 from small_project import set_params, small_project
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
