@@ -77,8 +77,8 @@ def _media(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
         elif not path.is_file():
             raise DataError(f"{path}: no such file; expected a clip, a photo or a folder of them")
         elif not raw.is_media(path) or path.name.startswith("."):
-            known = ", ".join(sorted(raw.CLIP_SUFFIXES | raw.PHOTO_SUFFIXES))
-            raise DataError(f"{path}: neither clip nor photo by its name; expected a visible {known}")
+            known = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
+            raise DataError(f"{path}: neither clip nor photo by its name; expected a visible file {known}")
         else:
             yield path, Path(path.name)
 

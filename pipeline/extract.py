@@ -32,6 +32,7 @@ class ExtractReport:
     classes: dict[str, dict[str, int]]  # per class: clips, photos, frames
     clips: tuple[dict[str, Any], ...]  # per clip: source, sha256, the fields of video.ClipInfo, frames_extracted
     ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw
+    misnamed: dict[str, str]  # sources whose content is not what their suffix says, such as "PNG named .jpg"
     params: dict[str, Any]
     place: str  # of the manifest
 
@@ -41,6 +42,7 @@ class ExtractReport:
         warned = sum(bool(clip["warnings"]) for clip in self.clips)
         notes = f"; {warned} clips with warnings" if warned else ""
         notes += f"; {len(self.ignored)} files ignored" if self.ignored else ""
+        notes += f"; {len(self.misnamed)} with a wrong suffix" if self.misnamed else ""
         return f"{self.n_frames} frames of {len(self.clips)} clips and {self.n_photos} photos in {self.place}{notes}"
 
     def as_json(self) -> dict[str, Any]:
@@ -52,6 +54,7 @@ class ExtractReport:
             "classes": self.classes,
             "clips": list(self.clips),
             "ignored": list(self.ignored),
+            "misnamed": self.misnamed,
             "params": self.params,
         }
 
@@ -219,4 +222,7 @@ def _report(
             source = str(place.sources / recording.name)
             clips.append({"source": source, "sha256": outcome["sha256"], **info, "frames_extracted": n_frames})
     n_photos = len(recorded) - len(clips)
-    return ExtractReport(len(rows), n_photos, classes, tuple(clips), ignored, params.model_dump(), place.manifest)
+    misnamed = {str(place.sources / one.name): outcome["misnamed"] for one, outcome in recorded if outcome["misnamed"]}
+    return ExtractReport(
+        len(rows), n_photos, classes, tuple(clips), ignored, misnamed, params.model_dump(), place.manifest
+    )

@@ -15,11 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import quality, raw, video
+from pipeline import photos, quality, raw, video
 from pipeline.errors import DataError, PipeError
 from pipeline.files import sha256_of
 from runtime.errors import ImageError
-from runtime.images import read_image
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class Recorded(TypedDict):
     sha256: str  # of the source
     pictures: list[Picture]
     clip: dict[str, Any] | None  # the fields of video.ClipInfo; None for a photo
+    misnamed: str  # what the content is where the suffix says something else, such as "PNG named .jpg"; or empty
 
 
 def record(sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, Any]) -> list[Recorded | str]:
@@ -73,15 +73,19 @@ def record(sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, 
 
 def _record(source: Path, name: str, frames: Path, settings: Settings) -> Recorded | str:
     try:
-        pictures, info = (_photo if raw.is_photo(source) else _clip)(source, name, frames, settings)
-        return {"sha256": sha256_of(source), "pictures": pictures, "clip": asdict(info) if info else None}
+        if photos.is_photo(source):
+            return _photo(source, name, frames, settings)
+        pictures, info = _clip(source, name, frames, settings)
+        misnamed = "" if raw.is_clip(source) else f"video named {source.suffix}"
+        return {"sha256": sha256_of(source), "pictures": pictures, "clip": asdict(info), "misnamed": misnamed}
     except (DataError, ImageError) as error:
         return str(error)
 
 
-def _photo(source: Path, name: str, frames: Path, settings: Settings) -> tuple[list[Picture], None]:
-    pixels_hwc = read_image(source, max_pixels=settings.max_pixels)
-    return [_save(pixels_hwc, frames, name, settings)], None
+def _photo(source: Path, name: str, frames: Path, settings: Settings) -> Recorded:
+    photo = photos.read_photo(source, max_pixels=settings.max_pixels)
+    picture = _save(photo.pixels_hwc, frames, name, settings)
+    return {"sha256": sha256_of(source), "pictures": [picture], "clip": None, "misnamed": photo.misnamed}
 
 
 def _clip(source: Path, name: str, frames: Path, settings: Settings) -> tuple[list[Picture], video.ClipInfo]:

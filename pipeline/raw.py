@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline import video
+from pipeline import photos, video
 from pipeline.errors import DataError
 from pipeline.files import Project
-from runtime import images
 
 CLIP_SUFFIXES = video.SUFFIXES
-# Nothing we ship reads HEIC; known here, it is refused by name instead of passed over as no photo at all.
-PHOTO_SUFFIXES = images.SUFFIXES | {".heic", ".heif"}
+PHOTO_SUFFIXES = photos.SUFFIXES
 SPLIT_FOLDERS = ("train", "val", "test")
 _FILL_IT = "put clips into data/raw/<class>/, or: pipe add VIDEO --label NAME"
 

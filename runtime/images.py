@@ -7,6 +7,7 @@ import struct
 import threading
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ _QUIET = _Quiet()
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 
-def read_image(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
+def read_image(path: Path, *, max_pixels: int, formats: Sequence[str] = FORMATS) -> NDArray[np.uint8]:
     """Read the first picture of a file as (height, width, 3) uint8 RGB, turned upright by its EXIF orientation.
 
     Transparency is laid over white, 16-bit grey is scaled by its range, CMYK and palettes are converted; colour
@@ -70,6 +71,7 @@ def read_image(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
     Args:
         path: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM (only JPEG and PNG where Pillow is not installed).
         max_pixels: width times height above which the picture is refused; its header is asked before decoding.
+        formats: Pillow's names of those that are tried.
 
     Raises:
         ImageError: the file is missing, is no such picture, is cut short, or has too many pixels.
@@ -79,7 +81,7 @@ def read_image(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
 
         return read_with_opencv(path, max_pixels=max_pixels)
     with _QUIET:
-        return _read_with_pillow(path, max_pixels)
+        return _read_with_pillow(path, max_pixels, formats)
 
 
 def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
@@ -103,11 +105,11 @@ def turn_upright(pixels_hwc: NDArray[np.uint8], orientation: int) -> NDArray[np.
     return np.ascontiguousarray(pixels_hwc)
 
 
-def _read_with_pillow(path: Path, max_pixels: int) -> NDArray[np.uint8]:
+def _read_with_pillow(path: Path, max_pixels: int, formats: Sequence[str]) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
-    known = [name for name in FORMATS if name in Image.OPEN]  # an older Pillow lacks AVIF
+    known = [name for name in formats if name in Image.OPEN]  # an older Pillow lacks AVIF
     try:
         with Image.open(path, formats=known) as image:
             check_pixels(path, image.width, image.height, max_pixels)

@@ -15,8 +15,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
 from media import damage, number_in, picture, write_clip, write_photo, write_raw, write_sound
+from PIL import Image
 
 from pipeline import manifest
 from pipeline.errors import DataError, PipeError
@@ -26,6 +28,7 @@ from pipeline.params import ExtractParams, read_section
 from pipeline.pictures import record
 
 ROOT = Path(__file__).parents[2]
+pillow_heif.register_heif_opener()
 
 
 def params(**changes: Any) -> ExtractParams:
@@ -126,6 +129,30 @@ def test_photos_and_folders_below_a_class_are_taken(project: Project) -> None:
     assert report.headline.endswith("; 2 files ignored")
 
 
+def test_what_bears_a_wrong_suffix_is_read_as_what_it_is_and_reported(project: Project) -> None:
+    write_photo(project.raw / "a" / "photo.png", 3).rename(project.raw / "a" / "photo.mp4")
+    write_photo(project.raw / "a" / "right.png", 5)
+    write_clip(project.raw / "b" / "clip.mp4").rename(project.raw / "b" / "clip.jpg")
+    report = extract(params(image_format="png"), project)
+    assert report.classes == {
+        "a": {"clips": 0, "photos": 2, "frames": 2},
+        "b": {"clips": 1, "photos": 0, "frames": 2},
+    }
+    assert np.array_equal(read_pixels(project.frames / "a" / "photo.mp4.png"), picture(3))
+    misnamed = {"data/raw/a/photo.mp4": "PNG named .mp4", "data/raw/b/clip.jpg": "video named .jpg"}
+    assert json.loads(project.extract_json.read_text(encoding="utf-8"))["misnamed"] == misnamed
+    assert report.headline.endswith("; 2 with a wrong suffix")
+
+
+def test_a_heic_photo_becomes_a_frame(project: Project) -> None:
+    (project.raw / "a").mkdir(parents=True)
+    Image.fromarray(picture(3)).save(project.raw / "a" / "IMG_0001.HEIC", format="HEIF", quality=95)
+    write_photo(project.raw / "b" / "photo.png", 5)
+    extract(params(image_format="png"), project)
+    made = read_pixels(project.frames / "a" / "IMG_0001.HEIC.png")
+    assert np.abs(made.astype(int) - picture(3)).mean() < 3
+
+
 def test_png_keeps_every_pixel(project: Project) -> None:
     write_photo(project.raw / "a" / "photo.png", 3)
     write_photo(project.raw / "b" / "photo.bmp", 4)
@@ -219,7 +246,8 @@ def write_large_photo(path: Path) -> None:
         ("bad.mp4", write_sound, "has no video stream"),
         ("bad.png", write_broken_photo, ""),
         ("bad.png", write_large_photo, "2000 x 1000 pixels"),
-        ("bad.heic", write_text, ""),
+        ("bad.heic", write_text, "not a picture that can be read; delete or re-copy the file"),
+        ("bad.heic", Path.touch, "empty file (0 bytes); delete or re-copy it"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_in_one_line(

@@ -1,0 +1,151 @@
+"""Photos: every picture that Pillow opens, HEIC and AVIF too, known by its content and not by its name."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import video
+from pipeline.errors import DataError
+from runtime.errors import ImageError
+from runtime.images import read_image
+
+# What Pillow's and pillow-heif's readers of pixels register; a test holds it against the installed ones.
+SUFFIXES = frozenset({
+    ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc", ".fli",
+    ".ftc", ".ftu", ".gbr", ".gif", ".heic", ".heics", ".heif", ".heifs", ".hif", ".icb", ".icns", ".ico", ".iim",
+    ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".msp", ".pbm",
+    ".pcd", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".pxr", ".qoi", ".ras", ".rgb", ".rgba", ".sgi",
+    ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
+})  # fmt: skip
+
+# EPS starts a program, WMF needs Windows, and of the others Pillow reads no pixels.
+_NOT_READ = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
+# Formats without a signature, which would take a text for a picture: believed under their own suffix only.
+_UNSIGNED = frozenset({"IM", "IMT", "IPTC", "PCD", "SPIDER", "TGA"})
+_ALIKE = {"MPO": "JPEG", "DIB": "BMP"}  # not worth a word when one bears the other's suffix
+
+_HEAD_BYTES = 12
+# Brands of stills and bursts, whose container is that of MP4; FFmpeg would take them for clips.
+_STILLS = frozenset({
+    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"avif", b"avis",
+})  # fmt: skip
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Photo:
+    """The first picture of a file."""
+
+    pixels_hwc: NDArray[np.uint8]  # (height, width, 3), RGB, upright
+    misnamed: str  # such as "PNG named .jpg"; empty where the suffix is right
+
+
+def is_photo(path: Path) -> bool:
+    """Whether the content is a picture's; by the suffix where the first bytes are those of neither picture nor clip."""
+    if _signature(path):
+        return True
+    try:
+        video.demuxer_of(path)
+    except DataError:
+        return path.suffix.lower() in SUFFIXES
+    return False
+
+
+def read_photo(path: Path, *, max_pixels: int) -> Photo:
+    """Read the first picture of a file (of HEIC the primary one), turned upright by its EXIF orientation.
+
+    16 and 10 bits become 8, CMYK and palettes RGB, transparency is laid over white; colour profiles are not applied.
+
+    Args:
+        path: in any format that Pillow or pillow-heif reads, except EPS and WMF.
+        max_pixels: width times height above which the picture is refused; its header is asked before decoding.
+
+    Raises:
+        ImageError: the file is missing, empty, no such picture, cut short, has too many pixels, or stores XYB colours.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    formats = _formats_for(path)
+    try:
+        with _bounded(max_pixels):
+            pixels_hwc = read_image(path, max_pixels=max_pixels, formats=formats)
+            with Image.open(path, formats=formats) as image:
+                profile, name = image.info.get("icc_profile", b""), image.format or ""
+    except ImageError as error:
+        if isinstance(error.__cause__, UnidentifiedImageError):
+            raise ImageError(f"{path}: {_diagnosis(path)}") from error
+        raise
+    if _is_xyb(profile):
+        raise ImageError(f"{path}: its colours are stored as XYB, which need its profile; convert it to sRGB")
+    return Photo(pixels_hwc, _misnamed(path, name))
+
+
+def _formats_for(path: Path) -> tuple[str, ...]:
+    """Pillow's names of the formats that the content may have."""
+    import pillow_heif
+    from PIL import Image
+
+    pillow_heif.register_heif_opener()
+    Image.init()
+    own = Image.EXTENSION.get(path.suffix.lower())
+    return tuple(name for name in Image.OPEN if name not in _NOT_READ and (name not in _UNSIGNED or name == own))
+
+
+@contextlib.contextmanager
+def _bounded(max_pixels: int) -> Iterator[None]:
+    """Set Pillow's own bound for a while: it holds for the pictures inside a file too, such as those of an icon."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow refuses at twice as many
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _signature(path: Path) -> str:
+    """The format by the first bytes, of those that cameras and phones write; empty where it is none of them."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return ""
+    if head[4:8] == b"ftyp" and head[8:12] in _STILLS:
+        return "AVIF" if head[8:11] == b"avi" else "HEIF"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    return next((name for start, name in _SIGNATURES if head.startswith(start)), "")
+
+
+def _diagnosis(path: Path) -> str:
+    if not path.stat().st_size:
+        return "empty file (0 bytes); delete or re-copy it"
+    name = _signature(path)
+    if name:
+        return f"begins as {name}, but cannot be opened (broken, too large or of a rare kind); export it as JPEG or PNG"
+    return "not a picture that can be read; delete or re-copy the file"
+
+
+def _misnamed(path: Path, name: str) -> str:
+    from PIL import Image
+
+    suffix = path.suffix.lower()
+    registered = Image.EXTENSION.get(suffix, "")
+    return "" if _ALIKE.get(registered, registered) == _ALIKE.get(name, name) else f"{name} named {suffix}"
+
+
+def _is_xyb(profile: bytes) -> bool:
+    """Whether an ICC profile is the one that JPEG XL's tools give to JPEGs in XYB."""
+    return profile[4:8] == b"jxl " and "XYB".encode("utf-16-be") in profile
