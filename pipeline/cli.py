@@ -42,11 +42,15 @@ def cli(debug: bool) -> None:  # read at the door, before click parses
 @cli.command()
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for VIDEOS' frames [default: <stem>_frames/].")
-def extract(videos: tuple[Path, ...], out: Path | None) -> None:
+@click.option("--explain", is_flag=True, help="Say what VIDEOS are instead; --out is then a PNG file for their frames.")
+def extract(videos: tuple[Path, ...], out: Path | None, explain: bool) -> None:
     """Recordings to frames: of the project's data/raw, or of VIDEOS alone."""
     from pipeline import extract as stage
     from pipeline.params import ExtractParams
 
+    if explain:
+        _explain(videos, out)
+        return
     if not videos:
         if out is not None:
             raise click.UsageError("--out goes with VIDEOS; the project's frames go to data/frames/")
@@ -262,6 +266,18 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; gives its exit code."""
     return door.run(cli, arguments)
+
+
+def _explain(videos: tuple[Path, ...], out: Path | None) -> None:
+    from pipeline import diagnosis
+    from pipeline.params import ExtractParams
+
+    if not videos:
+        raise click.UsageError("--explain needs VIDEOS")
+    findings = diagnosis.diagnose(videos, _section("extract", ExtractParams), out)
+    for finding in findings:
+        click.echo("\n".join(finding.lines))
+    diagnosis.refuse_unusable(findings)
 
 
 def _project() -> Project:

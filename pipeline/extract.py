@@ -1,4 +1,4 @@
-"""Recordings to frames: each clip is decoded once, in a child process, and its wanted frames written and measured."""
+"""Recordings to frames: each clip is decoded once, in a child process; its wanted frames are written and screened."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline import manifest, raw
+from pipeline import manifest, raw, screening
 from pipeline.children import ChildCrashedError, each, run_in_child
 from pipeline.errors import DataError
 from pipeline.files import Project, replacing_folder, write_json
 from pipeline.manifest import Row
 from pipeline.params import ExtractParams
-from pipeline.pictures import Recorded, Settings
+from pipeline.pictures import Picture, Recorded, Settings
 from pipeline.raw import Recording
 
 CHILD = "pipeline.pictures:record"
@@ -29,8 +29,8 @@ class ExtractReport:
 
     n_frames: int  # rows of the manifest, photos included
     n_photos: int
-    classes: dict[str, dict[str, int]]  # per class: clips, photos, frames
-    clips: tuple[dict[str, Any], ...]  # per clip: source, sha256, the fields of video.ClipInfo, frames_extracted
+    classes: dict[str, dict[str, int]]  # per class: clips, photos, frames, kept
+    clips: tuple[dict[str, Any], ...]  # per clip: source, sha256, what Recorded.clip has, frames_extracted, measures
     ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw
     misnamed: dict[str, str]  # sources whose content is not what their suffix says, such as "PNG named .jpg"
     params: dict[str, Any]
@@ -40,7 +40,9 @@ class ExtractReport:
     def headline(self) -> str:
         """One line: what was made, where it is, and whether there is something to look at."""
         warned = sum(bool(clip["warnings"]) for clip in self.clips)
-        notes = f"; {warned} clips with warnings" if warned else ""
+        n_dropped = self.n_frames - sum(counts["kept"] for counts in self.classes.values())
+        notes = f"; {n_dropped} screened out" if n_dropped else ""
+        notes += f"; {warned} clips with warnings" if warned else ""
         notes += f"; {len(self.ignored)} files ignored" if self.ignored else ""
         notes += f"; {len(self.misnamed)} with a wrong suffix" if self.misnamed else ""
         return f"{self.n_frames} frames of {len(self.clips)} clips and {self.n_photos} photos in {self.place}{notes}"
@@ -76,14 +78,17 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
 
     Raises:
         DataError: `data/raw` does not hold two classes with media in each, or a recording cannot be used (the first
-            is named, and how many more there are); what was there before stays.
+            is named, and how many more there are), or screening keeps no frame of a class; what was there before stays.
         PipeError: a frame cannot be written; what was there before stays.
     """
     found = raw.find(project, params.layout)
     sources, frames_folder = (PurePosixPath(project.relative(path)) for path in (project.raw, project.frames))
     place = _Place(sources, frames_folder, project.relative(project.frames_csv), project.root)
     with replacing_folder(project.frames) as frames:
-        recorded = _record(found.recordings, frames, params, place)
+        recorded = _screened(_record(found.recordings, frames, params, place), frames, params)
+        screening.check_no_class_is_empty(
+            (recording.label, picture["drop_reason"]) for recording, made in recorded for picture in made["pictures"]
+        )
         # The old manifest must not vouch for the new frames if this process dies before it has written its own.
         project.frames_csv.unlink(missing_ok=True)
     rows = _rows(recorded, place)
@@ -108,7 +113,7 @@ def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> Ex
     _check_out(out)
     place = _Place(PurePosixPath(), PurePosixPath(), (out / MANIFEST).as_posix())
     with replacing_folder(out.resolve()) as folder:
-        recorded = _record(recordings, folder, params, place)
+        recorded = _screened(_record(recordings, folder, params, place), folder, params)
         rows = _rows(recorded, place)
         manifest.write(rows, folder / MANIFEST)
         report = _report(recorded, rows, (), params, place)
@@ -184,6 +189,24 @@ def _in_child(frames: Path, params: ExtractParams, place: _Place, batch: Sequenc
     return outcomes
 
 
+def _screened(
+    recorded: Sequence[tuple[Recording, Recorded]], frames: Path, params: ExtractParams
+) -> list[tuple[Recording, Recorded]]:
+    """The same with the reasons why pictures are dropped."""
+    if params.keep_all:
+        return list(recorded)
+
+    def screen_one(item: tuple[Recording, Recorded]) -> tuple[Recording, Recorded]:
+        recording, made = item
+        reasons = screening.screen(made["pictures"], frames, params.screening)
+        pictures: list[Picture] = [
+            {**picture, "drop_reason": reason} for picture, reason in zip(made["pictures"], reasons, strict=True)
+        ]
+        return recording, {**made, "pictures": pictures}
+
+    return list(each(screen_one, recorded, "screen"))
+
+
 def _rows(recorded: Sequence[tuple[Recording, Recorded]], place: _Place) -> list[Row]:
     return [
         Row(
@@ -199,6 +222,8 @@ def _rows(recorded: Sequence[tuple[Recording, Recorded]], place: _Place) -> list
             sharpness=picture["sharpness"],
             brightness=picture["brightness"],
             phash=picture["phash"],
+            kept=not picture["drop_reason"],
+            drop_reason=picture["drop_reason"],
         )
         for recording, outcome in recorded
         for picture in outcome["pictures"]
@@ -212,15 +237,17 @@ def _report(
     params: ExtractParams,
     place: _Place,
 ) -> ExtractReport:
-    classes = {label: {"clips": 0, "photos": 0, "frames": 0} for label in manifest.class_names(rows)}
+    classes = {label: {"clips": 0, "photos": 0, "frames": 0, "kept": 0} for label in manifest.class_names(rows)}
     clips = []
     for recording, outcome in recorded:
         counts, info, n_frames = classes[recording.label], outcome["clip"], len(outcome["pictures"])
         counts["frames"] += n_frames
+        counts["kept"] += sum(not picture["drop_reason"] for picture in outcome["pictures"])
         counts["clips" if info else "photos"] += 1
         if info:
             source = str(place.sources / recording.name)
-            clips.append({"source": source, "sha256": outcome["sha256"], **info, "frames_extracted": n_frames})
+            measured = {"frames_extracted": n_frames, **screening.measures(outcome["pictures"])}
+            clips.append({"source": source, "sha256": outcome["sha256"], **info, **measured})
     n_photos = len(recorded) - len(clips)
     misnamed = {str(place.sources / one.name): outcome["misnamed"] for one, outcome in recorded if outcome["misnamed"]}
     return ExtractReport(

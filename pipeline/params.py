@@ -22,6 +22,16 @@ from pipeline.section import Section, Share
 from pipeline.splitting import NearDuplicateParams, SplitCounts
 
 
+class ScreeningParams(Section):
+    """Which frames are marked as dropped."""
+
+    min_side: Annotated[int, Field(ge=1)]
+    min_brightness: Annotated[float, Field(ge=0, le=255)]
+    max_brightness: Annotated[float, Field(ge=0, le=255)]
+    min_sharpness: Annotated[float, Field(ge=0, lt=1)]
+    repeat_difference: Annotated[float, Field(ge=0, le=255)]
+
+
 class ExtractParams(Section):
     """How recordings become frames."""
 
@@ -32,6 +42,8 @@ class ExtractParams(Section):
     max_megapixels: Annotated[float, Field(gt=0)]
     max_clip_seconds: Annotated[float, Field(gt=0)]
     decode_timeout_seconds: Annotated[float, Field(gt=0)]
+    keep_all: bool
+    screening: ScreeningParams
 
 
 class AugmentParams(Section):

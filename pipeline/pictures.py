@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline import photos, quality, raw, video
 from pipeline.errors import DataError, PipeError
 from pipeline.files import sha256_of
+from pipeline.footage import survey
 from runtime.errors import ImageError
 
 
@@ -42,6 +43,7 @@ class Picture(TypedDict):
     sharpness: float
     brightness: float
     phash: str
+    drop_reason: str  # empty until it is screened, and where it is kept
 
 
 class Recorded(TypedDict):
@@ -49,7 +51,7 @@ class Recorded(TypedDict):
 
     sha256: str  # of the source
     pictures: list[Picture]
-    clip: dict[str, Any] | None  # the fields of video.ClipInfo; None for a photo
+    clip: dict[str, Any] | None  # the fields of video.ClipInfo, and `footage`: those of Footage; None for a photo
     misnamed: str  # what the content is where the suffix says something else, such as "PNG named .jpg"; or empty
 
 
@@ -77,7 +79,8 @@ def _record(source: Path, name: str, frames: Path, settings: Settings) -> Record
             return _photo(source, name, frames, settings)
         pictures, info = _clip(source, name, frames, settings)
         misnamed = "" if raw.is_clip(source) else f"video named {source.suffix}"
-        return {"sha256": sha256_of(source), "pictures": pictures, "clip": asdict(info), "misnamed": misnamed}
+        clip = asdict(info) | {"footage": asdict(survey(source))}
+        return {"sha256": sha256_of(source), "pictures": pictures, "clip": clip, "misnamed": misnamed}
     except (DataError, ImageError) as error:
         return str(error)
 
@@ -124,6 +127,7 @@ def _save(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Sett
         "sharpness": quality.sharpness(pixels_hwc),
         "brightness": quality.brightness(pixels_hwc),
         "phash": quality.phash(pixels_hwc),
+        "drop_reason": "",
     }
 
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -85,7 +86,9 @@ def test_frames_manifest_and_report_say_the_same(filled: Project) -> None:
     ]
     stored = json.loads(filled.extract_json.read_text(encoding="utf-8"))
     assert stored["n_frames"] == len(rows) == sum(clip["frames_extracted"] for clip in stored["clips"])
-    assert stored["classes"] == {label: {"clips": 1, "photos": 0, "frames": 3} for label in ("brick", "砾石")}
+    assert stored["classes"] == {
+        label: {"clips": 1, "photos": 0, "frames": 3, "kept": 3} for label in ("brick", "砾石")
+    }
     assert stored["params"]["frames_per_second"] == 1
     assert stored["clips"][0]["source"] == "data/raw/brick/clip_1.mp4"
     assert (stored["clips"][0]["codec"], stored["clips"][0]["frames_promised"]) == ("h264", 21)
@@ -135,8 +138,8 @@ def test_what_bears_a_wrong_suffix_is_read_as_what_it_is_and_reported(project: P
     write_clip(project.raw / "b" / "clip.mp4").rename(project.raw / "b" / "clip.jpg")
     report = extract(params(image_format="png"), project)
     assert report.classes == {
-        "a": {"clips": 0, "photos": 2, "frames": 2},
-        "b": {"clips": 1, "photos": 0, "frames": 2},
+        "a": {"clips": 0, "photos": 2, "frames": 2, "kept": 2},
+        "b": {"clips": 1, "photos": 0, "frames": 2, "kept": 2},
     }
     assert np.array_equal(read_pixels(project.frames / "a" / "photo.mp4.png"), picture(3))
     misnamed = {"data/raw/a/photo.mp4": "PNG named .mp4", "data/raw/b/clip.jpg": "video named .jpg"}
@@ -210,6 +213,58 @@ def test_frames_that_are_no_longer_wanted_go_away(filled: Project) -> None:
     write_photo(filled.raw / "new" / "photo.png")
     extract(params(), filled)
     assert {path.name for path in filled.frames.iterdir()} == {"new", "砾石"}
+
+
+# Screening.
+
+
+def write_screened(project: Project) -> None:
+    """Class a: a clip whose last three frames are its first three; class b: a good photo and a tiny one."""
+    raw = project.raw
+    write_clip(raw / "a" / "clip.mp4", n_frames=33)
+    write_photo(raw / "b" / "good.png", 5)
+    write_photo(raw / "b" / "tiny.png", 5, sides=(30, 30))
+
+
+def test_screening_marks_frames_in_the_manifest_and_deletes_none(project: Project) -> None:
+    write_screened(project)
+    any_sharpness = params().screening.model_dump() | {"min_sharpness": 0.0}  # what media draws is flat
+    report = extract(params(frames_per_second=10, screening=any_sharpness), project)
+    rows = manifest.read(project.frames_csv)
+    assert all((project.root / row.path).is_file() for row in rows)
+    dropped = {row.path.removeprefix("data/frames/"): row.drop_reason for row in rows if not row.kept}
+    assert list(dropped) == [*(f"a/clip.mp4/{index:06d}.jpg" for index in (30, 31, 32)), "b/tiny.png.jpg"]
+    assert all(re.fullmatch(r"repeated: [0-2]\.\d < 3 from frame 00000\d", dropped[path]) for path in list(dropped)[:3])
+    assert dropped["b/tiny.png.jpg"] == "small: 30 pixels < 32"
+    assert report.classes["a"] == {"clips": 1, "photos": 0, "frames": 33, "kept": 30}
+    assert report.classes["b"] == {"clips": 0, "photos": 2, "frames": 2, "kept": 1}
+    (clip,) = json.loads(project.extract_json.read_text(encoding="utf-8"))["clips"]
+    assert (clip["frames_extracted"], clip["frames_kept"], clip["dropped"]) == (33, 30, {"repeated": 3})
+    assert clip["brightness"]["least"] < clip["brightness"]["median"] < clip["brightness"]["most"]
+    assert (clip["footage"]["container"], clip["footage"]["frames_per_second"]) == ("mov", 10)
+    assert "; 4 screened out" in report.headline
+
+
+def test_keep_all_switches_screening_off(project: Project) -> None:
+    write_screened(project)
+    report = extract(params(frames_per_second=10, keep_all=True), project)
+    assert all(row.kept and not row.drop_reason for row in manifest.read(project.frames_csv))
+    assert "screened out" not in report.headline
+
+
+def test_a_class_that_screening_would_empty_is_refused(filled: Project) -> None:
+    write_photo(filled.raw / "tiny" / "a.png", sides=(30, 30))
+    said = refusal(filled)
+    assert said.startswith("class 'tiny': screening kept none of its 1 frames (1 small); ")
+    extract(params(keep_all=True), filled)
+    assert len(manifest.read(filled.frames_csv)) == 7
+
+
+def test_a_video_by_itself_may_lose_all_its_frames(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "tiny.mp4", sides=(30, 30))
+    report = extract_files([clip], tmp_path / "out", params())
+    assert report.headline.startswith("2 frames of 1 clips and 0 photos in ")
+    assert report.headline.endswith("; 2 screened out")
 
 
 # What it refuses.

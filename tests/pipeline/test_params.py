@@ -198,6 +198,8 @@ def test_val_is_a_share_or_null(val: object) -> None:
     [
         ("extract__frames_per_second", 0),
         ("extract__frames_per_second", float("inf")),
+        ("extract__screening", {**defaults()["extract"]["screening"], "min_sharpness": 1.0}),
+        ("extract__screening", {**defaults()["extract"]["screening"], "max_brightness": 256}),
         ("augment__jpeg_quality", 101),
         ("augment__seed", -1),
         ("model__arch", ""),

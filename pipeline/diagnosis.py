@@ -1,0 +1,116 @@
+"""The footage doctor: what a clip is, what is wrong with it, and what screening would keep of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import contact_sheet, manifest, sheets
+from pipeline.errors import DataError, PipeError
+from pipeline.extract import MANIFEST, extract_files
+from pipeline.params import ExtractParams
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one file."""
+
+    path: Path
+    lines: tuple[str, ...]  # for the reader; the first names the file
+    usable: bool
+
+
+def diagnose(paths: Sequence[Path], params: ExtractParams, out: Path | None) -> list[Finding]:
+    """Extract each clip or photo by itself into a temporary folder, and say what came of it.
+
+    Args:
+        paths: the files.
+        params: which frames are looked at, and how they are screened.
+        out: a PNG file for the contact sheets, one below the other; it appears whole or not at all.
+
+    Raises:
+        DataError: `out` is to be written and no file can be used, or the sheet is too large for a PNG file.
+    """
+    findings, drawn = [], []
+    for path in paths:
+        with tempfile.TemporaryDirectory(prefix="pipe-") as folder:
+            try:
+                finding, sheet_hwc = _diagnose(path, params, Path(folder) / "frames", draw=out is not None)
+            except PipeError as error:
+                finding, sheet_hwc = Finding(path, (str(error),), usable=False), None
+        findings.append(finding)
+        drawn += [] if sheet_hwc is None else [sheet_hwc]
+    if out is not None:
+        if not drawn:
+            raise DataError("; ".join(line for finding in findings for line in finding.lines))
+        sheets.write_png(contact_sheet.stack(drawn), out)
+    return findings
+
+
+def refuse_unusable(findings: Sequence[Finding]) -> None:
+    """Raise where a file cannot be used.
+
+    Raises:
+        DataError: there is one; all of them have their line in the findings.
+    """
+    unusable = [finding for finding in findings if not finding.usable]
+    if unusable:
+        raise DataError(f"{len(unusable)} of {len(findings)} files cannot be used; see their lines above")
+
+
+def _diagnose(
+    path: Path, params: ExtractParams, folder: Path, *, draw: bool
+) -> tuple[Finding, NDArray[np.uint8] | None]:
+    report = extract_files([path], folder, params)
+    rows = manifest.read(folder / MANIFEST)
+    lines = _clip_lines(report.clips[0]) if report.clips else [f"photo, {rows[0].width} x {rows[0].height}"]
+    lines += [f"wrong suffix: {found}" for found in report.misnamed.values()]
+    if not report.clips:
+        lines.append(rows[0].drop_reason or "kept")
+    finding = Finding(path, (f"{path}: {lines[0]}", *(f"  {line}" for line in lines[1:])), usable=True)
+    if not draw:
+        return finding, None
+    return finding, contact_sheet.contact_sheet(
+        f"{path.name}: {lines[0]}", rows, folder, params.screening.min_sharpness
+    )
+
+
+def _clip_lines(clip: dict[str, Any]) -> list[str]:
+    footage = clip["footage"]
+    turned = f", turned by {clip['rotation']} degrees" if clip["rotation"] else ""
+    promised = "an unknown number" if clip["frames_promised"] is None else clip["frames_promised"]
+    hidden = f", {clip['frames_hidden']} hidden by an edit list" if clip["frames_hidden"] else ""
+    dropped = ", ".join(f"{number} {kind}" for kind, number in clip["dropped"].items()) or "none dropped"
+    return [
+        f"{clip['codec']} in {footage['container']}, {clip['width']} x {clip['height']}{turned}",
+        f"frames: {clip['frames_decoded']} decoded, {promised} promised{hidden}; {clip['duration_seconds']:.2f} s",
+        f"rate: {_rate(footage)}",
+        f"colour: {footage['pixel_format']}, transfer {footage['transfer']}",
+        f"keyframes: {footage['keyframes']}, {_spacing(footage['longest_keyframe_gap_seconds'])}",
+        f"damage: {'; '.join(clip['warnings']) or 'none met'}",
+        f"screening: {clip['frames_kept']} of {clip['frames_extracted']} frames kept; {dropped}",
+        *(f"{name}: {_range(clip[name])}" for name in ("sharpness", "brightness")),
+    ]
+
+
+def _rate(footage: dict[str, Any]) -> str:
+    without = f"; {footage['packets_without_time']} packets without a time" if footage["packets_without_time"] else ""
+    if footage["frames_per_second"] is None:
+        return f"unknown, fewer than two times{without}"
+    gaps = f"{footage['shortest_gap_seconds']:.4f} to {footage['longest_gap_seconds']:.4f} s apart"
+    kind = "constant" if footage["rate_is_constant"] else "variable"
+    return f"{footage['frames_per_second']:.3f} frames per second, {kind}, {gaps}{without}"
+
+
+def _spacing(seconds: float | None) -> str:
+    return "too few to tell their distance" if seconds is None else f"at most {seconds:.2f} s apart"
+
+
+def _range(spread: dict[str, float]) -> str:
+    return f"{spread['least']:.1f} to {spread['most']:.1f}, median {spread['median']:.1f}"
