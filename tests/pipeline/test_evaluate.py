@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,17 @@ def test_dvc_can_draw_the_confusion_matrix(exported: Project) -> None:
 def test_screened_out_frames_count_only_among_all_frames(exported: Project) -> None:
     rows = manifest.read_split(exported.split_csv)
     dropped = [row.path for row in rows if row.split == "test"][:3]
+    other = next(row.path for row in rows if row.split == "test" and row.label != "red")
+    for path in dropped:  # a red clip's frames that show the other class, as an accident of filming would
+        shutil.copy(exported.root / other, exported.root / path)
     marked = [dataclasses.replace(row, kept=row.path not in dropped) for row in rows]
     manifest.write_split(marked, exported.split_csv)
     assert run_pipe(exported.root, "evaluate").returncode == 0
-    assert read_json(exported.evaluate_json)["n_frames"] == 13
-    assert len(_predictions(exported)) == 16
+    value, predictions = read_json(exported.evaluate_json), _predictions(exported)
+    right = {row["path"]: row["predicted"] == row["label"] for row in predictions}
+    assert (value["n_frames"], len(predictions)) == (13, 16)
+    assert value["top1"] == np.mean([right[path] for path in right if path not in dropped])
+    assert value["top1_all_frames"] == np.mean(list(right.values())) < value["top1"]
 
 
 def test_a_split_without_test_frames_is_refused(exported: Project) -> None:

@@ -72,6 +72,16 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("marked", [True, False])
+def test_frames_that_screening_dropped_are_not_looked_at(small: Project, marked: bool) -> None:
+    rows = manifest.read_split(small.split_csv)
+    for row in rows[:2]:
+        (small.root / row.path).unlink()
+    kept = [dataclasses.replace(row, kept=not marked or row not in rows[:2]) for row in rows]
+    manifest.write_split(kept, small.split_csv)
+    assert run_pipe(small.root, "train").returncode == (0 if marked else 1)
+
+
 def test_a_frozen_backbone_keeps_every_weight(small: Project) -> None:
     set_params(small, model={"freeze": "all"}, train={"epochs": 1})
     assert run_pipe(small.root, "train").returncode == 0
