@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,18 @@ DEFAULTS = read_section(ROOT / "params.yaml", "extract", ExtractParams).screenin
 WIDTH, HEIGHT = 320, 240
 
 
-def scene(number: int) -> NDArray[np.uint8]:
-    """A good frame: (240, 320, 3) RGB; the camera pans 8 pixels from one to the next over grains of many sizes."""
+@functools.cache
+def panorama() -> NDArray[np.uint8]:
+    """Grains of many sizes: (240, 1280, 3) RGB."""
     chance = np.random.default_rng(0)
     fine = chance.integers(60, 200, (HEIGHT, 4 * WIDTH, 3), np.uint8)
     coarse = cv2.resize(chance.integers(0, 256, (24, 128, 3), np.uint8), (4 * WIDTH, HEIGHT))
-    return np.ascontiguousarray((fine // 2 + coarse // 2)[:, 8 * number : 8 * number + WIDTH])
+    return np.asarray(fine // 2 + coarse // 2, np.uint8)
+
+
+def scene(number: int) -> NDArray[np.uint8]:
+    """A good frame: (240, 320, 3) RGB; the camera pans 8 pixels from one to the next."""
+    return panorama()[:, 8 * number : 8 * number + WIDTH].copy()
 
 
 def noisy(pixels_hwc: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
@@ -122,6 +129,13 @@ def test_a_slow_change_is_not_lost_step_by_step(tmp_path: Path) -> None:
 def test_a_frame_is_found_again_after_others(tmp_path: Path) -> None:
     frames = [scene(number) for number in range(30)] + [noisy(scene(3), 1)]
     assert [number for number, reason in enumerate(reasons(frames, tmp_path)) if reason] == [30]
+
+
+@pytest.mark.parametrize("enlarged", [1, 2, 4, 5])
+def test_repeats_are_found_at_every_size(enlarged: int, tmp_path: Path) -> None:
+    frames = [noisy(scene(0), 1), noisy(scene(0), 2), scene(1)]
+    large = [np.asarray(cv2.resize(frame, None, fx=enlarged, fy=enlarged), np.uint8) for frame in frames]
+    assert [reason.partition(":")[0] for reason in reasons(large, tmp_path)] == ["", "repeated", ""]
 
 
 def test_frames_of_two_sizes_are_not_compared() -> None:
