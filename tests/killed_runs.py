@@ -137,9 +137,15 @@ def main(folder: Path) -> None:
     project = small_project(folder / "project")
     set_params(
         project,
-        model={"arch": "mobilenet_v2", "head": "fc", "fc_widths": [8], "fc_dropouts": [0.5]},
-        train={"epochs": EPOCHS, "keep": "best_val", "optimizer": "nadam", "schedule": {"name": "cosine"}},
-    )
+        model={
+            "arch": "mobilenet_v2", "freeze": {"open_convolutions": 3}, "head": "fc", "fc_widths": [8],
+            "fc_dropouts": [0.5],
+        },
+        train={
+            "epochs": EPOCHS, "keep": "best_val", "optimizer": "nadam", "schedule": {"name": "cosine"},
+            "online": [{"name": "mirror_left_right", "probability": 0.5}],
+        },
+    )  # fmt: skip
     code, moments = run(project, None)
     assert code == 0
     expected = read_checkpoint(project.checkpoint).state_dict

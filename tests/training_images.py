@@ -38,7 +38,7 @@ def params_with(project: Project, *online: dict[str, Any], **changed: Any) -> Tr
 
 def tiny_network(project: Project, seed: int = 0) -> Network:
     """A network whose backbone is one convolution with batch norm that has seen something."""
-    network = build_network(read_params(project.params_yaml).model, len(CLASSES))
+    network = build_network(read_params(project.params_yaml).model, 32, len(CLASSES))
     torch.manual_seed(seed)
     network.backbone = nn.Sequential(nn.Conv2d(3, CHANNELS, 5, 4), nn.BatchNorm2d(CHANNELS), nn.ReLU())
     network.backbone.train()(torch.randn(16, 3, 32, 32))

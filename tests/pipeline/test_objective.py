@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from pipeline import losses
 from pipeline.fitting import CrossEntropyLoss, JointLoss
-from pipeline.heads import Head, build_head
+from pipeline.heads import Head
+from pipeline.network import build_network
 from pipeline.objective import Objective, build_objective
 
 GENERATOR = np.random.default_rng(0)
@@ -48,7 +49,7 @@ def test_its_gradients_are_its_derivatives(deep: torch.Tensor) -> None:
 
 def test_it_is_computed_in_float32_under_autocast() -> None:
     features, labels = planted_features()
-    objective = build_objective(build_head_of(features), _joint(1.0), [8, 8, 8], seed=0)
+    objective = build_objective(a_head(), _joint(1.0), [8, 8, 8], seed=0)
     plain, _ = objective(features, labels)
     with torch.autocast("cpu", torch.bfloat16):
         loss, logits = objective(features, labels)
@@ -57,8 +58,8 @@ def test_it_is_computed_in_float32_under_autocast() -> None:
     assert loss.item() == pytest.approx(plain.item(), rel=0.02)
 
 
-def build_head_of(features: torch.Tensor) -> Head:
-    return build_head(MODEL, features.shape[1], 3)
+def a_head() -> Head:
+    return build_network(MODEL, 32, 3).head
 
 
 def test_a_weight_of_zero_gives_the_weights_of_cross_entropy_bit_for_bit() -> None:
@@ -83,7 +84,7 @@ def test_the_joint_loss_draws_held_out_images_of_a_class_together() -> None:
 
 def test_centres_are_fitted_beside_the_network_and_are_no_part_of_it() -> None:
     features, labels = planted_features()
-    head = build_head_of(features)
+    head = a_head()
     before = torch.random.get_rng_state()
     objective = build_objective(head, _joint(1.0), [8, 8, 8], seed=0)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -96,7 +97,7 @@ def test_centres_are_fitted_beside_the_network_and_are_no_part_of_it() -> None:
 
 def test_parts_of_a_batch_add_up_to_the_whole() -> None:
     features, labels = planted_features()
-    objective: Objective = build_objective(build_head_of(features), _joint(1.0), [8, 8, 8], seed=0)
+    objective: Objective = build_objective(a_head(), _joint(1.0), [8, 8, 8], seed=0)
     whole, logits = objective(features, labels)
     parts = [objective(features[part], labels[part], share)[0] for part, share in
              ((slice(0, 6), 0.25), (slice(6, 24), 0.75))]  # fmt: skip
