@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from runtime.contract import METADATA_CLASSES, METADATA_SHA256, METADATA_VERSION
 from runtime.errors import ContractError, DeviceError
 
 _FATAL = 4  # onnxruntime's severity: what goes wrong arrives as an exception, or in the list of active providers
-_PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}  # float32 means float32
+PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}  # float32 means float32
 
 
 def open_session(contract: Contract, variant: Variant, graphs: Path) -> Any:
@@ -81,7 +82,7 @@ def _start(graph: bytes, path: Path, contract: Contract) -> Any:
         raise DeviceError(f"onnxruntime has {', '.join(available)}; the contract expects one of {wanted}")
     problem: Exception | None = None
     while providers:
-        asked = [(name, _PROVIDER_OPTIONS.get(name, {})) for name in providers]
+        asked = [(name, PROVIDER_OPTIONS.get(name, {})) for name in providers]
         try:
             session = library.InferenceSession(graph, _options(library, path), providers=asked, enable_fallback=0)
         except failures() as error:
@@ -95,9 +96,23 @@ def _options(library: Any, path: Path) -> Any:
     options = library.SessionOptions()
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    if _int8_may_overflow():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     # The hash vouches for these bytes alone: weights in a second file are looked for where there can be none.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", f"{path}/none")
     return options
+
+
+def _int8_may_overflow(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether onnxruntime's usual int8 kernels are inexact here: x86 without VNNI sums products in 16 bits."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        with cpuinfo.open("rb") as file:
+            first_processor = file.read(8192)
+    except OSError:
+        return True  # nobody knows: exact rather than fast
+    return b"vnni" not in first_processor
 
 
 def _check_provider(session: Any, contract: Contract) -> Any:
