@@ -104,12 +104,12 @@ def _only_proven(contract: Contract, project: Project) -> Contract:
     proven = tuple(variant for variant in contract.variants if _verdict(judged, variant) == PASSED)
     for variant in proven:
         _check_same_graph(variant, judged[variant.name].get("graph_sha256"), project)
-    if contract.recommended not in {variant.name for variant in proven}:
-        raise GateError(
-            f"{project.parity_json}: the recommended variant {contract.recommended!r} did not pass"
-            f"{_reasons(judged)}; nothing is bundled"
-        )
-    return dataclasses.replace(contract, variants=proven)
+    if not proven:
+        raise GateError(f"{project.parity_json}: no variant passed{_reasons(judged)}; nothing is bundled")
+    # The contract's variants stand in the order of preference.
+    names = [variant.name for variant in proven]
+    recommended = contract.recommended if contract.recommended in names else names[0]
+    return dataclasses.replace(contract, variants=proven, recommended=recommended)
 
 
 def _expect_mapping(value: object, key: str, path: Path) -> dict[str, Any]:

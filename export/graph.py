@@ -1,4 +1,4 @@
-"""The ONNX graphs: preprocessing built node by node, the network exported by torch, and the two joined.
+"""The ONNX graphs: preprocessing built node by node, and joined with the exported network.
 
 Preprocessing cannot go through torch's exporters: one over-constrains a picture's symbolic height and width, the other
 has no antialiased resize.
@@ -6,28 +6,27 @@ has no antialiased resize.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from pipeline.network import Network
 from pipeline.preprocess import Preprocess
 from runtime.contract import Contract
 
-# Runtimes two years old read IR 10; opset 18 (the first with an antialiased Resize) belongs to IR 8.
-IR_VERSION = 8
+
+def ir_version(opset: int) -> int:
+    """The oldest file version that may carry an opset, so that older runtimes open it: 8 for opset 18."""
+    return int(helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
 
 
 def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
     """`image` uint8 (batch, height, width, 3) RGB to `input` float32 (batch, 3, size, size)."""
     crop_nodes, crop_constants, cropped = _crop(preprocess)
     scale, bias = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in preprocess.scale_and_bias())
-    constants = {**crop_constants, "sizes": np.array([preprocess.size] * 2, np.int64), "scale": scale, "bias": bias}
+    sizes, shape = (np.array(values, np.int64) for values in ([preprocess.size] * 2, [-1, 3, *[preprocess.size] * 2]))
+    constants = {**crop_constants, "sizes": sizes, "scale": scale, "bias": bias, "shape": shape}
     nodes = [
         *crop_nodes,
         helper.make_node("Transpose", [cropped], ["pixels_nchw"], perm=[0, 3, 1, 2]),
@@ -43,7 +42,10 @@ def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
             exclude_outside=1,  # without it the borders differ from torch's by up to 17 of 255
         ),
         helper.make_node("Mul", ["resized", "scale"], ["scaled"]),
-        helper.make_node("Add", ["scaled", "bias"], ["input"]),
+        helper.make_node("Add", ["scaled", "bias"], ["normalised"]),
+        # Changes nothing. Without it onnxruntime pulls an int8 core's channels-last layout through the Resize, whose
+        # two sizes it then takes for four, and refuses the graph (cf. github.com/microsoft/onnxruntime/pull/21954).
+        helper.make_node("Reshape", ["normalised", "shape"], ["input"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -52,7 +54,7 @@ def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, preprocess.size, preprocess.size])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version(opset))
 
 
 def _crop(preprocess: Preprocess) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray[Any, Any]], str]:
@@ -82,31 +84,6 @@ def _crop(preprocess: Preprocess) -> tuple[list[onnx.NodeProto], dict[str, np.nd
     return nodes, constants, "box"
 
 
-def core_graph(network: Network, size: int, opset: int) -> onnx.ModelProto:
-    """`input` float32 (batch, 3, size, size) to `logits` float32 (batch, classes), with any batch."""
-    example_nchw = torch.zeros(2, 3, size, size)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # inside the exporter, about itself
-        warnings.simplefilter("ignore", FutureWarning)
-        program = torch.onnx.export(
-            network.eval(),
-            (example_nchw,),
-            input_names=["input"],
-            output_names=["logits"],
-            opset_version=opset,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export gave no program")
-    model: onnx.ModelProto = program.model_proto
-    _forget_where_it_was_made(model)
-    model.ir_version = IR_VERSION
-    return model
-
-
 def join(preprocess: onnx.ModelProto, core: onnx.ModelProto) -> onnx.ModelProto:
     """`image` to `logits` in one graph."""
     prefixed = compose.add_prefix(preprocess, "preprocess/", rename_inputs=False, rename_outputs=False)
@@ -122,14 +99,3 @@ def seal(model: onnx.ModelProto, contract: Contract) -> bytes:
     model.producer_name, model.producer_version, model.doc_string = "clip2edge", "", ""
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def _forget_where_it_was_made(model: onnx.ModelProto) -> None:
-    """Drop stack traces and source paths, which differ between machines and say nothing to a device."""
-    del model.graph.metadata_props[:]
-    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
-        part.doc_string = ""
-        del part.metadata_props[:]
-    for tensor in model.graph.initializer:
-        tensor.doc_string = ""
-        del tensor.metadata_props[:]

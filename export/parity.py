@@ -1,4 +1,4 @@
-"""Compare the graph with torch on every held-out frame, from the same stored pixels, and pick the golden frames.
+"""Compare the graphs with torch on every held-out frame, from the same stored pixels, and pick the golden frames.
 
 Writes `reports/parity.json`, `reports/flips.csv` and `models/golden/`, whatever the verdict is: bundle refuses, not we.
 """
@@ -7,33 +7,31 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from pipeline import manifest
-from pipeline.data import forbid_tf32, read_frame
+from export.evidence import frames_of_equal_size, torch_of
+from export.gates import FAILED, PASSED, UNDECIDABLE, Comparison, Logits, judge, margins
+from export.golden import golden_order, write_golden
+from export.routes import Route, ask_bundle, numbers_of, routes
+from pipeline.data import forbid_tf32
 from pipeline.errors import DataError
-from pipeline.files import Project, replacing_file, replacing_folder, write_json
+from pipeline.files import Project, replacing_file, write_json
 from pipeline.leakage import read_split_without_leaks
 from pipeline.manifest import Row
 from pipeline.network import Checkpoint, read_checkpoint
-from pipeline.params import ParityParams
+from pipeline.params import Fp32Gate, ParityParams
 from pipeline.progress import track
 from runtime.classifier import Classifier
-from runtime.contract import Variant
-from runtime.images import read_image
 
-FRAMES_AT_ONCE = 8
+Torch = Callable[[NDArray[np.uint8]], Logits]
 
-Logits = NDArray[np.float32]
+ODD_SIZES = ((1, 1), (3, 5000), (4320, 7680))  # height and width: a pixel, a line, 8K
+WORST_FIRST = (FAILED, UNDECIDABLE, PASSED)
 
 
 @dataclass(frozen=True)
@@ -41,201 +39,138 @@ class ParityReport:
     """The verdict on every variant."""
 
     passed: bool
+    recommended: str | None  # the first in the contract's order that passed
     variants: dict[str, dict[str, Any]]
 
     @property
     def headline(self) -> str:
         """One line: the verdict, and for each variant the flips and the largest difference."""
-        said = "; ".join(
-            f"{name}: {numbers['flips']} flips on {numbers['n_samples']} frames, largest logit difference "
-            f"{numbers['max_abs_logit_difference']:.2e} of a range of {numbers['logit_range']:.2f}"
-            + (f" ({', '.join(numbers['reasons'])})" if numbers["reasons"] else "")
-            for name, numbers in self.variants.items()
-        )
+        said = "; ".join(_said(name, numbers) for name, numbers in self.variants.items())
         return f"parity {'passed' if self.passed else 'FAILED'}: {said}; reports/parity.json"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Both answers on the same frames, in the order of `rows`."""
-
-    rows: Sequence[Row]
-    truth: NDArray[np.int64]  # (n,) class numbers
-    torch_logits: Logits  # (n, classes)
-    graph_logits: Logits  # (n, classes)
-
-    @property
-    def logit_range(self) -> float:
-        """Largest minus smallest logit that torch gave: the scale on which differences are judged."""
-        return float(self.torch_logits.max() - self.torch_logits.min())
-
-    @property
-    def flipped(self) -> NDArray[np.bool_]:
-        """(n,) where the two answer with different classes."""
-        flipped: NDArray[np.bool_] = self.torch_logits.argmax(axis=1) != self.graph_logits.argmax(axis=1)
-        return flipped
-
-
 def parity(params: ParityParams, project: Project) -> ParityReport:
-    """Judge every variant of the contract.
+    """Judge every variant of the contract. What fp32 fails, all fail; another that fails is not bundled.
 
     Raises:
         DataError: no held-out frame, or a graph, the contract or the checkpoint is missing or broken.
     """
-    rows = read_split_without_leaks(project)
-    held_out = [row for row in rows if row.split == "test"]
+    held_out = [row for row in read_split_without_leaks(project) if row.split == "test"]
+    if not held_out:
+        raise DataError(f"{project.split_csv}: no held-out frame; nothing was compared")
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)
-    classifiers = _classifiers(project)
-    first = next(iter(classifiers.values()))
-    if first.contract.classes != checkpoint.classes:
-        raise DataError(f"{project.contract_json}: its classes are not the checkpoint's; run `pipe export` again")
-    torch_logits, graph_logits = _answers(held_out, checkpoint, classifiers, project)
+    classifiers = _classifiers(checkpoint, project)
+    asked = routes(classifiers, project)
+    ask_torch = torch_of(checkpoint)
+    torch_logits = _ask(held_out, ask_torch, asked, project)
+    asked.append(ask_bundle(next(iter(classifiers.values())), held_out, project))
     truth = np.array([checkpoint.classes.index(row.label) for row in held_out])
-    comparisons = {name: Comparison(held_out, truth, torch_logits, logits) for name, logits in graph_logits.items()}
-    judged = {variant.name: judge(comparisons[variant.name], params, variant) for variant in first.contract.variants}
-    report = ParityReport(all(numbers["verdict"] == "passed" for numbers in judged.values()), judged)
-    _write_golden(held_out, params, checkpoint, classifiers, project)
-    _write_flips(comparisons, checkpoint.classes, project)
-    write_json(project.parity_json, {"passed": report.passed, "variants": judged})
+    judged = _judge(asked, Comparison(checkpoint.classes, truth, torch_logits, torch_logits), params, classifiers)
+    _add_odd_sizes(judged["fp32"], ask_torch, classifiers["fp32"], params.fp32)
+    passed = judged["fp32"]["verdict"] == PASSED
+    proven = [name for name, numbers in judged.items() if passed and numbers["verdict"] == PASSED]
+    report = ParityReport(passed, proven[0] if proven else None, judged)
+    graph_logits = {route.variant: route.logits for route in reversed(asked)}  # a variant's first route is the runtime
+    write_golden(golden_order(held_out, graph_logits, classifiers), params, ask_torch, classifiers, project)
+    _write_flips(held_out, torch_logits, {name: graph_logits[name] for name in judged}, checkpoint.classes, project)
+    write_json(project.parity_json, {"passed": passed, "recommended": report.recommended, "variants": judged})
     return report
 
 
-def _classifiers(project: Project) -> dict[str, Classifier]:
-    """One per variant: what runs on the device, on the project's own graphs."""
-    recommended = Classifier(project.contract_json, project.onnx)
-    names = [variant.name for variant in recommended.contract.variants]
+def _said(name: str, numbers: Mapping[str, Any]) -> str:
+    difference = numbers["max_abs_logit_difference"]
+    said = "no number" if difference is None else f"{difference:.2e}"
+    line = f"{name}: {numbers['flips']} flips on {numbers['n_samples']} frames, largest logit difference {said}"
+    verdict = "" if numbers["verdict"] == PASSED else f" ({numbers['verdict']}: {', '.join(numbers['reasons'])})"
+    return f"{line} of a range of {numbers['logit_range']:.2f}{verdict}"
+
+
+def _classifiers(checkpoint: Checkpoint, project: Project) -> dict[str, Classifier]:
+    """One per variant, the recommended one first: what runs on the device, on the project's own graphs."""
+    first = Classifier(project.contract_json, project.onnx)
+    if first.contract.classes != checkpoint.classes:
+        raise DataError(f"{project.contract_json}: its classes are not the checkpoint's; run `pipe export` again")
+    names = dict.fromkeys([first.variant.name, *(variant.name for variant in first.contract.variants)])
+    if "fp32" not in names:
+        raise DataError(f"{project.contract_json}: no variant fp32; run `pipe export` again")
     return {name: Classifier(project.contract_json, project.onnx, variant=name) for name in names}
 
 
-@torch.inference_mode()
-def _answers(
-    rows: Sequence[Row], checkpoint: Checkpoint, classifiers: dict[str, Classifier], project: Project
-) -> tuple[Logits, dict[str, Logits]]:
-    """Torch's logits (n, classes) and each variant's, frame by frame from the same pixels."""
-    network = checkpoint.network()
+def _ask(rows: Sequence[Row], ask_torch: Torch, asked: Sequence[Route], project: Project) -> Logits:
+    """Every route about every frame, from the same pixels; gives torch's logits (n, classes)."""
     from_torch: list[Logits] = []
-    from_graphs: dict[str, list[Logits]] = {name: [] for name in classifiers}
-    for frames_nhwc in _frames_of_equal_size(track(rows, "parity", len(rows)), project):
-        input_nchw = checkpoint.preprocess(torch.from_numpy(frames_nhwc))
-        from_torch.append(network(input_nchw).numpy())
-        for name, classifier in classifiers.items():
-            from_graphs[name].append(classifier.logits(frames_nhwc))
-    if not from_torch:
-        raise DataError(f"{project.split_csv}: no held-out frame; nothing was compared")
-    return np.concatenate(from_torch), {name: np.concatenate(parts) for name, parts in from_graphs.items()}
+    for frames_nhwc in frames_of_equal_size(track(rows, "parity", len(rows)), project):
+        from_torch.append(ask_torch(frames_nhwc))
+        for route in asked:
+            route(frames_nhwc)
+    return np.concatenate(from_torch)
 
 
-def _frames_of_equal_size(rows: Iterable[Row], project: Project) -> Iterator[NDArray[np.uint8]]:
-    """Consecutive frames of equal size as batches (batch, height, width, 3), so that the batch axis is tried too."""
-    for _, same_size in itertools.groupby(rows, key=lambda row: (row.height, row.width)):
-        while chunk := list(itertools.islice(same_size, FRAMES_AT_ONCE)):
-            yield np.stack([read_frame(project, row) for row in chunk])
+def _judge(
+    asked: Sequence[Route], torch_alone: Comparison, params: ParityParams, classifiers: Mapping[str, Classifier]
+) -> dict[str, dict[str, Any]]:
+    """The numbers of every variant by its first route, the runtime's; a bad verdict on any route is the variant's."""
+    judged: dict[str, dict[str, Any]] = {}
+    for route in asked:
+        variant = classifiers[route.variant].variant
+        comparison = Comparison(torch_alone.classes, torch_alone.truth, torch_alone.torch_logits, route.logits)
+        numbers = judge(comparison, variant.precision, params)
+        if route.problem:
+            numbers["reasons"] = [route.problem]
+        if route.variant not in judged:
+            about = {"precision": variant.precision, "graph_sha256": variant.sha256, "routes": {}}
+            judged[route.variant] = {**numbers, **about, "reasons": list(numbers["reasons"])}
+        else:
+            _add_reasons(judged[route.variant], numbers, route.name)
+        judged[route.variant]["routes"][route.name] = numbers_of(numbers)
+    return judged
 
 
-def judge(comparison: Comparison, params: ParityParams, variant: Variant) -> dict[str, Any]:
-    """The numbers of `reports/parity.json` for one variant, its verdict, and the reasons for a bad one."""
-    if not (np.isfinite(comparison.torch_logits).all() and np.isfinite(comparison.graph_logits).all()):
-        raise DataError(f"{variant.file}: a logit is not a finite number; nothing can be compared; train again")
-    difference = float(np.abs(comparison.torch_logits - comparison.graph_logits).max())
-    margins = _margins(comparison.torch_logits)
-    outside = int((comparison.flipped & (margins > params.flip_margin * comparison.logit_range)).sum())
-    right_in_torch = comparison.torch_logits.argmax(axis=1) == comparison.truth
-    right_in_graph = comparison.graph_logits.argmax(axis=1) == comparison.truth
-    reasons = []
-    allowed = params.max_logit_difference * comparison.logit_range
-    if difference > allowed:
-        reasons.append(f"largest logit difference {difference:.3g}; allowed {allowed:.3g}")
-    if outside:
-        reasons.append(f"{outside} flips where torch was sure; allowed 0")
-    return {
-        "n_samples": len(comparison.rows),
-        "max_abs_logit_difference": difference,
-        "logit_range": comparison.logit_range,
-        "top1_agreement": float(1 - comparison.flipped.mean()),
-        "flips": int(comparison.flipped.sum()),
-        "flips_outside_margin": outside,
-        "top1": float(right_in_graph.mean()),
-        "top1_drop": float(right_in_torch.mean() - right_in_graph.mean()),
-        "worst_class_drop": max(
-            float(right_in_torch[comparison.truth == number].mean() - right_in_graph[comparison.truth == number].mean())
-            for number in np.unique(comparison.truth)
-        ),
-        "graph_sha256": variant.sha256,
-        "verdict": "failed" if reasons else "passed",
-        "reasons": reasons,
-    }
+def _add_reasons(numbers: dict[str, Any], of_route: Mapping[str, Any], route: str) -> None:
+    """Let a route's bad verdict be the variant's, saying which route unless the variant has that reason anyway."""
+    numbers["verdict"] = min(numbers["verdict"], of_route["verdict"], key=WORST_FIRST.index)
+    numbers["reasons"] += [f"{route}: {each}" for each in of_route["reasons"] if each not in numbers["reasons"]]
 
 
-def _margins(logits: Logits) -> Logits:
-    """(n,) by how much the best class leads the second."""
-    ordered = np.sort(logits, axis=1)
-    margins: Logits = ordered[:, -1] - ordered[:, -2]
-    return margins
+def _add_odd_sizes(numbers: dict[str, Any], ask_torch: Torch, classifier: Classifier, gate: Fp32Gate) -> None:
+    """Compare on pictures of extreme sizes that the contract allows; all variants share their preprocessing."""
+    contract = classifier.contract
+    allowed = gate.max_logit_difference * numbers["logit_range"]
+    differences = {}
+    for height, width in ODD_SIZES:
+        if height * width > contract.max_pixels or max(height, width) > contract.max_aspect * min(height, width):
+            continue
+        picture_nhwc = _noise(height, width)
+        difference = float(np.abs(classifier.logits(picture_nhwc) - ask_torch(picture_nhwc)).max())
+        differences[f"{width}x{height}"] = difference
+        if difference > allowed:
+            reason = f"a picture of {width}x{height}: logit difference {difference:.3g}; allowed {allowed:.3g}"
+            numbers |= {"verdict": FAILED, "reasons": [*numbers["reasons"], reason]}
+    numbers["odd_sizes"] = differences
 
 
-def _write_golden(
+def _noise(height: int, width: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+
+
+def _write_flips(
     rows: Sequence[Row],
-    params: ParityParams,
-    checkpoint: Checkpoint,
-    classifiers: dict[str, Classifier],
+    torch_logits: Logits,
+    graph_logits: Mapping[str, Logits],
+    classes: Sequence[str],
     project: Project,
 ) -> None:
-    """Write frames for the device's selfcheck: images, raw pixels, and the logits of torch and of every variant."""
-    network = checkpoint.network()
-    logits: dict[str, list[list[float]]] = {"torch": [], **{name: [] for name in classifiers}}
-    samples = []
-    with replacing_folder(project.golden) as folder:
-        for number, row in enumerate(_one_class_after_another(rows)[: params.golden_frames]):
-            image = folder / f"{number:03d}.jpg"
-            pixels_hwc = _write_golden_image(read_frame(project, row), image, params.golden_max_side)
-            np.save(folder / f"{number:03d}.npy", pixels_hwc, allow_pickle=False)
-            with torch.inference_mode():
-                from_torch = network(checkpoint.preprocess(torch.from_numpy(pixels_hwc[None])))
-            logits["torch"].append(from_torch[0].tolist())
-            for name, classifier in classifiers.items():
-                logits[name].append(classifier.logits(pixels_hwc[None])[0].tolist())
-            height, width = pixels_hwc.shape[:2]
-            samples.append(
-                {
-                    "name": f"{number:03d}",
-                    "label": row.label,
-                    "image": image.name,
-                    "pixels": f"{number:03d}.npy",
-                    "height": height,
-                    "width": width,
-                }
-            )
-        write_json(folder / "golden.json", {"samples": samples, "logits": logits})
-
-
-def _one_class_after_another(rows: Sequence[Row]) -> list[Row]:
-    """Rows dealt in turn from each class, so that a few of them show every class."""
-    by_class = [[row for row in rows if row.label == name] for name in manifest.class_names(rows)]
-    return [row for turn in itertools.zip_longest(*by_class) for row in turn if row is not None]
-
-
-def _write_golden_image(frame_hwc: NDArray[np.uint8], path: Path, max_side: int) -> NDArray[np.uint8]:
-    """Shrink a frame to travel light, write it as JPEG, and give the pixels that decoding it gives."""
-    height, width = frame_hwc.shape[:2]
-    scale = min(1.0, max_side / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small_hwc = cv2.resize(frame_hwc, size, interpolation=cv2.INTER_AREA)
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(small_hwc, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
-    path.write_bytes(encoded.tobytes())
-    return read_image(path, max_pixels=max_side * max_side)
-
-
-def _write_flips(comparisons: dict[str, Comparison], classes: Sequence[str], project: Project) -> None:
     """List every frame on which a variant answers differently from torch, with both margins."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "label", "variant", "torch", "graph", "torch_margin", "graph_margin"])
-    for name, comparison in comparisons.items():
-        torch_margins, graph_margins = _margins(comparison.torch_logits), _margins(comparison.graph_logits)
-        for i in map(int, np.flatnonzero(comparison.flipped)):
-            row = comparison.rows[i]
-            said = (classes[comparison.torch_logits[i].argmax()], classes[comparison.graph_logits[i].argmax()])
-            writer.writerow([row.path, row.label, name, *said, f"{torch_margins[i]:.6f}", f"{graph_margins[i]:.6f}"])
+    from_torch, torch_margins = torch_logits.argmax(axis=1), margins(torch_logits)
+    for name, logits in graph_logits.items():
+        from_graph, graph_margins = logits.argmax(axis=1), margins(logits)
+        for i in map(int, np.flatnonzero(from_graph != from_torch)):
+            said = (classes[from_torch[i]], classes[from_graph[i]])
+            both = (f"{torch_margins[i]:.6f}", f"{graph_margins[i]:.6f}")
+            writer.writerow([rows[i].path, rows[i].label, name, *said, *both])
     with replacing_file(project.flips_csv) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8", newline="")

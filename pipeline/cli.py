@@ -122,9 +122,9 @@ def evaluate() -> None:
 def export() -> None:
     """Checkpoint to ONNX graphs and the contract with the device."""
     from export import export as stage
-    from pipeline.params import ExportParams
+    from pipeline.params import ExportParams, ParityParams
 
-    _done(stage.export(_section("export", ExportParams), _project()))
+    _done(stage.export(_section("export", ExportParams), _section("parity", ParityParams), _project()))
 
 
 @cli.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
 import hashlib
 import json
 import os
@@ -122,6 +123,10 @@ class Project:
     @property
     def contract_json(self) -> Path:
         return self.root / "models" / "contract.json"
+
+    @property
+    def export_json(self) -> Path:
+        return self.root / "reports" / "export.json"
 
     @property
     def golden(self) -> Path:
@@ -264,7 +269,7 @@ def flush_filesystem(folder: Path) -> None:
 
 def sweep_stale(target: Path) -> None:
     """Remove temporaries of `target` that processes left behind which are gone."""
-    for stale in target.parent.glob(f".{_escaped(target.name)}.*.tmp"):
+    for stale in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         owner = stale.name.removesuffix(".tmp").rsplit(".", 1)[-1]
         if not owner.isdigit() or (int(owner) != os.getpid() and _is_running(int(owner))):
             continue
@@ -278,17 +283,11 @@ def _temporary_beside(target: Path) -> Path:
     return target.parent / f".{target.name}.{os.getpid()}.tmp"
 
 
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
 def _is_running(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)  # somebody else's process
     return True
 
 

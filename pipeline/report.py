@@ -45,6 +45,7 @@ def report(project: Project) -> HtmlReport:
         split=read_json(project.split_json),
         train=read_json(project.train_reports / "metrics.json"),
         evaluate=evaluation,
+        export=read_json(project.export_json),
         parity=parity,
         contract=read_json(project.contract_json),
         mistakes=_mistakes(project),

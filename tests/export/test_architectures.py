@@ -13,15 +13,14 @@ from command import ROOT
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from export.graph import core_graph, join, preprocess_graph
-from export.parity import Comparison, judge
+from export.core import Attempt, core_graph
+from export.gates import Comparison, judge
+from export.graph import join, preprocess_graph
 from pipeline.architectures import NAMED_ARCHITECTURES
-from pipeline.manifest import Row
 from pipeline.modelling import ModelParams
 from pipeline.network import Checkpoint, Network, build_network, build_preprocess
 from pipeline.optim import build_optimizer
 from pipeline.params import Params, read_params
-from runtime.contract import Variant
 
 PARAMS: Params = read_params(ROOT / "params.yaml")
 CLASSES = ("a", "b", "c")
@@ -46,7 +45,7 @@ def _trained(size: int, **model: Any) -> Checkpoint:
     moved = [name for name, p in network.named_parameters() if not torch.equal(p, before[name])]
     assert moved[0].startswith("backbone.")
     assert moved[-1].startswith("head.")
-    return Checkpoint(network.state_dict(), CLASSES, params, preprocess, {})
+    return Checkpoint(network.state_dict(), CLASSES, params, preprocess, {}, "last")
 
 
 def _verdict(checkpoint: Checkpoint, network: Network, graph: onnx.ModelProto) -> dict[str, Any]:
@@ -57,14 +56,12 @@ def _verdict(checkpoint: Checkpoint, network: Network, graph: onnx.ModelProto) -
     halves = [session.run(None, {"image": part})[0] for part in (images_nhwc[:1], images_nhwc[1:])]
     with torch.inference_mode():
         expected = network(checkpoint.preprocess(torch.from_numpy(images_nhwc))).numpy()
-    rows = [Row(path=f"{i}.png", label=CLASSES[i % 3], source="", source_sha256="", group="") for i in range(N_IMAGES)]
-    variant = Variant("fp32", "model.onnx", "0" * 64, "fp32", 1, 0.001)
-    comparison = Comparison(rows, np.arange(N_IMAGES) % len(CLASSES), expected, np.concatenate(halves))
-    return judge(comparison, PARAMS.parity, variant)
+    comparison = Comparison(CLASSES, np.arange(N_IMAGES) % len(CLASSES), expected, np.concatenate(halves))
+    return judge(comparison, "fp32", PARAMS.parity)
 
 
 def _graph(checkpoint: Checkpoint, network: Network) -> onnx.ModelProto:
-    core = core_graph(network, checkpoint.preprocess.size, PARAMS.export.opset)
+    core = core_graph(network, checkpoint.preprocess.size, Attempt("dynamo", PARAMS.export.opset))
     return join(preprocess_graph(checkpoint.preprocess, PARAMS.export.opset), core)
 
 

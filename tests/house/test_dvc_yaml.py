@@ -46,7 +46,8 @@ def test_a_stage_lists_exactly_the_code_that_it_imports(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_lists_its_own_params_section(stage: str) -> None:
-    expected = {"train": ["model", "image", "train"]}.get(stage, [stage] if stage in Params.model_fields else [])
+    several = {"train": ["model", "image", "train"], "export": ["export", "parity"]}
+    expected = several.get(stage, [stage] if stage in Params.model_fields else [])
     assert STAGES[stage].get("params", []) == expected
 
 

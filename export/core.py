@@ -1,0 +1,141 @@
+"""The network as a graph: several exporters, tried in order until one computes what torch computes."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+import torch
+from onnx import helper, shape_inference
+
+from export.graph import ir_version
+from pipeline.network import Network
+from runtime.session import onnxruntime
+
+NEWEST_OPSET = 21  # of those that runtimes two years old read
+
+# What the exporters raise on a network that they cannot take; they have no common base.
+EXPORTER_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    NotImplementedError,
+    AssertionError,
+)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to export."""
+
+    exporter: Literal["dynamo", "legacy"]
+    opset: int
+
+    def __str__(self) -> str:
+        return f"{self.exporter} exporter, opset {self.opset}"
+
+
+def attempts(opset: int) -> tuple[Attempt, ...]:
+    """Both exporters at the wanted opset, then at the newest that older runtimes read."""
+    opsets = dict.fromkeys((opset, max(opset, NEWEST_OPSET)))
+    return tuple(Attempt(exporter, number) for number in opsets for exporter in ("dynamo", "legacy"))
+
+
+def core_graph(network: Network, size: int, attempt: Attempt) -> onnx.ModelProto:
+    """`input` float32 (batch, 3, size, size) to `logits` float32 (batch, classes), with any batch, simplified.
+
+    Raises:
+        One of EXPORTER_ERRORS: the exporter cannot take this network.
+    """
+    example_nchw = torch.zeros(2, 3, size, size)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # inside the exporters, about themselves
+        export = _dynamo if attempt.exporter == "dynamo" else _legacy
+        model = export(network.eval(), example_nchw, attempt.opset)
+    model = simplify(model)
+    _forget_where_it_was_made(model)
+    model.ir_version = ir_version(attempt.opset)
+    return model
+
+
+def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold constants and batch norms, and drop what computes nothing, with onnxruntime's own offline optimiser.
+
+    At this level it writes standard operators only, so that any other runtime reads the result.
+    """
+    library = onnxruntime()
+    options = library.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory(prefix="simplify-") as folder:
+        options.optimized_model_filepath = str(Path(folder) / "simplified.onnx")
+        library.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        simplified: onnx.ModelProto = onnx.load(options.optimized_model_filepath)
+    opset = next(each.version for each in model.opset_import if each.domain == "")
+    del simplified.opset_import[:]  # it lists every domain that onnxruntime knows, used or not
+    simplified.opset_import.append(helper.make_opsetid("", opset))
+    return simplified
+
+
+def with_batch_of_one(core: onnx.ModelProto) -> onnx.ModelProto:
+    """The same core for compilers that want every size fixed."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(core)
+    del fixed.graph.value_info[:]
+    for port in (*fixed.graph.input, *fixed.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 1
+    inferred: onnx.ModelProto = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
+    return inferred
+
+
+def _dynamo(network: Network, example_nchw: torch.Tensor, opset: int) -> onnx.ModelProto:
+    program = torch.onnx.export(
+        network,
+        (example_nchw,),
+        input_names=["input"],
+        output_names=["logits"],
+        opset_version=opset,
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamo=True,
+        verbose=False,
+    )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def _legacy(network: Network, example_nchw: torch.Tensor, opset: int) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory(prefix="legacy-") as folder:
+        path = Path(folder) / "core.onnx"
+        torch.onnx.export(
+            network,
+            (example_nchw,),
+            path,
+            input_names=["input"],
+            output_names=["logits"],
+            opset_version=opset,
+            dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
+            dynamo=False,
+        )
+        model: onnx.ModelProto = onnx.load(path)
+    return model
+
+
+def _forget_where_it_was_made(model: onnx.ModelProto) -> None:
+    """Drop stack traces and source paths, which differ between machines and say nothing to a device."""
+    del model.graph.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for tensor in model.graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]

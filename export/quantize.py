@@ -1,0 +1,178 @@
+"""Smaller cores: int8 by static quantisation (QDQ) with ranges measured on training frames, and half precision.
+
+`onnxruntime.quantization` and `onnxruntime.transformers.float16` do the work. Only the core is touched: preprocessing
+stays float, since the pixels of a large picture are resized there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import tempfile
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import shape_inference
+
+from export.running import FRAMES_AT_ONCE, Graph, batches_of
+
+Calibration = Literal["minmax", "percentile"]
+Ranges = Any  # onnxruntime.quantization's TensorsData: by tensor, its lowest and highest value
+
+PERCENTILE = 99.99  # of a tensor's values are inside the range; the rest is clipped
+HALF_OF_FP16 = 32752.0  # a tensor that came so near to the largest half-precision number may overflow on other frames
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class Int8:
+    """How a core becomes int8."""
+
+    activations: Literal["u8", "s8"] = "u8"
+    per_channel: bool = True  # a scale for each output channel's weights, or one for all
+    reduce_range: bool = False  # 7 bits, which no x86 processor overflows
+    calibration: Calibration = "minmax"
+    float_layers: tuple[str, ...] = ()  # nodes that stay float
+
+    def __str__(self) -> str:
+        kind = f"int8_{self.activations}s8_{'per_channel' if self.per_channel else 'per_tensor'}"
+        without = f"_without_{len(self.float_layers)}_layers" if self.float_layers else ""
+        return f"{kind}{'_reduced' if self.reduce_range else ''}_{self.calibration}{without}"
+
+
+def measure_ranges(core: onnx.ModelProto, inputs_nchw: NDArray[np.float32], calibration: Calibration) -> Ranges:
+    """The range of every tensor that can be quantised, over frames (n, 3, size, size), a few of them at a time."""
+    from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
+
+    methods = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
+    with tempfile.TemporaryDirectory(prefix="ranges-") as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = Path(folder) / "core.onnx"
+        onnx.save(shape_inference.infer_shapes(core), path)
+        calibrator = create_calibrator(
+            path,
+            _quantisable(),
+            augmented_model_path=str(Path(folder) / "with_taps.onnx"),
+            calibrate_method=methods[calibration],
+            extra_options={"symmetric": False, "percentile": PERCENTILE},
+        )
+        for batch in batches_of(inputs_nchw, FRAMES_AT_ONCE):
+            calibrator.collect_data(_once(batch))  # each call lets go of the batch's activations
+        return calibrator.compute_data()
+
+
+def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8, only: Collection[str] = ()) -> onnx.ModelProto:
+    """Quantise a core; with `only`, nothing but the nodes of these names."""
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    activations = QuantType.QUInt8 if recipe.activations == "u8" else QuantType.QInt8
+    quantizer = QDQQuantizer(
+        shape_inference.infer_shapes(core),
+        recipe.per_channel,
+        recipe.reduce_range,
+        QuantType.QInt8,
+        activations,
+        copy.deepcopy(ranges),  # it adjusts them
+        list(only),
+        list(recipe.float_layers),
+        _quantisable(),
+        {"ActivationSymmetric": recipe.activations == "s8", "WeightSymmetric": True},
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()  # what it inserted stands at the end
+    quantised: onnx.ModelProto = quantizer.model.model
+    return quantised
+
+
+def layers_by_sensitivity(
+    core: onnx.ModelProto, ranges: Ranges, recipe: Int8, inputs_nchw: NDArray[np.float32]
+) -> list[str]:
+    """The layers with weights, worst first: each alone is quantised, and the change of the logits measured."""
+    expected = Graph(core.SerializeToString()).all_of(inputs_nchw)
+    harm = {}
+    for node in core.graph.node:
+        if node.op_type in WEIGHTED:
+            alone = Graph(to_int8(core, ranges, recipe, only=[node.name]).SerializeToString())
+            harm[node.name] = float(np.square(alone.all_of(inputs_nchw) - expected).mean())
+    return sorted(harm, key=lambda name: -harm[name])
+
+
+def to_fp16(core: onnx.ModelProto, float_layers: Collection[str]) -> onnx.ModelProto:
+    """Half precision inside, float32 at the input and the output; the named nodes stay float32."""
+    from onnxruntime.quantization.onnx_model import ONNXModel
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights that are too small to matter
+        halved = convert_float_to_float16(core, keep_io_types=True, node_block_list=list(float_layers))
+    _join_float_layers(halved)
+    ordered = ONNXModel(halved)
+    ordered.topological_sort()  # casts were appended at the end
+    model: onnx.ModelProto = ordered.model
+    return model
+
+
+def _join_float_layers(halved: onnx.ModelProto) -> None:
+    """Between two layers that stay float, leave the tensor float: it is cast to half precision and back."""
+    casts = {node.output[0]: node for node in halved.graph.node if node.op_type == "Cast"}
+    for node in halved.graph.node:
+        for place, name in enumerate(node.input):
+            back = casts.get(name)
+            forth = casts.get(back.input[0]) if back is not None and _casts_to_float(back) else None
+            if forth is not None and not _casts_to_float(forth):
+                node.input[place] = forth.input[0]
+    used = {name for node in halved.graph.node for name in node.input} | {port.name for port in halved.graph.output}
+    # Twice, since dropping the cast back leaves the cast before it unused.
+    for _ in range(2):
+        kept = [node for node in halved.graph.node if node.op_type != "Cast" or node.output[0] in used]
+        del halved.graph.node[:]
+        halved.graph.node.extend(kept)
+        used = {name for node in kept for name in node.input} | {port.name for port in halved.graph.output}
+
+
+def _casts_to_float(cast: onnx.NodeProto) -> bool:
+    return any(attribute.name == "to" and attribute.i == onnx.TensorProto.FLOAT for attribute in cast.attribute)
+
+
+def layers_beyond_fp16(core: onnx.ModelProto, ranges: Ranges) -> list[str]:
+    """The nodes that give or take a tensor which half precision might not hold."""
+    beyond = {name for name in ranges.keys() if _largest(ranges[name]) > HALF_OF_FP16}  # noqa: SIM118
+    return [node.name for node in core.graph.node if beyond & {*node.input, *node.output}]
+
+
+def last_layers(core: onnx.ModelProto) -> list[str]:
+    """The nodes from the pooling on: few, and next to the logits."""
+    pooling = [i for i, node in enumerate(core.graph.node) if node.op_type in ("ReduceMean", "GlobalAveragePool")]
+    return [node.name for node in core.graph.node[pooling[-1] if pooling else -1 :]]
+
+
+def _once(batch: NDArray[np.float32]) -> Any:
+    """One batch as onnxruntime's calibration reads it."""
+    from onnxruntime.quantization.calibrate import CalibrationDataReader
+
+    class _Once(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._waiting = iter([{"input": np.ascontiguousarray(batch)}])
+
+        def get_next(self) -> Mapping[str, NDArray[np.float32]] | None:
+            return next(self._waiting, None)
+
+    return _Once()
+
+
+def _largest(found: Any) -> float:
+    return float(np.abs(found.range_value).max())
+
+
+def _quantisable() -> list[str]:
+    """Every operator that onnxruntime can quantise, in a fixed order."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    return sorted({*QLinearOpsRegistry, *QDQRegistry})

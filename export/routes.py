@@ -1,0 +1,131 @@
+"""The ways from a frame's pixels to logits that are held against torch: a device, a compiler, another provider."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import runtime
+from export.gates import Logits
+from export.running import Graph
+from pipeline.errors import DataError
+from pipeline.files import Project, safe_join
+from pipeline.manifest import Row
+from runtime.classifier import CONTRACT, Classifier
+from runtime.errors import DeviceError
+from runtime.session import onnxruntime
+
+PATHS_AT_ONCE = 1000  # what a command line holds
+
+# What a device lacks: with None in sys.modules an import of it fails.
+AS_ON_A_DEVICE = """
+import runpy, sys
+for name in ("torch", "torchvision", "timm", "pipeline", "export"):
+    sys.modules[name] = None
+runpy.run_module("runtime", run_name="__main__", alter_sys=True)
+"""
+
+
+@dataclass
+class Route:
+    """One way, and what came of it."""
+
+    variant: str
+    name: str
+    ask: Callable[[NDArray[np.uint8]], Logits]  # uint8 (batch, height, width, 3) to (batch, classes)
+    n_classes: int
+    problem: str | None = None  # the first thing that went wrong
+    found: list[Logits] = field(default_factory=list)
+
+    def __call__(self, frames_nhwc: NDArray[np.uint8]) -> None:
+        """Ask about a batch; where no answer comes, NaN stands for it."""
+        try:
+            self.found.append(self.ask(frames_nhwc))
+        except (DeviceError, DataError) as error:
+            self.problem = self.problem or str(error)
+            self.found.append(np.full((len(frames_nhwc), self.n_classes), np.nan, np.float32))
+
+    @property
+    def logits(self) -> Logits:
+        """(n, classes), in the order in which was asked."""
+        return np.concatenate(self.found)
+
+
+def routes(classifiers: Mapping[str, Classifier], project: Project) -> list[Route]:
+    """The runtime on every variant, first; every other provider that loads; fp32's two parts one behind the other."""
+    n_classes = len(next(iter(classifiers.values())).contract.classes)
+    main = [
+        Route(name, classifier.variant.file, classifier.logits, n_classes) for name, classifier in classifiers.items()
+    ]
+    others = [
+        Route(name, f"{classifier.variant.file} on {graph.provider}", graph, n_classes)
+        for name, classifier in classifiers.items()
+        for graph in _other_providers(classifier, project)
+    ]
+    front, core = (_open(project.onnx / name) for name in ("preprocess.onnx", "core.onnx"))
+    parts = Route("fp32", "preprocess.onnx, core.onnx", lambda frames_nhwc: core(front(frames_nhwc)), n_classes)
+    return [*main, *others, parts]
+
+
+def ask_bundle(classifier: Classifier, rows: Sequence[Row], project: Project) -> Route:
+    """The runtime in its own process, in a folder as a bundle unpacks to, where torch cannot be imported.
+
+    It decodes the frames itself, with the decoder that decoded them here.
+    """
+    route = Route(classifier.variant.name, "bundle", classifier.logits, len(classifier.contract.classes))
+    with tempfile.TemporaryDirectory(prefix="bundle-") as name:
+        folder = Path(name)
+        shutil.copytree(Path(runtime.__file__).parent, folder / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(classifier.contract_path, folder / CONTRACT)
+        shutil.copy(classifier.graphs / classifier.variant.file, folder)
+        waiting = iter(str(safe_join(project.root, row.path).resolve()) for row in rows)
+        while paths := list(itertools.islice(waiting, PATHS_AT_ONCE)):
+            arguments = ["classify", "--json", "--variant", classifier.variant.name, "--", *paths]
+            command = [sys.executable, "-c", AS_ON_A_DEVICE, *arguments]
+            finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            if finished.returncode != 0:
+                said = finished.stderr.strip().splitlines() or [f"ended with {finished.returncode}"]
+                route.problem = route.problem or said[-1]
+                route.found.append(np.full((len(paths), route.n_classes), np.nan, np.float32))
+                continue
+            answers = json.loads(finished.stdout)
+            route.found.append(np.array([answer["logits"] for answer in answers], np.float32))
+    return route
+
+
+def _other_providers(classifier: Classifier, project: Project) -> Iterator[Graph]:
+    available = onnxruntime().get_available_providers()
+    for provider in classifier.contract.providers:
+        if provider in available and provider != classifier.providers[0]:
+            try:
+                graph = Graph((project.onnx / classifier.variant.file).read_bytes(), provider=provider)
+            except DataError:  # its libraries are missing here
+                continue
+            if graph.provider == provider:
+                yield graph
+
+
+def _open(path: Path) -> Graph:
+    try:
+        return Graph(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: missing; run `pipe export`") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}; run `pipe export` again") from error
+
+
+def numbers_of(judged: Mapping[str, Any]) -> dict[str, Any]:
+    """What `reports/parity.json` keeps of a route."""
+    kept = ("n_samples", "max_abs_logit_difference", "flips", "verdict", "reasons")
+    return {name: judged[name] for name in kept}

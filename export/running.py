@@ -1,0 +1,80 @@
+"""A graph in onnxruntime, as a device runs it, or as another would."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from runtime.session import PROVIDER_OPTIONS, failures, onnxruntime
+
+FRAMES_AT_ONCE = 8
+_WARM_UP_RUNS = 3
+
+# usual: what onnxruntime does when nobody asks for anything. as_written: node by node, int8 in float arithmetic.
+# without_vnni: integer kernels that are exact on an x86 processor whose usual ones overflow.
+How = Literal["usual", "as_written", "without_vnni"]
+
+
+class Graph:
+    """A graph with one input and one output."""
+
+    def __init__(self, graph: bytes, how: How = "usual", provider: str = "CPUExecutionProvider") -> None:
+        """Open it on one provider.
+
+        Raises:
+            DataError: onnxruntime cannot open it, or cannot on this provider.
+        """
+        library = onnxruntime()
+        options = library.SessionOptions()
+        options.log_severity_level = 4
+        if how == "as_written":
+            options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
+        elif how == "without_vnni":
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        asked = [(provider, PROVIDER_OPTIONS.get(provider, {}))]
+        try:
+            self._session: Any = library.InferenceSession(graph, options, providers=asked, enable_fallback=0)
+        except failures() as error:
+            raise DataError(f"onnxruntime cannot open the graph on {provider} ({error})") from error
+        self.provider: str = self._session.get_providers()[0]
+        self._input: str = self._session.get_inputs()[0].name
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Run it on one batch.
+
+        Raises:
+            DataError: onnxruntime failed.
+        """
+        try:
+            (result,) = self._session.run(None, {self._input: np.ascontiguousarray(values)})
+        except failures() as error:
+            raise DataError(f"onnxruntime failed ({error})") from error
+        found: NDArray[np.float32] = result
+        return found
+
+    def all_of(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Run it on any number of pictures, a few at a time."""
+        return np.concatenate([self(batch) for batch in batches_of(values, FRAMES_AT_ONCE)])
+
+
+def batches_of(values: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    """Consecutive parts of the first axis."""
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def median_ms(graphs: Sequence[Graph], picture: NDArray[Any], rounds: int) -> list[float]:
+    """The median time of each graph on one picture (a batch of one), in turns, so that a busy moment hits all alike."""
+    taken: list[list[float]] = [[] for _ in graphs]
+    for number in range(_WARM_UP_RUNS + rounds):
+        for graph, times in zip(graphs, taken, strict=True):
+            started = time.perf_counter()
+            graph(picture)
+            if number >= _WARM_UP_RUNS:
+                times.append(1000 * (time.perf_counter() - started))
+    return [statistics.median(times) for times in taken]

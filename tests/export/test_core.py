@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx.external_data_helper import uses_external_data
+from torch import nn
+
+from export.core import Attempt, attempts, core_graph, with_batch_of_one
+from export.running import Graph
+
+
+class Tiny(nn.Module):
+    """A convolution with batch norm, pooling and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, input_nchw: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.norm(self.convolution(input_nchw)).relu()
+        logits: torch.Tensor = self.head(features.mean(dim=(2, 3)))
+        return logits
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    torch.manual_seed(0)
+    return Tiny().eval()
+
+
+@functools.cache
+def exported(attempt: Attempt) -> onnx.ModelProto:
+    torch.manual_seed(0)
+    return core_graph(Tiny().eval(), 16, attempt)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("attempt", attempts(18), ids=str)
+def test_every_exporter_computes_what_torch_computes_at_any_batch(network: Any, attempt: Attempt) -> None:
+    core = exported(attempt)
+    onnx.checker.check_model(core, full_check=True)
+    graph = Graph(core.SerializeToString())
+    for batch in (1, 2, 7):
+        input_nchw = torch.randn(batch, 3, 16, 16)
+        with torch.inference_mode():
+            assert np.allclose(graph(input_nchw.numpy()), network(input_nchw).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("attempt", attempts(18), ids=str)
+def test_a_core_is_simple_whole_and_old_enough_for_older_runtimes(attempt: Attempt) -> None:
+    core = exported(attempt)
+    assert [(each.domain, each.version) for each in core.opset_import] == [("", attempt.opset)]
+    assert core.ir_version == {18: 8, 21: 10}[attempt.opset]
+    assert "BatchNormalization" not in {node.op_type for node in core.graph.node}
+    assert not any(uses_external_data(tensor) for tensor in core.graph.initializer)
+
+
+def test_dynamo_comes_first_the_legacy_exporter_next_and_newer_opsets_last() -> None:
+    assert [str(each) for each in attempts(18)] == [
+        "dynamo exporter, opset 18", "legacy exporter, opset 18",
+        "dynamo exporter, opset 21", "legacy exporter, opset 21",
+    ]  # fmt: skip
+    assert [each.opset for each in attempts(22)] == [22, 22]
+
+
+def test_a_core_of_fixed_sizes_says_the_same() -> None:
+    core = exported(Attempt("dynamo", 18))
+    fixed = with_batch_of_one(core)
+    onnx.checker.check_model(fixed, full_check=True)
+    ports = (*fixed.graph.input, *fixed.graph.output, *fixed.graph.value_info)
+    assert all(size.dim_value > 0 for port in ports for size in port.type.tensor_type.shape.dim)
+    input_nchw = np.random.default_rng(0).normal(size=(1, 3, 16, 16)).astype(np.float32)
+    assert np.array_equal(Graph(fixed.SerializeToString())(input_nchw), Graph(core.SerializeToString())(input_nchw))
+    assert core.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"

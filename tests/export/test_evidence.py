@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_project import small_project
+
+from export.evidence import calibration_rows, frames_of_equal_size, gather, torch_of
+from pipeline import manifest
+from pipeline.data import read_frame
+from pipeline.errors import DataError
+from pipeline.files import Project
+from pipeline.manifest import Row
+from pipeline.network import read_checkpoint
+
+
+def row(label: str, clip: str, time_seconds: float, **values: object) -> Row:
+    path = f"data/frames/{label}/{clip}/{time_seconds:06.1f}.jpg"
+    settings = {"split": "train", "time_seconds": time_seconds, **values}
+    return Row(path, label, f"{label}/{clip}", "", f"{label}/{clip}", **settings)  # type: ignore[arg-type]
+
+
+MANY = [row("red", clip, second) for clip in ("long", "short") for second in range(90 if clip == "long" else 10)]
+FEW = [row("蓝色", "only", second) for second in range(5)]
+
+
+def test_calibration_frames_are_balanced_by_class_and_by_clip() -> None:
+    chosen = calibration_rows([*MANY, *FEW], 8)
+    assert Counter(each.label for each in chosen) == {"red": 4, "蓝色": 4}
+    assert Counter(each.group for each in chosen if each.label == "red") == {"red/long": 2, "red/short": 2}
+
+
+def test_they_are_spread_over_a_clip() -> None:
+    chosen = calibration_rows([each for each in MANY if each.group == "red/long"], 8)
+    times = sorted(each.time_seconds or 0.0 for each in chosen)
+    assert all(5 < later - earlier < 20 for earlier, later in itertools.pairwise(times))
+
+
+def test_a_class_that_runs_out_leaves_its_turns_to_others() -> None:
+    chosen = calibration_rows([*MANY, *FEW], 30)
+    assert Counter(each.label for each in chosen) == {"red": 25, "蓝色": 5}
+    assert len(set(chosen)) == 30
+    assert len(calibration_rows([*MANY, *FEW], 1000)) == 105
+
+
+def test_only_kept_originals_of_the_training_side_calibrate() -> None:
+    wanted = row("red", "a", 1)
+    others = [
+        row("red", "b", 1, split="val"),
+        row("red", "c", 1, split="test"),
+        row("red", "d", 1, split="unused"),
+        row("red", "e", 1, kept=False),
+        row("red", "f", 1, parent="data/frames/x.jpg"),
+    ]
+    assert calibration_rows([*others, wanted], 100) == [wanted]
+    with pytest.raises(DataError, match="no kept training frame"):
+        calibration_rows(others[:4], 100)
+
+
+def test_batches_of_seven_two_and_one_cover_every_frame_in_order(tmp_path: Path) -> None:
+    project = small_project(tmp_path / "project")
+    rows = manifest.read_split(project.split_csv)[:18]
+    found = list(frames_of_equal_size(rows, project))
+    assert [len(batch) for batch in found] == [7, 2, 1, 7, 1]
+    assert np.array_equal(np.concatenate(found), np.stack([read_frame(project, each) for each in rows]))
+
+
+def test_the_graphs_input_and_torchs_answers_belong_to_the_same_frames(exported: Project, tmp_path: Path) -> None:
+    rows = [each for each in manifest.read_split(exported.split_csv) if each.split == "val"]
+    checkpoint = read_checkpoint(exported.checkpoint)
+    evidence = gather(rows, checkpoint, exported, tmp_path / "inputs.npy")
+    ask = torch_of(checkpoint)
+    for number, each in enumerate(rows):
+        assert np.allclose(evidence.torch_logits[number], ask(read_frame(exported, each)[None])[0], atol=1e-5)
+    assert evidence.inputs_nchw.shape == (8, 3, 32, 32)
+    assert [checkpoint.classes[number] for number in evidence.truth] == [each.label for each in rows]
+    assert evidence.compare(evidence.torch_logits).difference == 0

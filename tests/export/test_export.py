@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from onnx.external_data_helper import uses_external_data
+from test_gates import GATES
+
+from export import core as core_module
+from export import export as stage
+from export.core import Attempt
+from export.evidence import Evidence
+from export.graph import join, preprocess_graph
+from export.running import Graph
+from pipeline.errors import DataError, GateError
+from pipeline.files import Project, read_json, sha256_of
+from pipeline.network import read_checkpoint
+from pipeline.params import ExportParams, read_section
+from pipeline.preprocess import Preprocess
+from runtime.contract import Contract
+
+
+def test_the_contract_lists_every_chosen_variant_as_it_lies_on_disk(exported: Project) -> None:
+    contract = Contract.read(exported.contract_json)
+    assert {variant.name: variant.file for variant in contract.variants} == {
+        "fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"
+    }  # fmt: skip
+    assert contract.recommended == contract.variants[0].name
+    for variant in contract.variants:
+        path = exported.onnx / variant.file
+        assert (variant.sha256, variant.bytes) == (sha256_of(path), path.stat().st_size)
+        assert variant.precision == variant.name
+    sizes = {variant.name: variant.bytes for variant in contract.variants}
+    assert sizes["int8"] < 0.3 * sizes["fp32"]
+    assert sizes["fp16"] < 0.51 * sizes["fp32"]
+
+
+def test_a_quantised_variant_has_a_tolerance_of_its_own(exported: Project) -> None:
+    contract = Contract.read(exported.contract_json)
+    assert contract.variant("fp32").golden_tolerance == 0.001
+    assert contract.variant("int8").golden_tolerance > 0.001
+
+
+def test_every_graph_is_whole_valid_and_names_its_contract(exported: Project) -> None:
+    contract = Contract.read(exported.contract_json)
+    names = {"preprocess.onnx", "core.onnx", "core_batch1.onnx", "model.onnx", "model_fp16.onnx", "model_int8.onnx"}
+    assert {path.name for path in exported.onnx.iterdir()} == names
+    for name in names:
+        model = onnx.load(exported.onnx / name)
+        onnx.checker.check_model(model, full_check=True)
+        assert {each.key: each.value for each in model.metadata_props} == contract.metadata()
+        assert model.ir_version <= 10
+        assert not any(uses_external_data(tensor) for tensor in model.graph.initializer)
+
+
+def test_preprocessing_stays_float_in_every_variant(exported: Project) -> None:
+    for name in ("model_int8.onnx", "model_fp16.onnx"):
+        model = onnx.load(exported.onnx / name)
+        scale = next(each for each in model.graph.initializer if each.name == "preprocess/scale")
+        assert scale.data_type == onnx.TensorProto.FLOAT
+        resize = next(node for node in model.graph.node if node.op_type == "Resize")
+        assert next(node for node in model.graph.node if resize.input[0] in node.output).op_type == "Cast"
+
+
+def test_the_report_says_what_was_tried_and_on_which_frames(exported: Project) -> None:
+    report = read_json(exported.export_json)
+    assert report["chosen_on"] == "val"
+    assert report["n_frames"] == 8
+    assert report["calibration"] == {"n_frames": 16, "n_clips": 4, "by_class": {"red": 8, "蓝色": 8}}
+    assert report["exporters"] == [{"exporter": "dynamo", "opset": 18, "verdict": "passed", "reasons": []}]
+    assert [trial["name"] for trial in report["trials"]][:2] == ["fp32", "fp16"]
+    assert sum(trial["chosen"] for trial in report["trials"]) == 3
+
+
+def _evidence(project: Project) -> Evidence:
+    checkpoint = read_checkpoint(project.checkpoint)
+    inputs_nchw = np.random.default_rng(0).normal(size=(20, 3, 32, 32)).astype(np.float32)
+    with torch.inference_mode():
+        logits = checkpoint.network()(torch.from_numpy(inputs_nchw)).numpy()
+    return Evidence(checkpoint.classes, logits.argmax(axis=1), inputs_nchw, logits)
+
+
+def _agree(project: Project) -> tuple[Attempt, stage.Record]:
+    params = read_section(project.params_yaml, "export", ExportParams)
+    record = stage.Record("fast", "val", 20, {})
+    attempt, _ = stage._agreeing_core(
+        read_checkpoint(project.checkpoint), params, GATES, _evidence(project), record, project
+    )
+    return attempt, record
+
+
+def _wrong(network: Any, size: int, attempt: Attempt) -> onnx.ModelProto:
+    """What a broken exporter gives: a bias is off."""
+    model = core_module.core_graph(network, size, Attempt("legacy", attempt.opset))
+    last = next(node for node in model.graph.node if "logits" in node.output)
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == last.input[-1])
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32([1, 0]), bias.name))
+    return model
+
+
+def test_an_exporter_that_fails_parity_is_followed_by_the_next_and_the_reason_kept(
+    exported: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = stage.core_graph
+    monkeypatch.setattr(
+        stage,
+        "core_graph",
+        lambda network, size, attempt: (_wrong if attempt.exporter == "dynamo" else right)(network, size, attempt),
+    )
+    attempt, record = _agree(exported)
+    assert attempt == Attempt("legacy", 18)
+    assert [each["verdict"] for each in record.exporters] == ["failed", "passed"]
+    assert "largest logit difference" in record.exporters[0]["reasons"][0]
+
+
+def test_where_no_exporter_agrees_nothing_is_exported_and_the_report_says_how_not(
+    exported: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crashes(*_: object) -> onnx.ModelProto:
+        raise RuntimeError("cannot export\n  aten::strange")
+
+    monkeypatch.setattr(stage, "core_graph", crashes)
+    with pytest.raises(GateError, match=r"no exporter gives .* \(dynamo, opset 18: cannot be made \(cannot export"):
+        _agree(exported)
+    assert [each["opset"] for each in read_json(exported.export_json)["exporters"]] == [18, 18, 21, 21]
+
+
+@pytest.mark.parametrize("crop", ["squash", "center"])
+def test_onnxruntimes_layout_for_int8_does_not_reach_the_resize(exported: Project, crop: Any) -> None:
+    """See the Reshape in `preprocess_graph`; without it an int8 graph does not open."""
+    int8 = onnx.utils.Extractor(onnx.load(exported.onnx / "model_int8.onnx")).extract_model(["input"], ["logits"])
+    front = preprocess_graph(Preprocess(32, crop, 0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), 18)
+    picture_nhwc = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)
+    assert np.isfinite(Graph(join(front, int8).SerializeToString())(picture_nhwc)).all()
+    last = front.graph.node.pop()  # the negative control
+    assert last.op_type == "Reshape"
+    front.graph.node[-1].output[0] = "input"
+    with pytest.raises(DataError, match="Resize"):
+        Graph(join(front, int8).SerializeToString())
