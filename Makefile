@@ -12,7 +12,7 @@ demo: .venv/train
 install: .venv/train
 
 test: .venv/test
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
 check: .venv/test
 	$(BIN)/ruff format --check .
