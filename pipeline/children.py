@@ -139,6 +139,14 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], description:
         family.stop()
 
 
+def threads_for_each(n_items: int) -> int:
+    """How many threads each of some items may use, so that `each` keeps every processor busy and no more."""
+    import joblib
+
+    processors: int = joblib.cpu_count()
+    return max(1, processors // max(1, min(processors, n_items)))
+
+
 def _result(answer: dict[str, Any]) -> Any:
     if "error" in answer:
         kind: type[PipeError] = getattr(errors, answer["error"])

@@ -87,13 +87,14 @@ def _clip_lines(clip: dict[str, Any]) -> list[str]:
     promised = "an unknown number" if clip["frames_promised"] is None else clip["frames_promised"]
     hidden = f", {clip['frames_hidden']} hidden by an edit list" if clip["frames_hidden"] else ""
     dropped = ", ".join(f"{number} {kind}" for kind, number in clip["dropped"].items()) or "none dropped"
+    undamaged = f"none met in the {clip['frames_decoded']} frames decoded"  # the others may not be whole
     return [
         f"{clip['codec']} in {footage['container']}, {clip['width']} x {clip['height']}{turned}",
-        f"frames: {clip['frames_decoded']} decoded, {promised} promised{hidden}; {clip['duration_seconds']:.2f} s",
+        f"frames: {clip['frames_found']} found, {promised} promised{hidden}; {clip['duration_seconds']:.2f} s",
         f"rate: {_rate(footage)}",
         f"colour: {footage['pixel_format']}, transfer {footage['transfer']}",
         f"keyframes: {footage['keyframes']}, {_spacing(footage['longest_keyframe_gap_seconds'])}",
-        f"damage: {'; '.join(clip['warnings']) or 'none met'}",
+        f"damage: {'; '.join(clip['warnings']) or undamaged}",
         f"screening: {clip['frames_kept']} of {clip['frames_extracted']} frames kept; {dropped}",
         *(f"{name}: {_range(clip[name])}" for name in ("sharpness", "brightness")),
     ]

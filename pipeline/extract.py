@@ -1,25 +1,29 @@
-"""Recordings to frames: each clip is decoded once, in a child process; its wanted frames are written and screened."""
+"""Recordings to frames: each clip is decoded once, in a child process; its wanted frames are written and screened.
+
+What was decoded is kept (`clip_cache`): a new clip costs its own decoding and no other, and a killed run goes on.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline import manifest, raw, screening
-from pipeline.children import ChildCrashedError, each, run_in_child
+from pipeline.children import each, threads_for_each
+from pipeline.clip_cache import ClipCache
 from pipeline.errors import DataError
 from pipeline.files import Project, replacing_folder, write_json
 from pipeline.manifest import Row
 from pipeline.params import ExtractParams
 from pipeline.pictures import Picture, Recorded, Settings
 from pipeline.raw import Recording
+from pipeline.recording import Recorder
+from pipeline.video import Wanted
 
-CHILD = "pipeline.pictures:record"
-PHOTOS_PER_CHILD = 100  # a child takes most of a second to start
+MOST_THREADS = 4  # at work on one clip: each has a decoder, with frames of its own in memory
 MANIFEST, REPORT = "frames.csv", "extract.json"  # in a folder that stands alone
 
 
@@ -69,6 +73,7 @@ class _Place:
     frames: PurePosixPath  # where the paths of pictures start, in the manifest
     manifest: str  # the manifest itself, for the reader of the headline
     root: Path | None = None  # where the paths of recordings start; None for the working directory
+    cache: ClipCache | None = None  # a folder that stands alone has none
 
 
 def extract(params: ExtractParams, project: Project) -> ExtractReport:
@@ -83,7 +88,8 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
     """
     found = raw.find(project, params.layout)
     sources, frames_folder = (PurePosixPath(project.relative(path)) for path in (project.raw, project.frames))
-    place = _Place(sources, frames_folder, project.relative(project.frames_csv), project.root)
+    cache = ClipCache(project.cache / "clips")
+    place = _Place(sources, frames_folder, project.relative(project.frames_csv), project.root, cache)
     with replacing_folder(project.frames) as frames:
         recorded = _screened(_record(found.recordings, frames, params, place), frames, params)
         screening.check_no_class_is_empty(
@@ -150,43 +156,26 @@ def _record(
     Raises:
         DataError: a recording cannot be used.
     """
-    clips = [recording for recording in recordings if not raw.is_photo(recording.path)]
-    photos = [recording for recording in recordings if raw.is_photo(recording.path)]
-    batches = [[clip] for clip in clips]
-    batches += [photos[start : start + PHOTOS_PER_CHILD] for start in range(0, len(photos), PHOTOS_PER_CHILD)]
-    work = partial(_in_child, frames, params, place)
-    outcomes = [outcome for batch in each(work, batches, "extract") for outcome in batch]
+    recorder = Recorder(_settings(params, len(recordings)), params.decode_timeout_seconds, place.root, place.cache)
+    outcomes = recorder.record(recordings, frames)
     problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
     if problems:
         raise DataError(problems[0] + (f"; {len(problems) - 1} more cannot be used" if len(problems) > 1 else ""))
-    return [
-        (one, outcome) for one, outcome in zip(clips + photos, outcomes, strict=True) if not isinstance(outcome, str)
-    ]
+    return [(one, outcome) for one, outcome in zip(recordings, outcomes, strict=True) if not isinstance(outcome, str)]
 
 
-def _in_child(frames: Path, params: ExtractParams, place: _Place, batch: Sequence[Recording]) -> list[Recorded | str]:
-    """What became of each; a recording that cannot be used gives its one line instead."""
-    settings = Settings(
-        frames_per_second=params.frames_per_second,
+def _settings(params: ExtractParams, n_recordings: int) -> Settings:
+    wanted = Wanted(
+        params.frames_per_second, params.every_n_frames, params.start_seconds, params.end_seconds, params.max_frames
+    )
+    return Settings(
+        wanted=wanted,
         suffix={"jpeg": ".jpg", "png": ".png"}[params.image_format],
         jpeg_quality=params.jpeg_quality,
         max_pixels=round(params.max_megapixels * 1e6),
         max_seconds=params.max_clip_seconds,
+        threads=min(MOST_THREADS, threads_for_each(n_recordings)),
     )
-    sources = [(str(recording.path), recording.name) for recording in batch]
-    try:
-        outcomes: list[Recorded | str] = run_in_child(
-            CHILD,
-            {"sources": sources, "frames": str(frames), "settings": asdict(settings)},
-            subject=sources[0][0],
-            timeout_seconds=params.decode_timeout_seconds,
-            folder=place.root,
-        )
-    except ChildCrashedError as error:
-        if len(batch) == 1:
-            return [str(error)]
-        return [outcome for one in batch for outcome in _in_child(frames, params, place, [one])]
-    return outcomes
 
 
 def _screened(

@@ -37,6 +37,10 @@ class ExtractParams(Section):
 
     layout: Literal["class", "split"]
     frames_per_second: Annotated[float, Field(gt=0, le=1000)]
+    every_n_frames: Annotated[int, Field(ge=1)] | None
+    start_seconds: Annotated[float, Field(ge=0)]
+    end_seconds: Annotated[float, Field(gt=0)] | None
+    max_frames: Annotated[int, Field(ge=1)] | None
     image_format: Literal["jpeg", "png"]
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     max_megapixels: Annotated[float, Field(gt=0)]

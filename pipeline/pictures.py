@@ -26,11 +26,12 @@ from runtime.errors import ImageError
 class Settings:
     """What a child needs of the params."""
 
-    frames_per_second: float
+    wanted: video.Wanted  # of a clip
     suffix: str  # .jpg or .png
     jpeg_quality: int  # 1 to 100
     max_pixels: int  # width times height
     max_seconds: float  # of a clip
+    threads: int  # at work on one clip; they change no byte
 
 
 class Picture(TypedDict):
@@ -61,7 +62,7 @@ def record(sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, 
     Args:
         sources: (file, name) of each.
         frames: the folder; it exists.
-        settings: the fields of `Settings`.
+        settings: the fields of `Settings`, and of `video.Wanted` in it.
 
     Returns:
         Per recording what became of it, or one line that says why it cannot be used.
@@ -70,7 +71,13 @@ def record(sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, 
         PipeError: a picture cannot be written.
     """
     cv2.setNumThreads(1)  # children run side by side already
-    return [_record(Path(source), name, Path(frames), Settings(**settings)) for source, name in sources]
+    with_wanted = Settings(**settings | {"wanted": video.Wanted(**settings["wanted"])})
+    return [_record(Path(source), name, Path(frames), with_wanted) for source, name in sources]
+
+
+def misnamed_clip(path: Path) -> str:
+    """What `Recorded.misnamed` says of a clip with this name."""
+    return "" if raw.is_clip(path) else f"video named {path.suffix}"
 
 
 def _record(source: Path, name: str, frames: Path, settings: Settings) -> Recorded | str:
@@ -78,9 +85,8 @@ def _record(source: Path, name: str, frames: Path, settings: Settings) -> Record
         if photos.is_photo(source):
             return _photo(source, name, frames, settings)
         pictures, info = _clip(source, name, frames, settings)
-        misnamed = "" if raw.is_clip(source) else f"video named {source.suffix}"
         clip = asdict(info) | {"footage": asdict(survey(source))}
-        return {"sha256": sha256_of(source), "pictures": pictures, "clip": clip, "misnamed": misnamed}
+        return {"sha256": sha256_of(source), "pictures": pictures, "clip": clip, "misnamed": misnamed_clip(source)}
     except (DataError, ImageError) as error:
         return str(error)
 
@@ -102,12 +108,13 @@ def _clip(source: Path, name: str, frames: Path, settings: Settings) -> tuple[li
 def _decode(
     source: Path, name: str, frames: Path, settings: Settings, *, strict: bool
 ) -> tuple[list[Picture], video.ClipInfo]:
-    bounds = video.Bounds(settings.max_pixels, settings.max_seconds)
-    pictures = []
-    with video.open_clip(source, bounds, strict=strict) as clip:
-        for frame in clip.frames(settings.frames_per_second):
-            picture = _save(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
-            pictures.append(picture | {"time_seconds": frame.time_seconds})
+    def save(frame: video.Frame) -> Picture:
+        picture = _save(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
+        picture["time_seconds"] = frame.time_seconds
+        return picture
+
+    with video.open_clip(source, video.Bounds(settings.max_pixels, settings.max_seconds), strict=strict) as clip:
+        pictures = list(clip.each(settings.wanted, save, threads=settings.threads))
         return pictures, clip.info()
 
 

@@ -180,7 +180,7 @@ def _decode(
     with video.open_clip(path, bounds, strict=strict) as clip:
         frames = [
             (frame.time_seconds, classifier.logits(frame.pixels_hwc[np.newaxis])[0].tolist())
-            for frame in clip.frames(frames_per_second)
+            for frame in clip.frames(video.Wanted(frames_per_second))
         ]
         return {"frames": frames, "warnings": clip.info().warnings}
 

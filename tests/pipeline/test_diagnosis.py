@@ -36,11 +36,11 @@ def test_a_clip_is_told_in_lines(tmp_path: Path) -> None:
     first, *others = finding.lines
     assert first == f"{clip}: h264 in mov, 64 x 48"
     assert others[:6] == [
-        "  frames: 33 decoded, 33 promised; 3.30 s",
+        "  frames: 33 found, 33 promised; 3.30 s",
         "  rate: 10.000 frames per second, constant, 0.1000 to 0.1000 s apart",
         "  colour: yuv420p, transfer not stated",
         "  keyframes: 1, too few to tell their distance",
-        "  damage: none met",
+        "  damage: none met in the 33 frames decoded",
         "  screening: 30 of 33 frames kept; 3 repeated",
     ]
     assert [line.split(":")[0] for line in others[6:]] == ["  sharpness", "  brightness"]

@@ -22,6 +22,7 @@ from media import damage, number_in, picture, write_clip, write_photo, write_raw
 from PIL import Image
 
 from pipeline import manifest
+from pipeline.children import run_in_child
 from pipeline.errors import DataError, PipeError
 from pipeline.extract import extract, extract_files
 from pipeline.files import Project
@@ -53,7 +54,12 @@ def everything_in(folder: Path) -> dict[str, str]:
 
 
 def made_by(project: Project) -> dict[str, str]:
-    return {name: digest for name, digest in everything_in(project.root).items() if not name.startswith("data/raw/")}
+    """What a run leaves, without the recordings and what is kept of clips for the next run."""
+    made = {}
+    for top in project.root.iterdir():
+        if top.is_dir() and top != project.cache:
+            made |= {f"{top.name}/{name}": digest for name, digest in everything_in(top).items()}
+    return {name: digest for name, digest in made.items() if not name.startswith("data/raw/")}
 
 
 @pytest.fixture
@@ -190,7 +196,7 @@ def test_a_damaged_clip_keeps_what_decodes_and_says_so(filled: Project) -> None:
     report = extract(params(frames_per_second=5), filled)
     warned = [entry for entry in report.clips if entry["warnings"]]
     assert [entry["source"] for entry in warned] == ["data/raw/brick/cut.mkv"]
-    assert 0 < warned[0]["frames_decoded"] < 40
+    assert 0 < warned[0]["frames_found"] < 40
     assert "1 clips with warnings" in report.headline
     first = made_by(filled)
     extract(params(frames_per_second=5), filled)
@@ -337,7 +343,7 @@ def test_a_photo_that_crashes_the_decoder_is_told_from_the_others(
 ) -> None:
     for name in ("fine.png", "deadly.png", "good.png"):
         write_photo(filled.raw / "brick" / name)
-    monkeypatch.setattr("pipeline.extract.CHILD", f"{__name__}:record_or_die")
+    monkeypatch.setattr("pipeline.recording.CHILD", f"{__name__}:record_or_die")
     assert refusal(filled) == "data/raw/brick/deadly.png: decoder crashed (signal 11); delete or re-copy the file"
 
 
@@ -353,7 +359,7 @@ def record_or_die(sources: list[tuple[str, str]], **others: Any) -> object:
 
 def test_a_full_disk_says_so_and_leaves_what_was_there(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     extract(params(), filled)
-    monkeypatch.setattr("pipeline.extract.CHILD", f"{__name__}:record_on_a_full_disk")
+    monkeypatch.setattr("pipeline.recording.CHILD", f"{__name__}:record_on_a_full_disk")
     said = refusal(filled, frames_per_second=5)
     assert said.endswith(".jpg: cannot be written (No space left on device); make room for it, then run again")
 
@@ -388,10 +394,10 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_really_full_is_one_line(tiny_disk: Path) -> None:
     project = Project(tiny_disk)
     write_raw(project.raw, clips=1, n_frames=150)
-    before = everything_in(tiny_disk)
+    before = made_by(project)
     with pytest.raises(PipeError, match=r"No space left on device"):
         extract(params(frames_per_second=1000), project)
-    assert everything_in(tiny_disk) == before
+    assert made_by(project) == before
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(
@@ -417,13 +423,19 @@ extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Pat
 """
 
 
+def entries(project: Project) -> dict[str, int]:
+    """What is kept of clips, with the time at which it was made."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in (project.cache / "clips").glob("[!.]*/recorded.json")}
+
+
 @pytest.mark.parametrize(("blow", "had_frames"), [(signal.SIGINT, False), (signal.SIGKILL, True)])
-def test_after_an_interruption_the_same_command_gives_the_same_bytes(
+def test_after_an_interruption_the_same_command_goes_on_and_gives_the_same_bytes(
     project: Project, blow: signal.Signals, had_frames: bool
 ) -> None:
     write_raw(project.raw, clips=3)
     extract(params(), project)
     undisturbed = made_by(project)
+    shutil.rmtree(project.cache)
     if not had_frames:
         shutil.rmtree(project.frames)
         project.frames_csv.unlink()
@@ -433,7 +445,7 @@ def test_after_an_interruption_the_same_command_gives_the_same_bytes(
     process = subprocess.Popen(command, cwd=project.root, env=environment, stderr=subprocess.PIPE)
     temporary = project.frames.parent / f".frames.{process.pid}.tmp"
     deadline = time.monotonic() + 30
-    while not any(temporary.rglob("*.jpg")) and process.poll() is None and time.monotonic() < deadline:
+    while not entries(project) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     assert process.poll() is None
     process.send_signal(blow)
@@ -441,10 +453,96 @@ def test_after_an_interruption_the_same_command_gives_the_same_bytes(
     assert process.returncode != 0, chatter
     assert temporary.exists() == (blow == signal.SIGKILL)
     assert {name: digest for name, digest in made_by(project).items() if ".tmp/" not in name} == (
-        undisturbed if had_frames else {"params.yaml": undisturbed["params.yaml"]}
+        undisturbed if had_frames else {}
     )
+    done = entries(project)
+    assert 0 < len(done) < 6
     subprocess.run(command, cwd=project.root, check=True)
     assert made_by(project) == undisturbed
+    assert len(entries(project)) == 6
+    assert entries(project) | done == entries(project)  # none of these was decoded again
+    assert not list((project.cache / "clips").glob(".*"))
+
+
+# What is kept of clips.
+
+
+def decoded_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of recordings that children are asked for from here on."""
+    asked: list[str] = []
+
+    def note(function: str, arguments: dict[str, Any], **others: Any) -> object:
+        asked.extend(name for _, name in arguments["sources"])
+        return run_in_child(function, arguments, **others)
+
+    monkeypatch.setattr("pipeline.recording.run_in_child", note)
+    return asked
+
+
+def test_a_clip_more_among_twenty_is_the_only_one_decoded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_raw(project.raw, clips=10, n_frames=3)
+    asked = decoded_by(monkeypatch)
+    extract(params(), project)
+    assert len(asked) == 20
+    before = made_by(project)
+    asked.clear()
+    write_clip(project.raw / "brick" / "a new one.mp4", n_frames=40)
+    extract(params(), project)
+    assert asked == ["brick/a new one.mp4"]
+    made = made_by(project)
+    assert {name: made[name] for name in before if name.endswith(".jpg")} == {
+        name: digest for name, digest in before.items() if name.endswith(".jpg")
+    }
+
+
+def test_clips_of_one_content_are_decoded_once_and_a_new_name_costs_nothing(
+    filled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = filled.raw / "brick" / "clip_1.mp4"
+    shutil.copy(clip, filled.raw / "brick" / "again.mp4")
+    asked = decoded_by(monkeypatch)
+    extract(params(), filled)
+    assert sorted(asked) == ["brick/again.mp4", "砾石/clip_1.mp4"]
+    assert [path.name for path in sorted((filled.frames / "brick").iterdir())] == ["again.mp4", "clip_1.mp4"]
+    asked.clear()
+    clip.rename(clip.with_name("renamed.mp4"))
+    extract(params(), filled)
+    assert asked == []
+    assert {row.source for row in manifest.read(filled.frames_csv)} >= {"data/raw/brick/renamed.mp4"}
+    made = made_by(filled)
+    shutil.rmtree(filled.cache)
+    extract(params(), filled)
+    assert made_by(filled) == made
+    asked.clear()
+    extract(params(jpeg_quality=90), filled)  # the negative control: other params, other bytes
+    assert len(asked) == 2
+
+
+def test_a_kept_frame_that_was_painted_over_is_decoded_again(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract(params(), filled)
+    undisturbed = made_by(filled)
+    frame = filled.frames / "brick" / "clip_1.mp4" / "000010.jpg"
+    assert frame.stat().st_nlink == 2
+    with frame.open("r+b") as file:
+        file.write(b"painted over")
+    asked = decoded_by(monkeypatch)
+    extract(params(), filled)
+    assert asked == ["brick/clip_1.mp4"]
+    assert made_by(filled) == undisturbed
+
+
+def test_where_the_file_system_refuses_links_frames_are_copied(
+    filled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    extract(params(), filled)
+    linked = made_by(filled)
+    monkeypatch.setattr(os, "link", refuse)
+    extract(params(), filled)
+    assert made_by(filled) == linked
+    assert (filled.frames / "brick" / "clip_1.mp4" / "000010.jpg").stat().st_nlink == 1
 
 
 # Videos by themselves.
@@ -514,7 +612,7 @@ def test_every_frame_of_the_real_clips_is_counted(shared: Path, project: Project
     assert len(report.clips) == 14
     for clip in report.clips:
         entry = known[clip["source"].replace("data/raw/", "clips/")]
-        assert clip["frames_decoded"] == int(entry["frames_decoded"])
+        assert clip["frames_found"] == int(entry["frames_decoded"])
         assert (clip["frames_promised"] or 0) == int(entry["frames_header"])
         assert (clip["width"], clip["height"]) == (int(entry["width"]), int(entry["height"]))
         assert clip["warnings"] == []

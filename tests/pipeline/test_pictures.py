@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pipeline import video
 from pipeline.pictures import Settings, record
 from runtime.images import read_image
 
-SETTINGS: dict[str, Any] = vars(Settings(10, ".png", 95, 10_000_000, 60))
+SETTINGS: dict[str, Any] = asdict(Settings(video.Wanted(10), ".png", 95, 10_000_000, 60, 2))
 
 
 def test_a_bad_recording_gives_its_line_and_the_others_their_pictures(tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ def test_of_a_damaged_clip_only_the_second_decode_is_kept(tmp_path: Path, monkey
     clip = damage(write_clip(tmp_path / "clip.mkv", n_frames=40, sides=(320, 240), noise=20), flipped=30)
     out = tmp_path / "out"
     with video.open_clip(clip, video.Bounds(10**6, 60), strict=False) as opened:
-        expected = {frame.index: frame.pixels_hwc for frame in opened.frames(10)}
+        expected = {frame.index: frame.pixels_hwc for frame in opened.frames(video.Wanted(10))}
     (made,) = record([(str(clip), "clip.mkv")], str(out), SETTINGS)
     assert not isinstance(made, str)
     assert {path.name for path in (out / "clip.mkv").iterdir()} == {f"{index:06d}.png" for index in expected}

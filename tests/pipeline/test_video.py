@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from media import RED, damage, number_in, picture, write_clip, write_sound
 
+from pipeline.decode import Clock
 from pipeline.errors import DataError
-from pipeline.video import Bounds, ClipInfo, DamagedClipError, Frame, _Clock, demuxer_of, open_clip
+from pipeline.video import Bounds, ClipInfo, DamagedClipError, Frame, Wanted, demuxer_of, open_clip
 
 BOUNDS = Bounds(max_pixels=1_000_000, max_seconds=3600)
 ONE = 65536  # in a display matrix
@@ -22,7 +23,7 @@ def decode(
     path: Path, frames_per_second: float = 1000, *, bounds: Bounds = BOUNDS, strict: bool = True
 ) -> tuple[list[Frame], ClipInfo]:
     with open_clip(path, bounds, strict=strict) as clip:
-        return list(clip.frames(frames_per_second)), clip.info()
+        return list(clip.frames(Wanted(frames_per_second))), clip.info()
 
 
 def refusal(path: Path, **how: Any) -> str:
@@ -49,7 +50,7 @@ def test_the_first_frame_at_or_after_each_wanted_time_is_given(
     assert [frame.index for frame in frames] == wanted
     assert [number_in(frame.pixels_hwc) for frame in frames] == wanted
     assert [frame.time_seconds for frame in frames] == [index / 10 for index in wanted]
-    assert (info.frames_promised, info.frames_decoded, info.warnings) == (25, 25, ())
+    assert (info.frames_promised, info.frames_found, info.warnings) == (25, 25, ())
     assert info.duration_seconds == pytest.approx(2.5)
 
 
@@ -150,7 +151,7 @@ def test_the_container_is_told_from_the_content(tmp_path: Path, name: str) -> No
     misnamed = clip.rename(tmp_path / ("clip.webm" if name == "clip.mp4" else "clip.mp4"))
     frames, info = decode(misnamed, 1)
     assert [number_in(frame.pixels_hwc) for frame in frames] == [0, 10]
-    assert info.frames_decoded == 20
+    assert info.frames_found == 20
 
 
 def test_an_mpeg_program_stream_promises_nothing_and_is_decoded(tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_an_mpeg_program_stream_promises_nothing_and_is_decoded(tmp_path: Path) 
         container.mux(stream.encode(None))
     frames, info = decode(clip, 1)
     assert [(frame.index, number_in(frame.pixels_hwc)) for frame in frames] == [(0, 0), (25, 25)]
-    assert (info.frames_promised, info.frames_decoded, info.warnings) == (None, 30, ())
+    assert (info.frames_promised, info.frames_found, info.warnings) == (None, 30, ())
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_fewer_frames_than_promised_is_a_warning(tmp_path: Path) -> None:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
         container.mux(stream.encode(None))
     frames, info = decode(damage(clip, share_kept=0.9), strict=False)
-    assert (info.frames_promised, info.frames_decoded) == (20, len(frames))
+    assert (info.frames_promised, info.frames_found) == (20, len(frames))
     assert 0 < len(frames) < 20
     assert f"{len(frames)} of 20 frames promised" in info.warnings
 
@@ -265,7 +266,7 @@ def test_frames_cut_away_by_an_edit_list_are_no_damage(shared: Path) -> None:
     ):
         _, info = decode(shared / "data" / "videos" / name, 1)
         assert (info.frames_promised, info.frames_hidden) == (promised, hidden)
-        assert info.frames_decoded == promised - hidden
+        assert info.frames_found == promised - hidden
         assert info.warnings == ()
 
 
@@ -299,9 +300,9 @@ def test_a_relative_name_with_a_colon_is_a_file(tmp_path: Path, monkeypatch: pyt
     assert decode(Path("http:clip.mp4"))[1].frames_decoded == 20
 
 
-def clock(times: list[int | None], rate: int | None = 10) -> tuple[list[float], _Clock]:
+def clock(times: list[int | None], rate: int | None = 10) -> tuple[list[float], Clock]:
     stream: Any = SimpleNamespace(time_base=Fraction(1, 100), average_rate=rate and Fraction(rate))
-    made = _Clock(stream)
+    made = Clock(stream)
     frames: list[Any] = [SimpleNamespace(pts=time, duration=0) for time in times]
     return [float(made.time_of(frame)) for frame in frames], made
 

@@ -1,0 +1,128 @@
+"""High dynamic range to a standard screen: HLG and PQ (BT.2100) to SDR BT.709.
+
+Light is computed in cd/m² on the display. Up to the knee of the curve it is shown as it is, with 203 cd/m² (the
+reference white of BT.2408) as the white of the screen; above, the curve of BT.2390 (section 5.4.1) bends it so that
+the brightest light of the source just reaches that white. So grey of 18 % (26 cd/m²) keeps its place and nothing
+that was lighter than something else becomes as light as it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+WHITE = 203.0  # cd/m², BT.2408
+_LEVELS = 65536
+_ROWS = 64  # converted at a time, so that memory does not grow with the picture
+_GAMMA = 2.4  # of the screen, BT.1886
+# BT.2087: linear BT.2020 to linear BT.709.
+_TO_BT709 = np.array(
+    [[1.6605, -0.5876, -0.0729], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1188]], dtype=np.float32
+)
+_LUMINANCE = np.array([[0.2627, 0.6780, 0.0593]], dtype=np.float32)  # of linear BT.2020
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A transfer function of BT.2100."""
+
+    name: str
+    peak: float  # the brightest light it can state, cd/m²; for HLG that of its nominal display
+
+
+HLG, PQ = Curve("HLG", 1000.0), Curve("PQ", 10000.0)
+CURVES = {18: HLG, 16: PQ}  # by FFmpeg's number of the transfer characteristic
+
+
+def to_sdr(signal_hwc: NDArray[np.uint16], curve: Curve, *, wide_gamut: bool) -> NDArray[np.uint8]:
+    """Pictures for a standard screen.
+
+    Args:
+        signal_hwc: (height, width, 3) uint16 RGB, 0 to 65535 for the signal's 0 to 1.
+        curve: how the signal states light.
+        wide_gamut: whether its primaries are those of BT.2020; else they are left as they are.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+    """
+    sdr_hwc = np.empty(signal_hwc.shape, dtype=np.uint8)
+    for top in range(0, len(signal_hwc), _ROWS):
+        rows = slice(top, top + _ROWS)
+        shown_hwc = _toned(_light(signal_hwc[rows], curve), curve)
+        if wide_gamut:
+            shown_hwc = np.asarray(cv2.transform(shown_hwc, _TO_BT709), dtype=np.float32)
+        index_hwc = np.sqrt(np.clip(shown_hwc, 0, 1)) * (_LEVELS - 1) + 0.5
+        sdr_hwc[rows] = _screen_levels()[index_hwc.astype(np.uint16)]
+    return sdr_hwc
+
+
+def _light(signal_hwc: NDArray[np.uint16], curve: Curve) -> NDArray[np.float32]:
+    """Light on the display, as a share of the curve's peak."""
+    light_hwc = _light_of_level(curve)[signal_hwc]
+    if curve is HLG:  # what the table gives is the light of the scene; the display's system gamma is 1.2 (BT.2100)
+        luminance_hw = cv2.transform(light_hwc, _LUMINANCE)
+        light_hwc = light_hwc * np.power(luminance_hw, 0.2).reshape(*light_hwc.shape[:2], 1)
+    return light_hwc
+
+
+def _toned(light_hwc: NDArray[np.float32], curve: Curve) -> NDArray[np.float32]:
+    """The same light as a share of white; all three channels by the gain of the strongest, so that hues stay."""
+    strongest_hw = np.maximum(light_hwc.max(axis=2), np.float32(1e-9))
+    index_hw = (np.sqrt(strongest_hw) * (_LEVELS - 1) + 0.5).astype(np.uint16)
+    # Divided first, so that grey is what the table says and a ramp stays monotonic.
+    return np.asarray(light_hwc / strongest_hw[:, :, None] * _shown(curve)[index_hw][:, :, None], dtype=np.float32)
+
+
+@cache
+def _light_of_level(curve: Curve) -> NDArray[np.float32]:
+    signal = np.arange(_LEVELS) / (_LEVELS - 1)
+    light = _hlg_scene(signal) if curve is HLG else _pq_light(signal) / curve.peak
+    return light.astype(np.float32)
+
+
+@cache
+def _shown(curve: Curve) -> NDArray[np.float32]:
+    """By the square root of a channel's light: the light that is shown instead, as a share of white."""
+    light = (np.arange(_LEVELS) / (_LEVELS - 1)) ** 2 * curve.peak
+    shown = _pq_light(_bent(_pq_signal(light), float(_pq_signal(np.array(curve.peak))))) / WHITE
+    return np.minimum(shown, 1).astype(np.float32)
+
+
+@cache
+def _screen_levels() -> NDArray[np.uint8]:
+    """By the square root of the light: the level of 0 to 255 at which a screen shows it."""
+    share = np.arange(_LEVELS) / (_LEVELS - 1)
+    return np.round(255 * share ** (2 / _GAMMA)).astype(np.uint8)
+
+
+def _bent(signal: NDArray[np.float64], peak: float) -> NDArray[np.float64]:
+    """BT.2390's curve on PQ signals, from a source that reaches `peak` to a screen that reaches white."""
+    relative = signal / peak
+    highest = float(_pq_signal(np.array(WHITE))) / peak
+    knee = 1.5 * highest - 0.5
+    t = np.clip((relative - knee) / (1 - knee), 0, 1)
+    spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (3 * t**2 - 2 * t**3) * highest
+    return np.asarray(np.where(relative < knee, relative, spline) * peak)
+
+
+def _hlg_scene(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    return np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+
+
+_M1, _M2 = 2610 / 16384, 2523 / 4096 * 128
+_C1, _C2, _C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
+
+
+def _pq_light(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    power = signal ** (1 / _M2)
+    return np.asarray(10000 * (np.maximum(power - _C1, 0) / (_C2 - _C3 * power)) ** (1 / _M1))
+
+
+def _pq_signal(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    power = (light / 10000) ** _M1
+    return np.asarray(((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2)
