@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any, cast
 
 import numpy as np
+from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
@@ -16,8 +17,8 @@ from pipeline import tones
 # FFmpeg's numbers of the matrices that its scaler knows; 2 is "not stated" and is read as BT.601, as FFmpeg does.
 _MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
 _BT2020_CONSTANT_LUMINANCE, _BT2020, _UNSTATED = 10, 9, 2
-# In 8 bits the scaler's quick way is exact to a level; in more it is two levels too dark at white.
-_EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_LIKE_FFMPEG = "bicubic"  # what the program ffmpeg does unless it is told otherwise
+_EXACT = "bicubic+accurate_rnd+full_chroma_int"  # where a curve follows that would widen an error
 
 
 def square_size(width: int, height: int, aspect_of_pixel: Fraction | None) -> tuple[int, int]:
@@ -39,26 +40,37 @@ def upright_rgb(frame: VideoFrame, aspect_of_pixel: Fraction | None) -> NDArray[
     """
     if not matrix_is_known(frame):
         frame.colorspace = _BT2020 if frame.colorspace == _BT2020_CONSTANT_LUMINANCE else _UNSTATED
-    width, height = square_size(frame.width, frame.height, aspect_of_pixel)
+    size = square_size(frame.width, frame.height, aspect_of_pixel)
     curve = tones.CURVES.get(frame.color_trc)
-    deep = max(component.bits for component in frame.format.components) > 8
-    # One thread: pictures are converted side by side already.
-    rgb = frame.reformat(
-        width,
-        height,
-        format="rgb24" if curve is None else "rgb48le",
-        interpolation=int(_EXACT if deep or (width, height) != (frame.width, frame.height) else Interpolation.BILINEAR),
-        threads=1,
-    )
-    pixels_hwc: NDArray[Any] = rgb.to_ndarray()
     if curve is not None:
-        pixels_hwc = tones.to_sdr(pixels_hwc, curve, wide_gamut=frame.color_primaries == _BT2020)
-    return _turned(np.asarray(pixels_hwc, dtype=np.uint8), frame)
+        signal_hwc = np.asarray(_scaled(frame, size, "rgb48le", _EXACT).to_ndarray(), dtype=np.uint16)
+        pixels_hwc = tones.to_sdr(signal_hwc, curve, wide_gamut=frame.color_primaries == _BT2020)
+    else:
+        pixels_hwc = np.asarray(_rgb24(frame, size).to_ndarray(), dtype=np.uint8)
+    return _turned(pixels_hwc, frame)
 
 
 def matrix_is_known(frame: VideoFrame) -> bool:
     """Whether the frame states a matrix that can be honoured, or none."""
     return frame.colorspace in _MATRICES
+
+
+def _rgb24(frame: VideoFrame, size: tuple[int, int]) -> VideoFrame:
+    if size == (frame.width, frame.height) and max(component.bits for component in frame.format.components) == 8:
+        # The same pixels without a filter graph. One thread: pictures are converted side by side already.
+        return frame.reformat(format="rgb24", interpolation=int(Interpolation.BILINEAR), threads=1)
+    return _scaled(frame, size, "rgb24", _LIKE_FFMPEG)
+
+
+def _scaled(frame: VideoFrame, size: tuple[int, int], pixels: str, flags: str) -> VideoFrame:
+    """By FFmpeg's filter, which knows where the chroma samples of a frame lie; `reformat` does not."""
+    graph = Graph()
+    graph.threads = 1
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000))
+    scale = graph.add("scale", f"{size[0]}:{size[1]}:flags={flags}")
+    graph.link_nodes(source, scale, graph.add("format", pixels), graph.add("buffersink")).configure()
+    graph.push(frame)
+    return cast("VideoFrame", graph.pull())
 
 
 def _turned(pixels_hwc: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:

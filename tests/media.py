@@ -65,6 +65,70 @@ def write_clip(
     return path
 
 
+BARS = 8  # bits of a number as a barcode
+CODED_SIDES = 160, 96
+HOLD = Fraction(1, 25)  # seconds of one coded frame, unless times say otherwise
+
+
+def barcode(number: int, sides: tuple[int, int] = CODED_SIDES) -> NDArray[np.uint8]:
+    """(height, width, 3) RGB: moving texture, and along the top the bits of `number` as bars, the highest at the left.
+
+    Their complements lie below them, so that a picture that is turned or mirrored reads as no number.
+    """
+    width, height = sides
+    generator = np.random.default_rng(number)
+    blocks = np.random.default_rng(0).integers(60, 200, (height // 4, width // 4, 3))
+    texture = np.roll(np.kron(blocks, np.ones((4, 4, 1))), (3 * number, 2 * number), (1, 0))
+    pixels_hwc = (texture + generator.normal(0, 4, texture.shape)).clip(0, 255).astype(np.uint8)
+    bits = np.array([number >> bit & 1 for bit in reversed(range(BARS))], dtype=np.uint8) * 255
+    bars = np.repeat(bits, width // BARS)[np.newaxis, :, np.newaxis]
+    pixels_hwc[: height // 6, : bars.shape[1]] = bars
+    pixels_hwc[height // 6 : height // 3, : bars.shape[1]] = 255 - bars
+    return pixels_hwc
+
+
+def read_barcode(pixels_hwc: NDArray[np.uint8]) -> int | None:
+    """The number that `barcode` drew; None where the picture is not upright, or shows none."""
+    height, width = pixels_hwc.shape[:2]
+    columns = (np.arange(BARS) + 0.5) * (width // BARS)
+    upper, lower = (pixels_hwc[row, columns.astype(int)].mean(axis=1) for row in (height // 12, height // 4))
+    if (np.abs(upper - lower) < 150).any():
+        return None
+    return int("".join("1" if bit else "0" for bit in upper > lower), 2)
+
+
+def write_coded(
+    path: Path,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    *,
+    times_ms: Sequence[int] | None = None,
+    turned: tuple[int, int, int, int] = (1, 0, 0, 1),
+    pixels: str = "yuv420p",
+) -> Path:
+    """A clip of `barcode`s, 100 of them at 25 per second unless `times_ms` says when; negative times are cut away.
+
+    `turned` is the clip's display matrix; the pictures are stored so that it makes them upright.
+    """
+    times_ms = times_ms or [int(1000 * number * HOLD) for number in range(100)]
+    a, b, c, d = turned
+    with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container:
+        stream = container.add_stream(codec, rate=25, options={"crf": "12", "preset": "ultrafast"} | (options or {}))
+        stream.width, stream.height = CODED_SIDES
+        stream.pix_fmt = pixels
+        stream.codec_context.time_base = TIME_BASE
+        stream.set_display_matrix([entry * 65536 for entry in (a, b, 0, c, d, 0, 0, 0)] + [1 << 30])
+        for number, time_ms in enumerate(times_ms):
+            upright_hwc = barcode(number, CODED_SIDES if a else CODED_SIDES[::-1])
+            stored_hwc = upright_hwc[:: -1 if min(b, d) < 0 else 1, :: -1 if min(a, c) < 0 else 1]
+            stored_hwc = stored_hwc if a else stored_hwc.transpose(1, 0, 2)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(stored_hwc), format="rgb24")
+            frame.pts, frame.time_base = time_ms, TIME_BASE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 def write_sound(path: Path, *, cover: bool = False) -> Path:
     """An MP4 without video: one second of silence, with a picture as its cover or without."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,279 @@
+"""Extraction against its peers: `python benchmarks/extract.py [--quick] [--json]`; needs the extra `bench`.
+
+Clips like those of a phone are drawn first: 1080p and 4K, H.264 and HEVC, a keyframe each second, keyframes at odd
+times, ten-second groups with B-frames, a variable rate. Then every program writes the frames of one per second as JPEG
+files. Ours is the stage's own child as `pipe extract` runs it: a fresh process that decodes, measures sharpness,
+brightness and hash, and writes. The peers are ffmpeg (`-vf fps=1`, and `-skip_frame nokey`, which gives the keyframes
+whatever their times), OpenCV that reads everything, OpenCV that seeks, PyAV that decodes everything, and torchcodec,
+each in a fresh process too. All run in turn, so that a busy machine slows all alike. A ratio is the peer's time divided
+by ours: above 1, ours is faster. `every_frame` asks for all frames of a clip of 30 per second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+QUALITY = 95
+FFMPEG_QUALITY = "2"  # its scale; the files come out about as large as ours
+X265 = "log-level=error:scenecut=0:open-gop=0:keyint={g}:min-keyint={g}:bframes=0"
+BITRATE = {1080: 17_000_000, 2160: 45_000_000}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A clip to draw."""
+
+    codec: str
+    height: int = 1080
+    group: int = 30  # frames from keyframe to keyframe
+    b_frames: int = 0
+    variable: bool = False  # every seventh frame comes late
+
+
+KINDS = {
+    "phone_h264": Kind("libx264"),
+    "phone_hevc": Kind("libx265"),
+    "odd_keyframes": Kind("libx264", group=37),
+    "long_gop": Kind("libx264", group=300, b_frames=3),
+    "variable_rate": Kind("libx264", variable=True),
+    "phone_4k_h264": Kind("libx264", height=2160),
+    "phone_4k_hevc": Kind("libx265", height=2160),
+}
+IN_QUICK = ("phone_h264", "phone_hevc", "long_gop")
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="clips of 10 s and 2 rounds instead of 60 s and 5")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        name, clip, out, rate = arguments.child
+        CHILDREN[name](Path(clip), Path(out), float(rate))
+        return
+    seconds, rounds = (10, 2) if arguments.quick else (60, 5)
+    with tempfile.TemporaryDirectory() as folder:
+        result = _result(Path(folder), IN_QUICK if arguments.quick else tuple(KINDS), seconds, rounds)
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(result["machine"])
+    for part in ("medians", "ratios", "peak_megabytes", "not_run"):
+        for name, value in result[part].items():
+            print(f"{part[:-1] if part != 'not_run' else part:16} {name:40} {value}")
+
+
+# Those that run in a process of their own.
+
+
+def ours(clip: Path, out: Path, frames_per_second: float) -> None:
+    """The stage's child."""
+    from pipeline.pictures import record
+
+    wanted = {"frames_per_second": frames_per_second}
+    limits = {"max_pixels": 200_000_000, "max_seconds": 7200, "threads": os.cpu_count()}
+    settings = {"wanted": wanted, "suffix": ".jpg", "jpeg_quality": QUALITY, **limits}
+    (made,) = record([(str(clip), "clip")], str(out), settings)
+    if isinstance(made, str):
+        raise SystemExit(made)
+    # Of this program alone: what getrusage says of a child includes what its parent had.
+    status = Path("/proc/self/status")
+    if status.exists():
+        kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]
+        print(int(kilobytes) * 1024 / 1e6)
+
+
+def opencv_read(clip: Path, out: Path, frames_per_second: float) -> None:
+    """OpenCV, every frame read."""
+    capture = cv2.VideoCapture(str(clip))
+    step = max(1, round(capture.get(cv2.CAP_PROP_FPS) / frames_per_second))
+    index = 0
+    while capture.grab():
+        if index % step == 0:
+            cv2.imwrite(str(out / f"{index:06}.jpg"), capture.retrieve()[1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        index += 1
+
+
+def opencv_seek(clip: Path, out: Path, frames_per_second: float) -> None:
+    """OpenCV, told to go to each time."""
+    capture = cv2.VideoCapture(str(clip))
+    for k in range(10**6):
+        capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * k / frames_per_second)
+        found, pixels_hwc = capture.read()
+        if not found:
+            return
+        cv2.imwrite(str(out / f"{k:06}.jpg"), pixels_hwc, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+
+
+def pyav(clip: Path, out: Path, frames_per_second: float) -> None:
+    """PyAV, every frame decoded in as many threads as there are processors."""
+    with av.open(str(clip)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        due = 0
+        for index, frame in enumerate(container.decode(video=0)):
+            if (frame.time or 0) * frames_per_second >= due:
+                due += 1
+                _write(frame.to_ndarray(format="bgr24"), out / f"{index:06}.jpg")
+
+
+def torchcodec(clip: Path, out: Path, frames_per_second: float) -> None:
+    """torchcodec, asked for the frames of each time."""
+    from torchcodec.decoders import VideoDecoder
+
+    decoder = VideoDecoder(str(clip), dimension_order="NHWC", num_ffmpeg_threads=0)
+    times = np.arange(0, decoder.metadata.duration_seconds - 1e-3, 1 / frames_per_second)
+    for k, time_seconds in enumerate(times):
+        pixels_hwc = decoder.get_frame_played_at(float(time_seconds)).data.numpy()
+        _write(cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), out / f"{k:06}.jpg")
+
+
+def _write(pixels_hwc: NDArray[Any], path: Path) -> None:
+    cv2.imwrite(str(path), pixels_hwc, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+
+
+CHILDREN: dict[str, Callable[[Path, Path, float], None]] = {
+    "ours": ours, "opencv": opencv_read, "opencv_seek": opencv_seek, "pyav": pyav, "torchcodec": torchcodec,
+}  # fmt: skip
+
+
+# Measuring.
+
+
+def _result(folder: Path, kinds: tuple[str, ...], seconds: int, rounds: int) -> dict[str, Any]:
+    programs, missing = _programs()
+    times: dict[tuple[str, str], list[float]] = {}
+    peaks: dict[str, float] = {}
+    clips = {name: _draw(folder / f"{name}.mp4", KINDS[name], seconds) for name in kinds}
+    for program in [name for name in programs if name == "torchcodec"]:
+        try:
+            _run(program, programs[program], clips[kinds[0]], folder / "probe", 1.0)
+        except subprocess.CalledProcessError:
+            missing[program] = "installed, but does not decode: it needs FFmpeg's shared libraries"
+            del programs[program]
+    asked = [(name, clip, 1.0) for name, clip in clips.items()]
+    asked.append(("every_frame", clips["phone_h264"], 1000.0))
+    for _ in range(rounds):
+        for name, clip, rate in asked:
+            for program in programs if rate == 1 else ("ours", "ffmpeg"):
+                took, peak = _run(program, programs[program], clip, folder / "out", rate)
+                times.setdefault((name, program), []).append(took)
+                if program == "ours":
+                    peaks[name] = max(peaks.get(name, 0), peak)
+    medians = {key: statistics.median(values) for key, values in times.items()}
+    machine = f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
+    return {
+        "machine": f"{machine}, PyAV {av.__version__}, OpenCV {cv2.__version__}",
+        "data": f"clips of {seconds} s, 30 frames per second, {rounds} rounds",
+        "medians": {f"{name}_{program}_seconds": round(value, 2) for (name, program), value in medians.items()},
+        "ratios": {
+            f"{name}_vs_{program}": round(value / medians[name, "ours"], 2)
+            for (name, program), value in medians.items()
+            if program != "ours"
+        },
+        "peak_megabytes": {name: round(peak) for name, peak in peaks.items()},
+        "not_run": missing,
+    }
+
+
+def _programs() -> tuple[dict[str, list[str]], dict[str, str]]:
+    """The command of each program up to its clip, and which are not there."""
+    programs = {name: [sys.executable, __file__, "--child", name] for name in CHILDREN}
+    missing = {}
+    if importlib.util.find_spec("torchcodec") is None:
+        missing["torchcodec"] = "not installed"
+        del programs["torchcodec"]
+    if importlib.util.find_spec("imageio_ffmpeg"):
+        import imageio_ffmpeg
+
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin"]
+        programs |= {"ffmpeg": command, "ffmpeg_keyframes": [*command, "-skip_frame", "nokey"]}
+    else:
+        missing["ffmpeg"] = "not installed: imageio-ffmpeg"
+    return programs, missing
+
+
+def _run(program: str, command: list[str], clip: Path, out: Path, rate: float) -> tuple[float, float]:
+    """(seconds, megabytes at the peak) of one program; what it wrote is removed."""
+    out.mkdir()
+    if program.startswith("ffmpeg"):
+        chosen = ["-vf", f"fps={rate:g}"] if program == "ffmpeg" and rate == 1 else ["-fps_mode", "passthrough"]
+        command = [*command, "-i", str(clip), *chosen, "-q:v", FFMPEG_QUALITY, str(out / "%06d.jpg")]
+    else:
+        command = [*command, str(clip), str(out), str(rate)]
+    started = time.perf_counter()
+    finished = subprocess.run(command, capture_output=True, check=True)
+    elapsed = time.perf_counter() - started
+    if not any(out.rglob("*.jpg")):
+        raise SystemExit(f"{program} made nothing of {clip.name}")
+    shutil.rmtree(out)
+    return elapsed, float(finished.stdout or 0)
+
+
+# Drawing.
+
+
+def _draw(path: Path, kind: Kind, seconds: int) -> Path:
+    width = kind.height * 16 // 9
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(kind.codec, rate=30, options=_options(kind))
+        stream.width, stream.height, stream.pix_fmt = width, kind.height, "yuv420p"
+        stream.bit_rate = BITRATE[kind.height]
+        stream.codec_context.time_base = Fraction(1, 90_000)
+        stream.codec_context.colorspace, stream.codec_context.color_range = 1, 1
+        for number, pixels_hwc in enumerate(_pan(width, kind.height, 30 * seconds)):
+            frame = av.VideoFrame.from_ndarray(pixels_hwc, format="rgb24")
+            late = 1000 * (kind.variable and number % 7 == 0)
+            frame.pts, frame.time_base = 3000 * number + late, Fraction(1, 90_000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def _options(kind: Kind) -> dict[str, str]:
+    if kind.codec == "libx265":
+        return {"preset": "ultrafast", "x265-params": X265.format(g=kind.group)}
+    group = str(kind.group)
+    return {"preset": "veryfast", "g": group, "keyint_min": group, "sc_threshold": "0", "bf": str(kind.b_frames)}
+
+
+def _pan(width: int, height: int, n_frames: int) -> Iterator[NDArray[np.uint8]]:
+    """A camera that wanders over photographs, with the noise of a sensor."""
+    import skimage.data
+
+    sides = (width * 6 // 5, height * 6 // 5)
+    names = ("coffee", "rocket", "astronaut")  # CC0 or public domain, in scikit-image
+    photographs = [cv2.resize(getattr(skimage.data, name)(), sides, interpolation=cv2.INTER_CUBIC) for name in names]
+    noise = np.random.default_rng(0).normal(0, 3, (height + 64, width + 64, 1)).astype(np.int8).repeat(3, axis=2)
+    for number in range(n_frames):
+        left = int(width / 10 * (1 + np.sin(number / 40)))
+        top = int(height / 10 * (1 + np.cos(number / 50)))
+        shift = number * 17 % 64
+        picture = photographs[number // 150 % len(names)][top : top + height, left : left + width]
+        grain = noise[shift : shift + height, shift : shift + width]
+        yield np.asarray(cv2.add(picture, grain, dtype=cv2.CV_8U), dtype=np.uint8)
+
+
+if __name__ == "__main__":
+    main()
