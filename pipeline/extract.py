@@ -23,7 +23,7 @@ from pipeline.raw import Recording
 from pipeline.recording import Recorder
 from pipeline.video import Wanted
 
-MOST_THREADS = 4  # at work on one clip: each has a decoder, with frames of its own in memory
+MOST_THREADS = 4  # at work on one clip, for the same reason as video's bound on their pixels
 MANIFEST, REPORT = "frames.csv", "extract.json"  # in a folder that stands alone
 
 

@@ -29,6 +29,8 @@ from pipeline.plan import Choice, Plan, Segment, Wanted, plan_of, survey
 
 __all__ = ["SUFFIXES", "Bounds", "Clip", "ClipInfo", "DamagedClipError", "Frame", "Wanted", "demuxer_of", "open_clip"]
 
+_PIXELS_AT_WORK = 2 * 3840 * 2160  # of one clip: each thread has a decoder, with frames of its own in memory
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -112,6 +114,8 @@ class Clip:
         Raises:
             DataError: as `frames`.
         """
+        context = self._stream.codec_context
+        threads = max(1, min(threads, _PIXELS_AT_WORK // max(1, context.width * context.height)))
         plan = self._plan(wanted)
         if plan and len(plan.segments) >= threads > 1:
             yield from self._noted(self._side_by_side(plan, work, threads))
