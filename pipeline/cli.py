@@ -46,7 +46,7 @@ def cli(debug: bool) -> None:  # read at the door, before click parses
 def extract(videos: tuple[Path, ...], out: Path | None, explain: bool) -> None:
     """Recordings to frames: of the project's data/raw, or of VIDEOS alone."""
     from pipeline import extract as stage
-    from pipeline.params import ExtractParams
+    from pipeline.extraction import ExtractParams
 
     if explain:
         _explain(videos, out)
@@ -70,7 +70,8 @@ def extract(videos: tuple[Path, ...], out: Path | None, explain: bool) -> None:
 def augment(frame: Path | None, out: Path | None) -> None:
     """Frames to augmented copies."""
     from pipeline import augment as stage
-    from pipeline.params import AugmentParams, ExtractParams
+    from pipeline.extraction import ExtractParams
+    from pipeline.params import AugmentParams
 
     params = _section("augment", AugmentParams)
     if frame is None and out is None:
@@ -220,7 +221,7 @@ def predict(paths: tuple[Path, ...], bundle: Path | None, as_json: bool, csv_pat
     import json
 
     from pipeline import predict as prediction
-    from pipeline.params import ExtractParams
+    from pipeline.extraction import ExtractParams
 
     with prediction.opened(_project(), bundle) as classifier:
         answers = prediction.predict(paths, classifier, _section("extract", ExtractParams))
@@ -270,7 +271,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _explain(videos: tuple[Path, ...], out: Path | None) -> None:
     from pipeline import diagnosis
-    from pipeline.params import ExtractParams
+    from pipeline.extraction import ExtractParams
 
     if not videos:
         raise click.UsageError("--explain needs VIDEOS")

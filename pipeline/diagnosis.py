@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline import contact_sheet, manifest, sheets
 from pipeline.errors import DataError, PipeError
 from pipeline.extract import MANIFEST, extract_files
-from pipeline.params import ExtractParams
+from pipeline.extraction import ExtractParams
 
 
 @dataclass(frozen=True)

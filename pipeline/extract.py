@@ -15,9 +15,9 @@ from pipeline import manifest, raw, screening
 from pipeline.children import each, threads_for_each
 from pipeline.clip_cache import ClipCache
 from pipeline.errors import DataError
+from pipeline.extraction import ExtractParams
 from pipeline.files import Project, replacing_folder, write_json
 from pipeline.manifest import Row
-from pipeline.params import ExtractParams
 from pipeline.pictures import Picture, Recorded, Settings
 from pipeline.raw import Recording
 from pipeline.recording import Recorder

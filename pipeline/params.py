@@ -15,39 +15,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.copies import Copy
 from pipeline.errors import ParamsError
+from pipeline.extraction import ExtractParams
 from pipeline.files import Project
 from pipeline.fitting import TrainParams
 from pipeline.modelling import ImageParams, ModelParams
 from pipeline.section import Section, Share
 from pipeline.splitting import NearDuplicateParams, SplitCounts
-
-
-class ScreeningParams(Section):
-    """Which frames are marked as dropped."""
-
-    min_side: Annotated[int, Field(ge=1)]
-    min_brightness: Annotated[float, Field(ge=0, le=255)]
-    max_brightness: Annotated[float, Field(ge=0, le=255)]
-    min_sharpness: Annotated[float, Field(ge=0, lt=1)]
-    repeat_difference: Annotated[float, Field(ge=0, le=255)]
-
-
-class ExtractParams(Section):
-    """How recordings become frames."""
-
-    layout: Literal["class", "split"]
-    frames_per_second: Annotated[float, Field(gt=0, le=1000)]
-    every_n_frames: Annotated[int, Field(ge=1)] | None
-    start_seconds: Annotated[float, Field(ge=0)]
-    end_seconds: Annotated[float, Field(gt=0)] | None
-    max_frames: Annotated[int, Field(ge=1)] | None
-    image_format: Literal["jpeg", "png"]
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
-    max_megapixels: Annotated[float, Field(gt=0)]
-    max_clip_seconds: Annotated[float, Field(gt=0)]
-    decode_timeout_seconds: Annotated[float, Field(gt=0)]
-    keep_all: bool
-    screening: ScreeningParams
 
 
 class AugmentParams(Section):

@@ -18,8 +18,8 @@ import numpy as np
 from pipeline import raw, video
 from pipeline.children import each, run_in_child
 from pipeline.errors import DataError, PipeError
+from pipeline.extraction import ExtractParams
 from pipeline.files import Project, replacing_file
-from pipeline.params import ExtractParams
 from runtime.archive import unpack, verify
 from runtime.classifier import Classifier, Prediction
 from runtime.errors import DeviceError

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.extraction import ExtractParams
 from pipeline.files import Project
-from pipeline.params import AugmentParams, ExtractParams
+from pipeline.params import AugmentParams
 from pipeline.sheets import Cell, sheet, write_png
 from pipeline.transforms import generator_for, make_copy
 from runtime.errors import ImageError

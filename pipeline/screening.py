@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.params import ScreeningParams
+from pipeline.extraction import ScreeningParams
 from pipeline.pictures import Picture
 
 REPEAT_SIDE = 256  # pixels of the longer side at which frames are compared

@@ -25,8 +25,9 @@ from pipeline import manifest
 from pipeline.children import run_in_child
 from pipeline.errors import DataError, PipeError
 from pipeline.extract import extract, extract_files
+from pipeline.extraction import ExtractParams
 from pipeline.files import Project
-from pipeline.params import ExtractParams, read_section
+from pipeline.params import read_section
 from pipeline.pictures import record
 
 ROOT = Path(__file__).parents[2]
@@ -418,7 +419,8 @@ import sys
 from pathlib import Path
 from pipeline.extract import extract
 from pipeline.files import Project
-from pipeline.params import ExtractParams, read_section
+from pipeline.extraction import ExtractParams
+from pipeline.params import read_section
 extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Path.cwd()))
 """
 

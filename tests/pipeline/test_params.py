@@ -12,11 +12,11 @@ from ruamel.yaml import YAML
 
 from pipeline.copies import Copy
 from pipeline.errors import ParamsError
+from pipeline.extraction import ExtractParams
 from pipeline.files import Project
 from pipeline.fitting import TrainParams
 from pipeline.params import (
     AugmentParams,
-    ExtractParams,
     Params,
     Section,
     SplitParams,

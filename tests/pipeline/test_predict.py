@@ -18,8 +18,9 @@ from tiny_bundle import CLASSES, ROOT, draft_contract, picture, write_models, wr
 
 from export.bundle import bundle
 from pipeline.errors import DataError
+from pipeline.extraction import ExtractParams
 from pipeline.files import Project
-from pipeline.params import ExtractParams, read_section
+from pipeline.params import read_section
 from pipeline.predict import as_json, as_lines, opened, predict, refuse_failures, write_csv
 from runtime.classifier import Classifier
 from runtime.errors import BundleError

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pipeline import quality
 from pipeline.errors import DataError
-from pipeline.params import ExtractParams, ScreeningParams, read_section
+from pipeline.extraction import ExtractParams, ScreeningParams
+from pipeline.params import read_section
 from pipeline.pictures import Picture
 from pipeline.screening import check_no_class_is_empty, difference_between, kinds, measures, screen
 

@@ -1,0 +1,37 @@
+"""What `extract` can be told: which frames are wanted, how they are written, and which are screened out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.section import Section
+
+
+class ScreeningParams(Section):
+    """Which frames are marked as dropped."""
+
+    min_side: Annotated[int, Field(ge=1)]
+    min_brightness: Annotated[float, Field(ge=0, le=255)]
+    max_brightness: Annotated[float, Field(ge=0, le=255)]
+    min_sharpness: Annotated[float, Field(ge=0, lt=1)]
+    repeat_difference: Annotated[float, Field(ge=0, le=255)]
+
+
+class ExtractParams(Section):
+    """How recordings become frames."""
+
+    layout: Literal["class", "split"]
+    frames_per_second: Annotated[float, Field(gt=0, le=1000)]
+    every_n_frames: Annotated[int, Field(ge=1)] | None
+    start_seconds: Annotated[float, Field(ge=0)]
+    end_seconds: Annotated[float, Field(gt=0)] | None
+    max_frames: Annotated[int, Field(ge=1)] | None
+    image_format: Literal["jpeg", "png"]
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    max_megapixels: Annotated[float, Field(gt=0)]
+    max_clip_seconds: Annotated[float, Field(gt=0)]
+    decode_timeout_seconds: Annotated[float, Field(gt=0)]
+    keep_all: bool
+    screening: ScreeningParams
