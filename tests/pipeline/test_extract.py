@@ -497,6 +497,36 @@ def test_a_clip_more_among_twenty_is_the_only_one_decoded(project: Project, monk
     }
 
 
+def test_what_is_kept_of_a_clip_knows_neither_its_suffix_nor_the_thresholds(
+    filled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = decoded_by(monkeypatch)
+    extract(params(), filled)
+    assert len(asked) == 2
+    asked.clear()
+    clip = filled.raw / "brick" / "clip_1.mp4"
+    shutil.copy(clip, filled.raw / "brick" / "copy.jpg")
+    assert extract(params(), filled).misnamed == {"data/raw/brick/copy.jpg": "video named .jpg"}
+    clip.unlink()
+    nothing_bright = params().screening.model_dump() | {"max_brightness": 0.0, "min_brightness": 0.0}
+    assert refusal(filled, screening=nothing_bright).startswith("class 'brick': screening kept none of its 3 frames")
+    extract(params(screening=nothing_bright, keep_all=True), filled)
+    assert all(row.kept for row in manifest.read(filled.frames_csv))
+    assert asked == []
+    extract(params(frames_per_second=2), filled)  # the negative control: other frames
+    assert len(asked) == 2
+
+
+def test_a_photo_with_the_suffix_of_a_clip_is_not_kept(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for label in "ab":
+        write_photo(project.raw / label / "photo.png", 3).rename(project.raw / label / "photo.mp4")
+    asked = decoded_by(monkeypatch)
+    for _ in range(2):
+        assert extract(params(), project).n_photos == 2
+    assert asked == 2 * ["a/photo.mp4", "b/photo.mp4"]
+    assert entries(project) == {}
+
+
 def test_clips_of_one_content_are_decoded_once_and_a_new_name_costs_nothing(
     filled: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
