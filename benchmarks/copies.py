@@ -111,7 +111,7 @@ def _write(project: Project, name: str, picture_hwc: Picture, change: str) -> Ro
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), picture_hwc, [cv2.IMWRITE_JPEG_QUALITY, 40 if change == "jpeg_40" else 95] if change else [])
     height, width = picture_hwc.shape[:2]
-    phash = quality.phash(np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), np.uint8))
+    phash = quality.phash(quality.luma(np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), np.uint8)))
     return Row(project.relative(path), "a", name, name, name, width=width, height=height, phash=phash)
 
 

@@ -126,14 +126,15 @@ def _save(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Sett
         (frames / name).write_bytes(encoded)
     except OSError as error:
         raise PipeError(f"{name}: cannot be written ({error.strerror}); make room for it, then run again") from error
+    luma_hw = quality.luma(pixels_hwc)
     return {
         "path": name,
         "time_seconds": None,
         "width": pixels_hwc.shape[1],
         "height": pixels_hwc.shape[0],
-        "sharpness": quality.sharpness(pixels_hwc),
-        "brightness": quality.brightness(pixels_hwc),
-        "phash": quality.phash(pixels_hwc),
+        "sharpness": quality.sharpness(luma_hw),
+        "brightness": quality.brightness(luma_hw),
+        "phash": quality.phash(luma_hw),
         "drop_reason": "",
     }
 

@@ -79,7 +79,7 @@ def _add(project: Project, name: str, picture_hwc: Picture, label: str = "a") ->
         group=f"{label}/{name}",
         width=width,
         height=height,
-        phash=quality.phash(np.ascontiguousarray(picture_hwc[:, :, ::-1])),
+        phash=quality.phash(quality.luma(np.ascontiguousarray(picture_hwc[:, :, ::-1]))),
     )
 
 

@@ -52,11 +52,12 @@ def written(frames: list[NDArray[np.uint8]], folder: Path) -> list[Picture]:
     for number, pixels_hwc in enumerate(frames):
         name = f"{number:06d}.jpg"
         assert cv2.imwrite(str(folder / name), cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR))
+        luma_hw = quality.luma(pixels_hwc)
         pictures.append(
             {
                 "path": name, "time_seconds": float(number), "width": pixels_hwc.shape[1],
-                "height": pixels_hwc.shape[0], "sharpness": quality.sharpness(pixels_hwc),
-                "brightness": quality.brightness(pixels_hwc), "phash": quality.phash(pixels_hwc), "drop_reason": "",
+                "height": pixels_hwc.shape[0], "sharpness": quality.sharpness(luma_hw),
+                "brightness": quality.brightness(luma_hw), "phash": quality.phash(luma_hw), "drop_reason": "",
             }
         )  # fmt: skip
     return pictures
