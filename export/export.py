@@ -167,7 +167,7 @@ def _draft(checkpoint: Checkpoint, params: ExportParams, opset: int) -> Contract
         std=geometry.std,
         opset=opset,
         temperature=checkpoint.temperature,
-        temperature_reason=NOT_FITTED if checkpoint.temperature is None else None,
+        temperature_reason=checkpoint.temperature_reason,
         unknown_threshold=checkpoint.unknown_threshold,
         unknown_threshold_reason=NOT_FITTED if checkpoint.unknown_threshold is None else None,
         max_pixels=round(params.max_megapixels * 1e6),

@@ -21,7 +21,7 @@ from pipeline.modelling import ImageParams, ModelParams
 from pipeline.preprocess import Preprocess
 
 FORMAT_VERSION = 3
-NOT_FITTED = "not fitted yet: calibration on the validation frames is not part of this version"
+NOT_FITTED = "not fitted"
 
 
 class Network(nn.Module):
@@ -118,6 +118,7 @@ class Checkpoint:
     fingerprints: dict[str, str | None]  # git commit, sha256 of data/split.csv
     selection: str  # which epoch it is: last, best_val or best_test
     temperature: float | None = None
+    temperature_reason: str | None = NOT_FITTED  # why there is none
     unknown_threshold: float | None = None
 
     def network(self) -> Network:
@@ -139,7 +140,7 @@ class Checkpoint:
             "fingerprints": self.fingerprints,
             "selection": self.selection,
             "temperature": self.temperature,
-            "temperature_reason": NOT_FITTED if self.temperature is None else None,
+            "temperature_reason": self.temperature_reason,
             "unknown_threshold": self.unknown_threshold,
             "unknown_threshold_reason": NOT_FITTED if self.unknown_threshold is None else None,
         }
@@ -167,6 +168,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         fingerprints=value["fingerprints"],
         selection=value["selection"],
         temperature=value["temperature"],
+        temperature_reason=value["temperature_reason"],
         unknown_threshold=value["unknown_threshold"],
     )
 

@@ -15,6 +15,7 @@ from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, set_
 from torch import Tensor, nn
 
 from pipeline import manifest
+from pipeline.calibration import NO_VALIDATION, Temperature, temperature_on
 from pipeline.curves import Numbers, TensorBoard, write_curves
 from pipeline.epochs import Fit
 from pipeline.errors import DataError, ParamsError
@@ -127,8 +128,16 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         return None
     with replacing_folder(project.train_reports) as folder:
         write_curves(folder, fitted.history, fitted.best, summary)
+    temperature = _temperature(inputs, params, accelerator.device)
     checkpoint = Checkpoint(
-        _state(network), tuple(data.classes), model, data.preprocess, _fingerprints(project), params.keep
+        state_dict=_state(network),
+        classes=tuple(data.classes),
+        model=model,
+        preprocess=data.preprocess,
+        fingerprints=_fingerprints(project),
+        selection=params.keep,
+        temperature=temperature.value,
+        temperature_reason=temperature.reason,
     )
     checkpoint.write(project.checkpoint)
     project.resume_state(key).unlink(missing_ok=True)
@@ -262,6 +271,13 @@ def _resume(fit: Fit, best: Best, history: list[Numbers], run: Run) -> None:
 def _machine(accelerator: Accelerator) -> list[str]:
     """What the numbers of a run hang on beside its settings, data and code."""
     return [accelerator.device.type, str(accelerator.mixed_precision), str(accelerator.num_processes)]
+
+
+def _temperature(inputs: Inputs, params: TrainParams, device: torch.device) -> Temperature:
+    """That of the kept epoch, on the validation frames."""
+    if "val" not in inputs.watched:
+        return Temperature(None, NO_VALIDATION)
+    return temperature_on(inputs.module, inputs.watched["val"], params.batch_size, device)
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command import run_pipe
 from small_project import COLOURS, set_params, small_project
 
 from pipeline import manifest
+from pipeline.calibration import fit_temperature
+from pipeline.data import Frames, infer
 from pipeline.errors import DataError
 from pipeline.files import Project
 from pipeline.network import read_checkpoint
@@ -30,10 +34,42 @@ def test_a_checkpoint_rebuilds_the_network_without_params_yaml(exported: Project
 
 def test_the_checkpoint_holds_plain_values_and_says_what_is_not_fitted(exported: Project) -> None:
     value = torch.load(exported.checkpoint, weights_only=True)
-    assert value["temperature"] is None
-    assert value["temperature_reason"]
+    assert (value["temperature"] is None) == (value["temperature_reason"] is not None)
     assert value["unknown_threshold"] is None
     assert value["unknown_threshold_reason"]
+
+
+def test_without_validation_frames_there_is_no_temperature(small: Project) -> None:
+    sides = {"val": "train"}
+    rows = [
+        dataclasses.replace(row, split=sides.get(row.split, row.split)) for row in manifest.read_split(small.split_csv)
+    ]
+    manifest.write_split(rows, small.split_csv)
+    set_params(small, train={"epochs": 1})
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 0, finished.stderr
+    checkpoint = read_checkpoint(small.checkpoint)
+    assert checkpoint.temperature is None
+    assert checkpoint.temperature_reason == "no validation frames; set split.val"
+
+
+@pytest.mark.parametrize("freeze", ["all", "none"])
+def test_the_temperature_is_fitted_to_the_validation_frames_of_the_kept_epoch(small: Project, freeze: str) -> None:
+    rows = manifest.read_split(small.split_csv)
+    held_out = [row for row in rows if row.split == "val"]
+    shown = next(row for row in rows if row.split == "train" and row.label != held_out[0].label)
+    # One frame that shows the other class is wrong, so that there is a best temperature.
+    shutil.copy(small.root / shown.path, small.root / held_out[0].path)
+    set_params(small, model={"freeze": freeze}, train={"epochs": 2, "keep": "best_val"})
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 0, finished.stderr
+    checkpoint = read_checkpoint(small.checkpoint)
+    frames = Frames(small, held_out, checkpoint.classes, checkpoint.preprocess)
+    _, logits = infer(checkpoint.network(), frames, 8, "validation frames")
+    truth = np.array([checkpoint.classes.index(row.label) for row in held_out])
+    expected = fit_temperature(logits.numpy(), truth)
+    assert (checkpoint.temperature_reason, expected.reason) == (None, None)
+    assert checkpoint.temperature == pytest.approx(expected.value, rel=1e-3)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])
