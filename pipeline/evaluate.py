@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import metrics
+from pipeline import intervals, metrics, ranking, verdicts
 from pipeline.counterfactual import counterfactual
 from pipeline.data import Frames, forbid_tf32, infer
 from pipeline.errors import DataError
@@ -93,13 +93,14 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
     split_report = read_json(project.split_json)
     initial = _initial_features(kept, rows, checkpoint, network, project, params.batch_size)
     value = {
-        **_frame_and_group_numbers(kept, everything, checkpoint.classes),
+        **_frame_and_group_numbers(kept, everything, checkpoint.classes, _held_out_share(rows)),
+        **_calibration(kept, checkpoint),
         **_baselines(kept, training, initial, checkpoint, params.knn_neighbours),
         **_protocol(split_report, checkpoint),
         **_counterfactual(initial),
     }
     write_predictions(everything, checkpoint.classes, project)
-    _write_plots(kept, checkpoint.classes, project)
+    write_plots(kept, checkpoint.classes, project)
     write_json(project.evaluate_json, value)
     return EvaluateReport(
         value["n_frames"],
@@ -130,40 +131,59 @@ def judge(rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project
     return Judged(list(rows), truth, logits.numpy(), probabilities, embeddings.numpy())
 
 
-def _frame_and_group_numbers(kept: Judged, everything: Judged, classes: Sequence[str]) -> dict[str, Any]:
+def _held_out_share(rows: Sequence[Row]) -> float:
+    """The held-out groups' share of all groups."""
+    held_out = {row.group for row in rows if row.kept and row.split == "test"}
+    return len(held_out) / len({row.group for row in rows if row.kept and row.split != "unused"})
+
+
+def _frame_and_group_numbers(
+    kept: Judged, everything: Judged, classes: Sequence[str], held_out_share: float
+) -> dict[str, Any]:
     predicted = kept.probabilities.argmax(axis=1)
     groups = [row.group for row in kept.rows]
-    interval = metrics.cluster_bootstrap_interval(groups, predicted == kept.truth, seed=0)
+    interval = intervals.cluster_bootstrap_interval(groups, predicted == kept.truth, seed=0)
     numbers = metrics.frame_numbers(kept.truth, kept.probabilities)
     top1_all_frames = float((everything.probabilities.argmax(axis=1) == everything.truth).mean())
-    n_groups = len(set(groups))
+    said = verdicts.group_verdicts(groups, kept.truth, kept.probabilities)
+    groups_of_class = verdicts.groups_per_class(said, classes)
+    frames_of_class = metrics.per_class(kept.truth, predicted, classes)
+    roc = ranking.roc_areas(kept.truth, kept.probabilities, classes)
     return {
         "n_frames": len(kept.rows),
-        "n_groups": n_groups,
+        **verdicts.numbers_over_groups(said),
+        "film_more": verdicts.film_more(groups_of_class, held_out_share),
         "top1": numbers.pop("top1"),
         "top1_all_frames": top1_all_frames,
         "top1_ci95": interval,
         "top1_ci95_reason": None
         if interval
-        else f"{n_groups} groups; a bootstrap over fewer than {metrics.GROUPS_FOR_A_BOOTSTRAP} claims too much",
-        **_group_numbers(kept),
+        else f"{len(said)} groups; a bootstrap needs at least {intervals.GROUPS_FOR_A_BOOTSTRAP}",
         **numbers,
         "top5_reason": None if len(classes) >= 6 else f"{len(classes)} classes; needs at least 6",
-        "auc_reason": None if numbers["auc"] is not None else "a class has no held-out frame",
-        "per_class": metrics.per_class(kept.truth, predicted, classes),
+        "auc": roc.macro,
+        "auc_reason": None if roc.macro is not None else "a class has no held-out frame",
+        "roc_auc": roc.as_json(),
+        "average_precision": ranking.precision_recall_areas(kept.truth, kept.probabilities, classes).as_json(),
+        "per_class": {name: frames_of_class[name] | groups_of_class[name] for name in classes},
         "confusion": metrics.confusion(kept.truth, predicted, len(classes)),
+        "confusion_normalised": metrics.normalised_confusion(kept.truth, predicted, len(classes)).tolist(),
         "classes": list(classes),
     }
 
 
-def _group_numbers(kept: Judged) -> dict[str, Any]:
-    verdicts = metrics.group_verdicts([row.group for row in kept.rows], kept.probabilities)
-    truth = {row.group: int(number) for row, number in zip(kept.rows, kept.truth, strict=True)}
-    n_right = sum(verdicts[group] == truth[group] for group in verdicts)
+def _calibration(kept: Judged, checkpoint: Checkpoint) -> dict[str, Any]:
+    """The temperature, and what it changes: every other number is of the probabilities with it."""
+    before = metrics.probabilities_of(kept.logits, None)
+    numbers = metrics.frame_numbers(kept.truth, before)
     return {
-        "group_top1": n_right / len(verdicts),
-        "group_top1_ci95": metrics.exact_interval(n_right, len(verdicts)),
-        "groups_right": n_right,
+        "temperature": checkpoint.temperature,
+        "temperature_reason": checkpoint.temperature_reason,
+        "uncalibrated": {name: numbers[name] for name in ("ece", "mse", "nll")},
+        "reliability": {
+            "calibrated": metrics.reliability(kept.truth, kept.probabilities),
+            "uncalibrated": metrics.reliability(kept.truth, before),
+        },
     }
 
 
@@ -243,13 +263,25 @@ def write_predictions(judged: Judged, classes: Sequence[str], project: Project) 
         temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
-def _write_plots(kept: Judged, classes: Sequence[str], project: Project) -> None:
-    """Write what `dvc plots` draws: the confusion matrix's pairs."""
-    predicted = kept.probabilities.argmax(axis=1)
-    with (
-        replacing_folder(project.plots) as folder,
-        (folder / "confusion.csv").open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["actual", "predicted"])
-        writer.writerows([classes[true], classes[said]] for true, said in zip(kept.truth, predicted, strict=True))
+def write_plots(kept: Judged, classes: Sequence[str], project: Project) -> None:
+    """Write what `dvc plots` draws, and a row per clip."""
+    truth, probabilities, groups = kept.truth, kept.probabilities, [row.group for row in kept.rows]
+    predicted = probabilities.argmax(axis=1)
+    before = metrics.reliability(truth, metrics.probabilities_of(kept.logits, None))
+    after = metrics.reliability(truth, probabilities)
+    tables: dict[str, list[dict[str, Any]]] = {
+        "confusion": [
+            {"actual": classes[true], "predicted": classes[said]} for true, said in zip(truth, predicted, strict=True)
+        ],
+        "roc": ranking.roc_points(truth, probabilities, classes),
+        "precision_recall": ranking.precision_recall_points(truth, probabilities, classes),
+        "reliability": [{"class": "uncalibrated", **one} for one in before]
+        + [{"class": "calibrated", **one} for one in after],
+        "verdicts": [one.as_row(classes) for one in verdicts.group_verdicts(groups, truth, probabilities)],
+    }
+    with replacing_folder(project.plots) as folder:
+        for name, rows in tables.items():
+            with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)

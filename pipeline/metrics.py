@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 
-GROUPS_FOR_A_BOOTSTRAP = 30  # below, the percentile interval covers far less than it says (3 groups: 61 % of 95 %)
 ECE_BINS = 15
 
 
@@ -30,13 +28,15 @@ def frame_numbers(truth: Integers, probabilities: Floats) -> dict[str, float | N
     predicted = probabilities.argmax(axis=1)
     of_truth = probabilities[np.arange(len(truth)), truth]
     n_classes = probabilities.shape[1]
+    recalls = np.diag(normalised_confusion(truth, predicted, n_classes))
     return {
         "top1": float((predicted == truth).mean()),
         "top5": _top5(truth, probabilities),
+        # Over the classes that have frames: the others have no recall.
+        "balanced_accuracy": float(recalls[np.unique(truth)].mean()),
         "macro_f1": float(
             sklearn_metrics.f1_score(truth, predicted, labels=range(n_classes), average="macro", zero_division=0)
         ),
-        "auc": _auc(truth, probabilities),
         "ece": expected_calibration_error(truth, probabilities),
         # Study 000, eq. 4, read as the mean over frames of the sum over classes.
         "mse": float(((probabilities - np.eye(n_classes)[truth]) ** 2).sum(axis=1).mean()),
@@ -46,11 +46,23 @@ def frame_numbers(truth: Integers, probabilities: Floats) -> dict[str, float | N
 
 def expected_calibration_error(truth: Integers, probabilities: Floats) -> float:
     """Mean |accuracy - confidence| over 15 equal bins of confidence, weighted by frames (Guo et al. 2017, eq. 3)."""
+    bins = reliability(truth, probabilities)
+    return sum(abs(one["accuracy"] - one["confidence"]) * one["frames"] for one in bins) / len(truth)
+
+
+def reliability(truth: Integers, probabilities: Floats) -> list[dict[str, float]]:
+    """Mean confidence, accuracy and frames of each of 15 equal bins of confidence that has any, from below."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
-    gaps = [abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins)]
-    return float(sum(gaps))
+    return [
+        {
+            "confidence": float(confidence[bins == number].mean()),
+            "accuracy": float(right[bins == number].mean()),
+            "frames": int((bins == number).sum()),
+        }
+        for number in np.unique(bins)
+    ]
 
 
 def per_class(truth: Integers, predicted: Integers, classes: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -75,44 +87,16 @@ def confusion(truth: Integers, predicted: Integers, n_classes: int) -> list[list
     return counts
 
 
-def group_verdicts(groups: Sequence[str], probabilities: Floats) -> dict[str, int]:
-    """The class of each group (clip or photo): the largest mean probability over its frames."""
-    names = np.array(groups)
-    return {str(name): int(probabilities[names == name].mean(axis=0).argmax()) for name in np.unique(names)}
-
-
-def exact_interval(n_right: int, n: int) -> list[float]:
-    """The exact (Clopper-Pearson) 95 % interval of a share: 3 of 3 gives [0.29, 1]."""
-    interval = stats.binomtest(n_right, n).proportion_ci(confidence_level=0.95, method="exact")
-    return [float(interval.low), float(interval.high)]
-
-
-def cluster_bootstrap_interval(groups: Sequence[str], right: NDArray[np.bool_], seed: int) -> list[float] | None:
-    """95 % percentile interval of frame accuracy, resampling whole groups; None below 30 groups."""
-    names, group_of_frame = np.unique(np.array(groups), return_inverse=True)
-    if len(names) < GROUPS_FOR_A_BOOTSTRAP:
-        return None
-    n_right = np.bincount(group_of_frame, weights=right)
-    n_frames = np.bincount(group_of_frame)
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(len(names), size=(10_000, len(names)))
-    accuracy = n_right[drawn].sum(axis=1) / n_frames[drawn].sum(axis=1)
-    low, high = np.percentile(accuracy, [2.5, 97.5])
-    return [float(low), float(high)]
+def normalised_confusion(truth: Integers, predicted: Integers, n_classes: int) -> NDArray[np.float64]:
+    """Counts as shares of the true class's frames; the row of a class without frames is zero."""
+    counts = np.array(confusion(truth, predicted, n_classes), dtype=np.float64)
+    shares: NDArray[np.float64] = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
 
 
 def _top5(truth: Integers, probabilities: Floats) -> float | None:
-    n_classes = probabilities.shape[1]
-    if n_classes < 6:
+    """Whether the truth is among the five likeliest; of equals the first come first, as for the likeliest one."""
+    if probabilities.shape[1] < 6:
         return None
-    return float(sklearn_metrics.top_k_accuracy_score(truth, probabilities, k=5, labels=range(n_classes)))
-
-
-def _auc(truth: Integers, probabilities: Floats) -> float | None:
-    """Area under the ROC curve, one class against the rest, macro mean; None where a class has no frame."""
-    n_classes = probabilities.shape[1]
-    if len(np.unique(truth)) < n_classes:
-        return None
-    if n_classes == 2:
-        return float(sklearn_metrics.roc_auc_score(truth, probabilities[:, 1]))
-    return float(sklearn_metrics.roc_auc_score(truth, probabilities, multi_class="ovr", average="macro"))
+    likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+    return float((likeliest == truth[:, None]).any(axis=1).mean())

@@ -4,22 +4,29 @@ import csv
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from command import run_pipe
-from small_project import COLOURS, set_params, small_project
+from ruamel.yaml import YAML
+from small_project import COLOURS, ROOT, set_params, small_project
 
 from pipeline import manifest
 from pipeline.backbones import build_backbone
+from pipeline.evaluate import Judged, write_plots
 from pipeline.files import Project, read_json
+from pipeline.manifest import Row
+from pipeline.metrics import probabilities_of
 
 CONTRACT = {
     "n_frames", "n_groups", "top1", "top1_all_frames", "top1_ci95", "top5", "group_top1", "group_top1_ci95",
     "baseline_majority", "baseline_knn", "macro_f1", "auc", "ece", "mse", "nll", "per_class", "confusion", "protocol",
-    "optimistic", "counterfactual",
+    "optimistic", "counterfactual", "balanced_accuracy", "roc_auc", "average_precision", "confusion_normalised",
+    "temperature", "uncalibrated", "reliability", "group_top1_by_vote", "film_more",
 }  # fmt: skip
 
 
@@ -42,6 +49,64 @@ def test_the_numbers_are_those_of_the_predictions(exported: Project) -> None:
     assert value["n_groups"] == len({row["group"] for row in rows}) == 4
     assert sum(map(sum, value["confusion"])) == 16
     assert value["baseline_majority"] == 0.5
+
+
+def test_the_temperature_of_the_checkpoint_changes_confidence_and_the_uncalibrated_numbers_stay(
+    exported: Project,
+) -> None:
+    value = torch.load(exported.checkpoint, weights_only=True)
+    found = []
+    for temperature in (1.0, 4.0):
+        torch.save(value | {"temperature": temperature, "temperature_reason": None}, exported.checkpoint)
+        assert run_pipe(exported.root, "evaluate").returncode == 0
+        found.append(read_json(exported.evaluate_json))
+    plain, softened = found
+    assert {name: plain[name] for name in ("ece", "mse", "nll")} == plain["uncalibrated"] == softened["uncalibrated"]
+    assert (plain["temperature"], softened["temperature"]) == (1.0, 4.0)
+    assert softened["nll"] != plain["nll"]
+    assert softened["top1"] == plain["top1"]
+    assert softened["reliability"]["uncalibrated"] == plain["reliability"]["calibrated"]
+    assert (
+        softened["reliability"]["calibrated"][-1]["confidence"] < plain["reliability"]["calibrated"][-1]["confidence"]
+    )
+
+
+def test_what_to_film_next_is_said_in_clips_and_a_row_tells_of_each_clip(exported: Project) -> None:
+    value = read_json(exported.evaluate_json)
+    advice = value["film_more"]
+    assert advice["held_out"] > 0
+    assert advice["film"] == np.ceil(advice["held_out"] * 10 / 4)  # 4 of the 10 clips are held out
+    with (exported.plots / "verdicts.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == value["n_groups"]
+    assert sum(row["verdict"] == row["label"] for row in rows) == value["groups_right"]
+    assert sum(int(row["frames"]) for row in rows) == value["n_frames"]
+    assert np.mean([row["vote"] == row["label"] for row in rows]) == value["group_top1_by_vote"]
+    assert sum(of_class["groups"] for of_class in value["per_class"].values()) == value["n_groups"]
+
+
+def test_dvc_draws_every_plot_that_dvc_yaml_lists(project: Project) -> None:
+    logits = np.array([[2, 0], [0, 1], [1, 0], [0, 0.5]], dtype=np.float32)
+    classes, truth = list(COLOURS), np.array([0, 1, 1, 0])
+    rows = [Row(f"{i}.jpg", classes[number], f"{i}", "", f"{i}", width=1, height=1) for i, number in enumerate(truth)]
+    write_plots(Judged(rows, truth, logits, probabilities_of(logits, 2.0), logits), classes, project)
+    plots = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    ours = [plot for plot in plots if "reports/train/plots/metrics" not in plot]
+    YAML().dump({"plots": ours}, project.root / "dvc.yaml")
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
+    subprocess.run([*dvc, "init", "-q"], cwd=project.root, check=True)
+    shutil.copytree(ROOT / ".dvc" / "plots", project.root / ".dvc" / "plots")
+    finished = subprocess.run(
+        [*dvc, "plots", "show", "--json"], cwd=project.root, check=True, capture_output=True, text=True
+    )
+    drawn = json.loads(finished.stdout)
+    assert "errors" not in drawn
+    assert set(drawn["data"]) == {"confusion", "roc", "precision_recall", "reliability"}
+    for name, series in (("roc", {*COLOURS, "all classes (micro)"}), ("reliability", {"calibrated", "uncalibrated"})):
+        (plot,) = drawn["data"][name]
+        assert plot["content"]["encoding"]["color"]["field"] == "class"
+        assert {point["class"] for point in plot["content"]["data"]["values"]} == series
 
 
 def test_dvc_can_draw_the_confusion_matrix(exported: Project) -> None:

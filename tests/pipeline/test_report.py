@@ -29,6 +29,7 @@ def test_the_page_begins_with_the_verdict_over_clips(exported: Project) -> None:
     assert said.startswith(f"{right} of 4 held-out clips right")
     assert f"{right} of 4 held-out clips right" in page
     assert "蓝色" in page
+    assert read_json(exported.evaluate_json)["film_more"]["sentence"] in page
     assert "5 of 10 frames promised" in page
 
 

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pipeline.intervals import bootstrap_percentiles, cluster_bootstrap_interval, exact_interval, more_to_halve
+
+
+def test_three_right_of_three_say_no_more_than_29_percent() -> None:
+    low, high = exact_interval(3, 3)
+    assert low == pytest.approx(0.2924, abs=1e-4)
+    assert high == 1.0
+
+
+def test_no_clip_says_nothing() -> None:
+    assert exact_interval(0, 0) == [0.0, 1.0]
+
+
+def test_the_exact_interval_is_the_binomials_own_tail() -> None:
+    low, _ = exact_interval(8, 10)
+    tail = sum(math.comb(10, k) * low**k * (1 - low) ** (10 - k) for k in range(8, 11))
+    assert tail == pytest.approx(0.025)
+
+
+def test_no_bootstrap_is_shown_below_thirty_groups() -> None:
+    right = np.ones(29, dtype=bool)
+    assert cluster_bootstrap_interval([str(i) for i in range(29)], right, seed=0) is None
+
+
+def test_the_bootstrap_resamples_groups_and_not_frames() -> None:
+    generator = np.random.default_rng(0)
+    groups = [str(i) for i in range(40) for _ in range(50)]
+    right = np.repeat(generator.random(40) < 0.8, 50)  # frames of a group are right or wrong together
+    interval = cluster_bootstrap_interval(groups, right, seed=0)
+    assert interval is not None
+    assert interval[1] - interval[0] > 0.15  # over 2,000 independent frames it would be 0.035
+
+
+def test_thirty_clips_without_a_mistake_do_not_prove_that_there_is_none() -> None:
+    interval = cluster_bootstrap_interval([str(i) for i in range(30)] * 4, np.ones(120, dtype=bool), seed=0)
+    assert interval is not None
+    assert interval[0] < 0.93
+    assert interval[1] == 1.0
+
+
+def test_a_clip_counts_by_its_frames() -> None:
+    n_right, n_frames = np.array([1.0] * 30 + [70.0]), np.array([1] * 30 + [100])
+    low, high = bootstrap_percentiles(n_right, n_frames, 0, 2000)
+    assert low < 100 / 130 < high
+    assert (low, high) != tuple(bootstrap_percentiles(n_right / n_frames, np.ones(31, dtype=int), 0, 2000))
+
+
+@pytest.mark.parametrize(("n_right", "n"), [(3, 3), (0, 4), (9, 10), (5, 10), (70, 100)])
+def test_so_many_more_clips_halve_the_interval_and_one_less_does_not(n_right: int, n: int) -> None:
+    low, high = exact_interval(n_right, n)
+    share, m = n_right / n, n + more_to_halve(n_right, n)
+
+    def width(size: int) -> float:
+        right = share * size
+        lowest = 0.0 if right == 0 else stats.beta.ppf(0.025, right, size - right + 1)
+        return (1.0 if right == size else stats.beta.ppf(0.975, right + 1, size - right)) - lowest
+
+    assert width(m) <= (high - low) / 2 < width(m - 1)
+
+
+def test_halving_takes_three_times_as_many_more_where_there_are_many_and_the_share_is_in_between() -> None:
+    assert more_to_halve(5000, 10_000) / 10_000 == pytest.approx(3, rel=0.02)
+    assert more_to_halve(1000, 1000) / 1000 == pytest.approx(1, rel=0.02)
+    assert more_to_halve(0, 0) == 6
