@@ -1,26 +1,28 @@
 """Compare the graphs with torch on every held-out frame, from the same stored pixels, and pick the golden frames.
 
-Writes `reports/parity.json`, `reports/flips.csv` and `models/golden/`, whatever the verdict is: bundle refuses, not we.
+Writes `reports/parity.json`, `reports/flips.csv` and its sheet, and `models/golden/`, whatever the verdict is: bundle
+refuses, not we. What differs is explained: pixels, graph or precision.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
+from export.blame import GRAPH, PIXELS, Halves, Trained, blame, blame_of_route
 from export.evidence import frames_of_equal_size, torch_of
-from export.gates import FAILED, PASSED, UNDECIDABLE, Comparison, Logits, judge, margins
+from export.flips import flips_of, write_flips
+from export.gates import FAILED, PASSED, UNDECIDABLE, Comparison, Logits, judge
 from export.golden import golden_order, write_golden
-from export.routes import Route, ask_bundle, numbers_of, routes
-from pipeline.data import forbid_tf32
+from export.routes import BUNDLE, Route, ask_bundle, numbers_of, routes
+from pipeline.data import forbid_tf32, read_frame
 from pipeline.errors import DataError
-from pipeline.files import Project, replacing_file, write_json
+from pipeline.files import Project, write_json
 from pipeline.leakage import read_split_without_leaks
 from pipeline.manifest import Row
 from pipeline.network import Checkpoint, read_checkpoint
@@ -31,7 +33,16 @@ from runtime.classifier import Classifier
 Torch = Callable[[NDArray[np.uint8]], Logits]
 
 ODD_SIZES = ((1, 1), (3, 5000), (4320, 7680))  # height and width: a pixel, a line, 8K
+EXPLAINED = 16  # frames: those that flip, and then those that differ most
 WORST_FIRST = (FAILED, UNDECIDABLE, PASSED)
+
+
+@dataclass(frozen=True)
+class Held:
+    """The held-out frames and torch's answers."""
+
+    rows: Sequence[Row]
+    torch_logits: Logits  # (n, classes)
 
 
 @dataclass(frozen=True)
@@ -68,12 +79,15 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     truth = np.array([checkpoint.classes.index(row.label) for row in held_out])
     judged = _judge(asked, Comparison(checkpoint.classes, truth, torch_logits, torch_logits), params, classifiers)
     _add_odd_sizes(judged["fp32"], ask_torch, classifiers["fp32"], params.fp32)
+    trained = Trained(checkpoint.preprocess, checkpoint.network())
+    _add_blame(judged, asked, Held(held_out, torch_logits), trained, project)
     passed = judged["fp32"]["verdict"] == PASSED
     proven = [name for name, numbers in judged.items() if passed and numbers["verdict"] == PASSED]
     report = ParityReport(passed, proven[0] if proven else None, judged)
     graph_logits = {route.variant: route.logits for route in reversed(asked)}  # a variant's first route is the runtime
     write_golden(golden_order(held_out, graph_logits, classifiers), params, ask_torch, classifiers, project)
-    _write_flips(held_out, torch_logits, {name: graph_logits[name] for name in judged}, checkpoint.classes, project)
+    by_variant = {name: graph_logits[name] for name in judged}
+    write_flips(flips_of(held_out, torch_logits, by_variant, checkpoint.classes), project)
     write_json(project.parity_json, {"passed": passed, "recommended": report.recommended, "variants": judged})
     return report
 
@@ -154,23 +168,53 @@ def _noise(height: int, width: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
 
 
-def _write_flips(
-    rows: Sequence[Row],
-    torch_logits: Logits,
-    graph_logits: Mapping[str, Logits],
-    classes: Sequence[str],
-    project: Project,
+def _add_blame(
+    judged: Mapping[str, dict[str, Any]], asked: Sequence[Route], held: Held, trained: Trained, project: Project
 ) -> None:
-    """List every frame on which a variant answers differently from torch, with both margins."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "variant", "torch", "graph", "torch_margin", "graph_margin"])
-    from_torch, torch_margins = torch_logits.argmax(axis=1), margins(torch_logits)
-    for name, logits in graph_logits.items():
-        from_graph, graph_margins = logits.argmax(axis=1), margins(logits)
-        for i in map(int, np.flatnonzero(from_graph != from_torch)):
-            said = (classes[from_torch[i]], classes[from_graph[i]])
-            both = (f"{torch_margins[i]:.6f}", f"{graph_margins[i]:.6f}")
-            writer.writerow([rows[i].path, rows[i].label, name, *said, *both])
-    with replacing_file(project.flips_csv) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+    """Explain each variant that flips or fails, by the first of its routes that does; None where nothing does."""
+    for name, numbers in judged.items():
+        own = [route for route in asked if route.variant == name]
+        suspects = [route for route in own if _is_suspect(numbers["routes"][route.name])]
+        numbers["blame"] = None
+        if suspects and not suspects[0].files:
+            numbers["blame"] = _blame_route(suspects[0], own[0])
+        elif suspects:
+            numbers["blame"] = _blame(
+                suspects[0], numbers["precision"], _worst(suspects[0], held, project), trained, project
+            )
+        elif numbers["verdict"] == FAILED:
+            width, height = map(int, max(numbers["odd_sizes"], key=numbers["odd_sizes"].get).split("x"))
+            numbers["blame"] = _blame(own[0], numbers["precision"], iter([_noise(height, width)]), trained, project)
+
+
+def _is_suspect(of_route: Mapping[str, Any]) -> bool:
+    return bool(of_route["flips"] or of_route["verdict"] == FAILED)
+
+
+def _worst(route: Route, held: Held, project: Project) -> Iterator[NDArray[np.uint8]]:
+    difference = np.nan_to_num(np.abs(route.logits - held.torch_logits).max(axis=1), nan=np.inf)
+    flips = route.logits.argmax(axis=1) != held.torch_logits.argmax(axis=1)
+    order = np.lexsort((-difference, ~flips))  # the last key counts first
+    return (read_frame(project, held.rows[place])[None] for place in order[:EXPLAINED])
+
+
+def _blame(
+    route: Route, precision: str, pictures: Iterator[NDArray[np.uint8]], trained: Trained, project: Project
+) -> dict[str, Any]:
+    """Of a route through graphs: a joined one, or its two parts."""
+    graphs = [onnx.load(project.onnx / file) for file in route.files]
+    halves = Halves(*graphs) if len(graphs) == 2 else Halves.of(*graphs)
+    fp32 = halves.core if precision == "fp32" else onnx.load(project.onnx / "core.onnx")
+    try:
+        found = blame(halves, fp32, precision, trained, pictures)
+    except DataError as error:
+        return {"n_frames": 0, "part": None, "parts": None, "layer": None, "sentence": f"cannot be explained: {error}"}
+    return {"route": route.name, **found}
+
+
+def _blame_route(route: Route, own: Route) -> dict[str, Any]:
+    """Of a route on which a graph that holds elsewhere does not: another process's decoder, another provider."""
+    difference = float(np.abs(route.logits - own.logits).max())
+    flips = int((route.logits.argmax(axis=1) != own.logits.argmax(axis=1)).sum())
+    part = PIXELS if route.name == BUNDLE else GRAPH
+    return {"route": route.name, **blame_of_route(route.name, part, difference, flips, len(own.logits))}

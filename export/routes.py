@@ -26,6 +26,7 @@ from runtime.classifier import CONTRACT, Classifier
 from runtime.errors import DeviceError
 from runtime.session import onnxruntime
 
+BUNDLE = "bundle"  # the route's name
 PATHS_AT_ONCE = 1000  # what a command line holds
 
 # What a device lacks: with None in sys.modules an import of it fails.
@@ -45,6 +46,7 @@ class Route:
     name: str
     ask: Callable[[NDArray[np.uint8]], Logits]  # uint8 (batch, height, width, 3) to (batch, classes)
     n_classes: int
+    files: tuple[str, ...] = ()  # the graphs behind one another, where it is these on the usual provider and no more
     problem: str | None = None  # the first thing that went wrong
     found: list[Logits] = field(default_factory=list)
 
@@ -66,15 +68,17 @@ def routes(classifiers: Mapping[str, Classifier], project: Project) -> list[Rout
     """The runtime on every variant, first; every other provider that loads; fp32's two parts one behind the other."""
     n_classes = len(next(iter(classifiers.values())).contract.classes)
     main = [
-        Route(name, classifier.variant.file, classifier.logits, n_classes) for name, classifier in classifiers.items()
+        Route(name, classifier.variant.file, classifier.logits, n_classes, (classifier.variant.file,))
+        for name, classifier in classifiers.items()
     ]
     others = [
         Route(name, f"{classifier.variant.file} on {graph.provider}", graph, n_classes)
         for name, classifier in classifiers.items()
         for graph in _other_providers(classifier, project)
     ]
-    front, core = (_open(project.onnx / name) for name in ("preprocess.onnx", "core.onnx"))
-    parts = Route("fp32", "preprocess.onnx, core.onnx", lambda frames_nhwc: core(front(frames_nhwc)), n_classes)
+    files = ("preprocess.onnx", "core.onnx")
+    front, core = (open_graph(project.onnx / name) for name in files)
+    parts = Route("fp32", ", ".join(files), lambda frames_nhwc: core(front(frames_nhwc)), n_classes, files)
     return [*main, *others, parts]
 
 
@@ -83,7 +87,7 @@ def ask_bundle(classifier: Classifier, rows: Sequence[Row], project: Project) ->
 
     It decodes the frames itself, with the decoder that decoded them here.
     """
-    route = Route(classifier.variant.name, "bundle", classifier.logits, len(classifier.contract.classes))
+    route = Route(classifier.variant.name, BUNDLE, classifier.logits, len(classifier.contract.classes))
     with tempfile.TemporaryDirectory(prefix="bundle-") as name:
         folder = Path(name)
         shutil.copytree(Path(runtime.__file__).parent, folder / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
@@ -116,7 +120,12 @@ def _other_providers(classifier: Classifier, project: Project) -> Iterator[Graph
                 yield graph
 
 
-def _open(path: Path) -> Graph:
+def open_graph(path: Path) -> Graph:
+    """Open one of the parts that compilers take.
+
+    Raises:
+        DataError: it is missing or broken.
+    """
     try:
         return Graph(path.read_bytes())
     except FileNotFoundError as error:

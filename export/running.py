@@ -22,7 +22,7 @@ How = Literal["usual", "as_written", "without_vnni"]
 
 
 class Graph:
-    """A graph with one input and one output."""
+    """A graph with one input, and one output unless `outputs` is asked."""
 
     def __init__(self, graph: bytes, how: How = "usual", provider: str = "CPUExecutionProvider") -> None:
         """Open it on one provider.
@@ -44,6 +44,7 @@ class Graph:
             raise DataError(f"onnxruntime cannot open the graph on {provider} ({error})") from error
         self.provider: str = self._session.get_providers()[0]
         self._input: str = self._session.get_inputs()[0].name
+        self._outputs: list[str] = [port.name for port in self._session.get_outputs()]
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Run it on one batch.
@@ -51,12 +52,21 @@ class Graph:
         Raises:
             DataError: onnxruntime failed.
         """
+        found: NDArray[np.float32]
+        (found,) = self.outputs(values).values()
+        return found
+
+    def outputs(self, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """All that it gives for one batch, by name, where it has several outputs.
+
+        Raises:
+            DataError: onnxruntime failed.
+        """
         try:
-            (result,) = self._session.run(None, {self._input: np.ascontiguousarray(values)})
+            results = self._session.run(None, {self._input: np.ascontiguousarray(values)})
         except failures() as error:
             raise DataError(f"onnxruntime failed ({error})") from error
-        found: NDArray[np.float32] = result
-        return found
+        return dict(zip(self._outputs, results, strict=True))
 
     def all_of(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Run it on any number of pictures, a few at a time."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from pipeline import door
-from pipeline.errors import PipeError
+from pipeline.errors import GateError, PipeError
 
 if TYPE_CHECKING:
     from pipeline.files import Project
@@ -130,12 +130,16 @@ def export() -> None:
 
 @cli.command()
 @click.option("--record", is_flag=True, help="Exit 0 on a bad verdict too; the report records it and bundle refuses.")
-def parity(record: bool) -> None:
+@click.option("--against", type=click.Choice(["pil", "opencv"]), help="Say what this library's resize would cost.")
+def parity(record: bool, against: str | None) -> None:
     """Compare the graphs with torch on every held-out frame; exits 3 on a bad verdict."""
+    from export import against as other
     from export import parity as stage
-    from pipeline.errors import GateError
     from pipeline.params import ParityParams
 
+    if against is not None:
+        _done(other.against(against, _project()))
+        return
     report = stage.parity(_section("parity", ParityParams), _project())
     if not report.passed and not record:
         raise GateError(report.headline)
@@ -211,9 +215,7 @@ def compare(name: str | None) -> None:
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--bundle", type=click.Path(path_type=Path), help="A bundle (zip or folder) [default: the project's graph]."
-)
+@click.option("--bundle", type=click.Path(path_type=Path), help="A zip or folder [default: the project's graph].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Also write a CSV file.")
 def predict(paths: tuple[Path, ...], bundle: Path | None, as_json: bool, csv_path: Path | None) -> None:

@@ -1,0 +1,74 @@
+"""The frames on which a variant answers differently from torch: a list with both margins, and a sheet to look at."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.gates import Logits, margins
+from pipeline.data import read_frame
+from pipeline.files import Project, replacing_file
+from pipeline.manifest import Row
+from pipeline.sheets import Cell, sheet, write_png
+
+SHOWN = 24  # on the sheet, of all variants together, those first of which torch was surest
+_COLUMNS, _SIDE = 3, 320  # pixels
+
+
+@dataclass(frozen=True)
+class Flip:
+    """One frame that a variant calls something else."""
+
+    row: Row
+    variant: str
+    torch: str  # torch's answer
+    graph: str  # the variant's
+    torch_margin: float  # by how much the best logit leads the second
+    graph_margin: float
+
+
+def flips_of(
+    rows: Sequence[Row], torch_logits: Logits, graph_logits: Mapping[str, Logits], classes: Sequence[str]
+) -> list[Flip]:
+    """Every flip, by variant and then in the order of the rows; logits are (n, classes)."""
+    from_torch, torch_margins = torch_logits.argmax(axis=1), margins(torch_logits)
+    found = []
+    for name, logits in graph_logits.items():
+        from_graph, graph_margins = logits.argmax(axis=1), margins(logits)
+        for i in map(int, np.flatnonzero(from_graph != from_torch)):
+            answers = classes[from_torch[i]], classes[from_graph[i]]
+            found.append(Flip(rows[i], name, *answers, float(torch_margins[i]), float(graph_margins[i])))
+    return found
+
+
+def write_flips(flips: Sequence[Flip], project: Project) -> None:
+    """Write `reports/flips.csv`, and `reports/flips.png`, which says so where nothing flips.
+
+    Raises:
+        DataError: a frame is missing or broken.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", "variant", "torch", "graph", "torch_margin", "graph_margin"])
+    for flip in flips:
+        both = (f"{flip.torch_margin:.6f}", f"{flip.graph_margin:.6f}")
+        writer.writerow([flip.row.path, flip.row.label, flip.variant, flip.torch, flip.graph, *both])
+    with replacing_file(project.flips_csv) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+    _write_sheet(flips, project)
+
+
+def _write_sheet(flips: Sequence[Flip], project: Project) -> None:
+    shown = sorted(flips, key=lambda flip: -flip.torch_margin)[:SHOWN]
+    heading = f"{len(shown)} of {len(flips)} flips: torch's answer and margin > the variant's" if flips else "no flips"
+    cells = [_cell(flip, project) for flip in shown] or [Cell(np.full((8, _SIDE, 3), 255, np.uint8), "")]
+    write_png(sheet(cells, heading, columns=_COLUMNS, side=_SIDE), project.flips_csv.with_suffix(".png"))
+
+
+def _cell(flip: Flip, project: Project) -> Cell:
+    torch, graph = f"{flip.torch} {flip.torch_margin:.2g}", f"{flip.graph} {flip.graph_margin:.2g}"
+    return Cell(read_frame(project, flip.row), f"{flip.variant}: {torch} > {graph}")
