@@ -19,7 +19,6 @@ from onnx.utils import Extractor
 from export.departure import ALLOWED, Layer, against_fp32, against_torch, first_departing, tapped
 from export.gates import Logits
 from export.running import Graph
-from pipeline.network import Network
 from pipeline.preprocess import Preprocess
 
 PIXELS, GRAPH, PRECISION = PARTS = ("pixels", "graph", "precision")
@@ -48,7 +47,7 @@ class Trained:
     """What was trained."""
 
     preprocess: Preprocess
-    network: Network  # float32, in eval mode
+    network: torch.nn.Module  # float32, in eval mode
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,10 @@ def _where(
     return first_departing(fp32, errors_of, ALLOWED[precision])
 
 
-def _step_of_preprocessing(front: onnx.ModelProto, preprocess: Preprocess, picture_nhwc: NDArray[np.uint8]) -> str:
-    """`crop`, `channel order`, `resize` or `normalisation`: the first whose result is not torch's."""
+def _step_of_preprocessing(
+    front: onnx.ModelProto, preprocess: Preprocess, picture_nhwc: NDArray[np.uint8]
+) -> str | None:
+    """`crop`, `channel order`, `resize` or `normalisation`: the first whose result is not torch's; None: all are."""
     names = {name.rpartition("/")[2]: name for node in front.graph.node for name in node.output}
     found = tapped(front, [names[name] for name in ("box", "resized", "input") if name in names], picture_nhwc)
     inner = {name: found[full] for name, full in names.items() if full in found}
@@ -155,6 +156,8 @@ def _step_of_preprocessing(front: onnx.ModelProto, preprocess: Preprocess, pictu
     resized_nchw, input_nchw = preprocess.resized(pictures, preprocess.size).numpy(), preprocess(pictures).numpy()
     if "resized" in inner and not _same(inner["resized"], resized_nchw, SAME_LEVEL):
         return "channel order" if _is_reversed(inner["resized"], resized_nchw) else "resize"
+    if _same(inner["input"], input_nchw, SAME_LEVEL * max(preprocess.scale_and_bias()[0])):
+        return None
     return "channel order" if _is_reversed(inner["input"], input_nchw) else "normalisation"
 
 
@@ -177,6 +180,8 @@ def _sentence(
     said = f"{part}: {MEANS[part]} moves the logits {moved} and flips {flips} of {frames} looked at"
     if isinstance(where, str):
         return f"{said}; it begins at the {where}"
+    if where is None and part == PIXELS:
+        return f"{said}; no step of it departs by more than {SAME_LEVEL:g} levels of 255"
     if where is None:
         allowed = ALLOWED[precision if part == PRECISION else "fp32"]
         return f"{said}; alone, no layer departs by more than {allowed:g} of its values"

@@ -219,16 +219,17 @@ def _largest_error(found: Values, expected: Values) -> float:
 
 
 def _median_error(found: Values, expected: Values) -> float:
-    """The root mean square of the difference as a share of the value's: of all, or of half of the channels if worse.
+    """The root mean square of the difference as a share of the values' spread: of all, or of half of the maps if worse.
 
     A few large channels hide that all others are lost, which is how one scale for all channels ruins a layer.
     """
-    channels = tuple(axis for axis in range(expected.ndim) if axis != 1)
     with np.errstate(invalid="ignore", over="ignore"):
-        lost, held = np.square(found - expected), np.square(expected)
-        overall = _share(float(np.sqrt(lost.mean())), float(np.sqrt(held.mean())))
-        of_channels = zip(np.sqrt(lost.mean(axis=channels)), np.sqrt(held.mean(axis=channels)), strict=True)
-        return max(overall, float(np.median([_share(float(a), float(b)) for a, b in of_channels if b > 0] or [0.0])))
+        lost = np.square(found - expected)
+        overall = _share(float(np.sqrt(lost.mean())), float(expected.std()))
+        if expected.ndim != 4 or expected[0, 0].size == 1:
+            return overall  # no maps; between frames alone a channel may hardly differ
+        of_maps = zip(np.sqrt(lost.mean(axis=(0, 2, 3))), expected.std(axis=(0, 2, 3)), strict=True)
+        return max(overall, float(np.median([_share(float(a), float(b)) for a, b in of_maps if b > 0] or [0.0])))
 
 
 def _share(difference: float, of: float) -> float:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -80,11 +81,15 @@ def test_an_untouched_graph_passes_on_every_held_out_frame(exported: Project) ->
     assert fp32["max_abs_logit_difference"] <= 3e-4 * fp32["logit_range"]
     assert fp32["top1"] == read_json(exported.evaluate_json)["top1_all_frames"]
     assert fp32["graph_sha256"] == sha256_of(exported.onnx / "model.onnx")
+    assert all(variant["blame"] is None for variant in value["variants"].values())  # nothing to explain
 
 
-@pytest.mark.parametrize("change", [_change_a_weight, _swap_channels])
-def test_a_perturbed_graph_fails_and_the_report_is_written_first(
-    exported: Project, change: Callable[[onnx.ModelProto], None]
+@pytest.mark.parametrize(
+    ("change", "part", "where"),
+    [(_change_a_weight, "graph", "node_linear"), (_swap_channels, "pixels", "normalisation")],
+)
+def test_a_perturbed_graph_fails_and_the_report_is_written_first_and_says_where(
+    exported: Project, change: Callable[[onnx.ModelProto], None], part: str, where: str
 ) -> None:
     _perturb(exported, change, hide=True)
     finished = run_pipe(exported.root, "parity")
@@ -93,6 +98,8 @@ def test_a_perturbed_graph_fails_and_the_report_is_written_first(
     fp32 = read_json(exported.parity_json)["variants"]["fp32"]
     assert fp32["verdict"] == "failed"
     assert fp32["reasons"]
+    assert fp32["blame"]["part"] == part
+    assert fp32["blame"]["layer"]["name"] == where
 
 
 def test_a_recorded_failure_lets_the_chain_go_on_to_the_report(exported: Project) -> None:
@@ -125,9 +132,13 @@ def test_golden_frames_show_every_class_and_carry_both_answers(exported: Project
     assert pixels_hwc.shape == (40, 56, 3)
 
 
-def test_flips_are_listed_with_both_margins(exported: Project) -> None:
+def test_flips_are_listed_with_both_margins_and_drawn(exported: Project) -> None:
+    without = cv2.imread(str(exported.flips_csv.with_suffix(".png")))
     _perturb(exported, _negate, hide=True)
-    assert not _parity(exported).passed
+    fp32 = _parity(exported).variants["fp32"]
+    drawn = cv2.imread(str(exported.flips_csv.with_suffix(".png")))
+    assert drawn.shape[0] > 5 * without.shape[0]  # which says that nothing flips
+    assert fp32["blame"]["parts"]["graph"]["flips"] == fp32["blame"]["n_frames"] == 16
     with exported.flips_csv.open(encoding="utf-8", newline="") as file:
         flips = list(csv.DictReader(file))
     assert len(flips) == 16
@@ -162,6 +173,7 @@ def test_int8_that_holds_passes_where_the_frames_suffice_and_a_broken_one_does_n
     report = _parity(exported)
     assert report.passed  # fp32 still computes what was trained
     assert report.variants["int8"]["verdict"] == "failed"
+    assert report.variants["int8"]["blame"]["part"] == "precision"
     assert "right answers" in report.variants["int8"]["reasons"][0]
     assert report.recommended != "int8"
     assert "int8: " in report.headline
@@ -180,6 +192,7 @@ def test_a_core_that_compilers_take_is_held_to_torch_too(exported: Project) -> N
     fp32 = _parity(exported).variants["fp32"]
     assert fp32["routes"]["model.onnx"]["verdict"] == "passed"
     assert fp32["reasons"][0].startswith("preprocess.onnx, core.onnx: largest logit difference")
+    assert (fp32["blame"]["route"], fp32["blame"]["part"]) == ("preprocess.onnx, core.onnx", "graph")
 
 
 def test_a_bundle_that_cannot_answer_is_no_agreement(exported: Project) -> None:

@@ -1,0 +1,221 @@
+"""Faults planted in a sound graph: each is blamed on the part, and on the layer, that it was planted in."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from torch import nn
+
+from export.blame import Halves, Trained, blame
+from export.core import Attempt, core_graph
+from export.graph import join, preprocess_graph
+from export.quantize import Int8, measure_ranges, to_fp16, to_int8
+from export.running import Graph
+from pipeline.heads import Head
+from pipeline.network import Network
+from pipeline.preprocess import Preprocess
+
+SIZE = 16
+GEOMETRY = Preprocess(SIZE, "center", 0.9, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+PICTURES = [
+    np.random.default_rng(number).integers(0, 256, (1, 24 + number, 33, 3), dtype=np.uint8) for number in range(3)
+]
+
+
+class Residual(nn.Module):
+    """Two branches that meet: one of a convolution, batch norm and activation, the other of a convolution alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU6())
+        self.right = nn.Conv2d(8, 8, 1)
+
+    def forward(self, maps_nchw: torch.Tensor) -> torch.Tensor:
+        met: torch.Tensor = self.left(maps_nchw) + self.right(maps_nchw)
+        return met
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), Residual(), nn.Conv2d(8, 8, 3, padding=1))
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    head = Head(nn.Sequential(), nn.Sequential(nn.Linear(8, 3)))
+    network = Network(body, pool, head, SIZE).eval()
+    with torch.no_grad():
+        for name, values in network.named_parameters():
+            if name.endswith("bias"):
+                values.zero_()  # else the logits are little but these
+    return Trained(GEOMETRY, network)
+
+
+@pytest.fixture(scope="module")
+def core(trained: Trained) -> onnx.ModelProto:
+    network = trained.network
+    assert isinstance(network, Network)
+    return core_graph(network, SIZE, Attempt("legacy", 18))
+
+
+@pytest.fixture(scope="module")
+def sound(core: onnx.ModelProto) -> onnx.ModelProto:
+    return join(preprocess_graph(GEOMETRY, 18), core)
+
+
+@pytest.fixture
+def graph(sound: onnx.ModelProto) -> onnx.ModelProto:
+    """One to break."""
+    return copy.deepcopy(sound)
+
+
+def blamed(graph: onnx.ModelProto, trained: Trained) -> dict[str, Any]:
+    halves = Halves.of(graph)
+    return blame(halves, halves.core, "fp32", trained, PICTURES)
+
+
+def blamed_smaller(smaller: onnx.ModelProto, core: onnx.ModelProto, trained: Trained, precision: str) -> dict[str, Any]:
+    halves = Halves.of(join(preprocess_graph(GEOMETRY, 18), smaller))
+    return blame(halves, core, precision, trained, PICTURES)
+
+
+def int8_of(core: onnx.ModelProto) -> onnx.ModelProto:
+    front = Graph(preprocess_graph(GEOMETRY, 18).SerializeToString())
+    inputs_nchw = np.concatenate([front(picture_nhwc) for picture_nhwc in PICTURES])
+    return to_int8(core, measure_ranges(core, inputs_nchw, "minmax"), Int8())
+
+
+def layers(graph: onnx.ModelProto, operator: str) -> list[onnx.NodeProto]:
+    return [node for node in graph.graph.node if node.op_type == operator]
+
+
+def set_constant(graph: onnx.ModelProto, name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+    for tensor in graph.graph.initializer:
+        if tensor.name == name:
+            changed = change(numpy_helper.to_array(tensor).copy())
+            tensor.CopyFrom(numpy_helper.from_array(changed, name))
+            return
+    raise AssertionError(name)
+
+
+def insert_after(graph: onnx.ModelProto, tensor: str, node: onnx.NodeProto) -> None:
+    """Put a node behind a tensor; all that took the tensor take what the node gives."""
+    for other in graph.graph.node:
+        other.input[:] = [node.output[0] if name == tensor else name for name in other.input]
+    makers = [place for place, other in enumerate(graph.graph.node) if tensor in other.output]
+    graph.graph.node.insert(makers[0] + 1 if makers else 0, node)
+
+
+def test_a_sound_graph_is_rounding_only_and_no_layer_departs(sound: onnx.ModelProto, trained: Trained) -> None:
+    found = blamed(sound, trained)
+    assert found["layer"] is None
+    assert "no " in found["sentence"]
+    assert all(part["max_abs_logit_difference"] < 1e-4 and part["flips"] == 0 for part in found["parts"].values())
+    assert found["n_frames"] == 3
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_changed_weight_is_the_graphs_and_its_layer_is_named(
+    graph: onnx.ModelProto, trained: Trained, number: int
+) -> None:
+    layer = layers(graph, "Conv")[number]
+    set_constant(
+        graph,
+        layer.input[1],
+        lambda weights: weights + np.float32(0.05) * (np.arange(weights.size) == 5).reshape(weights.shape),
+    )
+    found = blamed(graph, trained)
+    assert found["part"] == "graph"
+    assert found["layer"]["weights"] == layer.input[1]
+    assert found["layer"]["name"] in found["sentence"]
+    assert found["parts"]["pixels"]["max_abs_logit_difference"] < 1e-4
+    assert found["parts"]["precision"]["max_abs_logit_difference"] == 0
+
+
+def test_a_broken_attribute_is_the_graphs_and_its_layer_is_named(graph: onnx.ModelProto, trained: Trained) -> None:
+    layer = next(node for node in layers(graph, "Conv")[1:] if list(_attribute(node, "pads").ints) == [1] * 4)
+    _attribute(layer, "pads").ints[:] = [0, 0, 2, 2]  # the same size, one pixel beside
+    found = blamed(graph, trained)
+    assert (found["part"], found["layer"]["name"]) == ("graph", layer.name)
+
+
+def test_an_activation_that_does_nothing_is_named_though_its_output_is_a_tensor_of_torch(
+    graph: onnx.ModelProto, trained: Trained
+) -> None:
+    layer = layers(graph, "Relu")[0]
+    layer.op_type = "Identity"
+    found = blamed(graph, trained)
+    assert (found["part"], found["layer"]["name"]) == ("graph", layer.name)
+
+
+def test_swapped_channels_are_the_pixels(graph: onnx.ModelProto, trained: Trained) -> None:
+    graph.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "order"))
+    insert_after(graph, "preprocess/box", helper.make_node("Gather", ["preprocess/box", "order"], ["bgr"], axis=3))
+    found = blamed(graph, trained)
+    assert (found["part"], found["layer"]["name"]) == ("pixels", "channel order")
+
+
+def test_a_wrong_mean_is_the_pixels(graph: onnx.ModelProto, trained: Trained) -> None:
+    set_constant(graph, "preprocess/bias", lambda bias: bias + np.float32(0.2))
+    found = blamed(graph, trained)
+    assert (found["part"], found["layer"]["name"]) == ("pixels", "normalisation")
+
+
+def test_a_crop_one_pixel_beside_is_the_pixels(graph: onnx.ModelProto, trained: Trained) -> None:
+    starts = next(node for node in layers(graph, "Div") if node.output[0] == "preprocess/starts")
+    node = helper.make_node("Add", [starts.output[0], "preprocess/one"], ["preprocess/moved"])
+    insert_after(graph, starts.output[0], node)
+    found = blamed(graph, trained)
+    assert (found["part"], found["layer"]["name"]) == ("pixels", "crop")
+
+
+def test_another_resize_is_the_pixels(graph: onnx.ModelProto, trained: Trained) -> None:
+    _attribute(layers(graph, "Resize")[0], "exclude_outside").i = 0
+    found = blamed(graph, trained)
+    assert (found["part"], found["layer"]["name"]) == ("pixels", "resize")
+
+
+def test_int8_that_holds_has_no_departing_layer(core: onnx.ModelProto, trained: Trained) -> None:
+    found = blamed_smaller(int8_of(core), core, trained, "int8")
+    assert (found["part"], found["layer"]) == ("precision", None)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_int8_that_collapsed_is_the_precisions_and_its_layer_is_named(
+    core: onnx.ModelProto, trained: Trained, number: int
+) -> None:
+    layer, collapsed = layers(core, "Conv")[number], int8_of(core)
+    set_constant(collapsed, f"{layer.input[1]}_scale", lambda scale: scale * np.float32(0.05))
+    found = blamed_smaller(collapsed, core, trained, "int8")
+    assert (found["part"], found["layer"]["name"]) == ("precision", layer.name)
+    assert found["parts"]["graph"]["max_abs_logit_difference"] < 1e-4
+
+
+def test_half_precision_that_overflows_is_the_precisions_and_its_layer_gives_no_number(
+    core: onnx.ModelProto, trained: Trained
+) -> None:
+    layer, halved = layers(core, "Conv")[-1], to_fp16(core, [])
+    set_constant(halved, layer.input[1], lambda weights: weights + np.float16(6e4))
+    found = blamed_smaller(halved, core, trained, "fp16")
+    assert (found["part"], found["layer"]["name"], found["layer"]["error"]) == ("precision", layer.name, None)
+    assert "gives no number" in found["sentence"]
+
+
+def test_flips_are_counted_to_the_part_that_made_them(graph: onnx.ModelProto, trained: Trained) -> None:
+    gemm = layers(graph, "Gemm")[0]
+    set_constant(graph, gemm.input[1], lambda weights: -weights)
+    set_constant(graph, gemm.input[2], lambda bias: -bias)
+    found = blamed(graph, trained)
+    assert (found["part"], found["layer"]["name"]) == ("graph", gemm.name)
+    assert found["parts"]["graph"]["flips"] == 3
+    assert found["parts"]["pixels"]["flips"] == 0
+
+
+def _attribute(node: onnx.NodeProto, name: str) -> onnx.AttributeProto:
+    return next(attribute for attribute in node.attribute if attribute.name == name)
