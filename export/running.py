@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from runtime.session import PROVIDER_OPTIONS, failures, onnxruntime
+from runtime.providers import asked, preload
+from runtime.session import failures, onnxruntime
 
 FRAMES_AT_ONCE = 8
 _WARM_UP_RUNS = 3
@@ -37,9 +38,11 @@ class Graph:
             options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
         elif how == "without_vnni":
             options.add_session_config_entry("session.x64quantprecision", "1")
-        asked = [(provider, PROVIDER_OPTIONS.get(provider, {}))]
+        preload(library, [provider])
         try:
-            self._session: Any = library.InferenceSession(graph, options, providers=asked, enable_fallback=0)
+            self._session: Any = library.InferenceSession(
+                graph, options, providers=asked([provider]), enable_fallback=0
+            )
         except failures() as error:
             raise DataError(f"onnxruntime cannot open the graph on {provider} ({error})") from error
         self.provider: str = self._session.get_providers()[0]

@@ -66,6 +66,9 @@ def run_one_node(provider: str) -> None:
     import numpy as np
     import onnxruntime
 
+    from runtime.providers import preload
+
+    preload(onnxruntime, [provider])
     session: Any = onnxruntime.InferenceSession(ONE_NODE_GRAPH, providers=[provider], enable_fallback=0)
     loaded = session.get_providers()[0]
     if loaded != provider:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from runtime.contract import Contract
 from runtime.errors import ContractError, DeviceError, ImageError
 from runtime.images import read_image
-from runtime.session import failures, open_session
+from runtime.session import Opening, failures, open_session
 
 CONTRACT = "contract.json"
+USUAL = Opening()
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,13 @@ class Classifier:
         providers: onnxruntime's providers that really loaded, in the order in which they are asked.
     """
 
-    def __init__(self, contract_path: Path, graphs: Path, variant: str | None = None) -> None:
+    def __init__(self, contract_path: Path, graphs: Path, variant: str | None = None, opening: Opening = USUAL) -> None:
         """Open a graph of a contract, as they lie in a project: `models/contract.json` and `models/onnx/`.
 
         Raises:
             ContractError: contract or graph do not hold together, or there is no such variant.
-            DeviceError: onnxruntime is missing, or none of the allowed providers works here.
+            DeviceError: onnxruntime is missing.
+            ProviderError: none of the allowed providers works here; the message names what is missing.
         """
         self.contract_path, self.graphs = contract_path, graphs
         self.contract = Contract.read(contract_path)
@@ -51,18 +53,17 @@ class Classifier:
             self.variant = self.contract.variant(variant or self.contract.recommended)
         except ValueError as error:
             raise ContractError(f"{contract_path}: {error}") from error
-        self._session: Any = open_session(self.contract, self.variant, graphs)
+        self._session: Any = open_session(self.contract, self.variant, graphs, opening)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
 
     @classmethod
-    def load(cls, folder: str | Path = ".", variant: str | None = None) -> Classifier:
+    def load(cls, folder: str | Path = ".", variant: str | None = None, opening: Opening = USUAL) -> Classifier:
         """Open a graph of an unpacked bundle; without `variant`, the one that its contract recommends.
 
         Raises:
-            ContractError: as the constructor.
             DeviceError: as the constructor.
         """
-        return cls(Path(folder) / CONTRACT, Path(folder), variant)
+        return cls(Path(folder) / CONTRACT, Path(folder), variant, opening)
 
     def logits(self, images_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the graph: uint8 RGB pictures (batch, height, width, 3) of one size, to float32 (batch, classes).
@@ -122,6 +123,10 @@ class Classifier:
             probabilities=dict(zip(self.contract.classes, shares.tolist(), strict=True)),
             logits=tuple(logits.tolist()),
         )
+
+    def end_profile(self) -> Path:
+        """Stop the profile that the opening asked for, and give its file."""
+        return Path(self._session.end_profiling())
 
     def _check_bounds(self, shape: tuple[int, ...]) -> None:
         batch, height, width, _ = shape

@@ -3,6 +3,7 @@
 DeviceError          1   something the person can fix: file, what was found, what was expected
 ├── ImageError       1   a picture cannot be read, or is outside the bounds of the contract
 ├── ContractError    1   contract.json, or a graph that disagrees with it
+├── ProviderError    1   an execution provider that must answer does not load
 └── BundleError      1   a bundle, packed or unpacked, is not what its list says
 SelfcheckError       3   the device does not compute what was promised
 """
@@ -24,6 +25,10 @@ class ImageError(DeviceError):
 
 class ContractError(DeviceError):
     """`contract.json` does not hold together, or a graph disagrees with it."""
+
+
+class ProviderError(DeviceError):
+    """The execution provider that must answer does not load here; the message names what is missing."""
 
 
 class BundleError(DeviceError):

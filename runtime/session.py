@@ -5,33 +5,53 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runtime.contract import METADATA_CLASSES, METADATA_SHA256, METADATA_VERSION, Contract, Variant
-from runtime.errors import ContractError, DeviceError
+from runtime.errors import ContractError, DeviceError, ProviderError
+from runtime.providers import asked, preload, why_not
 
 _FATAL = 4  # onnxruntime's severity: what goes wrong arrives as an exception, or in the list of active providers
-PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}  # float32 means float32
 
 
-def open_session(contract: Contract, variant: Variant, graphs: Path) -> Any:
+@dataclass(frozen=True)
+class Opening:
+    """How to open a graph where not simply as the contract says."""
+
+    provider: str | None = None  # this one alone; onnxruntime still gives the CPU those nodes that it cannot take
+    threads: int | None = None  # of the CPU, for one run; None: as many as onnxruntime thinks right
+    profile: Path | None = None  # begin a profile in a file of which this is the beginning of the name
+
+
+def open_session(contract: Contract, variant: Variant, graphs: Path, opening: Opening) -> Any:
     """Open the graph of a variant on the contract's providers.
 
     Args:
         contract: what the graph must agree with.
         variant: one of its variants.
         graphs: the folder that holds the graph.
+        opening: what is to be otherwise than usual.
 
     Returns:
         An `onnxruntime.InferenceSession`.
 
     Raises:
         ContractError: the graph is not the file that the contract names, or disagrees with it.
-        DeviceError: onnxruntime is not installed, or none of the allowed providers works here.
+        DeviceError: onnxruntime is not installed.
+        ProviderError: none of the allowed providers works here; the message names what is missing.
     """
     path = graphs / variant.file
-    session = _start(_read_graph(path, variant), path, contract)
+    graph = _read_graph(path, variant)
+    options = _options(onnxruntime(), path, opening)
+    if opening.provider:
+        session = _start_on_the_first((opening.provider,), graph, path, options)
+    elif contract.allow_fallback:
+        session = _start_on_any(contract.providers, graph, path, options)
+    else:
+        session = _start_on_the_first(contract.providers, graph, path, options)
     _check_agreement(session, path, contract)
     return session
 
@@ -72,28 +92,52 @@ def _read_graph(path: Path, variant: Variant) -> bytes:
     return graph
 
 
-def _start(graph: bytes, path: Path, contract: Contract) -> Any:
-    """A session on the first of the contract's providers that works, and those behind it."""
+def _start_on_any(providers: Sequence[str], graph: bytes, path: Path, options: Any) -> Any:
+    """A session on the first of the providers that works, and those behind it."""
     library = onnxruntime()
-    available = library.get_available_providers()
-    providers = [name for name in contract.providers if name in available]
-    if not providers:
-        wanted = ", ".join(contract.providers)
-        raise DeviceError(f"onnxruntime has {', '.join(available)}; the contract expects one of {wanted}")
+    wanted = [name for name in providers if name in library.get_available_providers()]
+    if not wanted:
+        found = ", ".join(library.get_available_providers())
+        raise ProviderError(f"onnxruntime has {found}; the contract expects one of {', '.join(providers)}")
+    preload(library, wanted)
     problem: Exception | None = None
-    while providers:
-        asked = [(name, PROVIDER_OPTIONS.get(name, {})) for name in providers]
+    while wanted:
         try:
-            session = library.InferenceSession(graph, _options(library, path), providers=asked, enable_fallback=0)
+            return library.InferenceSession(graph, options, providers=asked(wanted), enable_fallback=0)
         except failures() as error:
-            problem, providers = error, providers[1:]
-        else:
-            return _check_provider(session, contract)
+            problem, wanted = error, wanted[1:]
     raise ContractError(f"{path}: onnxruntime cannot open it ({problem})") from problem
 
 
-def _options(library: Any, path: Path) -> Any:
+def _start_on_the_first(providers: Sequence[str], graph: bytes, path: Path, options: Any) -> Any:
+    """A session on the first of the providers, or none."""
+    library, first = onnxruntime(), providers[0]
+    wanted = [name for name in providers if name in library.get_available_providers()]
+    if first not in wanted:
+        raise _refusal(first)
+    preload(library, wanted)
+    try:
+        session = library.InferenceSession(graph, options, providers=asked(wanted), enable_fallback=0)
+    except failures() as error:
+        raise ContractError(f"{path}: onnxruntime cannot open it on {first} ({error})") from error
+    # A provider that lacks a library raises nothing: the next one is there in its place.
+    if session.get_providers()[0] != first:
+        raise _refusal(first)
+    return session
+
+
+def _refusal(provider: str) -> ProviderError:
+    return ProviderError(
+        f"{provider} does not load: {why_not(onnxruntime(), provider)}; no other provider may answer in its place"
+    )
+
+
+def _options(library: Any, path: Path, opening: Opening) -> Any:
     options = library.SessionOptions()
+    options.intra_op_num_threads = opening.threads or 0
+    if opening.profile:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(opening.profile)
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.load_model_format", "ONNX")
     if _int8_may_overflow():
@@ -113,14 +157,6 @@ def _int8_may_overflow(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     except OSError:
         return True  # nobody knows: exact rather than fast
     return b"vnni" not in first_processor
-
-
-def _check_provider(session: Any, contract: Contract) -> Any:
-    """The session itself, unless a fallback answers where none is allowed."""
-    active, first = session.get_providers(), contract.providers[0]
-    if not contract.allow_fallback and active[0] != first:
-        raise DeviceError(f"{first} did not load, {active[0]} did; the contract allows no fallback")
-    return session
 
 
 def _check_agreement(session: Any, path: Path, contract: Contract) -> None:

@@ -35,7 +35,7 @@ def test_the_session_asks_for_the_exact_kernels_only_there(
     may_overflow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_int8_may_overflow", lambda: may_overflow)
-    options = session._options(session.onnxruntime(), tmp_path / "model.onnx")
+    options = session._options(session.onnxruntime(), tmp_path / "model.onnx", session.Opening())
     if may_overflow:
         assert options.get_session_config_entry("session.x64quantprecision") == "1"
     else:
