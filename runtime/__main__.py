@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.bench import Latency, bench
+from runtime.bench import Latency, VariantBench, bench
 from runtime.classifier import CONTRACT, Classifier, Prediction
 from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError, SelfcheckError
@@ -65,8 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("classify", parents=[common, variant], help="classify pictures, and those in folders")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     command.set_defaults(command=_classify)
-    command = commands.add_parser("bench", parents=[common, variant], help="how long one picture takes")
+    command = commands.add_parser("bench", parents=[common], help="how long one picture takes, and how much memory")
+    command.add_argument("--variant", metavar="NAME", help="one graph (default: each)")
     command.add_argument("--repeats", type=_at_least_one, default=20, metavar="N", help="rounds (default: 20)")
+    command.add_argument("--threads", type=_at_least_one, metavar="N", help="(default: as onnxruntime thinks right)")
     command.set_defaults(command=_bench)
     command = commands.add_parser("info", parents=[common], help="what this bundle is, and what runs it")
     command.set_defaults(command=_info)
@@ -156,13 +158,23 @@ def _describe_prediction(prediction: Prediction, path: Path) -> str:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    found = bench(options.bundle, options.variant, options.repeats)
+    found = bench(options.bundle, options.variant, options.repeats, options.threads)
     if options.json:
         _print_json(asdict(found))
         return
-    print(f"{found.variant} on {found.providers[0]}, one picture at a time; opened in {found.load_ms:.0f} ms")
-    print(_describe_latency("from pixels", found.pixels))
-    print(_describe_latency("from a file", found.file))
+    threads = f"{found.threads} threads" if found.threads else "threads as onnxruntime thinks right"
+    print(f"one picture at a time; {threads}, {found.processors} processors")
+    for each in found.variants:
+        print(_describe_bench(each))
+
+
+def _describe_bench(found: VariantBench) -> str:
+    peak = f", at most {found.peak_memory_mib:.0f} MiB of memory" if found.peak_memory_mib else ""
+    return "\n".join([
+        f"{found.variant} on {found.providers[0]}: opened in {found.load_ms:.0f} ms{peak}",
+        f"  {_describe_latency('from pixels', found.pixels)}",
+        f"  {_describe_latency('from a file', found.file)}",
+    ])  # fmt: skip
 
 
 def _describe_latency(what: str, latency: Latency) -> str:

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 from tiny_bundle import CLASSES, colour_graph, rewrite_sums, write_json
 
-from runtime.bench import bench
 from runtime.contract import Contract
 from runtime.errors import BundleError, ContractError
 from runtime.selfcheck import selfcheck
@@ -160,17 +159,3 @@ def test_a_golden_list_with_a_fault_is_refused(fault: str, folder: Path) -> None
     rewrite_golden(folder, values)
     with pytest.raises(BundleError, match=r"golden\.json"):
         selfcheck(folder)
-
-
-def test_bench_times_pixels_and_files_of_the_variant_that_is_asked_for(pristine: Path) -> None:
-    found = bench(pristine, "int8", repeats=3)
-    assert found.variant == "int8"
-    for latency in (found.pixels, found.file):
-        assert latency.calls == 3 * len(CLASSES)
-        assert 0 < latency.median_ms <= latency.p95_ms
-        assert latency.first_ms > 0
-
-
-def test_bench_of_an_unknown_variant_is_refused(pristine: Path) -> None:
-    with pytest.raises(ContractError, match="'fp16': unknown"):
-        bench(pristine, "fp16", repeats=1)
