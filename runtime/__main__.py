@@ -1,4 +1,4 @@
-"""The device's command line: `python -m runtime selfcheck | classify PATH… | bench | info`.
+"""The device's command line: `python -m runtime selfcheck | classify PATH… | video PATH | bench | info`.
 
 Exit codes: 0 it holds; 1 something the person can fix, one line says what; 2 usage; 3 the device does not compute what
 the bundle promised; 130 interrupted.
@@ -25,6 +25,7 @@ from runtime.errors import DeviceError, ImageError, SelfcheckError
 from runtime.images import SUFFIXES
 from runtime.selfcheck import DecoderCheck, Selfcheck, VariantCheck, selfcheck
 from runtime.session import onnxruntime
+from runtime.video import ClipAnswer, classify_clip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("classify", parents=[common, variant], help="classify pictures, and those in folders")
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     command.set_defaults(command=_classify)
+    command = commands.add_parser("video", parents=[common, variant], help="classify a clip, second by second (OpenCV)")
+    command.add_argument("path", type=Path, metavar="PATH")
+    command.set_defaults(command=_video)
     command = commands.add_parser("bench", parents=[common], help="how long one picture takes, and how much memory")
     command.add_argument("--variant", metavar="NAME", help="one graph (default: each)")
     command.add_argument("--repeats", type=_at_least_one, default=20, metavar="N", help="rounds (default: 20)")
@@ -153,8 +157,19 @@ def _pictures(paths: list[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def _describe_prediction(prediction: Prediction, path: Path) -> str:
-    return f"{prediction.probability:6.1%}  {prediction.label or '(none of the classes)'}  {path}"
+def _describe_prediction(prediction: Prediction | ClipAnswer, what: object) -> str:
+    return f"{prediction.probability:6.1%}  {prediction.label or '(none of the classes)'}  {what}"
+
+
+def _video(options: argparse.Namespace) -> None:
+    found = classify_clip(Classifier.load(options.bundle, options.variant), options.path)
+    if options.json:
+        frames = [{"time_seconds": each.time_seconds, **asdict(each.prediction)} for each in found.frames]
+        _print_json({"path": str(options.path), **asdict(found), "frames": frames})
+        return
+    for each in found.frames:
+        print(f"{each.time_seconds:8.2f} s  {_describe_prediction(each.prediction, '').rstrip()}")
+    print(_describe_prediction(found, options.path))
 
 
 def _bench(options: argparse.Namespace) -> None:
