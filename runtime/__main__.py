@@ -90,13 +90,15 @@ def _selfcheck(options: argparse.Namespace) -> None:
     _print_json(asdict(found)) if options.json else _print_selfcheck(found)
     for check in found.variants:
         if check.reason:
-            raise SelfcheckError(f"{check.variant}: {check.reason}")
+            raise SelfcheckError(f"{check.variant} on {check.provider}: {check.reason}")
 
 
 def _print_selfcheck(found: Selfcheck) -> None:
     print(f"{found.n_files} files are as listed")
     for check in found.variants:
         print(_describe_variant(check, found.n_samples))
+    for provider, problem in found.not_used.items():
+        print(f"{provider} is not used: {problem.removeprefix(f'{provider} ')}")
     same = sum(check.max_abs_pixel_difference == 0 for check in found.decoder)
     print(f"decoder: {same} of {found.n_samples} pictures decode to the very pixels of the build")
     for each in found.decoder:
@@ -106,10 +108,12 @@ def _print_selfcheck(found: Selfcheck) -> None:
 
 
 def _describe_variant(check: VariantCheck, n_samples: int) -> str:
+    placement, share = check.placement, check.placement.time_shares.get(check.provider, 0)
     return (
-        f"{check.variant}: logits within {check.max_abs_logit_difference:.3g} (allowed"
+        f"{check.variant} on {check.provider}: logits within {check.max_abs_logit_difference:.3g} (allowed"
         f" {check.allowed_logit_difference:.3g}), {check.labels_agree} of {n_samples} labels agree,"
-        f" {check.median_ms:.1f} ms a picture on {check.providers[0]}"
+        f" {placement.nodes_on(check.provider)} of {placement.n_nodes} nodes and {share:.0%} of their time there,"
+        f" {check.median_ms:.1f} ms a picture"
     )
 
 

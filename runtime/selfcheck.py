@@ -1,7 +1,8 @@
-"""Does this device compute what was promised? Every file's hash, then every variant on the golden pictures."""
+"""Does this device compute what was promised? Every file's hash, then every variant on every provider that loads."""
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,20 +13,23 @@ from runtime.archive import verify
 from runtime.bench import measure
 from runtime.classifier import CONTRACT, Classifier
 from runtime.contract import Contract
-from runtime.errors import ImageError
+from runtime.errors import ImageError, ProviderError
 from runtime.golden import GOLDEN, Golden, Sample, read_pixels
+from runtime.placement import Placement, read_placement
+from runtime.session import Opening
 
 _LATENCY_ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class VariantCheck:
-    """One variant on the golden pictures."""
+    """One variant on the golden pictures, on one provider alone."""
 
     variant: str
+    provider: str
     passed: bool
     reason: str | None  # why it did not
-    providers: tuple[str, ...]  # that really loaded
+    placement: Placement  # where its nodes really ran
     max_abs_logit_difference: float  # to the logits that travelled with the bundle
     allowed_logit_difference: float
     labels_agree: int  # of `n_samples`
@@ -50,6 +54,7 @@ class Selfcheck:
     n_files: int  # whose hashes are right
     n_samples: int
     variants: tuple[VariantCheck, ...]
+    not_used: dict[str, str]  # providers of the contract that do not load here, and why; later ones answer
     decoder: tuple[DecoderCheck, ...]
 
 
@@ -59,19 +64,21 @@ def selfcheck(folder: Path) -> Selfcheck:
     Raises:
         BundleError: a file is missing, changed or not listed, or the golden pictures do not hold together.
         ContractError: the contract or a graph does not hold together.
+        ProviderError: no provider of the contract may answer here.
         DeviceError: onnxruntime cannot be used.
     """
     n_files = verify(folder)
     contract = Contract.read(folder / CONTRACT)
     golden = Golden.read(folder / GOLDEN)
     pictures = [read_pixels(folder / GOLDEN, sample) for sample in golden.samples]
-    checks = tuple(_check_variant(Classifier.load(folder, each.name), golden, pictures) for each in contract.variants)
+    checks, not_used = _check_variants(folder, contract, golden, pictures)
     classifier = Classifier.load(folder)
     return Selfcheck(
         passed=all(check.passed for check in checks),
         n_files=n_files,
         n_samples=len(golden.samples),
         variants=checks,
+        not_used=not_used,
         decoder=tuple(
             _check_decoder(classifier, folder / GOLDEN, sample, picture)
             for sample, picture in zip(golden.samples, pictures, strict=True)
@@ -79,10 +86,40 @@ def selfcheck(folder: Path) -> Selfcheck:
     )
 
 
-def _check_variant(classifier: Classifier, golden: Golden, pictures: list[NDArray[np.uint8]]) -> VariantCheck:
+def _check_variants(
+    folder: Path, contract: Contract, golden: Golden, pictures: list[NDArray[np.uint8]]
+) -> tuple[tuple[VariantCheck, ...], dict[str, str]]:
+    """Every variant on every provider that may answer; and why the others do not load.
+
+    Raises:
+        ProviderError: the contract allows no fallback and its first provider does not load, or none does.
+    """
+    checks, not_used = [], {}
+    allowed = contract.providers if contract.allow_fallback else contract.providers[:1]
+    for variant in contract.variants:
+        refused = []
+        for provider in allowed:
+            with tempfile.TemporaryDirectory(prefix="selfcheck-", ignore_cleanup_errors=True) as profiles:
+                opening = Opening(provider=provider, profile=Path(profiles) / "profile")
+                try:
+                    classifier = Classifier.load(folder, variant.name, opening)
+                except ProviderError as error:
+                    refused.append(error)
+                    not_used[provider] = str(error)
+                    continue
+                checks.append(_check_variant(classifier, provider, golden, pictures))
+        if len(refused) == len(allowed):
+            raise refused[-1]
+    return tuple(checks), not_used
+
+
+def _check_variant(
+    classifier: Classifier, provider: str, golden: Golden, pictures: list[NDArray[np.uint8]]
+) -> VariantCheck:
     variant = classifier.variant
     expected = golden.expected(variant.name, len(classifier.contract.classes))
     found = np.concatenate([classifier.logits(picture[np.newaxis]) for picture in pictures]).astype(np.float64)
+    placement = read_placement(classifier.end_profile())
     difference = float(np.abs(found - expected).max())
     allowed = variant.golden_tolerance * float(np.ptp(expected))
     agree = int((found.argmax(1) == expected.argmax(1)).sum())
@@ -91,11 +128,14 @@ def _check_variant(classifier: Classifier, golden: Golden, pictures: list[NDArra
         reason = f"logits differ by {difference:.3g}; expected at most {allowed:.3g}"
     elif agree < len(pictures):
         reason = f"{len(pictures) - agree} of {len(pictures)} labels differ; expected none"
+    elif not placement.nodes_on(provider):
+        reason = f"none of {placement.n_nodes} nodes ran on it; expected at least one"
     return VariantCheck(
         variant=variant.name,
+        provider=provider,
         passed=reason is None,
         reason=reason,
-        providers=classifier.providers,
+        placement=placement,
         max_abs_logit_difference=difference,
         allowed_logit_difference=allowed,
         labels_agree=agree,

@@ -21,7 +21,7 @@ _FATAL = 4  # onnxruntime's severity: what goes wrong arrives as an exception, o
 class Opening:
     """How to open a graph where not simply as the contract says."""
 
-    provider: str | None = None  # this one alone; onnxruntime still gives the CPU those nodes that it cannot take
+    provider: str | None = None  # this one of the contract's must load; those behind it take the nodes that it cannot
     threads: int | None = None  # of the CPU, for one run; None: as many as onnxruntime thinks right
     profile: Path | None = None  # begin a profile in a file of which this is the beginning of the name
 
@@ -46,12 +46,16 @@ def open_session(contract: Contract, variant: Variant, graphs: Path, opening: Op
     path = graphs / variant.file
     graph = _read_graph(path, variant)
     options = _options(onnxruntime(), path, opening)
+    providers = contract.providers
     if opening.provider:
-        session = _start_on_the_first((opening.provider,), graph, path, options)
+        session = _start_on_the_first(providers[providers.index(opening.provider) :], graph, path, options)
     elif contract.allow_fallback:
-        session = _start_on_any(contract.providers, graph, path, options)
+        session = _start_on_any(providers, graph, path, options)
     else:
-        session = _start_on_the_first(contract.providers, graph, path, options)
+        try:
+            session = _start_on_the_first(providers, graph, path, options)
+        except ProviderError as error:
+            raise ProviderError(f"{error}; the contract allows no fallback") from error
     _check_agreement(session, path, contract)
     return session
 
@@ -119,7 +123,7 @@ def _start_on_the_first(providers: Sequence[str], graph: bytes, path: Path, opti
     try:
         session = library.InferenceSession(graph, options, providers=asked(wanted), enable_fallback=0)
     except failures() as error:
-        raise ContractError(f"{path}: onnxruntime cannot open it on {first} ({error})") from error
+        raise ProviderError(f"{path}: {first} cannot open it ({error})") from error
     # A provider that lacks a library raises nothing: the next one is there in its place.
     if session.get_providers()[0] != first:
         raise _refusal(first)
@@ -127,9 +131,7 @@ def _start_on_the_first(providers: Sequence[str], graph: bytes, path: Path, opti
 
 
 def _refusal(provider: str) -> ProviderError:
-    return ProviderError(
-        f"{provider} does not load: {why_not(onnxruntime(), provider)}; no other provider may answer in its place"
-    )
+    return ProviderError(f"{provider} does not load: {why_not(onnxruntime(), provider)}")
 
 
 def _options(library: Any, path: Path, opening: Opening) -> Any:

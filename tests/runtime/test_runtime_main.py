@@ -151,7 +151,7 @@ def test_selfcheck_exits_3_when_the_numbers_differ(folder: Path, capsys: pytest.
     code, out, err = run(capsys, "selfcheck", "--bundle", folder)
     assert code == 3
     assert out.endswith("selfcheck failed\n")
-    assert err == "runtime: fp32: logits differ by 1; expected at most 0.00495\n"
+    assert err == "runtime: fp32 on CPUExecutionProvider: logits differ by 1; expected at most 0.00495\n"
     code, out, _ = run(capsys, "selfcheck", "--bundle", folder, "--json")
     assert code == 3
     assert json.loads(out)["passed"] is False

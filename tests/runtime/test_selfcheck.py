@@ -14,7 +14,7 @@ from PIL import Image
 from tiny_bundle import CLASSES, colour_graph, rewrite_sums, write_json
 
 from runtime.contract import Contract
-from runtime.errors import BundleError, ContractError
+from runtime.errors import BundleError, ContractError, ProviderError
 from runtime.selfcheck import selfcheck
 
 
@@ -22,6 +22,19 @@ def golden(folder: Path) -> dict[str, Any]:
     """golden.json, free to be changed."""
     values: dict[str, Any] = json.loads((folder / "golden" / "golden.json").read_text(encoding="utf-8"))
     return values
+
+
+CPU = "CPUExecutionProvider"
+
+
+def node_run(provider: str, node: str) -> dict[str, Any]:
+    """One run of a node, as onnxruntime's profile has it."""
+    return {"cat": "Node", "name": f"{node}_kernel_time", "dur": 5, "args": {"provider": provider, "op_name": "MatMul"}}
+
+
+def write_json_file(path: Path, value: object) -> Path:
+    write_json(path, value)
+    return path
 
 
 def rewrite_golden(folder: Path, values: object) -> None:
@@ -38,7 +51,10 @@ def test_a_bundle_passes_with_every_variant(pristine: Path) -> None:
     for check in found.variants:
         assert check.max_abs_logit_difference <= check.allowed_logit_difference
         assert check.labels_agree == len(CLASSES)
-        assert check.providers == ("CPUExecutionProvider",)
+        assert check.provider == "CPUExecutionProvider"
+        assert check.placement.nodes == {"CPUExecutionProvider": 3}
+        assert check.placement.time_shares == {"CPUExecutionProvider": 1.0}
+        assert check.median_ms > 0
     assert [check.max_abs_pixel_difference for check in found.decoder] == [0, 0, 0]
 
 
@@ -118,6 +134,57 @@ def test_another_decoder_is_told_and_does_not_fail(folder: Path) -> None:
     assert resized.remark == "decodes to (9, 9, 3); expected (24, 32, 3)"
     assert broken.max_abs_pixel_difference is None
     assert "002.jpg" in (broken.remark or "")
+
+
+def under_contract(folder: Path, **changes: Any) -> None:
+    """Change the bundle's contract, and everything that names it, as whoever built it otherwise would have."""
+    contract = dataclasses.replace(Contract.read(folder / "contract.json"), **changes)
+    graph = colour_graph(contract.metadata())
+    variants = tuple(
+        dataclasses.replace(variant, sha256=hashlib.sha256(graph).hexdigest(), bytes=len(graph))
+        for variant in contract.variants
+    )
+    for variant in variants:
+        (folder / variant.file).write_bytes(graph)
+    write_json(folder / "contract.json", dataclasses.replace(contract, variants=variants).to_json())
+    rewrite_sums(folder)
+
+
+def test_a_provider_that_does_not_load_is_told_where_another_may_answer(folder: Path) -> None:
+    under_contract(folder, providers=("NoSuchExecutionProvider", CPU))
+    found = selfcheck(folder)
+    assert found.passed
+    assert [(check.variant, check.provider) for check in found.variants] == [("fp32", CPU), ("int8", CPU)]
+    assert list(found.not_used) == ["NoSuchExecutionProvider"]
+    assert "does not load: onnxruntime" in found.not_used["NoSuchExecutionProvider"]
+
+
+def test_a_provider_that_does_not_load_is_an_error_where_no_other_may_answer(folder: Path) -> None:
+    under_contract(folder, providers=("NoSuchExecutionProvider", CPU), allow_fallback=False)
+    with pytest.raises(ProviderError, match="NoSuchExecutionProvider does not load: onnxruntime"):
+        selfcheck(folder)
+
+
+def test_a_later_provider_is_not_looked_at_where_it_may_not_answer(folder: Path) -> None:
+    under_contract(folder, providers=(CPU, "NoSuchExecutionProvider"), allow_fallback=False)
+    found = selfcheck(folder)
+    assert (found.passed, found.not_used) == (True, {})
+
+
+def test_where_no_provider_loads_nothing_has_been_checked(folder: Path) -> None:
+    under_contract(folder, providers=("NoSuchExecutionProvider", "NorThisExecutionProvider"))
+    with pytest.raises(ProviderError, match="does not load"):
+        selfcheck(folder)
+
+
+def test_numbers_that_another_provider_computed_prove_nothing(
+    pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = write_json_file(tmp_path / "profile.json", [node_run("OtherExecutionProvider", "MatMul_0")])
+    monkeypatch.setattr("runtime.classifier.Classifier.end_profile", lambda _: profile)
+    found = selfcheck(pristine)
+    assert [check.reason for check in found.variants] == ["none of 1 nodes ran on it; expected at least one"] * 2
+    assert not found.passed
 
 
 @pytest.mark.parametrize(
