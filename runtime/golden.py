@@ -82,10 +82,11 @@ def read_pixels(folder: Path, sample: Sample) -> NDArray[np.uint8]:
     """
     path = folder / sample.pixels
     try:
-        pixels = np.load(path, allow_pickle=False)
+        # Mapped, so that a header that states more than the file holds takes no memory.
+        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     except _NPY_ERRORS as error:
         raise BundleError(f"{path}: cannot be read ({error})") from error
     expected = (sample.height, sample.width, 3)
     if not isinstance(pixels, np.ndarray) or pixels.shape != expected or pixels.dtype != np.uint8:
         raise BundleError(f"{path}: not an array of uint8 {expected}, as {GOLDEN_JSON} says")
-    return pixels
+    return np.array(pixels)

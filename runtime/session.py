@@ -162,12 +162,15 @@ def _int8_may_overflow(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def _check_agreement(session: Any, path: Path, contract: Contract) -> None:
-    found = dict(session.get_modelmeta().custom_metadata_map)
+    try:
+        found = dict(session.get_modelmeta().custom_metadata_map)
+        ports = [(port.name, port.type) for port in (*session.get_inputs(), *session.get_outputs())]
+    except failures() as error:  # names that are no UTF-8
+        raise ContractError(f"{path}: its metadata cannot be read ({error})") from error
     expected = contract.metadata()
     for key in (METADATA_VERSION, METADATA_SHA256, METADATA_CLASSES):
         if found.get(key) != expected[key]:
             raise ContractError(f"{path}: its {key} is {found.get(key)!r}; the contract expects {expected[key]!r}")
-    ports = [(port.name, port.type) for port in (*session.get_inputs(), *session.get_outputs())]
     wanted = [(contract.input.name, "tensor(uint8)"), (contract.output.name, "tensor(float)")]
     if ports != wanted:
         raise ContractError(f"{path}: its input and output are {json.dumps(ports)}; expected {json.dumps(wanted)}")

@@ -129,6 +129,15 @@ def test_a_graph_whose_metadata_disagrees_is_refused(key: str, tmp_path: Path) -
         Classifier.load(write(tmp_path, contract, graph))
 
 
+@pytest.mark.parametrize("text", [b"contract_version", b"image"])
+def test_a_graph_whose_names_are_no_text_is_refused(text: bytes, tmp_path: Path) -> None:
+    contract = draft_contract()
+    graph = colour_graph(contract.metadata())
+    assert graph.count(text)
+    with pytest.raises(ContractError, match=r"fp32\.onnx: "):
+        Classifier.load(write(tmp_path, contract, graph.replace(text, b"\xf2" + text[1:])))
+
+
 def test_a_graph_for_other_pictures_is_refused(tmp_path: Path) -> None:
     contract = draft_contract()
     model = onnx.load_model_from_string(colour_graph(contract.metadata()))

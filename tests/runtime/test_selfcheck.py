@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,25 @@ def test_pixels_of_another_shape_or_kind_are_refused(array: Any, folder: Path) -
     rewrite_sums(folder)
     with pytest.raises(BundleError, match=r"000\.npy"):
         selfcheck(folder)
+
+
+def test_a_header_that_states_more_than_the_file_holds_takes_no_memory(folder: Path) -> None:
+    path = folder / "golden" / "000.npy"
+    absurd = b"(9400000, 32000, 3), }"
+    header = path.read_bytes()
+    changed = header.replace(b"(24, 32, 3), }" + b" " * (len(absurd) - 14), absurd)
+    assert changed != header
+    path.write_bytes(changed)
+    values = golden(folder)
+    values["samples"][0] |= {"height": 9_400_000, "width": 32_000}
+    rewrite_golden(folder, values)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleError, match=r"000\.npy: cannot be read"):
+            selfcheck(folder)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 def spoil(values: dict[str, Any], fault: str) -> None:
