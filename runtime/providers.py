@@ -46,12 +46,14 @@ def why_not(library: Any, name: str) -> str:
     if name not in library.get_available_providers():
         way_out = f"; install {_SHIPPED_IN[name]} in its place" if name in _SHIPPED_IN else ""
         return f"onnxruntime {library.__version__} was built without it{way_out}"
+    return missing_library(library, name) or "its libraries load, but onnxruntime finds no device for them"
+
+
+def missing_library(library: Any, name: str) -> str | None:
+    """What the system's loader says about the first library of a provider that it cannot load; None if it can."""
     needed = [_DRIVER] if name in _NVIDIA else []
-    for file in (*needed, *_own_libraries(library, name)):
-        problem = _problem_with(file)
-        if problem:
-            return problem
-    return "its libraries load, but onnxruntime finds no device for them"
+    problems = (_problem_with(file) for file in (*needed, *_own_libraries(library, name)))
+    return next((problem for problem in problems if problem), None)
 
 
 def _own_libraries(library: Any, name: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from runtime.contract import METADATA_CLASSES, METADATA_SHA256, METADATA_VERSION, Contract, Variant
 from runtime.errors import ContractError, DeviceError, ProviderError
-from runtime.providers import asked, preload, why_not
+from runtime.providers import asked, missing_library, preload, why_not
 
 _FATAL = 4  # onnxruntime's severity: what goes wrong arrives as an exception, or in the list of active providers
 
@@ -123,6 +123,8 @@ def _start_on_the_first(providers: Sequence[str], graph: bytes, path: Path, opti
     try:
         session = library.InferenceSession(graph, options, providers=asked(wanted), enable_fallback=0)
     except failures() as error:
+        if missing_library(library, first):
+            raise _refusal(first) from error
         raise ProviderError(f"{path}: {first} cannot open it ({error})") from error
     # A provider that lacks a library raises nothing: the next one is there in its place.
     if session.get_providers()[0] != first:

@@ -136,3 +136,26 @@ def test_where_the_cpu_steps_in_unasked_the_session_is_refused(tmp_path: Path, m
     monkeypatch.setattr(providers, "_DRIVER", "libnosuchdriver.so.1")
     with pytest.raises(ProviderError, match=r"CUDAExecutionProvider does not load: libnosuchdriver\.so\.1: cannot"):
         Classifier.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("driver", "said"), [("libnosuchdriver.so.1", "does not load: libnosuch"), (None, "cannot open")]
+)
+def test_a_session_that_fails_names_the_missing_library_or_else_the_graph(
+    driver: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT raises where CUDA lets the CPU step in."""
+    contract = dataclasses.replace(draft_contract(), allow_fallback=False)
+    write_models(tmp_path / "contract.json", tmp_path, contract)
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("please install libraries")
+
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr("onnxruntime.InferenceSession", fails)
+    monkeypatch.setattr(providers, "_DRIVER", driver)
+    monkeypatch.setattr(providers, "_own_libraries", lambda *_: [])
+    if driver is None:
+        monkeypatch.setattr(providers, "_NVIDIA", frozenset())
+    with pytest.raises(ProviderError, match=f"CUDAExecutionProvider {said}.*; the contract allows no fallback"):
+        Classifier.load(tmp_path)
