@@ -141,3 +141,9 @@ def test_onnxruntimes_layout_for_int8_does_not_reach_the_resize(exported: Projec
     front.graph.node[-1].output[0] = "input"
     with pytest.raises(DataError, match="Resize"):
         Graph(join(front, int8).SerializeToString())
+
+
+def test_the_contract_carries_the_temperature_of_the_checkpoint_or_why_there_is_none(exported: Project) -> None:
+    contract, checkpoint = read_json(exported.contract_json), read_checkpoint(exported.checkpoint)
+    assert contract["temperature"] == checkpoint.temperature
+    assert contract["temperature_reason"] == checkpoint.temperature_reason
