@@ -22,7 +22,7 @@ from export.running import Graph
 from pipeline.preprocess import Preprocess
 
 PIXELS, GRAPH, PRECISION = PARTS = ("pixels", "graph", "precision")
-MEANS = {PIXELS: "the preprocessing", GRAPH: "the network as exported", PRECISION: "the smaller numbers"}
+MEANS = {PIXELS: "the preprocessing", GRAPH: "the network as exported", PRECISION: "the smaller precision"}
 SEARCHED = 4  # pictures on which the layer is looked for, those that differ most
 SAME_LEVEL = 0.05  # of 255; a sound resize in the graph is within 0.004 of torch's
 REVERSED = 0.1  # channels are swapped where reading them backwards leaves less than this share of the difference
@@ -185,7 +185,8 @@ def _sentence(
     if where is None:
         allowed = ALLOWED[precision if part == PRECISION else "fp32"]
         return f"{said}; alone, no layer departs by more than {allowed:g} of its values"
-    by = "gives no number" if where.error is None else f"departs by {where.error:.2g} of its values"
+    nothing = "gives no number" if part == PRECISION else "gives what torch computes nowhere"
+    by = nothing if where.error is None else f"departs by {where.error:.2g} of its values"
     return f"{said}; the first layer that departs is {where}, which {by}"
 
 
