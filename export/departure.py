@@ -34,9 +34,7 @@ class Layer:
     name: str
     operator: str
     weights: str | None  # the name of its first constant, which exporters take from torch
-    error: (
-        float | None
-    )  # of its output, as a share of the reference's; None where it is no number, or torch has no such tensor
+    error: float | None  # a share of the reference; None: no number, or torch has no such tensor
 
     def __str__(self) -> str:
         kind = self.operator if self.weights is None else f"{self.operator}, {self.weights}"
