@@ -1,7 +1,4 @@
-"""The command `pipe`: one command per stage.
-
-Nothing heavy is imported here: each command imports what it needs in its body.
-"""
+"""The command `pipe`: one command per stage; what is heavy is imported in the body of the command that needs it."""
 
 from __future__ import annotations
 
@@ -133,13 +130,14 @@ def export() -> None:
 @click.option("--against", type=click.Choice(["pil", "opencv"]), help="Say what this library's resize would cost.")
 def parity(record: bool, against: str | None) -> None:
     """Compare the graphs with torch on every held-out frame; exits 3 on a bad verdict."""
-    from export import against as other
+    if against is not None:
+        from export.against import against as compare_with
+
+        _done(compare_with(against, _project()))
+        return
     from export import parity as stage
     from pipeline.params import ParityParams
 
-    if against is not None:
-        _done(other.against(against, _project()))
-        return
     report = stage.parity(_section("parity", ParityParams), _project())
     if not report.passed and not record:
         raise GateError(report.headline)

@@ -194,7 +194,8 @@ def test_the_door_stays_open_after_work_that_failed() -> None:
 
 
 PARENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
 sys.path[:] = {path!r}
 from pathlib import Path
 from test_children import run, sleep

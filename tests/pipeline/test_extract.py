@@ -415,7 +415,8 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(
 
 
 COMMAND = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
 from pathlib import Path
 from pipeline.extract import extract
 from pipeline.files import Project
