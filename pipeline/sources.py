@@ -172,7 +172,7 @@ def drawn(
     What goes wrong in the thread is raised here. The thread ends with the loop over the batches, however that ends.
     """
     waiting: deque[Future[Any]] = deque()
-    with ThreadPoolExecutor(1, "batches") as thread:
+    with ThreadPoolExecutor(1, "batches", initializer=_keep_to_one_core) as thread:
         try:
             for numbers in batches:
                 waiting.append(thread.submit(source.batch, numbers, epoch, device))
@@ -182,6 +182,11 @@ def drawn(
                 yield waiting.popleft().result()
         finally:
             thread.shutdown(cancel_futures=True)
+
+
+def _keep_to_one_core() -> None:
+    # Torch's setting is the calling thread's: a second team of threads would take the caller's cores while it computes.
+    torch.set_num_threads(1)
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

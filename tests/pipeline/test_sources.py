@@ -171,3 +171,18 @@ def test_a_frame_that_changes_on_disk_is_seen(small: Project) -> None:
     assert not torch.equal(exact(images).batch([0], 0, CPU)[0], before)
     path.write_bytes(original)
     assert torch.equal(exact(images).batch([0], 0, CPU)[0], before)
+
+
+class Counting(Numbers):
+    """Says how many cores each batch may use."""
+
+    def batch(self, numbers: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        return torch.tensor(torch.get_num_threads()), torch.tensor(0)
+
+
+def test_batches_are_prepared_on_one_core_and_the_caller_keeps_its_own() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    assert [int(cores) for cores, _ in drawn(Counting(), BATCHES, 0, CPU)] == [1] * len(BATCHES)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
