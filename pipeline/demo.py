@@ -98,7 +98,7 @@ def _closing_table(project: Project, bench: dict[str, Any], repro_seconds: float
     )
     table.add_row("the number is", f"optimistic: {evaluation['optimistic']}" if evaluation["optimistic"] else "honest")
     table.add_row(
-        "parity with torch",
+        "parity with torch, fp32",
         f"{'passed' if parity['passed'] else 'FAILED'}: {fp32['flips']} flips, largest difference "
         f"{fp32['max_abs_logit_difference']:.1e} of a logit range of {fp32['logit_range']:.1f}",
     )
