@@ -8,30 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.architectures import Body, architecture_of
 from pipeline.errors import DataError
-
-
-def build_backbone(arch: str, weights: str) -> nn.Module:
-    """Build a backbone: input (batch, 3, h, w) float32 to feature map (batch, channels, h', w').
-
-    `weights` is `imagenet`, `none`, or the path of a `.pt`, `.pth` or `.safetensors` file with the published names, the
-    whole network or its features only.
-
-    Raises:
-        ParamsError: there is no such network, or it has no feature map.
-        DataError: the weights are out of reach, or miss or mismatch a key; every such key is listed.
-    """
-    return build_body(arch, weights, plain=False).backbone
 
 
 def build_body(arch: str, weights: str, *, plain: bool) -> Body:
     """Build a network without its last layer, or with `plain: False` up to its last feature map.
 
     The published classifier's hidden layers, which only a plain network has, are taken from `weights` where these
-    have them, and start at random where these have none of them.
+    have them, and start at random where these have none of them. `weights` is `imagenet`, `none`, or the path of a
+    `.pt`, `.pth` or `.safetensors` file with the published names, the whole network or its features only.
 
     Raises:
         ParamsError: there is no such network, or it cannot be had so.

@@ -8,7 +8,7 @@ import torch
 from command import ROOT
 
 from pipeline.architectures import NAMED_ARCHITECTURES, architecture_of
-from pipeline.backbones import build_backbone, build_body
+from pipeline.backbones import build_body
 from pipeline.errors import DataError, ParamsError
 from pipeline.modelling import ImageParams, ModelParams
 from pipeline.network import Network, build_network, build_preprocess
@@ -56,7 +56,7 @@ def test_an_unknown_network_is_refused_with_the_nearest_name(arch: str, nearest:
     ],
 )
 def test_another_classifier_is_cut_after_its_last_feature_map(arch: str, channels: int) -> None:
-    features = build_backbone(arch, "none").eval()(torch.zeros(1, 3, 96, 96))
+    features = build_body(arch, "none", plain=False).backbone.eval()(torch.zeros(1, 3, 96, 96))
     assert features.shape[:2] == (1, channels)
     assert features.shape[2] == features.shape[3]
 
@@ -136,7 +136,7 @@ def test_timms_weights_out_of_reach_are_one_line_that_names_them(monkeypatch: py
 
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(DataError, match=r"no network to fetch .* those of timm/test_resnet\.r160_in1k") as caught:
-        build_backbone("timm:test_resnet", "imagenet")
+        build_body("timm:test_resnet", "imagenet", plain=False)
     assert "\n" not in str(caught.value)
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.backbones import build_backbone, build_body, read_state
+from pipeline.backbones import build_body, read_state
 from pipeline.dry_run import dry_run
 from pipeline.errors import DataError
 
@@ -21,12 +21,12 @@ CHANNELS = {
 @pytest.mark.parametrize("arch", CHANNELS)
 def test_a_backbone_gives_a_feature_map_of_its_channels(arch: str) -> None:
     with torch.device("meta"):
-        assert dry_run(build_backbone(arch, "none"), 64).shape == (1, CHANNELS[arch], 2, 2)
+        assert dry_run(build_body(arch, "none", plain=False).backbone, 64).shape == (1, CHANNELS[arch], 2, 2)
 
 
 def test_the_packaged_imagenet_weights_load_completely() -> None:
-    pretrained = build_backbone("efficientnet_lite0", "imagenet").state_dict()
-    random = build_backbone("efficientnet_lite0", "none").state_dict()
+    pretrained = build_body("efficientnet_lite0", "imagenet", plain=False).backbone.state_dict()
+    random = build_body("efficientnet_lite0", "none", plain=False).backbone.state_dict()
     assert not any(torch.equal(pretrained[name], random[name]) for name in random if name.endswith("conv_stem.weight"))
     assert pretrained["bn1.running_mean"].abs().sum() > 0
 
@@ -41,7 +41,7 @@ def test_weights_from_a_path_load_full_or_features_only(tmp_path: Path, suffix: 
     state = {name: value for name, value in published.items() if part == "full" or name.startswith("features.")}
     path = tmp_path / f"weights{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    loaded = build_backbone("mobilenet_v2", str(path)).state_dict()
+    loaded = build_body("mobilenet_v2", str(path), plain=False).backbone.state_dict()
     assert all(torch.equal(loaded[name], published[name]) for name in loaded)
 
 
@@ -79,14 +79,14 @@ def test_half_of_the_hidden_layers_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_missing_unknown_and_mismatching_key_is_listed(tmp_path: Path) -> None:
-    state = build_backbone("resnet18", "none").state_dict()
+    state = build_body("resnet18", "none", plain=False).backbone.state_dict()
     del state["layer1.0.conv1.weight"]
     state["layer9.weight"] = torch.zeros(1)
     state["conv1.weight"] = torch.zeros(1, 2)
     path = tmp_path / "weights.pt"
     torch.save(state, path)
     with pytest.raises(DataError, match=r"layer1\.0\.conv1\.weight.*layer9\.weight.*conv1\.weight \(1, 2\) instead of"):
-        build_backbone("resnet18", str(path))
+        build_body("resnet18", str(path), plain=False)
 
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
@@ -129,10 +129,10 @@ def test_without_a_network_the_line_says_which_file_to_put_where(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", unreachable)
     with pytest.raises(DataError, match=r"put resnet18-\w+\.pth into .*checkpoints"):
-        build_backbone("resnet18", "imagenet")
+        build_body("resnet18", "imagenet", plain=False)
 
 
 def test_the_shared_mobilenet_weights_fit(shared: Path) -> None:
     weights = shared / "weights" / "mobilenet_v2-imagenet-features.safetensors"
-    features = build_backbone("mobilenet_v2", str(weights)).eval()(torch.zeros(1, 3, 64, 64))
+    features = build_body("mobilenet_v2", str(weights), plain=False).backbone.eval()(torch.zeros(1, 3, 64, 64))
     assert torch.isfinite(features).all()

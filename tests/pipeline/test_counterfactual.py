@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.backbones import build_backbone
+from pipeline.backbones import build_body
 from pipeline.counterfactual import Floats, counterfactual
 
 
@@ -45,7 +45,7 @@ def test_too_few_clips_give_no_number_but_a_reason() -> None:
 
 
 def _embed(paths: list[Path], weights: Path) -> Floats:
-    backbone = build_backbone("mobilenet_v2", str(weights)).eval()
+    backbone = build_body("mobilenet_v2", str(weights), plain=False).backbone.eval()
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     embeddings = []
     for path in paths:

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from small_project import COLOURS, ROOT, set_params, small_project
 
 from pipeline import manifest
-from pipeline.backbones import build_backbone
+from pipeline.backbones import build_body
 from pipeline.evaluate import Judged, write_plots
 from pipeline.files import Project, read_json
 from pipeline.manifest import Row
@@ -197,7 +197,7 @@ def test_an_epoch_chosen_on_the_test_frames_is_called_optimistic(exported: Proje
 def test_with_a_pretrained_backbone_the_price_of_a_shuffle_is_told(tmp_path: Path, freeze: str) -> None:
     project = small_project(tmp_path / "project")
     weights = tmp_path / "weights.pt"
-    torch.save(build_backbone("resnet18", "none").state_dict(), weights)
+    torch.save(build_body("resnet18", "none", plain=False).backbone.state_dict(), weights)
     set_params(project, model={"weights": str(weights), "freeze": freeze}, train={"epochs": 1})
     for stage in ("train", "evaluate"):
         finished = run_pipe(project.root, stage)

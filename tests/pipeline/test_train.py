@@ -220,3 +220,15 @@ def test_the_best_epoch_needs_validation_clips(small: Project) -> None:
     finished = run_pipe(small.root, "train")
     assert finished.returncode == 1
     assert "need validation clips; set split.val" in finished.stderr
+
+
+def test_the_centres_of_the_joint_loss_are_in_no_checkpoint_and_so_in_no_graph(small: Project) -> None:
+    joint = {"name": "joint", "centre_weight": 1.0, "delta": 1.0, "centre_lr": 0.5}
+    set_params(small, train={"epochs": 1, "loss": joint})
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 0, finished.stderr
+    checkpoint = read_checkpoint(small.checkpoint)
+    names = set(checkpoint.state_dict)
+    assert names == set(checkpoint.network().state_dict())  # graphs are built from this network alone
+    with pytest.raises(RuntimeError, match="centres"):  # a centre in the checkpoint would be refused
+        dataclasses.replace(checkpoint, state_dict=checkpoint.state_dict | {"centres": torch.zeros(2)}).network()
