@@ -12,16 +12,17 @@ the same work; the runs whose accuracy is compared are run whole. Ratios are the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import os
 import platform
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,11 @@ def _params(**sections: dict[str, Any]) -> Params:
     return validate_params(values, ROOT / "params.yaml")
 
 
+def _train(params: Params, project: Project) -> None:
+    with contextlib.redirect_stdout(sys.stderr):  # what the run says of its layers is no part of the JSON
+        train(params.train, params.model, params.image, project)
+
+
 def _ours_frozen(project: Project, seed: int) -> float:
     """Seconds of `pipe train`: 100 epochs of the head on eight cached views a photo, with nothing cached before."""
     params = _params(
@@ -126,7 +132,7 @@ def _ours_frozen(project: Project, seed: int) -> float:
     )  # fmt: skip
     shutil.rmtree(project.cache, ignore_errors=True)
     started = time.perf_counter()
-    train(params.train, params.model, params.image, project)
+    _train(params, project)
     return time.perf_counter() - started
 
 
@@ -137,7 +143,7 @@ def _ours_full(project: Project, arch: str) -> float:
         image={"size": SIZE},
         train={"epochs": 2, "batch_size": BATCH_FULL, "online": ONLINE, "optimizer": "sgd", "lr": LR},
     )
-    train(params.train, params.model, params.image, project)
+    _train(params, project)
     rate = project.train_reports / "plots" / "metrics" / "train" / "images_per_second.tsv"
     with rate.open(encoding="utf-8") as file:
         per_second = float(list(csv.DictReader(file, delimiter="\t"))[-1]["images_per_second"])
@@ -190,7 +196,7 @@ class Reference:
         self.network.train(not self.frozen)
         for images, labels in self.loader:
             input_nchw = images.to(memory_format=torch.channels_last) if self.bf16 else images
-            with torch.autocast("cpu", torch.bfloat16) if self.bf16 else nullcontext():
+            with torch.autocast("cpu", torch.bfloat16) if self.bf16 else contextlib.nullcontext():
                 loss = functional.cross_entropy(self.network(input_nchw), labels)
             self.optimizer.zero_grad()
             loss.backward()
