@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -133,10 +134,13 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], description:
             _family.reset(token)
 
     parallel = joblib.Parallel(n_jobs=-1, backend="threading", return_as="generator")
+    results = parallel(joblib.delayed(adopt)(item) for item in items)
     try:
-        yield from track(parallel(joblib.delayed(adopt)(item) for item in items), description, len(items))
+        yield from track(results, description, len(items))
     finally:
         family.stop()
+        with warnings.catch_warnings(action="ignore"):  # joblib warns of work that was cancelled, as was asked here
+            results.close()
 
 
 def threads_for_each(n_items: int) -> int:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,20 @@ def test_each_of_nothing_is_nothing() -> None:
 
 
 @pytest.mark.skipif(joblib.cpu_count() < 2, reason="with one processor there is no other child")
+def test_each_can_be_left_early_without_a_word() -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        results = each(_slowly, range(20), "x")
+        assert next(results) == 0
+        results.close()
+    assert not heard
+
+
+def _slowly(number: int) -> int:
+    time.sleep(0.02)
+    return number
+
+
 def test_the_first_error_in_each_stops_the_other_children(tmp_path: Path) -> None:
     def work(name: str) -> None:
         if name == "bad":
