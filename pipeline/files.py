@@ -17,144 +17,59 @@ from typing import Any
 from pipeline.errors import DataError
 
 
+class _Under:
+    """A path of a project, below its root."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __get__(self, project: Project, _: type[Project]) -> Path:
+        return project.root / self.path
+
+
 @dataclass(frozen=True)
 class Project:
     """The paths of one project. Stages ask it; nothing else spells them."""
 
     root: Path
 
-    @property
-    def params_yaml(self) -> Path:
-        return self.root / "params.yaml"
-
-    @property
-    def dvc_lock(self) -> Path:
-        return self.root / "dvc.lock"
-
-    @property
-    def recipes(self) -> Path:
-        return self.root / "recipes"
-
-    @property
-    def raw(self) -> Path:
-        return self.root / "data" / "raw"
-
-    @property
-    def frames(self) -> Path:
-        return self.root / "data" / "frames"
-
-    @property
-    def frames_csv(self) -> Path:
-        return self.root / "data" / "frames.csv"
-
-    @property
-    def extract_json(self) -> Path:
-        return self.root / "reports" / "extract.json"
-
-    @property
-    def augmented(self) -> Path:
-        return self.root / "data" / "augmented"
-
-    @property
-    def augmented_csv(self) -> Path:
-        return self.root / "data" / "augmented.csv"
-
-    @property
-    def dataset_reports(self) -> Path:
-        return self.root / "reports" / "dataset"
-
-    @property
-    def groups_csv(self) -> Path:
-        return self.root / "data" / "groups.csv"
-
-    @property
-    def split_keep_csv(self) -> Path:
-        return self.root / "data" / "split.keep.csv"
-
-    @property
-    def split_csv(self) -> Path:
-        return self.root / "data" / "split.csv"
-
-    @property
-    def split_json(self) -> Path:
-        return self.root / "reports" / "split.json"
-
-    @property
-    def near_duplicates_png(self) -> Path:
-        return self.root / "reports" / "near_duplicates.png"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.root / "models" / "checkpoint.pt"
-
-    @property
-    def cache(self) -> Path:
-        """What outlives a run and is shared by runs; nothing else hangs on it, so it may be deleted at any time."""
-        return self.root / ".cache"
+    params_yaml = _Under("params.yaml")
+    dvc_lock = _Under("dvc.lock")
+    recipes = _Under("recipes")
+    raw = _Under("data/raw")
+    frames = _Under("data/frames")
+    frames_csv = _Under("data/frames.csv")
+    extract_json = _Under("reports/extract.json")
+    augmented = _Under("data/augmented")
+    augmented_csv = _Under("data/augmented.csv")
+    dataset_reports = _Under("reports/dataset")
+    groups_csv = _Under("data/groups.csv")
+    split_keep_csv = _Under("data/split.keep.csv")
+    split_csv = _Under("data/split.csv")
+    split_json = _Under("reports/split.json")
+    near_duplicates_png = _Under("reports/near_duplicates.png")
+    checkpoint = _Under("models/checkpoint.pt")
+    # What outlives a run and is shared by runs; nothing else hangs on it, so it may be deleted at any time.
+    cache = _Under(".cache")
+    tensorboard = _Under(".cache/tensorboard")
+    train_reports = _Under("reports/train")
+    evaluate_json = _Under("reports/evaluate.json")
+    predictions_csv = _Under("reports/predictions.csv")
+    plots = _Under("reports/plots")
+    onnx = _Under("models/onnx")
+    contract_json = _Under("models/contract.json")
+    export_json = _Under("reports/export.json")
+    golden = _Under("models/golden")
+    parity_json = _Under("reports/parity.json")
+    flips_csv = _Under("reports/flips.csv")
+    compare_reports = _Under("reports/compare")
+    report_html = _Under("reports/report.html")
+    runtime = _Under("runtime")
+    bundle_zip = _Under("dist/bundle.zip")
 
     def resume_state(self, key: str) -> Path:
         """The state of a training run that was stopped."""
         return self.cache / "resume" / f"{key}.pt"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.cache / "tensorboard"
-
-    @property
-    def train_reports(self) -> Path:
-        return self.root / "reports" / "train"
-
-    @property
-    def evaluate_json(self) -> Path:
-        return self.root / "reports" / "evaluate.json"
-
-    @property
-    def predictions_csv(self) -> Path:
-        return self.root / "reports" / "predictions.csv"
-
-    @property
-    def plots(self) -> Path:
-        return self.root / "reports" / "plots"
-
-    @property
-    def onnx(self) -> Path:
-        return self.root / "models" / "onnx"
-
-    @property
-    def contract_json(self) -> Path:
-        return self.root / "models" / "contract.json"
-
-    @property
-    def export_json(self) -> Path:
-        return self.root / "reports" / "export.json"
-
-    @property
-    def golden(self) -> Path:
-        return self.root / "models" / "golden"
-
-    @property
-    def parity_json(self) -> Path:
-        return self.root / "reports" / "parity.json"
-
-    @property
-    def flips_csv(self) -> Path:
-        return self.root / "reports" / "flips.csv"
-
-    @property
-    def compare_reports(self) -> Path:
-        return self.root / "reports" / "compare"
-
-    @property
-    def report_html(self) -> Path:
-        return self.root / "reports" / "report.html"
-
-    @property
-    def runtime(self) -> Path:
-        return self.root / "runtime"
-
-    @property
-    def bundle_zip(self) -> Path:
-        return self.root / "dist" / "bundle.zip"
 
     def relative(self, path: Path) -> str:
         """The path as manifests spell it: relative to the project, with `/`."""

@@ -33,8 +33,8 @@ runpy.run_module("runtime", run_name="__main__", alter_sys=True)
 """
 DVC: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 DOOR = (
-    "pipeline/__init__.py", "pipeline/__main__.py", "pipeline/cli.py", "pipeline/door.py", "export/__init__.py",
-    "runtime/__init__.py", "runtime/errors.py",
+    "pipeline/__init__.py", "pipeline/__main__.py", "pipeline/cli.py", "pipeline/tools.py", "pipeline/desk.py",
+    "pipeline/door.py", "export/__init__.py", "runtime/__init__.py", "runtime/errors.py",
 )  # fmt: skip
 # The checkout is installed in this environment: what a copy lacks must not be found there.
 ONLY_FROM_HERE = """

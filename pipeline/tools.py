@@ -1,0 +1,111 @@
+"""The commands of `pipe` that are no stage; what is heavy is imported in the body of the command that needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.desk import done, here, section_of
+from pipeline.errors import PipeError
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--label", required=True, help="The class that they show.")
+def add(paths: tuple[Path, ...], label: str) -> None:
+    """Copy videos, photos or folders of them into data/raw/LABEL/."""
+    from pipeline.add import add as add_paths
+
+    done(add_paths(paths, label, here()))
+
+
+@click.command()
+def demo() -> None:
+    """Make demo clips, run the whole chain on them and classify from the finished bundle."""
+    from pipeline.demo import demo as run_demo
+
+    run_demo(here())
+
+
+@click.command()
+@click.argument("name", required=False)
+def recipe(name: str | None) -> None:
+    """Write recipe NAME into params.yaml; without NAME, list the recipes."""
+    from pipeline.recipe import apply_recipe, list_recipes
+
+    if name is None:
+        for line in list_recipes(here()):
+            click.echo(line)
+        return
+    done(apply_recipe(name, here()))
+
+
+@click.command()
+@click.argument("name")
+@click.option("--row", "rows", multiple=True, help="Only this row; may be given several times.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, help="Runs of each row, with train.seed 0, 1, 2 …")
+def study(name: str, rows: tuple[str, ...], seeds: int) -> None:
+    """Run every row of recipe NAME as a DVC experiment; params.yaml stays as it is."""
+    from pipeline.study import study as run_study
+
+    done(run_study(name, rows, seeds, here()))
+
+
+@click.command()
+@click.argument("name", required=False)
+def compare(name: str | None) -> None:
+    """Table and figures of study NAME's experiments; without NAME, a table of all experiments."""
+    from pipeline.compare import compare_all, compare_study
+
+    done(compare_all(here()) if name is None else compare_study(name, here()))
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--bundle", type=click.Path(path_type=Path), help="A zip or folder [default: the project's graph].")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Also write a CSV file.")
+def predict(paths: tuple[Path, ...], bundle: Path | None, as_json: bool, csv_path: Path | None) -> None:
+    """Classify images, folders and videos."""
+    import json
+
+    from pipeline import predict as prediction
+    from pipeline.extraction import ExtractParams
+
+    with prediction.opened(here(), bundle) as classifier:
+        answers = prediction.predict(paths, classifier, section_of("extract", ExtractParams))
+    if csv_path is not None:
+        prediction.write_csv(answers, csv_path)
+    if as_json:
+        click.echo(json.dumps(prediction.as_json(answers), ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join(prediction.as_lines(answers)))
+    prediction.refuse_failures(answers)
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the sheets [default: reports/dataset/].")
+def dataset(out: Path | None) -> None:
+    """Look at the data before you train: counts, sizes, brightness, and a contact sheet of every class."""
+    from pipeline.dataset import dataset as survey
+
+    surveyed = survey(here(), out)
+    click.echo("\n".join(surveyed.lines))
+    done(surveyed)
+
+
+@click.command()
+def doctor() -> None:
+    """Look at this machine: Python, torch, onnxruntime and its providers, DVC, disk."""
+    from pipeline.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        click.echo(finding)
+    failed = [finding.name for finding in findings if finding.level == "fail"]
+    if failed:
+        raise PipeError(f"doctor: {', '.join(failed)}: see the lines marked fail above")
+
+
+TOOLS = (add, demo, recipe, study, compare, predict, dataset, doctor)
