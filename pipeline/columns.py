@@ -23,8 +23,9 @@ _NETWORK = {
     "residual": "has_residual",
 }
 _EVALUATION = ("top1", "top5", "group_top1", "auc", "mse", "nll")
+_END_OF_INTERVAL = {"group_top1_low": 0, "group_top1_high": 1}
 _LAST_OF_CURVE = {"train_loss": "train/loss", "test_loss": "test/loss", "minutes": "train/minutes"}
-_SHARES = {"top1", "top5", "group_top1", "best_accuracy"}
+_SHARES = {"top1", "top5", "group_top1", *_END_OF_INTERVAL, "best_accuracy"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ def value_of(column: str, run: Run) -> Value:
         return _of_network(column, run)
     if column in _EVALUATION:
         return _of_evaluation(column, run)
+    if column in _END_OF_INTERVAL:
+        ends = run.evaluation.get("group_top1_ci95")
+        return Value(ends[_END_OF_INTERVAL[column]]) if ends else Value(None, "the run has no interval over clips")
     if column in _LAST_OF_CURVE:
         return _last(_LAST_OF_CURVE[column], run)
     if column in _COMPUTED:

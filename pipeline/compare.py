@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import compare_notes, compare_table
+from pipeline import compare_notes, compare_table, pairing
 from pipeline.columns import Run
 from pipeline.compare_figures import draw_figure
 from pipeline.comparison import COMMON_COLUMNS, Comparison
@@ -104,12 +104,15 @@ def _write(
 ) -> CompareReport:
     done = {row: runs for row, runs in rows.items() if runs}
     cells = compare_table.cells(done, comparison.columns)
-    all_notes = [*compare_notes.about_losses(done, comparison.columns), *compare_table.reasons(cells), *notes]
+    pairs, unpaired = pairing.pairs(done)
+    about = compare_notes.about_losses(done, comparison.columns)
+    all_notes = [*about, *compare_table.reasons(cells), *notes, *unpaired]
     lines = [
         f"# {heading}",
         *compare_table.markdown(list(rows), cells, comparison.columns),
         *compare_notes.about_tests(done),
         *(f"- {note}" for note in dict.fromkeys(all_notes)),
+        *pairing.markdown(pairs),
     ]
     n_figures = 0
     with replacing_folder(folder) as temporary:
@@ -125,6 +128,8 @@ def _write(
         (temporary / "table.csv").write_text(
             compare_table.as_csv(list(rows), cells, comparison.columns), encoding="utf-8", newline=""
         )
+        if pairs:
+            (temporary / "pairs.csv").write_text(pairing.as_csv(pairs), encoding="utf-8", newline="")
     table = "/".join([*folder.parts[-3:], "table.md"])
     n_runs = sum(len(runs) for runs in done.values())
     return CompareReport(table, len(done), n_runs, n_figures, tuple(row for row in rows if row not in done))

@@ -16,7 +16,7 @@ from pipeline.section import Section
 # Beside these, any dotted param is a column, such as train.lr.
 COLUMNS = (
     "parameters", "trained_parameters", "layers", "batch_norm", "residual",
-    "top1", "top5", "group_top1", "auc", "mse", "nll",
+    "top1", "top5", "group_top1", "group_top1_low", "group_top1_high", "auc", "mse", "nll",
     "train_loss", "test_loss", "minutes", "best_accuracy", "best_epoch", "stability_loss", "stability_acc",
 )  # fmt: skip
 CURVES = (
@@ -24,7 +24,7 @@ CURVES = (
     "train/lr", "train/minutes", "train/images_per_second",
 )  # fmt: skip
 # Of `pipe compare` without a name.
-COMMON_COLUMNS = ("top1", "group_top1", "mse", "train_loss", "minutes")
+COMMON_COLUMNS = ("top1", "group_top1", "group_top1_low", "group_top1_high", "mse", "train_loss", "minutes")
 
 Name = Annotated[str, Field(min_length=1)]
 

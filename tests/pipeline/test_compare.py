@@ -90,16 +90,19 @@ def test_every_column_is_what_its_report_says(project: Project) -> None:
         "test/accuracy": [0.5, 0.875, 0.875],
         "train/minutes": [0.5, 1.0, 1.75],
     }
-    plant_experiment(project, "tiny-鳞片-a", reports(curves, network, auc=0.9, mse=0.2, nll=0.3, top5=1.0))
+    evaluation = {"auc": 0.9, "mse": 0.2, "nll": 0.3, "top5": 1.0, "group_top1_ci95": [0.4, 1.0]}
+    plant_experiment(project, "tiny-鳞片-a", reports(curves, network, **evaluation))
     columns = (
-        "parameters, trained_parameters, layers, batch_norm, residual, top1, top5, group_top1, auc, mse, nll, "
-        "train_loss, test_loss, minutes, best_accuracy, best_epoch, stability_loss, stability_acc, train.lr, train.loss"
+        "parameters, trained_parameters, layers, batch_norm, residual, top1, top5, group_top1, group_top1_low, "
+        "group_top1_high, auc, mse, nll, train_loss, test_loss,"
+        " minutes, best_accuracy, best_epoch, stability_loss, stability_acc, train.lr, train.loss"
     )
     _, rows = table(project, columns)
     found = {name: value for name, value in rows["鳞片 | a"].items() if not name.endswith("_sd")}
     assert found == {
         "row": "鳞片 | a", "runs": "1", "parameters": "1234567", "trained_parameters": "1000", "layers": "16",
-        "batch_norm": "False", "residual": "True", "top1": "0.875", "top5": "1.0", "group_top1": "1.0", "auc": "0.9",
+        "batch_norm": "False", "residual": "True", "top1": "0.875", "top5": "1.0", "group_top1": "1.0",
+        "group_top1_low": "0.4", "group_top1_high": "1.0", "auc": "0.9",
         "mse": "0.2", "nll": "0.3", "train_loss": "0.25", "test_loss": "0.75", "minutes": "1.75",
         "best_accuracy": "0.875", "best_epoch": "2",
         "stability_loss": str((0.5 + 0.25 + 0.5) / 3), "stability_acc": str((0 + 0.125 + 0.125) / 3),
@@ -217,8 +220,8 @@ def test_without_a_name_every_experiment_is_a_row(project: Project) -> None:
     assert finished.returncode == 0, finished.stderr
     assert "compared 2 runs in 2 rows; reports/compare/experiments/table.md" in finished.stdout
     text = (project.compare_reports / "experiments" / "table.md").read_text(encoding="utf-8")
-    assert "| row | runs | top1 | group_top1 | mse | train_loss | minutes |" in text
-    assert "| lucky-name | 1 | 87.5 % | 100.0 % | 0.5000 |  |  |" in text
+    assert "| row | runs | top1 | group_top1 | group_top1_low | group_top1_high | mse | train_loss | minutes |" in text
+    assert "| lucky-name | 1 | 87.5 % | 100.0 % |  |  | 0.5000 |  |  |" in text
 
 
 def test_a_report_that_the_run_did_not_write_is_not_counted(project: Project) -> None:

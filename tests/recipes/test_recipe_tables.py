@@ -25,8 +25,9 @@ from pipeline.recipe import apply_recipe
 
 ROWS = [(study, row) for study, (_, table) in STUDIES.items() for row in table if row != "*"]
 COLUMNS = {
-    "parameters", "trained_parameters", "layers", "batch_norm", "residual", "top1", "top5", "group_top1", "auc", "mse",
-    "nll", "train_loss", "test_loss", "minutes", "best_accuracy", "best_epoch", "stability_loss", "stability_acc",
+    "parameters", "trained_parameters", "layers", "batch_norm", "residual", "top1", "top5", "group_top1",
+    "group_top1_low", "group_top1_high", "auc", "mse", "nll",
+    "train_loss", "test_loss", "minutes", "best_accuracy", "best_epoch", "stability_loss", "stability_acc",
 }  # fmt: skip
 CURVES = {f"{side}/{what}" for side in ("train", "val", "test") for what in ("loss", "accuracy", "mse")} | {"train/lr"}
 
