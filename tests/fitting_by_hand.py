@@ -64,6 +64,23 @@ def head_fit(params: TrainParams, counts: Sequence[int] = (8, 8, 8), **changed_m
     return Fit(network, objective, params, build_accelerator(params))
 
 
+def planted_pictures(per_class: int = 8) -> tuple[Tensor, Tensor]:
+    """Noisy pictures (n, 3, 48, 48), brightest in a channel per class, with labels (n,) in turn."""
+    labels = torch.arange(CLASSES).repeat(per_class)
+    noise = torch.randn(len(labels), 3, 48, 48, generator=torch.Generator().manual_seed(1))
+    noise[torch.arange(len(labels)), labels] += 0.5
+    return noise, labels
+
+
+def network_fit(params: TrainParams, **changed_model: object) -> Fit:
+    """A whole network with random weights, ready to be fitted on pictures."""
+    torch.manual_seed(0)
+    network = build_network(MODEL.model_copy(update=changed_model), 48, CLASSES)
+    return Fit(
+        network, build_objective(network, params.loss, (8, 8, 8), params.seed), params, build_accelerator(params)
+    )
+
+
 def fit_head(
     source: Planted | None = None, counts: Sequence[int] = (8, 8, 8), **changed: object
 ) -> tuple[dict[str, Tensor], Head, list[Numbers]]:

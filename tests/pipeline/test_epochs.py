@@ -144,35 +144,42 @@ import torch
 torch.set_num_threads(1)
 from fitting_by_hand import *
 from pipeline.fitting import JointLoss
-source = Planted(*planted_features())
 joint = JointLoss(name="joint", centre_weight=1.0, delta=1.0, centre_lr=0.5)
-params = train_params(batch_size={batch_size}, loss=joint)
-fit = head_fit(params)
-curve = [fit.run_epoch(epoch, source, {{"val": source}}, torch.ones(24)) for epoch in (1, 2, 3)]
-weights = [value.tolist() for value in fit.module.state_dict().values()]
+slowly, faster = (train_params(batch_size={batch_size}, optimizer="sgd", lr=lr) for lr in (0.002, 0.05))
+fits = {{
+    "head": (head_fit(train_params(batch_size={batch_size}, loss=joint)), planted_features()),
+    "frozen batch norm": (network_fit(slowly), planted_pictures()),
+    "convolutions": (network_fit(faster, arch="small_cnn", freeze="none"), planted_pictures()),
+}}
+found = {{}}
+for name, (fit, planted) in fits.items():
+    source = Planted(*planted)
+    curve = [fit.run_epoch(epoch, source, {{"val": source}}, torch.ones(24)) for epoch in (1, 2, 3)]
+    found[name] = curve, [value.tolist() for value in fit.module.parameters() if value.requires_grad]
 if os.environ.get("RANK", "0") == "0":
-    open({out!r}, "w").write(json.dumps([curve, weights]))
+    open({out!r}, "w").write(json.dumps(found))
 """
 
 
-def _curve(folder: Path, n_processes: int, batch_size: int) -> tuple[list[dict[str, float]], list[object]]:
-    script, out = folder / f"fit_{n_processes}.py", folder / f"curve_{n_processes}.json"
+def _found(folder: Path, n_processes: int, batch_size: int) -> dict[str, tuple[list[dict[str, float]], list[object]]]:
+    script, out = folder / f"fit_{n_processes}.py", folder / f"found_{n_processes}.json"
     script.write_text(_TWO.format(root=str(ROOT), out=str(out), batch_size=batch_size))
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
     command = [sys.executable, *(launcher if n_processes > 1 else []), str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    curve, weights = json.loads(out.read_text())
-    return curve, weights
+    found: dict[str, tuple[list[dict[str, float]], list[object]]] = json.loads(out.read_text())
+    return found
 
 
 def test_two_processes_give_the_curve_of_one_with_the_doubled_batch(tmp_path: Path) -> None:
-    one, weights_of_one = _curve(tmp_path, 1, 8)
-    two, weights_of_two = _curve(tmp_path, 2, 4)
-    for of_one, of_two in zip(one, two, strict=True):
-        for name in ("train/loss", "train/accuracy", "train/mse", "val/loss", "val/accuracy"):
-            assert of_two[name] == pytest.approx(of_one[name], abs=1e-5), name
-    for value, other in zip(weights_of_one, weights_of_two, strict=True):
-        torch.testing.assert_close(torch.tensor(value), torch.tensor(other), rtol=1e-4, atol=1e-5)
-    assert one[0]["train/loss"] > one[2]["train/loss"] + 0.1
+    one, two = _found(tmp_path, 1, 8), _found(tmp_path, 2, 4)
+    assert list(one) == ["head", "frozen batch norm", "convolutions"]
+    for name, (curve, weights) in one.items():
+        for of_one, of_two in zip(curve, two[name][0], strict=True):
+            for number in ("train/loss", "train/accuracy", "train/mse", "val/loss", "val/accuracy"):
+                assert of_two[number] == pytest.approx(of_one[number], rel=1e-5, abs=1e-5), (name, number)
+        for value, other in zip(weights, two[name][1], strict=True):
+            torch.testing.assert_close(torch.tensor(value), torch.tensor(other), rtol=1e-4, atol=1e-5)
+        assert curve[0]["train/loss"] > curve[2]["train/loss"] + 0.01, name
