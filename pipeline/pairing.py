@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from pipeline.columns import Run
@@ -125,7 +124,7 @@ def _pair(row: str, against: str, first: Marked, second: Marked) -> Pair:
     names, group_of_frame = np.unique([first.groups[path] for path in paths], return_inverse=True)
     gains = np.array([second.right[path] - first.right[path] for path in paths])
     n_frames = np.bincount(group_of_frame)
-    gain_of_clip: NDArray[np.float64] = np.bincount(group_of_frame, weights=gains)
+    gain_of_clip = np.bincount(group_of_frame, weights=gains).astype(np.float64)
     better, worse = int((gain_of_clip > _ROUNDING).sum()), int((gain_of_clip < -_ROUNDING).sum())
     p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
     interval = paired_bootstrap_interval(gain_of_clip, n_frames)
