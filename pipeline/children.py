@@ -30,6 +30,7 @@ Result = TypeVar("Result")
 # The child searches where its parent searches, so that both import the same package whatever the working directory.
 _BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from pipeline.children import _serve; _serve(int(sys.argv[1]))"
 _PR_SET_PDEATHSIG = 1
+_OUT_OF_MEMORY = {"out_of_memory": True}
 
 
 class ChildCrashedError(DataError):
@@ -80,7 +81,13 @@ _family: ContextVar[_Family | None] = ContextVar("_family", default=None)
 
 
 def run_in_child(
-    function: str, arguments: dict[str, Any], *, subject: str, timeout_seconds: float, folder: Path | None = None
+    function: str,
+    arguments: dict[str, Any],
+    *,
+    subject: str,
+    timeout_seconds: float,
+    folder: Path | None = None,
+    max_bytes: int | None = None,
 ) -> Any:
     """Call a function in a fresh Python process and give what it returned.
 
@@ -92,15 +99,16 @@ def run_in_child(
         subject: what the work is about, a file as a rule; error messages begin with it.
         timeout_seconds: after which the child is killed.
         folder: where relative paths start; None for the working directory.
+        max_bytes: of memory that the child may take (Linux only); None for as much as there is.
 
     Raises:
-        ChildCrashedError: the child was killed by a signal or by the timeout.
+        ChildCrashedError: the child was killed by a signal or by the timeout, or had not enough memory.
         PipeError: the function raised one; its message is unchanged.
         RuntimeError: the function raised anything else; the message holds the child's traceback.
     """
     import_path = [str(Path(entry).absolute()) for entry in sys.path]
     command = [sys.executable, "-P", "-c", _BOOTSTRAP, str(os.getpid()), *import_path]
-    request = json.dumps({"function": function, "arguments": arguments}).encode()
+    request = json.dumps({"function": function, "arguments": arguments, "max_bytes": max_bytes}).encode()
     with (_family.get() or _Family()).child(command, folder) as process:
         try:
             answer, chatter = process.communicate(request, timeout_seconds)
@@ -114,7 +122,12 @@ def run_in_child(
         )
     if process.returncode > 0:
         raise RuntimeError(f"{function} failed in a child process:\n{chatter.decode(errors='replace')}")
-    return _result(json.loads(answer))
+    result = json.loads(answer)
+    if result == _OUT_OF_MEMORY:
+        most = f"{max_bytes / 1e9:g} GB" if max_bytes else "there is"
+        way_out = "make it smaller, or raise extract.decode_max_gigabytes"
+        raise ChildCrashedError(f"{subject}: decoding needed more memory than {most} and was stopped; {way_out}")
+    return _result(result)
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:
@@ -165,9 +178,12 @@ def _serve(parent: int) -> None:
     channel = os.dup(1)
     os.dup2(2, 1)  # from here on, what decoders print goes to standard error
     request = json.loads(sys.stdin.buffer.read())
+    _limit_memory(request["max_bytes"])
     module, _, name = request["function"].partition(":")
     try:
         answer = {"result": getattr(importlib.import_module(module), name)(**request["arguments"])}
+    except MemoryError:
+        answer = _OUT_OF_MEMORY
     except PipeError as error:
         kind = next(base.__name__ for base in type(error).__mro__ if base.__module__ == errors.__name__)
         answer = {"error": kind, "message": str(error)}
@@ -185,3 +201,13 @@ def _die_with_parent(parent: int) -> None:
     if os.getppid() != parent:  # it died before we asked
         os._exit(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no core file in the project
+
+
+def _limit_memory(max_bytes: int | None) -> None:
+    """Bound what this process may allocate; other systems than Linux do not count what is mapped."""
+    if max_bytes is None or sys.platform != "linux":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (max_bytes if hard < 0 else min(max_bytes, hard), hard))

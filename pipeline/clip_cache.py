@@ -22,13 +22,16 @@ from pipeline.errors import DataError, PipeError
 from pipeline.files import read_json, replacing_folder, sweep_stale, write_json
 from pipeline.pictures import Recorded, Settings
 
-_FORMAT = 2  # raise it when the same clip and settings begin to give other bytes, or `Recorded` other fields
+_FORMAT = 3  # raise it when the same clip and settings begin to give other bytes, or `Recorded` other fields
 _RECORD = "recorded.json"
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
 
 
 class _NothingMadeError(Exception):
-    """A clip cannot be used, so there is nothing to keep; the message is its line."""
+    """A clip cannot be used, so there is nothing to keep."""
+
+    def __init__(self, outcome: Recorded | str) -> None:
+        self.outcome = outcome
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class ClipCache:
                 marks = {picture["path"]: _mark(entry / picture["path"]) for picture in recorded["pictures"]}
                 write_json(entry / _RECORD, {"recorded": recorded, "marks": marks})
         except _NothingMadeError as nothing:
-            return str(nothing)
+            return nothing.outcome
         except OSError as error:
             raise PipeError(f"{self.folder}: cannot be written ({error.strerror}); make room for it") from error
         return recorded
@@ -103,7 +106,7 @@ def key_of(sha256: str, settings: Settings) -> str:
 
 
 def _usable(outcome: Recorded | str) -> Recorded:
-    if isinstance(outcome, str):
+    if isinstance(outcome, str) or not outcome["pictures"]:
         raise _NothingMadeError(outcome)
     return outcome
 

@@ -25,6 +25,10 @@ _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 _MOST_PIXELS = 2**31 - 1  # that FFmpeg can be told
 
 
+class DamagedClipError(DataError):
+    """A clip, or what a strict decode needed of it, is damaged; decoded with `strict=False` some of it may be kept."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What is refused, before it is decoded where the header is honest."""
@@ -78,7 +82,8 @@ def opened(path: Path, bounds: Bounds, *, strict: bool, threads: int) -> Iterato
         threads: of the decoder; 0 is as many as there are processors.
 
     Raises:
-        DataError: as `demuxer_of`; or the file cannot be opened, has no video, or is out of bounds.
+        DataError: as `demuxer_of`; or the file has no video, or is out of bounds.
+        DamagedClipError: it cannot be opened.
     """
     demuxer = demuxer_of(path)
     limit = {"max_pixels": str(min(bounds.max_pixels, _MOST_PIXELS))}
@@ -87,7 +92,7 @@ def opened(path: Path, bounds: Bounds, *, strict: bool, threads: int) -> Iterato
         options = {"protocol_whitelist": "file"} | limit
         container = av.open(str(path.absolute()), format=demuxer, metadata_errors="ignore", options=options)
     except FFmpegError as error:
-        raise DataError(
+        raise DamagedClipError(
             f"{path}: cannot be opened as a video ({error.strerror}); delete or re-copy the file"
         ) from error
     with container:

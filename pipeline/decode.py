@@ -13,14 +13,10 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import DataError
+from pipeline.container import DamagedClipError
 from pipeline.plan import Packets, Segment, Target
 
 FALLBACK_RATE = Fraction(25)  # frames per second, where a clip states neither times nor a rate
-
-
-class DamagedClipError(DataError):
-    """A strict decode met damage; decode again with `strict=False` to keep what can be kept."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +34,19 @@ class Clock:
         self._unit = stream.time_base or Fraction(1, 1000)
         self.rate = stream.average_rate or FALLBACK_RATE
         self._start: Fraction | None = None
+        self._first: Fraction | None = None  # of the first packet: where times start if no frame has come yet
         self._latest = Fraction(0)
         self.end = Fraction(0)
         self.invented = 0
         self.backward = 0
+
+    def time_of_packet(self, packet: Packet[VideoStream]) -> Fraction:
+        """The time of what a packet would show; where it states none, that at which the frames so far end."""
+        if packet.pts is None:
+            return self.end
+        stated = packet.pts * self._unit
+        self._first = stated if self._first is None else self._first
+        return max(Fraction(0), stated - (self._first if self._start is None else self._start))
 
     def time_of(self, frame: VideoFrame) -> Fraction:
         if frame.pts is None:
@@ -69,6 +74,7 @@ class WholeDecoder:
         self.decoded = 0
         self.hidden = 0  # packets that an edit list cuts away
         self.damaged = 0  # packets or frames
+        self.first_damage: Fraction | None = None  # seconds since the first frame
 
     def frames(self) -> Iterator[Decoded]:
         """Every frame, in the order in which the decoder gives them: that of presentation, as a rule."""
@@ -84,29 +90,37 @@ class WholeDecoder:
             except StopIteration:
                 return
             except FFmpegError as error:
-                self._note_damage(error)
+                self._note_damage(error, self.clock.end)
                 return
             self.hidden += int(packet.is_discard)
+            time = self.clock.time_of_packet(packet)
             try:
                 frames = packet.decode()
             except FFmpegError as error:
-                self._note_damage(error)
+                self._note_damage(error, time)
                 continue
             for frame in frames:
                 if frame.is_corrupt:
-                    self._note_damage(None)
+                    self._note_damage(None, time)
                 yield frame
 
-    def _note_damage(self, cause: FFmpegError | None) -> None:
+    def _note_damage(self, cause: FFmpegError | None, time: Fraction) -> None:
+        if isinstance(cause, MemoryError):  # FFmpeg's own, which is both: no fault of the clip
+            raise cause
+        self.first_damage = time if self.first_damage is None else self.first_damage
         if self._strict:
             raise _damaged(self._path) from cause
         self.damaged += 1
 
+    @property
+    def promised(self) -> int | None:
+        """Frames that the header promises, without those that an edit list hides; None where it says nothing."""
+        return self._stream.frames - self.hidden if self._stream.frames else None
+
     def warnings(self) -> Iterator[str]:
         """What a person should know of what was decoded."""
-        expected = self._stream.frames - self.hidden if self._stream.frames else self.decoded
-        if self.decoded != expected:
-            yield f"{self.decoded} of {expected} frames promised"
+        if self.promised is not None and self.decoded != self.promised:
+            yield f"{self.decoded} of {self.promised} frames promised"
         if self.damaged:
             yield f"damaged: {self.damaged} packets or frames did not decode cleanly"
         if self.clock.invented:
@@ -142,6 +156,8 @@ class SegmentDecoder:
                 if target:
                     yield Decoded(frame, target)
         except FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
             raise _damaged(self._path) from error
         if missing:
             raise _damaged(self._path)

@@ -67,7 +67,7 @@ def refuse_unusable(findings: Sequence[Finding]) -> None:
 def _diagnose(
     path: Path, params: ExtractParams, folder: Path, *, draw: bool
 ) -> tuple[Finding, NDArray[np.uint8] | None]:
-    report = extract_files([path], folder, params)
+    report = extract_files([path], folder, params.model_copy(update={"on_damage": "keep"}))
     rows = manifest.read(folder / MANIFEST)
     lines = _clip_lines(report.clips[0]) if report.clips else [f"photo, {rows[0].width} x {rows[0].height}"]
     lines += [f"wrong suffix: {found}" for found in report.misnamed.values()]

@@ -14,13 +14,14 @@ from typing import Any
 from pipeline import manifest, raw, screening
 from pipeline.children import each, threads_for_each
 from pipeline.clip_cache import ClipCache
+from pipeline.damage import Settled, settle
 from pipeline.errors import DataError
 from pipeline.extraction import ExtractParams
 from pipeline.files import Project, replacing_folder, write_json
 from pipeline.manifest import Row
 from pipeline.pictures import Picture, Recorded, Settings
 from pipeline.raw import Recording
-from pipeline.recording import Recorder
+from pipeline.recording import Limits, Recorder
 from pipeline.video import Wanted
 
 MOST_THREADS = 4  # at work on one clip, for the same reason as video's bound on their pixels
@@ -35,6 +36,7 @@ class ExtractReport:
     n_photos: int
     classes: dict[str, dict[str, int]]  # per class: clips, photos, frames, kept
     clips: tuple[dict[str, Any], ...]  # per clip: source, sha256, what Recorded.clip has, frames_extracted, measures
+    left_out: dict[str, str]  # sources of which nothing is used because they are damaged, and how
     ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw
     misnamed: dict[str, str]  # sources whose content is not what their suffix says, such as "PNG named .jpg"
     params: dict[str, Any]
@@ -47,6 +49,7 @@ class ExtractReport:
         n_dropped = self.n_frames - sum(counts["kept"] for counts in self.classes.values())
         notes = f"; {n_dropped} screened out" if n_dropped else ""
         notes += f"; {warned} clips with warnings" if warned else ""
+        notes += f"; {len(self.left_out)} left out as damaged" if self.left_out else ""
         notes += f"; {len(self.ignored)} files ignored" if self.ignored else ""
         notes += f"; {len(self.misnamed)} with a wrong suffix" if self.misnamed else ""
         return f"{self.n_frames} frames of {len(self.clips)} clips and {self.n_photos} photos in {self.place}{notes}"
@@ -59,6 +62,7 @@ class ExtractReport:
             "n_photos": self.n_photos,
             "classes": self.classes,
             "clips": list(self.clips),
+            "left_out": self.left_out,
             "ignored": list(self.ignored),
             "misnamed": self.misnamed,
             "params": self.params,
@@ -76,6 +80,14 @@ class _Place:
     cache: ClipCache | None = None  # a folder that stands alone has none
 
 
+@dataclass(frozen=True)
+class _Aside:
+    """What gave no row."""
+
+    left_out: dict[str, str]  # by the name of the recording
+    ignored: tuple[str, ...]
+
+
 def extract(params: ExtractParams, project: Project) -> ExtractReport:
     """Write the wanted frames of every clip, and every photo, of `data/raw`.
 
@@ -83,7 +95,8 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
 
     Raises:
         DataError: `data/raw` does not hold two classes with media in each, or a recording cannot be used (the first
-            is named, and how many more there are), or screening keeps no frame of a class; what was there before stays.
+            is named, and how many more there are), or damage or screening leave no frame of a class; what was there
+            before stays.
         PipeError: a frame cannot be written; what was there before stays.
     """
     found = raw.find(project, params.layout)
@@ -91,7 +104,8 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
     cache = ClipCache(project.cache / "clips")
     place = _Place(sources, frames_folder, project.relative(project.frames_csv), project.root, cache)
     with replacing_folder(project.frames) as frames:
-        recorded = _screened(_record(found.recordings, frames, params, place), frames, params)
+        settled = _record(found.recordings, frames, params, place)
+        recorded = _screened(settled.recorded, frames, params)
         screening.check_no_class_is_empty(
             (recording.label, picture["drop_reason"]) for recording, made in recorded for picture in made["pictures"]
         )
@@ -99,7 +113,7 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
         project.frames_csv.unlink(missing_ok=True)
     rows = _rows(recorded, place)
     manifest.write(rows, project.frames_csv)
-    report = _report(recorded, rows, found.ignored, params, place)
+    report = _report(recorded, rows, _Aside(settled.left_out, found.ignored), params, place)
     write_json(project.extract_json, report.as_json())
     return report
 
@@ -119,10 +133,11 @@ def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> Ex
     _check_out(out)
     place = _Place(PurePosixPath(), PurePosixPath(), (out / MANIFEST).as_posix())
     with replacing_folder(out.resolve()) as folder:
-        recorded = _screened(_record(recordings, folder, params, place), folder, params)
+        settled = _record(recordings, folder, params, place)
+        recorded = _screened(settled.recorded, folder, params)
         rows = _rows(recorded, place)
         manifest.write(rows, folder / MANIFEST)
-        report = _report(recorded, rows, (), params, place)
+        report = _report(recorded, rows, _Aside(settled.left_out, ()), params, place)
         write_json(folder / REPORT, report.as_json())
     return report
 
@@ -148,20 +163,15 @@ def _check_out(out: Path) -> None:
         raise DataError(f"{out}: holds {others[0]}, which is not ours to replace; choose another folder with --out")
 
 
-def _record(
-    recordings: Sequence[Recording], frames: Path, params: ExtractParams, place: _Place
-) -> list[tuple[Recording, Recorded]]:
+def _record(recordings: Sequence[Recording], frames: Path, params: ExtractParams, place: _Place) -> Settled:
     """Decode everything; the pictures lie below `frames` then.
 
     Raises:
         DataError: a recording cannot be used.
     """
-    recorder = Recorder(_settings(params, len(recordings)), params.decode_timeout_seconds, place.root, place.cache)
-    outcomes = recorder.record(recordings, frames)
-    problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
-    if problems:
-        raise DataError(problems[0] + (f"; {len(problems) - 1} more cannot be used" if len(problems) > 1 else ""))
-    return [(one, outcome) for one, outcome in zip(recordings, outcomes, strict=True) if not isinstance(outcome, str)]
+    limits = Limits(params.decode_timeout_seconds, round(params.decode_max_gigabytes * 1e9))
+    recorder = Recorder(_settings(params, len(recordings)), limits, place.root, place.cache)
+    return settle(recordings, recorder.record(recordings, frames), params.on_damage, frames)
 
 
 def _settings(params: ExtractParams, n_recordings: int) -> Settings:
@@ -222,7 +232,7 @@ def _rows(recorded: Sequence[tuple[Recording, Recorded]], place: _Place) -> list
 def _report(
     recorded: Sequence[tuple[Recording, Recorded]],
     rows: Sequence[Row],
-    ignored: tuple[str, ...],
+    aside: _Aside,
     params: ExtractParams,
     place: _Place,
 ) -> ExtractReport:
@@ -239,6 +249,15 @@ def _report(
             clips.append({"source": source, "sha256": outcome["sha256"], **info, **measured})
     n_photos = len(recorded) - len(clips)
     misnamed = {str(place.sources / one.name): outcome["misnamed"] for one, outcome in recorded if outcome["misnamed"]}
+    left_out = {str(place.sources / name): damage for name, damage in aside.left_out.items()}
     return ExtractReport(
-        len(rows), n_photos, classes, tuple(clips), ignored, misnamed, params.model_dump(), place.manifest
+        n_frames=len(rows),
+        n_photos=n_photos,
+        classes=classes,
+        clips=tuple(clips),
+        left_out=left_out,
+        ignored=aside.ignored,
+        misnamed=misnamed,
+        params=params.model_dump(),
+        place=place.manifest,
     )

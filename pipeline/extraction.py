@@ -33,5 +33,7 @@ class ExtractParams(Section):
     max_megapixels: Annotated[float, Field(gt=0)]
     max_clip_seconds: Annotated[float, Field(gt=0)]
     decode_timeout_seconds: Annotated[float, Field(gt=0)]
+    decode_max_gigabytes: Annotated[float, Field(ge=0.5)]
+    on_damage: Literal["keep", "drop", "fail"]
     keep_all: bool
     screening: ScreeningParams

@@ -21,6 +21,8 @@ from pipeline.files import sha256_of
 from pipeline.footage import survey
 from runtime.errors import ImageError
 
+_CV2_NO_MEMORY = -4  # StsNoMem
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -51,8 +53,9 @@ class Recorded(TypedDict):
     """What became of one clip or photo."""
 
     sha256: str  # of the source
-    pictures: list[Picture]
+    pictures: list[Picture]  # none where the decoder crashed, or nothing could be decoded: then `damage` says so
     clip: dict[str, Any] | None  # the fields of video.ClipInfo, and `footage`: those of Footage; None for a photo
+    damage: str  # what is damaged, without the name of the file; empty where no damage was met
     misnamed: str  # what the content is where the suffix says something else, such as "PNG named .jpg"; or empty
 
 
@@ -69,10 +72,16 @@ def record(sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, 
 
     Raises:
         PipeError: a picture cannot be written.
+        MemoryError: there is not enough.
     """
     cv2.setNumThreads(1)  # children run side by side already
     with_wanted = Settings(**settings | {"wanted": video.Wanted(**settings["wanted"])})
     return [_record(Path(source), name, Path(frames), with_wanted) for source, name in sources]
+
+
+def broken(damage: str) -> Recorded:
+    """What became of a recording of which nothing can be used; `damage` says why, without its name."""
+    return {"sha256": "", "pictures": [], "clip": None, "damage": damage, "misnamed": ""}
 
 
 def misnamed_clip(path: Path) -> str:
@@ -84,25 +93,38 @@ def _record(source: Path, name: str, frames: Path, settings: Settings) -> Record
     try:
         if photos.is_photo(source):
             return _photo(source, name, frames, settings)
-        pictures, info = _clip(source, name, frames, settings)
-        clip = asdict(info) | {"footage": asdict(survey(source))}
-        return {"sha256": sha256_of(source), "pictures": pictures, "clip": clip, "misnamed": misnamed_clip(source)}
+        return _clip(source, name, frames, settings)
+    except video.DamagedClipError as error:
+        return broken(str(error).removeprefix(f"{source}: "))
     except (DataError, ImageError) as error:
         return str(error)
+    except cv2.error as error:
+        if error.code == _CV2_NO_MEMORY:
+            raise MemoryError from error
+        raise
 
 
 def _photo(source: Path, name: str, frames: Path, settings: Settings) -> Recorded:
     photo = photos.read_photo(source, max_pixels=settings.max_pixels)
     picture = _save(photo.pixels_hwc, frames, name, settings)
-    return {"sha256": sha256_of(source), "pictures": [picture], "clip": None, "misnamed": photo.misnamed}
+    return {
+        "sha256": sha256_of(source), "pictures": [picture], "clip": None, "damage": "", "misnamed": photo.misnamed,
+    }  # fmt: skip
 
 
-def _clip(source: Path, name: str, frames: Path, settings: Settings) -> tuple[list[Picture], video.ClipInfo]:
+def _clip(source: Path, name: str, frames: Path, settings: Settings) -> Recorded:
     try:
-        return _decode(source, name, frames, settings, strict=True)
+        pictures, info = _decode(source, name, frames, settings, strict=True)
     except video.DamagedClipError:
         shutil.rmtree(frames / name, ignore_errors=True)
-        return _decode(source, name, frames, settings, strict=False)
+        pictures, info = _decode(source, name, frames, settings, strict=False)
+    return {
+        "sha256": sha256_of(source),
+        "pictures": pictures,
+        "clip": asdict(info) | {"footage": asdict(survey(source))},
+        "damage": "" if info.first_damage_seconds is None else "; ".join(info.warnings),
+        "misnamed": misnamed_clip(source),
+    }
 
 
 def _decode(

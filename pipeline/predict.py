@@ -126,6 +126,7 @@ def _answer_clip(classifier: Classifier, params: ExtractParams, path: Path) -> A
         },
         subject=str(path),
         timeout_seconds=params.decode_timeout_seconds,
+        max_bytes=round(params.decode_max_gigabytes * 1e9),
     )
     frames = tuple(
         FrameAnswer(time_seconds, _verdict(classifier.judge(np.array(logits, np.float32))))

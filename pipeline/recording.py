@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from pipeline.children import ChildCrashedError, each, run_in_child
 from pipeline.clip_cache import ClipCache, key_of
 from pipeline.files import sha256_of
 from pipeline.photos import is_photo
-from pipeline.pictures import Recorded, Settings, misnamed_clip
+from pipeline.pictures import Recorded, Settings, broken, misnamed_clip
 from pipeline.raw import Recording
 
 CHILD = "pipeline.pictures:record"
@@ -19,16 +20,24 @@ PHOTOS_PER_CHILD = 100  # a child takes a good part of a second to start
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Of a child: for a clip, or for the photos of one batch."""
+
+    seconds: float
+    bytes: int  # of memory
+
+
+@dataclass(frozen=True)
 class Recorder:
     """Writes the pictures of recordings."""
 
     settings: Settings
-    timeout_seconds: float  # for a clip, or for the photos of one child
+    limits: Limits
     root: Path | None  # where the paths of recordings start; None for the working directory
     cache: ClipCache | None  # of clips; None keeps nothing
 
     def record(self, recordings: Sequence[Recording], frames: Path) -> list[Recorded | str]:
-        """What became of each; one that cannot be used gives its one line instead.
+        """What became of each; one that cannot be used gives its one line instead, one that is damaged does not.
 
         The pictures lie below `frames` then. Clips of the same content are decoded once.
 
@@ -82,7 +91,7 @@ class Recorder:
     ) -> Recorded | str:
         key = keys.get(recording.name, recording.name)
         outcome = outcomes[key]
-        if self.cache is None or key == recording.name or isinstance(outcome, str):
+        if self.cache is None or key == recording.name or isinstance(outcome, str) or not outcome["pictures"]:
             return outcome
         named: Recorded = {**outcome, "misnamed": misnamed_clip(recording.path)}  # what is kept bore another name
         return self.cache.link(key, named, frames, recording.name)
@@ -94,11 +103,19 @@ class Recorder:
                 CHILD,
                 {"sources": sources, "frames": str(folder), "settings": asdict(self.settings)},
                 subject=sources[0][0],
-                timeout_seconds=self.timeout_seconds,
+                timeout_seconds=self.limits.seconds,
                 folder=self.root,
+                max_bytes=self.limits.bytes,
             )
         except ChildCrashedError as error:
             if len(batch) == 1:
-                return [str(error)]
+                _remove(folder / batch[0].name, self.settings.suffix)
+                return [broken(str(error).removeprefix(f"{sources[0][0]}: "))]
             return [outcome for one in batch for outcome in self._in_child([one], folder)]
         return outcomes
+
+
+def _remove(stem: Path, suffix: str) -> None:
+    """Take away what a decoder left that did not come to its end."""
+    shutil.rmtree(stem, ignore_errors=True)
+    stem.with_name(stem.name + suffix).unlink(missing_ok=True)

@@ -22,8 +22,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline import colour
-from pipeline.container import SUFFIXES, Bounds, demuxer_of, opened, too_long
-from pipeline.decode import FALLBACK_RATE, DamagedClipError, Decoded, SegmentDecoder, WholeDecoder
+from pipeline.container import SUFFIXES, Bounds, DamagedClipError, demuxer_of, opened, too_long
+from pipeline.decode import FALLBACK_RATE, Decoded, SegmentDecoder, WholeDecoder
 from pipeline.errors import DataError
 from pipeline.plan import Choice, Plan, Segment, Wanted, plan_of, survey
 
@@ -57,6 +57,7 @@ class ClipInfo:
     frames_found: int  # that the clip shows: decoded, or counted in its packets where a plan spared the others
     frames_decoded: int  # what was decoded for the wanted ones, these included
     frames_hidden: int  # stored, but cut away by the clip's edit list
+    first_damage_seconds: float | None  # where damage begins, counted from the first frame; None where none was met
     warnings: tuple[str, ...]
 
 
@@ -72,7 +73,8 @@ def open_clip(path: Path, bounds: Bounds, *, strict: bool) -> Iterator[Clip]:
             a decoder makes of damage depends on the timing of its threads.
 
     Raises:
-        DataError: as `demuxer_of`; or the file cannot be opened, has no video, or is out of bounds.
+        DataError: as `demuxer_of`; or the file has no video, or is out of bounds.
+        DamagedClipError: it cannot be opened.
     """
     with contextlib.ExitStack() as stack:
         yield Clip(path, bounds, stack, strict=strict)
@@ -88,6 +90,8 @@ class Clip:
         self._stack = stack
         container, self._stream = self._open(1)
         self._packets = survey(container, self._stream) if strict else None
+        self._first_damage = None if strict else self._probe()
+        self._warnings: tuple[str, ...] = ()
         self._decoders: list[WholeDecoder | SegmentDecoder] = []
         self._shape = 0, 0, 0  # width, height, rotation
         self._strange_matrix = False
@@ -96,8 +100,8 @@ class Clip:
         """The wanted frames, no frame twice.
 
         Raises:
-            DamagedClipError: damage was met, and the clip is open as strict.
-            DataError: no frame can be decoded or none is wanted, or the clip lasts longer than its bound.
+            DamagedClipError: damage was met, and the clip is open as strict; or no frame can be decoded.
+            DataError: none is wanted, or the clip lasts longer than its bound.
         """
         plan = self._plan(wanted)
         decoded = self._in_turn(plan, threads=0) if plan else self._all(wanted, threads=0)
@@ -139,6 +143,7 @@ class Clip:
             frames_found=self._found,
             frames_decoded=sum(decoder.decoded for decoder in self._decoders),
             frames_hidden=self._hidden,
+            first_damage_seconds=None if self._first_damage is None else float(self._first_damage),
             warnings=warnings,
         )
 
@@ -153,7 +158,7 @@ class Clip:
         if plan is None:
             return None
         self._check_length(plan.last)
-        self._note(plan.n_frames, plan.end, int(plan.packets.hidden.sum()), ())
+        self._note(plan.n_frames, plan.end, int(plan.packets.hidden.sum()))
         self._check_taken(len(plan.segments))
         return plan
 
@@ -167,12 +172,32 @@ class Clip:
                 yield decoded
         if not whole.decoded:
             promise = f" ({self._stream.frames} promised by the header)" if self._stream.frames else ""
-            raise DataError(f"{self._path}: no video frame could be decoded{promise}; delete or re-copy the file")
-        self._note(whole.decoded, whole.clock.end, whole.hidden, tuple(whole.warnings()))
+            raise DamagedClipError(
+                f"{self._path}: no video frame could be decoded{promise}; delete or re-copy the file"
+            )
+        self._note(whole.decoded, whole.clock.end, whole.hidden)
+        self._note_damage(whole)
         self._check_taken(choice.taken)
 
-    def _note(self, found: int, end: Fraction, hidden: int, warnings: tuple[str, ...]) -> None:
-        self._found, self._end, self._hidden, self._warnings = found, end, hidden, warnings
+    def _note(self, found: int, end: Fraction, hidden: int) -> None:
+        self._found, self._end, self._hidden = found, end, hidden
+
+    def _note_damage(self, whole: WholeDecoder) -> None:
+        found = [time for time in (whole.first_damage, self._first_damage) if time is not None]
+        if not found and whole.promised is not None and whole.decoded < whole.promised:
+            found = [whole.clock.end]  # cut short, as a rule
+        self._first_damage = min(found, default=None)
+        first = "" if self._first_damage is None else f"damage begins at {float(self._first_damage):.2f} s"
+        self._warnings = (*whole.warnings(), *([first] if first else []))
+
+    def _probe(self) -> Fraction | None:
+        """Where a decoder that stops at damage stops; one that goes on hides some of it and says nothing."""
+        with opened(self._path, self._bounds, strict=True, threads=1) as (container, stream):
+            whole = WholeDecoder(self._path, container, stream, strict=True)
+            with contextlib.suppress(DamagedClipError):
+                for decoded in whole.frames():
+                    self._check_length(decoded.target.time)
+            return whole.first_damage
 
     def _in_turn(self, plan: Plan, threads: int) -> Iterator[Decoded]:
         decoder = self._segment_decoder(plan, threads)
