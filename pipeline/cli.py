@@ -142,11 +142,21 @@ def report() -> None:
 
 
 @cli.command()
-def bundle() -> None:
+@click.option("--against", "earlier", type=click.Path(path_type=Path), help="Then compare it with this earlier bundle.")
+def bundle(earlier: Path | None) -> None:
     """Graphs, contract and runtime to dist/bundle.zip; exits 3 when parity said no."""
     from export import bundle as stage
 
-    done(stage.bundle(here()))
+    if earlier is None:
+        done(stage.bundle(here()))
+        return
+    from export.earlier_bundle import compare, opened_earlier
+
+    with opened_earlier(earlier, here()) as opened:  # before, since it may be the one that is replaced
+        done(stage.bundle(here()))
+        found = compare(opened, here())
+    click.echo(found.table)
+    done(found)
 
 
 for tool in TOOLS:

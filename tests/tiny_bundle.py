@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,12 +73,14 @@ def colour_graph(metadata: dict[str, str], scale: float = 10.0) -> bytes:
     return content
 
 
-def write_models(contract_path: Path, graphs: Path, contract: Contract) -> Contract:
-    """Write a colour graph for every variant, and the contract with their hashes; gives that contract."""
+def write_models(
+    contract_path: Path, graphs: Path, contract: Contract, make: Callable[[dict[str, str]], bytes] = colour_graph
+) -> Contract:
+    """Write a graph (of colours) for every variant, and the contract with their hashes; gives that contract."""
     graphs.mkdir(parents=True, exist_ok=True)
     variants = []
     for variant in contract.variants:
-        content = colour_graph(contract.metadata())
+        content = make(contract.metadata())
         (graphs / variant.file).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         variants.append(dataclasses.replace(variant, sha256=digest, bytes=len(content)))
@@ -93,11 +96,13 @@ def picture(colour: int, height: int = 24, width: int = 32) -> NDArray[np.uint8]
     return pixels_hwc
 
 
-def write_project(root: Path, contract: Contract | None = None) -> Project:
+def write_project(
+    root: Path, contract: Contract | None = None, make: Callable[[dict[str, str]], bytes] = colour_graph
+) -> Project:
     """Everything that `bundle` reads, as the stages before it would have written it."""
     project = Project(root)
     project.onnx.mkdir(parents=True)
-    written = write_models(project.contract_json, project.onnx, contract or draft_contract())
+    written = write_models(project.contract_json, project.onnx, contract or draft_contract(), make)
     shutil.copytree(ROOT / "runtime", project.runtime, ignore=shutil.ignore_patterns("__pycache__"))
     project.parity_json.parent.mkdir()
     for path in (

@@ -12,12 +12,12 @@ N_CLASSES = 4
 INPUTS_NCHW = np.random.default_rng(1).normal(size=(20, 3, 8, 8)).astype(np.float32)
 
 
-def small_core(scale: float = 1.0) -> onnx.ModelProto:
+def small_core(scale: float = 1.0, n_classes: int = N_CLASSES) -> onnx.ModelProto:
     """Two convolutions, pooling and a linear layer; what the first scales up the second scales down."""
     generator = np.random.default_rng(0)
     first = generator.normal(size=(8, 3, 3, 3)).astype(np.float32) * np.float32(scale)
     second = generator.normal(size=(8, 8, 1, 1)).astype(np.float32) / np.float32(scale)
-    head = generator.normal(size=(8, N_CLASSES)).astype(np.float32)
+    head = generator.normal(size=(8, n_classes)).astype(np.float32)
     nodes = [
         helper.make_node("Conv", ["input", "first"], ["a"], name="first"),
         helper.make_node("Relu", ["a"], ["b"], name="relu"),
@@ -28,7 +28,7 @@ def small_core(scale: float = 1.0) -> onnx.ModelProto:
     ]
     ports = (
         helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 8, 8]),
-        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", N_CLASSES]),
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", n_classes]),
     )
     weights = {"first": first, "second": second, "head": head}
     initializers = [numpy_helper.from_array(value, name) for name, value in weights.items()]
