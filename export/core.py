@@ -37,29 +37,38 @@ class Attempt:
 
     exporter: Literal["dynamo", "legacy"]
     opset: int
+    batch: Literal["dynamic", "fixed"] = "dynamic"  # fixed: one picture at a time
 
     def __str__(self) -> str:
-        return f"{self.exporter} exporter, opset {self.opset}"
+        return f"{self.exporter} exporter, opset {self.opset}, {self.batch} batch"
 
 
 def attempts(opset: int) -> tuple[Attempt, ...]:
-    """Both exporters at the wanted opset, then at the newest that older runtimes read."""
+    """Both exporters at the wanted opset, then at the newest that older runtimes read; then all with a batch of one."""
     opsets = dict.fromkeys((opset, max(opset, NEWEST_OPSET)))
-    return tuple(Attempt(exporter, number) for number in opsets for exporter in ("dynamo", "legacy"))
+    return tuple(
+        Attempt(exporter, number, batch)
+        for batch in ("dynamic", "fixed")
+        for number in opsets
+        for exporter in ("dynamo", "legacy")
+    )
 
 
 def core_graph(network: Network, size: int, attempt: Attempt) -> onnx.ModelProto:
-    """`input` float32 (batch, 3, size, size) to `logits` float32 (batch, classes), with any batch, simplified.
+    """`input` float32 (batch, 3, size, size) to `logits` float32 (batch, classes), simplified.
+
+    Any batch, or a batch of one where the attempt says `fixed`.
 
     Raises:
         One of EXPORTER_ERRORS: the exporter cannot take this network.
     """
-    example_nchw = torch.zeros(2, 3, size, size)
+    # Of two: what has a batch of one, torch takes for fixed.
+    example_nchw = torch.zeros(2 if attempt.batch == "dynamic" else 1, 3, size, size)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # inside the exporters, about themselves
         export = _dynamo if attempt.exporter == "dynamo" else _legacy
-        model = export(network.eval(), example_nchw, attempt.opset)
+        model = export(network.eval(), example_nchw, attempt)
     model = simplify(model)
     _forget_where_it_was_made(model)
     model.ir_version = ir_version(attempt.opset)
@@ -96,14 +105,14 @@ def with_batch_of_one(core: onnx.ModelProto) -> onnx.ModelProto:
     return inferred
 
 
-def _dynamo(network: Network, example_nchw: torch.Tensor, opset: int) -> onnx.ModelProto:
+def _dynamo(network: Network, example_nchw: torch.Tensor, attempt: Attempt) -> onnx.ModelProto:
     program = torch.onnx.export(
         network,
         (example_nchw,),
         input_names=["input"],
         output_names=["logits"],
-        opset_version=opset,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        opset_version=attempt.opset,
+        dynamic_shapes=({0: torch.export.Dim("batch")},) if attempt.batch == "dynamic" else None,
         dynamo=True,
         verbose=False,
     )
@@ -113,7 +122,7 @@ def _dynamo(network: Network, example_nchw: torch.Tensor, opset: int) -> onnx.Mo
     return model
 
 
-def _legacy(network: Network, example_nchw: torch.Tensor, opset: int) -> onnx.ModelProto:
+def _legacy(network: Network, example_nchw: torch.Tensor, attempt: Attempt) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory(prefix="legacy-") as folder:
         path = Path(folder) / "core.onnx"
         torch.onnx.export(
@@ -122,8 +131,8 @@ def _legacy(network: Network, example_nchw: torch.Tensor, opset: int) -> onnx.Mo
             path,
             input_names=["input"],
             output_names=["logits"],
-            opset_version=opset,
-            dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
+            opset_version=attempt.opset,
+            dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}} if attempt.batch == "dynamic" else None,
             dynamo=False,
         )
         model: onnx.ModelProto = onnx.load(path)

@@ -112,12 +112,13 @@ def _agreeing_core(
 
         trial = judged(Candidate("fp32", "fp32", make), evidence, gates)
         verdict = {"verdict": trial.numbers["verdict"], "reasons": trial.numbers["reasons"]}
-        record.exporters.append({"exporter": attempt.exporter, "opset": attempt.opset, **verdict})
+        record.exporters.append({**dataclasses.asdict(attempt), **verdict})
         if not trial.failed:
             return attempt, trial
     write_json(project.export_json, record.to_json([], []))
     said = "; ".join(
-        f"{each['exporter']}, opset {each['opset']}: {', '.join(each['reasons'])}" for each in record.exporters
+        f"{each['exporter']}, opset {each['opset']}, {each['batch']} batch: {', '.join(each['reasons'])}"
+        for each in record.exporters
     )
     raise GateError(f"{project.checkpoint}: no exporter gives a graph that computes what torch does ({said})")
 

@@ -85,11 +85,18 @@ def _crop(preprocess: Preprocess) -> tuple[list[onnx.NodeProto], dict[str, np.nd
 
 
 def join(preprocess: onnx.ModelProto, core: onnx.ModelProto) -> onnx.ModelProto:
-    """`image` to `logits` in one graph."""
+    """`image` to `logits` in one graph, of one picture at a time if the core is."""
     prefixed = compose.add_prefix(preprocess, "preprocess/", rename_inputs=False, rename_outputs=False)
     joined: onnx.ModelProto = compose.merge_models(prefixed, core, io_map=[("input", "input")])
     joined.graph.name = "model"
+    if batch_of(core) == 1:
+        joined.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     return joined
+
+
+def batch_of(model: onnx.ModelProto) -> int | None:
+    """The batch that a graph's input is fixed to; None: any."""
+    return model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or None
 
 
 def seal(model: onnx.ModelProto, contract: Contract) -> bytes:

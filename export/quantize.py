@@ -21,6 +21,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import shape_inference
 
+from export.graph import batch_of
 from export.running import FRAMES_AT_ONCE, Graph, batches_of
 
 Calibration = Literal["minmax", "percentile"]
@@ -62,7 +63,7 @@ def measure_ranges(core: onnx.ModelProto, inputs_nchw: NDArray[np.float32], cali
             calibrate_method=methods[calibration],
             extra_options={"symmetric": False, "percentile": PERCENTILE},
         )
-        for batch in batches_of(inputs_nchw, FRAMES_AT_ONCE):
+        for batch in batches_of(inputs_nchw, batch_of(core) or FRAMES_AT_ONCE):
             calibrator.collect_data(_once(batch))  # each call lets go of the batch's activations
         return calibrator.compute_data()
 

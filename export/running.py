@@ -46,7 +46,9 @@ class Graph:
         except failures() as error:
             raise DataError(f"onnxruntime cannot open the graph on {provider} ({error})") from error
         self.provider: str = self._session.get_providers()[0]
-        self._input: str = self._session.get_inputs()[0].name
+        port = self._session.get_inputs()[0]
+        self._input: str = port.name
+        self._takes_one = port.shape[0] == 1
         self._outputs: list[str] = [port.name for port in self._session.get_outputs()]
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float32]:
@@ -65,6 +67,9 @@ class Graph:
         Raises:
             DataError: onnxruntime failed.
         """
+        if self._takes_one and len(values) > 1:
+            each = [self.outputs(one) for one in batches_of(values, 1)]
+            return {name: np.concatenate([np.atleast_1d(one[name]) for one in each]) for name in self._outputs}
         try:
             results = self._session.run(None, {self._input: np.ascontiguousarray(values)})
         except failures() as error:

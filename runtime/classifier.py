@@ -55,6 +55,9 @@ class Classifier:
             raise ContractError(f"{contract_path}: {error}") from error
         self._session: Any = open_session(self.contract, self.variant, graphs, opening)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        self._takes_one = self._session.get_inputs()[0].shape[:1] == [
+            1
+        ]  # some networks export with a batch of one only
 
     @classmethod
     def load(cls, folder: str | Path = ".", variant: str | None = None, opening: Opening = USUAL) -> Classifier:
@@ -77,8 +80,9 @@ class Classifier:
             raise ImageError(f"pictures are {found}; expected uint8 (batch, height, width, 3)")
         self._check_bounds(images_nhwc.shape)
         images = np.ascontiguousarray(images_nhwc)
+        batches = np.split(images, len(images)) if self._takes_one else [images]
         try:
-            (logits,) = self._session.run([self.contract.output.name], {self.contract.input.name: images})
+            logits = np.concatenate([self._run(batch) for batch in batches])
         except failures() as error:
             raise DeviceError(f"{self.variant.file}: onnxruntime failed ({error})") from error
         expected = (len(images_nhwc), len(self.contract.classes))
@@ -86,6 +90,11 @@ class Classifier:
             raise DeviceError(f"{self.variant.file}: gave {logits.shape} logits; expected {expected} finite numbers")
         result: NDArray[np.float32] = logits
         return result
+
+    def _run(self, images_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found: NDArray[np.float32]
+        (found,) = self._session.run([self.contract.output.name], {self.contract.input.name: images_nhwc})
+        return found
 
     def classify(self, picture: str | Path | NDArray[np.uint8]) -> Prediction:
         """Classify one picture: a file, or uint8 RGB pixels (height, width, 3), upright.

@@ -11,7 +11,9 @@ from onnx.external_data_helper import uses_external_data
 from torch import nn
 
 from export.core import Attempt, attempts, core_graph, with_batch_of_one
+from export.graph import batch_of
 from export.running import Graph
+from runtime.session import failures, onnxruntime
 
 
 class Tiny(nn.Module):
@@ -61,12 +63,27 @@ def test_a_core_is_simple_whole_and_old_enough_for_older_runtimes(attempt: Attem
     assert not any(uses_external_data(tensor) for tensor in core.graph.initializer)
 
 
-def test_dynamo_comes_first_the_legacy_exporter_next_and_newer_opsets_last() -> None:
-    assert [str(each) for each in attempts(18)] == [
-        "dynamo exporter, opset 18", "legacy exporter, opset 18",
-        "dynamo exporter, opset 21", "legacy exporter, opset 21",
+def test_dynamo_comes_first_the_legacy_exporter_next_newer_opsets_then_and_fixed_batches_last() -> None:
+    dynamic = [
+        "dynamo exporter, opset 18, dynamic batch", "legacy exporter, opset 18, dynamic batch",
+        "dynamo exporter, opset 21, dynamic batch", "legacy exporter, opset 21, dynamic batch",
     ]  # fmt: skip
-    assert [each.opset for each in attempts(22)] == [22, 22]
+    fixed = [each.replace("dynamic", "fixed") for each in dynamic]
+    assert [str(each) for each in attempts(18)] == dynamic + fixed
+    assert [each.opset for each in attempts(22)] == [22] * 4
+
+
+@pytest.mark.parametrize("attempt", attempts(18), ids=str)
+def test_a_core_takes_any_batch_or_says_that_it_takes_one_picture(attempt: Attempt) -> None:
+    core = exported(attempt)
+    assert batch_of(core) == (None if attempt.batch == "dynamic" else 1)
+    session = onnxruntime().InferenceSession(core.SerializeToString(), providers=["CPUExecutionProvider"])
+    two_nchw = np.zeros((2, 3, 16, 16), np.float32)
+    if attempt.batch == "dynamic":
+        assert session.run(None, {"input": two_nchw})[0].shape == (2, 4)
+    else:
+        with pytest.raises(failures()):
+            session.run(None, {"input": two_nchw})
 
 
 def test_a_core_of_fixed_sizes_says_the_same() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,19 +9,23 @@ import pytest
 import torch
 from onnx import numpy_helper
 from onnx.external_data_helper import uses_external_data
+from small_project import set_params
 from test_gates import GATES
 
 from export import core as core_module
 from export import export as stage
+from export.blame import Halves, Trained, blame
 from export.core import Attempt
 from export.evidence import Evidence
 from export.graph import join, preprocess_graph
+from export.parity import parity
 from export.running import Graph
 from pipeline.errors import DataError, GateError
 from pipeline.files import Project, read_json, sha256_of
 from pipeline.network import read_checkpoint
-from pipeline.params import ExportParams, read_section
+from pipeline.params import ExportParams, ParityParams, read_section
 from pipeline.preprocess import Preprocess
+from runtime.classifier import Classifier
 from runtime.contract import Contract
 
 
@@ -71,7 +76,9 @@ def test_the_report_says_what_was_tried_and_on_which_frames(exported: Project) -
     assert report["chosen_on"] == "val"
     assert report["n_frames"] == 8
     assert report["calibration"] == {"n_frames": 16, "n_clips": 4, "by_class": {"red": 8, "蓝色": 8}}
-    assert report["exporters"] == [{"exporter": "dynamo", "opset": 18, "verdict": "passed", "reasons": []}]
+    assert report["exporters"] == [
+        {"exporter": "dynamo", "opset": 18, "batch": "dynamic", "verdict": "passed", "reasons": []}
+    ]
     assert [trial["name"] for trial in report["trials"]][:2] == ["fp32", "fp16"]
     assert sum(trial["chosen"] for trial in report["trials"]) == 3
 
@@ -95,7 +102,7 @@ def _agree(project: Project) -> tuple[Attempt, stage.Record]:
 
 def _wrong(network: Any, size: int, attempt: Attempt) -> onnx.ModelProto:
     """What a broken exporter gives: a bias is off."""
-    model = core_module.core_graph(network, size, Attempt("legacy", attempt.opset))
+    model = core_module.core_graph(network, size, Attempt("legacy", attempt.opset, attempt.batch))
     last = next(node for node in model.graph.node if "logits" in node.output)
     bias = next(tensor for tensor in model.graph.initializer if tensor.name == last.input[-1])
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32([1, 0]), bias.name))
@@ -124,9 +131,56 @@ def test_where_no_exporter_agrees_nothing_is_exported_and_the_report_says_how_no
         raise RuntimeError("cannot export\n  aten::strange")
 
     monkeypatch.setattr(stage, "core_graph", crashes)
-    with pytest.raises(GateError, match=r"no exporter gives .* \(dynamo, opset 18: cannot be made \(cannot export"):
+    with pytest.raises(
+        GateError, match=r"no exporter gives .* \(dynamo, opset 18, dynamic batch: cannot be made \(cannot export"
+    ):
         _agree(exported)
-    assert [each["opset"] for each in read_json(exported.export_json)["exporters"]] == [18, 18, 21, 21]
+    tried = read_json(exported.export_json)["exporters"]
+    assert [each["opset"] for each in tried] == [18, 18, 21, 21] * 2
+    assert [each["batch"] for each in tried] == ["dynamic"] * 4 + ["fixed"] * 4
+
+
+def test_where_no_dynamic_batch_agrees_a_batch_of_one_is_exported_proven_and_runs(
+    exported: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    right = stage.core_graph
+
+    def only_of_one_picture(network: Any, size: int, attempt: Attempt) -> onnx.ModelProto:
+        if attempt.batch == "dynamic" and attempt != Attempt("dynamo", 18):
+            raise RuntimeError("the batch is not what it was")
+        return (_wrong if attempt.batch == "dynamic" else right)(network, size, attempt)
+
+    monkeypatch.setattr(stage, "core_graph", only_of_one_picture)
+    set_params(exported, export={"max_megapixels": 1})
+    gates = read_section(exported.params_yaml, "parity", ParityParams)
+    stage.export(read_section(exported.params_yaml, "export", ExportParams), gates, exported)
+    tried = read_json(exported.export_json)["exporters"]
+    assert [each["verdict"] for each in tried] == ["failed"] * 4 + ["passed"]
+    assert "largest logit difference" in tried[0]["reasons"][0]
+    assert tried[3]["reasons"] == ["cannot be made (the batch is not what it was)"]
+    for name in ("model.onnx", "model_int8.onnx", "core.onnx"):
+        assert onnx.load(exported.onnx / name).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+    judged = parity(gates, exported).variants  # in batches of 7, 2 and 1, and in a process of its own
+    assert {name: numbers["verdict"] for name, numbers in judged.items()}["fp32"] == "passed"
+    pictures_nhwc = np.random.default_rng(0).integers(0, 256, (3, 40, 56, 3), dtype=np.uint8)
+    classifier = Classifier(exported.contract_json, exported.onnx)
+    together = classifier.logits(pictures_nhwc)
+    assert np.array_equal(together, np.concatenate([classifier.logits(each[None]) for each in pictures_nhwc]))
+
+
+def test_a_graph_of_one_picture_can_be_explained(exported: Project) -> None:
+    checkpoint = read_checkpoint(exported.checkpoint)
+    core = core_module.core_graph(checkpoint.network(), 32, Attempt("dynamo", 18, "fixed"))
+    wrong = _wrong(checkpoint.network(), 32, Attempt("dynamo", 18, "fixed"))
+    joined = join(preprocess_graph(checkpoint.preprocess, 18), wrong)
+    pictures = list(np.random.default_rng(0).integers(0, 256, (6, 1, 40, 56, 3), dtype=np.uint8))
+    trained = Trained(checkpoint.preprocess, checkpoint.network())
+    halves = Halves.of(joined)
+    found = blame(halves, halves.core, "fp32", trained, pictures)
+    assert (found["part"], found["n_frames"]) == ("graph", 6)
+    assert found["layer"]["operator"] == "Gemm"
+    sound = Halves.of(join(preprocess_graph(checkpoint.preprocess, 18), core))
+    assert blame(sound, sound.core, "fp32", trained, pictures)["layer"] is None  # the negative control
 
 
 @pytest.mark.parametrize("crop", ["squash", "center"])
