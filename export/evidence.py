@@ -34,10 +34,11 @@ class Evidence:
     truth: NDArray[np.int64]  # (n,) class numbers
     inputs_nchw: NDArray[np.float32]  # (n, 3, size, size); on disk, where more fit than in memory
     torch_logits: Logits  # (n, classes)
+    unknown_threshold: float | None = None  # of the checkpoint
 
     def compare(self, graph_logits: Logits) -> Comparison:
         """A graph's logits (n, classes) beside torch's."""
-        return Comparison(self.classes, self.truth, self.torch_logits, graph_logits)
+        return Comparison(self.classes, self.truth, self.torch_logits, graph_logits, self.unknown_threshold)
 
 
 def calibration_rows(rows: Sequence[Row], n_frames: int) -> list[Row]:
@@ -108,7 +109,8 @@ def gather(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: 
     torch_logits: list[Logits] = []
     inputs_nchw = _gather(rows, checkpoint, project, path, lambda frames_nhwc: torch_logits.append(ask(frames_nhwc)))
     truth = np.array([checkpoint.classes.index(row.label) for row in rows])
-    return Evidence(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits))
+    threshold = checkpoint.unknown_threshold
+    return Evidence(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits), threshold)
 
 
 def _gather(

@@ -22,7 +22,7 @@ from pipeline.errors import GateError
 from pipeline.files import Project, replacing_folder, write_json
 from pipeline.leakage import read_split_without_leaks
 from pipeline.manifest import Row
-from pipeline.network import NOT_FITTED, Checkpoint, read_checkpoint
+from pipeline.network import Checkpoint, read_checkpoint
 from pipeline.params import ExportParams, ParityParams
 from pipeline.preprocess import Preprocess
 from runtime.contract import Contract, Geometry, Variant
@@ -170,7 +170,7 @@ def _draft(checkpoint: Checkpoint, params: ExportParams, opset: int) -> Contract
         temperature=checkpoint.temperature,
         temperature_reason=checkpoint.temperature_reason,
         unknown_threshold=checkpoint.unknown_threshold,
-        unknown_threshold_reason=NOT_FITTED if checkpoint.unknown_threshold is None else None,
+        unknown_threshold_reason=checkpoint.unknown_threshold_reason,
         max_pixels=round(params.max_megapixels * 1e6),
         max_aspect=params.max_aspect,
         providers=params.providers,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class Comparison:
     truth: NDArray[np.int64]  # (n,) class numbers
     torch_logits: Logits  # (n, classes)
     graph_logits: Logits  # (n, classes); not finite where the graph gave no number
+    unknown_threshold: float | None = None  # below this largest logit a frame shows none of the classes
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.torch_logits).all():
@@ -47,6 +48,11 @@ class Comparison:
         flipped: NDArray[np.bool_] = self.torch_logits.argmax(axis=1) != self.graph_logits.argmax(axis=1)
         return flipped
 
+    def unknown(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(n,) where torch, and where the graph, sees none of the classes."""
+        threshold = -np.inf if self.unknown_threshold is None else self.unknown_threshold
+        return self.torch_logits.max(axis=1) < threshold, self.graph_logits.max(axis=1) < threshold
+
     def lost(self) -> NDArray[np.int64]:
         """(n,) 1 where only torch is right, -1 where only the graph is, else 0."""
         right_in_torch, right_in_graph = (
@@ -65,7 +71,7 @@ def judge(comparison: Comparison, precision: str, gates: ParityParams) -> dict[s
     elif precision == "fp32":
         reasons = _against_fp32(comparison, numbers["flips_outside_margin"], gates.fp32)
     elif precision == "fp16":
-        reasons = _against_fp16(numbers["flips"], len(comparison.truth), gates.fp16)
+        reasons = _against_fp16(numbers, gates.fp16)
     else:
         reasons = _against_int8(comparison, gates.int8)
         undecided = _undecided(comparison, gates.int8)
@@ -83,6 +89,7 @@ def margins(logits: Logits) -> Logits:
 def _numbers(comparison: Comparison, flip_margin: float) -> dict[str, Any]:
     sure = margins(comparison.torch_logits) > flip_margin * comparison.logit_range
     difference, lost = comparison.difference, comparison.lost()
+    unknown_in_torch, unknown_in_graph = comparison.unknown()
     return {
         "n_samples": len(comparison.truth),
         "max_abs_logit_difference": difference if np.isfinite(difference) else None,
@@ -95,6 +102,8 @@ def _numbers(comparison: Comparison, flip_margin: float) -> dict[str, Any]:
         "worst_class_drop": max(
             float(lost[comparison.truth == number].mean()) for number in np.unique(comparison.truth)
         ),
+        "unknown": int(unknown_in_graph.sum()),
+        "unknown_flips": int((unknown_in_torch != unknown_in_graph).sum()),
     }
 
 
@@ -108,9 +117,11 @@ def _against_fp32(comparison: Comparison, flips_outside_margin: int, gate: Fp32G
     return reasons
 
 
-def _against_fp16(flips: int, n_frames: int, gate: Fp16Gate) -> list[str]:
+def _against_fp16(numbers: Mapping[str, Any], gate: Fp16Gate) -> list[str]:
+    n_frames = numbers["n_samples"]
     allowed = _at_least_one(gate.max_flips, n_frames)
-    return [f"{flips} of {n_frames} frames flip; allowed {allowed}"] if flips > allowed else []
+    found = {"flip": numbers["flips"], "change between a class and none": numbers["unknown_flips"]}
+    return [f"{n} of {n_frames} frames {what}; allowed {allowed}" for what, n in found.items() if n > allowed]
 
 
 def _against_int8(comparison: Comparison, gate: Int8Gate) -> list[str]:
@@ -118,6 +129,10 @@ def _against_int8(comparison: Comparison, gate: Int8Gate) -> list[str]:
     allowed = _at_least_one(gate.max_top1_drop, len(lost))
     if lost.sum() > allowed:
         reasons.append(f"{lost.sum()} of {len(lost)} right answers lost; allowed {allowed}")
+    unknown_in_torch, unknown_in_graph = comparison.unknown()
+    more = int(unknown_in_graph.sum() - unknown_in_torch.sum())
+    if more > allowed:
+        reasons.append(f"{more} more of {len(lost)} frames taken for none of the classes; allowed {allowed}")
     for number, name in enumerate(comparison.classes):
         of_class = lost[comparison.truth == number]
         allowed = _at_least_one(gate.max_worst_class_drop, len(of_class))

@@ -6,6 +6,7 @@ refuses, not we. What differs is explained: pixels, graph or precision.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,8 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     torch_logits = _ask(held_out, ask_torch, asked, project)
     asked.append(ask_bundle(next(iter(classifiers.values())), held_out, project))
     truth = np.array([checkpoint.classes.index(row.label) for row in held_out])
-    judged = _judge(asked, Comparison(checkpoint.classes, truth, torch_logits, torch_logits), params, classifiers)
+    torch_alone = Comparison(checkpoint.classes, truth, torch_logits, torch_logits, checkpoint.unknown_threshold)
+    judged = _judge(asked, torch_alone, params, classifiers)
     _add_odd_sizes(judged["fp32"], ask_torch, classifiers["fp32"], params.fp32)
     trained = Trained(checkpoint.preprocess, checkpoint.network())
     _add_blame(judged, asked, Held(held_out, torch_logits), trained, project)
@@ -128,7 +130,7 @@ def _judge(
     judged: dict[str, dict[str, Any]] = {}
     for route in asked:
         variant = classifiers[route.variant].variant
-        comparison = Comparison(torch_alone.classes, torch_alone.truth, torch_alone.torch_logits, route.logits)
+        comparison = dataclasses.replace(torch_alone, graph_logits=route.logits)
         numbers = judge(comparison, variant.precision, params)
         if route.problem:
             numbers["reasons"] = [route.problem]

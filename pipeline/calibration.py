@@ -1,7 +1,8 @@
-"""One number that makes confidence mean what it says: the temperature, which divides the logits (Guo et al. 2017)."""
+"""What validation frames teach beside the weights: how sure a network may be, and when it sees none of its classes."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,24 +13,52 @@ from scipy import optimize, special
 from torch import nn
 
 from pipeline.data import forbid_tf32
+from pipeline.fitting import TrainParams
+from pipeline.heads import TwoLogits
 from pipeline.sources import Source, drawn
 
 RANGE = (0.01, 100.0)  # beyond it the likelihood has no best temperature but 0 or infinity
 NO_VALIDATION = "no validation frames; set split.val"
+NO_NUMBERS = "a validation frame has logits that are no numbers"
+ONE_UNIT = "of one sigmoid unit the largest logit never falls below 0; set model.output: softmax"
 
 
 @dataclass(frozen=True)
-class Temperature:
-    """What divides the logits before the softmax; without a value, why there is none."""
+class Estimate:
+    """A number fitted on validation frames; without a value, why there is none."""
 
     value: float | None
     reason: str | None
 
 
-def fit_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> Temperature:
-    """The temperature of the least negative log-likelihood of logits (n, classes) with class numbers (n,)."""
+@dataclass(frozen=True)
+class Calibration:
+    """The two numbers that turn logits into an answer, as the checkpoint holds them."""
+
+    temperature: float | None  # divides the logits before the softmax
+    temperature_reason: str | None
+    unknown_threshold: float | None  # below this largest logit a picture shows none of the classes
+    unknown_threshold_reason: str | None
+
+
+def calibrate(module: nn.Module, source: Source | None, params: TrainParams, device: torch.device) -> Calibration:
+    """Fit both numbers of a network, or of a head on pooled features, to validation images, in float32."""
+    if source is None:
+        return Calibration(None, NO_VALIDATION, None, NO_VALIDATION)
+    logits, truth = _look(module, source, params.batch_size, device)
+    temperature = fit_temperature(logits, truth)
+    threshold = fit_unknown_threshold(logits, params.unknown_false_alarms)
+    if any(isinstance(part, TwoLogits) for part in module.modules()):
+        threshold = Estimate(None, ONE_UNIT)
+    return Calibration(temperature.value, temperature.reason, threshold.value, threshold.reason)
+
+
+def fit_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> Estimate:
+    """The temperature of the least negative log-likelihood (Guo et al. 2017) of logits (n, classes) with class
+    numbers (n,).
+    """
     if not np.isfinite(logits).all():
-        return Temperature(None, "a validation frame has logits that are no numbers")
+        return Estimate(None, NO_NUMBERS)
     scores = logits.astype(np.float64)
     scores_of_truth = scores[np.arange(len(truth)), truth]
 
@@ -40,15 +69,36 @@ def fit_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> Te
 
     coolest, hottest = 1 / RANGE[0], 1 / RANGE[1]
     if slope(coolest) <= 0:
-        return Temperature(None, "the validation frames are as good as all right: the lower, the likelier they get")
+        return Estimate(None, "the validation frames are as good as all right: the lower, the likelier they get")
     if slope(hottest) >= 0:
-        return Temperature(None, "guessing explains the validation frames better than these logits")
-    return Temperature(1 / float(optimize.brentq(slope, hottest, coolest)), None)
+        return Estimate(None, "guessing explains the validation frames better than these logits")
+    return Estimate(1 / float(optimize.brentq(slope, hottest, coolest)), None)
+
+
+def fit_unknown_threshold(logits: NDArray[np.float32], false_alarm_rate: float | None) -> Estimate:
+    """The largest logit below which a picture is taken for none of the classes, from logits (n, classes).
+
+    The score is the largest logit (Hendrycks et al., ICML 2022, "MaxLogit"). Of n frames the one of rank
+    floor(rate x (n + 1)) from below is the threshold: a frame drawn like them is then below it with at most that
+    probability (split conformal prediction; Vovk et al. 2005).
+    """
+    if false_alarm_rate is None:
+        return Estimate(None, "not wanted: train.unknown_false_alarms is null")
+    if not np.isfinite(logits).all():
+        return Estimate(None, NO_NUMBERS)
+    # A share such as 0.05 of 20 may fall a hair below the whole number that it stands for.
+    rank = math.floor(false_alarm_rate * (len(logits) + 1) + 1e-9)
+    if rank < 1:
+        needed = math.ceil(1 / false_alarm_rate - 1e-9) - 1
+        return Estimate(None, f"{len(logits)} validation frames; {false_alarm_rate:g} false alarms need {needed}")
+    return Estimate(float(np.sort(logits.max(axis=1))[rank - 1]), None)
 
 
 @torch.inference_mode()
-def temperature_on(module: nn.Module, source: Source, batch_size: int, device: torch.device) -> Temperature:
-    """Fit the temperature of a network, or of a head on pooled features, to a source's images, in float32."""
+def _look(
+    module: nn.Module, source: Source, batch_size: int, device: torch.device
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits (n, classes) and class numbers (n,) of a source's images."""
     forbid_tf32()
     module.eval()
     batches = [list(range(start, min(start + batch_size, len(source)))) for start in range(0, len(source), batch_size)]
@@ -56,4 +106,4 @@ def temperature_on(module: nn.Module, source: Source, batch_size: int, device: t
     for inputs, labels in drawn(source, batches, 0, device):
         logits.append(module(inputs).float().cpu().numpy())
         truth.append(labels.cpu().numpy())
-    return fit_temperature(np.concatenate(logits), np.concatenate(truth))
+    return np.concatenate(logits), np.concatenate(truth)

@@ -76,7 +76,9 @@ def _classify_on_device(project: Project, bundle: Path) -> tuple[int, int]:
     answers = _on_device(bundle, "classify", *(str(project.root / row.path) for row in rows))
     with project.predictions_csv.open(encoding="utf-8", newline="") as file:
         expected = {row["path"]: row["predicted"] for row in csv.DictReader(file)}
-    other = [row for row, answer in zip(rows, answers, strict=True) if answer["label"] != expected[row.path]]
+    # Also of a frame that is taken for none of the classes, predictions.csv has the most probable one.
+    said = [max(answer["probabilities"], key=answer["probabilities"].get) for answer in answers]
+    other = [row for row, label in zip(rows, said, strict=True) if label != expected[row.path]]
     return len(rows), len(other)
 
 

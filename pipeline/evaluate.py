@@ -173,12 +173,17 @@ def _frame_and_group_numbers(
 
 
 def _calibration(kept: Judged, checkpoint: Checkpoint) -> dict[str, Any]:
-    """The temperature, and what it changes: every other number is of the probabilities with it."""
+    """What was fitted on validation frames, and what it changes; all other numbers are with the temperature."""
     before = metrics.probabilities_of(kept.logits, None)
     numbers = metrics.frame_numbers(kept.truth, before)
+    groups = [row.group for row in kept.rows]
     return {
         "temperature": checkpoint.temperature,
         "temperature_reason": checkpoint.temperature_reason,
+        "unknown_threshold": checkpoint.unknown_threshold,
+        "unknown_threshold_reason": checkpoint.unknown_threshold_reason,
+        "unknown_false_alarms": verdicts.false_alarms(groups, kept.logits, checkpoint.unknown_threshold),
+        "unknown_false_alarms_reason": checkpoint.unknown_threshold_reason,
         "uncalibrated": {name: numbers[name] for name in ("ece", "mse", "nll")},
         "reliability": {
             "calibrated": metrics.reliability(kept.truth, kept.probabilities),

@@ -100,6 +100,7 @@ class TrainParams(Section):
     watch_test: bool
     patience_epochs: Annotated[int, Field(ge=1)] | None
     precision: Literal["auto", "fp32", "bf16", "fp16"]
+    unknown_false_alarms: Annotated[float, Field(gt=0, lt=1)] | None
 
     @model_validator(mode="after")
     def _check_together(self) -> TrainParams:

@@ -119,7 +119,8 @@ class Checkpoint:
     selection: str  # which epoch it is: last, best_val or best_test
     temperature: float | None = None
     temperature_reason: str | None = NOT_FITTED  # why there is none
-    unknown_threshold: float | None = None
+    unknown_threshold: float | None = None  # below this largest logit a picture shows none of the classes
+    unknown_threshold_reason: str | None = NOT_FITTED
 
     def network(self) -> Network:
         """Rebuild the network in float32, in eval mode."""
@@ -142,7 +143,7 @@ class Checkpoint:
             "temperature": self.temperature,
             "temperature_reason": self.temperature_reason,
             "unknown_threshold": self.unknown_threshold,
-            "unknown_threshold_reason": NOT_FITTED if self.unknown_threshold is None else None,
+            "unknown_threshold_reason": self.unknown_threshold_reason,
         }
         with replacing_file(path) as temporary:
             torch.save(value, temporary)
@@ -170,6 +171,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         temperature=value["temperature"],
         temperature_reason=value["temperature_reason"],
         unknown_threshold=value["unknown_threshold"],
+        unknown_threshold_reason=value["unknown_threshold_reason"],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import Any
@@ -15,7 +15,7 @@ from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, set_
 from torch import Tensor, nn
 
 from pipeline import manifest
-from pipeline.calibration import NO_VALIDATION, Temperature, temperature_on
+from pipeline.calibration import calibrate
 from pipeline.curves import Numbers, TensorBoard, write_curves
 from pipeline.epochs import Fit
 from pipeline.errors import DataError, ParamsError
@@ -128,7 +128,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         return None
     with replacing_folder(project.train_reports) as folder:
         write_curves(folder, fitted.history, fitted.best, summary)
-    temperature = _temperature(inputs, params, accelerator.device)
+    calibration = calibrate(inputs.module, inputs.watched.get("val"), params, accelerator.device)
     checkpoint = Checkpoint(
         state_dict=_state(network),
         classes=tuple(data.classes),
@@ -136,8 +136,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         preprocess=data.preprocess,
         fingerprints=_fingerprints(project),
         selection=params.keep,
-        temperature=temperature.value,
-        temperature_reason=temperature.reason,
+        **asdict(calibration),
     )
     checkpoint.write(project.checkpoint)
     project.resume_state(key).unlink(missing_ok=True)
@@ -271,13 +270,6 @@ def _resume(fit: Fit, best: Best, history: list[Numbers], run: Run) -> None:
 def _machine(accelerator: Accelerator) -> list[str]:
     """What the numbers of a run hang on beside its settings, data and code."""
     return [accelerator.device.type, str(accelerator.mixed_precision), str(accelerator.num_processes)]
-
-
-def _temperature(inputs: Inputs, params: TrainParams, device: torch.device) -> Temperature:
-    """That of the kept epoch, on the validation frames."""
-    if "val" not in inputs.watched:
-        return Temperature(None, NO_VALIDATION)
-    return temperature_on(inputs.module, inputs.watched["val"], params.batch_size, device)
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:

@@ -72,6 +72,21 @@ def _counts(group_of_frame: Integers, numbers: Integers, shape: tuple[int, ...])
     return counts
 
 
+def false_alarms(groups: Sequence[str], logits: Floats, threshold: float | None) -> dict[str, float] | None:
+    """The share of frames, and of groups in all their frames, that are taken for none of the classes.
+
+    Args:
+        groups: of n frames.
+        logits: (n, classes).
+        threshold: of the largest logit, below which a frame shows none of the classes; None: nothing is.
+    """
+    if threshold is None:
+        return None
+    is_unknown = logits.max(axis=1) < threshold
+    known = {group for group, unknown in zip(groups, is_unknown, strict=True) if not unknown}
+    return {"frames": float(is_unknown.mean()), "groups": 1 - len(known) / len(set(groups))}
+
+
 def numbers_over_groups(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """The headline: the share of right verdicts with its exact interval, and beside it that of the votes."""
     n_right = sum(verdict.said == verdict.truth for verdict in verdicts)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,14 @@ def test_onnxruntimes_layout_for_int8_does_not_reach_the_resize(exported: Projec
         Graph(join(front, int8).SerializeToString())
 
 
-def test_the_contract_carries_the_temperature_of_the_checkpoint_or_why_there_is_none(exported: Project) -> None:
+def test_the_contract_carries_temperature_and_threshold_of_the_checkpoint_or_why_there_is_none(
+    exported: Project,
+) -> None:
     contract, checkpoint = read_json(exported.contract_json), read_checkpoint(exported.checkpoint)
     assert contract["temperature"] == checkpoint.temperature
     assert contract["temperature_reason"] == checkpoint.temperature_reason
+    assert contract["unknown_threshold"] is None
+    assert contract["unknown_threshold_reason"] == "8 validation frames; 0.05 false alarms need 19"
+    fitted = dataclasses.replace(checkpoint, unknown_threshold=1.5, unknown_threshold_reason=None)
+    draft = stage._draft(fitted, read_section(exported.params_yaml, "export", ExportParams), 18)
+    assert (draft.unknown_threshold, draft.unknown_threshold_reason) == (1.5, None)

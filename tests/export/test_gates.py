@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,29 @@ def of_counts(counts: tuple[int, int], wrong: tuple[int, int] = (0, 0)) -> Compa
 
 def verdict(comparison: Comparison, precision: str) -> Any:
     return judge(comparison, precision, GATES)["verdict"]
+
+
+def with_threshold(torch_largest: list[float], graph_largest: list[float], threshold: float | None) -> Comparison:
+    """Two classes, of which both answer with the first; a largest logit below the threshold is none of them."""
+    torch_logits, graph_logits = ([[value, value - 9.0] for value in side] for side in (torch_largest, graph_largest))
+    return dataclasses.replace(compare(torch_logits, graph_logits), unknown_threshold=threshold)
+
+
+def test_frames_that_one_side_takes_for_none_of_the_classes_are_counted() -> None:
+    numbers = judge(with_threshold([1.0, 3.0, 5.0, 7.0], [3.0, 1.0, 1.0, 7.0], 2.0), "int8", GATES)
+    assert (numbers["unknown"], numbers["unknown_flips"], numbers["flips"]) == (2, 3, 0)
+    numbers = judge(with_threshold([1.0, 3.0, 5.0, 7.0], [3.0, 1.0, 1.0, 7.0], None), "int8", GATES)
+    assert (numbers["unknown"], numbers["unknown_flips"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("n_more", "expected"), [(1, "passed"), (2, "failed")])
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_smaller_logits_may_cost_one_frame_its_class_and_not_two(precision: str, n_more: int, expected: str) -> None:
+    graph = [1.0] * n_more + [5.0] * (20 - n_more)
+    comparison = with_threshold([5.0] * 20, graph, 2.0)
+    judged = judge(dataclasses.replace(comparison, truth=np.repeat([0, 1], 10)), precision, GATES)
+    assert (judged["verdict"], judged["flips"]) == (expected, 0)
+    assert ("none" in str(judged["reasons"])) == (expected == "failed")
 
 
 def test_a_flip_within_the_margin_is_counted_and_forgiven() -> None:

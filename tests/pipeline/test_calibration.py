@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 from sklearn.metrics import log_loss
 
-from pipeline.calibration import fit_temperature
+from pipeline.calibration import fit_temperature, fit_unknown_threshold
 from pipeline.metrics import probabilities_of
 
 
@@ -60,3 +60,45 @@ def test_where_no_temperature_is_best_there_is_none_and_a_reason(
     assert fitted.value is None
     assert fitted.reason is not None
     assert any(part in fitted.reason for part in reason.split("|"))
+
+
+def _largest(*values: float) -> np.ndarray:
+    """Logits of three classes with these largest ones."""
+    return np.array([[value - 3, value, value - 1] for value in values], dtype=np.float32)
+
+
+def test_the_threshold_leaves_so_many_frames_below_it_that_a_new_one_is_there_at_most_as_often_as_asked() -> None:
+    logits = _largest(*range(19))
+    # Of 20 equally likely ranks among 19 frames, 5 % is the lowest: nothing below the least of them.
+    assert fit_unknown_threshold(logits, 0.05).value == 0.0
+    assert fit_unknown_threshold(logits, 0.1).value == 1.0
+    assert fit_unknown_threshold(logits[::-1], 0.5).value == 9.0
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_frames_like_those_of_validation_are_below_the_threshold_as_often_as_asked(rate: float) -> None:
+    generator = np.random.default_rng(0)
+    thresholds = [fit_unknown_threshold(_largest(*generator.normal(size=59)), rate).value for _ in range(400)]
+    new = generator.normal(size=(400, 1000)).astype(np.float32)
+    assert (new < np.array(thresholds)[:, None]).mean() == pytest.approx(rate, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "rate", "reason"),
+    [
+        (18, 0.05, "18 validation frames; 0.05 false alarms need 19"),
+        (2, 0.25, "2 validation frames; 0.25 false alarms need 3"),
+        (50, None, "train.unknown_false_alarms is null"),
+    ],
+)
+def test_without_enough_frames_there_is_no_threshold_and_a_reason(
+    n_frames: int, rate: float | None, reason: str
+) -> None:
+    fitted = fit_unknown_threshold(_largest(*range(n_frames)), rate)
+    assert fitted.value is None
+    assert reason in (fitted.reason or "")
+    assert rate is None or fit_unknown_threshold(_largest(*range(n_frames + 1)), rate).reason is None
+
+
+def test_logits_that_are_no_numbers_give_no_threshold() -> None:
+    assert fit_unknown_threshold(np.full((50, 2), math.nan, dtype=np.float32), 0.05).value is None

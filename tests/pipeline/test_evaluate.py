@@ -26,7 +26,8 @@ CONTRACT = {
     "n_frames", "n_groups", "top1", "top1_all_frames", "top1_ci95", "top5", "group_top1", "group_top1_ci95",
     "baseline_majority", "baseline_knn", "macro_f1", "auc", "ece", "mse", "nll", "per_class", "confusion", "protocol",
     "optimistic", "counterfactual", "balanced_accuracy", "roc_auc", "average_precision", "confusion_normalised",
-    "temperature", "uncalibrated", "reliability", "group_top1_by_vote", "film_more",
+    "temperature", "uncalibrated", "reliability", "group_top1_by_vote", "film_more", "unknown_threshold",
+    "unknown_false_alarms",
 }  # fmt: skip
 
 
@@ -49,6 +50,27 @@ def test_the_numbers_are_those_of_the_predictions(exported: Project) -> None:
     assert value["n_groups"] == len({row["group"] for row in rows}) == 4
     assert sum(map(sum, value["confusion"])) == 16
     assert value["baseline_majority"] == 0.5
+
+
+def test_frames_and_clips_below_the_threshold_are_counted_and_no_other_number_changes(exported: Project) -> None:
+    plain, rows = read_json(exported.evaluate_json), _predictions(exported)
+    largest = [max(float(row[name]) for name in row if name.startswith("logit_")) for row in rows]
+    last = max(zip(largest, rows, strict=True), key=lambda pair: pair[0])[1]
+    threshold = max(value for value, row in zip(largest, rows, strict=True) if row["group"] != last["group"]) + 1e-4
+    value = torch.load(exported.checkpoint, weights_only=True)
+    torch.save(value | {"unknown_threshold": threshold, "unknown_threshold_reason": None}, exported.checkpoint)
+    finished = run_pipe(exported.root, "evaluate")
+    assert finished.returncode == 0, finished.stderr
+    found = read_json(exported.evaluate_json)
+    n_below = sum(one < threshold for one in largest)
+    assert found["unknown_false_alarms"] == {"frames": n_below / 16, "groups": 3 / 4}
+    changed = {name for name in found if found[name] != plain[name]}
+    assert changed == {
+        "unknown_threshold",
+        "unknown_threshold_reason",
+        "unknown_false_alarms",
+        "unknown_false_alarms_reason",
+    }
 
 
 def test_the_temperature_of_the_checkpoint_changes_confidence_and_the_uncalibrated_numbers_stay(

@@ -12,7 +12,7 @@ from command import run_pipe
 from small_project import COLOURS, set_params, small_project
 
 from pipeline import manifest
-from pipeline.calibration import fit_temperature
+from pipeline.calibration import fit_temperature, fit_unknown_threshold
 from pipeline.data import Frames, infer
 from pipeline.errors import DataError
 from pipeline.files import Project
@@ -51,16 +51,21 @@ def test_without_validation_frames_there_is_no_temperature(small: Project) -> No
     checkpoint = read_checkpoint(small.checkpoint)
     assert checkpoint.temperature is None
     assert checkpoint.temperature_reason == "no validation frames; set split.val"
+    assert checkpoint.unknown_threshold is None
+    assert checkpoint.unknown_threshold_reason == "no validation frames; set split.val"
 
 
 @pytest.mark.parametrize("freeze", ["all", "none"])
-def test_the_temperature_is_fitted_to_the_validation_frames_of_the_kept_epoch(small: Project, freeze: str) -> None:
+def test_temperature_and_threshold_are_fitted_to_the_validation_frames_of_the_kept_epoch(
+    small: Project, freeze: str
+) -> None:
     rows = manifest.read_split(small.split_csv)
     held_out = [row for row in rows if row.split == "val"]
     shown = next(row for row in rows if row.split == "train" and row.label != held_out[0].label)
     # One frame that shows the other class is wrong, so that there is a best temperature.
     shutil.copy(small.root / shown.path, small.root / held_out[0].path)
-    set_params(small, model={"freeze": freeze}, train={"epochs": 2, "keep": "best_val"})
+    changed = {"epochs": 2, "keep": "best_val", "unknown_false_alarms": 0.4}
+    set_params(small, model={"freeze": freeze}, train=changed)
     finished = run_pipe(small.root, "train")
     assert finished.returncode == 0, finished.stderr
     checkpoint = read_checkpoint(small.checkpoint)
@@ -70,6 +75,19 @@ def test_the_temperature_is_fitted_to_the_validation_frames_of_the_kept_epoch(sm
     expected = fit_temperature(logits.numpy(), truth)
     assert (checkpoint.temperature_reason, expected.reason) == (None, None)
     assert checkpoint.temperature == pytest.approx(expected.value, rel=1e-3)
+    threshold = fit_unknown_threshold(logits.numpy(), 0.4).value
+    assert threshold == pytest.approx(np.sort(logits.numpy().max(axis=1))[2])  # the third of eight frames
+    assert checkpoint.unknown_threshold == pytest.approx(threshold, rel=1e-3)
+    assert checkpoint.unknown_threshold_reason is None
+
+
+def test_one_sigmoid_unit_gives_no_threshold(small: Project) -> None:
+    set_params(small, model={"output": "sigmoid"}, train={"epochs": 1, "unknown_false_alarms": 0.4})
+    finished = run_pipe(small.root, "train")
+    assert finished.returncode == 0, finished.stderr
+    checkpoint = read_checkpoint(small.checkpoint)
+    assert checkpoint.unknown_threshold is None
+    assert "set model.output: softmax" in (checkpoint.unknown_threshold_reason or "")
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])
