@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,43 +12,14 @@ from typing import Any
 import numpy as np
 
 from pipeline import raw, video
+from pipeline.answers import Answer, FrameAnswer, Verdict
 from pipeline.children import each, run_in_child
 from pipeline.errors import DataError, PipeError
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project, replacing_file
+from pipeline.files import Project
 from runtime.archive import unpack, verify
 from runtime.classifier import Classifier, Prediction
 from runtime.errors import DeviceError
-
-NO_LABEL = "(none of the classes)"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a picture, or all of a clip, shows."""
-
-    label: str | None  # None: none of the classes
-    probability: float  # of the most probable class
-    probabilities: dict[str, float]  # by class; of a clip, their mean over its frames
-
-
-@dataclass(frozen=True)
-class FrameAnswer:
-    """One frame of a clip."""
-
-    time_seconds: float  # presentation time since the clip's first frame
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One photo or clip: a verdict, or the one line that says why there is none."""
-
-    path: str  # as it was given, or as it was found in a folder
-    verdict: Verdict | None
-    frames: tuple[FrameAnswer, ...] = ()  # of a clip
-    warnings: tuple[str, ...] = ()  # what was wrong with a clip, though it could be decoded
-    error: str | None = None
 
 
 @contextlib.contextmanager
@@ -122,7 +89,7 @@ def _answer_clip(classifier: Classifier, params: ExtractParams, path: Path) -> A
             "path": str(path),
             "graph": [str(classifier.contract_path), str(classifier.graphs), classifier.variant.name],
             "frames_per_second": params.frames_per_second,
-            "bounds": {"max_pixels": round(params.max_megapixels * 1e6), "max_seconds": params.max_clip_seconds},
+            "bounds": clip_bounds(params),
         },
         subject=str(path),
         timeout_seconds=params.decode_timeout_seconds,
@@ -134,6 +101,11 @@ def _answer_clip(classifier: Classifier, params: ExtractParams, path: Path) -> A
     )
     verdicts = [frame.verdict for frame in frames]
     return Answer(str(path), _verdict_on_clip(verdicts), frames, tuple(found["warnings"]))
+
+
+def clip_bounds(params: ExtractParams) -> dict[str, Any]:
+    """The fields of `video.Bounds`, as a child is told them."""
+    return {"max_pixels": round(params.max_megapixels * 1e6), "max_seconds": params.max_clip_seconds}
 
 
 def _verdict_on_clip(verdicts: Sequence[Verdict]) -> Verdict:
@@ -184,61 +156,3 @@ def _decode(
             for frame in clip.frames(video.Wanted(frames_per_second))
         ]
         return {"frames": frames, "warnings": clip.info().warnings}
-
-
-def refuse_failures(answers: Sequence[Answer]) -> None:
-    """Let the command end in an error where a file has no answer, once the others have been printed.
-
-    Raises:
-        DataError: the first such file's line, and how many more there are.
-    """
-    errors = [answer.error for answer in answers if answer.error]
-    if errors:
-        raise DataError(errors[0] + (f"; {len(errors) - 1} more could not be classified" if len(errors) > 1 else ""))
-
-
-def as_lines(answers: Sequence[Answer]) -> list[str]:
-    """One line per answer, for people; of a clip, how its frames voted."""
-    return [_line(answer) for answer in answers]
-
-
-def _line(answer: Answer) -> str:
-    if answer.verdict is None:
-        return f"     -  {answer.error}"
-    verdict = answer.verdict
-    line = f"{verdict.probability:6.1%}  {verdict.label or NO_LABEL}  {answer.path}"
-    if not answer.frames:
-        return line
-    votes = Counter(frame.verdict.label or NO_LABEL for frame in answer.frames)
-    said = ", ".join(f"{label} {times}" for label, times in votes.most_common())
-    return "; ".join([f"{line}  ({len(answer.frames)} frames: {said})", *answer.warnings])
-
-
-def as_json(answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    """The answers as plain values: `path`, `verdict`, `frames`, `warnings`, `error`."""
-    return [asdict(answer) for answer in answers]
-
-
-def write_csv(answers: Sequence[Answer], path: Path) -> None:
-    """Write one row per photo and clip, and behind each clip one per frame, which has a time.
-
-    Columns: `path`, `time_seconds`, `n_frames`, `label`, `probability`, `p_<class>` for each class, `error`.
-    """
-    classes = next((list(answer.verdict.probabilities) for answer in answers if answer.verdict), [])
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    columns = ["path", "time_seconds", "n_frames", "label", "probability", *(f"p_{name}" for name in classes), "error"]
-    writer.writerow(columns)
-    for answer in answers:
-        n_frames = str(len(answer.frames)) if answer.frames else ""
-        numbers = _cells(answer.verdict) if answer.verdict else [""] * (len(classes) + 2)
-        writer.writerow([answer.path, "", n_frames, *numbers, answer.error or ""])
-        for frame in answer.frames:
-            writer.writerow([answer.path, f"{frame.time_seconds:.6f}", "", *_cells(frame.verdict), ""])
-    with replacing_file(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-
-
-def _cells(verdict: Verdict) -> list[str]:
-    shares = [f"{share:.6f}" for share in verdict.probabilities.values()]
-    return [verdict.label or "", f"{verdict.probability:.6f}", *shares]

@@ -13,7 +13,7 @@ from pipeline.errors import DataError
 from pipeline.extraction import ExtractParams
 from pipeline.files import Project
 from pipeline.params import AugmentParams
-from pipeline.sheets import Cell, sheet, write_png
+from pipeline.sheets import Cell, check_png, sheet, write_png
 from pipeline.transforms import generator_for, make_copy
 from runtime.errors import ImageError
 from runtime.images import read_image
@@ -43,8 +43,7 @@ def preview(frame: Path, out: Path, params: AugmentParams, bounds: ExtractParams
     Raises:
         DataError: the frame cannot be read, or `out` does not end in .png.
     """
-    if out.suffix.lower() != ".png":
-        raise DataError(f"{out}: a sheet is a PNG file; expected a name that ends in .png")
+    check_png(out)
     try:
         frame_hwc = read_image(frame, max_pixels=round(bounds.max_megapixels * 1e6))
     except ImageError as error:

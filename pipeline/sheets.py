@@ -89,6 +89,16 @@ def drawable(text: str) -> str:
     return "".join(letter if _has(letter) else letter.encode("unicode_escape").decode() for letter in composed)
 
 
+def check_png(path: Path) -> None:
+    """Refuse a name that a sheet cannot have, before the work of drawing it.
+
+    Raises:
+        DataError: it does not end in .png.
+    """
+    if path.suffix.lower() != ".png":
+        raise DataError(f"{path}: a sheet is a PNG file; expected a name that ends in .png")
+
+
 def write_png(pixels_hwc: NDArray[np.uint8], path: Path) -> None:
     """Write RGB pixels as a PNG file, whole or not at all.
 

@@ -66,22 +66,43 @@ def compare(name: str | None) -> None:
 @click.option("--bundle", type=click.Path(path_type=Path), help="A zip or folder [default: the project's graph].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Also write a CSV file.")
-def predict(paths: tuple[Path, ...], bundle: Path | None, as_json: bool, csv_path: Path | None) -> None:
+@click.option("--montage", type=click.Path(path_type=Path), help="Also draw what was classified, a PNG file.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Also draw every clip's timeline, a PNG file.")
+def predict(
+    paths: tuple[Path, ...],
+    bundle: Path | None,
+    as_json: bool,
+    csv_path: Path | None,
+    montage: Path | None,
+    plot: Path | None,
+) -> None:
     """Classify images, folders and videos."""
     import json
 
+    from pipeline import answers as told
     from pipeline import predict as prediction
     from pipeline.extraction import ExtractParams
+    from pipeline.montage import write_montage
+    from pipeline.sheets import check_png
+    from pipeline.timeline import write_timelines
 
+    for sheet in filter(None, (montage, plot)):
+        check_png(sheet)
+    params = section_of("extract", ExtractParams)
     with prediction.opened(here(), bundle) as classifier:
-        answers = prediction.predict(paths, classifier, section_of("extract", ExtractParams))
+        answers = prediction.predict(paths, classifier, params)
+        if montage is not None:
+            write_montage(answers, montage, classifier, params)
+    if plot is not None:
+        write_timelines(answers, plot)
     if csv_path is not None:
-        prediction.write_csv(answers, csv_path)
-    if as_json:
-        click.echo(json.dumps(prediction.as_json(answers), ensure_ascii=False, indent=2))
-    else:
-        click.echo("\n".join(prediction.as_lines(answers)))
-    prediction.refuse_failures(answers)
+        told.write_csv(answers, csv_path)
+    click.echo(
+        json.dumps(told.as_json(answers), ensure_ascii=False, indent=2)
+        if as_json
+        else "\n".join(told.as_lines(answers))
+    )
+    told.refuse_failures(answers)
 
 
 @click.command()

@@ -17,11 +17,12 @@ from PIL import Image
 from tiny_bundle import CLASSES, ROOT, draft_contract, picture, write_models, write_project
 
 from export.bundle import bundle
+from pipeline.answers import as_json, as_lines, refuse_failures, write_csv
 from pipeline.errors import DataError
 from pipeline.extraction import ExtractParams
 from pipeline.files import Project
 from pipeline.params import read_section
-from pipeline.predict import as_json, as_lines, opened, predict, refuse_failures, write_csv
+from pipeline.predict import opened, predict
 from runtime.classifier import Classifier
 from runtime.errors import BundleError
 
@@ -91,7 +92,9 @@ def test_a_clip_is_judged_by_the_mean_over_one_frame_per_second(
         mean = np.mean([frame.verdict.probabilities[name] for frame in answer.frames])
         assert answer.verdict.probabilities[name] == pytest.approx(mean)
     assert as_lines([answer]) == [
-        f"{answer.verdict.probability:6.1%}  green  {answer.path}  (3 frames: green 2, red 1)"
+        f"{answer.verdict.probability:6.1%}  green  {answer.path}  (3 frames: green 2, red 1)",
+        "                 0.0 s  red",
+        "          1.0 to 2.0 s  green",
     ]
 
 
