@@ -56,6 +56,7 @@ class Project:
     evaluate_json = _Under("reports/evaluate.json")
     predictions_csv = _Under("reports/predictions.csv")
     plots = _Under("reports/plots")
+    explanations = _Under("reports/explain")
     onnx = _Under("models/onnx")
     contract_json = _Under("models/contract.json")
     export_json = _Under("reports/export.json")

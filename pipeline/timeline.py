@@ -67,7 +67,7 @@ def _curves(clip: Answer, colours: Mapping[str, Colour]) -> NDArray[np.uint8]:
         cv2.line(canvas_hwc, (_LEFT, y), (WIDTH - GAP, y), _PALE, 1)
         draw_text(canvas_hwc, f"{level:g}", GAP, y - TEXT_PIXELS // 2, _LEFT - GAP)
     columns = _columns(clip)[:-1]
-    for name, colour in reversed(colours.items()):  # the likeliest on top
+    for name, colour in reversed(list(colours.items())):  # the likeliest on top
         rows = [_y(frame.verdict.probabilities[name]) for frame in clip.frames]
         points_xy = np.stack([columns, rows], axis=1).astype(np.int32)
         cv2.polylines(canvas_hwc, [points_xy], False, colour, 2, cv2.LINE_AA)

@@ -106,6 +106,21 @@ def predict(
 
 
 @click.command()
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--filters", multiple=True, metavar="LAYER[:N[-M]]", help="Draw what filters of a convolution look for.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures [default: reports/explain/].")
+def explain(images: tuple[Path, ...], filters: tuple[str, ...], out: Path | None) -> None:
+    """Draw why the checkpoint answers as it does on IMAGES: evidence, activation maps; and what filters look for."""
+    from pipeline.explain import explain as draw
+    from pipeline.extraction import ExtractParams
+
+    if not images and not filters:
+        raise click.UsageError("name IMAGES, or a convolution with --filters")
+    max_megapixels = section_of("extract", ExtractParams).max_megapixels
+    done(draw(images, filters, out, round(max_megapixels * 1e6), here()))
+
+
+@click.command()
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the sheets [default: reports/dataset/].")
 def dataset(out: Path | None) -> None:
     """Look at the data before you train: counts, sizes, brightness, and a contact sheet of every class."""
@@ -129,4 +144,4 @@ def doctor() -> None:
         raise PipeError(f"doctor: {', '.join(failed)}: see the lines marked fail above")
 
 
-TOOLS = (add, demo, recipe, study, compare, predict, dataset, doctor)
+TOOLS = (add, demo, recipe, study, compare, predict, explain, dataset, doctor)
