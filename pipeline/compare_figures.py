@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import statistics
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.charts import chart, drawable
 from pipeline.columns import Run
 from pipeline.comparison import FigureParams
 
@@ -16,14 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _PANEL_INCHES = (4.5, 3.5)
-_DPI = 110
-# Fonts with Chinese, Japanese and Korean letters, on Linux, Windows and macOS; the first that is there is taken.
-_CJK_FONTS = (
-    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "Noto Serif CJK SC",
-    "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB",
-    "Arial Unicode MS",
-)  # fmt: skip
-_FIRST_FONT = "DejaVu Sans"  # comes with matplotlib
 
 
 def draw_figure(figure: FigureParams, rows: Mapping[str, Sequence[Run]], path: Path) -> list[str]:
@@ -31,10 +22,6 @@ def draw_figure(figure: FigureParams, rows: Mapping[str, Sequence[Run]], path: P
 
     Where no row has any of the curves nothing is drawn.
     """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     lacking = [f"{row} has not run." for row in figure.rows if row not in rows]
     panels = {curve: _lines(curve, figure.rows, rows) for curve in figure.curves}
     lacking += [
@@ -43,17 +30,13 @@ def draw_figure(figure: FigureParams, rows: Mapping[str, Sequence[Run]], path: P
     ]  # fmt: skip
     if not any(panels.values()):
         return lacking
-    with rc_context({"font.family": _families(), "text.parse_math": False}):
-        width, height = _PANEL_INCHES
-        picture = Figure(figsize=(width * len(panels), height + 0.4), dpi=_DPI, layout="constrained")
-        FigureCanvasAgg(picture)
-        picture.suptitle(_drawable(figure.title))
+    width, height = _PANEL_INCHES
+    with chart(path, width * len(panels), height + 0.4) as picture:
+        picture.suptitle(drawable(figure.title))
         for axes, (curve, lines) in zip(
             picture.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
             _draw_panel(axes, curve, lines)
-        # Without the name of the program, which has its version in it.
-        picture.savefig(path, format="png", metadata={"Software": None})
     return lacking
 
 
@@ -70,7 +53,7 @@ def _draw_panel(axes: Axes, curve: str, lines: Mapping[str, list[list[float]]]) 
         means = [statistics.fmean(values) for values in epochs]
         drawn += axes.plot(x, means, marker="." if len(means) < 30 else None)
         n_runs = len(epochs[0])
-        labels.append(_drawable(f"{row} ({n_runs} runs)" if n_runs > 1 else row))
+        labels.append(drawable(f"{row} ({n_runs} runs)" if n_runs > 1 else row))
         if n_runs > 1:
             spread = [statistics.stdev(values) for values in epochs]
             low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
@@ -81,31 +64,3 @@ def _draw_panel(axes: Axes, curve: str, lines: Mapping[str, list[list[float]]]) 
     axes.locator_params(axis="x", integer=True)
     if drawn:
         axes.legend(drawn, labels, fontsize="small")
-
-
-@functools.cache
-def _families() -> list[str]:
-    """The fonts that are there, in the order in which a letter is looked for."""
-    from matplotlib.font_manager import fontManager
-
-    known = {font.name for font in fontManager.ttflist}
-    return [_FIRST_FONT, *[name for name in _CJK_FONTS if name in known][:1]]
-
-
-@functools.cache
-def _letters() -> frozenset[int]:
-    """What those fonts can draw."""
-    from matplotlib.font_manager import FontProperties, findfont
-    from matplotlib.ft2font import FT2Font
-
-    return frozenset(
-        letter for family in _families() for letter in FT2Font(findfont(FontProperties(family))).get_charmap()
-    )
-
-
-def _drawable(text: str) -> str:
-    r"""The text, composed (NFC), with letters that no font has as their escapes, such as \u0e44."""
-    composed = unicodedata.normalize("NFC", text)
-    return "".join(
-        letter if ord(letter) in _letters() else letter.encode("unicode_escape").decode() for letter in composed
-    )

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import intervals, metrics, ranking, verdicts
 from pipeline.counterfactual import counterfactual
-from pipeline.data import Frames, forbid_tf32, infer
+from pipeline.data import forbid_tf32
 from pipeline.errors import DataError
-from pipeline.files import Project, read_json, replacing_file, replacing_folder, write_json
+from pipeline.files import Project, read_json, replacing_folder, write_json
+from pipeline.gallery import Exhibits, draw_gallery
+from pipeline.judging import Judged, judge, write_predictions
 from pipeline.leakage import read_split_without_leaks
 from pipeline.manifest import Row
 from pipeline.network import Checkpoint, Network, build_network, read_checkpoint
 from pipeline.params import EvaluateParams
+from pipeline.plot_tables import plot_tables, write_tables
+from pipeline.projection import sampled
 
 _RANDOM_START = "the backbone started from random weights"
 _JUDGED_SIDES = ("train", "test")
+
+Ask = Callable[[Sequence[Row]], Judged]  # the trained network
 
 
 @dataclass(frozen=True)
@@ -48,32 +52,6 @@ class EvaluateReport:
         )
 
 
-@dataclass(frozen=True)
-class Judged:
-    """The held-out rows with what the network said of them."""
-
-    rows: list[Row]
-    truth: NDArray[np.int64]  # (n,) class numbers
-    logits: NDArray[np.float32]  # (n, classes)
-    probabilities: metrics.Floats  # (n, classes)
-    embeddings: NDArray[np.float32]  # (n, channels)
-
-    def where(self, mask: NDArray[np.bool_]) -> Judged:
-        """The part of the rows that the mask (n,) selects."""
-        rows = [row for row, wanted in zip(self.rows, mask, strict=True) if wanted]
-        return Judged(rows, self.truth[mask], self.logits[mask], self.probabilities[mask], self.embeddings[mask])
-
-    def joined_with(self, other: Judged) -> Judged:
-        """These rows and the other's, in the order of their paths."""
-        rows = self.rows + other.rows
-        order = sorted(range(len(rows)), key=lambda number: rows[number].path)
-        arrays = (
-            np.concatenate([getattr(self, name), getattr(other, name)])[order]
-            for name in ("truth", "logits", "probabilities", "embeddings")
-        )
-        return Judged([rows[number] for number in order], *arrays)
-
-
 def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
     """Write `reports/evaluate.json`, `reports/predictions.csv` and `reports/plots/`.
 
@@ -85,7 +63,10 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)
     network = checkpoint.network()
-    everything = judge([row for row in rows if row.split == "test"], checkpoint, network, project, params.batch_size)
+    ask = functools.partial(
+        judge, checkpoint=checkpoint, network=network, project=project, batch_size=params.batch_size
+    )
+    everything = ask([row for row in rows if row.split == "test"])
     kept = everything.where(np.array([row.kept for row in everything.rows]))
     if not kept.rows:
         raise DataError(f"{project.split_csv}: screening left no test frame; expected at least one")
@@ -99,8 +80,13 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
         **_protocol(split_report, checkpoint),
         **_counterfactual(initial),
     }
+    tables = plot_tables(kept, checkpoint.classes)
+    originals = [row for row in rows if row.kept and not row.parent and row.split != "unused"]
+    features = _features(originals, kept, initial if checkpoint.model.freeze == "all" else None, ask)
     write_predictions(everything, checkpoint.classes, project)
-    write_plots(kept, checkpoint.classes, project)
+    with replacing_folder(project.plots) as folder:
+        write_tables(tables, folder)
+        draw_gallery(Exhibits(value, tables, kept, originals, features), params.montage_frames, folder, project)
     write_json(project.evaluate_json, value)
     return EvaluateReport(
         value["n_frames"],
@@ -110,25 +96,6 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
         tuple(value["group_top1_ci95"]),
         value["optimistic"],
     )
-
-
-def judge(rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project: Project, batch_size: int) -> Judged:
-    """Run the network over rows.
-
-    Raises:
-        DataError: there are none, or one has a class that the checkpoint does not know.
-    """
-    unknown = sorted({row.label for row in rows} - set(checkpoint.classes))
-    if unknown:
-        known = ", ".join(checkpoint.classes)
-        raise DataError(
-            f"{project.split_csv}: found the class {unknown[0]!r}; the checkpoint knows {known}; train again"
-        )
-    frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
-    embeddings, logits = infer(network, frames, batch_size, "held-out frames")
-    truth = np.array([checkpoint.classes.index(row.label) for row in rows])
-    probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.temperature)
-    return Judged(list(rows), truth, logits.numpy(), probabilities, embeddings.numpy())
 
 
 def _held_out_share(rows: Sequence[Row]) -> float:
@@ -209,6 +176,15 @@ def _initial_features(
     return others.joined_with(kept)
 
 
+def _features(originals: Sequence[Row], kept: Judged, known: Judged | None, ask: Ask) -> Judged:
+    """A sample of the originals as the trained network sees them; of those that it has not seen yet it is asked."""
+    wanted = {originals[place].path for place in sampled(len(originals))}
+    if known is None:
+        others = [row for row in originals if row.path in wanted and row.split != "test"]
+        known = ask(others).joined_with(kept) if others else kept
+    return known.where(np.array([row.path in wanted for row in known.rows]))
+
+
 def _baselines(
     kept: Judged, training: Sequence[Row], initial: Judged | None, checkpoint: Checkpoint, n_neighbours: int
 ) -> dict[str, Any]:
@@ -248,45 +224,3 @@ def _protocol(split_report: dict[str, Any], checkpoint: Checkpoint) -> dict[str,
     chosen = "the epoch was chosen on the test frames" if checkpoint.selection == "best_test" else None
     reasons = [reason for reason in (split_report["optimistic"], chosen) if reason]
     return {"protocol": split_report["protocol"], "optimistic": "; ".join(reasons) or None}
-
-
-def write_predictions(judged: Judged, classes: Sequence[str], project: Project) -> None:
-    """Write a row per held-out frame, screened-out ones included."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["path", "group", "label", "predicted", "confidence", "kept", *(f"logit_{name}" for name in classes)]
-    )
-    for row, logits, probabilities in zip(judged.rows, judged.logits, judged.probabilities, strict=True):
-        number = int(probabilities.argmax())
-        confidence = f"{probabilities[number]:.6f}"
-        kept = "true" if row.kept else "false"
-        writer.writerow(
-            [row.path, row.group, row.label, classes[number], confidence, kept, *(f"{x:.6f}" for x in logits)]
-        )
-    with replacing_file(project.predictions_csv) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-
-
-def write_plots(kept: Judged, classes: Sequence[str], project: Project) -> None:
-    """Write what `dvc plots` draws, and a row per clip."""
-    truth, probabilities, groups = kept.truth, kept.probabilities, [row.group for row in kept.rows]
-    predicted = probabilities.argmax(axis=1)
-    before = metrics.reliability(truth, metrics.probabilities_of(kept.logits, None))
-    after = metrics.reliability(truth, probabilities)
-    tables: dict[str, list[dict[str, Any]]] = {
-        "confusion": [
-            {"actual": classes[true], "predicted": classes[said]} for true, said in zip(truth, predicted, strict=True)
-        ],
-        "roc": ranking.roc_points(truth, probabilities, classes),
-        "precision_recall": ranking.precision_recall_points(truth, probabilities, classes),
-        "reliability": [{"class": "uncalibrated", **one} for one in before]
-        + [{"class": "calibrated", **one} for one in after],
-        "verdicts": [one.as_row(classes) for one in verdicts.group_verdicts(groups, truth, probabilities)],
-    }
-    with replacing_folder(project.plots) as folder:
-        for name, rows in tables.items():
-            with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)

@@ -63,6 +63,7 @@ class Project:
     golden = _Under("models/golden")
     parity_json = _Under("reports/parity.json")
     flips_csv = _Under("reports/flips.csv")
+    flips_png = _Under("reports/flips.png")
     compare_reports = _Under("reports/compare")
     report_html = _Under("reports/report.html")
     runtime = _Under("runtime")

@@ -89,6 +89,7 @@ class EvaluateParams(Section):
     """Judging."""
 
     knn_neighbours: Annotated[int, Field(ge=1)]
+    montage_frames: Annotated[int, Field(ge=1, le=200)]
     batch_size: Annotated[int, Field(ge=1)]
 
 

@@ -18,6 +18,7 @@ from pipeline.files import replacing_file
 TEXT_PIXELS = 16  # height of the letters
 GAP = 8  # pixels around a picture
 _LINE = TEXT_PIXELS + GAP
+_JPEG_QUALITY = 85
 _FONT = "uni"  # OpenCV's own; it has CJK, so that a sheet looks the same on a machine without such fonts
 
 
@@ -105,9 +106,22 @@ def write_png(pixels_hwc: NDArray[np.uint8], path: Path) -> None:
     Raises:
         DataError: the picture does not fit into PNG.
     """
-    done, encoded = cv2.imencode(".png", cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR))
+    _write(pixels_hwc, path, "PNG", ())
+
+
+def write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path) -> None:
+    """Write RGB pixels as a JPEG file, whole or not at all: for sheets of photos, which as PNG are ten times as large.
+
+    Raises:
+        DataError: the picture does not fit into JPEG (65,535 pixels).
+    """
+    _write(pixels_hwc, path, "JPEG", (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+
+
+def _write(pixels_hwc: NDArray[np.uint8], path: Path, kind: str, settings: Sequence[int]) -> None:
+    done, encoded = cv2.imencode(f".{kind.lower()}", cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), settings)
     if not done:
-        raise DataError(f"{path}: {pixels_hwc.shape[1]} x {pixels_hwc.shape[0]} pixels are too many for a PNG file")
+        raise DataError(f"{path}: {pixels_hwc.shape[1]} x {pixels_hwc.shape[0]} pixels are too many for a {kind} file")
     with replacing_file(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
 

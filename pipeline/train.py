@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -20,7 +19,7 @@ from pipeline.curves import Numbers, TensorBoard, write_curves
 from pipeline.epochs import Fit
 from pipeline.errors import DataError, ParamsError
 from pipeline.feature_cache import exact_features, views
-from pipeline.files import Project, replacing_folder, sha256_of
+from pipeline.files import Project, replacing_folder
 from pipeline.fitting import BinaryCrossEntropyLoss, FocalLoss, TrainParams
 from pipeline.heads import Head
 from pipeline.keeping import Best
@@ -32,6 +31,7 @@ from pipeline.network import Checkpoint, Network, build_network, build_preproces
 from pipeline.objective import build_objective
 from pipeline.preprocess import Preprocess
 from pipeline.progress import tell, track
+from pipeline.provenance import fingerprints, write_provenance
 from pipeline.resume import read_state, run_key, write_state
 from pipeline.sources import Source, exact, labelled, pictures
 from pipeline.summary import NetworkSummary, summarise
@@ -128,13 +128,14 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         return None
     with replacing_folder(project.train_reports) as folder:
         write_curves(folder, fitted.history, fitted.best, summary)
+        write_provenance(folder, project, model, {"image": image, "train": params})
     calibration = calibrate(inputs.module, inputs.watched.get("val"), params, accelerator.device)
     checkpoint = Checkpoint(
         state_dict=_state(network),
         classes=tuple(data.classes),
         model=model,
         preprocess=data.preprocess,
-        fingerprints=_fingerprints(project),
+        fingerprints=fingerprints(project),
         selection=params.keep,
         **asdict(calibration),
     )
@@ -274,13 +275,3 @@ def _machine(accelerator: Accelerator) -> list[str]:
 
 def _state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
-
-
-def _fingerprints(project: Project) -> dict[str, str | None]:
-    """The git commit (null outside a repository) and the hash of the data that was trained on."""
-    try:
-        git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project.root, capture_output=True, text=True, check=True)
-        commit: str | None = git.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = None
-    return {"git": commit, "data": sha256_of(project.split_csv)}

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,15 @@ from small_project import COLOURS, ROOT, set_params, small_project
 
 from pipeline import manifest
 from pipeline.backbones import build_body
-from pipeline.evaluate import Judged, write_plots
+from pipeline.errors import DataError, LeakageError
+from pipeline.evaluate import evaluate
 from pipeline.files import Project, read_json
+from pipeline.judging import Judged
 from pipeline.manifest import Row
 from pipeline.metrics import probabilities_of
+from pipeline.params import EvaluateParams, read_section
+from pipeline.plot_tables import plot_tables, write_tables
+from pipeline.sheets import write_jpeg, write_png
 
 CONTRACT = {
     "n_frames", "n_groups", "top1", "top1_all_frames", "top1_ci95", "top5", "group_top1", "group_top1_ci95",
@@ -29,6 +35,11 @@ CONTRACT = {
     "temperature", "uncalibrated", "reliability", "group_top1_by_vote", "film_more", "unknown_threshold",
     "unknown_false_alarms",
 }  # fmt: skip
+
+
+def _evaluated(project: Project) -> Any:
+    evaluate(read_section(project.params_yaml, "evaluate", EvaluateParams), project)
+    return read_json(project.evaluate_json)
 
 
 def _predictions(project: Project) -> list[dict[str, str]]:
@@ -80,8 +91,7 @@ def test_the_temperature_of_the_checkpoint_changes_confidence_and_the_uncalibrat
     found = []
     for temperature in (1.0, 4.0):
         torch.save(value | {"temperature": temperature, "temperature_reason": None}, exported.checkpoint)
-        assert run_pipe(exported.root, "evaluate").returncode == 0
-        found.append(read_json(exported.evaluate_json))
+        found.append(_evaluated(exported))
     plain, softened = found
     assert {name: plain[name] for name in ("ece", "mse", "nll")} == plain["uncalibrated"] == softened["uncalibrated"]
     assert (plain["temperature"], softened["temperature"]) == (1.0, 4.0)
@@ -111,7 +121,13 @@ def test_dvc_draws_every_plot_that_dvc_yaml_lists(project: Project) -> None:
     logits = np.array([[2, 0], [0, 1], [1, 0], [0, 0.5]], dtype=np.float32)
     classes, truth = list(COLOURS), np.array([0, 1, 1, 0])
     rows = [Row(f"{i}.jpg", classes[number], f"{i}", "", f"{i}", width=1, height=1) for i, number in enumerate(truth)]
-    write_plots(Judged(rows, truth, logits, probabilities_of(logits, 2.0), logits), classes, project)
+    project.plots.mkdir(parents=True)
+    write_tables(
+        plot_tables(Judged(rows, truth, logits, probabilities_of(logits, 2.0), logits), classes), project.plots
+    )
+    pictures = {"features.png", "per_class.png", "least_sure.jpg", "mistakes.jpg", "montage.jpg"}
+    for name in pictures:
+        (write_jpeg if name.endswith("jpg") else write_png)(np.zeros((8, 8, 3), np.uint8), project.plots / name)
     plots = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
     ours = [plot for plot in plots if "reports/train/plots/metrics" not in plot]
     YAML().dump({"plots": ours}, project.root / "dvc.yaml")
@@ -124,7 +140,8 @@ def test_dvc_draws_every_plot_that_dvc_yaml_lists(project: Project) -> None:
     )
     drawn = json.loads(finished.stdout)
     assert "errors" not in drawn
-    assert set(drawn["data"]) == {"confusion", "roc", "precision_recall", "reliability"}
+    tables = {"confusion", "roc", "precision_recall", "reliability"}
+    assert set(drawn["data"]) == tables | {f"reports/plots/{name}" for name in pictures}
     for name, series in (("roc", {*COLOURS, "all classes (micro)"}), ("reliability", {"calibrated", "uncalibrated"})):
         (plot,) = drawn["data"][name]
         assert plot["content"]["encoding"]["color"]["field"] == "class"
@@ -145,8 +162,7 @@ def test_screened_out_frames_count_only_among_all_frames(exported: Project) -> N
         shutil.copy(exported.root / other, exported.root / path)
     marked = [dataclasses.replace(row, kept=row.path not in dropped) for row in rows]
     manifest.write_split(marked, exported.split_csv)
-    assert run_pipe(exported.root, "evaluate").returncode == 0
-    value, predictions = read_json(exported.evaluate_json), _predictions(exported)
+    value, predictions = _evaluated(exported), _predictions(exported)
     right = {row["path"]: row["predicted"] == row["label"] for row in predictions}
     assert (value["n_frames"], len(predictions)) == (13, 16)
     assert value["top1"] == np.mean([right[path] for path in right if path not in dropped])
@@ -157,9 +173,8 @@ def test_a_split_without_test_frames_is_refused(exported: Project) -> None:
     rows = [row for row in manifest.read_split(exported.split_csv) if row.split != "test"]
     manifest.write_split(rows, exported.split_csv)
     before = exported.evaluate_json.read_bytes()
-    finished = run_pipe(exported.root, "evaluate")
-    assert finished.returncode == 1
-    assert "no kept frame in test" in finished.stderr
+    with pytest.raises(DataError, match="no kept frame in test"):
+        _evaluated(exported)
     assert exported.evaluate_json.read_bytes() == before
 
 
@@ -171,10 +186,10 @@ def test_a_split_that_says_it_is_random_is_judged_and_called_optimistic(exported
         for number, row in enumerate(rows)
     ]
     manifest.write_split(shuffled, exported.split_csv)
-    assert run_pipe(exported.root, "evaluate").returncode == 3
+    with pytest.raises(LeakageError):
+        _evaluated(exported)
     exported.split_json.write_text(json.dumps({"protocol": "random", "optimistic": "at random"}))
-    assert run_pipe(exported.root, "evaluate").returncode == 0
-    evaluation = read_json(exported.evaluate_json)
+    evaluation = _evaluated(exported)
     assert (evaluation["protocol"], evaluation["optimistic"]) == ("random", "at random")
 
 
@@ -183,24 +198,24 @@ def test_a_leak_is_refused_before_anything_is_judged(exported: Project) -> None:
     groups = {row.split: row.group for row in rows}
     planted = [dataclasses.replace(row, group=groups["train"]) if row.split == "test" else row for row in rows]
     manifest.write_split(planted, exported.split_csv)
-    assert run_pipe(exported.root, "evaluate").returncode == 3
+    with pytest.raises(LeakageError):
+        _evaluated(exported)
 
 
 def test_a_class_that_the_checkpoint_does_not_know_is_named(exported: Project) -> None:
     rows = manifest.read_split(exported.split_csv)
     renamed = [dataclasses.replace(row, label="green") if row.label == "red" else row for row in rows]
     manifest.write_split(renamed, exported.split_csv)
-    finished = run_pipe(exported.root, "evaluate")
-    assert finished.returncode == 1
-    assert "found the class 'green'; the checkpoint knows" in finished.stderr
+    with pytest.raises(DataError, match="found the class 'green'; the checkpoint knows"):
+        _evaluated(exported)
 
 
 @pytest.mark.parametrize("caveat", [None, "one photograph per class"])
 def test_a_caveat_of_the_split_becomes_optimistic(exported: Project, caveat: str | None) -> None:
     exported.split_json.write_text(json.dumps({"protocol": "grouped", "optimistic": caveat}))
-    finished = run_pipe(exported.root, "evaluate")
+    said = evaluate(read_section(exported.params_yaml, "evaluate", EvaluateParams), exported).headline
     assert read_json(exported.evaluate_json)["optimistic"] == caveat
-    assert ("optimistic" in finished.stdout) == (caveat is not None)
+    assert ("optimistic" in said) == (caveat is not None)
 
 
 def test_an_epoch_chosen_on_the_test_frames_is_called_optimistic(exported: Project) -> None:
@@ -211,8 +226,7 @@ def test_an_epoch_chosen_on_the_test_frames_is_called_optimistic(exported: Proje
         ("one photograph per class", "one photograph per class; the epoch was chosen on the test frames"),
     ):
         exported.split_json.write_text(json.dumps({"protocol": "grouped", "optimistic": caveat}))
-        assert run_pipe(exported.root, "evaluate").returncode == 0
-        assert read_json(exported.evaluate_json)["optimistic"] == expected
+        assert _evaluated(exported)["optimistic"] == expected
 
 
 @pytest.mark.parametrize("freeze", ["all", "none"])

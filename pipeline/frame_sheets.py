@@ -1,0 +1,99 @@
+"""Sheets of frames: what the classes look like, a random few with the answer, the worst mistakes, the least sure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.contact_sheet import stack
+from pipeline.data import read_frame
+from pipeline.files import Project
+from pipeline.judging import Judged
+from pipeline.manifest import Row
+from pipeline.sheets import Cell, sheet
+
+SHOWN = 24  # mistakes, and least sure ones
+CLASSES_SHOWN = 40
+FRAMES_OF_CLASS = 6
+_COLUMNS, _SIDE = 4, 240  # pixels
+_CLASS_SIDE = 160
+
+Sheet = NDArray[np.uint8]  # (height, width, 3) RGB
+Listed = list[dict[str, Any]]  # per frame its path, label, what it was predicted to be, and the confidence
+
+
+def montage(kept: Judged, classes: Sequence[str], n: int, project: Project) -> tuple[Sheet, Listed]:
+    """Frames drawn at random, the same ones every time, titled `predicted (true)` (study 003)."""
+    drawn = np.random.default_rng(0).choice(len(kept.rows), min(n, len(kept.rows)), replace=False)
+    shown = _listed(kept, classes, drawn)
+    titles = [f"{one['predicted']} ({one['label']})" for one in shown]
+    return _sheet(kept, drawn, titles, f"{len(shown)} random held-out frames: predicted (true)", project), shown
+
+
+def mistakes(kept: Judged, classes: Sequence[str], project: Project) -> tuple[Sheet, Listed, int]:
+    """The frames that were called wrong, the most confident answer first; and how many there are of all."""
+    wrong = np.flatnonzero(kept.probabilities.argmax(axis=1) != kept.truth)
+    worst = wrong[np.argsort(-kept.probabilities.max(axis=1)[wrong], kind="stable")][:SHOWN]
+    shown = _listed(kept, classes, worst)
+    titles = [f"{one['confidence']:.0%} {one['predicted']} ({one['label']})" for one in shown]
+    heading = f"{len(worst)} of {len(wrong)} mistakes: confidence predicted (true)" if len(wrong) else "no mistakes"
+    return _sheet(kept, worst, titles, heading, project), shown, len(wrong)
+
+
+def least_sure(kept: Judged, classes: Sequence[str], project: Project) -> tuple[Sheet, Listed]:
+    """The frames whose likeliest class is least likely, right or wrong."""
+    order = np.argsort(kept.probabilities.max(axis=1), kind="stable")[:SHOWN]
+    shown = _listed(kept, classes, order)
+    titles = [f"{one['confidence']:.0%} {one['predicted']} ({one['label']})" for one in shown]
+    return _sheet(kept, order, titles, f"the {len(shown)} least sure: confidence predicted (true)", project), shown
+
+
+def classes_sheet(rows: Sequence[Row], classes: Sequence[str], project: Project) -> Sheet:
+    """A row of frames for every class, spread over its clips and sides.
+
+    Args:
+        rows: kept originals; at least one.
+        classes: their names; of very many the first that have rows are shown.
+        project: where the frames lie.
+    """
+    by_class: dict[str, list[Row]] = {name: [] for name in classes}
+    for row in rows:
+        by_class[row.label].append(row)
+    return stack([_class_strip(found, project) for found in by_class.values() if found][:CLASSES_SHOWN])
+
+
+def _class_strip(rows: Sequence[Row], project: Project) -> Sheet:
+    ordered = sorted(rows, key=lambda row: (row.group, row.path))
+    places = np.linspace(0, len(ordered) - 1, min(FRAMES_OF_CLASS, len(ordered))).round().astype(int)
+    cells = [Cell(read_frame(project, ordered[i]), _place(ordered[i])) for i in places]
+    heading = f"{ordered[0].label}: {len(rows)} frames of {len({row.group for row in rows})} clips or photos"
+    return sheet(cells, heading, columns=FRAMES_OF_CLASS, side=_CLASS_SIDE)
+
+
+def _place(row: Row) -> str:
+    time = "" if row.time_seconds is None else f" {row.time_seconds:.1f} s"
+    return f"{row.split} {PurePosixPath(row.source).name}{time}"
+
+
+def _listed(kept: Judged, classes: Sequence[str], places: NDArray[np.intp]) -> Listed:
+    return [
+        {
+            "path": kept.rows[i].path,
+            "label": kept.rows[i].label,
+            "predicted": classes[int(kept.probabilities[i].argmax())],
+            "confidence": float(kept.probabilities[i].max()),
+        }
+        for i in places
+    ]
+
+
+def _sheet(
+    kept: Judged, places: NDArray[np.intp], titles: Sequence[str], heading: str, project: Project
+) -> NDArray[np.uint8]:
+    cells = [Cell(read_frame(project, kept.rows[i]), title) for i, title in zip(places, titles, strict=True)]
+    blank = Cell(np.full((8, _SIDE, 3), 255, np.uint8), "")
+    return sheet(cells or [blank], heading, columns=_COLUMNS, side=_SIDE)

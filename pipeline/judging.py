@@ -1,0 +1,81 @@
+"""Frames as a checkpoint judges them, and the file that says of every frame what the network answered."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import metrics
+from pipeline.data import Frames, infer
+from pipeline.errors import DataError
+from pipeline.files import Project, replacing_file
+from pipeline.manifest import Row
+from pipeline.network import Checkpoint, Network
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The held-out rows with what the network said of them."""
+
+    rows: list[Row]
+    truth: NDArray[np.int64]  # (n,) class numbers
+    logits: NDArray[np.float32]  # (n, classes)
+    probabilities: metrics.Floats  # (n, classes)
+    embeddings: NDArray[np.float32]  # (n, channels)
+
+    def where(self, mask: NDArray[np.bool_]) -> Judged:
+        """The part of the rows that the mask (n,) selects."""
+        rows = [row for row, wanted in zip(self.rows, mask, strict=True) if wanted]
+        return Judged(rows, self.truth[mask], self.logits[mask], self.probabilities[mask], self.embeddings[mask])
+
+    def joined_with(self, other: Judged) -> Judged:
+        """These rows and the other's, in the order of their paths."""
+        rows = self.rows + other.rows
+        order = sorted(range(len(rows)), key=lambda number: rows[number].path)
+        arrays = (
+            np.concatenate([getattr(self, name), getattr(other, name)])[order]
+            for name in ("truth", "logits", "probabilities", "embeddings")
+        )
+        return Judged([rows[number] for number in order], *arrays)
+
+
+def judge(rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project: Project, batch_size: int) -> Judged:
+    """Run the network over rows.
+
+    Raises:
+        DataError: there are none, or one has a class that the checkpoint does not know.
+    """
+    unknown = sorted({row.label for row in rows} - set(checkpoint.classes))
+    if unknown:
+        known = ", ".join(checkpoint.classes)
+        raise DataError(
+            f"{project.split_csv}: found the class {unknown[0]!r}; the checkpoint knows {known}; train again"
+        )
+    frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
+    embeddings, logits = infer(network, frames, batch_size, "held-out frames")
+    truth = np.array([checkpoint.classes.index(row.label) for row in rows])
+    probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.temperature)
+    return Judged(list(rows), truth, logits.numpy(), probabilities, embeddings.numpy())
+
+
+def write_predictions(judged: Judged, classes: Sequence[str], project: Project) -> None:
+    """Write a row per held-out frame, screened-out ones included."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["path", "group", "label", "predicted", "confidence", "kept", *(f"logit_{name}" for name in classes)]
+    )
+    for row, logits, probabilities in zip(judged.rows, judged.logits, judged.probabilities, strict=True):
+        number = int(probabilities.argmax())
+        confidence = f"{probabilities[number]:.6f}"
+        kept = "true" if row.kept else "false"
+        writer.writerow(
+            [row.path, row.group, row.label, classes[number], confidence, kept, *(f"{x:.6f}" for x in logits)]
+        )
+    with replacing_file(project.predictions_csv) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")

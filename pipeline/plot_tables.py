@@ -1,0 +1,40 @@
+"""The tables that `dvc plots` draws, and a row per clip."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import metrics, ranking, verdicts
+from pipeline.judging import Judged
+
+Tables = dict[str, list[dict[str, Any]]]
+
+
+def plot_tables(kept: Judged, classes: Sequence[str]) -> Tables:
+    """The points of every plot by its name, and `verdicts`, a row per clip."""
+    truth, probabilities, groups = kept.truth, kept.probabilities, [row.group for row in kept.rows]
+    predicted = probabilities.argmax(axis=1)
+    before = metrics.reliability(truth, metrics.probabilities_of(kept.logits, None))
+    after = metrics.reliability(truth, probabilities)
+    return {
+        "confusion": [
+            {"actual": classes[true], "predicted": classes[said]} for true, said in zip(truth, predicted, strict=True)
+        ],
+        "roc": ranking.roc_points(truth, probabilities, classes),
+        "precision_recall": ranking.precision_recall_points(truth, probabilities, classes),
+        "reliability": [{"class": "uncalibrated", **one} for one in before]
+        + [{"class": "calibrated", **one} for one in after],
+        "verdicts": [one.as_row(classes) for one in verdicts.group_verdicts(groups, truth, probabilities)],
+    }
+
+
+def write_tables(tables: Tables, folder: Path) -> None:
+    """Write each as a CSV file of its name."""
+    for name, rows in tables.items():
+        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)

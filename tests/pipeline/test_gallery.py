@@ -1,0 +1,45 @@
+"""The pictures of an evaluation: all of them, with a list that says what they show, and the same bytes every time."""
+
+from __future__ import annotations
+
+import csv
+
+from pipeline.evaluate import evaluate
+from pipeline.files import Project, read_json, sha256_of
+from pipeline.params import EvaluateParams, read_section
+
+PICTURES = {
+    "classes.jpg", "curves.png", "confusion.png", "roc.png", "reliability.png", "per_class.png", "features.png",
+    "montage.jpg", "mistakes.jpg", "least_sure.jpg",
+}  # fmt: skip
+
+
+def drawn(project: Project) -> dict[str, str]:
+    evaluate(read_section(project.params_yaml, "evaluate", EvaluateParams), project)
+    return {path.name: sha256_of(path) for path in project.plots.iterdir()}
+
+
+def test_every_picture_that_the_report_shows_is_drawn_and_a_rerun_gives_the_same_bytes(exported: Project) -> None:
+    before = {path.name: sha256_of(path) for path in exported.plots.iterdir()}  # of another process
+    assert set(before) >= PICTURES
+    assert drawn(exported) == before
+
+
+def test_the_list_says_what_the_predictions_say(exported: Project) -> None:
+    said = read_json(exported.plots / "pictures.json")
+    with exported.predictions_csv.open(encoding="utf-8", newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    wrong = {path for path, row in rows.items() if row["predicted"] != row["label"]}
+    assert said["n_mistakes"] == len(wrong) == len(said["mistakes"])
+    assert {one["path"] for one in said["mistakes"]} == wrong
+    assert len(said["montage"]) == 8
+    assert len(said["least_sure"]) == 16
+    for one in (*said["mistakes"], *said["montage"], *said["least_sure"]):
+        assert (one["label"], one["predicted"]) == (rows[one["path"]]["label"], rows[one["path"]]["predicted"])
+        assert abs(one["confidence"] - float(rows[one["path"]]["confidence"])) < 1e-6
+    assert said["features"]["n_frames"] == said["features"]["n_frames_of"] == 40
+
+
+def test_without_the_curves_of_training_the_rest_is_drawn(exported: Project) -> None:
+    (exported.train_reports / "plots").rename(exported.root / "elsewhere")
+    assert PICTURES - set(drawn(exported)) == {"curves.png"}
