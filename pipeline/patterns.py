@@ -23,7 +23,7 @@ GREY, NOISE = 128.0, 20.0  # levels of 255: the picture at the start, and the no
 STEPS = 40
 STEP_LEVELS = 1.0  # root mean square of one step; the study gives none, Chollet has 1
 GUARD = 1e-5  # added to the gradient's root mean square before dividing by it
-STAYS_NOISE = 0.5  # a picture that correlates more than this with the noise at its start has not become a pattern
+STAYS_NOISE = 0.7  # a picture that correlates more than this with the noise at its start has not become a pattern
 _AT_ONCE = 8  # filters; more would cost memory and no less time
 
 
