@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +42,18 @@ class Calibration:
     unknown_threshold_reason: str | None
 
 
-def calibrate(module: nn.Module, source: Source | None, params: TrainParams, device: torch.device) -> Calibration:
-    """Fit both numbers of a network, or of a head on pooled features, to validation images, in float32."""
+def calibrate(
+    module: nn.Module, source: Source | None, groups: Sequence[str], params: TrainParams, device: torch.device
+) -> Calibration:
+    """Fit both numbers of a network, or of a head on pooled features, to validation images, in float32.
+
+    `groups` are the clips or photos of the images, in the order of the source; without a source there are none.
+    """
     if source is None:
         return Calibration(None, NO_VALIDATION, None, NO_VALIDATION)
     logits, truth = _look(module, source, params.batch_size, device)
     temperature = fit_temperature(logits, truth)
-    threshold = fit_unknown_threshold(logits, params.unknown_false_alarms)
+    threshold = fit_unknown_threshold(logits, groups, params.unknown_false_alarms)
     if any(isinstance(part, TwoLogits) for part in module.modules()):
         threshold = Estimate(None, ONE_UNIT)
     return Calibration(temperature.value, temperature.reason, threshold.value, threshold.reason)
@@ -75,23 +81,35 @@ def fit_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> Es
     return Estimate(1 / float(optimize.brentq(slope, hottest, coolest)), None)
 
 
-def fit_unknown_threshold(logits: NDArray[np.float32], false_alarm_rate: float | None) -> Estimate:
-    """The largest logit below which a picture is taken for none of the classes, from logits (n, classes).
+def fit_unknown_threshold(
+    logits: NDArray[np.float32], groups: Sequence[str], false_alarm_rate: float | None
+) -> Estimate:
+    """The largest logit below which a picture is taken for none of the classes, for a stated rate of false alarms.
 
-    The score is the largest logit (Hendrycks et al., ICML 2022, "MaxLogit"). Of n frames the one of rank
-    floor(rate x (n + 1)) from below is the threshold: a frame drawn like them is then below it with at most that
-    probability (split conformal prediction; Vovk et al. 2005).
+    The score is the largest logit (Hendrycks et al., ICML 2022, "MaxLogit"). A frame of a new clip is below the
+    threshold with at most that probability, if the clip is drawn like those of validation: each of these counts
+    1 / (clips + 1), and as much counts for the new one (Lee, Barber, Willett, "Distribution-free inference with
+    hierarchical data", 2023). Frames of one clip are no evidence of another.
+
+    Args:
+        logits: (n, classes).
+        groups: (n,), the clip or photo of each.
+        false_alarm_rate: None: no threshold is wanted.
     """
     if false_alarm_rate is None:
         return Estimate(None, "not wanted: train.unknown_false_alarms is null")
     if not np.isfinite(logits).all():
         return Estimate(None, NO_NUMBERS)
-    # A share such as 0.05 of 20 may fall a hair below the whole number that it stands for.
-    rank = math.floor(false_alarm_rate * (len(logits) + 1) + 1e-9)
-    if rank < 1:
+    _, group_of_frame, n_frames = np.unique(np.array(groups), return_inverse=True, return_counts=True)
+    n_groups, scores = len(n_frames), logits.max(axis=1)
+    order = np.argsort(scores, kind="stable")
+    weights = 1 / ((n_groups + 1) * n_frames[group_of_frame[order]])
+    below = 1 / (n_groups + 1) + np.cumsum(weights) - weights  # the new clip's own share among it
+    allowed = np.flatnonzero(below <= false_alarm_rate + 1e-9)
+    if not len(allowed):
         needed = math.ceil(1 / false_alarm_rate - 1e-9) - 1
-        return Estimate(None, f"{len(logits)} validation frames; {false_alarm_rate:g} false alarms need {needed}")
-    return Estimate(float(np.sort(logits.max(axis=1))[rank - 1]), None)
+        return Estimate(None, f"{n_groups} validation clips; {false_alarm_rate:g} false alarms need {needed}")
+    return Estimate(float(scores[order[allowed[-1]]]), None)
 
 
 @torch.inference_mode()

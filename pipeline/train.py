@@ -129,7 +129,8 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     with replacing_folder(project.train_reports) as folder:
         write_curves(folder, fitted.history, fitted.best, summary)
         write_provenance(folder, project, model, {"image": image, "train": params})
-    calibration = calibrate(inputs.module, inputs.watched.get("val"), params, accelerator.device)
+    groups = [row.group for row in data.rows["val"]]
+    calibration = calibrate(inputs.module, inputs.watched.get("val"), groups, params, accelerator.device)
     checkpoint = Checkpoint(
         state_dict=_state(network),
         classes=tuple(data.classes),

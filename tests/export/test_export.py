@@ -205,7 +205,7 @@ def test_the_contract_carries_temperature_and_threshold_of_the_checkpoint_or_why
     assert contract["temperature"] == checkpoint.temperature
     assert contract["temperature_reason"] == checkpoint.temperature_reason
     assert contract["unknown_threshold"] is None
-    assert contract["unknown_threshold_reason"] == "8 validation frames; 0.05 false alarms need 19"
+    assert contract["unknown_threshold_reason"] == "2 validation clips; 0.05 false alarms need 19"
     fitted = dataclasses.replace(checkpoint, unknown_threshold=1.5, unknown_threshold_reason=None)
     draft = stage._draft(fitted, read_section(exported.params_yaml, "export", ExportParams), 18)
     assert (draft.unknown_threshold, draft.unknown_threshold_reason) == (1.5, None)

@@ -67,38 +67,61 @@ def _largest(*values: float) -> np.ndarray:
     return np.array([[value - 3, value, value - 1] for value in values], dtype=np.float32)
 
 
-def test_the_threshold_leaves_so_many_frames_below_it_that_a_new_one_is_there_at_most_as_often_as_asked() -> None:
+def _photos(n: int) -> list[str]:
+    return [f"photo {number}" for number in range(n)]
+
+
+def test_the_threshold_leaves_so_many_photos_below_it_that_a_new_one_is_there_at_most_as_often_as_asked() -> None:
     logits = _largest(*range(19))
-    # Of 20 equally likely ranks among 19 frames, 5 % is the lowest: nothing below the least of them.
-    assert fit_unknown_threshold(logits, 0.05).value == 0.0
-    assert fit_unknown_threshold(logits, 0.1).value == 1.0
-    assert fit_unknown_threshold(logits[::-1], 0.5).value == 9.0
+    # Of 20 equally likely ranks among 19 photos, 5 % is the lowest: nothing below the least of them.
+    assert fit_unknown_threshold(logits, _photos(19), 0.05).value == 0.0
+    assert fit_unknown_threshold(logits, _photos(19), 0.1).value == 1.0
+    assert fit_unknown_threshold(logits[::-1], _photos(19), 0.5).value == 9.0
+
+
+def test_a_clip_counts_once_however_many_frames_it_has() -> None:
+    logits, groups = _largest(*range(12)), ["a"] * 10 + ["b", "c"]
+    # Of 4 parts one is the new clip's; the frames of a are a fortieth each, so at 0.5 all ten may be below.
+    assert fit_unknown_threshold(logits, groups, 0.5).value == 10.0
+    assert fit_unknown_threshold(logits, groups, 0.4).value == 6.0
+    assert fit_unknown_threshold(logits, _photos(12), 0.5).value == 5.0
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2])
-def test_frames_like_those_of_validation_are_below_the_threshold_as_often_as_asked(rate: float) -> None:
+@pytest.mark.parametrize("alike", [0.0, 0.9])
+def test_a_new_clips_frames_are_below_the_threshold_at_most_as_often_as_asked(rate: float, alike: float) -> None:
     generator = np.random.default_rng(0)
-    thresholds = [fit_unknown_threshold(_largest(*generator.normal(size=59)), rate).value for _ in range(400)]
-    new = generator.normal(size=(400, 1000)).astype(np.float32)
-    assert (new < np.array(thresholds)[:, None]).mean() == pytest.approx(rate, abs=0.01)
+
+    def clips(n: int) -> np.ndarray:
+        own, shared = generator.normal(size=(n, 10)), generator.normal(size=(n, 1))
+        return np.asarray(np.sqrt(alike) * shared + np.sqrt(1 - alike) * own)
+
+    groups = np.repeat(np.arange(29), 10).astype(str).tolist()
+    thresholds = [fit_unknown_threshold(_largest(*clips(29).ravel()), groups, rate).value for _ in range(300)]
+    below = float(np.mean([(clips(100) < threshold).mean() for threshold in thresholds]))
+    assert rate / 4 < below < rate + 0.005  # a new clip's own share makes it careful
+    if alike:  # the negative control: what taking frames for independent would have promised
+        naive = [fit_unknown_threshold(_largest(*clips(5).ravel()), _photos(50), rate).value for _ in range(300)]
+        assert np.mean([(clips(100) < threshold).mean() for threshold in naive]) > 1.1 * rate
 
 
 @pytest.mark.parametrize(
-    ("n_frames", "rate", "reason"),
+    ("n_groups", "rate", "reason"),
     [
-        (18, 0.05, "18 validation frames; 0.05 false alarms need 19"),
-        (2, 0.25, "2 validation frames; 0.25 false alarms need 3"),
+        (18, 0.05, "18 validation clips; 0.05 false alarms need 19"),
+        (2, 0.25, "2 validation clips; 0.25 false alarms need 3"),
         (50, None, "train.unknown_false_alarms is null"),
     ],
 )
-def test_without_enough_frames_there_is_no_threshold_and_a_reason(
-    n_frames: int, rate: float | None, reason: str
+def test_without_enough_clips_there_is_no_threshold_and_a_reason(
+    n_groups: int, rate: float | None, reason: str
 ) -> None:
-    fitted = fit_unknown_threshold(_largest(*range(n_frames)), rate)
+    fitted = fit_unknown_threshold(_largest(*range(5 * n_groups)), 5 * _photos(n_groups), rate)
     assert fitted.value is None
     assert reason in (fitted.reason or "")
-    assert rate is None or fit_unknown_threshold(_largest(*range(n_frames + 1)), rate).reason is None
+    more = fit_unknown_threshold(_largest(*range(5 * n_groups + 5)), 5 * _photos(n_groups + 1), rate)
+    assert rate is None or more.reason is None
 
 
 def test_logits_that_are_no_numbers_give_no_threshold() -> None:
-    assert fit_unknown_threshold(np.full((50, 2), math.nan, dtype=np.float32), 0.05).value is None
+    assert fit_unknown_threshold(np.full((50, 2), math.nan, dtype=np.float32), _photos(50), 0.05).value is None
