@@ -58,7 +58,7 @@ class ExplainReport:
 def explain(
     images: Sequence[Path], filters: Sequence[str], out: Path | None, max_pixels: int, project: Project
 ) -> ExplainReport:
-    """Draw into PNG files: `evidence.png` and `activations_<name>.png` of images, `filters_<layer>.png` of filters.
+    """Draw into PNG files: `evidence.png` and `activations/<name>.png` of images, `filters_<layer>_<which>.png`.
 
     Args:
         images: photos; may be none.
@@ -79,7 +79,8 @@ def explain(
     for path, name in zip(track(images, "pictures", len(images)), _names(images), strict=True):
         picture_nhwc = _read(path, max_pixels)
         write_png(
-            _activations(network, checkpoint.preprocess(picture_nhwc), path.name), folder / f"activations_{name}.png"
+            _activations(network, checkpoint.preprocess(picture_nhwc), path.name),
+            folder / "activations" / f"{name}.png",
         )
         cells += _evidence(network, checkpoint, picture_nhwc, path.name)
     if cells:

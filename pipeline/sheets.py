@@ -101,12 +101,13 @@ def check_png(path: Path) -> None:
 
 
 def write_png(pixels_hwc: NDArray[np.uint8], path: Path) -> None:
-    """Write RGB pixels as a PNG file, whole or not at all.
+    """Write RGB pixels as a PNG file, whole or not at all; one channel is stored where all three are the same.
 
     Raises:
         DataError: the picture does not fit into PNG.
     """
-    _write(pixels_hwc, path, "PNG", ())
+    is_grey = not np.ptp(pixels_hwc, axis=2).any()
+    _write(pixels_hwc[..., :1] if is_grey else pixels_hwc, path, "PNG", ())
 
 
 def write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path) -> None:
@@ -119,7 +120,8 @@ def write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path) -> None:
 
 
 def _write(pixels_hwc: NDArray[np.uint8], path: Path, kind: str, settings: Sequence[int]) -> None:
-    done, encoded = cv2.imencode(f".{kind.lower()}", cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), settings)
+    stored = cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR) if pixels_hwc.shape[2] == 3 else pixels_hwc
+    done, encoded = cv2.imencode(f".{kind.lower()}", stored, settings)
     if not done:
         raise DataError(f"{path}: {pixels_hwc.shape[1]} x {pixels_hwc.shape[0]} pixels are too many for a {kind} file")
     with replacing_file(path) as temporary:

@@ -49,8 +49,8 @@ def files(folder: Path) -> list[str]:
 def test_every_picture_gets_its_maps_and_all_share_a_sheet_of_evidence(explained: Project, tmp_path: Path) -> None:
     images = [photo(tmp_path / name) for name in ("a/cat.png", "b/cat.png", "猫.png")]
     report = explain(images, (), None, MANY, explained)
-    names = ["activations_cat.png", "activations_cat_2.png", "activations_猫.png", "evidence.png"]
-    assert files(explained.explanations) == names
+    assert files(explained.explanations) == ["activations", "evidence.png"]
+    assert files(explained.explanations / "activations") == ["cat.png", "cat_2.png", "猫.png"]
     assert report.headline == f"3 pictures explained; {explained.explanations}/"
     sheet = cv2.imdecode(np.fromfile(explained.explanations / "evidence.png", np.uint8), cv2.IMREAD_COLOR)
     assert sheet.shape[1] == 8 + 4 * 308  # two pictures a row, each with its twin
@@ -58,7 +58,7 @@ def test_every_picture_gets_its_maps_and_all_share_a_sheet_of_evidence(explained
 
 def test_the_sheet_of_maps_has_a_block_for_every_convolution_and_pooling(explained: Project, tmp_path: Path) -> None:
     explain([photo(tmp_path / "photo.png")], (), tmp_path / "out", MANY, explained)
-    sheet = cv2.imread(str(tmp_path / "out" / "activations_photo.png"))
+    sheet = cv2.imread(str(tmp_path / "out" / "activations" / "photo.png"))
     blocks = [32, 32, 64, 64, 64, 64, 64, 64]  # of small_cnn's layers; of 128 maps the first 64
     heights = [24 + 58 * -(-n // 16) + 8 for n in blocks]
     assert sheet.shape[0] == 24 + 8 + sum(heights)

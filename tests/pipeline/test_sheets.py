@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -85,3 +86,11 @@ def test_a_picture_that_no_png_can_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too many for a PNG"):
         write_png(np.zeros((1, 1_000_001, 3), np.uint8), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_grey_sheet_is_stored_with_one_channel_and_a_coloured_one_with_three(tmp_path: Path) -> None:
+    grey, coloured = flat((90, 90, 90)), flat((90, 90, 91))
+    for pixels, channels in ((grey, (30, 60)), (coloured, (30, 60, 3))):
+        write_png(pixels, tmp_path / "sheet.png")
+        assert cv2.imread(str(tmp_path / "sheet.png"), cv2.IMREAD_UNCHANGED).shape == channels
+        assert np.array_equal(read_image(tmp_path / "sheet.png", max_pixels=10_000), pixels)
