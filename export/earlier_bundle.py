@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import runtime
 from pipeline.errors import DataError
 from pipeline.files import Project, safe_join
 from pipeline.leakage import read_split_without_leaks
@@ -24,6 +27,7 @@ from runtime.classifier import Classifier
 from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError
 
+SELFCHECK = (sys.executable, "-m", "runtime", "selfcheck")  # our own code, not that of the bundle
 TIMED_CALLS = 40  # of each bundle at least; with fewer frames each is asked more than once
 
 
@@ -112,15 +116,16 @@ class AgainstReport:
 
 @contextlib.contextmanager
 def opened(bundle_zip: Path, classes: Sequence[str]) -> Iterator[Opened]:
-    """Unpack a bundle as a device would and open its recommended graph.
+    """Unpack a bundle as a device would, let it check itself, and open its recommended graph.
 
     Raises:
-        DataError: it is not exactly a bundle, its contract and graph do not hold together, or its classes are others.
+        DataError: it is not exactly a bundle, it fails its selfcheck on this machine, or its classes are others.
     """
     with tempfile.TemporaryDirectory(prefix="bundle-") as parent:
         folder = Path(parent) / "bundle"
         try:
             unpack(bundle_zip, folder)
+            _selfcheck(folder, bundle_zip)
             classifier = Classifier.load(folder)
         except DeviceError as error:
             raise DataError(f"{bundle_zip}: no bundle to compare with ({error})") from error
@@ -163,6 +168,22 @@ def compare(earlier: Opened, project: Project) -> AgainstReport:
             earlier=_side(earlier, before, was_right),
             new=_side(new, after, is_right),
         )
+
+
+def _selfcheck(folder: Path, bundle_zip: Path) -> None:
+    """In a process of its own: a stranger's graph that crashes onnxruntime costs that process, not this one."""
+    finished = subprocess.run(
+        [*SELFCHECK, "--bundle", str(folder.absolute())],
+        cwd=Path(runtime.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode < 0:
+        raise DataError(f"{bundle_zip}: no bundle to compare with (its graph crashed: signal {-finished.returncode})")
+    if finished.returncode:
+        said = (finished.stderr.strip().splitlines() or [f"exit {finished.returncode}"])[-1]
+        raise DataError(f"{bundle_zip}: no bundle to compare with (its selfcheck says: {said})")
 
 
 def _ask_in_turns(rows: Sequence[Row], both: Sequence[_Answers], project: Project) -> None:

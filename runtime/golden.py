@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,11 @@ from runtime.errors import BundleError
 
 GOLDEN = "golden"
 GOLDEN_JSON = "golden.json"
-_NPY_ERRORS = (OSError, ValueError, EOFError, SyntaxError, TypeError, LookupError, OverflowError, MemoryError)
+# What numpy raises on damaged headers, found by mutating real ones.
+_NPY_ERRORS = (
+    OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError, LookupError, OverflowError, MemoryError,
+    RecursionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

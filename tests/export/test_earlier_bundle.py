@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,6 +168,21 @@ def test_what_the_opener_refuses_is_refused(tiny: Project, tmp_path: Path) -> No
     (tmp_path / "damaged.zip").write_bytes(damaged)
     assert_refused(tmp_path / "damaged.zip", tiny, "damaged.zip: no bundle to compare with")
     assert_refused(tmp_path / "none.zip", tiny, "none.zip: no bundle to compare with")
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "its graph crashed: signal 11"),
+        ("raise SystemExit('runtime: fp32: logits differ')", "its selfcheck says: runtime: fp32: logits differ"),
+    ],
+)
+def test_a_bundle_that_crashes_or_fails_its_selfcheck_costs_a_child_and_is_refused(
+    program: str, reason: str, tiny: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(earlier_bundle, "SELFCHECK", (sys.executable, "-c", program))
+    with pytest.raises(DataError, match=reason):
+        against(tiny.bundle_zip, tiny)
 
 
 def test_nothing_is_compared_where_no_frame_is_held_out(tiny: Project) -> None:

@@ -198,6 +198,16 @@ def test_pixels_of_another_shape_or_kind_are_refused(array: Any, folder: Path) -
         selfcheck(folder)
 
 
+@pytest.mark.parametrize("header", [b"(24, 32, 3", b"((((24, 32, 3), }", b"(" * 9000, b"'", b"-" * 9000])
+def test_a_header_that_does_not_end_is_refused(header: bytes, folder: Path) -> None:
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': " + header + b"\n"
+    path = folder / "golden" / "000.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(24 * 32 * 3))
+    rewrite_sums(folder)
+    with pytest.raises(BundleError, match=r"000\.npy: cannot be read"):
+        selfcheck(folder)
+
+
 def test_a_header_that_states_more_than_the_file_holds_takes_no_memory(folder: Path) -> None:
     path = folder / "golden" / "000.npy"
     absurd = b"(9400000, 32000, 3), }"
