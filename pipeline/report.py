@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from pipeline.errors import DataError
 from pipeline.files import Project, read_json, replacing_file
+from pipeline.inlining import data_uris
+from pipeline.pointed import FORMS, Pointed, leaves, place_of, plain_of, shown
 
-MISTAKES_SHOWN = 20
+EXPLANATIONS_SHOWN = 24
+PICTURES = (
+    "classes.jpg", "curves.png", "confusion.png", "roc.png", "reliability.png", "per_class.png", "features.png",
+    "montage.jpg", "mistakes.jpg", "least_sure.jpg",
+)  # fmt: skip
+_IMAGE = Markup('<figure><img src="{}" alt="{}"><figcaption>{}</figcaption></figure>')
 
 
 @dataclass(frozen=True)
@@ -29,51 +37,109 @@ class HtmlReport:
 def report(project: Project) -> HtmlReport:
     """Write the page; it is built also when parity said no.
 
-    Class and file names are hostile input: the template escapes everything.
+    Class and file names are hostile input: the template escapes everything, and every value that it shows carries the
+    pointer to where it was read.
 
     Raises:
         DataError: a report that it shows is missing or broken.
     """
-    evaluation = read_json(project.evaluate_json)
-    parity = read_json(project.parity_json)
-    verdict = _verdict(evaluation, parity)
-    environment = Environment(loader=PackageLoader("pipeline", "."), autoescape=True, undefined=StrictUndefined)
-    environment.filters["percent"] = _percent
-    page = environment.get_template("report.html.j2").render(
-        verdict=verdict,
-        extract=read_json(project.extract_json),
-        split=read_json(project.split_json),
-        train=read_json(project.train_reports / "metrics.json"),
-        evaluate=evaluation,
-        export=read_json(project.export_json),
-        parity=parity,
-        contract=read_json(project.contract_json),
-        mistakes=_mistakes(project),
+    read = {name: _pointed(path, project) for name, path in _reports(project).items()}
+    evaluation = read["evaluate"]
+    drawn = _pictures(project)
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            **read,
+            drawn=drawn,
+            explanations=[path for path in drawn.values() if path.parent == project.explanations],
+            picture=_inlined(list(drawn.values())),
+            tested_on=_tested_on(read["extract"], evaluation),
+            weakest=_weakest(evaluation),
+        )
     )
     with replacing_file(project.report_html) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
-    return HtmlReport(verdict)
+    return HtmlReport(_verdict(evaluation, read["parity"], _tested_on(read["extract"], evaluation)))
 
 
-def _verdict(evaluation: dict[str, Any], parity: dict[str, Any]) -> str:
-    low, high = evaluation["group_top1_ci95"]
-    said = f"{evaluation['groups_right']} of {evaluation['n_groups']} held-out clips right"
-    sure = f"on new clips of this kind expect between {_percent(low)} and {_percent(high)}"
+def _reports(project: Project) -> dict[str, Path]:
+    """What the template shows, by the names that it uses."""
+    return {
+        "extract": project.extract_json,
+        "split": project.split_json,
+        "train": project.train_reports / "metrics.json",
+        "network": project.train_reports / "network.json",
+        "provenance": project.train_reports / "provenance.json",
+        "evaluate": project.evaluate_json,
+        "pictures": project.plots / "pictures.json",
+        "export": project.export_json,
+        "parity": project.parity_json,
+        "contract": project.contract_json,
+    }
+
+
+def _pointed(path: Path, project: Project) -> Pointed:
+    return Pointed(read_json(path), f"{project.relative(path)}#")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pipeline", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {name: (lambda value, form=form: shown(value, form)) for name, form in FORMS.items()} | {
+        "leaves": leaves,
+        "place": place_of,
+    }
+    environment.tests["known"] = lambda value: plain_of(value) is not None
+    return environment
+
+
+def _pictures(project: Project) -> dict[str, Path]:
+    """Those that there are, by their names: what evaluate, split and parity drew, and what `pipe explain` did."""
+    known = [*(project.plots / name for name in PICTURES), project.near_duplicates_png, project.flips_png]
+    explained = sorted(project.explanations.glob("*.png"))[:EXPLANATIONS_SHOWN]
+    return {project.relative(path): path for path in (*known, *explained) if path.is_file()}
+
+
+def _inlined(paths: Sequence[Path]) -> Any:
+    uris: Mapping[Path, str] = data_uris(paths)
+
+    def picture(path: Path, caption: str) -> Markup:
+        return _IMAGE.format(uris[path], caption, caption)
+
+    return picture
+
+
+def _tested_on(extract: Pointed, evaluation: Pointed) -> str:
+    """What a group is here, in a word."""
+    if not extract["n_photos"]:
+        return "clips"
+    if extract["n_clips"]:
+        return "clips and photos"
+    return "photos" if evaluation["n_groups"] == evaluation["n_frames"] else "groups of photos"
+
+
+def _weakest(evaluation: Pointed) -> int | None:
+    """The number of the class with the smallest share of right clips; None where all of them are right."""
+
+    def share(number: int) -> float:
+        of_class = evaluation["per_class"][evaluation["classes"][number]]
+        right, groups = plain_of(of_class["groups_right"]), plain_of(of_class["groups"])
+        return float(right / groups) if groups else 1.0
+
+    weakest = min(range(len(evaluation["classes"])), key=share)
+    return weakest if share(weakest) < 1 else None
+
+
+def _verdict(evaluation: Pointed, parity: Pointed, tested_on: str) -> str:
+    low, high = (FORMS["percent"](plain_of(end)) for end in evaluation["group_top1_ci95"])
+    said = f"{evaluation['groups_right']} of {evaluation['n_groups']} held-out {tested_on} right"
+    sure = f"on new {tested_on} of this kind expect between {low} and {high}"
     caveat = f" (optimistic: {evaluation['optimistic']})" if evaluation["optimistic"] else ""
     device = "the device computes what was trained" if parity["passed"] else "NOT fit to ship: parity said no"
     return f"{said}; {sure}{caveat}; {device}"
-
-
-def _mistakes(project: Project) -> list[dict[str, str]]:
-    """The held-out frames that were wrong, most confident first."""
-    try:
-        with project.predictions_csv.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError as error:
-        raise DataError(f"{project.predictions_csv}: missing; run `pipe evaluate`") from error
-    wrong = [row for row in rows if row["predicted"] != row["label"]]
-    return sorted(wrong, key=lambda row: -float(row["confidence"]))[:MISTAKES_SHOWN]
-
-
-def _percent(share: float | None) -> str:
-    return "not known" if share is None else f"{share:.1%}"

@@ -1,0 +1,117 @@
+"""What `pipe evaluate` costs beside the network: `python benchmarks/evaluate.py [--quick] [--json]`.
+
+A project of 10,000 test and 10,000 training frames in ten classes, twenty frames to a clip, is judged with planted
+features and logits in place of the network's forward: metrics, intervals, baselines, the counterfactual, tables and
+pictures remain. Prints the seconds, of the wall and of the processor, and the peak memory, torch included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # the checkout that the benchmark lies in
+
+from pipeline import judging, manifest  # noqa: E402
+from pipeline.evaluate import evaluate  # noqa: E402
+from pipeline.files import Project, write_json  # noqa: E402
+from pipeline.manifest import Row  # noqa: E402
+from pipeline.modelling import ImageParams, ModelParams  # noqa: E402
+from pipeline.network import Checkpoint, build_network, build_preprocess  # noqa: E402
+from pipeline.params import EvaluateParams, read_section  # noqa: E402
+from pipeline.sheets import write_jpeg  # noqa: E402
+
+CLASSES = tuple(f"class {number}" for number in range(10))
+FRAMES_PER_CLIP = 20
+CHANNELS = 1280  # of MobileNetV2's and EfficientNet-Lite0's features
+
+
+def main() -> None:
+    """Generate, judge and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the frames")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    n_frames = 1000 if arguments.quick else 10_000
+    with tempfile.TemporaryDirectory() as folder:
+        project = Project(Path(folder))
+        _generate(project, n_frames)
+        judging.infer = _planted  # type: ignore[assignment]
+        started, processor = time.perf_counter(), time.process_time()
+        print(f"generated after {time.process_time():.1f} s of the processor", file=sys.stderr)
+        evaluate(read_section(ROOT / "params.yaml", "evaluate", EvaluateParams), project)
+        taken = {"seconds": time.perf_counter() - started, "processor_seconds": time.process_time() - processor}
+    result = {
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "n_frames": n_frames,
+        **taken,
+        "peak_gib": _peak_kib() / 2**20,
+    }
+    print(json.dumps(result, indent=2) if arguments.json else "\n".join(f"{k}: {v}" for k, v in result.items()))
+
+
+def _generate(project: Project, n_frames: int) -> None:
+    """The split, a 1080p picture under the names of all frames, and a checkpoint whose backbone is pretrained."""
+    picture = project.frames / "picture.jpg"
+    picture.parent.mkdir(parents=True)
+    write_jpeg(np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), dtype=np.uint8), picture)
+    rows = [_row(side, number) for side in ("train", "test") for number in range(n_frames)]
+    for row in rows:
+        (project.root / row.path).hardlink_to(picture)
+    manifest.write_split(rows, project.split_csv)
+    write_json(project.split_json, {"protocol": "grouped", "optimistic": None})
+    read = read_section(ROOT / "params.yaml", "model", ModelParams)
+    model = read.model_copy(update={"arch": "mobilenet_v2", "weights": "none"})
+    image = read_section(ROOT / "params.yaml", "image", ImageParams)
+    network = build_network(model, image.size, len(CLASSES))
+    pretrained = model.model_copy(update={"weights": "imagenet"})
+    checkpoint = Checkpoint(
+        network.state_dict(), CLASSES, pretrained, build_preprocess(model, image), {"git": None, "data": None}, "last"
+    )
+    checkpoint.write(project.checkpoint)
+
+
+def _row(side: str, number: int) -> Row:
+    clip = number // FRAMES_PER_CLIP
+    name = CLASSES[clip % len(CLASSES)]
+    source = f"data/raw/{name}/{side}_{clip:04}.mp4"
+    return Row(
+        path=f"data/frames/{side}_{number:06}.jpg",
+        label=name,
+        source=source,
+        source_sha256=f"{side == 'test':d}{clip:063x}",
+        group=source,
+        time_seconds=float(number % FRAMES_PER_CLIP),
+        width=1920,
+        height=1080,
+        split=side,
+    )
+
+
+def _planted(_: Any, frames: Any, *__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features around a centre for every class, and logits that are right in most frames, in place of a forward."""
+    generator = np.random.default_rng(len(frames.rows))
+    truth = np.array([CLASSES.index(row.label) for row in frames.rows])
+    centres = np.random.default_rng(0).normal(0, 1, (len(CLASSES), CHANNELS))
+    features = (centres[truth] + generator.normal(0, 4, (len(truth), CHANNELS))).astype(np.float32)
+    logits = generator.normal(0, 1, (len(truth), len(CLASSES))) + 2.5 * np.eye(len(CLASSES))[truth]
+    return torch.from_numpy(features), torch.from_numpy(logits.astype(np.float32))
+
+
+def _peak_kib() -> int:
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
+if __name__ == "__main__":
+    main()
