@@ -102,8 +102,9 @@ def _environment() -> Environment:
 def _pictures(project: Project) -> dict[str, Path]:
     """Those that there are, by their names: what evaluate, split and parity drew, and what `pipe explain` did."""
     known = [*(project.plots / name for name in PICTURES), project.near_duplicates_png, project.flips_png]
-    explained = sorted(project.explanations.glob("*.png"))[:EXPLANATIONS_SHOWN]
-    return {project.relative(path): path for path in (*known, *explained) if path.is_file()}
+    # `evidence.png` first, then in the order of their names.
+    explained = sorted(project.explanations.glob("*.png"), key=lambda path: (path.stem != "evidence", path.name))
+    return {project.relative(path): path for path in (*known, *explained[:EXPLANATIONS_SHOWN]) if path.is_file()}
 
 
 def _inlined(paths: Sequence[Path]) -> Any:

@@ -13,7 +13,7 @@ from report_project import HOSTILE, Page, pointed_at, rename_class, says, with_d
 from pipeline.errors import DataError
 from pipeline.files import Project, read_json, write_json
 from pipeline.inlining import MOST_BYTES
-from pipeline.report import report
+from pipeline.report import EXPLANATIONS_SHOWN, report
 from pipeline.sheets import write_png
 
 
@@ -108,6 +108,13 @@ def test_pictures_are_in_the_page_and_explanations_where_there_are_some(project:
     counts = [html.count('<img src="data:image/') for html in (before, after)]
     assert counts == [11, 12]  # ten of evaluate's, and the flips
     assert "<script" not in after
+
+
+def test_of_many_explanations_the_evidence_comes_first_and_the_last_are_left_out(project: Project) -> None:
+    for name in ("evidence", *(f"activations_{number:02}" for number in range(EXPLANATIONS_SHOWN))):
+        write_png(np.full((8, 8, 3), 90, np.uint8), project.explanations / f"{name}.png")
+    captions = re.findall(r"<figcaption>([ae]\w+)<", _page(project))
+    assert captions == ["evidence", *(f"activations_{number:02}" for number in range(EXPLANATIONS_SHOWN - 1))]
 
 
 def test_it_is_built_also_when_parity_said_no_and_says_so(project: Project) -> None:
