@@ -22,7 +22,7 @@ from pipeline.errors import DataError, PipeError
 from pipeline.files import read_json, replacing_folder, sweep_stale, write_json
 from pipeline.pictures import Recorded, Settings
 
-_FORMAT = 3  # raise it when the same clip and settings begin to give other bytes, or `Recorded` other fields
+_FORMAT = 4  # raise it when the same clip and settings begin to give other bytes, or `Recorded` other fields
 _RECORD = "recorded.json"
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
 

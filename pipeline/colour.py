@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, cast
 
+import cv2
 import numpy as np
 from av.filter import Graph
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
@@ -31,6 +33,8 @@ def square_size(width: int, height: int, aspect_of_pixel: Fraction | None) -> tu
 def upright_rgb(frame: VideoFrame, aspect_of_pixel: Fraction | None) -> NDArray[np.uint8]:
     """The picture as (height, width, 3) RGB, turned and mirrored as the clip says, to the nearest quarter turn.
 
+    Where that spares work it is a view of memory in OpenCV's order, BGR: see `bgr`.
+
     Matrix (BT.601, BT.709, BT.2020) and range are those that the frame states. HLG and PQ become SDR, see `tones`.
     Alpha is left out.
 
@@ -44,22 +48,29 @@ def upright_rgb(frame: VideoFrame, aspect_of_pixel: Fraction | None) -> NDArray[
     curve = tones.CURVES.get(frame.color_trc)
     if curve is not None:
         signal_hwc = np.asarray(_scaled(frame, size, "rgb48le", _EXACT).to_ndarray(), dtype=np.uint16)
-        pixels_hwc = tones.to_sdr(signal_hwc, curve, wide_gamut=frame.color_primaries == _BT2020)
-    else:
-        pixels_hwc = np.asarray(_rgb24(frame, size).to_ndarray(), dtype=np.uint8)
-    return _turned(pixels_hwc, frame)
+        return _turned(tones.to_sdr(signal_hwc, curve, wide_gamut=frame.color_primaries == _BT2020), frame)
+    if size == (frame.width, frame.height) and max(component.bits for component in frame.format.components) == 8:
+        # The same pixels without a filter graph. One thread: pictures are converted side by side already.
+        shown = frame.reformat(format="bgr24", interpolation=int(Interpolation.BILINEAR), threads=1)
+        return _turned(np.asarray(shown.to_ndarray(), dtype=np.uint8), frame)[:, :, ::-1]
+    return _turned(np.asarray(_scaled(frame, size, "rgb24", _LIKE_FFMPEG).to_ndarray(), dtype=np.uint8), frame)
+
+
+def bgr(pixels_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An RGB picture in OpenCV's order; it costs nothing where the picture is a view of such memory.
+
+    Args:
+        pixels_hwc: (height, width, 3) uint8 RGB.
+    """
+    reversed_hwc = pixels_hwc[:, :, ::-1]
+    if reversed_hwc.flags.c_contiguous:
+        return reversed_hwc
+    return np.asarray(cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), dtype=np.uint8)
 
 
 def matrix_is_known(frame: VideoFrame) -> bool:
     """Whether the frame states a matrix that can be honoured, or none."""
     return frame.colorspace in _MATRICES
-
-
-def _rgb24(frame: VideoFrame, size: tuple[int, int]) -> VideoFrame:
-    if size == (frame.width, frame.height) and max(component.bits for component in frame.format.components) == 8:
-        # The same pixels without a filter graph. One thread: pictures are converted side by side already.
-        return frame.reformat(format="rgb24", interpolation=int(Interpolation.BILINEAR), threads=1)
-    return _scaled(frame, size, "rgb24", _LIKE_FFMPEG)
 
 
 def _scaled(frame: VideoFrame, size: tuple[int, int], pixels: str, flags: str) -> VideoFrame:
@@ -85,7 +96,8 @@ def _turned(pixels_hwc: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """The part that turns and mirrors: x' = a x + c y, y' = b x + d y as (a, b, c, d), in units of 1/65536."""
-    side_data: Mapping[str, Any] = cast("Any", frame.side_data)  # PyAV declares another type
+    # Not `frame.side_data`: it holds the frame and is held by it, so that hundreds of them wait for Python's collector.
+    side_data: Mapping[str, Any] = cast("Any", SideDataContainer)(frame)
     if "DISPLAYMATRIX" not in side_data:
         return 65536, 0, 0, 65536
     a, b, _, c, d = (int(number) for number in np.frombuffer(side_data["DISPLAYMATRIX"], dtype=np.int32)[:5])

@@ -98,10 +98,15 @@ def opened(path: Path, bounds: Bounds, *, strict: bool, threads: int) -> Iterato
     with container:
         stream = _video_stream(path, container)
         _check_bounds(path, container, stream, bounds)
-        stream.thread_type = "NONE" if threads == 1 else "AUTO"
-        stream.thread_count = threads
+        set_threads(stream, threads)
         stream.codec_context.options = limit | ({"err_detect": "explode"} if strict else {})
         yield container, stream
+
+
+def set_threads(stream: VideoStream, threads: int) -> None:
+    """How many threads the decoder of a stream will have, 0 for as many as there are processors; before it decodes."""
+    stream.thread_type = "NONE" if threads == 1 else "AUTO"
+    stream.thread_count = threads
 
 
 def too_long(path: Path, bounds: Bounds) -> DataError:

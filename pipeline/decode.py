@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.container import DamagedClipError
+from pipeline.footage import PacketLog
 from pipeline.plan import Packets, Segment, Target
 
 FALLBACK_RATE = Fraction(25)  # frames per second, where a clip states neither times nor a rate
@@ -66,6 +67,7 @@ class WholeDecoder:
     """Decodes every frame of a clip, and keeps the books."""
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream, *, strict: bool) -> None:
+        self.log = PacketLog()
         self._path = path
         self._container = container
         self._stream = stream
@@ -92,6 +94,7 @@ class WholeDecoder:
             except FFmpegError as error:
                 self._note_damage(error, self.clock.end)
                 return
+            self.log.note(packet)
             self.hidden += int(packet.is_discard)
             time = self.clock.time_of_packet(packet)
             try:

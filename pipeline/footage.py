@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 
-import av
-from av.container import InputContainer
-from av.error import FFmpegError
+from av.packet import Packet
 from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
-
-from pipeline import video
-from pipeline.errors import DataError
 
 _TRANSFERS = {ColorTrc.SMPTE2084: "PQ (HDR)", ColorTrc.ARIB_STD_B67: "HLG (HDR)", ColorTrc.UNSPECIFIED: "not stated"}
 _STEADY = Fraction(1, 10)  # of the mean gap, or one unit of time: so far a constant rate may stray by rounding
@@ -36,44 +30,32 @@ class Footage:
     packets_without_time: int
 
 
-def survey(path: Path) -> Footage:
-    """Read a clip's packets to the end, or to where they cannot be read on.
+@dataclass(frozen=True)
+class PacketLog:
+    """What is noted of each packet that has a frame to show, by whoever reads them all."""
 
-    Raises:
-        DataError: the file is no clip.
-    """
-    options = {"protocol_whitelist": "file"}
-    demuxer = video.demuxer_of(path)
-    try:
-        # An absolute path, since FFmpeg takes `name:` at the start of a relative one for a protocol.
-        with av.open(str(path.absolute()), format=demuxer, metadata_errors="ignore", options=options) as container:
-            stream = container.streams.best("video")
-            if not isinstance(stream, VideoStream):
-                raise DataError(f"{path}: has no video stream; delete the file or replace it with a clip")
-            return _footage(demuxer, stream, _packets(container, stream))
-    except FFmpegError as error:
-        raise DataError(
-            f"{path}: cannot be opened as a video ({error.strerror}); delete or re-copy the file"
-        ) from error
+    times: list[int | None] = field(default_factory=list)  # of presentation, in the stream's units
+    are_keys: list[bool] = field(default_factory=list)
 
-
-def _packets(container: InputContainer, stream: VideoStream) -> list[tuple[int | None, bool]]:
-    """(presentation time or None, whether it is a keyframe) of each packet that has a frame to show."""
-    found: list[tuple[int | None, bool]] = []
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, FFmpegError):  # a damaged end; what decodes is told by the decoder
-            return found
+    def note(self, packet: Packet[VideoStream]) -> None:
+        """Take one more packet, in the order of the file."""
         if packet.size and not packet.is_discard:
-            found.append((packet.pts, packet.is_keyframe))
+            self.times.append(packet.pts)
+            self.are_keys.append(packet.is_keyframe)
 
 
-def _footage(demuxer: str, stream: VideoStream, packets: list[tuple[int | None, bool]]) -> Footage:
+def footage_of(demuxer: str, stream: VideoStream, log: PacketLog) -> Footage:
+    """Sum up the packets of a clip that was read to its end, or to where it cannot be read on.
+
+    Args:
+        demuxer: FFmpeg's name.
+        stream: of the video.
+        log: its packets.
+    """
     unit = stream.time_base or Fraction(1, 1000)
-    times = sorted(time * unit for time, _ in packets if time is not None)
-    key_times = sorted(time * unit for time, is_key in packets if is_key and time is not None)
+    times = sorted(time * unit for time in log.times if time is not None)
+    both = zip(log.times, log.are_keys, strict=True)
+    key_times = sorted(time * unit for time, is_key in both if is_key and time is not None)
     gaps = [after - before for before, after in pairwise(times)]
     key_gaps = [after - before for before, after in pairwise(key_times)]
     mean = sum(gaps, Fraction(0)) / len(gaps) if gaps else None
@@ -85,9 +67,9 @@ def _footage(demuxer: str, stream: VideoStream, packets: list[tuple[int | None, 
         rate_is_constant=all(abs(gap - mean) <= max(_STEADY * mean, unit) for gap in gaps) if mean else None,
         shortest_gap_seconds=float(min(gaps)) if gaps else None,
         longest_gap_seconds=float(max(gaps)) if gaps else None,
-        keyframes=sum(is_key for _, is_key in packets),
+        keyframes=sum(log.are_keys),
         longest_keyframe_gap_seconds=float(max(key_gaps)) if key_gaps else None,
-        packets_without_time=sum(time is None for time, _ in packets),
+        packets_without_time=log.times.count(None),
     )
 
 

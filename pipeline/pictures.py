@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -15,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import photos, quality, raw, video
+from pipeline import colour, photos, quality, raw, video
 from pipeline.errors import DataError, PipeError
 from pipeline.files import sha256_of
-from pipeline.footage import survey
+from pipeline.footage import Footage
 from runtime.errors import ImageError
 
 _CV2_NO_MEMORY = -4  # StsNoMem
@@ -113,15 +114,17 @@ def _photo(source: Path, name: str, frames: Path, settings: Settings) -> Recorde
 
 
 def _clip(source: Path, name: str, frames: Path, settings: Settings) -> Recorded:
-    try:
-        pictures, info = _decode(source, name, frames, settings, strict=True)
-    except video.DamagedClipError:
-        shutil.rmtree(frames / name, ignore_errors=True)
-        pictures, info = _decode(source, name, frames, settings, strict=False)
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(sha256_of, source)
+        try:
+            pictures, info, footage = _decode(source, name, frames, settings, strict=True)
+        except video.DamagedClipError:
+            shutil.rmtree(frames / name, ignore_errors=True)
+            pictures, info, footage = _decode(source, name, frames, settings, strict=False)
     return {
-        "sha256": sha256_of(source),
+        "sha256": digest.result(),
         "pictures": pictures,
-        "clip": asdict(info) | {"footage": asdict(survey(source))},
+        "clip": asdict(info) | {"footage": asdict(footage)},
         "damage": "" if info.first_damage_seconds is None else "; ".join(info.warnings),
         "misnamed": misnamed_clip(source),
     }
@@ -129,7 +132,7 @@ def _clip(source: Path, name: str, frames: Path, settings: Settings) -> Recorded
 
 def _decode(
     source: Path, name: str, frames: Path, settings: Settings, *, strict: bool
-) -> tuple[list[Picture], video.ClipInfo]:
+) -> tuple[list[Picture], video.ClipInfo, Footage]:
     def save(frame: video.Frame) -> Picture:
         picture = _save(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
         picture["time_seconds"] = frame.time_seconds
@@ -137,18 +140,19 @@ def _decode(
 
     with video.open_clip(source, video.Bounds(settings.max_pixels, settings.max_seconds), strict=strict) as clip:
         pictures = list(clip.each(settings.wanted, save, threads=settings.threads))
-        return pictures, clip.info()
+        return pictures, clip.info(), clip.footage()
 
 
 def _save(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Settings) -> Picture:
     name = stem + settings.suffix
-    encoded = _encode(pixels_hwc, name, settings)
+    bgr_hwc = colour.bgr(pixels_hwc)
+    encoded = _encode(bgr_hwc, name, settings)
     try:
         (frames / name).parent.mkdir(parents=True, exist_ok=True)
         (frames / name).write_bytes(encoded)
     except OSError as error:
         raise PipeError(f"{name}: cannot be written ({error.strerror}); make room for it, then run again") from error
-    luma_hw = quality.luma(pixels_hwc)
+    luma_hw = quality.luma_of_bgr(bgr_hwc)
     return {
         "path": name,
         "time_seconds": None,
@@ -161,10 +165,10 @@ def _save(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Sett
     }
 
 
-def _encode(pixels_hwc: NDArray[np.uint8], name: str, settings: Settings) -> bytes:
+def _encode(bgr_hwc: NDArray[np.uint8], name: str, settings: Settings) -> bytes:
     options = [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality] if settings.suffix == ".jpg" else []
-    done, encoded = cv2.imencode(settings.suffix, cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), options)
+    done, encoded = cv2.imencode(settings.suffix, bgr_hwc, options)
     if not done:
-        size = f"{pixels_hwc.shape[1]} x {pixels_hwc.shape[0]} pixels"
+        size = f"{bgr_hwc.shape[1]} x {bgr_hwc.shape[0]} pixels"
         raise DataError(f"{name}: {size} do not fit into {settings.suffix}; set extract.image_format: png")
     return encoded.tobytes()

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline import nal
+from pipeline.footage import PacketLog
 
 _PLANNABLE = frozenset({"mov", "matroska"})  # those with an index to seek by
 
@@ -113,8 +114,8 @@ class Plan:
     end: Fraction  # to the end of the last
 
 
-def survey(container: InputContainer, stream: VideoStream) -> Packets | None:
-    """Read every packet of a clip that was just opened; None where they are no ground for a plan.
+def survey(container: InputContainer, stream: VideoStream, log: PacketLog) -> Packets | None:
+    """Read every packet of a clip that was just opened, into the log too; None where they are no ground for a plan.
 
     That is so for other codecs than H.264 and HEVC, for files without an index, and where packets are damaged, missing,
     without times, or out of order.
@@ -128,6 +129,7 @@ def survey(container: InputContainer, stream: VideoStream) -> Packets | None:
         for packet in container.demux(stream):
             if not packet.size:  # the last, which is empty
                 continue
+            log.note(packet)
             unit = reader(memoryview(packet))
             if unit is None or packet.pts is None or packet.dts is None or packet.is_corrupt:
                 return None

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 SHARPNESS_SIDE = 512  # pixels of the longer side at which sharpness is measured, so that resolutions compare
 HASH_SIDE = 32  # pixels of the square that is hashed
 HASH_FREQUENCIES = 8  # per axis, the lowest: 64 bits
+HALVED_FROM = 1024  # pixels of the longer side: OpenCV halves a picture in a tenth of the time of any other reduction
 
 
 def luma(frame_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -20,12 +21,18 @@ def luma(frame_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(frame_hwc, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
+def luma_of_bgr(frame_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same of a picture whose channels are in OpenCV's order."""
+    return np.asarray(cv2.cvtColor(frame_hwc, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+
+
 def sharpness(luma_hw: NDArray[np.uint8]) -> float:
     """Variance of the Laplacian, with the longer side resized to 512 pixels; blur lowers it.
 
     Args:
         luma_hw: (height, width) uint8.
     """
+    luma_hw = _halved(luma_hw)
     scale = SHARPNESS_SIDE / max(luma_hw.shape)
     size = (max(1, round(luma_hw.shape[1] * scale)), max(1, round(luma_hw.shape[0] * scale)))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -49,8 +56,19 @@ def phash(luma_hw: NDArray[np.uint8]) -> str:
     Args:
         luma_hw: (height, width) uint8.
     """
-    small_hw = cv2.resize(luma_hw, (HASH_SIDE, HASH_SIDE), interpolation=cv2.INTER_AREA)
+    small_hw = cv2.resize(_halved(luma_hw), (HASH_SIDE, HASH_SIDE), interpolation=cv2.INTER_AREA)
     frequencies = cv2.dct(small_hw.astype(np.float32))[:HASH_FREQUENCIES, :HASH_FREQUENCIES]
     # Rounded, since the frequencies of a flat picture are noise around zero.
     lowest = np.round(frequencies, 3)
     return np.packbits(lowest > np.median(lowest)).tobytes().hex()
+
+
+def _halved(luma_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Means of 2 x 2 pixels, and again, until the longer side is below 1024; an odd side loses its last line."""
+    height, width = luma_hw.shape
+    while max(height, width) >= HALVED_FROM and min(height, width) > 1:
+        size = (width // 2, height // 2)
+        even_hw = luma_hw[: 2 * size[1], : 2 * size[0]]
+        luma_hw = np.asarray(cv2.resize(even_hw, size, interpolation=cv2.INTER_AREA), np.uint8)
+        height, width = luma_hw.shape
+    return luma_hw

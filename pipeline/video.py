@@ -10,7 +10,7 @@ import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline import colour
-from pipeline.container import SUFFIXES, Bounds, DamagedClipError, demuxer_of, opened, too_long
+from pipeline.container import SUFFIXES, Bounds, DamagedClipError, demuxer_of, opened, set_threads, too_long
 from pipeline.decode import FALLBACK_RATE, Decoded, SegmentDecoder, WholeDecoder
 from pipeline.errors import DataError
+from pipeline.footage import Footage, PacketLog, footage_of
 from pipeline.plan import Choice, Plan, Segment, Wanted, plan_of, survey
 
 __all__ = ["SUFFIXES", "Bounds", "Clip", "ClipInfo", "DamagedClipError", "Frame", "Wanted", "demuxer_of", "open_clip"]
@@ -39,7 +40,7 @@ Result = TypeVar("Result")
 class Frame:
     """One decoded picture of a clip."""
 
-    pixels_hwc: NDArray[np.uint8]  # (height, width, 3), RGB, upright
+    pixels_hwc: NDArray[np.uint8]  # (height, width, 3), RGB, upright; may be a view of BGR memory
     time_seconds: float  # presentation time since the clip's first frame
     index: int  # position in presentation order, from 0
 
@@ -89,7 +90,9 @@ class Clip:
         self._strict = strict
         self._stack = stack
         container, self._stream = self._open(1)
-        self._packets = survey(container, self._stream) if strict else None
+        self._log = PacketLog()
+        self._packets = survey(container, self._stream, self._log) if strict else None
+        self._spare = [(container, self._stream)] if self._packets else []  # opening costs as much as some frames
         self._first_damage = None if strict else self._probe()
         self._warnings: tuple[str, ...] = ()
         self._decoders: list[WholeDecoder | SegmentDecoder] = []
@@ -147,6 +150,10 @@ class Clip:
             warnings=warnings,
         )
 
+    def footage(self) -> Footage:
+        """What the packets of the clip say of it; after its frames were asked for."""
+        return footage_of(demuxer_of(self._path), self._stream, self._log)
+
     def _open(self, threads: int) -> tuple[InputContainer, VideoStream]:
         return self._stack.enter_context(opened(self._path, self._bounds, strict=self._strict, threads=threads))
 
@@ -166,6 +173,7 @@ class Clip:
         choice = Choice(wanted)
         whole = WholeDecoder(self._path, *self._open(threads if self._strict else 1), strict=self._strict)
         self._decoders = [whole]
+        self._log = whole.log
         for decoded in whole.frames():
             self._check_length(decoded.target.time)
             if choice.takes(decoded.target.time):
@@ -206,11 +214,12 @@ class Clip:
 
     def _side_by_side(self, plan: Plan, work: Callable[[Frame], Result], threads: int) -> Iterator[_Finished[Result]]:
         idle: queue.SimpleQueue[SegmentDecoder] = queue.SimpleQueue()
-        for _ in range(threads):
-            idle.put(self._segment_decoder(plan, 1))
 
         def decode(segment: Segment) -> list[_Finished[Result]]:
-            decoder = idle.get()
+            try:
+                decoder = idle.get_nowait()
+            except queue.Empty:  # opened where it is used, so that they are opened side by side
+                decoder = self._segment_decoder(plan, 1)
             try:
                 return [self._finish(decoded, work) for decoded in decoder.frames(segment)]
             finally:
@@ -220,7 +229,12 @@ class Clip:
             yield from finished
 
     def _segment_decoder(self, plan: Plan, threads: int) -> SegmentDecoder:
-        decoder = SegmentDecoder(self._path, *self._open(threads), plan.packets)
+        try:
+            container, stream = self._spare.pop()
+            set_threads(stream, threads)
+        except IndexError:
+            container, stream = self._open(threads)
+        decoder = SegmentDecoder(self._path, container, stream, plan.packets)
         self._decoders.append(decoder)
         return decoder
 
@@ -256,7 +270,7 @@ class _Finished(Generic[Result]):
 
 
 def _itself(frame: Frame) -> Frame:
-    return frame
+    return replace(frame, pixels_hwc=np.ascontiguousarray(frame.pixels_hwc))
 
 
 def _in_order(items: Iterable[Item], work: Callable[[Item], Result], threads: int) -> Iterator[Result]:

@@ -6,10 +6,20 @@ from pathlib import Path
 import av
 import pytest
 from av.video.reformatter import ColorTrc
-from media import damage, picture, write_clip, write_sound
+from media import damage, picture, write_clip
 
-from pipeline.errors import DataError
-from pipeline.footage import survey
+from pipeline.footage import Footage
+from pipeline.video import Bounds, DamagedClipError, Wanted, open_clip
+
+
+def survey(path: Path, *, strict: bool = True) -> Footage:
+    """What is told of a clip whose frames were asked for; a damaged one is read again, as far as it goes."""
+    try:
+        with open_clip(path, Bounds(10**8, 7200), strict=strict) as clip:
+            list(clip.each(Wanted(0.1), lambda frame: None, threads=1))
+            return clip.footage()
+    except DamagedClipError:
+        return survey(path, strict=False)
 
 
 def test_a_constant_rate_is_told_with_its_gaps(tmp_path: Path) -> None:
@@ -66,18 +76,6 @@ def test_a_damaged_clip_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     whole = survey(clip)
     cut = survey(damage(clip, share_kept=0.5))
     assert cut.frames_per_second == pytest.approx(whole.frames_per_second)
-
-
-@pytest.mark.parametrize("content", [b"", b"no video", b"#EXTM3U\nclip.mp4\n"])
-def test_what_is_no_clip_is_refused(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "bad.mp4").write_bytes(content)
-    with pytest.raises(DataError, match=r"bad\.mp4: "):
-        survey(tmp_path / "bad.mp4")
-
-
-def test_sound_alone_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no video stream"):
-        survey(write_sound(tmp_path / "song.mp4"))
 
 
 def test_real_clips_have_the_rates_of_the_table(shared: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 from fractions import Fraction
 from pathlib import Path
@@ -97,6 +98,22 @@ def test_pictures_are_upright(tmp_path: Path, matrix: tuple[int, ...], red_corne
         for horizontal, column in (("left", 3), ("right", -4))
     }
     assert min(corners, key=lambda name: np.abs(corners[name] - RED).sum()) == red_corner
+
+
+def test_decoded_frames_do_not_wait_for_the_collector(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4")
+    gc.collect()
+    gc.disable()
+    try:
+        with open_clip(clip, BOUNDS, strict=True) as opened:
+            list(opened.each(Wanted(1000), lambda frame: frame.index, threads=1))
+            del opened
+        assert not [one for one in gc.get_objects() if isinstance(one, av.VideoFrame)]
+        with av.open(str(clip)) as container:
+            next(container.decode(video=0)).side_data  # noqa: B018  # the negative control: it holds its frame
+        assert [one for one in gc.get_objects() if isinstance(one, av.VideoFrame)]
+    finally:
+        gc.enable()
 
 
 def test_the_rotation_of_a_phone_is_reported(tmp_path: Path) -> None:
