@@ -1,25 +1,36 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 from pathlib import Path
 
 import av
 import pytest
+from av.error import FFmpegError
 from av.video.reformatter import ColorTrc
 from media import damage, picture, write_clip
 
-from pipeline.footage import Footage
-from pipeline.video import Bounds, DamagedClipError, Wanted, open_clip
+from pipeline.container import Bounds, demuxer_of, opened
+from pipeline.footage import Footage, PacketLog, footage_of
+from pipeline.video import Wanted, open_clip
 
 
-def survey(path: Path, *, strict: bool = True) -> Footage:
-    """What is told of a clip whose frames were asked for; a damaged one is read again, as far as it goes."""
-    try:
-        with open_clip(path, Bounds(10**8, 7200), strict=strict) as clip:
-            list(clip.each(Wanted(0.1), lambda frame: None, threads=1))
-            return clip.footage()
-    except DamagedClipError:
-        return survey(path, strict=False)
+def survey(path: Path) -> Footage:
+    """What is told of a clip whose packets were read, as far as they can be."""
+    log = PacketLog()
+    with opened(path, Bounds(10**8, 7200), strict=False, threads=1) as (container, stream):
+        with contextlib.suppress(FFmpegError):
+            for packet in container.demux(stream):
+                log.note(packet)
+        return footage_of(demuxer_of(path), stream, log)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.ts"])  # one that is planned, and one that is decoded whole
+def test_a_clip_tells_the_same_once_its_frames_were_asked_for(tmp_path: Path, name: str) -> None:
+    path = write_clip(tmp_path / name)
+    with open_clip(path, Bounds(10**8, 7200), strict=True) as clip:
+        assert len(list(clip.frames(Wanted(1)))) == 2
+        assert clip.footage() == survey(path)
 
 
 def test_a_constant_rate_is_told_with_its_gaps(tmp_path: Path) -> None:
