@@ -75,10 +75,15 @@ def plain_of(value: Any) -> Any:
     return value._value if isinstance(value, Pointed) else value
 
 
-def shown(value: Pointed, form: Callable[[Any], str]) -> Markup:
+def shown(value: Pointed, form: Callable[[Any], str], absent: str = UNKNOWN) -> Markup:
     """A value in a form of its own, with its pointer; null is said in words."""
     plain = plain_of(value)
-    return _SPAN.format(value._pointer, UNKNOWN if plain is None else form(plain))
+    return _SPAN.format(value._pointer, absent if plain is None else form(plain))
+
+
+def setting(value: Pointed) -> Markup:
+    """A value of `params.yaml`, of which null is one."""
+    return shown(value, _text, "null")
 
 
 def leaves(value: Pointed) -> Iterator[Pointed]:

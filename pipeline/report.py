@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from pipeline.files import Project, read_json, replacing_file
 from pipeline.inlining import data_uris
-from pipeline.pointed import FORMS, Pointed, leaves, place_of, plain_of, shown
+from pipeline.pointed import FORMS, Pointed, leaves, place_of, plain_of, setting, shown
 
 EXPLANATIONS_SHOWN = 24
 PICTURES = (
@@ -91,10 +91,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: (lambda value, form=form: shown(value, form)) for name, form in FORMS.items()} | {
-        "leaves": leaves,
-        "place": place_of,
-    }
+    environment.filters |= {name: (lambda value, form=form: shown(value, form)) for name, form in FORMS.items()}
+    environment.filters |= {"leaves": leaves, "place": place_of, "setting": setting}
     environment.tests["known"] = lambda value: plain_of(value) is not None
     return environment
 

@@ -95,7 +95,7 @@ def pointed_at(project: Project, pointer: str) -> Any:
 def says(text: str, value: Any) -> bool:
     """Whether the text shows the value: words as they are, numbers to their last shown digit."""
     if value is None or isinstance(value, bool):
-        return text == {None: "not known", True: "yes", False: "no"}[value]
+        return text in {None: ("not known", "null"), True: ("yes",), False: ("no",)}[value]
     if isinstance(value, str):
         return text == value
     match = re.fullmatch(r"(-?[\d,]+)(\.\d+)?(e[+-]\d+)?(%| MB| ms)?", text)

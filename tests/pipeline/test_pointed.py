@@ -6,7 +6,7 @@ import pytest
 from jinja2 import Environment, StrictUndefined, UndefinedError
 from report_project import says
 
-from pipeline.pointed import FORMS, Pointed, leaves, place_of, shown
+from pipeline.pointed import FORMS, Pointed, leaves, place_of, setting, shown
 
 VALUE = {"a/b": {"~": 1234567}, "<i>": "<b>", "share": 0.12345, "none": None, "list": [{"x": 1}, {"x": 2}], "yes": True}
 
@@ -14,6 +14,7 @@ VALUE = {"a/b": {"~": 1234567}, "<i>": "<b>", "share": 0.12345, "none": None, "l
 def rendered(template: str) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     environment.filters["percent"] = lambda value: shown(value, FORMS["percent"])
+    environment.filters["setting"] = setting
     return environment.from_string(template).render(it=Pointed(VALUE, "f.json#"))
 
 
@@ -25,6 +26,7 @@ def test_a_value_is_shown_with_the_pointer_to_it() -> None:
     )
     assert rendered("{{ it.none }}") == '<span data-json="f.json#/none">not known</span>'
     assert rendered("{{ it.none | percent }}") == '<span data-json="f.json#/none">not known</span>'
+    assert rendered("{{ it.none | setting }}") == '<span data-json="f.json#/none">null</span>'
     assert rendered("{{ it.yes }}") == '<span data-json="f.json#/yes">yes</span>'
 
 
