@@ -212,11 +212,13 @@ def _counterfactual(initial: Judged | None) -> dict[str, Any]:
 
 def _knn_accuracy(known: Judged, held_out: Judged, n_neighbours: int) -> float:
     """Accuracy of the k nearest training frames by cosine distance of the pretrained features."""
+    from sklearn import config_context
     from sklearn.neighbors import KNeighborsClassifier
 
     neighbours = KNeighborsClassifier(min(n_neighbours, len(known.rows)), metric="cosine")
     neighbours.fit(known.embeddings, known.truth)
-    return float((neighbours.predict(held_out.embeddings) == held_out.truth).mean())
+    with config_context(working_memory=64):  # MiB of distances at a time, instead of 1024
+        return float((neighbours.predict(held_out.embeddings) == held_out.truth).mean())
 
 
 def _protocol(split_report: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_POINTS = 2000  # of t-SNE, whose time grows faster than its points
+MOST_POINTS = 1000  # of t-SNE, whose time grows faster than its points
 SEED = 0
 PERPLEXITY = 30.0  # of van der Maaten and Hinton 2008, who recommend 5 to 50; of few points a third of them
 FEWEST_POINTS = 7  # for a perplexity of 2
