@@ -43,7 +43,7 @@ def start(project: Project) -> subprocess.Popen[bytes]:
 
 def finish(project: Project) -> None:
     process = start(project)
-    assert process.wait(120) == 0
+    assert process.wait(600) == 0
 
 
 def made_by(project: Project) -> dict[str, str]:

@@ -187,7 +187,7 @@ def test_what_a_dead_decoder_wrote_is_taken_away(tmp_path: Path, monkeypatch: py
     clips = [write_clip(tmp_path / name) for name in ("whole.mp4", "other.mp4")]
     monkeypatch.setattr("pipeline.recording.CHILD", f"{__name__}:record_or_die")
     (tmp_path / "out").mkdir()
-    recorder = Recorder(Settings(Wanted(1), ".jpg", 95, 10**6, 60, 1), Limits(30, 4 * 10**9), None, None)
+    recorder = Recorder(Settings(Wanted(1), ".jpg", 95, 10**6, 60, 1), Limits(600, 4 * 10**9), None, None)
     dead, alive = recorder.record([Recording(clip, clip.name, "a") for clip in clips], tmp_path / "out")
     assert not isinstance(dead, str)
     assert not isinstance(alive, str)
@@ -204,7 +204,7 @@ def take(megabytes: int) -> int:
 def test_a_decoder_that_wants_too_much_memory_is_one_line() -> None:
     def run(max_bytes: int | None) -> object:
         return run_in_child(
-            f"{__name__}:take", {"megabytes": 900}, subject="clip.mp4", timeout_seconds=30, max_bytes=max_bytes
+            f"{__name__}:take", {"megabytes": 900}, subject="clip.mp4", timeout_seconds=600, max_bytes=max_bytes
         )
 
     assert run(None) == run(2 * 10**9) == 900_000_000
