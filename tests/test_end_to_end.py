@@ -40,6 +40,7 @@ DOOR = (
 ONLY_FROM_HERE = """
 import os, sys
 here = os.getcwd()
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # as -B here, in the children too
 sys.path[:] = [here, *(path for path in sys.path if not os.path.isfile(os.path.join(path, "dvc.yaml")))]
 from pipeline import cli
 code = cli.run(["--debug", *sys.argv[1:]])
