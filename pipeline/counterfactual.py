@@ -88,7 +88,8 @@ def _accuracy(x: Floats, labels: Names, folds: Iterator[tuple[Numbers, Numbers]]
     right = []
     for learned, held_out in folds:
         # The principal axes of all learned frames lose nothing of a probe with an L2 penalty, and make it much faster.
-        axes = PCA(svd_solver="full")
+        # Of more frames than features, the features' covariance gives the same axes in three quarters of the time.
+        axes = PCA(svd_solver="covariance_eigh" if len(learned) > x.shape[1] else "full")
         probe = make_pipeline(StandardScaler(), axes, LogisticRegression(C=STRENGTH, max_iter=1000, tol=1e-3))
         probe.fit(x[learned], labels[learned])
         right.append(probe.predict(x[held_out]) == labels[held_out])
