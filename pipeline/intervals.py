@@ -58,9 +58,7 @@ def cluster_bootstrap_interval(groups: Sequence[str], right: NDArray[np.bool_], 
     return bootstrap_percentiles(n_right, n_frames, seed, RESAMPLES)
 
 
-def paired_bootstrap_interval(
-    gains: NDArray[np.float64], n_frames: NDArray[np.int64], seed: int = 0
-) -> list[float] | None:
+def paired_bootstrap_interval(gains: NDArray[np.float64], n_frames: NDArray[np.int64], seed: int) -> list[float] | None:
     """95 % interval of the difference of two frame accuracies, resampling whole groups; None below 30 groups.
 
     Args:

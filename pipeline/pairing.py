@@ -127,5 +127,5 @@ def _pair(row: str, against: str, first: Marked, second: Marked) -> Pair:
     gain_of_clip = np.bincount(group_of_frame, weights=gains).astype(np.float64)
     better, worse = int((gain_of_clip > _ROUNDING).sum()), int((gain_of_clip < -_ROUNDING).sum())
     p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
-    interval = paired_bootstrap_interval(gain_of_clip, n_frames)
+    interval = paired_bootstrap_interval(gain_of_clip, n_frames, seed=0)
     return Pair(row, against, len(names), better, worse, p, float(gains.mean()), interval)
