@@ -80,7 +80,7 @@ def read_photo(path: Path, *, max_pixels: int) -> Photo:
         with _bounded(max_pixels):
             pixels_hwc = read_image(path, max_pixels=max_pixels, formats=formats)
             with Image.open(path, formats=formats) as image:
-                profile, name = image.info.get("icc_profile", b""), image.format or ""
+                profile, name = image.info.get("icc_profile"), image.format or ""
     except ImageError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
             raise ImageError(f"{path}: {_diagnosis(path)}") from error
@@ -146,6 +146,6 @@ def _misnamed(path: Path, name: str) -> str:
     return "" if _ALIKE.get(registered, registered) == _ALIKE.get(name, name) else f"{name} named {suffix}"
 
 
-def _is_xyb(profile: bytes) -> bool:
-    """Whether an ICC profile is the one that JPEG XL's tools give to JPEGs in XYB."""
-    return profile[4:8] == b"jxl " and "XYB".encode("utf-16-be") in profile
+def _is_xyb(profile: object) -> bool:
+    """Whether an ICC profile is the one that JPEG XL's tools give to JPEGs in XYB; a broken one is no bytes."""
+    return isinstance(profile, bytes) and profile[4:8] == b"jxl " and "XYB".encode("utf-16-be") in profile

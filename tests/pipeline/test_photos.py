@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +209,15 @@ def test_what_is_no_picture_is_refused(content: bytes, tmp_path: Path) -> None:
         path = tmp_path / f"a.{suffix}"
         path.write_bytes(content)
         assert line_of(path)
+
+
+def test_a_broken_colour_profile_is_nothing_to_speak_of(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png")
+    chunk = b"iCCP" + b"broken\0\0 no zlib"  # its length and checksum are right: Pillow reads it, and finds no profile
+    whole, head = path.read_bytes(), 33
+    stored = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    path.write_bytes(whole[:head] + stored + whole[head:])
+    assert distance(read_photo(path, max_pixels=PIXELS).pixels_hwc, scene()) == 0
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
