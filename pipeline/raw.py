@@ -33,7 +33,7 @@ class Found:
     """What lies in `data/raw`."""
 
     recordings: tuple[Recording, ...]  # sorted by name
-    ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw, sorted
+    ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw, sorted; always Unicode
 
 
 def is_clip(path: Path) -> bool:
@@ -72,7 +72,7 @@ def find(project: Project, layout: Literal["class", "split"]) -> Found:
     _check_classes(project, layout, {recording.label for recording in recordings})
     return Found(
         tuple(sorted(recordings, key=lambda recording: recording.name)),
-        tuple(sorted(path.relative_to(project.raw).as_posix() for path in ignored)),
+        tuple(sorted(_writable(path.relative_to(project.raw).as_posix()) for path in ignored)),
     )
 
 
@@ -93,6 +93,11 @@ def check_name(name: str) -> None:
     """
     if "\\" in name or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
         raise DataError(f"{name!a}: a backslash, a control character or broken Unicode in its name; rename it")
+
+
+def _writable(name: str) -> str:
+    """A name as a report can hold it: bytes that are not UTF-8 as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _beside_classes(project: Project, layout: Literal["class", "split"]) -> list[Path]:
@@ -145,6 +150,10 @@ def _recording(project: Project, path: Path, label: str, given_split: str) -> Re
 
 def _check_classes(project: Project, layout: Literal["class", "split"], labels: set[str]) -> None:
     place = project.relative(project.raw)
+    spelt = {unicodedata.normalize("NFC", label): label for label in sorted(labels)}
+    if len(spelt) < len(labels):
+        twice = next(label for label in sorted(labels) if spelt[unicodedata.normalize("NFC", label)] != label)
+        raise DataError(f"{place}: two folders are called {twice}, in different Unicode spellings; make them one")
     if not labels:
         raise DataError(f"{place}: no classes; {_FILL_IT}")
     if layout == "class" and labels <= {*SPLIT_FOLDERS, "valid", "validation"}:

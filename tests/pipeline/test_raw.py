@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,15 @@ def test_a_link_in_a_circle_and_one_to_nothing_are_refused(project: Project) -> 
 def test_a_name_that_a_manifest_cannot_hold_is_refused(project: Project, name: str) -> None:
     put(project, f"a/{name}", "b/2.mp4")
     assert refusal(project).endswith("in its name; rename it")
+
+
+def test_an_ignored_file_may_have_any_name(project: Project) -> None:
+    put(project, "a/1.mp4", "b/2.mp4", os.fsdecode(b"a/r\xe9sum\xe9.txt"))
+    assert find(project, "class").ignored == ("a/r\\udce9sum\\udce9.txt",)
+
+
+def test_one_name_in_two_spellings_of_unicode_is_one_class(project: Project) -> None:
+    put(project, "caf\u00e9/1.mp4", "cafe\u0301/2.mp4", "b/3.mp4")  # as Linux and macOS write it
+    assert "two folders are called cafe\u0301, in different Unicode spellings" in refusal(project)
+    shutil.rmtree(project.raw / "caf\u00e9")
+    assert {one.label for one in find(project, "class").recordings} == {"cafe\u0301", "b"}
