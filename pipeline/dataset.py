@@ -22,6 +22,7 @@ from runtime.images import read_image
 FRAMES_ON_A_SHEET = 24
 COLUMNS = 6
 SIDE = 200  # pixels of a picture on a sheet
+JSON, TEXT, SHEETS = "dataset.json", "dataset.txt", "classes"  # what a folder of ours holds
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def dataset(project: Project, out: Path | None = None) -> DatasetReport:
     value = survey(frames, manifest.read_split(project.split_csv) if project.split_csv.is_file() else [])
     lines = as_lines(value)
     with replacing_folder(folder) as temporary:
-        write_json(temporary / "dataset.json", value)
-        (temporary / "dataset.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+        write_json(temporary / JSON, value)
+        (temporary / TEXT).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
         for label in value["classes"]:
             _draw_class(label, [row for row in frames if row.label == label and row.kept], project, temporary)
     n_frames = sum(counts["frames"] for counts in value["classes"].values())
@@ -66,10 +67,17 @@ def dataset(project: Project, out: Path | None = None) -> DatasetReport:
 
 
 def _refuse_other_folder(folder: Path) -> None:
-    """The folder is replaced as a whole, so what is in it must be ours."""
-    ours = (folder / "dataset.json").is_file() or (folder.is_dir() and not any(folder.iterdir()))
-    if folder.exists() and not ours:
-        raise DataError(f"{folder}: holds something else; expected a new folder, or one that `pipe dataset` made")
+    """The folder is replaced as a whole, so all that is in it must be ours."""
+    if not folder.exists():
+        return
+    others = sorted(path for path in folder.rglob("*") if not path.is_dir() and not _is_ours(path.relative_to(folder)))
+    if others or not folder.is_dir():
+        found = f"holds {others[0].relative_to(folder)}" if others else "is a file"
+        raise DataError(f"{folder}: {found}; expected a new folder, or one that `pipe dataset` made")
+
+
+def _is_ours(name: Path) -> bool:
+    return name.as_posix() in (JSON, TEXT) or (name.parent.as_posix() == SHEETS and name.suffix == ".png")
 
 
 def _draw_class(label: str, rows: Sequence[Row], project: Project, folder: Path) -> None:
@@ -79,7 +87,7 @@ def _draw_class(label: str, rows: Sequence[Row], project: Project, folder: Path)
     shown = [rows[place] for place in places]
     cells = list(each(partial(_cell, project), shown, label))
     heading = f"{label}: {len(cells)} of {len(rows)} frames"
-    write_png(sheet(cells, heading, columns=COLUMNS, side=SIDE), safe_join(folder, f"classes/{label}.png"))
+    write_png(sheet(cells, heading, columns=COLUMNS, side=SIDE), safe_join(folder, f"{SHEETS}/{label}.png"))
 
 
 def _cell(project: Project, row: Row) -> Cell:

@@ -201,9 +201,20 @@ def test_sheets_go_where_they_are_asked_for_and_replace_only_their_like(filled: 
     assert not filled.dataset_reports.exists()
     holiday = tmp_path / "holiday"
     write_photo(holiday / "photo.jpg")
-    with pytest.raises(DataError, match="holds something else"):
+    with pytest.raises(DataError, match=r"holds photo\.jpg"):
         dataset(filled, holiday)
     assert (holiday / "photo.jpg").is_file()
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "classes/notes.txt", "classes/more/photo.png", ".hidden"])
+def test_a_folder_that_holds_more_than_sheets_is_left_alone(filled: Project, tmp_path: Path, name: str) -> None:
+    place = tmp_path / "annotated"
+    dataset(filled, place)  # so it has a dataset.json, as other people's data sets have too
+    (place / name).parent.mkdir(parents=True, exist_ok=True)
+    (place / name).write_bytes(b"precious")
+    with pytest.raises(DataError, match=f"holds {name}; expected a new folder"):
+        dataset(filled, place)
+    assert (place / name).read_bytes() == b"precious"
 
 
 def test_a_frame_that_cannot_be_read_leaves_the_earlier_sheets(filled: Project) -> None:
