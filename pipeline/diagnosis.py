@@ -35,8 +35,11 @@ def diagnose(paths: Sequence[Path], params: ExtractParams, out: Path | None) -> 
         out: a PNG file for the contact sheets, one below the other; it appears whole or not at all.
 
     Raises:
-        DataError: `out` is to be written and no file can be used, or the sheet is too large for a PNG file.
+        DataError: `out` does not end in .png; it is to be written and no file can be used; or the sheet is too large
+            for a PNG file.
     """
+    if out is not None:
+        sheets.check_png(out)
     findings, drawn = [], []
     for path in paths:
         with tempfile.TemporaryDirectory(prefix="pipe-") as folder:

@@ -74,6 +74,14 @@ def test_a_sheet_of_nothing_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "sheet.png").exists()
 
 
+def test_a_sheet_does_not_replace_what_is_no_sheet(tmp_path: Path) -> None:
+    first, second = (write_clip(tmp_path / name, n_frames=2) for name in ("first.mp4", "second.mp4"))
+    before = second.read_bytes()
+    with pytest.raises(DataError, match=r"second\.mp4: a sheet is a PNG file"):
+        diagnose([first], params(), second)
+    assert second.read_bytes() == before
+
+
 def test_a_photo_is_told_too(tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "stone.png").rename(tmp_path / "stone.jpg")
     (finding,) = diagnose([photo], params(), tmp_path / "sheet.png")
