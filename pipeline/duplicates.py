@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from pipeline.alignment import PIXELS_SIDE, Alignment, agreement, candidate_maps, shifted_maps
+from pipeline.assignment import UNUSED
 from pipeline.children import each
 from pipeline.files import Project
 from pipeline.manifest import Row
@@ -61,7 +62,9 @@ def across_sides_first(search: Search | None, side_of: Mapping[str, str]) -> Sea
     """The same pairs, those on two sides before the others, so that the sheet of a few shows what leaks."""
     if search is None:
         return None
-    pairs = sorted(search.confirmed, key=lambda pair: side_of[pair.first.path] == side_of[pair.second.path])
+    pairs = sorted(
+        search.confirmed, key=lambda pair: not _are_two_sides(side_of[pair.first.path], side_of[pair.second.path])
+    )
     return replace(search, confirmed=tuple(pairs))
 
 
@@ -130,7 +133,7 @@ def search_receipt(search: Search | None, rows: Iterable[Row]) -> dict[str, Any]
         return {"label_conflicts": [], "near_duplicates": None, "near_duplicates_reason": reason}
     side_of = {row.path: row.split for row in rows}
     pairs = [_line(pair, side_of) for pair in search.confirmed]
-    across = [pair for pair in pairs if pair["splits"][0] != pair["splits"][1]]
+    across = [pair for pair in pairs if _are_two_sides(*pair["splits"])]
     return {
         "label_conflicts": [pair for pair in pairs if pair["labels"][0] != pair["labels"][1]][:LISTED],
         "near_duplicates": {
@@ -142,6 +145,11 @@ def search_receipt(search: Search | None, rows: Iterable[Row]) -> dict[str, Any]
             "pairs_across_sides": across[:LISTED],
         },
     }
+
+
+def _are_two_sides(one: str, other: str) -> bool:
+    """Whether something leaks between the two: what is unused is on no side."""
+    return one != other and UNUSED not in (one, other)
 
 
 def _look_at(rows: Sequence[Row], project: Project) -> dict[int, Features]:

@@ -183,6 +183,19 @@ def test_copies_across_sides_are_listed_where_groups_are_not_merged(
     assert all(pair["splits"][0] != pair["splits"][1] for pair in found["pairs_across_sides"])
 
 
+def test_a_copy_that_is_unused_is_on_no_side(project: Project) -> None:
+    _split_with_copies(project)
+    counts = {"train": 4, "val": 0, "test": 4}  # of the 11 and 12 pictures of a class
+    set_params(project, split={"protocol": "random", "counts": counts})
+    split(_params(project), project)
+    found = read_json(project.split_json)["leakage"]["near_duplicates"]
+    apart = [set(pair["splits"]) for pair in found["pairs"] if len(set(pair["splits"])) == 2]
+    assert {"train", "test"} in apart
+    assert any("unused" in sides for sides in apart)
+    assert [set(pair["splits"]) for pair in found["pairs_across_sides"]] == [{"train", "test"}] * found["across_sides"]
+    assert found["across_sides"] == apart.count({"train", "test"})
+
+
 def test_the_same_frames_give_the_same_receipt_and_picture(project: Project) -> None:
     _split_with_copies(project)
     made = []
