@@ -10,9 +10,10 @@ from pathlib import Path
 
 from pipeline import raw
 from pipeline.errors import DataError
-from pipeline.files import Project, replacing_file, sha256_of
+from pipeline.files import Project, flush_filesystem, sha256_of, temporary_folder
 
 MAX_NAME_BYTES = 255  # of a folder, on the file systems of Linux, macOS and Windows
+_ADDED = "added"  # beside the files of a folder, hidden: what has not got its name yet
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,18 @@ def _is_present(source: Path, target: Path) -> bool:
 
 def _copy_all(copies: dict[Path, Path], folder: Path) -> None:
     try:
-        # Every temporary is written before the first gets its name: a full disk leaves no file behind.
+        # Everything is on disk before the first file gets its name: a full disk leaves none behind.
         with contextlib.ExitStack() as stack:
-            for target, source in sorted(copies.items()):
-                shutil.copyfile(source, stack.enter_context(replacing_file(target)))
+            parents = sorted({target.parent for target in copies})
+            beside = {parent: stack.enter_context(temporary_folder(parent / _ADDED)) for parent in parents}
+            for target, source in copies.items():
+                shutil.copyfile(source, beside[target.parent] / target.name)
+            for temporary in beside.values():  # a folder below may be a link to another disk
+                flush_filesystem(temporary)
+            for target in sorted(copies):
+                (beside[target.parent] / target.name).rename(target)
+            for parent in parents:
+                flush_filesystem(parent)
     finally:
         made = {parent for target in copies for parent in target.parents if parent.is_relative_to(folder)}
         for empty in sorted(made, reverse=True):

@@ -154,18 +154,30 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `target`; when the block ends well, it becomes `target`.
 
     Everything in it is on disk before the rename, so a manifest written afterwards vouches for files that exist.
+
+    Raises:
+        DataError: `target` is a file or a link: what a link leads to may be anybody's, and is not ours to replace.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sweep_stale(target)
-    temporary = _temporary_beside(target)
-    temporary.mkdir()
-    try:
+    if target.is_symlink() or target.is_file():
+        raise DataError(f"{target}: a {'link' if target.is_symlink() else 'file'}; expected a folder, or a free name")
+    with temporary_folder(target) as temporary:
         yield temporary
         flush_filesystem(temporary)
         if target.exists():
             shutil.rmtree(target)
         temporary.rename(target)
         _flush(target.parent)
+
+
+@contextlib.contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target`, on its file system; it is gone when the block ends."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep_stale(target)
+    temporary = _temporary_beside(target)
+    temporary.mkdir()
+    try:
+        yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

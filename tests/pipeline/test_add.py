@@ -3,12 +3,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from media import write_photo
 
+from pipeline import files
 from pipeline.add import add
 from pipeline.errors import DataError
 from pipeline.files import Project
@@ -80,6 +83,33 @@ def test_what_is_no_media_is_refused(project: Project, tmp_path: Path) -> None:
     assert "no clip or photo in it" in refusal([tmp_path / "empty"], "a", project)
     hidden = write_photo(tmp_path / ".x.png")
     assert "expected a visible" in refusal([hidden], "a", project)
+
+
+def test_a_folder_is_searched_once_for_what_was_left_behind_however_many_files_come(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        write_photo(tmp_path / "card" / f"{number}.png", number)
+    searched: list[Path] = []
+    monkeypatch.setattr(files, "sweep_stale", searched.append)
+    add([tmp_path / "card"], "a", project)
+    assert len(content(project.raw)) == 20
+    assert len(searched) == 1  # a search for each would be quadratic: it looks at every name of the folder
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(project: Project, tmp_path: Path) -> None:
+    photo = write_photo(tmp_path / f"{'石' * 83}.png")
+    assert add([photo], "a", project).n_added == 1
+    assert content(project.raw).keys() == {f"a/{photo.name}"}
+
+
+def test_what_a_killed_run_left_is_swept(project: Project, tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = project.raw / "a" / f".added.{gone.pid}.tmp"
+    write_photo(left / "half.png")
+    add([write_photo(tmp_path / "x.png")], "a", project)
+    assert [path.name for path in (project.raw / "a").iterdir()] == ["x.png"]
 
 
 def test_when_the_disk_is_full_no_file_is_added(

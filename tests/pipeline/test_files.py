@@ -87,6 +87,18 @@ def test_a_failure_leaves_the_old_folder_and_nothing_beside_it(tmp_path: Path) -
     assert names_in(tmp_path) == ["frames"]
 
 
+def test_a_link_or_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "film").mkdir()
+    (tmp_path / "film" / "clip.mp4").write_text("film")
+    (tmp_path / "frames").symlink_to("film")
+    (tmp_path / "sheet").write_text("text")
+    for name, found in (("frames", "a link"), ("sheet", "a file")):
+        with pytest.raises(DataError, match=found), replacing_folder(tmp_path / name):
+            pytest.fail("the work has begun")
+    assert names_in(tmp_path / "film") == ["clip.mp4"]
+    assert names_in(tmp_path) == ["film", "frames", "sheet"]
+
+
 def test_what_a_killed_process_left_is_swept(tmp_path: Path, gone: int) -> None:
     (tmp_path / f".frames.{gone}.tmp").mkdir()
     (tmp_path / f".frames.{gone}.tmp" / "half.jpg").write_text("half")
