@@ -51,6 +51,8 @@ def augment(params: AugmentParams, project: Project) -> AugmentReport:
     with replacing_folder(project.augmented) as folder:
         parents = frames if params.copies else []
         rows = [row for made in each(partial(_copy_frame, params, project, folder), parents, "augment") for row in made]
+        # The old manifest must not vouch for the new copies if this process dies before it has written its own.
+        project.augmented_csv.unlink(missing_ok=True)
     manifest.write(rows, project.augmented_csv)
     return AugmentReport(len(frames), len(rows), project.relative(project.augmented))
 

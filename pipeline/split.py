@@ -90,6 +90,7 @@ def split(params: SplitParams, project: Project) -> SplitReport:
         rows += [copy.placed(parents[copy.parent].group, side_of[copy.path]) for copy in copies]
     receipt = _receipt(rows, merged, pins, params) | {"leakage": _leakage(rows, search, params)}
     draw_pairs(search, project)
+    project.split_csv.unlink(missing_ok=True)  # the old one must not stand beside the new receipt, whatever follows
     write_json(project.split_json, receipt)
     refuse_leaks(rows, params.protocol, augmented_in_test=params.augmented_in_test)
     manifest.write_split(rows, project.split_csv)

@@ -283,3 +283,18 @@ def test_a_failure_leaves_the_earlier_copies_as_they_were(project: Project, para
     with pytest.raises(DataError):
         augment(params, project)
     assert everything_in(project) == before
+
+
+def test_the_old_manifest_does_not_vouch_for_new_copies(
+    project: Project, params: AugmentParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_frames(project)
+    augment(params, project)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifest, "write", die)
+    with pytest.raises(KeyboardInterrupt):
+        augment(params.model_copy(update={"copies": ()}), project)
+    assert not project.augmented_csv.exists()

@@ -255,6 +255,8 @@ def test_a_leak_writes_the_receipt_and_no_split(
         return dict(zip(frames_by_group, ["train", "test", "val"] * 9, strict=False))
 
     frames = frames_of(DEMO)
+    write(project, frames)
+    split(params, project)
     twins = [replace(frame, source_sha256="one") if frame.label == "brick" else frame for frame in frames]
     write(project, twins)
     monkeypatch.setattr(protocols, "assign_groups", careless)
