@@ -32,8 +32,8 @@ class ExtractParams(Section):
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     max_megapixels: Annotated[float, Field(gt=0)]
     max_clip_seconds: Annotated[float, Field(gt=0)]
-    decode_timeout_seconds: Annotated[float, Field(gt=0)]
-    decode_max_gigabytes: Annotated[float, Field(ge=0.5)]
+    decode_timeout_seconds: Annotated[float, Field(gt=0, le=1_000_000)]  # the system's clock of a wait ends at 24 days
+    decode_max_gigabytes: Annotated[float, Field(ge=0.5, le=1_000_000)]
     on_damage: Literal["keep", "drop", "fail"]
     keep_all: bool
     screening: ScreeningParams

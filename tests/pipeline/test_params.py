@@ -198,6 +198,8 @@ def test_val_is_a_share_or_null(val: object) -> None:
     [
         ("extract__frames_per_second", 0),
         ("extract__frames_per_second", float("inf")),
+        ("extract__decode_timeout_seconds", 1e9),
+        ("extract__decode_max_gigabytes", 1e10),
         ("extract__screening", {**defaults()["extract"]["screening"], "min_sharpness": 1.0}),
         ("extract__screening", {**defaults()["extract"]["screening"], "max_brightness": 256}),
         ("augment__jpeg_quality", 101),
@@ -230,7 +232,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         read_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize("data", [b"train: {epochs: ", b"\xff\xfe\x00\x01", b"a: 1\na: 2\n"])
+@pytest.mark.parametrize("data", [b"train: {epochs: ", b"\xff\xfe\x00\x01", b"a: 1\na: 2\n", b"a: 2026-02-30\n"])
 def test_what_is_not_yaml_is_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(data)
