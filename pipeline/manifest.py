@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import gc
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -57,11 +58,12 @@ SPLIT_COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 COLUMNS = SPLIT_COLUMNS[:-1]
 _GROUP, _SPLIT = SPLIT_COLUMNS.index("group"), SPLIT_COLUMNS.index("split")
 _TRUTH = {"true": True, "false": False}
-_KEPT = SPLIT_COLUMNS.index("kept")
+_KEPT, _PHASH = SPLIT_COLUMNS.index("kept"), SPLIT_COLUMNS.index("phash")
 _NUMBER_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("time_seconds", "sharpness", "brightness")]
 _PIXEL_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("width", "height")]
 _SHARED_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("label", "source", "source_sha256", "group", "transform")]
 _values = attrgetter(*SPLIT_COLUMNS)
+_HEX = re.compile("[0-9a-f]{16}")
 
 
 def write(rows: Iterable[Row], path: Path) -> None:
@@ -182,6 +184,7 @@ def _parse(path: Path, line: int, cells: list[str], n_columns: int, shared: dict
         for column in _PIXEL_COLUMNS:
             values[column] = int(cells[column])
         values[_KEPT] = _TRUTH[cells[_KEPT]]
+        _check_hash(cells[_PHASH])
     except (KeyError, ValueError) as error:
         raise DataError(f"{path}:{line}: a value does not fit its column ({error})") from error
     row = Row(*values)
@@ -191,6 +194,11 @@ def _parse(path: Path, line: int, cells: list[str], n_columns: int, shared: dict
         raise DataError(f"{path}:{line}: label or group is empty; expected a name")
     check_inside(row.path)
     return row
+
+
+def _check_hash(text: str) -> None:
+    if text and not _HEX.fullmatch(text):  # spreadsheets take some of them for numbers
+        raise ValueError(f"{text} is not a phash of 16 hex digits")
 
 
 def _to_number(text: str) -> float:

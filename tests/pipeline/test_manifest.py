@@ -116,6 +116,7 @@ def test_a_missing_manifest_says_what_to_do(tmp_path: Path) -> None:
         (",false,", ",no,"),
         ("1920", "1920.5"),
         ("1920", ""),
+        ("00ff00ff00ff00ff", "1.23457E+15"),
     ],
 )
 def test_a_value_that_does_not_fit_its_column_is_refused_with_its_line(tmp_path: Path, before: str, after: str) -> None:
