@@ -145,6 +145,9 @@ def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> Ex
 def _check_names(recordings: Sequence[Recording]) -> None:
     if not recordings:
         raise DataError("no video is named; expected at least one")
+    for path in (recording.path for recording in recordings):
+        if path.exists() and not path.is_file():  # a pipe would keep its reader waiting
+            raise DataError(f"{path}: not a file; expected a clip or a photo")
     for name, times in Counter(recording.name for recording in recordings).items():
         raw.check_name(name)
         if times > 1:

@@ -628,6 +628,12 @@ def test_bad_files_by_themselves_leave_no_folder(tmp_path: Path) -> None:
     assert set(everything_in(tmp_path)) == {"bad.mp4"}
 
 
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    for path in (Path("/dev/zero"), tmp_path):
+        with pytest.raises(DataError, match=f"^{path}: not a file; expected a clip or a photo$"):
+            extract_files([path], tmp_path / "out", params(decode_timeout_seconds=2))
+
+
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     clips = [write_clip(tmp_path / folder / "walk.mp4") for folder in "ab"]
     with pytest.raises(DataError, match=r"walk\.mp4: 2 files have this name"):
