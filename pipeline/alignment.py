@@ -54,7 +54,9 @@ def shifted_maps(first: Grey, second: Grey) -> Iterator[tuple[Map, bool]]:
     if max(abs(a - b) for a, b in zip(first.shape, second.shape, strict=True)) > 2:
         return
     height, width = np.minimum(first.shape, second.shape)
-    window = cv2.createHanningWindow((int(width), int(height)), cv2.CV_32F) if min(height, width) > 1 else None
+    if min(height, width) < 2:  # nothing to shift over, and OpenCV cannot
+        return
+    window = cv2.createHanningWindow((int(width), int(height)), cv2.CV_32F)
     for mirrored in (False, True):
         turned = first[:, ::-1] if mirrored else first
         a, b = (np.float32(picture[:height, :width]) for picture in (turned, second))

@@ -158,8 +158,9 @@ def difference_between(first_hw: NDArray[np.uint8], second_hw: NDArray[np.uint8]
 def _read_small(picture: Picture, folder: Path) -> NDArray[np.uint8]:
     """The luma (height, width) of a picture, with the longer side resized to 256 pixels where it is longer."""
     side = max(picture["width"], picture["height"])
-    # JPEG decodes to a half or a quarter of the size in a fraction of the time.
-    flag = next(flag for least, flag in _REDUCED if side >= least)
+    # JPEG decodes to a half or a quarter of the size in a fraction of the time; a thin picture would vanish.
+    is_thin = min(picture["width"], picture["height"]) < 4
+    flag = cv2.IMREAD_GRAYSCALE if is_thin else next(flag for least, flag in _REDUCED if side >= least)
     path = folder / picture["path"]
     luma_hw = cv2.imdecode(np.fromfile(path, np.uint8), flag)
     if luma_hw is None:

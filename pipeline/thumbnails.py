@@ -43,8 +43,9 @@ def read_thumbnail(project: Project, row: Row, side: int) -> NDArray[np.uint8]:
         DataError: the file is missing or broken.
     """
     path = safe_join(project.root, row.path)
-    # A JPEG can be decoded at a half, a quarter or an eighth for a part of the cost.
-    reduction = max((n for n in _REDUCED if max(row.width, row.height) >= n * side), default=1)
+    # A JPEG can be decoded at a half, a quarter or an eighth for a part of the cost; a thin picture would vanish.
+    shorter, longer = sorted((row.width, row.height))
+    reduction = max((n for n in _REDUCED if longer >= n * side and shorter >= n), default=1)
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
         grey_hw = cv2.imdecode(data, _REDUCED.get(reduction, cv2.IMREAD_GRAYSCALE)) if data.size else None

@@ -114,6 +114,13 @@ def test_frames_of_one_clip_are_not_compared_with_one_another(project: Project) 
     assert _search(rows, project).n_proposed == 0
 
 
+@pytest.mark.parametrize("sides", [(1, 1), (1, 3000), (3000, 1), (2, 2), (3000, 3), (3, 3000), (7, 3000)])
+def test_a_picture_however_thin_is_compared(project: Project, sides: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*sides, 3), np.uint8)
+    rows = [_add(project, name, noise) for name in ("one", "two")]
+    assert _search(rows, project).n_looked_at == 2
+
+
 def test_a_flat_picture_is_a_duplicate_of_nothing(project: Project) -> None:
     rows = [_add(project, f"grey{number}", np.full((60, 80, 3), 90, np.uint8)) for number in range(2)]
     assert _search(rows, project).confirmed == ()

@@ -144,6 +144,17 @@ def test_frames_of_two_sizes_are_not_compared() -> None:
     assert difference_between(np.zeros((4, 6), np.uint8), np.zeros((6, 4), np.uint8)) == 255
 
 
+@pytest.mark.parametrize("sides", [(2, 3000), (3000, 3)])
+def test_thin_pictures_are_compared_too(sides: tuple[int, int], tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(60, 200, (*sides, 3), np.uint8)
+    pictures = written([noise] * 2, tmp_path)
+    for picture in pictures:
+        picture["path"] = picture["path"].replace(".jpg", ".png")
+        assert cv2.imwrite(str(tmp_path / picture["path"]), noise)
+    found = screen(pictures, tmp_path, DEFAULTS.model_copy(update={"min_side": 1}))
+    assert [reason.partition(":")[0] for reason in found] == ["", "repeated"]
+
+
 def test_tiny_pictures_are_compared_too() -> None:
     assert difference_between(np.zeros((1, 3), np.uint8), np.uint8([[0, 0, 90]])) == 90
 
