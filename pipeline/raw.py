@@ -15,6 +15,7 @@ from pipeline.files import Project
 CLIP_SUFFIXES = video.SUFFIXES
 PHOTO_SUFFIXES = photos.SUFFIXES
 SPLIT_FOLDERS = ("train", "val", "test")
+_BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, no Unicode at all, ends of lines and paragraphs
 _FILL_IT = "put clips into data/raw/<class>/, or: pipe add VIDEO --label NAME"
 
 
@@ -91,7 +92,7 @@ def check_name(name: str) -> None:
     Raises:
         DataError: it does.
     """
-    if "\\" in name or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+    if "\\" in name or any(unicodedata.category(letter) in _BREAKING for letter in name):
         raise DataError(f"{name!a}: a backslash, a control character or broken Unicode in its name; rename it")
 
 

@@ -98,7 +98,9 @@ def test_a_link_in_a_circle_and_one_to_nothing_are_refused(project: Project) -> 
     assert refusal(project).startswith("data/raw/a/gone.mp4: not a file")
 
 
-@pytest.mark.parametrize("name", ["two\nlines.mp4", "back\\slash.mp4", os.fsdecode(b"latin\xe9.mp4")])
+@pytest.mark.parametrize(
+    "name", ["two\nlines.mp4", "two\u2028lines.mp4", "back\\slash.mp4", os.fsdecode(b"latin\xe9.mp4")]
+)
 def test_a_name_that_a_manifest_cannot_hold_is_refused(project: Project, name: str) -> None:
     put(project, f"a/{name}", "b/2.mp4")
     assert refusal(project).endswith("in its name; rename it")
