@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ import runtime.__main__
 assert runtime.__file__.startswith(os.getcwd()), runtime.__file__
 code = runtime.__main__.main(sys.argv[1:])
 """
+NO_TORCH = "sys.meta_path.insert(0, Blocker())"
 LAST_LINE = "sys.exit(code)\n"
 
 
@@ -41,6 +43,11 @@ def on_device(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [sys.executable, "-P", "-c", program, *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def without_times(printed: str) -> str:
+    """JSON of the runtime, but for what takes another time in every run."""
+    return re.sub(r'("median_ms": )[\d.e-]+|("time_shares": )\{[^}]*\}', r"\1\2", printed)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -56,6 +63,20 @@ def test_an_unpacked_bundle_needs_nothing_but_itself(folder: Path) -> None:
     assert json.loads(finished.stdout)["passed"] is True
     # A second time, with the caches that the first left behind.
     assert on_device(folder, "selfcheck").returncode == 0
+
+
+@pytest.mark.slow
+def test_torch_beside_the_bundle_changes_no_answer(folder: Path) -> None:
+    assert ON_A_DEVICE.count(NO_TORCH) == 1
+    programs = (ON_A_DEVICE, ON_A_DEVICE.replace(NO_TORCH, "import torch") + "assert 'torch' in sys.modules\n")
+    both = "if code == 0:\n    code = runtime.__main__.main(['selfcheck', '--json'])\n"
+    command = ("classify", "--json", "golden")
+    alone, beside = (on_device(folder, *command, program=each + both + LAST_LINE) for each in programs)
+    assert (alone.returncode, beside.returncode, beside.stderr) == (0, 0, alone.stderr)
+    assert without_times(alone.stdout) == without_times(beside.stdout)
+    # Of what is held against one another nothing but times is left out.
+    assert "max_abs_logit_difference" in without_times(alone.stdout)
+    assert without_times(alone.stdout) != without_times(beside.stdout.replace('"probability": 0.', '"probability": 1.'))
 
 
 def test_a_device_that_lacks_onnxruntime_is_told_so(folder: Path) -> None:
