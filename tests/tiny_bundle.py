@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -94,6 +95,18 @@ def picture(colour: int, height: int = 24, width: int = 32) -> NDArray[np.uint8]
     pixels_hwc = np.random.default_rng(colour).integers(0, 100, (height, width, 3), np.uint8)
     pixels_hwc[..., colour] += 100
     return pixels_hwc
+
+
+def write_colour_clip(path: Path, colours: list[int], n_dark: int = 0) -> Path:
+    """A clip that shows each colour for a second, the first `n_dark` of them in the dark, at 5 frames per second."""
+    pictures = [picture(colour, 32, 32) // (3 if second < n_dark else 1) for second, colour in enumerate(colours)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for frame_hwc in np.repeat(np.stack(pictures), 5, axis=0):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_hwc, format="rgb24")))
+        container.mux(stream.encode())
+    return path
 
 
 def write_project(

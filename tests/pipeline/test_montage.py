@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -10,8 +9,7 @@ import numpy as np
 import pytest
 from command import run_pipe
 from PIL import Image
-from test_predict import write_clip
-from tiny_bundle import ROOT, picture, write_project
+from tiny_bundle import picture, write_colour_clip
 
 from pipeline import montage
 from pipeline.answers import Answer
@@ -19,27 +17,9 @@ from pipeline.errors import DataError
 from pipeline.extraction import ExtractParams
 from pipeline.files import Project
 from pipeline.montage import write_montage
-from pipeline.params import read_section
-from pipeline.predict import opened, predict
+from pipeline.predict import predict
 from pipeline.sheets import drawable
 from runtime.classifier import Classifier
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with graphs; not to be changed."""
-    return write_project(tmp_path_factory.mktemp("montage") / "project")
-
-
-@pytest.fixture
-def classifier(made: Project) -> Iterator[Classifier]:
-    with opened(made, None) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def params() -> ExtractParams:
-    return read_section(ROOT / "params.yaml", "extract", ExtractParams)
 
 
 def colour_of(sheet_bgr: np.ndarray, place: int) -> int:
@@ -49,54 +29,65 @@ def colour_of(sheet_bgr: np.ndarray, place: int) -> int:
 
 
 def test_photos_and_clips_are_shown_in_the_order_of_the_answers(
-    classifier: Classifier, params: ExtractParams, tmp_path: Path
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
     Image.fromarray(picture(2)).save(tmp_path / "a.png")
-    write_clip(tmp_path / "b.mp4", [0, 1, 1])  # green by two seconds of three: its red frame is not shown
+    write_colour_clip(tmp_path / "b.mp4", [0, 1, 1])  # green by two seconds of three: its red frame is not shown
     Image.fromarray(picture(0)).save(tmp_path / "c.png")
     (tmp_path / "d.jpg").write_text("no picture")
-    answers = predict([tmp_path], classifier, params)
-    write_montage(answers, tmp_path / "sheet.png", classifier, params)
+    answers = predict([tmp_path], colour_classifier, extract_params)
+    write_montage(answers, tmp_path / "sheet.png", colour_classifier, extract_params)
     drawn = cv2.imread(str(tmp_path / "sheet.png"))
     assert drawn.shape[1] == 8 + 3 * 208
     assert [colour_of(drawn, place) for place in range(3)] == [2, 1, 0]
 
 
 def test_a_title_says_label_and_probability_in_any_letters(
-    classifier: Classifier, params: ExtractParams, tmp_path: Path
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
     Image.fromarray(picture(2)).save(tmp_path / "a.png")
-    (answer,) = predict([tmp_path], classifier, params)
-    cell = montage._cell(classifier, params, answer)
+    (answer,) = predict([tmp_path], colour_classifier, extract_params)
+    cell = montage._cell(colour_classifier, extract_params, answer)
     assert answer.verdict is not None
     assert cell.title == f"{answer.verdict.probability:.0%} 蓝色" == drawable(cell.title)
 
 
 def test_of_many_pictures_a_few_are_shown_spread_over_all(
-    classifier: Classifier, params: ExtractParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(montage, "SHOWN", 3)
     for number in range(5):
         Image.fromarray(picture(number // 2)).save(tmp_path / f"{number}.png")
-    write_montage(predict([tmp_path], classifier, params), tmp_path / "sheet.png", classifier, params)
+    write_montage(
+        predict([tmp_path], colour_classifier, extract_params),
+        tmp_path / "sheet.png",
+        colour_classifier,
+        extract_params,
+    )
     drawn = cv2.imread(str(tmp_path / "sheet.png"))
     assert drawn.shape[1] == 8 + 3 * 208
     assert [colour_of(drawn, place) for place in range(3)] == [0, 1, 2]
 
 
-def test_without_any_picture_there_is_no_sheet(classifier: Classifier, params: ExtractParams, tmp_path: Path) -> None:
+def test_without_any_picture_there_is_no_sheet(
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match="nothing was classified"):
-        write_montage([Answer("a.jpg", None, error="a.jpg: broken")], tmp_path / "sheet.png", classifier, params)
+        write_montage(
+            [Answer("a.jpg", None, error="a.jpg: broken")], tmp_path / "sheet.png", colour_classifier, extract_params
+        )
 
 
-def test_the_command_draws_both_pictures_and_refuses_another_kind_of_file(made: Project, tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip.mp4", [0, 1])
+def test_the_command_draws_both_pictures_and_refuses_another_kind_of_file(
+    colour_project: Project, tmp_path: Path
+) -> None:
+    write_colour_clip(tmp_path / "clip.mp4", [0, 1])
     Image.fromarray(picture(1)).save(tmp_path / "photo.png")
     names = [str(tmp_path / name) for name in ("clip.mp4", "photo.png", "sheet.png", "plot.png")]
-    finished = run_pipe(made.root, "predict", *names[:2], "--montage", names[2], "--plot", names[3])
+    finished = run_pipe(colour_project.root, "predict", *names[:2], "--montage", names[2], "--plot", names[3])
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.splitlines()[-1] == "2 files: red 1, green 1"
     assert all(cv2.imread(name) is not None for name in names[2:])
-    refused = run_pipe(made.root, "predict", names[1], "--plot", str(tmp_path / "plot.pdf"))
+    refused = run_pipe(colour_project.root, "predict", names[1], "--plot", str(tmp_path / "plot.pdf"))
     assert refused.returncode == 1
     assert "expected a name that ends in .png" in refused.stderr

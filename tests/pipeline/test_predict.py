@@ -7,61 +7,24 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_bundle import CLASSES, ROOT, draft_contract, picture, write_models, write_project
+from tiny_bundle import CLASSES, ROOT, draft_contract, picture, write_colour_clip, write_models
 
-from export.bundle import bundle
 from pipeline.answers import as_json, as_lines, refuse_failures, write_csv
 from pipeline.errors import DataError
 from pipeline.extraction import ExtractParams
 from pipeline.files import Project
-from pipeline.params import read_section
 from pipeline.predict import opened, predict
 from runtime.classifier import Classifier
 from runtime.errors import BundleError
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with graphs and a bundle; not to be changed."""
-    project = write_project(tmp_path_factory.mktemp("predict") / "project")
-    bundle(project)
-    return project
-
-
-@pytest.fixture
-def classifier(made: Project) -> Iterator[Classifier]:
-    """The project's own."""
-    with opened(made, None) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def params() -> ExtractParams:
-    """The defaults: one frame per second."""
-    return read_section(ROOT / "params.yaml", "extract", ExtractParams)
-
-
-def write_clip(path: Path, colours: list[int], n_dark: int = 0) -> Path:
-    """A clip that shows each colour for a second, the first `n_dark` of them in the dark, at 5 frames per second."""
-    pictures = [picture(colour, 32, 32) // (3 if second < n_dark else 1) for second, colour in enumerate(colours)]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=5)
-        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
-        for frame_hwc in np.repeat(np.stack(pictures), 5, axis=0):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_hwc, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
 def test_photos_are_answered_in_order_and_folders_sorted(
-    classifier: Classifier, params: ExtractParams, tmp_path: Path
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -69,7 +32,7 @@ def test_photos_are_answered_in_order_and_folders_sorted(
         Image.fromarray(picture(colour)).save(photos / name, format="PNG")
     single = tmp_path / "single.png"
     Image.fromarray(picture(0)).save(single)
-    answers = predict([single, photos], classifier, params)
+    answers = predict([single, photos], colour_classifier, extract_params)
     assert [(Path(answer.path).name, answer.verdict and answer.verdict.label) for answer in answers] == [
         ("single.png", "red"),
         ("a.png", "蓝色"),
@@ -80,9 +43,9 @@ def test_photos_are_answered_in_order_and_folders_sorted(
 
 
 def test_a_clip_is_judged_by_the_mean_over_one_frame_per_second(
-    classifier: Classifier, params: ExtractParams, tmp_path: Path
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
-    (answer,) = predict([write_clip(tmp_path / "clip.mp4", [0, 1, 1])], classifier, params)
+    (answer,) = predict([write_colour_clip(tmp_path / "clip.mp4", [0, 1, 1])], colour_classifier, extract_params)
     assert answer.error is None
     assert [frame.time_seconds for frame in answer.frames] == [0, 1, 2]
     assert [frame.verdict.label for frame in answer.frames] == ["red", "green", "green"]
@@ -99,36 +62,36 @@ def test_a_clip_is_judged_by_the_mean_over_one_frame_per_second(
 
 
 def test_a_clip_is_sampled_as_densely_as_the_params_say(
-    classifier: Classifier, params: ExtractParams, tmp_path: Path
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", [0, 1])
-    (answer,) = predict([clip], classifier, params.model_copy(update={"frames_per_second": 5.0}))
+    clip = write_colour_clip(tmp_path / "clip.mp4", [0, 1])
+    (answer,) = predict([clip], colour_classifier, extract_params.model_copy(update={"frames_per_second": 5.0}))
     assert len(answer.frames) == 10
 
 
 @pytest.mark.parametrize(("threshold", "label"), [(-50.0, "蓝色"), (4.0, "green"), (50.0, None)])
 def test_frames_that_show_no_class_do_not_vote(
-    threshold: float, label: str | None, params: ExtractParams, tmp_path: Path
+    threshold: float, label: str | None, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
     """Three dark frames outvote a bright one, unless they are too dark to tell; where all are, nothing can be told."""
     contract = dataclasses.replace(draft_contract(), unknown_threshold=threshold, unknown_threshold_reason=None)
     write_models(tmp_path / "contract.json", tmp_path, contract)
-    clip = write_clip(tmp_path / "clip.mp4", [2, 2, 2, 1], n_dark=3)
-    (answer,) = predict([clip], Classifier.load(tmp_path), params)
+    clip = write_colour_clip(tmp_path / "clip.mp4", [2, 2, 2, 1], n_dark=3)
+    (answer,) = predict([clip], Classifier.load(tmp_path), extract_params)
     assert answer.verdict is not None
     assert answer.verdict.label == label
     assert ("(none of the classes)" in as_lines([answer])[0]) == (threshold > 0)
 
 
 def test_a_file_that_cannot_be_used_is_told_and_the_others_are_answered(
-    classifier: Classifier, params: ExtractParams, tmp_path: Path
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
     (tmp_path / "a.jpg").write_text("no picture")
     (tmp_path / "b.mp4").write_text("no clip")
     (tmp_path / "c.mp4").touch()
     Image.fromarray(picture(2)).save(tmp_path / "d.png")
     Image.new("RGB", (100, 9)).save(tmp_path / "e.png")
-    answers = predict([tmp_path], classifier, params)
+    answers = predict([tmp_path], colour_classifier, extract_params)
     assert [answer.verdict and answer.verdict.label for answer in answers] == [None, None, None, "蓝色", None]
     assert [(answer.error or "").count(answer.path) for answer in answers] == [1, 1, 1, 0, 1]
     assert all("\n" not in (answer.error or "") for answer in answers)
@@ -136,46 +99,50 @@ def test_a_file_that_cannot_be_used_is_told_and_the_others_are_answered(
         refuse_failures(answers)
 
 
-def test_a_clip_outside_the_contract_is_told(params: ExtractParams, tmp_path: Path) -> None:
+def test_a_clip_outside_the_contract_is_told(extract_params: ExtractParams, tmp_path: Path) -> None:
     contract = dataclasses.replace(draft_contract(), max_pixels=1000)
     write_models(tmp_path / "contract.json", tmp_path, contract)
-    clip = write_clip(tmp_path / "clip.mp4", [0])
-    (answer,) = predict([clip], Classifier.load(tmp_path), params)
+    clip = write_colour_clip(tmp_path / "clip.mp4", [0])
+    (answer,) = predict([clip], Classifier.load(tmp_path), extract_params)
     assert answer.error == f"{clip}: 32 x 32 pixels; expected at most 1000 in all"
 
 
-def test_nothing_to_look_at_is_an_error(classifier: Classifier, params: ExtractParams, tmp_path: Path) -> None:
+def test_nothing_to_look_at_is_an_error(
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match="no photo and no clip"):
-        predict([tmp_path], classifier, params)
+        predict([tmp_path], colour_classifier, extract_params)
     with pytest.raises(DataError, match="no such file"):
-        predict([tmp_path / "none.jpg"], classifier, params)
+        predict([tmp_path / "none.jpg"], colour_classifier, extract_params)
 
 
-def test_a_bundle_answers_like_the_project(made: Project, params: ExtractParams, tmp_path: Path) -> None:
+def test_a_bundle_answers_like_the_project(
+    colour_project: Project, extract_params: ExtractParams, tmp_path: Path
+) -> None:
     Image.fromarray(picture(1)).save(tmp_path / "photo.png")
-    clip = write_clip(tmp_path / "clip.mp4", [2])
+    clip = write_colour_clip(tmp_path / "clip.mp4", [2])
     answers = []
-    for source in (None, made.bundle_zip):
-        with opened(made, source) as found:
-            answers.append(predict([tmp_path / "photo.png", clip], found, params))
+    for source in (None, colour_project.bundle_zip):
+        with opened(colour_project, source) as found:
+            answers.append(predict([tmp_path / "photo.png", clip], found, extract_params))
     assert answers[0] == answers[1]
 
 
-def test_an_unpacked_bundle_is_verified(made: Project, tmp_path: Path) -> None:
+def test_an_unpacked_bundle_is_verified(colour_project: Project, tmp_path: Path) -> None:
     from runtime.archive import unpack
 
-    unpack(made.bundle_zip, tmp_path / "bundle")
-    with opened(made, tmp_path / "bundle") as found:
+    unpack(colour_project.bundle_zip, tmp_path / "bundle")
+    with opened(colour_project, tmp_path / "bundle") as found:
         assert found.variant.name == "fp32"
     (tmp_path / "bundle" / "extra").touch()
-    with pytest.raises(BundleError, match="'extra' is not listed"), opened(made, tmp_path / "bundle"):
+    with pytest.raises(BundleError, match="'extra' is not listed"), opened(colour_project, tmp_path / "bundle"):
         pass
 
 
-def test_a_damaged_bundle_is_refused(made: Project, tmp_path: Path) -> None:
+def test_a_damaged_bundle_is_refused(colour_project: Project, tmp_path: Path) -> None:
     path = tmp_path / "bundle.zip"
-    path.write_bytes(made.bundle_zip.read_bytes()[:-1])
-    with pytest.raises(BundleError, match=r"bundle\.zip"), opened(made, path):
+    path.write_bytes(colour_project.bundle_zip.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"bundle\.zip"), opened(colour_project, path):
         pass
 
 
@@ -184,10 +151,12 @@ def test_a_project_without_a_graph_says_what_to_run(tmp_path: Path) -> None:
         pass
 
 
-def test_json_and_csv_hold_every_frame(classifier: Classifier, params: ExtractParams, tmp_path: Path) -> None:
-    write_clip(tmp_path / "clip.mp4", [0, 1])
+def test_json_and_csv_hold_every_frame(
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
+) -> None:
+    write_colour_clip(tmp_path / "clip.mp4", [0, 1])
     (tmp_path / "bad.jpg").touch()
-    answers = predict([tmp_path], classifier, params)
+    answers = predict([tmp_path], colour_classifier, extract_params)
     bad, clip = json.loads(json.dumps(as_json(answers), allow_nan=False))
     assert bad["verdict"] is None
     assert bad["error"].startswith(bad["path"])
@@ -218,10 +187,10 @@ def test_predicting_loads_no_torch() -> None:
     assert finished.stdout == "False False\n"
 
 
-def test_real_clips_are_answered(params: ExtractParams, shared: Path, tmp_path: Path) -> None:
+def test_real_clips_are_answered(extract_params: ExtractParams, shared: Path, tmp_path: Path) -> None:
     contract = dataclasses.replace(draft_contract(), max_pixels=1_000_000)
     write_models(tmp_path / "contract.json", tmp_path, contract)
-    answers = predict([shared / "data" / "clips" / "yoyo"], Classifier.load(tmp_path), params)
+    answers = predict([shared / "data" / "clips" / "yoyo"], Classifier.load(tmp_path), extract_params)
     assert len(answers) > 1
     for answer in answers:
         assert answer.error is None

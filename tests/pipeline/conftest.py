@@ -1,0 +1,36 @@
+"""What the tests of answering need: a project whose graph answers with colours, and how clips are sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tiny_bundle import ROOT, write_project
+
+from export.bundle import bundle
+from pipeline.extraction import ExtractParams
+from pipeline.files import Project
+from pipeline.params import read_section
+from pipeline.predict import opened
+from runtime.classifier import Classifier
+
+
+@pytest.fixture(scope="session")
+def colour_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with graphs and a bundle; not to be changed."""
+    project = write_project(tmp_path_factory.mktemp("colours") / "project")
+    bundle(project)
+    return project
+
+
+@pytest.fixture
+def colour_classifier(colour_project: Project) -> Iterator[Classifier]:
+    """The project's own."""
+    with opened(colour_project, None) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def extract_params() -> ExtractParams:
+    """The defaults: one frame per second."""
+    return read_section(ROOT / "params.yaml", "extract", ExtractParams)
