@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pipeline import intervals, metrics, ranking, verdicts
-from pipeline.counterfactual import counterfactual
+from pipeline.counterfactual import counterfactual, thinned
 from pipeline.data import forbid_tf32
 from pipeline.errors import DataError
 from pipeline.files import Project, read_json, replacing_folder, write_json
 from pipeline.gallery import Exhibits, draw_gallery
-from pipeline.judging import Judged, judge, write_predictions
+from pipeline.judging import Judged, gathered, judge, write_predictions
 from pipeline.leakage import read_split_without_leaks
 from pipeline.manifest import Row
 from pipeline.network import Checkpoint, Network, build_network, read_checkpoint
@@ -25,7 +25,6 @@ from pipeline.plot_tables import plot_tables, write_tables
 from pipeline.projection import sampled
 
 _RANDOM_START = "the backbone started from random weights"
-_JUDGED_SIDES = ("train", "test")
 
 Ask = Callable[[Sequence[Row]], Judged]  # the trained network
 
@@ -72,7 +71,7 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
         raise DataError(f"{project.split_csv}: screening left no test frame; expected at least one")
     training = [row for row in rows if row.split == "train" and row.kept and not row.parent]
     split_report = read_json(project.split_json)
-    initial = _initial_features(kept, rows, checkpoint, network, project, params.batch_size)
+    initial = _initial(kept, rows, checkpoint, network, project, params.batch_size)
     value = {
         **_frame_and_group_numbers(kept, everything, checkpoint.classes, _held_out_share(rows)),
         **_calibration(kept, checkpoint),
@@ -82,7 +81,8 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
     }
     tables = plot_tables(kept, checkpoint.classes)
     originals = [row for row in rows if row.kept and not row.parent and row.split != "unused"]
-    features = _features(originals, kept, initial if checkpoint.model.freeze == "all" else None, ask)
+    known = list(initial.values()) if checkpoint.model.freeze == "all" else []
+    features = _features(originals, kept, known, ask)
     write_predictions(everything, checkpoint.classes, project)
     with replacing_folder(project.plots) as folder:
         write_tables(tables, folder)
@@ -159,54 +159,57 @@ def _calibration(kept: Judged, checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _initial_features(
+def _initial(
     kept: Judged, rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project: Project, batch_size: int
-) -> Judged | None:
-    """The kept original frames of all sides as the pretrained backbone sees them before training, in order of path.
+) -> dict[str, Judged]:
+    """The test frames, and the kept originals of the other sides, as the pretrained backbone sees them before training.
 
-    None where it started from random weights.
+    Nothing where it started from random weights.
     """
     if checkpoint.model.weights == "none":
-        return None
-    originals = [row for row in rows if row.kept and not row.parent]
-    if checkpoint.model.freeze != "all":
-        initial = build_network(checkpoint.model, checkpoint.preprocess.size, len(checkpoint.classes))
-        return judge(originals, checkpoint, initial.eval(), project, batch_size)
-    others = judge([row for row in originals if row.split != "test"], checkpoint, network, project, batch_size)
-    return others.joined_with(kept)
+        return {}
+    sides: dict[str, list[Row]] = {} if checkpoint.model.freeze == "all" else {"test": kept.rows}
+    if sides:
+        network = build_network(checkpoint.model, checkpoint.preprocess.size, len(checkpoint.classes)).eval()
+    for row in rows:
+        if row.kept and not row.parent and row.split != "test":
+            sides.setdefault(row.split, []).append(row)
+    seen = {side: judge(of_side, checkpoint, network, project, batch_size) for side, of_side in sides.items()}
+    return {"test": kept} | seen  # a frozen backbone sees the test frames as before training
 
 
-def _features(originals: Sequence[Row], kept: Judged, known: Judged | None, ask: Ask) -> Judged:
+def _features(originals: Sequence[Row], kept: Judged, known: Sequence[Judged], ask: Ask) -> Judged:
     """A sample of the originals as the trained network sees them; of those that it has not seen yet it is asked."""
-    wanted = {originals[place].path for place in sampled(len(originals))}
-    if known is None:
-        others = [row for row in originals if row.path in wanted and row.split != "test"]
-        known = ask(others).joined_with(kept) if others else kept
-    return known.where(np.array([row.path in wanted for row in known.rows]))
+    wanted = [originals[place] for place in sampled(len(originals))]
+    others = [row for row in wanted if row.split != "test"]
+    asked = [] if known or not others else [ask(others)]
+    return gathered(known or [*asked, kept], wanted)
 
 
 def _baselines(
-    kept: Judged, training: Sequence[Row], initial: Judged | None, checkpoint: Checkpoint, n_neighbours: int
+    kept: Judged, training: Sequence[Row], initial: Mapping[str, Judged], checkpoint: Checkpoint, n_neighbours: int
 ) -> dict[str, Any]:
     """What two rules that need no training get: the commonest class, and the nearest neighbours' class."""
     commonest = Counter(row.label for row in training).most_common(1)[0][0]
     majority = float((kept.truth == checkpoint.classes.index(commonest)).mean())
-    if initial is None:
+    if not initial:
         return {"baseline_majority": majority, "baseline_knn": None, "baseline_knn_reason": _RANDOM_START}
-    known, held_out = (initial.where(np.array([row.split == side for row in initial.rows])) for side in _JUDGED_SIDES)
     return {
         "baseline_majority": majority,
-        "baseline_knn": _knn_accuracy(known, held_out, n_neighbours),
+        "baseline_knn": _knn_accuracy(initial["train"], initial["test"], n_neighbours),
         "baseline_knn_reason": None,
     }
 
 
-def _counterfactual(initial: Judged | None) -> dict[str, Any]:
+def _counterfactual(initial: Mapping[str, Judged]) -> dict[str, Any]:
     """What a careless shuffle of all frames would have claimed."""
-    if initial is None:
+    if not initial:
         return {"counterfactual": None, "counterfactual_reason": _RANDOM_START}
-    labels, groups = [row.label for row in initial.rows], [row.group for row in initial.rows]
-    value, reason = counterfactual(initial.embeddings, labels, groups)
+    originals = (row for side in initial.values() for row in side.rows if not row.parent)
+    rows = sorted(originals, key=lambda row: row.path)
+    some = gathered(initial.values(), rows[thinned(len(rows))])
+    labels, groups = [row.label for row in some.rows], [row.group for row in some.rows]
+    value, reason = counterfactual(some.embeddings, labels, groups)
     return {"counterfactual": value, "counterfactual_reason": reason or None}
 
 
@@ -217,7 +220,7 @@ def _knn_accuracy(known: Judged, held_out: Judged, n_neighbours: int) -> float:
 
     neighbours = KNeighborsClassifier(min(n_neighbours, len(known.rows)), metric="cosine")
     neighbours.fit(known.embeddings, known.truth)
-    with config_context(working_memory=64):  # MiB of distances at a time, instead of 1024
+    with config_context(working_memory=16):  # MiB of distances at a time, instead of 1024
         return float((neighbours.predict(held_out.embeddings) == held_out.truth).mean())
 
 

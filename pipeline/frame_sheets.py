@@ -14,7 +14,7 @@ from pipeline.data import read_frame
 from pipeline.files import Project
 from pipeline.judging import Judged
 from pipeline.manifest import Row
-from pipeline.sheets import Cell, sheet
+from pipeline.sheets import Cell, sheet, thumbnail
 
 SHOWN = 24  # mistakes, and least sure ones
 CLASSES_SHOWN = 40
@@ -69,9 +69,14 @@ def classes_sheet(rows: Sequence[Row], classes: Sequence[str], project: Project)
 def _class_strip(rows: Sequence[Row], project: Project) -> Sheet:
     ordered = sorted(rows, key=lambda row: (row.group, row.path))
     places = np.linspace(0, len(ordered) - 1, min(FRAMES_OF_CLASS, len(ordered))).round().astype(int)
-    cells = [Cell(read_frame(project, ordered[i]), _place(ordered[i])) for i in places]
+    cells = [_cell(project, ordered[i], _place(ordered[i]), _CLASS_SIDE) for i in places]
     heading = f"{ordered[0].label}: {len(rows)} frames of {len({row.group for row in rows})} clips or photos"
     return sheet(cells, heading, columns=FRAMES_OF_CLASS, side=_CLASS_SIDE)
+
+
+def _cell(project: Project, row: Row, title: str, side: int) -> Cell:
+    """Already as small as on the sheet: a sheet's worth of whole frames would be 150 MB of 1080p, 600 MB of 4K."""
+    return Cell(thumbnail(read_frame(project, row), side), title)
 
 
 def _place(row: Row) -> str:
@@ -94,6 +99,6 @@ def _listed(kept: Judged, classes: Sequence[str], places: NDArray[np.intp]) -> L
 def _sheet(
     kept: Judged, places: NDArray[np.intp], titles: Sequence[str], heading: str, project: Project
 ) -> NDArray[np.uint8]:
-    cells = [Cell(read_frame(project, kept.rows[i]), title) for i, title in zip(places, titles, strict=True)]
+    cells = [_cell(project, kept.rows[i], title, _SIDE) for i, title in zip(places, titles, strict=True)]
     blank = Cell(np.full((8, _SIDE, 3), 255, np.uint8), "")
     return sheet(cells or [blank], heading, columns=_COLUMNS, side=_SIDE)

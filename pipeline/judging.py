@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,19 +29,24 @@ class Judged:
     embeddings: NDArray[np.float32]  # (n, channels)
 
     def where(self, mask: NDArray[np.bool_]) -> Judged:
-        """The part of the rows that the mask (n,) selects."""
+        """The part of the rows that the mask (n,) selects; these themselves where it selects all."""
+        if mask.all():
+            return self  # features of many frames are large
         rows = [row for row, wanted in zip(self.rows, mask, strict=True) if wanted]
         return Judged(rows, self.truth[mask], self.logits[mask], self.probabilities[mask], self.embeddings[mask])
 
-    def joined_with(self, other: Judged) -> Judged:
-        """These rows and the other's, in the order of their paths."""
-        rows = self.rows + other.rows
-        order = sorted(range(len(rows)), key=lambda number: rows[number].path)
-        arrays = (
-            np.concatenate([getattr(self, name), getattr(other, name)])[order]
-            for name in ("truth", "logits", "probabilities", "embeddings")
-        )
-        return Judged([rows[number] for number in order], *arrays)
+
+def gathered(parts: Iterable[Judged], rows: Iterable[Row]) -> Judged:
+    """What was said of some rows by any of the parts, in the order of their paths; no more than these is copied."""
+    paths = {row.path for row in rows}
+    found = [part.where(np.array([row.path in paths for row in part.rows])) for part in parts]
+    together = [row for part in found for row in part.rows]
+    order = sorted(range(len(together)), key=lambda number: together[number].path)
+    arrays = (
+        np.concatenate([getattr(part, name) for part in found])[order]
+        for name in ("truth", "logits", "probabilities", "embeddings")
+    )
+    return Judged([together[number] for number in order], *arrays)
 
 
 def judge(rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project: Project, batch_size: int) -> Judged:
