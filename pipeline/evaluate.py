@@ -16,6 +16,7 @@ from pipeline.data import forbid_tf32
 from pipeline.errors import DataError
 from pipeline.files import Project, read_json, replacing_folder, write_json
 from pipeline.gallery import Exhibits, draw_gallery
+from pipeline.headline import headline_numbers
 from pipeline.judging import Judged, gathered, judge, write_predictions
 from pipeline.leakage import read_split_without_leaks
 from pipeline.manifest import Row
@@ -52,7 +53,7 @@ class EvaluateReport:
 
 
 def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
-    """Write `reports/evaluate.json`, `reports/predictions.csv` and `reports/plots/`.
+    """Write `reports/evaluate.json`, `reports/metrics.json`, `reports/predictions.csv` and `reports/plots/`.
 
     Raises:
         DataError: no held-out frame, a class that the checkpoint does not know, or inputs that are missing or broken.
@@ -87,6 +88,7 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
     with replacing_folder(project.plots) as folder:
         write_tables(tables, folder)
         draw_gallery(Exhibits(value, tables, kept, originals, features), params.montage_frames, folder, project)
+    write_json(project.metrics_json, headline_numbers(value, project))
     write_json(project.evaluate_json, value)
     return EvaluateReport(
         value["n_frames"],

@@ -54,6 +54,7 @@ class Project:
     tensorboard = _Under(".cache/tensorboard")
     train_reports = _Under("reports/train")
     evaluate_json = _Under("reports/evaluate.json")
+    metrics_json = _Under("reports/metrics.json")
     predictions_csv = _Under("reports/predictions.csv")
     plots = _Under("reports/plots")
     explanations = _Under("reports/explain")
