@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import http.client
+import pickle
+import struct
 import urllib.error
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,6 +25,12 @@ IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 TIMM = "timm:"
 
 State = dict[str, Tensor]
+
+# What `torch.load` raises: of code, and of 3,000 files that were damaged at random.
+UNREADABLE = (
+    pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError,
+    AssertionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -153,12 +161,21 @@ def _plain_of_resnet(network: Any) -> Body:
 
 def _torchvision_state(arch: str) -> State:
     weights = _torchvision_models().get_model_weights(arch).DEFAULT
-    file = weights.url.rsplit("/", 1)[-1]
-    try:
-        return dict(weights.get_state_dict(progress=False, check_hash=True))
+    path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
+    try:  # the hash is checked of what is fetched, not of what somebody has put there
+        return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise DataError(f"{arch}: no network to fetch its ImageNet weights; put {file} into {folder}") from error
+        raise DataError(
+            f"{arch}: no network to fetch its ImageNet weights; put {path.name} into {path.parent}"
+        ) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """What to say of a file that `torch.load` cannot read, or refuses because it would run code."""
+    reason = next(iter(str(error).splitlines()), "it ends early")
+    return DataError(f"{path}: not a file of plain tensors and values ({reason})")
 
 
 def _timm(arch: str) -> Architecture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.architectures import Body, architecture_of
+from pipeline.architectures import UNREADABLE, Body, architecture_of, unreadable
 from pipeline.errors import DataError
 
 
@@ -72,9 +71,8 @@ def read_plain(path: Path) -> Any:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = next(iter(str(error).splitlines()), "it ends early")
-        raise DataError(f"{path}: not a file of plain tensors and values ({reason})") from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
 
 
 # The auxiliary classifiers of GoogLeNet and Inception, which only helped to train the published weights.

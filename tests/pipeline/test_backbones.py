@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import random
 import urllib.error
+import warnings
 from pathlib import Path
 
 import pytest
@@ -89,15 +91,40 @@ def test_every_missing_unknown_and_mismatching_key_is_listed(tmp_path: Path) -> 
         build_body("resnet18", str(path), plain=False)
 
 
-def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
-    class Planted:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return (Path.touch, (str(tmp_path / "planted"),))
+class Planted:
+    """A pickle of it makes a file where it is read."""
 
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return (Path.touch, (self._file,))
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
-    torch.save({"conv1.weight": Planted()}, path)
+    torch.save({"conv1.weight": Planted(tmp_path / "planted")}, path)
     with pytest.raises(DataError, match="not a file of plain tensors"):
         read_state(path)
+    assert not (tmp_path / "planted").exists()
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "planted").exists()  # so it would have been seen
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", "code"])
+def test_published_weights_that_were_put_there_by_hand_are_trusted_no_more_than_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | str
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    path.parent.mkdir(parents=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save({"conv1.weight": Planted(tmp_path / "planted")}, path)
+    with pytest.raises(DataError, match=r"resnet18-f37072fd\.pth: not a file of plain tensors") as caught:
+        build_body("resnet18", "imagenet", plain=False)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "planted").exists()
 
 
@@ -118,6 +145,31 @@ def test_a_bad_weights_file_is_one_clear_line(tmp_path: Path, name: str, content
         read_state(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def _refusal(path: Path) -> DataError | None:
+    with warnings.catch_warnings(action="ignore"):  # torch warns of a changed version number
+        try:
+            read_state(path)
+        except DataError as error:
+            return error
+    return None
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_of_a_damaged_file_every_error_of_torch_is_one_clear_line(tmp_path: Path, zipped: bool) -> None:
+    path, generator, refusals = tmp_path / "weights.pt", random.Random(0), []
+    torch.save({f"layer{n}.weight": torch.ones(2) for n in range(4)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in generator.sample(range(len(whole)), 3):
+            damaged[place] = generator.randrange(256)
+        path.write_bytes(damaged[: generator.randrange(len(whole))] if generator.random() < 0.3 else damaged)
+        refusals.append(_refusal(path))
+    found = [error for error in refusals if error is not None]
+    assert not any("\n" in str(error) for error in found)
+    assert len({type(error.__cause__) for error in found}) > 2
 
 
 def test_without_a_network_the_line_says_which_file_to_put_where(
