@@ -29,6 +29,7 @@ from pipeline import experiments
 from pipeline.comparison import refuse_unknown
 from pipeline.errors import DataError, PipeError
 from pipeline.files import Project, replacing_file
+from pipeline.lending import alone_with_params, lending_params
 from pipeline.params import read_params
 from pipeline.recipe import Study, compose, find_recipe, read_study
 
@@ -69,7 +70,7 @@ def study(name: str, rows: Sequence[str], seeds: int, project: Project) -> Study
 
     Raises:
         ParamsError: there is no such recipe or row, or one does not hold together; then nothing has run.
-        DataError: no git repository, no commit, no recordings.
+        DataError: no git repository, no commit, no recordings, or another study runs here.
         PipeError: some runs failed; each is named with its reason.
     """
     recipe = read_study(name, project)
@@ -79,24 +80,10 @@ def study(name: str, rows: Sequence[str], seeds: int, project: Project) -> Study
     experiments.check_repository(project)
     if not project.raw.is_dir() or not any(project.raw.iterdir()):
         raise DataError(f"{project.raw}: no recordings; put them there, or use `pipe add`")
-    plan = _plan(name, recipe, list(dict.fromkeys(rows or recipe.rows)), seeds, project)
-    console = Console(stderr=True)
-    n_kept, failed = 0, {}
-    with _lending_params(project):
-        for number, planned in enumerate(plan, start=1):
-            say = functools.partial(
-                console.print, f"study {name}: {number}/{len(plan)} {planned.experiment}:", **_PLAIN
-            )
-            if _is_done(planned, project):
-                say("kept; it ran with the same params, data and code")
-                n_kept += 1
-                continue
-            say(", ".join(planned.differs) or "as params.yaml")
-            started = time.monotonic()
-            reason = _run(planned, project)
-            say(f"failed: {reason}" if reason else f"done in {time.monotonic() - started:.0f} s")
-            if reason:
-                failed[planned.experiment] = reason
+    with alone_with_params(project):
+        plan = _plan(name, recipe, list(dict.fromkeys(rows or recipe.rows)), seeds, project)
+        with lending_params(project, [planned.params_text for planned in plan]):
+            n_kept, failed = _run_all(name, plan, project)
     if failed:
         reasons = "; ".join(f"{experiment}: {reason}" for experiment, reason in failed.items())
         raise PipeError(f"study {name}: {len(failed)} of {len(plan)} runs failed: {reasons}")
@@ -144,16 +131,23 @@ def _plan(name: str, recipe: Study, rows: Sequence[str], seeds: int, project: Pr
     return plan
 
 
-@contextlib.contextmanager
-def _lending_params(project: Project) -> Iterator[None]:
-    """Put `params.yaml` back as it was, whatever happens in the block."""
-    before = project.params_yaml.read_bytes()
-    try:
-        yield
-    finally:
-        if project.params_yaml.read_bytes() != before:
-            with replacing_file(project.params_yaml) as temporary:
-                temporary.write_bytes(before)
+def _run_all(name: str, plan: Sequence[PlannedRun], project: Project) -> tuple[int, dict[str, str]]:
+    """Run what has not run yet; gives how many were kept, and by experiment the reasons of those that failed."""
+    console = Console(stderr=True)
+    n_kept, failed = 0, {}
+    for number, planned in enumerate(plan, start=1):
+        say = functools.partial(console.print, f"study {name}: {number}/{len(plan)} {planned.experiment}:", **_PLAIN)
+        if _is_done(planned, project):
+            say("kept; it ran with the same params, data and code")
+            n_kept += 1
+            continue
+        say(", ".join(planned.differs) or "as params.yaml")
+        started = time.monotonic()
+        reason = _run(planned, project)
+        say(f"failed: {reason}" if reason else f"done in {time.monotonic() - started:.0f} s")
+        if reason:
+            failed[planned.experiment] = reason
+    return n_kept, failed
 
 
 def _is_done(planned: PlannedRun, project: Project) -> bool:

@@ -123,7 +123,8 @@ def test_an_experiment_that_stopped_before_evaluate_is_not_counted_with_its_base
     assert f"- tiny-stops is not counted: {fault}." in table
 
 
-def test_ctrl_c_ends_the_training_too_and_puts_params_back(studied: Project) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_the_training_too_and_put_params_back(studied: Project, number: int) -> None:
     write_recipe(studied, "params: {}\nrows:\n  never ends: {train: {weight_decay: 0.5}}\n")
     before, n_before = studied.params_yaml.read_bytes(), len(trainings(studied))
     command = [sys.executable, "-m", "pipeline", "study", "tiny"]
@@ -136,7 +137,9 @@ def test_ctrl_c_ends_the_training_too_and_puts_params_back(studied: Project) -> 
             time.sleep(0.1)
         assert studied.params_yaml.read_bytes() != before
         interrupted = time.monotonic()
-        started.send_signal(signal.SIGINT)
+        with pytest.raises(DataError, match="another `pipe study` is running here"):
+            study("tiny", (), 1, studied)
+        started.send_signal(number)
         _, said = started.communicate(timeout=40)
     finally:
         started.kill()
