@@ -69,7 +69,8 @@ def verify(folder: Path) -> int:
     """
     sums = folder / SUMS
     try:
-        listed = parse_sums(sums.read_bytes())
+        with sums.open("rb") as file:
+            listed = parse_sums(file.read(_MAX_SUMS_BYTES + 1))
         _check_names(_files_in(folder), listed)
         _check_hashes(folder, listed)
     except BundleError as error:
@@ -83,8 +84,11 @@ def parse_sums(data: bytes) -> dict[str, str]:
     """Read the list of a bundle's files: sha256 by name, in the list's sorted order.
 
     Raises:
-        BundleError: a line is not `<64 hex digits>  <plain relative name>`, or names are unsorted or not distinct.
+        BundleError: a line is not `<64 hex digits>  <plain relative name>`, or names are unsorted, not distinct or
+            too many.
     """
+    if len(data) > _MAX_SUMS_BYTES:
+        raise BundleError(f"{SUMS} has more than {_MAX_SUMS_BYTES} bytes")
     lines = data.decode("utf-8", errors="replace").split("\n")
     matches = [_LINE.fullmatch(line) for line in lines[:-1]]
     if not matches or None in matches or lines[-1]:

@@ -268,6 +268,12 @@ def test_a_folder_without_a_list_fails_verification(tmp_path: Path) -> None:
         verify(tmp_path)
 
 
+def test_a_list_of_absurd_length_is_not_read(folder: Path) -> None:
+    os.truncate(folder / SUMS, 2**20 + 1)
+    with pytest.raises(BundleError, match="SHA256SUMS has more than 1048576 bytes; unpack the bundle anew"):
+        verify(folder)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_cannot_be_read_fails_verification(folder: Path) -> None:
     (folder / "NOTICES").chmod(0)
