@@ -132,14 +132,18 @@ def _bench_variant(folder: Path, variant: str, repeats: int, threads: int | None
     )
 
 
-def _peak_memory_mib() -> float | None:
-    """The most memory that this process has had resident."""
+def _peak_memory_mib(status: Path = Path("/proc/self/status")) -> float | None:
+    """The most memory that this process has had resident; None where the system does not tell it."""
     if sys.platform == "win32":
         return None
     if sys.platform == "linux":
         # Not getrusage: there a process counts what its parent held when it was started.
-        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) / 1024
+        try:
+            lines = status.read_text().splitlines()
+        except OSError:  # without /proc
+            return None
+        peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]  # gVisor's has none
+        return int(peaks[0]) / 1024 if peaks else None
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

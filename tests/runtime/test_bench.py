@@ -64,6 +64,14 @@ def test_the_first_call_is_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.calls == 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere /proc is not asked")
+@pytest.mark.parametrize(("status", "peak"), [(None, None), ("Name:\tpython\n", None), ("VmHWM:\t  2048 kB\n", 2.0)])
+def test_without_the_systems_count_there_is_no_peak(status: str | None, peak: float | None, tmp_path: Path) -> None:
+    if status is not None:
+        (tmp_path / "status").write_text(status)
+    assert _peak_memory_mib(tmp_path / "status") == peak
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of this very process is read from /proc")
 def test_the_peak_grows_with_what_is_held() -> None:
     before = _peak_memory_mib() or 0
