@@ -121,8 +121,9 @@ class Classifier:
 
     def judge(self, logits: NDArray[np.float32]) -> Prediction:
         """Turn one picture's logits (classes) into a label and probabilities, by the contract's two numbers."""
-        scaled = logits.astype(np.float64) / (self.contract.temperature or 1.0)
-        shares = np.exp(scaled - scaled.max())
+        below = logits.astype(np.float64) - logits.max()
+        with np.errstate(over="ignore"):  # by a very low temperature: then they are the less likely for it
+            shares = np.exp(below / (self.contract.temperature or 1.0))
         shares /= shares.sum()
         threshold, best = self.contract.unknown_threshold, int(logits.argmax())
         is_known = threshold is None or float(logits[best]) >= threshold

@@ -69,6 +69,13 @@ def test_temperature_softens_probabilities_and_leaves_logits_alone(tmp_path: Pat
     assert list(softened.probabilities.values()) == pytest.approx(expected / expected.sum())
 
 
+@pytest.mark.parametrize("temperature", [1e-300, 1e-320])
+def test_the_lowest_temperatures_leave_one_sure_class(temperature: float, tmp_path: Path) -> None:
+    contract = dataclasses.replace(draft_contract(), temperature=temperature, temperature_reason=None)
+    prediction = Classifier.load(write(tmp_path, contract)).classify(picture(0))
+    assert list(prediction.probabilities.values()) == [1.0, 0.0, 0.0]
+
+
 @pytest.mark.parametrize(("threshold", "label"), [(5.0, "red"), (9.0, None)])
 def test_a_largest_logit_below_the_threshold_is_none_of_the_classes(
     threshold: float, label: str | None, tmp_path: Path
