@@ -107,9 +107,14 @@ def _start_on_any(providers: Sequence[str], graph: bytes, path: Path, options: A
     problem: Exception | None = None
     while wanted:
         try:
-            return library.InferenceSession(graph, options, providers=asked(wanted), enable_fallback=0)
+            session = library.InferenceSession(graph, options, providers=asked(wanted), enable_fallback=0)
         except failures() as error:
             problem, wanted = error, wanted[1:]
+            continue
+        # Where none of them has its libraries, the CPU is there unasked.
+        if session.get_providers()[0] not in wanted:
+            raise _refusal(wanted[0])
+        return session
     raise ContractError(f"{path}: onnxruntime cannot open it ({problem})") from problem
 
 

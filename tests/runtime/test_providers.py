@@ -138,6 +138,16 @@ def test_where_the_cpu_steps_in_unasked_the_session_is_refused(tmp_path: Path, m
         Classifier.load(tmp_path)
 
 
+def test_a_fallback_that_the_contract_does_not_name_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = dataclasses.replace(draft_contract(), providers=(CUDA,), allow_fallback=True)
+    write_models(tmp_path / "contract.json", tmp_path, contract)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: SimpleNamespace(get_providers=lambda: [CPU]))
+    monkeypatch.setattr(providers, "_DRIVER", "libnosuchdriver.so.1")
+    with pytest.raises(ProviderError, match=r"CUDAExecutionProvider does not load: libnosuchdriver\.so\.1"):
+        Classifier.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("driver", "said"), [("libnosuchdriver.so.1", "does not load: libnosuch"), (None, "cannot open")]
 )
