@@ -177,6 +177,7 @@ def _selfcheck(folder: Path, bundle_zip: Path) -> None:
         cwd=Path(runtime.__file__).parents[1],
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     if finished.returncode < 0:

@@ -97,7 +97,9 @@ def ask_bundle(classifier: Classifier, rows: Sequence[Row], project: Project) ->
         while paths := list(itertools.islice(waiting, PATHS_AT_ONCE)):
             arguments = ["classify", "--json", "--variant", classifier.variant.name, "--", *paths]
             command = [sys.executable, "-c", AS_ON_A_DEVICE, *arguments]
-            finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            finished = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, errors="replace", check=False
+            )
             if finished.returncode != 0:
                 said = finished.stderr.strip().splitlines() or [f"ended with {finished.returncode}"]
                 route.problem = route.problem or said[-1]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import platform
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime import schema
 from runtime.bench import Latency, VariantBench, bench
 from runtime.classifier import CONTRACT, Classifier, Prediction
 from runtime.contract import Contract
@@ -229,7 +229,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
+    print(schema.printable(value, getattr(sys.stdout, "encoding", None)))
 
 
 def _complain(message: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 import math
@@ -48,6 +49,12 @@ def parse(kind: type[Kind], value: object) -> Kind:
 def to_json(value: Any) -> Any:
     """Turn a dataclass into plain dicts, lists and numbers, keys in the order of its fields."""
     return json.loads(json.dumps(dataclasses.asdict(value), allow_nan=False))
+
+
+def printable(value: object, encoding: str | None) -> str:
+    """JSON for an output of this encoding: where it is not UTF-8, what a reader of JSON could not take is escaped."""
+    is_utf8 = encoding is not None and codecs.lookup(encoding).name == "utf-8"
+    return json.dumps(value, ensure_ascii=not is_utf8, indent=2, allow_nan=False)
 
 
 def _parse(kind: Any, value: object, place: str) -> Any:

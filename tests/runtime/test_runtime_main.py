@@ -198,6 +198,17 @@ def test_selfcheck_tells_of_another_decoder(folder: Path, capsys: pytest.Capture
     assert "  001: decodes to (9, 9, 3); expected (24, 32, 3)" in out
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_json_is_json_whatever_the_output_can_write(encoding: str, pristine: Path, tmp_path: Path) -> None:
+    path = tmp_path / "é😀.png"
+    Image.fromarray(picture(2)).save(path)
+    command = [sys.executable, "-m", "runtime", "classify", "--json", "--bundle", pristine, path]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    (answer,) = json.loads(finished.stdout.decode("utf-8"))
+    assert (answer["path"], answer["label"]) == (str(path), "蓝色")
+
+
 @pytest.mark.parametrize("arguments", [[], ["train"], ["classify"], ["bench", "--repeats", "0"]])
 def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
