@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pipeline.sheets import Cell, sheet, write_png
 from runtime.errors import ImageError
 
 GRID = 64  # maps or patterns of a layer at once
+PICTURES_AT_ONCE = 100  # on a sheet of evidence
 _MAP_COLUMNS, _MAP_SIDE = 16, 56  # of the activation maps; pixels
 _PATTERN_COLUMNS, _PATTERN_SIDE = 8, 150
 _PICTURE_COLUMNS, _PICTURE_SIDE = 4, 300  # of the evidence: a picture, and beside it the same with its evidence
@@ -75,17 +77,7 @@ def explain(
     network = checkpoint.network()
     wanted = [_filters(network, each) for each in filters]
     folder = out or project.explanations
-    cells: list[Cell] = []
-    for path, name in zip(track(images, "pictures", len(images)), _names(images), strict=True):
-        picture_nhwc = _read(path, max_pixels)
-        write_png(
-            _activations(network, checkpoint.preprocess(picture_nhwc), path.name),
-            folder / "activations" / f"{name}.png",
-        )
-        cells += _evidence(network, checkpoint, picture_nhwc, path.name)
-    if cells:
-        heading = "where the network found the class that it answers (Grad-CAM): red where most"
-        write_png(sheet(cells, heading, columns=_PICTURE_COLUMNS, side=_PICTURE_SIDE), folder / "evidence.png")
+    _explain_pictures(images, network, checkpoint, max_pixels, folder)
     noise = []
     for each in wanted:
         found = patterns(network, checkpoint.preprocess, each.layer, each.numbers)
@@ -93,6 +85,25 @@ def explain(
             _write_patterns(found[first : first + GRID], each.layer, folder)
         noise.append((each.layer, sum(pattern.stays_noise for pattern in found), len(found)))
     return ExplainReport(len(images), tuple(noise), folder)
+
+
+def _explain_pictures(
+    images: Sequence[Path], network: Network, checkpoint: Checkpoint, max_pixels: int, folder: Path
+) -> None:
+    """A sheet of maps for each, and sheets of evidence with so many each."""
+    named = zip(track(images, "pictures", len(images)), _names(images), strict=True)
+    for number in range(1, -(-len(images) // PICTURES_AT_ONCE) + 1):
+        cells: list[Cell] = []
+        for path, name in itertools.islice(named, PICTURES_AT_ONCE):
+            picture_nhwc = _read(path, max_pixels)
+            write_png(
+                _activations(network, checkpoint.preprocess(picture_nhwc), path.name),
+                folder / "activations" / f"{name}.png",
+            )
+            cells += _evidence(network, checkpoint, picture_nhwc, path.name)
+        heading = "where the network found the class that it answers (Grad-CAM): red where most"
+        sheet_hwc = sheet(cells, heading, columns=_PICTURE_COLUMNS, side=_PICTURE_SIDE)
+        write_png(sheet_hwc, folder / ("evidence.png" if number == 1 else f"evidence_{number}.png"))
 
 
 def _filters(network: Network, text: str) -> Filters:
@@ -112,11 +123,13 @@ def _filters(network: Network, text: str) -> Filters:
 
 
 def _names(images: Sequence[Path]) -> Iterator[str]:
-    """A name for each file's sheet: its stem, and a number where several have the same."""
-    seen: dict[str, int] = {}
+    """A name for each file's sheet: its stem, and a number where it is taken; no two differ in case alone."""
+    taken: set[str] = set()
     for path in images:
-        seen[path.stem] = seen.get(path.stem, 0) + 1
-        yield path.stem if seen[path.stem] == 1 else f"{path.stem}_{seen[path.stem]}"
+        numbered = (f"{path.stem}_{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([path.stem], numbered) if name.casefold() not in taken)
+        taken.add(name.casefold())
+        yield name
 
 
 def _read(path: Path, max_pixels: int) -> Tensor:

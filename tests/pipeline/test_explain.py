@@ -56,6 +56,24 @@ def test_every_picture_gets_its_maps_and_all_share_a_sheet_of_evidence(explained
     assert sheet.shape[1] == 8 + 4 * 308  # two pictures a row, each with its twin
 
 
+def test_of_many_pictures_the_evidence_goes_on_several_sheets(
+    explained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.explain.PICTURES_AT_ONCE", 2)
+    images = [photo(tmp_path / f"{number}.png") for number in range(5)]
+    explain(images, (), None, MANY, explained)
+    assert files(explained.explanations) == ["activations", "evidence.png", "evidence_2.png", "evidence_3.png"]
+    widths = [cv2.imread(str(path)).shape[1] for path in sorted(explained.explanations.glob("*.png"))]
+    assert widths == [8 + 4 * 308, 8 + 4 * 308, 8 + 2 * 308]
+
+
+def test_no_two_pictures_share_a_sheet_of_maps() -> None:
+    from pipeline.explain import _names
+
+    images = [Path(name) for name in ("a.png", "a.jpg", "a_2.png", "A.PNG", "b/a.png")]
+    assert list(_names(images)) == ["a", "a_2", "a_2_2", "A_3", "a_4"]
+
+
 def test_the_sheet_of_maps_has_a_block_for_every_convolution_and_pooling(explained: Project, tmp_path: Path) -> None:
     explain([photo(tmp_path / "photo.png")], (), tmp_path / "out", MANY, explained)
     sheet = cv2.imread(str(tmp_path / "out" / "activations" / "photo.png"))
