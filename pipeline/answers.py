@@ -113,7 +113,8 @@ def write_csv(answers: Sequence[Answer], path: Path) -> None:
         for frame in answer.frames:
             writer.writerow([answer.path, f"{frame.time_seconds:.6f}", "", *_cells(frame.verdict), ""])
     with replacing_file(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+        # The name of a file may be bytes that are no text.
+        temporary.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _cells(verdict: Verdict) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -26,9 +27,10 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     from runtime.errors import DeviceError
 
     code: object = 0
+    _let_every_letter_out()
     try:
         code = command.main(list(arguments), prog_name="pipe", standalone_mode=False)
-        sys.stdout.flush()
+        _flush_output()
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -50,6 +52,17 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001  # the one broad handler: whatever arrives here is our own bug
         code = _own_bug(error, show="--debug" in arguments)
     return code if isinstance(code, int) else 0
+
+
+def _let_every_letter_out() -> None:
+    """Print as escapes what the output's encoding lacks: a class's letters, or the broken name of a file."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _flush_output() -> None:
+    if sys.stdout is not None:  # closed by whoever started us: the exit code is all they want
+        sys.stdout.flush()
 
 
 def _say(message: str, code: int) -> int:
@@ -79,7 +92,7 @@ def leave(code: int) -> NoReturn:
     for late in _INTERRUPTS:
         signal.signal(late, signal.SIG_IGN)  # the work is over: they change nothing
     if code == EXIT_INTERRUPTED or (code and threading.active_count() > 1):
-        sys.stdout.flush()
+        _flush_output()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

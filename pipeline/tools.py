@@ -77,7 +77,7 @@ def predict(
     plot: Path | None,
 ) -> None:
     """Classify images, folders and videos."""
-    import json
+    import sys
 
     from pipeline import answers as told
     from pipeline import predict as prediction
@@ -85,6 +85,7 @@ def predict(
     from pipeline.montage import write_montage
     from pipeline.sheets import check_png
     from pipeline.timeline import write_timelines
+    from runtime.schema import printable
 
     for sheet in filter(None, (montage, plot)):
         check_png(sheet)
@@ -97,11 +98,10 @@ def predict(
         write_timelines(answers, plot)
     if csv_path is not None:
         told.write_csv(answers, csv_path)
-    click.echo(
-        json.dumps(told.as_json(answers), ensure_ascii=False, indent=2)
-        if as_json
-        else "\n".join(told.as_lines(answers))
-    )
+    if as_json:
+        click.echo(printable(told.as_json(answers), getattr(sys.stdout, "encoding", None)))
+    else:
+        click.echo("\n".join(told.as_lines(answers)))
     told.refuse_failures(answers)
 
 

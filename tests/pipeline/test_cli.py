@@ -116,3 +116,9 @@ def test_a_closed_standard_output_is_one_line_and_no_traceback() -> None:
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
     assert "Exception ignored" not in finished.stderr
+
+
+def test_without_a_standard_output_a_command_does_its_work() -> None:
+    command = ["bash", "-c", f"{sys.executable} -m pipeline recipe >&-"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stderr) == (0, "")

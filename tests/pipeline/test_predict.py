@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -179,6 +180,25 @@ def test_json_and_csv_hold_every_frame(
         ("0.000000", "", "red"),
         ("1.000000", "", "green"),
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1"])
+def test_a_file_whose_name_is_no_text_is_answered_all_the_same(encoding: str, made: Project, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.png"))
+    try:
+        Image.fromarray(picture(2)).save(path)
+    except OSError:
+        pytest.skip("this file system takes names of text only")
+    command = [sys.executable, "-m", "pipeline", "predict", path, "--csv", tmp_path / "answers.csv"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    for arguments in ([], ["--json"]):
+        finished = subprocess.run(
+            [*command, *arguments], cwd=made.root, env=environment, capture_output=True, check=False
+        )
+        assert (finished.returncode, finished.stderr) == (0, b"")
+    (answer,) = json.loads(finished.stdout.decode("utf-8"))
+    assert (answer["path"], answer["verdict"]["label"]) == (str(path), "蓝色")
+    assert "bad\\udcff.png,,,蓝色," in (tmp_path / "answers.csv").read_text(encoding="utf-8")
 
 
 def test_predicting_loads_no_torch() -> None:
