@@ -12,7 +12,7 @@ from pipeline.charts import missing_font
 from pipeline.files import Project, write_json
 from pipeline.judging import Judged
 from pipeline.manifest import Row
-from pipeline.plot_tables import Tables
+from pipeline.plot_tables import Tables, curve_rows, write_tables
 from pipeline.projection import SEED, projected
 from pipeline.sheets import write_jpeg
 
@@ -31,7 +31,7 @@ class Exhibits:
 
 
 def draw_gallery(exhibits: Exhibits, n_montage: int, folder: Path, project: Project) -> None:
-    """Draw everything into a folder; the same bytes for the same exhibits and installed fonts.
+    """Draw everything, and the table of the curves, into a folder; the same bytes for the same exhibits and fonts.
 
     Raises:
         DataError: a frame is missing or broken.
@@ -42,6 +42,7 @@ def draw_gallery(exhibits: Exhibits, n_montage: int, folder: Path, project: Proj
     curves = evaluation_charts.read_curves(project.train_reports / "plots" / "metrics")
     if curves:
         evaluation_charts.draw_curves(curves, folder / "curves.png")
+        write_tables({"curves": curve_rows(curves)}, folder)
     said = {"font": missing_font(classes), "features": _draw_features(exhibits, folder)}
     write_json(folder / PICTURES_JSON, said | _draw_sheets(exhibits, classes, n_montage, folder, project))
 

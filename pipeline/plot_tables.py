@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,15 @@ def plot_tables(kept: Judged, classes: Sequence[str]) -> Tables:
         + [{"class": "calibrated", **one} for one in after],
         "verdicts": [one.as_row(classes) for one in verdicts.group_verdicts(groups, truth, probabilities)],
     }
+
+
+def curve_rows(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict[str, Any]]:
+    """A row per side and epoch, counted from 1: values by measure and side, which are as long for each measure."""
+    return [
+        {"side": side, "epoch": epoch} | {name: by_side[side][epoch - 1] for name, by_side in curves.items()}
+        for side, values in next(iter(curves.values())).items()
+        for epoch in range(1, len(values) + 1)
+    ]
 
 
 def write_tables(tables: Tables, folder: Path) -> None:

@@ -25,7 +25,7 @@ from pipeline.judging import Judged
 from pipeline.manifest import Row
 from pipeline.metrics import probabilities_of
 from pipeline.params import EvaluateParams, read_section
-from pipeline.plot_tables import plot_tables, write_tables
+from pipeline.plot_tables import curve_rows, plot_tables, write_tables
 from pipeline.sheets import write_jpeg, write_png
 
 CONTRACT = {
@@ -35,6 +35,8 @@ CONTRACT = {
     "temperature", "uncalibrated", "reliability", "group_top1_by_vote", "film_more", "unknown_threshold",
     "unknown_false_alarms",
 }  # fmt: skip
+
+MEASURES = ("loss", "accuracy")
 
 
 def _evaluated(project: Project) -> Any:
@@ -125,12 +127,14 @@ def test_dvc_draws_every_plot_that_dvc_yaml_lists(project: Project) -> None:
     write_tables(
         plot_tables(Judged(rows, truth, logits, probabilities_of(logits, 2.0), logits), classes), project.plots
     )
+    write_tables(
+        {"curves": curve_rows({name: {"train": [1.0, 0.5], "val": [1.0, 0.7]} for name in MEASURES})}, project.plots
+    )
     pictures = {"features.png", "per_class.png", "least_sure.jpg", "mistakes.jpg", "montage.jpg"}
     for name in pictures:
         (write_jpeg if name.endswith("jpg") else write_png)(np.zeros((8, 8, 3), np.uint8), project.plots / name)
     plots = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
-    ours = [plot for plot in plots if "reports/train/plots/metrics" not in plot]
-    YAML().dump({"plots": ours}, project.root / "dvc.yaml")
+    YAML().dump({"plots": plots}, project.root / "dvc.yaml")
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
     subprocess.run([*dvc, "init", "-q"], cwd=project.root, check=True)
@@ -140,12 +144,18 @@ def test_dvc_draws_every_plot_that_dvc_yaml_lists(project: Project) -> None:
     )
     drawn = json.loads(finished.stdout)
     assert "errors" not in drawn
-    tables = {"confusion", "roc", "precision_recall", "reliability"}
+    tables = {*MEASURES, "confusion", "roc", "precision_recall", "reliability"}
     assert set(drawn["data"]) == tables | {f"reports/plots/{name}" for name in pictures}
-    for name, series in (("roc", {*COLOURS, "all classes (micro)"}), ("reliability", {"calibrated", "uncalibrated"})):
+    series = {name: ("side", {"train", "val"}) for name in MEASURES} | {
+        "roc": ("class", {*COLOURS, "all classes (micro)"}),
+        "reliability": ("class", {"calibrated", "uncalibrated"}),
+    }
+    for name, (field, values) in series.items():
         (plot,) = drawn["data"][name]
-        assert plot["content"]["encoding"]["color"]["field"] == "class"
-        assert {point["class"] for point in plot["content"]["data"]["values"]} == series
+        assert plot["content"]["encoding"]["color"]["field"] == field
+        assert {point[field] for point in plot["content"]["data"]["values"]} == values
+    titles = {name: drawn["data"][name][0]["content"]["title"]["text"] for name in tables}
+    assert not {name for name, title in titles.items() if title == name}  # each says more than its file does
 
 
 def test_dvc_can_draw_the_confusion_matrix(exported: Project) -> None:

@@ -42,4 +42,17 @@ def test_the_list_says_what_the_predictions_say(exported: Project) -> None:
 
 def test_without_the_curves_of_training_the_rest_is_drawn(exported: Project) -> None:
     (exported.train_reports / "plots").rename(exported.root / "elsewhere")
-    assert PICTURES - set(drawn(exported)) == {"curves.png"}
+    before = {path.name for path in exported.plots.iterdir()}
+    assert before - set(drawn(exported)) == {"curves.png", "curves.csv"}
+
+
+def test_the_table_of_curves_has_the_numbers_that_training_reported(exported: Project) -> None:
+    with (exported.plots / "curves.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["side"], row["epoch"]) for row in rows] == [(side, n) for side in ("train", "val") for n in "123"]
+    last = read_json(exported.train_reports / "metrics.json")
+    for side in ("train", "val"):
+        row = [row for row in rows if row["side"] == side][-1]
+        assert {name: float(row[name]) for name in ("loss", "accuracy")} == {
+            name: last[side][name] for name in ("loss", "accuracy")
+        }
