@@ -154,6 +154,10 @@ def test_dvc_draws_every_plot_that_dvc_yaml_lists(project: Project) -> None:
         (plot,) = drawn["data"][name]
         assert plot["content"]["encoding"]["color"]["field"] == field
         assert {point[field] for point in plot["content"]["data"]["values"]} == values
+    curve = drawn["data"]["roc"][0]["content"]
+    # DVC reads a table's cells as texts, of which "10" comes before "2": a line would run to and fro.
+    assert {type(point["point"]) for point in curve["data"]["values"]} == {str}
+    assert curve["transform"] == [{"calculate": "toNumber(datum.point)", "as": curve["encoding"]["order"]["field"]}]
     titles = {name: drawn["data"][name][0]["content"]["title"]["text"] for name in tables}
     assert not {name for name, title in titles.items() if title == name}  # each says more than its file does
 
