@@ -63,5 +63,6 @@ def _swapped(pixels_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _as_manifests_spell_it(frame: Path, project: Project) -> str:
-    absolute, root = frame.resolve(), project.root.resolve()
+    """By its name, not by what that leads to: DVC can make a frame a link into its cache."""
+    absolute, root = frame.parent.resolve() / frame.name, project.root.resolve()
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else frame.as_posix()

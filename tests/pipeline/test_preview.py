@@ -62,6 +62,17 @@ def test_the_same_frame_gives_the_same_sheet_however_it_is_named(project: Projec
     assert (project.root / "a.png").read_bytes() == (project.root / "b.png").read_bytes()
 
 
+def test_a_frame_that_is_a_link_is_drawn_with_the_numbers_of_its_own_name(
+    project: Project, frame: Path, tmp_path: Path
+) -> None:
+    finished = run_pipe(project.root, "augment", "--preview", str(frame), "--out", "before.png")
+    assert finished.returncode == 0, finished.stderr
+    kept = frame.rename(tmp_path / "0123abcd")
+    frame.symlink_to(kept)
+    run_pipe(project.root, "augment", "--preview", str(frame), "--out", "after.png")
+    np.testing.assert_array_equal(pixels(project.root / "after.png"), pixels(project.root / "before.png"))
+
+
 @pytest.mark.parametrize("arguments", [["--preview", "a.jpg"], ["--out", "a.png"]])
 def test_a_preview_without_a_place_is_a_usage_error(project: Project, arguments: list[str]) -> None:
     finished = run_pipe(project.root, "augment", *arguments)
