@@ -75,7 +75,9 @@ def group_quotas(
         quotas[first] += 1
     while sum(quotas.values()) > n_groups:
         spare = [side for side in quotas if quotas[side] > at_least[side]]
-        quotas[max(spare, key=lambda side: quotas[side] - ideal[side])] -= 1
+        # What was to be left over goes first: the sides were asked for.
+        most = UNUSED if UNUSED in spare else max(spare, key=lambda side: quotas[side] - ideal[side])
+        quotas[most] -= 1
     return quotas
 
 

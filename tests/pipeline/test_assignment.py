@@ -99,6 +99,13 @@ def test_pinned_groups_stay_and_the_new_ones_fill_what_is_missing() -> None:
     assert sorted(sides.values()) == ["test"] * 3 + ["train"] * 6 + ["val"]
 
 
+def test_more_pinned_groups_than_a_side_was_to_have_cost_no_other_side_its_number() -> None:
+    clips = {f"clip{number}": 5 for number in range(6)}
+    shares = {"train": Fraction(2, 6), "test": Fraction(2, 6), "unused": Fraction(2, 6)}
+    sides = assign_groups(clips, shares, 0, pinned=dict.fromkeys(list(clips)[:3], "train"))
+    assert Counter(sides.values()) == {"train": 3, "test": 2, "unused": 1}
+
+
 def test_groups_that_are_asked_to_be_left_over_are_unused() -> None:
     shares = {"train": Fraction(4, 10), "test": Fraction(2, 10), "unused": Fraction(4, 10)}
     sides = assign_groups({f"clip{number}": 5 for number in range(10)}, shares, 0)
