@@ -10,7 +10,7 @@ from scipy import stats
 
 GROUPS_FOR_A_BOOTSTRAP = 30  # below, it says little more than the interval over clips
 RESAMPLES = 10_000
-_RESAMPLES_AT_ONCE = 500  # of 10,000 photos they are 40 MB
+_DRAWS_AT_ONCE = 5_000_000  # 40 MB of numbers, however many groups there are
 
 
 def exact_interval(n_right: int, n: int) -> list[float]:
@@ -79,9 +79,9 @@ def bootstrap_percentiles(
     n_groups, mean_size = len(n_frames), n_frames.mean()
     drawn_right, drawn_frames = np.append(n_right, [mean_size, 0.0]), np.append(n_frames, [mean_size, mean_size])
     generator = np.random.default_rng(seed)
-    accuracy = []
-    for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
-        drawn = generator.integers(n_groups + 2, size=(min(_RESAMPLES_AT_ONCE, n_resamples - start), n_groups))
+    accuracy, at_once = [], max(1, _DRAWS_AT_ONCE // n_groups)
+    for start in range(0, n_resamples, at_once):
+        drawn = generator.integers(n_groups + 2, size=(min(at_once, n_resamples - start), n_groups))
         accuracy.append(drawn_right[drawn].sum(axis=1) / drawn_frames[drawn].sum(axis=1))
     low, high = np.percentile(np.concatenate(accuracy), [2.5, 97.5])
     return [float(low), float(high)]

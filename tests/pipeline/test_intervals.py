@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -70,3 +71,14 @@ def test_halving_takes_three_times_as_many_more_where_there_are_many_and_the_sha
     assert more_to_halve(5000, 10_000) / 10_000 == pytest.approx(3, rel=0.02)
     assert more_to_halve(1000, 1000) / 1000 == pytest.approx(1, rel=0.02)
     assert more_to_halve(0, 0) == 6
+
+
+def test_the_memory_of_the_bootstrap_does_not_grow_with_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_frames = np.ones(200_000, dtype=np.int64)
+    tracemalloc.start()
+    found = bootstrap_percentiles(n_frames / 2, n_frames, 0, 60)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6  # 60 resamples at once would be 288 MB
+    monkeypatch.setattr("pipeline.intervals._DRAWS_AT_ONCE", 1)
+    assert bootstrap_percentiles(n_frames / 2, n_frames, 0, 60) == found
