@@ -13,7 +13,7 @@ from PIL import Image
 
 from export.gates import Logits
 from export.routes import open_graph
-from pipeline.data import read_frame
+from pipeline.data import class_numbers, read_frame
 from pipeline.errors import DataError
 from pipeline.files import Project
 from pipeline.leakage import read_split_without_leaks
@@ -57,13 +57,14 @@ def against(library: str, project: Project) -> AgainstReport:
         project: of which the graphs, the checkpoint and the held-out frames are read; nothing is written.
 
     Raises:
-        DataError: no held-out frame, or a graph, the checkpoint or a frame is missing or broken.
+        DataError: no held-out frame, or one of a class that the checkpoint does not know; a graph, the checkpoint or a
+            frame is missing or broken.
     """
     rows = [row for row in read_split_without_leaks(project) if row.split == "test"]
     if not rows:
         raise DataError(f"{project.split_csv}: no held-out frame; nothing was compared")
     checkpoint, resize = read_checkpoint(project.checkpoint), RESIZES[library]
-    preprocess = checkpoint.preprocess
+    preprocess, truth = checkpoint.preprocess, class_numbers(rows, checkpoint, project)
     front, core = (open_graph(project.onnx / name) for name in ("preprocess.onnx", "core.onnx"))
     ours, others, levels = [], [], 0.0
     for row in track(rows, f"against {library}", len(rows)):
@@ -72,7 +73,6 @@ def against(library: str, project: Project) -> AgainstReport:
         levels = max(levels, _level_difference(frame_hwc, resized_hwc, preprocess))
         ours.append(core(front(frame_hwc[None])))
         others.append(core(np.ascontiguousarray(preprocess.normalised(torch.from_numpy(resized_hwc[None])).numpy())))
-    truth = np.array([checkpoint.classes.index(row.label) for row in rows])
     return _compare(library, np.concatenate(ours), np.concatenate(others), truth, levels)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from export.gates import Comparison, Logits
 from export.graph import preprocess_graph
 from export.running import Graph
-from pipeline.data import read_frame
+from pipeline.data import class_numbers, read_frame
 from pipeline.errors import DataError
 from pipeline.files import Project
 from pipeline.manifest import Row, class_names
@@ -103,12 +103,12 @@ def gather(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: 
     """Preprocess frames with the graph, into a file, and ask torch about the same pixels.
 
     Raises:
-        DataError: there is no row, or a frame is missing or broken.
+        DataError: there is no row, one has a class that the checkpoint does not know, or a frame is missing or broken.
     """
+    truth = class_numbers(rows, checkpoint, project)
     ask = torch_of(checkpoint)
     torch_logits: list[Logits] = []
     inputs_nchw = _gather(rows, checkpoint, project, path, lambda frames_nhwc: torch_logits.append(ask(frames_nhwc)))
-    truth = np.array([checkpoint.classes.index(row.label) for row in rows])
     threshold = checkpoint.unknown_threshold
     return Evidence(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits), threshold)
 

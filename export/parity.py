@@ -21,7 +21,7 @@ from export.flips import flips_of, write_flips
 from export.gates import FAILED, PASSED, UNDECIDABLE, Comparison, Logits, judge
 from export.golden import golden_order, write_golden
 from export.routes import BUNDLE, Route, ask_bundle, numbers_of, routes
-from pipeline.data import forbid_tf32, read_frame
+from pipeline.data import class_numbers, forbid_tf32, read_frame
 from pipeline.errors import DataError
 from pipeline.files import Project, write_json
 from pipeline.leakage import read_split_without_leaks
@@ -65,19 +65,20 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     """Judge every variant of the contract. What fp32 fails, all fail; another that fails is not bundled.
 
     Raises:
-        DataError: no held-out frame, or a graph, the contract or the checkpoint is missing or broken.
+        DataError: no held-out frame, or one of a class that the checkpoint does not know; a graph, the contract or the
+            checkpoint is missing or broken.
     """
     held_out = [row for row in read_split_without_leaks(project) if row.split == "test"]
     if not held_out:
         raise DataError(f"{project.split_csv}: no held-out frame; nothing was compared")
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)
+    truth = class_numbers(held_out, checkpoint, project)
     classifiers = _classifiers(checkpoint, project)
     asked = routes(classifiers, project)
     ask_torch = torch_of(checkpoint)
     torch_logits = _ask(held_out, ask_torch, asked, project)
     asked.append(ask_bundle(next(iter(classifiers.values())), held_out, project))
-    truth = np.array([checkpoint.classes.index(row.label) for row in held_out])
     torch_alone = Comparison(checkpoint.classes, truth, torch_logits, torch_logits, checkpoint.unknown_threshold)
     judged = _judge(asked, torch_alone, params, classifiers)
     _add_odd_sizes(judged["fp32"], ask_torch, classifiers["fp32"], params.fp32)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.errors import DataError
 from pipeline.files import Project, safe_join
 from pipeline.manifest import Row
-from pipeline.network import Network
+from pipeline.network import Checkpoint, Network
 from pipeline.preprocess import Preprocess
 from pipeline.progress import track
 from runtime.errors import ImageError
@@ -38,6 +38,21 @@ def read_frame(project: Project, row: Row) -> NDArray[np.uint8]:
         height, width = frame_hwc.shape[:2]
         raise DataError(f"{row.path}: found {width}x{height} pixels; the manifest says {row.width}x{row.height}")
     return frame_hwc
+
+
+def class_numbers(rows: Sequence[Row], checkpoint: Checkpoint, project: Project) -> NDArray[np.int64]:
+    """The number of each row's class (n,), in the order of the checkpoint's logits.
+
+    Raises:
+        DataError: a row has a class that the checkpoint does not know.
+    """
+    unknown = sorted({row.label for row in rows} - set(checkpoint.classes))
+    if unknown:
+        known = ", ".join(checkpoint.classes)
+        raise DataError(
+            f"{project.split_csv}: found the class {unknown[0]!r}; the checkpoint knows {known}; train again"
+        )
+    return np.array([checkpoint.classes.index(row.label) for row in rows])
 
 
 @dataclass(frozen=True)

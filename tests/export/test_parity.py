@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,13 +17,15 @@ from command import ROOT, run_pipe
 from onnx import numpy_helper
 from small_project import COLOURS, set_params
 
+from export.against import against
+from export.export import ExportReport, export
 from export.golden import golden_order
 from export.parity import ParityReport, parity
 from export.routes import ask_bundle
 from pipeline import manifest
 from pipeline.errors import DataError
 from pipeline.files import Project, read_json, sha256_of
-from pipeline.params import ParityParams, read_section
+from pipeline.params import ExportParams, ParityParams, read_section
 from runtime.classifier import Classifier
 from runtime.errors import ContractError
 
@@ -121,6 +126,21 @@ def test_nothing_is_compared_where_no_frame_is_held_out(exported: Project) -> No
     manifest.write_split(rows, exported.split_csv)
     with pytest.raises(DataError):
         _parity(exported)
+
+
+def _export(project: Project) -> ExportReport:
+    params = read_section(project.params_yaml, "export", ExportParams)
+    return export(params, read_section(project.params_yaml, "parity", ParityParams), project)
+
+
+@pytest.mark.parametrize("stage", [_export, _parity, partial(against, "pil")])
+def test_a_class_that_the_checkpoint_does_not_know_is_named(exported: Project, stage: Callable[[Project], Any]) -> None:
+    rows = manifest.read_split(exported.split_csv)
+    manifest.write_split(
+        [dataclasses.replace(row, label="green") if row.label == "red" else row for row in rows], exported.split_csv
+    )
+    with pytest.raises(DataError, match="found the class 'green'; the checkpoint knows red, 蓝色; train again"):
+        stage(exported)
 
 
 def test_golden_frames_show_every_class_and_carry_both_answers(exported: Project) -> None:
