@@ -24,6 +24,7 @@ from pipeline.progress import track
 
 OPSET = 18  # of the preprocessing here; its nodes mean the same in every later one
 BATCHES = (7, 2, 1)  # in turn, so that the batch axis is tried too
+PIXELS_AT_ONCE = 7680 * 4320  # of a batch: its preprocessing holds some 20 bytes for each
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,11 @@ def _dealt(hands: Iterable[Sequence[Row]]) -> Iterator[Row]:
 
 
 def frames_of_equal_size(rows: Iterable[Row], project: Project) -> Iterator[NDArray[np.uint8]]:
-    """Consecutive frames of equal size in batches (batch, height, width, 3) of 7, 2 and 1 in turn."""
+    """Consecutive frames of equal size in batches (batch, height, width, 3) of 7, 2 and 1 in turn; large ones fewer."""
     sizes = itertools.cycle(BATCHES)
-    for _, same_size in itertools.groupby(rows, key=lambda row: (row.height, row.width)):
-        while chunk := list(itertools.islice(same_size, next(sizes))):
+    for (height, width), same_size in itertools.groupby(rows, key=lambda row: (row.height, row.width)):
+        most = max(1, PIXELS_AT_ONCE // (height * width))
+        while chunk := list(itertools.islice(same_size, min(most, next(sizes)))):
             yield np.stack([read_frame(project, row) for row in chunk])
 
 

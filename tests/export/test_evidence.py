@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from small_project import small_project
 
+from export import evidence
 from export.evidence import calibration_rows, frames_of_equal_size, gather, torch_of
 from pipeline import manifest
 from pipeline.data import read_frame
@@ -68,13 +69,23 @@ def test_batches_of_seven_two_and_one_cover_every_frame_in_order(tmp_path: Path)
     assert np.array_equal(np.concatenate(found), np.stack([read_frame(project, each) for each in rows]))
 
 
+@pytest.mark.parametrize(("n_pixels", "sizes"), [(7, [7, 2, 1, 7, 1]), (3, [3, 2, 1] * 3), (0, [1] * 18)])
+def test_a_batch_of_large_frames_is_smaller(
+    n_pixels: int, sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = small_project(tmp_path / "project")
+    monkeypatch.setattr(evidence, "PIXELS_AT_ONCE", n_pixels * 40 * 56)
+    found = frames_of_equal_size(manifest.read_split(project.split_csv)[:18], project)
+    assert [len(batch) for batch in found] == sizes
+
+
 def test_the_graphs_input_and_torchs_answers_belong_to_the_same_frames(exported: Project, tmp_path: Path) -> None:
     rows = [each for each in manifest.read_split(exported.split_csv) if each.split == "val"]
     checkpoint = read_checkpoint(exported.checkpoint)
-    evidence = gather(rows, checkpoint, exported, tmp_path / "inputs.npy")
+    found = gather(rows, checkpoint, exported, tmp_path / "inputs.npy")
     ask = torch_of(checkpoint)
     for number, each in enumerate(rows):
-        assert np.allclose(evidence.torch_logits[number], ask(read_frame(exported, each)[None])[0], atol=1e-5)
-    assert evidence.inputs_nchw.shape == (8, 3, 32, 32)
-    assert [checkpoint.classes[number] for number in evidence.truth] == [each.label for each in rows]
-    assert evidence.compare(evidence.torch_logits).difference == 0
+        assert np.allclose(found.torch_logits[number], ask(read_frame(exported, each)[None])[0], atol=1e-5)
+    assert found.inputs_nchw.shape == (8, 3, 32, 32)
+    assert [checkpoint.classes[number] for number in found.truth] == [each.label for each in rows]
+    assert found.compare(found.torch_logits).difference == 0
