@@ -75,6 +75,22 @@ def read_plain(path: Path) -> Any:
         raise unreadable(path, error) from error
 
 
+def write_plain(value: Any, path: Path) -> None:
+    """Write tensors and plain values, as `read_plain` reads them.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written.
+    """
+    try:
+        with path.open("wb") as file:
+            torch.save(value, file)
+    except RuntimeError as error:
+        # Torch ends its archive all the same, and that error of its own hides what the disk said.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
+
+
 # The auxiliary classifiers of GoogLeNet and Inception, which only helped to train the published weights.
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 

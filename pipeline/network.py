@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pipeline.architectures import architecture_of
-from pipeline.backbones import build_body, read_plain
+from pipeline.backbones import build_body, read_plain, write_plain
 from pipeline.dry_run import dry_run
 from pipeline.errors import DataError, ParamsError
 from pipeline.files import replacing_file
@@ -146,7 +145,7 @@ class Checkpoint:
             "unknown_threshold_reason": self.unknown_threshold_reason,
         }
         with replacing_file(path) as temporary:
-            torch.save(value, temporary)
+            write_plain(value, temporary)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

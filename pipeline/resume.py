@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from pipeline.backbones import write_plain
 from pipeline.errors import DataError
 from pipeline.files import Project, replacing_file, safe_join, sha256_of
 from pipeline.manifest import Row
@@ -56,7 +57,7 @@ def _identity(project: Project, row: Row) -> bytes:
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values, and after them their sha256: whole or not at all."""
     with replacing_file(path) as temporary:
-        torch.save(state, temporary)
+        write_plain(state, temporary)
         digest = bytes.fromhex(sha256_of(temporary))
         with temporary.open("ab") as file:
             file.write(digest)

@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 import torchvision  # noqa: F401  # here, as the others below, so that no child has to
@@ -55,13 +55,14 @@ class Moments:
         self._wrap(Path, "rename", "after the folder's rename", before=False)
         save, unlink = torch.save, Path.unlink
 
-        def save_half(value: object, path: Path) -> None:
+        def save_half(value: object, file: BinaryIO) -> None:
             if self.pass_by("half a file"):
                 content = io.BytesIO()
                 save(value, content)
-                path.write_bytes(content.getvalue()[: len(content.getvalue()) // 2])
+                file.write(content.getvalue()[: len(content.getvalue()) // 2])
+                file.flush()
                 die()
-            save(value, path)
+            save(value, file)
 
         def unlink_state(path: Path, missing_ok: bool = False) -> None:
             if path.parent.name == "resume" and path.suffix == ".pt" and self.pass_by("before the state's removal"):

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,17 @@ from pipeline.params import read_params
 from pipeline.resume import read_state, run_key, write_state
 
 STATE = {"weights": torch.arange(5.0), "history": [{"train/loss": 0.5}], "score": float("inf")}
+
+
+@contextlib.contextmanager
+def file_size_limit(n_bytes: int) -> Iterator[None]:
+    """No file of this process may grow beyond this meanwhile: what a full disk looks like."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
@@ -41,6 +55,17 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_no_state_is_none_without_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert read_state(tmp_path / "state.pt") is None
     assert capfd.readouterr().err == ""
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_the_state_before_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    write_state(path, STATE)
+    with file_size_limit(5000), pytest.raises(OSError, match="File too large"):
+        write_state(path, STATE | {"weights": torch.zeros(10_000)})
+    state = read_state(path)
+    assert state is not None
+    assert torch.equal(state["weights"], STATE["weights"])
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
 
 
 @pytest.mark.parametrize("damage", ["empty", "short", "foreign", "torn", "changed"])
