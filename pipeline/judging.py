@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import metrics
+from pipeline import manifest, metrics
 from pipeline.data import Frames, infer
 from pipeline.errors import DataError
-from pipeline.files import Project, replacing_file
+from pipeline.files import Project
 from pipeline.manifest import Row
 from pipeline.network import Checkpoint, Network
 
@@ -70,17 +69,14 @@ def judge(rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project
 
 def write_predictions(judged: Judged, classes: Sequence[str], project: Project) -> None:
     """Write a row per held-out frame, screened-out ones included."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["path", "group", "label", "predicted", "confidence", "kept", *(f"logit_{name}" for name in classes)]
-    )
-    for row, logits, probabilities in zip(judged.rows, judged.logits, judged.probabilities, strict=True):
-        number = int(probabilities.argmax())
-        confidence = f"{probabilities[number]:.6f}"
-        kept = "true" if row.kept else "false"
-        writer.writerow(
-            [row.path, row.group, row.label, classes[number], confidence, kept, *(f"{x:.6f}" for x in logits)]
-        )
-    with replacing_file(project.predictions_csv) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+    header = ["path", "group", "label", "predicted", "confidence", "kept", *(f"logit_{name}" for name in classes)]
+    judgements = zip(judged.rows, judged.logits, judged.probabilities, strict=True)
+    lines = (_line(row, logits, probabilities, classes) for row, logits, probabilities in judgements)
+    manifest.write_table(project.predictions_csv, chain([header], lines))
+
+
+def _line(row: Row, logits: NDArray[np.float32], probabilities: metrics.Floats, classes: Sequence[str]) -> list[str]:
+    number = int(probabilities.argmax())
+    kept = "true" if row.kept else "false"
+    confidence = f"{probabilities[number]:.6f}"
+    return [row.path, row.group, row.label, classes[number], confidence, kept, *(f"{x:.6f}" for x in logits)]

@@ -113,7 +113,8 @@ def _predictions(run: Run) -> dict[str, dict[str, str]]:
         DataError: the run has no such file, or one without these columns.
     """
     path = run.experiment.project.predictions_csv
-    lines = list(csv.DictReader((run.experiment.text(path) or "").splitlines(keepends=True)))
+    # Not by `splitlines`, which ends a line at letters that a name may have, such as U+2028.
+    lines = list(csv.DictReader(io.StringIO(run.experiment.text(path) or "", newline="")))
     if not lines or not {"path", "group", "label", "predicted", "kept"} <= set(lines[0]):
         raise DataError(f"{run.experiment.name} has no {run.experiment.project.relative(path)} of this version")
     return {line["path"]: line for line in lines if line["kept"] == "true"}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipeline import metrics, ranking, verdicts
+from pipeline import manifest, metrics, ranking, verdicts
 from pipeline.judging import Judged
 
 Tables = dict[str, list[dict[str, Any]]]
@@ -43,7 +43,4 @@ def curve_rows(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict
 def write_tables(tables: Tables, folder: Path) -> None:
     """Write each as a CSV file of its name."""
     for name, rows in tables.items():
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        manifest.write_table(folder / f"{name}.csv", chain([rows[0]], (row.values() for row in rows)))

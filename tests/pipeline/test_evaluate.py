@@ -21,7 +21,7 @@ from pipeline.backbones import build_body
 from pipeline.errors import DataError, LeakageError
 from pipeline.evaluate import evaluate
 from pipeline.files import Project, read_json
-from pipeline.judging import Judged
+from pipeline.judging import Judged, write_predictions
 from pipeline.manifest import Row
 from pipeline.metrics import probabilities_of
 from pipeline.params import EvaluateParams, read_section
@@ -117,6 +117,18 @@ def test_what_to_film_next_is_said_in_clips_and_a_row_tells_of_each_clip(exporte
     assert sum(int(row["frames"]) for row in rows) == value["n_frames"]
     assert np.mean([row["vote"] == row["label"] for row in rows]) == value["group_top1_by_vote"]
     assert sum(of_class["groups"] for of_class in value["per_class"].values()) == value["n_groups"]
+
+
+def test_a_name_with_a_carriage_return_comes_back_as_it_was(project: Project) -> None:
+    logits, classes = np.array([[2, 0], [0, 1]], dtype=np.float32), ["a", "b"]
+    rows = [Row(f"clip\r{i}.jpg", classes[i], "", "", f"clip\r{i}", width=1, height=1) for i in range(2)]
+    judged = Judged(rows, np.array([0, 1]), logits, probabilities_of(logits, None), logits)
+    write_predictions(judged, classes, project)
+    project.plots.mkdir(parents=True)
+    write_tables(plot_tables(judged, classes), project.plots)
+    assert [line["path"] for line in _predictions(project)] == [row.path for row in rows]
+    with (project.plots / "verdicts.csv").open(encoding="utf-8", newline="") as file:
+        assert [line["group"] for line in csv.DictReader(file)] == [row.group for row in rows]
 
 
 def test_dvc_draws_every_plot_that_dvc_yaml_lists(project: Project) -> None:

@@ -95,6 +95,15 @@ def test_the_seeds_of_a_row_are_taken_together(project: Project) -> None:
     assert pair.top1_difference == pytest.approx(-0.5 / 4)
 
 
+@pytest.mark.parametrize("letter", ["\u2028", "\u0085", "\x0c"])
+def test_a_clip_counts_though_its_name_has_a_letter_that_python_ends_lines_at(project: Project, letter: str) -> None:
+    plant(project, "first", predictions({f"od{letter}d": "-", "b": "+"}))
+    plant(project, "second", predictions({f"od{letter}d": "+", "b": "+"}))
+    (pair,), notes = found(project, A=["first"], B=["second"])
+    assert (pair.n_clips, pair.better, pair.worse) == (2, 1, 0)
+    assert not notes
+
+
 def test_screened_out_frames_decide_nothing(project: Project) -> None:
     plant(project, "first", [*predictions({"a": "+"}), *predictions({"b": "---"}, kept="false")])
     plant(project, "second", [*predictions({"a": "+"}), *predictions({"b": "+++"}, kept="false")])
