@@ -25,6 +25,8 @@ from pipeline.sources import Source, drawn
 
 State = dict[str, Any]
 
+_WAY_OUT = "lower train.lr, or set train.clip_gradient_norm or train.precision: fp32"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -138,7 +140,7 @@ class Fit:
             weights: (n,) what each training image weighs in the mean of the loss.
 
         Raises:
-            DataError: the loss is no number.
+            DataError: the loss is no number, or the last step has spoilt the weights.
         """
         start = time.perf_counter()
         numbers = {"train/lr": float(self._optimizers[0].param_groups[0]["lr"])}
@@ -146,8 +148,16 @@ class Fit:
         numbers["train/images_per_second"] = len(train) / (time.perf_counter() - start)
         for side, source in watched.items():
             numbers |= self._watch(side, source, epoch)
+        self._refuse_spoilt(epoch, numbers)
         self._schedule.step()
         return numbers
+
+    def _refuse_spoilt(self, epoch: int, numbers: Mapping[str, float]) -> None:
+        """Refuse what the epoch's last step has made of the weights, where no batch will come to show it."""
+        are_numbers = torch.stack([torch.isfinite(parameter).all() for parameter in self._trained]).all()
+        watched = [value for name, value in numbers.items() if name.endswith("/loss")]
+        if not are_numbers or not all(map(math.isfinite, watched)):
+            raise DataError(f"train: after epoch {epoch} a weight or a loss is no number; {_WAY_OUT}")
 
     def _fit(self, epoch: int, train: Source, weights: Tensor) -> dict[str, float]:
         accelerator = self._accelerator
@@ -256,10 +266,7 @@ class LossWatch:
                 self._refuse(number, loss)
 
     def _refuse(self, batch: int, loss: float) -> None:
-        raise DataError(
-            f"train: the loss of epoch {self._epoch}, batch {batch} is {loss}; lower train.lr, "
-            "or set train.clip_gradient_norm or train.precision: fp32"
-        )
+        raise DataError(f"train: the loss of epoch {self._epoch}, batch {batch} is {loss}; {_WAY_OUT}")
 
 
 def _channels_last(inputs: Tensor) -> Tensor:

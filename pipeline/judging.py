@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipeline import manifest, metrics
@@ -52,7 +53,7 @@ def judge(rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project
     """Run the network over rows.
 
     Raises:
-        DataError: there are none, or one has a class that the checkpoint does not know.
+        DataError: there are none, one has a class that the checkpoint does not know, or the answers are no numbers.
     """
     unknown = sorted({row.label for row in rows} - set(checkpoint.classes))
     if unknown:
@@ -62,6 +63,8 @@ def judge(rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project
         )
     frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
     embeddings, logits = infer(network, frames, batch_size, "held-out frames")
+    if not torch.isfinite(logits).all():
+        raise DataError(f"{project.checkpoint}: its logits are no numbers; train again with a lower train.lr")
     truth = np.array([checkpoint.classes.index(row.label) for row in rows])
     probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.temperature)
     return Judged(list(rows), truth, logits.numpy(), probabilities, embeddings.numpy())

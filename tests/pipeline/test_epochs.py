@@ -137,6 +137,20 @@ def test_a_loss_that_is_no_number_stops_at_its_batch() -> None:
         head_fit(params).run_epoch(1, source, {}, torch.ones(24))
 
 
+def test_weights_that_the_last_step_of_an_epoch_has_spoilt_are_refused() -> None:
+    source = Planted(*planted_features())
+    with pytest.raises(DataError, match=r"train: after epoch 1 a weight or a loss is no number; lower train\.lr"):
+        head_fit(train_params(optimizer="rmsprop", lr=1e38, batch_size=24)).run_epoch(1, source, {}, torch.ones(24))
+    fit = head_fit(train_params(optimizer="rmsprop", lr=1e3, batch_size=24))
+    fit.run_epoch(1, source, {"val": source}, torch.ones(24))
+
+
+def test_a_loss_of_validation_images_that_is_no_number_is_refused() -> None:
+    source = Planted(*planted_features())
+    with pytest.raises(DataError, match="train: after epoch 1 a weight or a loss is no number"):
+        head_fit(train_params()).run_epoch(1, source, {"val": Poisoned(*planted_features())}, torch.ones(24))
+
+
 _TWO = """
 import json, os, sys
 sys.path[:0] = [{root!r}, {root!r} + "/tests"]

@@ -236,6 +236,14 @@ def test_a_class_that_the_checkpoint_does_not_know_is_named(exported: Project) -
         _evaluated(exported)
 
 
+def test_a_checkpoint_whose_answers_are_no_numbers_is_refused(exported: Project) -> None:
+    value = torch.load(exported.checkpoint, weights_only=True)
+    value["state_dict"]["head.classify.0.bias"][0] = torch.nan
+    torch.save(value, exported.checkpoint)
+    with pytest.raises(DataError, match=r"checkpoint\.pt: its logits are no numbers; train again"):
+        _evaluated(exported)
+
+
 @pytest.mark.parametrize("caveat", [None, "one photograph per class"])
 def test_a_caveat_of_the_split_becomes_optimistic(exported: Project, caveat: str | None) -> None:
     exported.split_json.write_text(json.dumps({"protocol": "grouped", "optimistic": caveat}))
