@@ -81,7 +81,7 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
         **_counterfactual(initial),
     }
     tables = plot_tables(kept, checkpoint.classes)
-    originals = [row for row in rows if row.kept and not row.parent and row.split != "unused"]
+    originals = _originals(rows)
     known = list(initial.values()) if checkpoint.model.freeze == "all" else []
     features = _features(originals, kept, known, ask)
     write_predictions(everything, checkpoint.classes, project)
@@ -164,20 +164,27 @@ def _calibration(kept: Judged, checkpoint: Checkpoint) -> dict[str, Any]:
 def _initial(
     kept: Judged, rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project: Project, batch_size: int
 ) -> dict[str, Judged]:
-    """The test frames, and the kept originals of the other sides, as the pretrained backbone sees them before training.
+    """By side, the kept original frames as the pretrained backbone sees them before training.
 
     Nothing where it started from random weights.
     """
     if checkpoint.model.weights == "none":
         return {}
-    sides: dict[str, list[Row]] = {} if checkpoint.model.freeze == "all" else {"test": kept.rows}
-    if sides:
+    sides: dict[str, list[Row]] = {}
+    for row in _originals(rows):
+        sides.setdefault(row.split, []).append(row)
+    if checkpoint.model.freeze == "all":  # a frozen backbone has seen the test frames as before training
+        del sides["test"]
+        seen = {"test": kept.where(np.array([not row.parent for row in kept.rows]))}
+    else:
         network = build_network(checkpoint.model, checkpoint.preprocess.size, len(checkpoint.classes)).eval()
-    for row in rows:
-        if row.kept and not row.parent and row.split != "test":
-            sides.setdefault(row.split, []).append(row)
-    seen = {side: judge(of_side, checkpoint, network, project, batch_size) for side, of_side in sides.items()}
-    return {"test": kept} | seen  # a frozen backbone sees the test frames as before training
+        seen = {}
+    return seen | {side: judge(of_side, checkpoint, network, project, batch_size) for side, of_side in sides.items()}
+
+
+def _originals(rows: Sequence[Row]) -> list[Row]:
+    """The kept frames of the three sides, without the copies that augmentation made of them."""
+    return [row for row in rows if row.kept and not row.parent and row.split != "unused"]
 
 
 def _features(originals: Sequence[Row], kept: Judged, known: Sequence[Judged], ask: Ask) -> Judged:
@@ -207,8 +214,7 @@ def _counterfactual(initial: Mapping[str, Judged]) -> dict[str, Any]:
     """What a careless shuffle of all frames would have claimed."""
     if not initial:
         return {"counterfactual": None, "counterfactual_reason": _RANDOM_START}
-    originals = (row for side in initial.values() for row in side.rows if not row.parent)
-    rows = sorted(originals, key=lambda row: row.path)
+    rows = sorted((row for side in initial.values() for row in side.rows), key=lambda row: row.path)
     some = gathered(initial.values(), rows[thinned(len(rows))])
     labels, groups = [row.label for row in some.rows], [row.group for row in some.rows]
     value, reason = counterfactual(some.embeddings, labels, groups)

@@ -284,3 +284,27 @@ def test_without_pretrained_weights_there_is_a_reason_instead(exported: Project)
     value = read_json(exported.evaluate_json)
     assert value["counterfactual"] is None
     assert "random weights" in value["counterfactual_reason"]
+
+
+@pytest.mark.parametrize("freeze", ["all", "none"])
+def test_the_price_of_a_shuffle_is_that_of_frames_alone_not_of_copies_or_of_what_is_unused(
+    exported: Project, freeze: str
+) -> None:
+    weights = exported.root / "weights.pt"
+    torch.save(build_body("resnet18", "none", plain=False).backbone.state_dict(), weights)
+    value = torch.load(exported.checkpoint, weights_only=True)
+    value["model"] |= {"weights": str(weights), "freeze": freeze}
+    torch.save(value, exported.checkpoint)
+    rows = manifest.read_split(exported.split_csv)
+    tested = [row for row in rows if row.split == "test"]
+    copies = [dataclasses.replace(row, path=f"{row.path}.copy.jpg", parent=row.path) for row in tested]
+    for copy in copies:
+        shutil.copy(exported.root / copy.parent, exported.root / copy.path)
+    unused = [dataclasses.replace(row, split="unused") if row.split == "val" else row for row in rows]
+    manifest.write_split([*unused, *copies], exported.split_csv)
+    exported.split_json.write_text(
+        json.dumps({"protocol": "random", "optimistic": "at random", "augmented_in_test": True})
+    )
+    found = _evaluated(exported)
+    assert found["n_frames"] == 2 * len(tested)
+    assert found["counterfactual"]["n_frames"] == len(rows) - sum(row.split == "val" for row in rows)
