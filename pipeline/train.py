@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from pipeline.curves import Numbers, TensorBoard, write_curves
 from pipeline.epochs import Fit
 from pipeline.errors import DataError, ParamsError
 from pipeline.feature_cache import exact_features, views
-from pipeline.files import Project, replacing_folder
+from pipeline.files import Project, replacing_folder, sha256_of
 from pipeline.fitting import BinaryCrossEntropyLoss, FocalLoss, TrainParams
 from pipeline.heads import Head
 from pipeline.keeping import Best
@@ -120,7 +121,8 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     summary = summarise(network)
     if accelerator.is_main_process:
         tell("\n".join(summary.lines()))
-    key = run_key(project, list(chain(*data.rows.values())), (model, image, params), _machine(accelerator))
+    circumstances = [*_machine(accelerator), first_weights(model)]
+    key = run_key(project, list(chain(*data.rows.values())), (model, image, params), circumstances)
     with accelerator.main_process_first():  # what it computes and keeps in the cache, the others read
         inputs = _inputs(network, params, model, data, accelerator)
     fitted = _fit(network, inputs, params, data, Run(accelerator, project, key, started))
@@ -272,6 +274,11 @@ def _resume(fit: Fit, best: Best, history: list[Numbers], run: Run) -> None:
 def _machine(accelerator: Accelerator) -> list[str]:
     """What the numbers of a run hang on beside its settings, data and code."""
     return [accelerator.device.type, str(accelerator.mixed_precision), str(accelerator.num_processes)]
+
+
+def first_weights(model: ModelParams) -> str:
+    """What a network starts from; of a file its content, which may change under its name."""
+    return model.weights if model.weights in ("none", "imagenet") else sha256_of(Path(model.weights))
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:

@@ -17,6 +17,8 @@ from pipeline.data import Frames, infer
 from pipeline.errors import DataError
 from pipeline.files import Project
 from pipeline.network import read_checkpoint
+from pipeline.params import read_params
+from pipeline.train import first_weights
 
 
 @pytest.fixture
@@ -135,6 +137,17 @@ def test_frames_that_screening_dropped_are_not_looked_at(small: Project, marked:
     kept = [dataclasses.replace(row, kept=not marked or row not in rows[:2]) for row in rows]
     manifest.write_split(kept, small.split_csv)
     assert run_pipe(small.root, "train").returncode == (0 if marked else 1)
+
+
+def test_a_run_that_starts_from_other_weights_of_the_same_name_is_another(tmp_path: Path, small: Project) -> None:
+    weights = tmp_path / "weights.pt"
+    model = read_params(small.params_yaml).model.model_copy(update={"weights": str(weights)})
+    known = set()
+    for content in (b"some", b"some", b"others"):
+        weights.write_bytes(content)
+        known.add(first_weights(model))
+    assert len(known) == 2
+    assert first_weights(model.model_copy(update={"weights": "imagenet"})) == "imagenet"
 
 
 def test_a_frozen_backbone_keeps_every_weight(small: Project) -> None:
