@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 
+from pipeline.errors import DataError
 from pipeline.files import Project, read_json, replacing_file
 from pipeline.inlining import data_uris
 from pipeline.pointed import FORMS, Pointed, leaves, place_of, plain_of, setting, shown
@@ -41,12 +42,24 @@ def report(project: Project) -> HtmlReport:
     pointer to where it was read.
 
     Raises:
-        DataError: a report that it shows is missing or broken.
+        DataError: a report that it shows is missing or broken, or is not what this version's stages write.
     """
     read = {name: _pointed(path, project) for name, path in _reports(project).items()}
-    evaluation = read["evaluate"]
+    try:
+        page = _page(read, project)
+        said = _verdict(read["evaluate"], read["parity"], _tested_on(read["extract"], read["evaluate"]))
+    except (UndefinedError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{project.report_html}: a report that it shows is not as its stage writes it ({error}); run `dvc repro`"
+        ) from error
+    with replacing_file(project.report_html) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+    return HtmlReport(said)
+
+
+def _page(read: Mapping[str, Pointed], project: Project) -> str:
     drawn = _pictures(project)
-    page = (
+    return (
         _environment()
         .get_template("report.html.j2")
         .render(
@@ -54,13 +67,10 @@ def report(project: Project) -> HtmlReport:
             drawn=drawn,
             explanations=[path for path in drawn.values() if path.parent == project.explanations],
             picture=_inlined(list(drawn.values())),
-            tested_on=_tested_on(read["extract"], evaluation),
-            weakest=_weakest(evaluation),
+            tested_on=_tested_on(read["extract"], read["evaluate"]),
+            weakest=_weakest(read["evaluate"]),
         )
     )
-    with replacing_file(project.report_html) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
-    return HtmlReport(_verdict(evaluation, read["parity"], _tested_on(read["extract"], evaluation)))
 
 
 def _reports(project: Project) -> dict[str, Path]:
@@ -100,8 +110,9 @@ def _environment() -> Environment:
 def _pictures(project: Project) -> dict[str, Path]:
     """Those that there are, by their names: what evaluate, split and parity drew, and what `pipe explain` did."""
     known = [*(project.plots / name for name in PICTURES), project.near_duplicates_png, project.flips_png]
-    # `evidence.png` first, then in the order of their names.
-    explained = sorted(project.explanations.glob("*.png"), key=lambda path: (path.stem != "evidence", path.name))
+    # The evidence first, then in the order of their names.
+    names = project.explanations.glob("*.png")
+    explained = sorted(names, key=lambda path: (not path.stem.startswith("evidence"), path.stem))
     return {project.relative(path): path for path in (*known, *explained[:EXPLANATIONS_SHOWN]) if path.is_file()}
 
 

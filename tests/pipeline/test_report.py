@@ -155,6 +155,20 @@ def test_a_missing_report_is_one_clear_line(project: Project) -> None:
     assert not project.report_html.exists()
 
 
+@pytest.mark.parametrize("key", ["groups_right", "per_class", "film_more", "protocol"])
+def test_a_report_of_another_version_is_one_clear_line(project: Project, key: str) -> None:
+    value = read_json(project.evaluate_json)
+    del value[key]
+    write_json(project.evaluate_json, value)
+    with pytest.raises(DataError, match=rf"not as its stage writes it \(.*{key}.*\); run `dvc repro`"):
+        report(project)
+    for value in ([], {}, {"classes": 1}):
+        write_json(project.evaluate_json, value)
+        with pytest.raises(DataError, match="not as its stage writes it"):
+            report(project)
+    assert not project.report_html.exists()
+
+
 def test_a_picture_that_is_none_is_named(project: Project) -> None:
     project.explanations.mkdir()
     (project.explanations / "broken.png").write_bytes(b"\x00" * 500_000)
