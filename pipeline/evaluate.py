@@ -14,7 +14,7 @@ from pipeline import intervals, metrics, ranking, verdicts
 from pipeline.counterfactual import counterfactual, thinned
 from pipeline.data import forbid_tf32
 from pipeline.errors import DataError
-from pipeline.files import Project, read_json, replacing_folder, write_json
+from pipeline.files import Project, read_json, replacing_folder, sha256_of, write_json
 from pipeline.gallery import Exhibits, draw_gallery
 from pipeline.headline import headline_numbers
 from pipeline.judging import Judged, gathered, judge, write_predictions
@@ -77,7 +77,7 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
         **_frame_and_group_numbers(kept, everything, checkpoint.classes, _held_out_share(rows)),
         **_calibration(kept, checkpoint),
         **_baselines(kept, training, initial, checkpoint, params.knn_neighbours),
-        **_protocol(split_report, checkpoint),
+        **_protocol(split_report, checkpoint, project),
         **_counterfactual(initial),
     }
     tables = plot_tables(kept, checkpoint.classes)
@@ -232,8 +232,10 @@ def _knn_accuracy(known: Judged, held_out: Judged, n_neighbours: int) -> float:
         return float((neighbours.predict(held_out.embeddings) == held_out.truth).mean())
 
 
-def _protocol(split_report: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+def _protocol(split_report: dict[str, Any], checkpoint: Checkpoint, project: Project) -> dict[str, Any]:
     """How the sides were made, and every reason why the numbers flatter the model."""
     chosen = "the epoch was chosen on the test frames" if checkpoint.selection == "best_test" else None
-    reasons = [reason for reason in (split_report["optimistic"], chosen) if reason]
+    is_another = checkpoint.fingerprints["data"] not in (None, sha256_of(project.split_csv))
+    resplit = "the split is not the one of the training, which may have seen these frames" if is_another else None
+    reasons = [reason for reason in (split_report["optimistic"], chosen, resplit) if reason]
     return {"protocol": split_report["protocol"], "optimistic": "; ".join(reasons) or None}

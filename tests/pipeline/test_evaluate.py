@@ -216,7 +216,19 @@ def test_a_split_that_says_it_is_random_is_judged_and_called_optimistic(exported
         _evaluated(exported)
     exported.split_json.write_text(json.dumps({"protocol": "random", "optimistic": "at random"}))
     evaluation = _evaluated(exported)
-    assert (evaluation["protocol"], evaluation["optimistic"]) == ("random", "at random")
+    resplit = "the split is not the one of the training, which may have seen these frames"
+    assert (evaluation["protocol"], evaluation["optimistic"]) == ("random", f"at random; {resplit}")
+
+
+def test_another_split_than_that_of_the_training_is_called_optimistic(exported: Project) -> None:
+    assert _evaluated(exported)["optimistic"] is None
+    swapped = {"train": "test", "test": "train"}
+    rows = [
+        dataclasses.replace(row, split=swapped.get(row.split, row.split))
+        for row in manifest.read_split(exported.split_csv)
+    ]
+    manifest.write_split(rows, exported.split_csv)
+    assert "which may have seen these frames" in _evaluated(exported)["optimistic"]
 
 
 def test_a_leak_is_refused_before_anything_is_judged(exported: Project) -> None:
