@@ -46,6 +46,7 @@ numpy, onnxruntime and Pillow are not in this bundle; they are installed under t
 """
 
 Content = Path | bytes
+_EVALUATED = ("n_frames", "top1", "optimistic", "checkpoint_sha256")  # what is read of reports/evaluate.json
 
 
 @dataclass(frozen=True)
@@ -189,12 +190,15 @@ def _runtime(project: Project) -> dict[str, Content]:
 def _readme(contract: Contract, project: Project) -> bytes:
     evaluation = read_json(project.evaluate_json)
     try:
-        n_frames, top1, optimistic = (evaluation[key] for key in ("n_frames", "top1", "optimistic"))
+        n_frames, top1, optimistic, checkpoint = (evaluation[key] for key in _EVALUATED)
         share = f"{top1:.1%}"
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{project.evaluate_json}: no n_frames, top1 and optimistic; run `pipe evaluate` again"
-        ) from error
+        raise DataError(f"{project.evaluate_json}: no {', '.join(_EVALUATED)}; run `pipe evaluate` again") from error
+    if checkpoint != read_json(project.parity_json).get("checkpoint_sha256"):
+        raise GateError(
+            f"{project.evaluate_json}: judged another checkpoint than {project.parity_json.name} (its sha256 differs);"
+            " run `pipe evaluate` and `pipe parity` again"
+        )
     template = string.Template(Path(__file__).with_name("bundle_readme.md").read_text(encoding="utf-8"))
     text = template.substitute(
         n_classes=len(contract.classes),

@@ -23,7 +23,7 @@ from export.golden import golden_order, write_golden
 from export.routes import BUNDLE, Route, ask_bundle, numbers_of, routes
 from pipeline.data import class_numbers, forbid_tf32, read_frame
 from pipeline.errors import DataError
-from pipeline.files import Project, write_json
+from pipeline.files import Project, sha256_of, write_json
 from pipeline.leakage import read_split_without_leaks
 from pipeline.manifest import Row
 from pipeline.network import Checkpoint, read_checkpoint
@@ -91,7 +91,8 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     write_golden(golden_order(held_out, graph_logits, classifiers), params, ask_torch, classifiers, project)
     by_variant = {name: graph_logits[name] for name in judged}
     write_flips(flips_of(held_out, torch_logits, by_variant, checkpoint.classes), project)
-    write_json(project.parity_json, {"passed": passed, "recommended": report.recommended, "variants": judged})
+    verdict = {"passed": passed, "recommended": report.recommended, "variants": judged}
+    write_json(project.parity_json, {**verdict, "checkpoint_sha256": sha256_of(project.checkpoint)})
     return report
 
 

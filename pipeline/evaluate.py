@@ -79,6 +79,7 @@ def evaluate(params: EvaluateParams, project: Project) -> EvaluateReport:
         **_baselines(kept, training, initial, checkpoint, params.knn_neighbours),
         **_protocol(split_report, checkpoint, project),
         **_counterfactual(initial),
+        "checkpoint_sha256": sha256_of(project.checkpoint),
     }
     tables = plot_tables(kept, checkpoint.classes)
     originals = _originals(rows)

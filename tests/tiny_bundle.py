@@ -24,6 +24,7 @@ from runtime.images import read_image
 
 ROOT = Path(__file__).parent.parent
 CLASSES = ("red", "green", "蓝色")
+CHECKPOINT_SHA256 = "c" * 64  # of a checkpoint that there is not
 
 
 def draft_contract(*names: str) -> Contract:
@@ -126,12 +127,13 @@ def write_project(
         project.report_html,
     ):
         path.write_text(f"{path.name} of a tiny project\n", encoding="utf-8", newline="\n")
-    write_json(project.evaluate_json, {"n_frames": 8, "top1": 0.875, "optimistic": "one photograph per class"})
+    evaluation = {"n_frames": 8, "top1": 0.875, "optimistic": "one photograph per class"}
+    write_json(project.evaluate_json, {**evaluation, "checkpoint_sha256": CHECKPOINT_SHA256})
     verdicts = {
         variant.name: {"verdict": "passed", "graph_sha256": variant.sha256, "reasons": []}
         for variant in written.variants
     }
-    write_json(project.parity_json, {"passed": True, "variants": verdicts})
+    write_json(project.parity_json, {"passed": True, "variants": verdicts, "checkpoint_sha256": CHECKPOINT_SHA256})
     write_golden(project, written)
     return project
 

@@ -221,6 +221,13 @@ def test_a_verdict_that_parity_did_not_write_leaves_no_bundle(content: str, tiny
     assert_refused(tiny, DataError, "run `pipe parity` again")
 
 
+@pytest.mark.parametrize("path", ["evaluate_json", "parity_json"])
+def test_the_number_of_another_network_leaves_no_bundle(path: str, tiny: Project) -> None:
+    values = json.loads(getattr(tiny, path).read_text(encoding="utf-8"))
+    write_json(getattr(tiny, path), {**values, "checkpoint_sha256": "d" * 64})
+    assert_refused(tiny, GateError, r"evaluate\.json: judged another checkpoint than parity\.json")
+
+
 @pytest.mark.parametrize("values", [[], {"n_frames": 1}, {"n_frames": 1, "top1": "all", "optimistic": None}])
 def test_an_evaluation_without_its_number_leaves_no_bundle(values: object, tiny: Project) -> None:
     write_json(tiny.evaluate_json, values)
