@@ -7,6 +7,7 @@ from pathlib import Path
 from tokenize import TokenError
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from runtime import schema
@@ -72,9 +73,9 @@ class Golden:
             BundleError: there are none for it, or not one per class.
         """
         rows = np.array(self.logits.get(variant, ()), np.float64)
-        if rows.shape != (len(self.samples), n_classes):
+        if rows.shape != (len(self.samples), n_classes) or np.abs(rows).max() > np.finfo(np.float32).max:
             raise BundleError(
-                f"{GOLDEN_JSON}: logits of {variant!r} are {rows.shape}; expected one row of {n_classes} each"
+                f"{GOLDEN_JSON}: logits of {variant!r} are {rows.shape}; expected one row of {n_classes} float32 each"
             )
         return rows
 
@@ -87,11 +88,11 @@ def read_pixels(folder: Path, sample: Sample) -> NDArray[np.uint8]:
     """
     path = folder / sample.pixels
     try:
-        # Mapped, so that a header that states more than the file holds takes no memory.
-        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Mapped, so that a header that states more than the file holds takes no memory. np.load would open a zip too.
+        pixels = open_memmap(path, mode="r")
     except _NPY_ERRORS as error:
         raise BundleError(f"{path}: cannot be read ({error})") from error
     expected = (sample.height, sample.width, 3)
-    if not isinstance(pixels, np.ndarray) or pixels.shape != expected or pixels.dtype != np.uint8:
+    if pixels.shape != expected or pixels.dtype != np.uint8:
         raise BundleError(f"{path}: not an array of uint8 {expected}, as {GOLDEN_JSON} says")
     return np.array(pixels)

@@ -208,6 +208,14 @@ def test_a_header_that_does_not_end_is_refused(header: bytes, folder: Path) -> N
         selfcheck(folder)
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 no archive", b"PK\5\6" + bytes(18), b"\x80\4N."])
+def test_an_array_that_is_none_is_refused(content: bytes, folder: Path) -> None:
+    (folder / "golden" / "000.npy").write_bytes(content)
+    rewrite_sums(folder)
+    with pytest.raises(BundleError, match=r"000\.npy: cannot be read"):
+        selfcheck(folder)
+
+
 def test_a_header_that_states_more_than_the_file_holds_takes_no_memory(folder: Path) -> None:
     path = folder / "golden" / "000.npy"
     absurd = b"(9400000, 32000, 3), }"
@@ -239,6 +247,8 @@ def spoil(values: dict[str, Any], fault: str) -> None:
         values["logits"]["int8"] = [row[:2] for row in values["logits"]["int8"]]
     elif fault == "ragged rows":
         values["logits"]["int8"][0].pop()
+    elif fault == "beyond float32":
+        values["logits"]["int8"] = [[1e308, -1e308, 0.0]] * 3
     elif fault == "an escaping name":
         values["samples"][0]["pixels"] = "../000.npy"
     elif fault == "text for a number":
@@ -247,8 +257,8 @@ def spoil(values: dict[str, Any], fault: str) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    ["no samples", "no logits of a variant", "fewer rows", "fewer classes", "ragged rows", "an escaping name",
-     "text for a number"],
+    ["no samples", "no logits of a variant", "fewer rows", "fewer classes", "ragged rows", "beyond float32",
+     "an escaping name", "text for a number"],
 )  # fmt: skip
 def test_a_golden_list_with_a_fault_is_refused(fault: str, folder: Path) -> None:
     values = golden(folder)
