@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, ParamsError
 from pipeline.fitting import JointLoss, TrainParams
 from pipeline.network import Network
 from pipeline.objective import Objective
@@ -141,6 +141,7 @@ class Fit:
 
         Raises:
             DataError: the loss is no number, or the last step has spoilt the weights.
+            ParamsError: see `_compute`.
         """
         start = time.perf_counter()
         numbers = {"train/lr": float(self._optimizers[0].param_groups[0]["lr"])}
@@ -171,7 +172,7 @@ class Fit:
             for part in step.parts:
                 inputs, labels = next(batches)
                 with contextlib.nullcontext() if part is step.parts[-1] else accelerator.no_sync(self._model):
-                    loss, logits = self._model(_channels_last(inputs), labels, part.share, part.times)
+                    loss, logits = self._compute(inputs, labels, part)
                     accelerator.backward(loss)
                 watch.look(loss)
                 if part.times:
@@ -179,6 +180,20 @@ class Fit:
             self._step()
         watch.check()
         return totals.numbers("train", accelerator)
+
+    def _compute(self, inputs: Tensor, labels: Tensor, part: Part) -> tuple[Tensor, Tensor]:
+        """The loss and the logits of a part, with gradients.
+
+        Raises:
+            ParamsError: batch norm that learns got one image, and one place of it.
+        """
+        try:
+            found: tuple[Tensor, Tensor] = self._model(_channels_last(inputs), labels, part.share, part.times)
+        except ValueError as error:
+            if len(labels) > 1:
+                raise
+            raise ParamsError(f"train.batch_size: found a batch of one image; expected more ({error})") from error
+        return found
 
     def _step(self) -> None:
         """Move the weights once, by the gradients of all parts."""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from fitting_by_hand import Planted, fit_head, head_fit, planted_features, train_params
+from fitting_by_hand import Planted, fit_head, head_fit, network_fit, planted_features, train_params
 from small_project import ROOT
 from torch import Tensor
 
 from pipeline.epochs import derived_seed, plan
-from pipeline.errors import DataError
+from pipeline.errors import DataError, ParamsError
 from pipeline.fitting import CrossEntropyLoss, JointLoss
 
 JOINT = JointLoss(name="joint", centre_weight=1.0, delta=1.0, centre_lr=0.5)
@@ -135,6 +135,13 @@ def test_a_loss_that_is_no_number_stops_at_its_batch() -> None:
     position = _numbers(24, 1).index(5)
     with pytest.raises(DataError, match=f"loss of epoch 1, batch {position // 8 + 1} is nan; lower train.lr"):
         head_fit(params).run_epoch(1, source, {}, torch.ones(24))
+
+
+def test_batch_norm_that_learns_from_one_place_of_one_image_is_refused() -> None:
+    images = Planted(torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2]))
+    with pytest.raises(ParamsError, match=r"train\.batch_size: found a batch of one image; expected more"):
+        network_fit(train_params(batch_size=1), freeze="none").run_epoch(1, images, {}, torch.ones(3))
+    network_fit(train_params(batch_size=1)).run_epoch(1, images, {}, torch.ones(3))  # frozen
 
 
 def test_weights_that_the_last_step_of_an_epoch_has_spoilt_are_refused() -> None:
