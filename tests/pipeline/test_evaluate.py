@@ -79,6 +79,7 @@ def test_frames_and_clips_below_the_threshold_are_counted_and_no_other_number_ch
     assert found["unknown_false_alarms"] == {"frames": n_below / 16, "groups": 3 / 4}
     changed = {name for name in found if found[name] != plain[name]}
     assert changed == {
+        "checkpoint_sha256",
         "unknown_threshold",
         "unknown_threshold_reason",
         "unknown_false_alarms",
