@@ -15,17 +15,27 @@ from pipeline.modelling import ModelParams
 from pipeline.section import Section
 
 PROVENANCE_JSON = "provenance.json"
+_CODE = ("pipeline", "runtime")  # settings and data are told beside it
 _PACKAGES = ("clip2edge", "torch", "torchvision", "timm", "accelerate", "numpy", "opencv-python-headless")
 
 
 def fingerprints(project: Project) -> dict[str, str | None]:
-    """The git commit (null outside a repository) and the hash of the data that was trained on."""
+    """The git commit (null outside a repository) and the hash of the data that was trained on.
+
+    As `git describe` does it, `-dirty` follows the commit where the stages' code is not what it holds.
+    """
     try:
-        git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project.root, capture_output=True, text=True, check=True)
-        commit: str | None = git.stdout.strip()
+        commit: str | None = _git(project, "rev-parse", "HEAD")
+        if _git(project, "status", "--porcelain", "--", *_CODE):
+            commit = f"{commit}-dirty"
     except (OSError, subprocess.CalledProcessError):
         commit = None
     return {"git": commit, "data": sha256_of(project.split_csv)}
+
+
+def _git(project: Project, *arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def write_provenance(folder: Path, project: Project, model: ModelParams, others: Mapping[str, Section]) -> None:

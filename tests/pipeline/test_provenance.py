@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 from pipeline.files import Project, read_json, sha256_of
-from pipeline.provenance import weights_licence
+from pipeline.provenance import fingerprints, weights_licence
+
+_AS_SOMEBODY = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
 
 
 def test_training_writes_its_data_settings_and_versions(exported: Project) -> None:
@@ -18,6 +21,23 @@ def test_training_writes_its_data_settings_and_versions(exported: Project) -> No
     assert found["params"]["model"]["arch"] == "resnet18"
     assert found["params"]["train"]["epochs"] == 3
     assert found["versions"]["torch"] == str(torch.__version__).split("+")[0]
+
+
+def test_a_commit_that_does_not_hold_the_code_that_ran_says_so(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    code, note = tmp_path / "pipeline" / "train.py", tmp_path / "notes.txt"
+    for path in (code, note, project.split_csv):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("first\n", encoding="utf-8")
+    for command in (["init", "-q"], ["add", "-A"], [*_AS_SOMEBODY, "commit", "-qm", "first"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    clean = fingerprints(project)["git"]
+    assert clean is not None
+    assert len(clean) == 40
+    note.write_text("second\n", encoding="utf-8")
+    assert fingerprints(project)["git"] == clean
+    code.write_text("second\n", encoding="utf-8")
+    assert fingerprints(project)["git"] == f"{clean}-dirty"
 
 
 @pytest.mark.parametrize(
