@@ -154,7 +154,7 @@ def _are_two_sides(one: str, other: str) -> bool:
 
 def _look_at(rows: Sequence[Row], project: Project) -> dict[int, Features]:
     """The features of the pictures; of very many, those of frames spread evenly over each group."""
-    positions = _spread(rows)
+    positions = spread_over_groups(rows)
 
     def look(position: int) -> Features:
         return find_features(read_thumbnail(project, rows[position], FEATURES_SIDE))
@@ -163,7 +163,8 @@ def _look_at(rows: Sequence[Row], project: Project) -> dict[int, Features]:
     return dict(zip(positions, each(look, positions, "looking for near duplicates"), strict=True))
 
 
-def _spread(rows: Sequence[Row]) -> list[int]:
+def spread_over_groups(rows: Sequence[Row]) -> list[int]:
+    """The positions of the rows that are looked at: all, or of very many some, spread over each group."""
     if len(rows) <= MOST_PICTURES:
         return list(range(len(rows)))
     of_group: dict[str, list[int]] = defaultdict(list)
@@ -171,7 +172,8 @@ def _spread(rows: Sequence[Row]) -> list[int]:
         of_group[row.group].append(position)
     each_gets = max(1, MOST_PICTURES // len(of_group))
     spread = (positions[:: -(-len(positions) // each_gets)] for positions in of_group.values())
-    return sorted(position for positions in spread for position in positions)[:MOST_PICTURES]
+    taken = sorted(position for positions in spread for position in positions)
+    return taken[:: -(-len(taken) // MOST_PICTURES)]  # of more groups than pictures some are passed over, everywhere
 
 
 def _alike_in_shape(one: Row, other: Row) -> bool:

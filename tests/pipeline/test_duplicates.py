@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from small_project import set_params
 
 from pipeline import manifest, quality
-from pipeline.duplicates import Search, find_near_duplicates, pairs_to_merge
+from pipeline.duplicates import Search, find_near_duplicates, pairs_to_merge, spread_over_groups
 from pipeline.errors import DataError
 from pipeline.files import Project, read_json
 from pipeline.grouping import merge_groups
@@ -259,3 +259,9 @@ def test_planted_copies_among_real_photos_are_found_and_no_other_pair(shared: Pa
     found = _found(_search(rows, project))
     assert len(found & expected) >= 0.95 * len(expected)
     assert len(found & expected) >= 0.95 * len(found)
+
+
+def test_of_more_photos_than_are_looked_at_every_part_of_the_list_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.duplicates.MOST_PICTURES", 10)
+    rows = [Row(f"{n:02}.jpg", "class", f"{n:02}.jpg", "0" * 64, f"{n:02}.jpg") for n in range(25)]
+    assert spread_over_groups(rows) == [0, 3, 6, 9, 12, 15, 18, 21, 24]
