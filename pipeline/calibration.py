@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 from torch import nn
 
-from pipeline.data import forbid_tf32
 from pipeline.fitting import TrainParams
 from pipeline.heads import TwoLogits
 from pipeline.sources import Source, drawn
@@ -117,7 +116,6 @@ def _look(
     module: nn.Module, source: Source, batch_size: int, device: torch.device
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Logits (n, classes) and class numbers (n,) of a source's images."""
-    forbid_tf32()
     module.eval()
     batches = [list(range(start, min(start + batch_size, len(source)))) for start in range(0, len(source), batch_size)]
     logits, truth = list[NDArray[Any]](), list[NDArray[Any]]()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pipeline import manifest
 from pipeline.calibration import calibrate
 from pipeline.curves import Numbers, TensorBoard, write_curves
+from pipeline.data import forbid_tf32
 from pipeline.epochs import Fit
 from pipeline.errors import DataError, ParamsError
 from pipeline.feature_cache import exact_features, views
@@ -115,6 +116,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     data = _read(model, image, project)
     _check(params, data)
     accelerator = build_accelerator(params)
+    forbid_tf32()
     set_seed(params.seed)
     network = build_network(model, image.size, len(data.classes)).to(accelerator.device)
     network.to(memory_format=torch.channels_last)
