@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from export.gates import Logits, margins
+from pipeline import manifest
 from pipeline.data import read_frame
-from pipeline.files import Project, replacing_file
+from pipeline.files import Project
 from pipeline.manifest import Row
 from pipeline.sheets import Cell, sheet, write_png
 
@@ -51,14 +50,11 @@ def write_flips(flips: Sequence[Flip], project: Project) -> None:
     Raises:
         DataError: a frame is missing or broken.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "variant", "torch", "graph", "torch_margin", "graph_margin"])
+    lines = [["path", "label", "variant", "torch", "graph", "torch_margin", "graph_margin"]]
     for flip in flips:
         both = (f"{flip.torch_margin:.6f}", f"{flip.graph_margin:.6f}")
-        writer.writerow([flip.row.path, flip.row.label, flip.variant, flip.torch, flip.graph, *both])
-    with replacing_file(project.flips_csv) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+        lines.append([flip.row.path, flip.row.label, flip.variant, flip.torch, flip.graph, *both])
+    manifest.write_table(project.flips_csv, lines)
     _write_sheet(flips, project)
 
 

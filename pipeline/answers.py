@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import manifest
 from pipeline.errors import DataError
-from pipeline.files import replacing_file
 
 NO_LABEL = "(none of the classes)"
 
@@ -102,19 +100,14 @@ def write_csv(answers: Sequence[Answer], path: Path) -> None:
     Columns: `path`, `time_seconds`, `n_frames`, `label`, `probability`, `p_<class>` for each class, `error`.
     """
     classes = next((list(answer.verdict.probabilities) for answer in answers if answer.verdict), [])
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
     columns = ["path", "time_seconds", "n_frames", "label", "probability", *(f"p_{name}" for name in classes), "error"]
-    writer.writerow(columns)
+    lines = [columns]
     for answer in answers:
         n_frames = str(len(answer.frames)) if answer.frames else ""
         numbers = _cells(answer.verdict) if answer.verdict else [""] * (len(classes) + 2)
-        writer.writerow([answer.path, "", n_frames, *numbers, answer.error or ""])
-        for frame in answer.frames:
-            writer.writerow([answer.path, f"{frame.time_seconds:.6f}", "", *_cells(frame.verdict), ""])
-    with replacing_file(path) as temporary:
-        # The name of a file may be bytes that are no text.
-        temporary.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace", newline="")
+        lines.append([answer.path, "", n_frames, *numbers, answer.error or ""])
+        lines += [[answer.path, f"{frame.time_seconds:.6f}", "", *_cells(frame.verdict), ""] for frame in answer.frames]
+    manifest.write_table(path, lines)
 
 
 def _cells(verdict: Verdict) -> list[str]:

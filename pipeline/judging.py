@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import manifest, metrics
-from pipeline.data import Frames, infer
+from pipeline.data import Frames, class_numbers, infer
 from pipeline.errors import DataError
 from pipeline.files import Project
 from pipeline.manifest import Row
@@ -55,17 +55,11 @@ def judge(rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project
     Raises:
         DataError: there are none, one has a class that the checkpoint does not know, or the answers are no numbers.
     """
-    unknown = sorted({row.label for row in rows} - set(checkpoint.classes))
-    if unknown:
-        known = ", ".join(checkpoint.classes)
-        raise DataError(
-            f"{project.split_csv}: found the class {unknown[0]!r}; the checkpoint knows {known}; train again"
-        )
+    truth = class_numbers(rows, checkpoint, project)
     frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
     embeddings, logits = infer(network, frames, batch_size, "held-out frames")
     if not torch.isfinite(logits).all():
         raise DataError(f"{project.checkpoint}: its logits are no numbers; train again with a lower train.lr")
-    truth = np.array([checkpoint.classes.index(row.label) for row in rows])
     probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.temperature)
     return Judged(list(rows), truth, logits.numpy(), probabilities, embeddings.numpy())
 

@@ -102,8 +102,14 @@ def read_split(path: Path) -> list[Row]:
 
 
 def write_table(path: Path, lines: Iterable[Iterable[object]]) -> None:
-    """Write a CSV file, the header being the first line; it appears whole or not at all."""
-    with replacing_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    """Write a CSV file, the header being the first line; it appears whole or not at all.
+
+    The name of a file that is asked about may be bytes that are no text: they are written as escapes.
+    """
+    with (
+        replacing_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         csv.writer(_UnixLines(file), lineterminator="\r\n").writerows(lines)
 
 

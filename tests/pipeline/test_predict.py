@@ -155,7 +155,7 @@ def test_a_project_without_a_graph_says_what_to_run(tmp_path: Path) -> None:
 def test_json_and_csv_hold_every_frame(
     colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
-    write_colour_clip(tmp_path / "clip.mp4", [0, 1])
+    write_colour_clip(tmp_path / "clip\r.mp4", [0, 1])
     (tmp_path / "bad.jpg").touch()
     answers = predict([tmp_path], colour_classifier, extract_params)
     bad, clip = json.loads(json.dumps(as_json(answers), allow_nan=False))
@@ -174,6 +174,7 @@ def test_json_and_csv_hold_every_frame(
         *(f"p_{c}" for c in CLASSES),
         "error",
     ]
+    assert rows[1]["path"] == str(tmp_path / "clip\r.mp4")
     assert [(row["time_seconds"], row["n_frames"], row["label"]) for row in rows] == [
         ("", "", ""),
         ("", "2", clip["verdict"]["label"]),
