@@ -69,6 +69,7 @@ def _page(read: Mapping[str, Pointed], project: Project) -> str:
             picture=_inlined(list(drawn.values())),
             tested_on=_tested_on(read["extract"], read["evaluate"]),
             weakest=_weakest(read["evaluate"]),
+            beats_baselines=_beats_baselines(read["evaluate"]),
         )
     )
 
@@ -144,6 +145,12 @@ def _weakest(evaluation: Pointed) -> int | None:
 
     weakest = min(range(len(evaluation["classes"])), key=share)
     return weakest if share(weakest) < 1 else None
+
+
+def _beats_baselines(evaluation: Pointed) -> bool:
+    """Whether even the lower end of the headline's interval is above what needs no training."""
+    known = (plain_of(evaluation[name]) for name in ("baseline_majority", "baseline_knn"))
+    return bool(plain_of(evaluation["group_top1_ci95"][0]) > max(value for value in known if value is not None))
 
 
 def _verdict(evaluation: Pointed, parity: Pointed, tested_on: str) -> str:

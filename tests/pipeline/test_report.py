@@ -38,7 +38,7 @@ def test_every_value_is_that_of_the_file_that_it_points_at(project: Project) -> 
     assert _wrong(project, html) == []
     shown = {pointer for pointer, _ in Page(html).values}
     assert len(shown) > 200
-    for key in ("top1", "group_top1_ci95/0", "groups_right", "n_groups", "film_more/sentence", "baseline_majority"):
+    for key in ("top1", "group_top1_ci95/0", "groups_right", "n_groups", "film_more/film", "baseline_majority"):
         assert f"reports/evaluate.json#/{key}" in shown
 
 
@@ -76,6 +76,25 @@ def test_what_was_tested_is_called_what_it_is(project: Project) -> None:
         write_json(project.extract_json, extracted | {"n_clips": clips, "n_photos": photos})
         write_json(project.evaluate_json, read_json(project.evaluate_json) | {"n_groups": n_groups})
         assert f"held-out {word} right" in report(project).headline
+
+
+@pytest.mark.parametrize(("low", "majority", "neighbours", "is_said"), [
+    (0.6, 0.5, None, False), (0.6, 0.5, 0.55, False), (0.6, 0.5, 0.7, True), (0.5, 0.5, None, True),
+])  # fmt: skip
+def test_an_interval_that_reaches_down_to_what_needs_no_training_is_said_to(
+    project: Project, low: float, majority: float, neighbours: float | None, is_said: bool
+) -> None:
+    numbers = {"group_top1_ci95": [low, 0.9], "baseline_majority": majority, "baseline_knn": neighbours}
+    write_json(project.evaluate_json, read_json(project.evaluate_json) | numbers)
+    assert ("does not show that training made it better" in _page(project)) is is_said
+
+
+def test_of_photos_the_page_speaks_of_no_clips_to_film(project: Project) -> None:
+    write_json(project.extract_json, read_json(project.extract_json) | {"n_clips": 0, "n_photos": 40})
+    words = re.sub(r"<[^>]*>", "", _page(project))
+    assert "40 frames of 40 photos." in words
+    assert re.search(r"film about \d+ more groups of photos of", words)
+    assert not re.search(r"(?<!\d)0 clips", words)
 
 
 def test_hostile_names_stay_text(project: Project) -> None:
