@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 from command import ROOT
@@ -17,6 +18,16 @@ from pipeline.lending import alone_with_params, lending_params
 
 OWN = "train: {epochs: 20}  # 石墨\r\n"
 LENT = ["train: {epochs: 1}\n", "train: {epochs: 2}\n"]
+
+
+@pytest.fixture(autouse=True)
+def _signals_of_a_terminal() -> Iterator[None]:
+    """Whoever started the tests may have all three ignored, as `nohup` and a shell's `&` do."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

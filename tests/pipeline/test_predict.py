@@ -184,7 +184,9 @@ def test_json_and_csv_hold_every_frame(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1"])
-def test_a_file_whose_name_is_no_text_is_answered_all_the_same(encoding: str, made: Project, tmp_path: Path) -> None:
+def test_a_file_whose_name_is_no_text_is_answered_all_the_same(
+    encoding: str, colour_project: Project, tmp_path: Path
+) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.png"))
     try:
         Image.fromarray(picture(2)).save(path)
@@ -194,7 +196,7 @@ def test_a_file_whose_name_is_no_text_is_answered_all_the_same(encoding: str, ma
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
     for arguments in ([], ["--json"]):
         finished = subprocess.run(
-            [*command, *arguments], cwd=made.root, env=environment, capture_output=True, check=False
+            [*command, *arguments], cwd=colour_project.root, env=environment, capture_output=True, check=False
         )
         assert (finished.returncode, finished.stderr) == (0, b"")
     (answer,) = json.loads(finished.stdout.decode("utf-8"))
