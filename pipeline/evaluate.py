@@ -229,7 +229,7 @@ def _knn_accuracy(known: Judged, held_out: Judged, n_neighbours: int) -> float:
 
     neighbours = KNeighborsClassifier(min(n_neighbours, len(known.rows)), metric="cosine")
     neighbours.fit(known.embeddings, known.truth)
-    with config_context(working_memory=16):  # MiB of distances at a time, instead of 1024
+    with config_context(working_memory=64):  # MiB of distances at a time, instead of 1024
         return float((neighbours.predict(held_out.embeddings) == held_out.truth).mean())
 
 
