@@ -46,7 +46,6 @@ numpy, onnxruntime and Pillow are not in this bundle; they are installed under t
 """
 
 Content = Path | bytes
-_EVALUATED = ("n_frames", "top1", "optimistic", "checkpoint_sha256")  # what is read of reports/evaluate.json
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def bundle(project: Project) -> BundleReport:
     An earlier bundle is removed first: after a refusal there is none that could be taken for this model's.
 
     Raises:
-        GateError: parity's verdict is no, or is about another graph, or the new bundle fails its own selfcheck.
+        GateError: parity's verdict is no, or is about another graph or checkpoint than the other reports, or the new
+            bundle fails its own selfcheck.
         DataError: something that belongs into the bundle is missing or broken.
         ContractError, BundleError: so are the contract, or the list of golden pictures.
     """
@@ -107,10 +107,24 @@ def _only_proven(contract: Contract, project: Project) -> Contract:
         _check_same_graph(variant, judged[variant.name].get("graph_sha256"), project)
     if not proven:
         raise GateError(f"{project.parity_json}: no variant passed{_reasons(judged)}; nothing is bundled")
+    _check_same_checkpoint(verdict, project)
     # The contract's variants stand in the order of preference.
     names = [variant.name for variant in proven]
     recommended = contract.recommended if contract.recommended in names else names[0]
     return dataclasses.replace(contract, variants=proven, recommended=recommended)
+
+
+def _check_same_checkpoint(verdict: Mapping[str, Any], project: Project) -> None:
+    """The bundle tells the numbers of evaluate beside the graphs that parity judged: they must be of one network."""
+    evaluation = read_json(project.evaluate_json)
+    judged = evaluation.get("checkpoint_sha256") if isinstance(evaluation, dict) else None
+    if judged is None:
+        raise DataError(f"{project.evaluate_json}: no checkpoint_sha256; run `pipe evaluate` again")
+    if judged != verdict.get("checkpoint_sha256"):
+        raise GateError(
+            f"{project.evaluate_json}: judged another checkpoint than {project.parity_json.name} (its sha256 differs);"
+            " run `pipe evaluate` and `pipe parity` again"
+        )
 
 
 def _expect_mapping(value: object, key: str, path: Path) -> dict[str, Any]:
@@ -190,15 +204,12 @@ def _runtime(project: Project) -> dict[str, Content]:
 def _readme(contract: Contract, project: Project) -> bytes:
     evaluation = read_json(project.evaluate_json)
     try:
-        n_frames, top1, optimistic, checkpoint = (evaluation[key] for key in _EVALUATED)
+        n_frames, top1, optimistic = (evaluation[key] for key in ("n_frames", "top1", "optimistic"))
         share = f"{top1:.1%}"
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{project.evaluate_json}: no {', '.join(_EVALUATED)}; run `pipe evaluate` again") from error
-    if checkpoint != read_json(project.parity_json).get("checkpoint_sha256"):
-        raise GateError(
-            f"{project.evaluate_json}: judged another checkpoint than {project.parity_json.name} (its sha256 differs);"
-            " run `pipe evaluate` and `pipe parity` again"
-        )
+        raise DataError(
+            f"{project.evaluate_json}: no n_frames, top1 and optimistic; run `pipe evaluate` again"
+        ) from error
     template = string.Template(Path(__file__).with_name("bundle_readme.md").read_text(encoding="utf-8"))
     text = template.substitute(
         n_classes=len(contract.classes),

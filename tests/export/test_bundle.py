@@ -228,7 +228,14 @@ def test_the_number_of_another_network_leaves_no_bundle(path: str, tiny: Project
     assert_refused(tiny, GateError, r"evaluate\.json: judged another checkpoint than parity\.json")
 
 
-@pytest.mark.parametrize("values", [[], {"n_frames": 1}, {"n_frames": 1, "top1": "all", "optimistic": None}])
-def test_an_evaluation_without_its_number_leaves_no_bundle(values: object, tiny: Project) -> None:
+@pytest.mark.parametrize("values", [[], {"n_frames": 1}])
+def test_an_evaluation_that_names_no_checkpoint_leaves_no_bundle(values: object, tiny: Project) -> None:
     write_json(tiny.evaluate_json, values)
+    assert_refused(tiny, DataError, "no checkpoint_sha256; run `pipe evaluate` again")
+
+
+@pytest.mark.parametrize("values", [{"n_frames": 1}, {"n_frames": 1, "top1": "all", "optimistic": None}])
+def test_an_evaluation_without_its_number_leaves_no_bundle(values: dict[str, Any], tiny: Project) -> None:
+    judged = json.loads(tiny.parity_json.read_text(encoding="utf-8"))["checkpoint_sha256"]
+    write_json(tiny.evaluate_json, {**values, "checkpoint_sha256": judged})
     assert_refused(tiny, DataError, "run `pipe evaluate` again")
