@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.gates import Logits, margins
-from pipeline import manifest
 from pipeline.data import read_frame
-from pipeline.files import Project
+from pipeline.files import Project, write_csv
 from pipeline.manifest import Row
 from pipeline.sheets import Cell, sheet, write_png
 
@@ -54,7 +53,7 @@ def write_flips(flips: Sequence[Flip], project: Project) -> None:
     for flip in flips:
         both = (f"{flip.torch_margin:.6f}", f"{flip.graph_margin:.6f}")
         lines.append([flip.row.path, flip.row.label, flip.variant, flip.torch, flip.graph, *both])
-    manifest.write_table(project.flips_csv, lines)
+    write_csv(project.flips_csv, lines)
     _write_sheet(flips, project)
 
 

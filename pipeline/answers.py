@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import manifest
+from pipeline import files
 from pipeline.errors import DataError
 
 NO_LABEL = "(none of the classes)"
@@ -107,7 +107,7 @@ def write_csv(answers: Sequence[Answer], path: Path) -> None:
         numbers = _cells(answer.verdict) if answer.verdict else [""] * (len(classes) + 2)
         lines.append([answer.path, "", n_frames, *numbers, answer.error or ""])
         lines += [[answer.path, f"{frame.time_seconds:.6f}", "", *_cells(frame.verdict), ""] for frame in answer.frames]
-    manifest.write_table(path, lines)
+    files.write_csv(path, lines)
 
 
 def _cells(verdict: Verdict) -> list[str]:

@@ -16,7 +16,7 @@ from pipeline.compare_figures import draw_figure
 from pipeline.comparison import COMMON_COLUMNS, Comparison
 from pipeline.errors import DataError, ParamsError
 from pipeline.experiments import Experiment, list_experiments, param
-from pipeline.files import Project, replacing_folder
+from pipeline.files import Project, replacing_folder, write_csv
 from pipeline.recipe import differences, find_recipe, read_study
 from pipeline.study import experiment_names, is_run_of
 
@@ -125,11 +125,9 @@ def _write(
             lines += ["", f"## {compare_table.escaped(figure.title)}", "", picture, ""]
             lines += [f"- {note}" for note in (*missing, *about)]
         (temporary / "table.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8", newline="\n")
-        (temporary / "table.csv").write_text(
-            compare_table.as_csv(list(rows), cells, comparison.columns), encoding="utf-8", newline=""
-        )
+        write_csv(temporary / "table.csv", compare_table.csv_lines(list(rows), cells, comparison.columns))
         if pairs:
-            (temporary / "pairs.csv").write_text(pairing.as_csv(pairs), encoding="utf-8", newline="")
+            write_csv(temporary / "pairs.csv", pairing.csv_lines(pairs))
     table = "/".join([*folder.parts[-3:], "table.md"])
     n_runs = sum(len(runs) for runs in done.values())
     return CompareReport(table, len(done), n_runs, n_figures, tuple(row for row in rows if row not in done))

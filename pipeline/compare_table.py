@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,17 +71,14 @@ def markdown(rows: Sequence[str], table: Cells, columns: Sequence[str]) -> Itera
     yield ""
 
 
-def as_csv(rows: Sequence[str], table: Cells, columns: Sequence[str]) -> str:
+def csv_lines(rows: Sequence[str], table: Cells, columns: Sequence[str]) -> Iterator[list[object]]:
     """The same with all digits: `runs`, then for every column the mean, and its standard deviation in `<column>_sd`."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "runs", *(name for column in columns for name in (column, f"{column}_sd"))])
+    yield ["row", "runs", *(name for column in columns for name in (column, f"{column}_sd"))]
     for row in rows:
         found = table.get(row)
         n_runs = max(cell.n_runs for cell in found.values()) if found else 0
         pairs = [(found[column].mean, found[column].deviation) if found else (None, None) for column in columns]
-        writer.writerow([row, n_runs, *("" if value is None else value for pair in pairs for value in pair)])
-    return text.getvalue()
+        yield [row, n_runs, *("" if value is None else value for pair in pairs for value in pair)]
 
 
 def escaped(text: str) -> str:

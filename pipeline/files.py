@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import ctypes
 import glob
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pipeline.errors import DataError
 
@@ -129,6 +130,32 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     with replacing_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_csv(path: Path, lines: Iterable[Iterable[object]]) -> None:
+    """Write a table, the header being the first line, whole or not at all.
+
+    The name of a file that is asked about may be bytes that are no text: they are written as escapes.
+    """
+    with (
+        replacing_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        csv.writer(_UnixLines(file), lineterminator="\r\n").writerows(lines)
+
+
+@dataclass(frozen=True)
+class _UnixLines:
+    """Ends each line in a bare newline.
+
+    With that as the writer's own line end, Python 3.11 does not quote a carriage return in a name, and then cannot
+    read it.
+    """
+
+    file: TextIO
+
+    def write(self, line: str) -> int:
+        return self.file.write(line.removesuffix("\r\n") + "\n")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import DataError
-from pipeline.manifest import SIDES, Row, write_table
+from pipeline.files import write_csv
+from pipeline.manifest import SIDES, Row
 
 GROUPS_COLUMNS = ("source", "group")
 PINS_COLUMNS = ("group", "split")
@@ -87,7 +88,7 @@ def read_pins(path: Path, merged: Iterable[Sequence[str]] = ()) -> dict[str, str
 
 def write_pins(side_of: Mapping[str, str], path: Path) -> None:
     """Write `data/split.keep.csv`, sorted by group."""
-    write_table(path, [PINS_COLUMNS, *sorted(side_of.items())])
+    write_csv(path, [PINS_COLUMNS, *sorted(side_of.items())])
 
 
 def _named_groups(path: Path, sources: set[str]) -> dict[str, str]:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline import manifest, metrics
+from pipeline import metrics
 from pipeline.data import Frames, class_numbers, infer
 from pipeline.errors import DataError
-from pipeline.files import Project
+from pipeline.files import Project, write_csv
 from pipeline.manifest import Row
 from pipeline.network import Checkpoint, Network
 
@@ -69,7 +69,7 @@ def write_predictions(judged: Judged, classes: Sequence[str], project: Project) 
     header = ["path", "group", "label", "predicted", "confidence", "kept", *(f"logit_{name}" for name in classes)]
     judgements = zip(judged.rows, judged.logits, judged.probabilities, strict=True)
     lines = (_line(row, logits, probabilities, classes) for row, logits, probabilities in judgements)
-    manifest.write_table(project.predictions_csv, chain([header], lines))
+    write_csv(project.predictions_csv, chain([header], lines))
 
 
 def _line(row: Row, logits: NDArray[np.float32], probabilities: metrics.Floats, classes: Sequence[str]) -> list[str]:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pipeline.errors import DataError
-from pipeline.files import check_inside, replacing_file
+from pipeline.files import check_inside, write_csv
 
 SIDES = ("train", "val", "test")
 SPLITS = (*SIDES, "unused")
@@ -101,18 +101,6 @@ def read_split(path: Path) -> list[Row]:
     return rows
 
 
-def write_table(path: Path, lines: Iterable[Iterable[object]]) -> None:
-    """Write a CSV file, the header being the first line; it appears whole or not at all.
-
-    The name of a file that is asked about may be bytes that are no text: they are written as escapes.
-    """
-    with (
-        replacing_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        csv.writer(_UnixLines(file), lineterminator="\r\n").writerows(lines)
-
-
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """Pause the search for reference cycles: rows form none, and a million new ones would be searched over and over."""
@@ -132,21 +120,7 @@ def class_names(rows: Iterable[Row]) -> list[str]:
 
 def _write(rows: Iterable[Row], path: Path, columns: Sequence[str]) -> None:
     ordered = sorted(rows, key=attrgetter("path"))
-    write_table(path, chain([columns], (_to_cells(row, len(columns)) for row in ordered)))
-
-
-@dataclass(frozen=True)
-class _UnixLines:
-    """Ends each line in a bare newline.
-
-    With that as the writer's own line end, Python 3.11 does not quote a carriage return in a name, and then cannot
-    read it.
-    """
-
-    file: TextIO
-
-    def write(self, line: str) -> int:
-        return self.file.write(line.removesuffix("\r\n") + "\n")
+    write_csv(path, chain([columns], (_to_cells(row, len(columns)) for row in ordered)))
 
 
 def _to_cells(row: Row, number: int) -> list[object]:

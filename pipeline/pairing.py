@@ -81,13 +81,9 @@ def markdown(found: Sequence[Pair]) -> Iterator[str]:
         yield f"- Of {len(found)} pairs that do not differ at all, about {by_chance:.1f} have a p below {_ALPHA}."
 
 
-def as_csv(found: Sequence[Pair]) -> str:
-    """The same with all digits."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows((*astuple(pair)[:-1], *(pair.interval or ("", ""))) for pair in found)
-    return text.getvalue()
+def csv_lines(found: Sequence[Pair]) -> list[Sequence[object]]:
+    """The same with all digits, the header first."""
+    return [_COLUMNS, *((*astuple(pair)[:-1], *(pair.interval or ("", ""))) for pair in found)]
 
 
 def _mark(runs: Sequence[Run]) -> Marked:

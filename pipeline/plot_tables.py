@@ -7,7 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipeline import manifest, metrics, ranking, verdicts
+from pipeline import metrics, ranking, verdicts
+from pipeline.files import write_csv
 from pipeline.judging import Judged
 
 Tables = dict[str, list[dict[str, Any]]]
@@ -43,4 +44,4 @@ def curve_rows(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict
 def write_tables(tables: Tables, folder: Path) -> None:
     """Write each as a CSV file of its name."""
     for name, rows in tables.items():
-        manifest.write_table(folder / f"{name}.csv", chain([rows[0]], (row.values() for row in rows)))
+        write_csv(folder / f"{name}.csv", chain([rows[0]], ([row[column] for column in rows[0]] for row in rows)))

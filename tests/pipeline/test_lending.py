@@ -112,5 +112,6 @@ def test_a_goodbye_that_was_to_be_ignored_still_is(own: Project) -> None:
     try:
         with lending_params(own, LENT):
             os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, handler)
