@@ -117,6 +117,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     _check(params, data)
     accelerator = build_accelerator(params)
     forbid_tf32()
+    torch.backends.cudnn.deterministic = True  # on a GPU: its fastest kernels add in no fixed order
     set_seed(params.seed)
     network = build_network(model, image.size, len(data.classes)).to(accelerator.device)
     network.to(memory_format=torch.channels_last)
