@@ -33,6 +33,7 @@ from pipeline.params import ParityParams
 Mode = Literal["fast", "full"]
 
 EQUALLY_FAST = 1.05  # a graph within five per cent of another is as fast: timing says no more
+EQUALLY_SMALL = 1.01
 FLOAT_SHARES = (0.1, 0.25)  # of the layers with weights, the most sensitive, which then stay float
 SENSITIVITY_FRAMES = 8
 TOLERANCE_FRAMES = 12
@@ -150,7 +151,7 @@ def judged(candidate: Candidate, evidence: Evidence, gates: ParityParams) -> Tri
 
 
 def chosen(trials: Sequence[Trial]) -> list[Trial]:
-    """The best of each precision, the very best first: what failed on no gate, is fast, and then small.
+    """The best of each precision, the very best first: what failed on no gate, is fast, then small, then near to torch.
 
     Float32 is always among them: it is what the others are measured against.
     """
@@ -192,10 +193,10 @@ def _timed(trials: Sequence[Trial], evidence: Evidence) -> list[Trial]:
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
-    """Proven before not proven; the smallest of the fastest; the first tried, where that says nothing."""
+    """Proven before not proven; of the fastest the smallest; of the smallest the one that is nearest to torch."""
     proven = [trial for trial in trials if trial.numbers["verdict"] == PASSED] or list(trials)
     fastest = min(trial.median_ms or float("inf") for trial in proven)
-    return min(
-        (trial for trial in proven if (trial.median_ms or float("inf")) <= fastest * EQUALLY_FAST),
-        key=lambda trial: trial.bytes,
-    )
+    fast = [trial for trial in proven if (trial.median_ms or float("inf")) <= fastest * EQUALLY_FAST]
+    smallest = min(trial.bytes for trial in fast)
+    small = [trial for trial in fast if trial.bytes <= smallest * EQUALLY_SMALL]
+    return min(small, key=lambda trial: float(trial.numbers["max_abs_logit_difference"]))

@@ -31,10 +31,14 @@ def fp32(core: onnx.ModelProto, evidence: Evidence) -> Trial:
     return judged(Candidate("fp32", "fp32", lambda: (core, ())), evidence, GATES)
 
 
-def trial(name: str, verdict: str = "passed", median_ms: float = 1.0, precision: Any = "int8") -> Trial:
+def trial(
+    name: str, verdict: str = "passed", median_ms: float = 1.0, precision: Any = "int8", *, more_bytes: int = 0,
+    difference: float = 0.0,
+) -> Trial:  # fmt: skip
     core = small_core()
-    core.doc_string = name  # so that no two have the same bytes unless they are of one length
-    return Trial(name, precision, {"verdict": verdict, "reasons": []}, core, (), median_ms)
+    core.doc_string = "x" * more_bytes
+    numbers = {"verdict": verdict, "reasons": [], "max_abs_logit_difference": difference}
+    return Trial(name, precision, numbers, core, (), median_ms)
 
 
 LENIENT = GATES.model_copy(update={"int8": Int8Gate(max_top1_drop=0.2, max_worst_class_drop=0.4, min_class_frames=1)})
@@ -83,10 +87,16 @@ def test_a_network_that_one_scale_ruins_fails_per_tensor_and_holds_per_channel()
     assert all("per_tensor" not in each.name for each in kept)
 
 
-def test_the_smallest_of_the_fastest_is_kept_and_the_first_of_equals() -> None:
-    slow, fast, small = trial("slow", median_ms=2.0), trial("fast_but_longer"), trial("small", median_ms=1.04)
+def test_the_smallest_of_the_fastest_is_kept() -> None:
+    slow, fast, small = trial("slow", median_ms=1.2), trial("fast", more_bytes=500), trial("small", median_ms=1.04)
     assert [each.name for each in chosen([slow, fast, small])] == ["small"]
-    assert [each.name for each in chosen([trial("abc"), trial("xyz")])] == ["abc"]
+
+
+def test_of_those_as_fast_and_as_small_the_nearest_to_torch_is_kept_and_the_first_of_equals() -> None:
+    far, near = trial("far", difference=2.8), trial("near", median_ms=1.04, difference=2.2, more_bytes=2)
+    assert [each.name for each in chosen([far, near])] == ["near"]
+    assert [each.name for each in chosen([far, trial("as far", difference=2.8)])] == ["far"]
+    assert [each.name for each in chosen([far, trial("large", more_bytes=500)])] == ["far"]
 
 
 def test_proven_comes_before_undecidable_and_failed_is_never_kept() -> None:
