@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def _start_on_any(providers: Sequence[str], graph: bytes, path: Path, options: A
         if session.get_providers()[0] not in wanted:
             raise _refusal(wanted[0])
         return session
-    raise ContractError(f"{path}: onnxruntime cannot open it ({problem})") from problem
+    raise ContractError(f"{path}: onnxruntime cannot open it ({_said_by(problem)})") from problem
 
 
 def _start_on_the_first(providers: Sequence[str], graph: bytes, path: Path, options: Any) -> Any:
@@ -130,11 +131,17 @@ def _start_on_the_first(providers: Sequence[str], graph: bytes, path: Path, opti
     except failures() as error:
         if missing_library(library, first):
             raise _refusal(first) from error
-        raise ProviderError(f"{path}: {first} cannot open it ({error})") from error
+        raise ProviderError(f"{path}: {first} cannot open it ({_said_by(error)})") from error
     # A provider that lacks a library raises nothing: the next one is there in its place.
     if session.get_providers()[0] != first:
         raise _refusal(first)
     return session
+
+
+def _said_by(error: Exception | None) -> str:
+    """What onnxruntime says went wrong; of a failure of CUDA without the lines of C++ around it."""
+    found = re.search(r"(CUDA|CUDNN|CUBLAS) failure \d+: [^;]+", str(error))
+    return found[0].strip() if found else str(error)
 
 
 def _refusal(provider: str) -> ProviderError:

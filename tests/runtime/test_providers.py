@@ -21,6 +21,12 @@ from runtime.providers import asked, preload, why_not
 from runtime.session import Opening
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# What onnxruntime 1.31 raises where the libraries are there and the GPU is not.
+NO_DEVICE = (
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:154 std::conditional_t<THRW, void, "
+    "onnxruntime::common::Status> onnxruntime::CudaCall(ERRTYPE, const char*) [with ERRTYPE = cudaError] "
+    "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; file=cuda_execution_provider.cc ; line=355 ; "
+)
 
 
 def library(folder: Path, *available: str) -> Any:
@@ -149,7 +155,11 @@ def test_a_fallback_that_the_contract_does_not_name_is_none(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(
-    ("driver", "said"), [("libnosuchdriver.so.1", "does not load: libnosuch"), (None, "cannot open")]
+    ("driver", "said"),
+    [
+        ("libnosuchdriver.so.1", "does not load: libnosuch"),
+        (None, r"cannot open it \(CUDA failure 100: no CUDA-capable device is detected\)"),
+    ],
 )
 def test_a_session_that_fails_names_the_missing_library_or_else_the_graph(
     driver: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -159,7 +169,7 @@ def test_a_session_that_fails_names_the_missing_library_or_else_the_graph(
     write_models(tmp_path / "contract.json", tmp_path, contract)
 
     def fails(*_: object, **__: object) -> None:
-        raise RuntimeError("please install libraries")
+        raise RuntimeError(NO_DEVICE)
 
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr("onnxruntime.InferenceSession", fails)
