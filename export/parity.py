@@ -30,6 +30,7 @@ from pipeline.network import Checkpoint, read_checkpoint
 from pipeline.params import Fp32Gate, ParityParams
 from pipeline.progress import track
 from runtime.classifier import Classifier
+from runtime.errors import DeviceError
 
 Torch = Callable[[NDArray[np.uint8]], Logits]
 
@@ -155,16 +156,21 @@ def _add_odd_sizes(numbers: dict[str, Any], ask_torch: Torch, classifier: Classi
     """Compare on pictures of extreme sizes that the contract allows; all variants share their preprocessing."""
     contract = classifier.contract
     allowed = gate.max_logit_difference * numbers["logit_range"]
-    differences = {}
+    differences: dict[str, float | None] = {}
     for height, width in ODD_SIZES:
         if height * width > contract.max_pixels or max(height, width) > contract.max_aspect * min(height, width):
             continue
-        picture_nhwc = _noise(height, width)
-        difference = float(np.abs(classifier.logits(picture_nhwc) - ask_torch(picture_nhwc)).max())
-        differences[f"{width}x{height}"] = difference
-        if difference > allowed:
-            reason = f"a picture of {width}x{height}: logit difference {difference:.3g}; allowed {allowed:.3g}"
-            numbers |= {"verdict": FAILED, "reasons": [*numbers["reasons"], reason]}
+        picture_nhwc, reason, size = _noise(height, width), None, f"{width}x{height}"
+        try:
+            difference = float(np.abs(classifier.logits(picture_nhwc) - ask_torch(picture_nhwc)).max())
+        except DeviceError as error:
+            differences[size], reason = None, str(error)
+        else:
+            differences[size] = difference
+            if difference > allowed:
+                reason = f"logit difference {difference:.3g}; allowed {allowed:.3g}"
+        if reason:
+            numbers |= {"verdict": FAILED, "reasons": [*numbers["reasons"], f"a picture of {size}: {reason}"]}
     numbers["odd_sizes"] = differences
 
 
@@ -187,8 +193,13 @@ def _add_blame(
                 suspects[0], numbers["precision"], _worst(suspects[0], held, project), trained, project
             )
         elif numbers["verdict"] == FAILED:
-            width, height = map(int, max(numbers["odd_sizes"], key=numbers["odd_sizes"].get).split("x"))
+            width, height = map(int, _worst_size(numbers["odd_sizes"]).split("x"))
             numbers["blame"] = _blame(own[0], numbers["precision"], iter([_noise(height, width)]), trained, project)
+
+
+def _worst_size(odd_sizes: Mapping[str, float | None]) -> str:
+    """One that the graph cannot run at all, or else that of the largest difference."""
+    return max(odd_sizes, key=lambda size: float("inf") if (value := odd_sizes[size]) is None else value)
 
 
 def _is_suspect(of_route: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from command import ROOT, run_pipe
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from small_project import COLOURS, set_params
 
@@ -27,7 +28,7 @@ from pipeline.errors import DataError
 from pipeline.files import Project, read_json, sha256_of
 from pipeline.params import ExportParams, ParityParams, read_section
 from runtime.classifier import Classifier
-from runtime.errors import ContractError
+from runtime.errors import ContractError, DeviceError
 
 CONTRACT = {
     "n_samples", "max_abs_logit_difference", "logit_range", "top1_agreement", "flips", "flips_outside_margin", "top1",
@@ -174,6 +175,24 @@ def test_every_way_to_the_logits_is_compared(exported: Project) -> None:
     assert value["variants"][recommended]["routes"]["bundle"]["n_samples"] == 16
     for variant in value["variants"].values():
         assert all(route["n_samples"] == 16 for route in variant["routes"].values())
+
+
+def test_a_size_that_the_graph_cannot_run_fails_and_the_report_is_there_all_the_same(
+    exported: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = Classifier.logits
+
+    def out_of_memory(classifier: Classifier, images_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if images_nhwc.shape[1:3] == (4320, 7680):
+            raise DeviceError("model.onnx: onnxruntime failed (no memory)")
+        return logits(classifier, images_nhwc)
+
+    monkeypatch.setattr(Classifier, "logits", out_of_memory)
+    assert not _parity(exported).passed
+    fp32 = read_json(exported.parity_json)["variants"]["fp32"]
+    assert fp32["odd_sizes"]["7680x4320"] is None
+    assert fp32["odd_sizes"]["1x1"] is not None
+    assert fp32["reasons"] == ["a picture of 7680x4320: model.onnx: onnxruntime failed (no memory)"]
 
 
 def test_int8_on_eight_frames_a_class_is_undecidable_and_says_what_it_needs(exported: Project) -> None:
