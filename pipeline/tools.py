@@ -92,16 +92,16 @@ def predict(
     params = section_of("extract", ExtractParams)
     with prediction.opened(here(), bundle) as classifier:
         answers = prediction.predict(paths, classifier, params)
+        if as_json:
+            click.echo(printable(told.as_json(answers), getattr(sys.stdout, "encoding", None)))
+        else:
+            click.echo("\n".join(told.as_lines(answers)))
+        if csv_path is not None:
+            told.write_csv(answers, csv_path)
         if montage is not None:
             write_montage(answers, montage, classifier, params)
     if plot is not None:
         write_timelines(answers, plot)
-    if csv_path is not None:
-        told.write_csv(answers, csv_path)
-    if as_json:
-        click.echo(printable(told.as_json(answers), getattr(sys.stdout, "encoding", None)))
-    else:
-        click.echo("\n".join(told.as_lines(answers)))
     told.refuse_failures(answers)
 
 

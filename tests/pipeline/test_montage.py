@@ -88,6 +88,11 @@ def test_the_command_draws_both_pictures_and_refuses_another_kind_of_file(
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.splitlines()[-1] == "2 files: red 1, green 1"
     assert all(cv2.imread(name) is not None for name in names[2:])
+    unwritten = run_pipe(
+        colour_project.root, "predict", names[1], "--montage", str(tmp_path / "photo.png" / "sheet.png")
+    )
+    assert unwritten.returncode == 1
+    assert "photo.png" in unwritten.stdout  # a sheet that cannot be written takes no answer with it
     refused = run_pipe(colour_project.root, "predict", names[1], "--plot", str(tmp_path / "plot.pdf"))
     assert refused.returncode == 1
     assert "expected a name that ends in .png" in refused.stderr
