@@ -27,6 +27,8 @@ from runtime.selfcheck import DecoderCheck, Selfcheck, VariantCheck, selfcheck
 from runtime.session import onnxruntime
 from runtime.video import ClipAnswer, classify_clip
 
+_MOST = 10_000  # rounds or threads
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the returned number is the exit code."""
@@ -80,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    if not (text.isdecimal() and len(text) < 10 and 1 <= int(text) <= _MOST):
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number from 1 to {_MOST}")
     return int(text)
 
 

@@ -209,7 +209,9 @@ def test_json_is_json_whatever_the_output_can_write(encoding: str, pristine: Pat
     assert (answer["path"], answer["label"]) == (str(path), "蓝色")
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["classify"], ["bench", "--repeats", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["train"], ["classify"], ["bench", "--repeats", "0"], ["bench", "--threads", "99999999999"]]
+)
 def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
