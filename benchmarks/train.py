@@ -5,8 +5,9 @@ The reference is torchvision's training script cut to its loop: every epoch deco
 processes, draws a random resized crop and a flip, and sends it through the whole network in fp32, frozen features
 included. `bf16` is the same loop with autocast and channels_last. Ours is `pipe train` in this process, its caches
 empty for the frozen recipe (they are part of the run) and warm for full fine-tuning (where the ratio is by epoch).
-All run in turn, so that a busy machine slows all alike. A peer's 100 epochs are one epoch times 100, since each does
-the same work; the runs whose accuracy is compared are run whole. Ratios are the peer's time by ours.
+All run in turn, so that a busy machine slows all alike, and on the GPU where there is one. A peer's 100 epochs are one
+epoch times 100, since each does the same work; the runs whose accuracy is compared are run whole. Ratios are the peer's
+time by ours.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from pipeline.train import resolve_precision, train
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("PIPE_SHARED", ROOT.parent / "shared"))
 WEIGHTS = SHARED / "weights" / "mobilenet_v2-imagenet-features.safetensors"
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # of ours and of the peers
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE, AREA, ASPECT = 224, (0.25, 1.0), (0.75, 4 / 3)
 BATCH_FROZEN, BATCH_FULL, EPOCHS, VIEWS, LR = 32, 16, 100, 8, 0.001
@@ -68,7 +70,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rounds, n_seeds = (1, 1) if arguments.quick else (3, 5)
     with tempfile.TemporaryDirectory() as folder:
-        project = _project(Path(folder))
+        project = project_of_photos(Path(folder))
         medians = {**frozen(project, rounds), **full(project, rounds), **inputs(rounds), **head_epochs(rounds)}
         result = _result(
             {name: statistics.median(values) for name, values in medians.items()}, accuracy(project, n_seeds)
@@ -79,7 +81,7 @@ def main() -> None:
 # The photos, for both
 
 
-def _project(root: Path) -> Project:
+def project_of_photos(root: Path) -> Project:
     """Shared hymenoptera as a project that is split: train/ trains, val/ is the test side."""
     project = Project(root)
     rows = []
@@ -99,14 +101,14 @@ def _project(root: Path) -> Project:
     return project
 
 
-def _rows(project: Project, side: str) -> list[Row]:
+def rows_of(project: Project, side: str) -> list[Row]:
     return [row for row in manifest.read_split(project.split_csv) if row.split == side]
 
 
 # Ours
 
 
-def _params(**sections: dict[str, Any]) -> Params:
+def params_with(**sections: dict[str, Any]) -> Params:
     from ruamel.yaml import YAML
 
     values = YAML(typ="safe").load(ROOT / "params.yaml")
@@ -122,7 +124,7 @@ def _train(params: Params, project: Project) -> None:
 
 def _ours_frozen(project: Project, seed: int) -> float:
     """Seconds of `pipe train`: 100 epochs of the head on eight cached views a photo, with nothing cached before."""
-    params = _params(
+    params = params_with(
         model={"arch": "mobilenet_v2", "weights": str(WEIGHTS), "freeze": "all", "head": "linear"},
         image={"size": SIZE},
         train={
@@ -138,7 +140,7 @@ def _ours_frozen(project: Project, seed: int) -> float:
 
 def _ours_full(project: Project, arch: str) -> float:
     """Seconds of an epoch of `pipe train` that fits the whole network, its frames cached: the second of two."""
-    params = _params(
+    params = params_with(
         model={"arch": arch, "weights": "none", "freeze": "none", "head": "linear"},
         image={"size": SIZE},
         train={"epochs": 2, "batch_size": BATCH_FULL, "online": ONLINE, "optimizer": "sgd", "lr": LR},
@@ -147,7 +149,7 @@ def _ours_full(project: Project, arch: str) -> float:
     rate = project.train_reports / "plots" / "metrics" / "train" / "images_per_second.tsv"
     with rate.open(encoding="utf-8") as file:
         per_second = float(list(csv.DictReader(file, delimiter="\t"))[-1]["images_per_second"])
-    return len(_rows(project, "train")) / per_second
+    return len(rows_of(project, "train")) / per_second
 
 
 # The peers
@@ -173,17 +175,20 @@ def _loader(project: Project, batch_size: int) -> DataLoader[tuple[Tensor, int]]
         v2.RandomResizedCrop(SIZE, scale=AREA, ratio=ASPECT, antialias=True), v2.RandomHorizontalFlip(),
         v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD),
     ])  # fmt: skip
-    rows = _rows(project, "train")
+    rows = rows_of(project, "train")
     classes = sorted({row.label for row in rows})
     photos = Photos([project.root / row.path for row in rows], [classes.index(row.label) for row in rows], transform)
     workers = os.cpu_count() or 1
-    return DataLoader(photos, batch_size, shuffle=True, num_workers=workers, persistent_workers=True)
+    return DataLoader(
+        photos, batch_size, shuffle=True, num_workers=workers, persistent_workers=True, pin_memory=DEVICE.type == "cuda"
+    )
 
 
 class Reference:
     """One network, its loader and optimiser; `epoch` is the loop's body."""
 
     def __init__(self, project: Project, network: nn.Module, batch_size: int, *, frozen: bool, bf16: bool) -> None:
+        network = network.to(DEVICE)
         self.network = network.to(memory_format=torch.channels_last) if bf16 else network
         self.frozen, self.bf16 = frozen, bf16
         self.loader = _loader(project, batch_size)
@@ -195,12 +200,15 @@ class Reference:
         started = time.perf_counter()
         self.network.train(not self.frozen)
         for images, labels in self.loader:
-            input_nchw = images.to(memory_format=torch.channels_last) if self.bf16 else images
-            with torch.autocast("cpu", torch.bfloat16) if self.bf16 else contextlib.nullcontext():
-                loss = functional.cross_entropy(self.network(input_nchw), labels)
+            input_nchw = images.to(DEVICE, non_blocking=True)
+            if self.bf16:
+                input_nchw = input_nchw.to(memory_format=torch.channels_last)
+            with torch.autocast(DEVICE.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext():
+                loss = functional.cross_entropy(self.network(input_nchw), labels.to(DEVICE, non_blocking=True))
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
+        _finish()
         return time.perf_counter() - started
 
 
@@ -263,9 +271,11 @@ def inputs(rounds: int) -> dict[str, list[float]]:
     values: dict[str, list[float]] = {"input_cache_images_per_second": [], "input_jpeg_images_per_second": []}
     with tempfile.TemporaryDirectory() as folder:
         project = _large_frames(Path(folder))
-        params = _params(model={"arch": "mobilenet_v2", "weights": "none"}, image={"size": SIZE}, train={"online": []})
+        params = params_with(
+            model={"arch": "mobilenet_v2", "weights": "none"}, image={"size": SIZE}, train={"online": []}
+        )
         preprocess = build_preprocess(params.model, params.image)
-        rows = _rows(project, "train")
+        rows = rows_of(project, "train")
         cached = pictures(labelled(project, rows, ["class"], preprocess), params.train)
         transform = v2.Compose([
             v2.Resize((SIZE, SIZE), antialias=True), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True),
@@ -277,14 +287,14 @@ def inputs(rounds: int) -> dict[str, list[float]]:
         _drain(loader)
         for _ in range(rounds):
             values["input_jpeg_images_per_second"].append(len(rows) / _drain(loader))
-            many = _drain(batch for epoch in range(10) for batch in drawn(cached, numbers, epoch, torch.device("cpu")))
+            many = _drain(batch for epoch in range(10) for batch in drawn(cached, numbers, epoch, DEVICE))
             values["input_cache_images_per_second"].append(10 * len(rows) / many)
     return values
 
 
 def head_epochs(rounds: int) -> dict[str, list[float]]:
     """Seconds of one epoch of a linear head on 3,000 cached features of 1,280 channels, in batches of 32 (Adam)."""
-    head = nn.Linear(1280, 4)
+    head = nn.Linear(1280, 4).to(DEVICE)
     optimizer = torch.optim.Adam(head.parameters(), LR)
     labels = torch.arange(N_FEATURES) % 4
     cached = Views(torch.randn(N_FEATURES, VIEWS, 1280).bfloat16(), torch.arange(VIEWS).repeat(N_FEATURES, 1), labels)
@@ -292,10 +302,11 @@ def head_epochs(rounds: int) -> dict[str, list[float]]:
     for epoch in range(10 * rounds):
         started = time.perf_counter()
         order = torch.randperm(N_FEATURES).split(BATCH_FROZEN)
-        for features, truth in drawn(cached, [part.tolist() for part in order], epoch, torch.device("cpu")):
+        for features, truth in drawn(cached, [part.tolist() for part in order], epoch, DEVICE):
             optimizer.zero_grad()
             functional.cross_entropy(head(features), truth).backward()
             optimizer.step()
+        _finish()
         seconds.append(time.perf_counter() - started)
     return {"head_epoch_of_3000_seconds": seconds}
 
@@ -323,14 +334,21 @@ def _drain(batches: Iterable[Any]) -> float:
     started = time.perf_counter()
     for _ in batches:
         pass
+    _finish()
     return time.perf_counter() - started
+
+
+def _finish() -> None:
+    """Wait for what a GPU still has in its queue."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def _top1(network: nn.Module, project: Project) -> float:
     """Test accuracy of a MobileNetV2, in float32, on the full frames as the graph sees them."""
-    network.eval()
-    params = _params(model={"arch": "mobilenet_v2", "weights": "none"}, image={"size": SIZE})
-    rows = _rows(project, "test")
+    network.cpu().eval()
+    params = params_with(model={"arch": "mobilenet_v2", "weights": "none"}, image={"size": SIZE})
+    rows = rows_of(project, "test")
     classes = sorted({row.label for row in rows})
     frames = Frames(project, rows, classes, build_preprocess(params.model, params.image))
     with torch.inference_mode():
@@ -344,7 +362,7 @@ def _result(medians: dict[str, float], top1: dict[str, list[float]]) -> dict[str
 
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, {resolve_precision('auto')}",
+        f"torch {torch.__version__}, {resolve_precision('auto')}, {_device()}",
         "medians": {name: round(value, 3) for name, value in medians.items()},
         "top1": top1,
         "ratios": {
@@ -360,6 +378,10 @@ def _result(medians: dict[str, float], top1: dict[str, list[float]]) -> dict[str
             "input_vs_jpeg_decode": ratio("input_cache_images_per_second", "input_jpeg_images_per_second"),
         },
     }
+
+
+def _device() -> str:
+    return torch.cuda.get_device_name() if DEVICE.type == "cuda" else "no GPU"
 
 
 def _text(result: dict[str, Any]) -> str:

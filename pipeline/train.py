@@ -18,6 +18,7 @@ from pipeline import manifest
 from pipeline.calibration import calibrate
 from pipeline.curves import Numbers, TensorBoard, write_curves
 from pipeline.data import forbid_tf32
+from pipeline.depthwise import keep_strided_depthwise_in_float32
 from pipeline.epochs import Fit
 from pipeline.errors import DataError, ParamsError
 from pipeline.feature_cache import exact_features, views
@@ -122,6 +123,8 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     network = build_network(model, image.size, len(data.classes)).to(accelerator.device)
     network.to(memory_format=torch.channels_last)
     summary = summarise(network)
+    if accelerator.device.type == "cpu":
+        keep_strided_depthwise_in_float32(network)
     if accelerator.is_main_process:
         tell("\n".join(summary.lines()))
     circumstances = [*_machine(accelerator), first_weights(model)]

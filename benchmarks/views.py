@@ -1,0 +1,154 @@
+"""How many cached views are as good as fresh ones: `python benchmarks/views.py [--seeds N] [--json]`.
+
+The photos, weights, views and rates are those of `train.py`: a linear head on frozen MobileNetV2, 100 epochs. A few
+whole runs cannot tell one photo of 80 from chance, and a frozen backbone says the same of a view whenever it is asked.
+So 320 views of every training photo go through it once, ours (frame cache, then the views of `train.online`) and the
+loop's (every view cut from the decoded photo by torchvision), and each seed trains heads on its own draw of them: on
+8 or 32 views in turn, and on 100, one an epoch, which is what fresh views are. Accuracies are of the held-out photos;
+the differences are means over seeds of the same number, with their standard errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.transforms import v2
+from train import (
+    AREA,
+    ASPECT,
+    BATCH_FROZEN,
+    EPOCHS,
+    LR,
+    MEAN,
+    ONLINE,
+    SIZE,
+    STD,
+    WEIGHTS,
+    params_with,
+    project_of_photos,
+    rows_of,
+)
+
+from pipeline.feature_cache import exact_features, views
+from pipeline.files import Project
+from pipeline.folding import fold_batch_norm
+from pipeline.network import Network, build_network, build_preprocess
+from pipeline.progress import track
+from pipeline.sources import Images, labelled
+
+POOL = 320  # views of a photo that all seeds draw from
+CACHED = (8, 32, EPOCHS)
+CPU = torch.device("cpu")
+
+Tops = dict[str, list[float]]  # accuracy by "whose views, how many", one a seed
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the frozen backbone says."""
+
+    train: Tensor  # (photos, POOL, channels)
+    labels: Tensor
+    test: Tensor  # (held-out photos, channels) float32
+    truth: Tensor
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=60)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = _tops(_features(project_of_photos(Path(folder))), range(arguments.seeds))
+    result = _result(found)
+    print(json.dumps(result, indent=2) if arguments.json else "\n".join(f"{n:44} {v}" for n, v in result.items()))
+
+
+def _features(project: Project) -> dict[str, Features]:
+    params = params_with(
+        model={"arch": "mobilenet_v2", "weights": str(WEIGHTS), "freeze": "all", "head": "linear"},
+        image={"size": SIZE},
+        train={"online": ONLINE, "cached_views": POOL},
+    )
+    network = build_network(params.model, SIZE, 2).eval().to(memory_format=torch.channels_last)
+    preprocess = build_preprocess(params.model, params.image)
+    classes = sorted({row.label for row in rows_of(project, "train")})
+    train, test = (labelled(project, rows_of(project, side), classes, preprocess) for side in ("train", "test"))
+    held_out = exact_features(network, test, BATCH_FROZEN, CPU).features[:, 0].float()
+    drawn = {
+        "ours": views(network, train, params.train, torch.bfloat16, CPU).features,
+        "the loop's": _features_of_the_loop(network, train),
+    }
+    return {name: Features(features, train.labels, held_out, test.labels) for name, features in drawn.items()}
+
+
+@torch.inference_mode()
+def _features_of_the_loop(network: Network, images: Images) -> Tensor:
+    """Views as `train.Photos` cuts them, through the backbone in bf16 as ours."""
+    network.backbone = fold_batch_norm(network.backbone).to(memory_format=torch.channels_last)
+    transform = v2.Compose([
+        v2.RandomResizedCrop(SIZE, scale=AREA, ratio=ASPECT, antialias=True), v2.RandomHorizontalFlip(),
+        v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD),
+    ])  # fmt: skip
+    photos = [Image.open(images.project.root / row.path).convert("RGB") for row in images.rows]
+    torch.manual_seed(0)
+    features = []
+    for _ in track(range(POOL), "views of the loop", POOL):
+        input_nchw = torch.stack([transform(photo) for photo in photos]).to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            features.append(network.embed(input_nchw).bfloat16())
+    return torch.stack(features, dim=1)
+
+
+def _tops(features: Mapping[str, Features], seeds: Sequence[int]) -> Tops:
+    found: Tops = {}
+    for seed in track(seeds, "heads", len(seeds)):
+        for name, values in features.items():
+            turns = np.tile(np.arange(POOL), (len(values.labels), 1))
+            for n_views in CACHED:
+                order = np.random.default_rng((seed, n_views)).permuted(turns, axis=1)[:, :n_views]
+                found.setdefault(f"{name}, {n_views} views", []).append(_top1(values, order, seed))
+    return found
+
+
+def _top1(features: Features, order: np.ndarray, seed: int) -> float:
+    """Accuracy of a head that saw photo i in epoch e in its view `order[i, e % views]`."""
+    torch.manual_seed(seed)
+    head = nn.Linear(features.test.shape[1], 2)
+    optimizer = torch.optim.Adam(head.parameters(), LR)
+    for epoch in range(EPOCHS):
+        view = torch.from_numpy(order[:, epoch % order.shape[1]])
+        for batch in torch.randperm(len(features.labels)).split(BATCH_FROZEN):
+            optimizer.zero_grad()
+            logits = head(features.train[batch, view[batch]].float())
+            functional.cross_entropy(logits, features.labels[batch]).backward()
+            optimizer.step()
+    with torch.inference_mode():
+        return float((head(features.test).argmax(dim=1) == features.truth).float().mean())
+
+
+def _result(found: Tops) -> dict[str, str]:
+    said = {name: f"{100 * statistics.mean(tops):.2f} % over {len(tops)} seeds" for name, tops in found.items()}
+    fresh = found[f"the loop's, {EPOCHS} views"]
+    for name, tops in found.items():
+        points = [100 * (one - other) for one, other in zip(tops, fresh, strict=True)]
+        if tops is not fresh:
+            error = statistics.stdev(points) / len(points) ** 0.5
+            said[f"{name}, less fresh ones of the loop"] = f"{statistics.mean(points):+.2f} +- {error:.2f} points"
+    return said
+
+
+if __name__ == "__main__":
+    main()
