@@ -33,7 +33,7 @@ def fp32(core: onnx.ModelProto, evidence: Evidence) -> Trial:
 
 def trial(
     name: str, verdict: str = "passed", median_ms: float = 1.0, precision: Any = "int8", *, more_bytes: int = 0,
-    difference: float = 0.0,
+    difference: float | None = 0.0,
 ) -> Trial:  # fmt: skip
     core = small_core()
     core.doc_string = "x" * more_bytes
@@ -97,6 +97,11 @@ def test_of_those_as_fast_and_as_small_the_nearest_to_torch_is_kept_and_the_firs
     assert [each.name for each in chosen([far, near])] == ["near"]
     assert [each.name for each in chosen([far, trial("as far", difference=2.8)])] == ["far"]
     assert [each.name for each in chosen([far, trial("large", more_bytes=500)])] == ["far"]
+
+
+def test_float32_is_kept_where_it_gave_no_numbers_at_all() -> None:
+    silent = trial("fp32", "failed", precision="fp32", difference=None)
+    assert [each.name for each in chosen([silent])] == ["fp32"]
 
 
 def test_proven_comes_before_undecidable_and_failed_is_never_kept() -> None:
