@@ -170,14 +170,19 @@ class Photos(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.open(self.paths[number]).convert("RGB")), self.labels[number]
 
 
-def _loader(project: Project, batch_size: int) -> DataLoader[tuple[Tensor, int]]:
-    transform = v2.Compose([
+def view_of_the_loop() -> Callable[[Image.Image], Tensor]:
+    """A random view as torchvision's reference training cuts it from a decoded photo."""
+    return v2.Compose([
         v2.RandomResizedCrop(SIZE, scale=AREA, ratio=ASPECT, antialias=True), v2.RandomHorizontalFlip(),
         v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD),
     ])  # fmt: skip
+
+
+def _loader(project: Project, batch_size: int) -> DataLoader[tuple[Tensor, int]]:
     rows = rows_of(project, "train")
     classes = sorted({row.label for row in rows})
-    photos = Photos([project.root / row.path for row in rows], [classes.index(row.label) for row in rows], transform)
+    labels = [classes.index(row.label) for row in rows]
+    photos = Photos([project.root / row.path for row in rows], labels, view_of_the_loop())
     workers = os.cpu_count() or 1
     return DataLoader(
         photos, batch_size, shuffle=True, num_workers=workers, persistent_workers=True, pin_memory=DEVICE.type == "cuda"

@@ -1,4 +1,4 @@
-"""How many cached views are as good as fresh ones: `python benchmarks/views.py [--seeds N] [--json]`.
+"""How many cached views are as good as fresh ones: `python benchmarks/views.py`.
 
 The photos, weights, views and rates are those of `train.py`: a linear head on frozen MobileNetV2, 100 epochs. A few
 whole runs cannot tell one photo of 80 from chance, and a frozen backbone says the same of a view whenever it is asked.
@@ -11,7 +11,6 @@ the differences are means over seeds of the same number, with their standard err
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,21 +22,17 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms import v2
 from train import (
-    AREA,
-    ASPECT,
     BATCH_FROZEN,
     EPOCHS,
     LR,
-    MEAN,
     ONLINE,
     SIZE,
-    STD,
     WEIGHTS,
     params_with,
     project_of_photos,
     rows_of,
+    view_of_the_loop,
 )
 
 from pipeline.feature_cache import exact_features, views
@@ -47,6 +42,7 @@ from pipeline.network import Network, build_network, build_preprocess
 from pipeline.progress import track
 from pipeline.sources import Images, labelled
 
+SEEDS = 60
 POOL = 320  # views of a photo that all seeds draw from
 CACHED = (8, 32, EPOCHS)
 CPU = torch.device("cpu")
@@ -66,14 +62,10 @@ class Features:
 
 def main() -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=60)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = _tops(_features(project_of_photos(Path(folder))), range(arguments.seeds))
-    result = _result(found)
-    print(json.dumps(result, indent=2) if arguments.json else "\n".join(f"{n:44} {v}" for n, v in result.items()))
+        result = _result(_tops(_features(project_of_photos(Path(folder))), range(SEEDS)))
+    print("\n".join(f"{name:44} {value}" for name, value in result.items()))
 
 
 def _features(project: Project) -> dict[str, Features]:
@@ -96,12 +88,9 @@ def _features(project: Project) -> dict[str, Features]:
 
 @torch.inference_mode()
 def _features_of_the_loop(network: Network, images: Images) -> Tensor:
-    """Views as `train.Photos` cuts them, through the backbone in bf16 as ours."""
+    """Views of the loop, through the backbone in bf16 as ours."""
     network.backbone = fold_batch_norm(network.backbone).to(memory_format=torch.channels_last)
-    transform = v2.Compose([
-        v2.RandomResizedCrop(SIZE, scale=AREA, ratio=ASPECT, antialias=True), v2.RandomHorizontalFlip(),
-        v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD),
-    ])  # fmt: skip
+    transform = view_of_the_loop()
     photos = [Image.open(images.project.root / row.path).convert("RGB") for row in images.rows]
     torch.manual_seed(0)
     features = []
