@@ -160,18 +160,23 @@ def _add_odd_sizes(numbers: dict[str, Any], ask_torch: Torch, classifier: Classi
     for height, width in ODD_SIZES:
         if height * width > contract.max_pixels or max(height, width) > contract.max_aspect * min(height, width):
             continue
-        picture_nhwc, reason, size = _noise(height, width), None, f"{width}x{height}"
-        try:
-            difference = float(np.abs(classifier.logits(picture_nhwc) - ask_torch(picture_nhwc)).max())
-        except DeviceError as error:
-            differences[size], reason = None, str(error)
-        else:
-            differences[size] = difference
-            if difference > allowed:
-                reason = f"logit difference {difference:.3g}; allowed {allowed:.3g}"
+        size = f"{width}x{height}"
+        differences[size], reason = _on_one(_noise(height, width), ask_torch, classifier, allowed)
         if reason:
             numbers |= {"verdict": FAILED, "reasons": [*numbers["reasons"], f"a picture of {size}: {reason}"]}
     numbers["odd_sizes"] = differences
+
+
+def _on_one(
+    picture_nhwc: NDArray[np.uint8], ask_torch: Torch, classifier: Classifier, allowed: float
+) -> tuple[float | None, str | None]:
+    """The largest difference, None where the graph cannot run the picture; and why that fails, None where it holds."""
+    try:
+        logits = classifier.logits(picture_nhwc)
+    except DeviceError as error:
+        return None, str(error)
+    difference = float(np.abs(logits - ask_torch(picture_nhwc)).max())
+    return difference, f"logit difference {difference:.3g}; allowed {allowed:.3g}" if difference > allowed else None
 
 
 def _noise(height: int, width: int) -> NDArray[np.uint8]:
