@@ -27,7 +27,7 @@ from runtime.selfcheck import DecoderCheck, Selfcheck, VariantCheck, selfcheck
 from runtime.session import onnxruntime
 from runtime.video import ClipAnswer, classify_clip
 
-_MOST = 10_000  # rounds or threads
+_MOST_THREADS = 10_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("bench", parents=[common], help="how long one picture takes, and how much memory")
     command.add_argument("--variant", metavar="NAME", help="one graph (default: each)")
     command.add_argument("--repeats", type=_at_least_one, default=20, metavar="N", help="rounds (default: 20)")
-    command.add_argument("--threads", type=_at_least_one, metavar="N", help="(default: as onnxruntime thinks right)")
+    command.add_argument("--threads", type=_threads, metavar="N", help="(default: as onnxruntime thinks right)")
     command.set_defaults(command=_bench)
     command = commands.add_parser("info", parents=[common], help="what this bundle is, and what runs it")
     command.set_defaults(command=_info)
@@ -82,9 +82,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _at_least_one(text: str) -> int:
-    if not (text.isdecimal() and len(text) < 10 and 1 <= int(text) <= _MOST):
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number from 1 to {_MOST}")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)
+
+
+def _threads(text: str) -> int:
+    number = _at_least_one(text)
+    if number > _MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST_THREADS}")
+    return number
 
 
 def _selfcheck(options: argparse.Namespace) -> None:
