@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,16 @@ import pytest
 import torch
 from command import run_pipe
 from small_project import COLOURS, set_params, small_project
+from torch import Tensor
 
-from pipeline import manifest
+from pipeline import depthwise, manifest
 from pipeline.calibration import fit_temperature, fit_unknown_threshold
 from pipeline.data import Frames, infer
 from pipeline.errors import DataError
 from pipeline.files import Project
 from pipeline.network import read_checkpoint
 from pipeline.params import read_params
-from pipeline.train import first_weights
+from pipeline.train import first_weights, train
 
 
 @pytest.fixture
@@ -111,6 +113,40 @@ def test_the_test_side_is_watched_and_the_best_epoch_on_it_kept(small: Project) 
     assert f"kept epoch {curves['kept']['epoch']} of 2" in finished.stdout
     assert len(list((small.cache / "tensorboard").glob("*/events.*"))) == 1
     assert not list((small.cache / "resume").iterdir())
+
+
+def test_a_gpu_is_held_to_float32_and_to_a_fixed_order_of_sums(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.backends.cuda.matmul.allow_tf32 = True  # no plain attribute, which monkeypatch could put back
+    _train_here(small)
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_on_a_cpu_the_strided_depthwise_convolutions_of_the_network_that_learns_leave_bf16(
+    small: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    entered: list[torch.dtype] = []
+    in_float32 = depthwise._in_float32
+
+    def noted(forward: Callable[[Tensor], Tensor], input_nchw: Tensor) -> Tensor:
+        found = in_float32(forward, input_nchw)
+        entered.append(found.dtype)
+        return found
+
+    monkeypatch.setattr(depthwise, "_in_float32", noted)
+    set_params(small, model={"arch": "mobilenet_v2", "freeze": "none"}, train={"epochs": 1, "precision": "bf16"})
+    _train_here(small)
+    assert set(entered) == {torch.float32}
+
+
+def _train_here(project: Project) -> None:
+    params = read_params(project.params_yaml)
+    train(params.train, params.model, params.image, project)
 
 
 def test_half_precision_of_16_bits_is_refused_without_a_gpu(small: Project) -> None:
