@@ -2,25 +2,46 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from command import run_pipe
+from command import ROOT, run_pipe
 from small_project import COLOURS, set_params, small_project
-from torch import Tensor
 
-from pipeline import depthwise, manifest
+from pipeline import manifest
 from pipeline.calibration import fit_temperature, fit_unknown_threshold
 from pipeline.data import Frames, infer
 from pipeline.errors import DataError
 from pipeline.files import Project
 from pipeline.network import read_checkpoint
 from pipeline.params import read_params
-from pipeline.train import first_weights, train
+from pipeline.train import first_weights
+
+_LOOKING = """
+import json
+from pathlib import Path
+import torch
+from pipeline import depthwise, train
+from pipeline.files import Project
+from pipeline.params import read_params
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+dtypes, in_float32 = set(), depthwise._in_float32
+def noted(forward, input_nchw):
+    found = in_float32(forward, input_nchw)
+    dtypes.add(str(found.dtype))
+    return found
+depthwise._in_float32 = noted
+params = read_params(Path("params.yaml"))
+train.train(params.train, params.model, params.image, Project(Path.cwd()))
+tf32 = [torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32]
+print(json.dumps({"deterministic": torch.backends.cudnn.deterministic, "tf32": tf32, "dtypes": sorted(dtypes)}))
+"""
 
 
 @pytest.fixture
@@ -115,38 +136,25 @@ def test_the_test_side_is_watched_and_the_best_epoch_on_it_kept(small: Project) 
     assert not list((small.cache / "resume").iterdir())
 
 
-def test_a_gpu_is_held_to_float32_and_to_a_fixed_order_of_sums(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    torch.backends.cuda.matmul.allow_tf32 = True  # no plain attribute, which monkeypatch could put back
-    _train_here(small)
-    assert torch.backends.cudnn.deterministic
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+def test_a_gpu_is_held_to_float32_and_to_a_fixed_order_of_sums(small: Project) -> None:
+    assert _looked_at_in_a_run(small) == {"deterministic": True, "tf32": [False, False], "dtypes": []}
 
 
-def test_on_a_cpu_the_strided_depthwise_convolutions_of_the_network_that_learns_leave_bf16(
-    small: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_a_cpu_the_strided_depthwise_convolutions_of_the_network_that_learns_leave_bf16(small: Project) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    entered: list[torch.dtype] = []
-    in_float32 = depthwise._in_float32
-
-    def noted(forward: Callable[[Tensor], Tensor], input_nchw: Tensor) -> Tensor:
-        found = in_float32(forward, input_nchw)
-        entered.append(found.dtype)
-        return found
-
-    monkeypatch.setattr(depthwise, "_in_float32", noted)
     set_params(small, model={"arch": "mobilenet_v2", "freeze": "none"}, train={"epochs": 1, "precision": "bf16"})
-    _train_here(small)
-    assert set(entered) == {torch.float32}
+    assert _looked_at_in_a_run(small)["dtypes"] == ["torch.float32"]
 
 
-def _train_here(project: Project) -> None:
-    params = read_params(project.params_yaml)
-    train(params.train, params.model, params.image, project)
+def _looked_at_in_a_run(project: Project) -> dict[str, object]:
+    """What a run sets and does inside, in a process of its own: accelerate keeps its state for a process's life."""
+    command = [sys.executable, "-c", _LOOKING]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(command, cwd=project.root, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    found: dict[str, object] = json.loads(finished.stdout.splitlines()[-1])
+    return found
 
 
 def test_half_precision_of_16_bits_is_refused_without_a_gpu(small: Project) -> None:
