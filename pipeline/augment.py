@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline import manifest
 from pipeline.children import each
 from pipeline.errors import DataError
-from pipeline.files import Project, replacing_folder, safe_join
+from pipeline.files import Project, alone, replacing_folder, safe_join
 from pipeline.manifest import Row
 from pipeline.params import AugmentParams
 from pipeline.transforms import generator_for, make_copy
@@ -45,15 +45,17 @@ def augment(params: AugmentParams, project: Project) -> AugmentReport:
 
     Raises:
         DataError: the manifest is missing, no frame was kept, or a frame is missing, corrupt or of another size than
-            the manifest says; nothing has been written then.
+            the manifest says, or another `pipe augment` runs here; nothing has been written then.
     """
     frames = _kept_frames(project)
-    with replacing_folder(project.augmented) as folder:
-        parents = frames if params.copies else []
-        rows = [row for made in each(partial(_copy_frame, params, project, folder), parents, "augment") for row in made]
-        # The old manifest must not vouch for the new copies if this process dies before it has written its own.
-        project.augmented_csv.unlink(missing_ok=True)
-    manifest.write(rows, project.augmented_csv)
+    parents = frames if params.copies else []
+    with alone(project, "pipe augment"):
+        with replacing_folder(project.augmented) as folder:
+            made = each(partial(_copy_frame, params, project, folder), parents, "augment")
+            rows = [row for copies in made for row in copies]
+            # The old manifest must not vouch for the new copies if this process dies before it has written its own.
+            project.augmented_csv.unlink(missing_ok=True)
+        manifest.write(rows, project.augmented_csv)
     return AugmentReport(len(frames), len(rows), project.relative(project.augmented))
 
 

@@ -17,7 +17,7 @@ from pipeline.clip_cache import ClipCache
 from pipeline.damage import Settled, settle
 from pipeline.errors import DataError
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project, replacing_folder, write_json
+from pipeline.files import Project, alone, replacing_folder, write_json
 from pipeline.manifest import Row
 from pipeline.pictures import Picture, Recorded, Settings
 from pipeline.raw import Recording
@@ -95,26 +95,29 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
 
     Raises:
         DataError: `data/raw` does not hold two classes with media in each, or a recording cannot be used (the first
-            is named, and how many more there are), or damage or screening leave no frame of a class; what was there
-            before stays.
+            is named, and how many more there are), or damage or screening leave no frame of a class, or another
+            `pipe extract` runs here; what was there before stays.
         PipeError: a frame cannot be written; what was there before stays.
     """
     found = raw.find(project, params.layout)
     sources, frames_folder = (PurePosixPath(project.relative(path)) for path in (project.raw, project.frames))
     cache = ClipCache(project.cache / "clips")
     place = _Place(sources, frames_folder, project.relative(project.frames_csv), project.root, cache)
-    with replacing_folder(project.frames) as frames:
-        settled = _record(found.recordings, frames, params, place)
-        recorded = _screened(settled.recorded, frames, params)
-        screening.check_no_class_is_empty(
-            (recording.label, picture["drop_reason"]) for recording, made in recorded for picture in made["pictures"]
-        )
-        # The old manifest must not vouch for the new frames if this process dies before it has written its own.
-        project.frames_csv.unlink(missing_ok=True)
-    rows = _rows(recorded, place)
-    manifest.write(rows, project.frames_csv)
-    report = _report(recorded, rows, _Aside(settled.left_out, found.ignored), params, place)
-    write_json(project.extract_json, report.as_json())
+    with alone(project, "pipe extract"):
+        with replacing_folder(project.frames) as frames:
+            settled = _record(found.recordings, frames, params, place)
+            recorded = _screened(settled.recorded, frames, params)
+            screening.check_no_class_is_empty(
+                (recording.label, picture["drop_reason"])
+                for recording, made in recorded
+                for picture in made["pictures"]
+            )
+            # The old manifest must not vouch for the new frames if this process dies before it has written its own.
+            project.frames_csv.unlink(missing_ok=True)
+        rows = _rows(recorded, place)
+        manifest.write(rows, project.frames_csv)
+        report = _report(recorded, rows, _Aside(settled.left_out, found.ignored), params, place)
+        write_json(project.extract_json, report.as_json())
     return report
 
 

@@ -159,6 +159,24 @@ class _UnixLines:
 
 
 @contextlib.contextmanager
+def alone(project: Project, command: str) -> Iterator[None]:
+    """Let nobody else run `command` (`pipe extract`) in the project meanwhile; who is killed stands in nobody's way.
+
+    Raises:
+        DataError: somebody else does.
+    """
+    from filelock import FileLock, Timeout
+
+    project.cache.mkdir(parents=True, exist_ok=True)
+    try:
+        held = FileLock(project.cache / f"{command.replace(' ', '_')}.lock").acquire(blocking=False)
+    except Timeout as error:
+        raise DataError(f"{project.root}: another `{command}` is running here; wait until it has ended") from error
+    with held:
+        yield
+
+
+@contextlib.contextmanager
 def replacing_file(target: Path) -> Iterator[Path]:
     """Give a temporary path beside `target`; when the block ends well, it becomes `target`.
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from pipeline.errors import DataError
-from pipeline.files import Project, read_json, replacing_file, write_json
+from pipeline.files import Project, alone, read_json, replacing_file, write_json
 from pipeline.progress import warn
 
 # Sent by `kill`, by whoever shuts a machine down, and by a terminal that is closed (not on Windows).
@@ -26,14 +25,7 @@ def alone_with_params(project: Project) -> Iterator[None]:
     Raises:
         DataError: somebody else is lending it.
     """
-    from filelock import FileLock, Timeout
-
-    project.cache.mkdir(parents=True, exist_ok=True)
-    try:
-        held = FileLock(project.cache / "lending.lock").acquire(blocking=False)
-    except Timeout as error:
-        raise DataError(f"{project.root}: another `pipe study` is running here; wait until it has ended") from error
-    with held:
+    with alone(project, "pipe study"):
         _put_back(project)
         yield
 

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from pipeline import manifest
 from pipeline.augment import augment
 from pipeline.errors import DataError
-from pipeline.files import Project
+from pipeline.files import Project, alone
 from pipeline.manifest import Row
 from pipeline.params import AugmentParams, read_section
 from runtime.images import read_image
@@ -258,6 +258,12 @@ def test_nothing_kept_is_an_error(project: Project, params: AugmentParams) -> No
     frames = [replace(frame, kept=False, drop_reason="dark") for frame in make_frames(project)]
     manifest.write(frames, project.frames_csv)
     assert "kept no frame" in refusal(params, project)
+
+
+def test_while_another_augment_runs_here_nothing_is_touched(project: Project, params: AugmentParams) -> None:
+    make_frames(project)
+    with alone(project, "pipe augment"):
+        assert "another `pipe augment` is running here" in refusal(params, project)
 
 
 def test_no_manifest_is_an_error(project: Project, params: AugmentParams) -> None:

@@ -26,7 +26,7 @@ from pipeline.children import run_in_child
 from pipeline.errors import DataError, PipeError
 from pipeline.extract import extract, extract_files
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project
+from pipeline.files import Project, alone
 from pipeline.params import read_section
 from pipeline.pictures import record
 
@@ -275,6 +275,12 @@ def test_a_video_by_itself_may_lose_all_its_frames(tmp_path: Path) -> None:
 
 
 # What it refuses.
+
+
+def test_while_another_extract_runs_here_nothing_is_touched(filled: Project) -> None:
+    with alone(filled, "pipe extract"):
+        assert "another `pipe extract` is running here" in refusal(filled)
+    extract(params(), filled)
 
 
 def test_no_folder_of_recordings_is_refused(project: Project) -> None:

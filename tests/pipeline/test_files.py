@@ -15,6 +15,7 @@ import pytest
 from pipeline.errors import DataError
 from pipeline.files import (
     Project,
+    alone,
     read_json,
     replacing_file,
     replacing_folder,
@@ -135,6 +136,33 @@ def test_sweeping_does_not_follow_a_link(tmp_path: Path, gone: int) -> None:
     sweep_stale(tmp_path / "frames")
     assert names_in(tmp_path) == ["precious"]
     assert names_in(precious) == ["film.mp4"]
+
+
+def test_a_command_that_runs_here_already_is_refused_and_others_are_not(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    with alone(project, "pipe extract"):
+        with alone(project, "pipe augment"):
+            pass
+        with pytest.raises(DataError, match=r"another `pipe extract` is running here"), alone(project, "pipe extract"):
+            pytest.fail("both run")
+    with alone(project, "pipe extract"):
+        pass
+
+
+def test_a_killed_command_stands_in_nobodys_way(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from pipeline.files import Project, alone\n"
+    code += "with alone(Project(Path(sys.argv[1])), 'pipe extract'): print('in', flush=True); sys.stdin.read()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "in\n"
+        with pytest.raises(DataError, match="another"), alone(Project(tmp_path), "pipe extract"):
+            pytest.fail("both run")
+        child.kill()
+    with alone(Project(tmp_path), "pipe extract"):
+        pass
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a\\b", "a\0b"])

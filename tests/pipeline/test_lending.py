@@ -67,7 +67,7 @@ def test_after_an_interrupt_it_is_as_it_was(own: Project) -> None:
     with pytest.raises(KeyboardInterrupt):
         _lend(own, signal.SIGINT)
     assert own.params_yaml.read_bytes() == OWN.encode()
-    assert [path.name for path in own.cache.iterdir()] == ["lending.lock"]
+    assert [path.name for path in own.cache.iterdir()] == ["pipe_study.lock"]
 
 
 def test_the_next_one_puts_back_what_one_that_was_killed_left(own: Project, capfd: pytest.CaptureFixture[str]) -> None:
