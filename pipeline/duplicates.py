@@ -22,7 +22,7 @@ from pipeline.thumbnails import FEATURES_SIDE, Features, find_features, read_thu
 
 MOST_PICTURES = 50_000  # that are looked at for features: half a gigabyte of descriptors
 LISTED = 1000  # pairs that the receipt names
-WHOLE_GROUPS = ("grouped",)  # the protocols that keep groups whole
+WHOLE_GROUPS = ("grouped", "given")  # the protocols that keep groups whole
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,17 @@ class Search:
 def pairs_to_merge(search: Search | None, protocol: str) -> list[tuple[str, str]]:
     """The pairs of paths whose groups are to be one: those of one label, under a protocol that keeps groups whole.
 
-    Otherwise nothing is merged: the receipt says what came to lie across sides.
+    Where folders give the sides, they have to lie in those of one side. Otherwise nothing is merged: the receipt says
+    what came to lie across sides.
     """
     if search is None or protocol not in WHOLE_GROUPS:
         return []
-    return [(pair.first.path, pair.second.path) for pair in search.confirmed if not pair.has_two_labels]
+    alike = (pair for pair in search.confirmed if not pair.has_two_labels)
+    return [
+        (pair.first.path, pair.second.path)
+        for pair in alike
+        if protocol != "given" or pair.first.given_split == pair.second.given_split
+    ]
 
 
 def across_sides_first(search: Search | None, side_of: Mapping[str, str]) -> Search | None:

@@ -135,7 +135,16 @@ def test_copies_become_one_group_unless_their_labels_differ(project: Project) ->
     assert [row.group for row in merged] == ["a/one", "a/one", "b/three"]
 
 
-@pytest.mark.parametrize("protocol", ["random", "given", "blocks"])
+def test_where_folders_give_the_sides_copies_in_those_of_one_side_become_one_group(project: Project) -> None:
+    rows = [_add(project, name, _jpeg_40(_scene(0))) for name in ("one", "two", "three")]
+    rows = [replace(row, given_split=side) for row, side in zip(rows, ("train", "train", "test"), strict=True)]
+    search = _search(rows, project)
+    assert len(search.confirmed) == 3
+    merged, _ = merge_groups(rows, pairs_to_merge(search, "given"))
+    assert [row.group for row in merged] == ["a/one", "a/one", "a/three"]
+
+
+@pytest.mark.parametrize("protocol", ["random", "blocks"])
 def test_nothing_is_merged_where_groups_may_be_divided(project: Project, protocol: str) -> None:
     rows = [_add(project, "one", _scene(0)), _add(project, "two", _jpeg_40(_scene(0)))]
     assert pairs_to_merge(_search(rows, project), protocol) == []
