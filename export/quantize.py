@@ -23,6 +23,7 @@ from onnx import shape_inference
 
 from export.graph import batch_of
 from export.running import FRAMES_AT_ONCE, Graph, batches_of
+from export.stem import compute_stem_by_blocks
 
 Calibration = Literal["minmax", "percentile"]
 Ranges = Any  # onnxruntime.quantization's TensorsData: by tensor, its lowest and highest value
@@ -89,6 +90,7 @@ def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8, only: Collectio
     quantizer.quantize_model()
     quantizer.model.topological_sort()  # what it inserted stands at the end
     quantised: onnx.ModelProto = quantizer.model.model
+    compute_stem_by_blocks(quantised)
     return quantised
 
 
