@@ -26,7 +26,7 @@ def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
     crop_nodes, crop_constants, cropped = _crop(preprocess)
     scale, bias = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in preprocess.scale_and_bias())
     size = preprocess.size
-    shapes = {"size": [size], "rows": [0, -1, 1, 0], "narrow": [0, 3, -1, size]}
+    shapes = {"size": [size], "rows": [1, -1, 1, 0], "planes": [-1, 1], "shape": [-1, 3, size, size]}
     constants = {
         **crop_constants,
         **{name: np.array(values, np.int64) for name, values in shapes.items()},
@@ -37,7 +37,7 @@ def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
         *crop_nodes,
         helper.make_node("Transpose", [cropped], ["pixels_nchw"], perm=[0, 3, 1, 2]),
         *_narrowed(),
-        _resize("narrowed", "resized", axis=2),
+        *_lowered(),
         helper.make_node("Mul", ["resized", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "bias"], ["input"]),
     ]
@@ -51,35 +51,50 @@ def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version(opset))
 
 
+# Both resizes are of rows that stand where channels do, for two reasons. Onnxruntime deals channels to its threads, and
+# of three channels one thread of two would get two. And its CUDA kernels left a picture unfinished whose height becomes
+# smaller (github.com/microsoft/onnxruntime/issues/25264); a row has none.
+
+
 def _narrowed() -> list[onnx.NodeProto]:
-    """Nodes from `pixels_nchw`, uint8, to `narrowed`, float32 (batch, 3, height, size): the resize of the width.
+    """Nodes from `pixels_nchw`, uint8, to `narrow_rows`, float32 (1, batch * 3 * height, 1, size).
 
-    One channel after another, since a 1080p picture as float is 25 MB, which leave the processor's caches between cast
-    and resize. Rows as channels, since onnxruntime deals channels to its threads: of three, one of two would get two.
+    A third after another, which of one picture is a channel: a 1080p picture as float is 25 MB, which leave the
+    processor's caches between cast and resize.
     """
-    channels = ("red", "green", "blue")
+    thirds = ("first", "second", "third")
     nodes = [
-        helper.make_node("Reshape", ["pixels_nchw", "rows"], ["pixel_rows"]),  # (batch, 3 * height, 1, width)
-        helper.make_node("Split", ["pixel_rows"], channels, axis=1, num_outputs=3),
+        helper.make_node("Reshape", ["pixels_nchw", "rows"], ["pixel_rows"]),
+        helper.make_node("Split", ["pixel_rows"], thirds, axis=1, num_outputs=3),
     ]
-    for channel in channels:
-        nodes.append(helper.make_node("Cast", [channel], [f"{channel}_float"], to=TensorProto.FLOAT))
-        nodes.append(_resize(f"{channel}_float", f"{channel}_narrow", axis=3))
+    for third in thirds:
+        nodes.append(helper.make_node("Cast", [third], [f"{third}_float"], to=TensorProto.FLOAT))
+        nodes.append(_resize(f"{third}_float", f"{third}_narrow"))
+    return [*nodes, helper.make_node("Concat", [f"{third}_narrow" for third in thirds], ["narrow_rows"], axis=1)]
+
+
+def _lowered() -> list[onnx.NodeProto]:
+    """Nodes from `narrow_rows` to `resized`, (batch, 3, size, size): columns become rows, and rows columns again."""
     return [
-        *nodes,
-        helper.make_node("Concat", [f"{channel}_narrow" for channel in channels], ["narrow_rows"], axis=1),
-        helper.make_node("Reshape", ["narrow_rows", "narrow"], ["narrowed"]),
+        helper.make_node("Shape", ["pixels_nchw"], ["height"], start=2, end=3),
+        helper.make_node("Concat", ["planes", "height", "size"], ["narrow_shape"], axis=0),
+        helper.make_node("Reshape", ["narrow_rows", "narrow_shape"], ["narrow"]),  # (batch * 3, 1, height, size)
+        helper.make_node("Transpose", ["narrow"], ["narrow_turned"], perm=[0, 1, 3, 2]),
+        helper.make_node("Reshape", ["narrow_turned", "rows"], ["columns"]),
+        _resize("columns", "low_columns"),
+        helper.make_node("Reshape", ["low_columns", "shape"], ["resized_turned"]),
+        helper.make_node("Transpose", ["resized_turned"], ["resized"], perm=[0, 1, 3, 2]),
     ]
 
 
-def _resize(levels: str, resized: str, *, axis: int) -> onnx.NodeProto:
-    """Torch's antialiased bilinear resize of one axis to `size`."""
+def _resize(rows: str, resized: str) -> onnx.NodeProto:
+    """Torch's antialiased bilinear resize of (1, rows, 1, any length) to `size`."""
     return helper.make_node(
         "Resize",
-        [levels, "", "", "size"],
+        [rows, "", "", "size"],
         [resized],
         mode="linear",
-        axes=[axis],
+        axes=[3],
         antialias=1,
         coordinate_transformation_mode="half_pixel",
         exclude_outside=1,  # without it the borders differ from torch's by up to 17 of 255
