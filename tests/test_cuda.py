@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -18,11 +19,13 @@ from small_project import set_params, small_project
 from torch import Tensor
 from torch.nn import functional
 
+from export.graph import preprocess_graph
 from pipeline.data import forbid_tf32
 from pipeline.files import Project, read_json
 from pipeline.network import build_network, read_checkpoint
 from pipeline.online import random_views, view_generator
 from pipeline.params import ModelParams, TrainParams, read_params, read_section
+from pipeline.preprocess import Preprocess
 from runtime.archive import unpack
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch sees none")
@@ -147,6 +150,18 @@ def test_a_view_on_a_gpu_is_drawn_as_on_a_cpu(whole: Project) -> None:
 
     assert float((drawn("cuda", 0) - drawn("cpu", 0)).abs().mean()) < 2  # of 255 levels: each step rounds to 8 bits
     assert float((drawn("cuda", 0) - drawn("cpu", 1)).abs().mean()) > 20
+
+
+@pytest.mark.parametrize("sides", [(1080, 1920), (100, 150), (5, 2000)])
+@pytest.mark.parametrize("n_pictures", [1, 3])
+def test_preprocessing_on_cuda_is_that_of_torch(n_pictures: int, sides: tuple[int, int]) -> None:
+    preprocess = Preprocess(224, "squash", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    graph = preprocess_graph(preprocess, 18).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CUDAExecutionProvider"])
+    assert "CUDAExecutionProvider" in session.get_providers()
+    images_nhwc = np.random.default_rng(0).integers(0, 256, (n_pictures, *sides, 3), dtype=np.uint8)
+    expected = preprocess(torch.from_numpy(images_nhwc)).numpy()
+    np.testing.assert_allclose(session.run(None, {"image": images_nhwc})[0], expected, rtol=0, atol=1e-4)
 
 
 def test_parity_and_the_bundle_pass_on_cuda_and_prove_that_they_ran_there(exported: Project, tmp_path: Path) -> None:
