@@ -24,6 +24,7 @@ STEMS: list[dict[str, Any]] = [
 LEFT_ALONE: list[dict[str, Any]] = [
     {"strides": [1, 1]},  # VGG
     {"strides": [2, 1]},
+    {"pads": None},  # ONNX lets it be left out; exporters write it
     {"dilations": [2, 2]},
     {"group": 3},
     {"kernel": (2, 2), "pads": [0, 0, 0, 0]},
@@ -120,8 +121,23 @@ def test_a_stem_that_stays_float_is_left_as_it_is() -> None:
 
 def test_a_picture_that_two_convolutions_take_is_left_as_it_is() -> None:
     core = core_with()
-    beside = helper.make_node("Conv", ["input", "stem"], ["beside"], name="beside", pads=[1, 1, 1, 1], strides=[2, 2])
+    core.graph.initializer.append(
+        numpy_helper.from_array(2 * numpy_helper.to_array(core.graph.initializer[0]), "beside")
+    )
+    beside = helper.make_node("Conv", ["input", "beside"], ["e"], name="beside", pads=[1, 1, 1, 1], strides=[2, 2])
     core.graph.node.insert(0, beside)
-    next(node for node in core.graph.node if node.op_type == "Relu").op_type = "Add"
-    next(node for node in core.graph.node if node.op_type == "Add").input.append("beside")
+    joined = next(node for node in core.graph.node if node.op_type == "Relu")
+    joined.op_type = "Add"
+    joined.input.append("e")
+    assert not has_blocks(quantised(core))
+
+
+def test_weights_that_another_convolution_takes_too_are_left_as_they_are() -> None:
+    core = core_with()
+    stem, head = core.graph.initializer
+    stem.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(stem)[:3], stem.name))
+    head.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(head)[:3], head.name))
+    again = helper.make_node("Conv", ["b", "stem"], ["e"], name="again", pads=[1, 1, 1, 1], strides=[2, 2])
+    core.graph.node.insert(2, again)
+    core.graph.node[3].input[0] = "e"
     assert not has_blocks(quantised(core))
