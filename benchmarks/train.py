@@ -34,6 +34,7 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
@@ -129,7 +130,7 @@ def _ours_frozen(project: Project, seed: int) -> float:
         image={"size": SIZE},
         train={
             "seed": seed, "epochs": EPOCHS, "batch_size": BATCH_FROZEN, "online": ONLINE, "cached_views": VIEWS,
-            "optimizer": "adam", "lr": LR,
+            "optimizer": "adam", "lr": LR, "schedule": {"name": "cosine"},
         },
     )  # fmt: skip
     shutil.rmtree(project.cache, ignore_errors=True)
@@ -249,8 +250,10 @@ def accuracy(project: Project, n_seeds: int) -> dict[str, list[float]]:
     values: dict[str, list[float]] = {"ours": [], "bf16": []}
     for seed in range(n_seeds):
         peer = _reference_frozen(project, seed, bf16=True)
+        schedule = lr_scheduler.CosineAnnealingLR(peer.optimizer, EPOCHS)
         for _ in range(EPOCHS):
             peer.epoch()
+            schedule.step()
         values["bf16"].append(_top1(peer.network, project))
         _ours_frozen(project, seed)
         values["ours"].append(_top1(read_checkpoint(project.checkpoint).network(), project))
@@ -390,7 +393,8 @@ def _device() -> str:
 
 
 def _text(result: dict[str, Any]) -> str:
-    numbers = {**result["medians"], **result["ratios"]}
+    means = {f"frozen_{name}_top1": round(statistics.mean(tops), 4) for name, tops in result["top1"].items()}
+    numbers = {**result["medians"], **means, **result["ratios"]}
     return "\n".join([result["machine"], *(f"{name:44} {value}" for name, value in numbers.items())])
 
 

@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import lr_scheduler
 from train import (
     BATCH_FROZEN,
     EPOCHS,
@@ -117,6 +118,7 @@ def _top1(features: Features, order: np.ndarray, seed: int) -> float:
     torch.manual_seed(seed)
     head = nn.Linear(features.test.shape[1], 2)
     optimizer = torch.optim.Adam(head.parameters(), LR)
+    schedule = lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     for epoch in range(EPOCHS):
         view = torch.from_numpy(order[:, epoch % order.shape[1]])
         for batch in torch.randperm(len(features.labels)).split(BATCH_FROZEN):
@@ -124,6 +126,7 @@ def _top1(features: Features, order: np.ndarray, seed: int) -> float:
             logits = head(features.train[batch, view[batch]].float())
             functional.cross_entropy(logits, features.labels[batch]).backward()
             optimizer.step()
+        schedule.step()
     with torch.inference_mode():
         return float((head(features.test).argmax(dim=1) == features.truth).float().mean())
 
