@@ -1,7 +1,7 @@
 """What a frozen backbone says of images, computed once: of training images in several views, of held-out ones exactly.
 
 `project.cache`/features/<key>/features.npy is (n, views, channels). The key is a digest of the frames, the views, the
-backbone's structure and weights, and the precision.
+backbone's structure and weights, the precision, and the code.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pipeline.fitting import TrainParams
 from pipeline.folding import fold_batch_norm
 from pipeline.network import Network
 from pipeline.progress import track
+from pipeline.provenance import code_digest
 from pipeline.sources import (
     Images,
     Source,
@@ -33,7 +34,6 @@ from pipeline.sources import (
     training_frames,
 )
 
-FORMAT_VERSION = 1
 # numpy has no bfloat16: its bits are kept as integers.
 _STORED: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype("f4"),
@@ -134,7 +134,7 @@ def exact_features(network: Network, images: Images, batch_size: int, device: to
 
 
 def _identity(network: Network, images: Images, precision: torch.dtype) -> tuple[object, ...]:
-    """What features hang on beside the frames and their views: the network up to its head, and the numbers it gets."""
+    """What features hang on beside the frames and their views: code, network up to its head, its numbers."""
     digest = hashlib.sha256()
     for name, module in network.named_children():
         if name == "head":
@@ -143,4 +143,4 @@ def _identity(network: Network, images: Images, precision: torch.dtype) -> tuple
         for key, value in module.state_dict().items():
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return FORMAT_VERSION, digest.hexdigest(), astuple(images.preprocess), precision
+    return code_digest(), digest.hexdigest(), astuple(images.preprocess), precision

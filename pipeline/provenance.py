@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from pipeline.architectures import TIMM
 from pipeline.files import Project, sha256_of, write_json
@@ -16,6 +19,7 @@ from pipeline.section import Section
 
 PROVENANCE_JSON = "provenance.json"
 _CODE = ("pipeline", "runtime")  # settings and data are told beside it
+_MODULES = [path for room in _CODE for path in (Path(__file__).parent.parent / room).glob("*.py")]
 _PACKAGES = ("clip2edge", "torch", "torchvision", "timm", "accelerate", "numpy", "opencv-python-headless")
 
 
@@ -31,6 +35,14 @@ def fingerprints(project: Project) -> dict[str, str | None]:
     except (OSError, subprocess.CalledProcessError):
         commit = None
     return {"git": commit, "data": sha256_of(project.split_csv)}
+
+
+def code_digest() -> str:
+    """A hash of what computes, every module of ours and torch, for caches that must not outlive a changed line."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    for path in sorted(_MODULES):
+        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _git(project: Project, *arguments: str) -> str:

@@ -20,10 +20,10 @@ from pipeline.errors import DataError
 from pipeline.files import Project, replacing_file, safe_join, sha256_of
 from pipeline.manifest import Row
 from pipeline.progress import warn
+from pipeline.provenance import code_digest
 from pipeline.section import Section
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_CODE = [path for room in ("pipeline", "runtime") for path in (Path(__file__).parent.parent / room).glob("*.py")]
 
 
 def run_key(project: Project, rows: Sequence[Row], sections: Sequence[Section], machine: Sequence[str]) -> str:
@@ -39,9 +39,7 @@ def run_key(project: Project, rows: Sequence[Row], sections: Sequence[Section], 
         digest.update(section.model_dump_json().encode() + b"\n")
     for row in rows:
         digest.update(_identity(project, row))
-    for path in sorted(_CODE):
-        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
-    digest.update(json.dumps([sha256_of(project.split_csv), torch.__version__, *machine]).encode())
+    digest.update(json.dumps([sha256_of(project.split_csv), code_digest(), *machine]).encode())
     return digest.hexdigest()[:32]
 
 

@@ -127,6 +127,25 @@ def test_the_key_hangs_on_backbone_views_seed_precision_and_numbers_and_not_on_t
     assert len(_keys(small)) == 9
 
 
+def test_changed_code_or_another_torch_computes_features_anew(
+    small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look() -> int:
+        _views(small, network, *ONLINE, cached_views=1)
+        exact_features(network, images_of(small, "val"), 4, CPU)
+        return len(_keys(small))
+
+    assert look() == 2
+    fixed = small.root / "online.py"
+    fixed.write_text("# views")
+    monkeypatch.setattr("pipeline.provenance._MODULES", [fixed])
+    assert look() == 4
+    fixed.write_text("# a bug was fixed here")
+    assert look() == 6
+    monkeypatch.setattr(torch, "__version__", "0.0.0")
+    assert look() == 8
+
+
 def test_without_random_views_seeds_share_their_features(small: Project, network: Network) -> None:
     for seed in (0, 1):
         _views(small, network, seed=seed, cached_views=5)

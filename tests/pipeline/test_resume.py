@@ -100,7 +100,7 @@ def test_changed_code_never_goes_on_from_an_old_state(small: Project, monkeypatc
     before = _key(small)
     fixed = small.root / "epochs.py"
     fixed.write_text("# a bug was fixed here")
-    monkeypatch.setattr("pipeline.resume._CODE", [fixed])
+    monkeypatch.setattr("pipeline.provenance._MODULES", [fixed])
     assert _key(small) != before
 
 
