@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from runtime.providers import asked, preload
-from runtime.session import failures, onnxruntime
+from runtime.session import EXACT_INT8, failures, keep_int8_exact, onnxruntime
 
 FRAMES_AT_ONCE = 8
 _WARM_UP_RUNS = 3
 
-# usual: what onnxruntime does when nobody asks for anything. as_written: node by node, int8 in float arithmetic.
+# usual: as the device's runtime opens it. as_written: node by node, int8 in float arithmetic.
 # without_vnni: integer kernels that are exact on an x86 processor whose usual ones overflow.
 How = Literal["usual", "as_written", "without_vnni"]
 
@@ -34,10 +34,11 @@ class Graph:
         library = onnxruntime()
         options = library.SessionOptions()
         options.log_severity_level = 4
+        keep_int8_exact(options)
         if how == "as_written":
             options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
         elif how == "without_vnni":
-            options.add_session_config_entry("session.x64quantprecision", "1")
+            options.add_session_config_entry(EXACT_INT8, "1")
         preload(library, [provider])
         try:
             self._session: Any = library.InferenceSession(

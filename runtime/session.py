@@ -15,6 +15,7 @@ from runtime.contract import METADATA_CLASSES, METADATA_SHA256, METADATA_VERSION
 from runtime.errors import ContractError, DeviceError, ProviderError
 from runtime.providers import asked, missing_library, preload, why_not
 
+EXACT_INT8 = "session.x64quantprecision"  # onnxruntime's name of the option; "1" asks for exact kernels
 _FATAL = 4  # onnxruntime's severity: what goes wrong arrives as an exception, or in the list of active providers
 
 
@@ -156,11 +157,16 @@ def _options(library: Any, path: Path, opening: Opening) -> Any:
         options.profile_file_prefix = str(opening.profile)
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    if _int8_may_overflow():
-        options.add_session_config_entry("session.x64quantprecision", "1")
+    keep_int8_exact(options)
     # The hash vouches for these bytes alone: weights in a second file are looked for where there can be none.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", f"{path}/none")
     return options
+
+
+def keep_int8_exact(options: Any) -> None:
+    """Ask for exact int8 kernels on processors whose usual ones overflow; every session of ours is opened with this."""
+    if _int8_may_overflow():
+        options.add_session_config_entry(EXACT_INT8, "1")
 
 
 def _int8_may_overflow(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
