@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 
+import pipeline
 from pipeline.architectures import TIMM
 from pipeline.files import Project, sha256_of, write_json
 from pipeline.modelling import ModelParams
 from pipeline.section import Section
 
 PROVENANCE_JSON = "provenance.json"
-_CODE = ("pipeline", "runtime")  # settings and data are told beside it
-_MODULES = [path for room in _CODE for path in (Path(__file__).parent.parent / room).glob("*.py")]
+CODE_ROOT = Path(pipeline.__file__).parents[1]
+CODE_FOLDERS = ("pipeline", "runtime")  # settings and data are recorded beside it
 _PACKAGES = ("clip2edge", "torch", "torchvision", "timm", "accelerate", "numpy", "opencv-python-headless")
 
 
@@ -30,7 +31,7 @@ def fingerprints(project: Project) -> dict[str, str | None]:
     """
     try:
         commit: str | None = _git(project, "rev-parse", "HEAD")
-        if _git(project, "status", "--porcelain", "--", *_CODE):
+        if _git(project, "status", "--porcelain", "--", *CODE_FOLDERS):
             commit = f"{commit}-dirty"
     except (OSError, subprocess.CalledProcessError):
         commit = None
@@ -40,9 +41,24 @@ def fingerprints(project: Project) -> dict[str, str | None]:
 def code_digest() -> str:
     """A hash of what computes, every module of ours and torch, for caches that must not outlive a changed line."""
     digest = hashlib.sha256(torch.__version__.encode())
-    for path in sorted(_MODULES):
-        digest.update(f"{path.name} {sha256_of(path)}\n".encode())
+    for path in code_files():
+        digest.update(f"{path.relative_to(CODE_ROOT).as_posix()} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
+
+
+def code_files() -> list[Path]:
+    """Every module that the digest covers, sub-folders included, sorted.
+
+    Raises:
+        RuntimeError: a folder holds no module: a digest of nothing would let caches outlive changed code.
+    """
+    files = []
+    for folder in CODE_FOLDERS:
+        modules = sorted((CODE_ROOT / folder).rglob("*.py"))
+        if not modules:
+            raise RuntimeError(f"{CODE_ROOT / folder}: no module; the digest of the code needs some")
+        files += modules
+    return files
 
 
 def _git(project: Project, *arguments: str) -> str:

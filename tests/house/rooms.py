@@ -8,12 +8,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("pipeline", "export", "runtime")
+STAGE_NAMES = ("extract", "augment", "split", "train", "evaluate", "export", "parity", "report", "bundle")
 
 
 def modules() -> dict[str, Path]:
-    """Every module of the three rooms by its dotted name."""
-    paths = [path for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))]
-    return {f"{path.parent.name}.{path.stem}": path for path in paths}
+    """Every module of the three packages, sub-folders included, by its dotted name."""
+    paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
 
 
 @functools.cache
@@ -39,3 +40,9 @@ def needed_by(name: str) -> set[str]:
         needed.add(current)
         waiting += [other for other in imports_of(known[current]) if other in known]
     return needed
+
+
+def module_of_stage(stage: str) -> str:
+    """The module that holds a stage's one public function."""
+    names = (f"{package}.{stage}{suffix}" for suffix in (".stage", "") for package in ("export", "pipeline"))
+    return next(name for name in names if name in modules())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from code_copy import copy_of_the_code
 
 from pipeline.files import Project, read_json, sha256_of
-from pipeline.provenance import fingerprints, weights_licence
+from pipeline.provenance import code_digest, code_files, fingerprints, weights_licence
 
 _AS_SOMEBODY = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
 
@@ -53,3 +55,26 @@ def test_a_commit_that_does_not_hold_the_code_that_ran_says_so(tmp_path: Path) -
 )
 def test_the_licence_of_the_first_weights_is_told_or_said_not_to_be_known(arch: str, weights: str, said: str) -> None:
     assert said in weights_licence(arch, weights)
+
+
+def test_the_digest_of_the_code_covers_every_folder_below_and_tells_files_of_one_name_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = copy_of_the_code(tmp_path, monkeypatch)
+    digests = [code_digest(), code_digest()]
+    assert digests[0] == digests[1]
+    for room, text in (("first", "a = 1\n"), ("second", "b = 2\n")):
+        (code / room / "deeper").mkdir(parents=True)
+        (code / room / "deeper" / "stage.py").write_text(text)
+        digests.append(code_digest())
+    for room, text in (("first", "b = 2\n"), ("second", "a = 1\n")):  # the two exchanged
+        (code / room / "deeper" / "stage.py").write_text(text)
+    digests.append(code_digest())
+    assert len(set(digests)) == 4
+    assert code / "second" / "deeper" / "stage.py" in code_files()
+
+
+def test_a_digest_of_no_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(copy_of_the_code(tmp_path, monkeypatch))
+    with pytest.raises(RuntimeError, match="pipeline: no module"):
+        code_digest()
