@@ -24,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import quality
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.base.section import params_path, read_section
 from pipeline.duplicates import Search, find_near_duplicates
-from pipeline.files import Project
-from pipeline.manifest import Row
 from pipeline.pair_sheet import draw_pairs
-from pipeline.params import SplitParams, params_path, read_section
+from pipeline.params import SplitParams
 
 Picture = NDArray[np.uint8]
 SETS = {

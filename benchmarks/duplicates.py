@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from pipeline.manifest import Row
+from pipeline.base.manifest import Row
 from pipeline.proposals import propose
 
 FRAMES_PER_GROUP = 50

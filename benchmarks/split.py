@@ -22,10 +22,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the checkout that the benchmark lies in
 
-from pipeline import manifest  # noqa: E402
-from pipeline.files import Project  # noqa: E402
-from pipeline.manifest import Row  # noqa: E402
-from pipeline.params import SplitParams, read_section  # noqa: E402
+from pipeline.base import manifest  # noqa: E402
+from pipeline.base.manifest import Row  # noqa: E402
+from pipeline.base.project import Project  # noqa: E402
+from pipeline.base.section import read_section  # noqa: E402
+from pipeline.params import SplitParams  # noqa: E402
 from pipeline.split import split  # noqa: E402
 
 ROWS_PER_CLIP = 50

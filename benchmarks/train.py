@@ -38,11 +38,12 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from pipeline import manifest
+from pipeline.base import manifest
+from pipeline.base.files import sha256_of, write_json
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.data import Frames
 from pipeline.feature_cache import Views
-from pipeline.files import Project, sha256_of, write_json
-from pipeline.manifest import Row
 from pipeline.network import build_preprocess, read_checkpoint
 from pipeline.params import Params, validate_params
 from pipeline.sources import drawn, labelled, pictures

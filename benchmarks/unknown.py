@@ -20,11 +20,11 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import Linear, functional
 
+from pipeline.base.progress import track
+from pipeline.base.section import read_section
 from pipeline.calibration import fit_unknown_threshold
 from pipeline.modelling import ImageParams, ModelParams
 from pipeline.network import build_network, build_preprocess
-from pipeline.params import read_section
-from pipeline.progress import track
 from runtime.images import read_image
 
 ROOT = Path(__file__).parent.parent

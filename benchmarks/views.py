@@ -36,11 +36,11 @@ from train import (
     view_of_the_loop,
 )
 
+from pipeline.base.progress import track
+from pipeline.base.project import Project
 from pipeline.feature_cache import exact_features, views
-from pipeline.files import Project
 from pipeline.folding import fold_batch_norm
 from pipeline.network import Network, build_network, build_preprocess
-from pipeline.progress import track
 from pipeline.sources import Images, labelled
 
 SEEDS = 60

@@ -13,13 +13,14 @@ from PIL import Image
 
 from export.gates import Logits
 from export.routes import open_graph
-from pipeline.data import class_numbers, read_frame
-from pipeline.errors import DataError
-from pipeline.files import Project
-from pipeline.leakage import read_split_without_leaks
+from pipeline.base.errors import DataError
+from pipeline.base.frames import read_frame
+from pipeline.base.leakage import read_split_without_leaks
+from pipeline.base.progress import track
+from pipeline.base.project import Project
+from pipeline.data import class_numbers
 from pipeline.network import read_checkpoint
 from pipeline.preprocess import Preprocess
-from pipeline.progress import track
 
 Resize = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]  # (height, width, 3) to (side, side, 3)
 

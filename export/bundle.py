@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DataError, GateError
-from pipeline.files import Project, read_json, replacing_file, sha256_of
+from pipeline.base.errors import DataError, GateError
+from pipeline.base.files import read_json, replacing_file, sha256_of
+from pipeline.base.project import Project
 from runtime.archive import FILE_MODE, FIXED_DATE, SUMS, UNIX, unpack
 from runtime.classifier import CONTRACT
 from runtime.contract import Contract, Variant

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtime
-from pipeline.errors import DataError
-from pipeline.files import Project, safe_join
-from pipeline.leakage import read_split_without_leaks
-from pipeline.manifest import Row
-from pipeline.progress import track
+from pipeline.base.errors import DataError
+from pipeline.base.leakage import read_split_without_leaks
+from pipeline.base.manifest import Row
+from pipeline.base.progress import track
+from pipeline.base.project import Project, safe_join
 from runtime.archive import unpack
 from runtime.classifier import Classifier
 from runtime.contract import Contract

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from export.gates import Comparison, Logits
 from export.graph import preprocess_graph
 from export.running import Graph
-from pipeline.data import class_numbers, read_frame
-from pipeline.errors import DataError
-from pipeline.files import Project
-from pipeline.manifest import Row, class_names
+from pipeline.base.errors import DataError
+from pipeline.base.frames import read_frame
+from pipeline.base.manifest import Row, class_names
+from pipeline.base.progress import track
+from pipeline.base.project import Project
+from pipeline.data import class_numbers
 from pipeline.network import Checkpoint
-from pipeline.progress import track
 
 OPSET = 18  # of the preprocessing here; its nodes mean the same in every later one
 BATCHES = (7, 2, 1)  # in turn, so that the batch axis is tried too

@@ -17,11 +17,12 @@ from export.core import Attempt, attempts, core_graph, with_batch_of_one
 from export.evidence import Evidence, calibration_rows, gather, preprocessed
 from export.graph import join, preprocess_graph, seal
 from export.search import Candidate, Trial, Workshop, chosen, golden_tolerance, judged, search
+from pipeline.base.errors import GateError
+from pipeline.base.files import replacing_folder, write_json
+from pipeline.base.leakage import read_split_without_leaks
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.data import forbid_tf32
-from pipeline.errors import GateError
-from pipeline.files import Project, replacing_folder, write_json
-from pipeline.leakage import read_split_without_leaks
-from pipeline.manifest import Row
 from pipeline.network import Checkpoint, read_checkpoint
 from pipeline.params import ExportParams, ParityParams
 from pipeline.preprocess import Preprocess

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.gates import Logits, margins
-from pipeline.data import read_frame
-from pipeline.files import Project, write_csv
-from pipeline.manifest import Row
+from pipeline.base.files import write_csv
+from pipeline.base.frames import read_frame
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.sheets import Cell, sheet, write_png
 
 SHOWN = 24  # on the sheet, of all variants together, those first of which torch was surest

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from pipeline.params import Fp16Gate, Fp32Gate, Int8Gate, ParityParams
 
 PASSED, FAILED, UNDECIDABLE = "passed", "failed", "undecidable"

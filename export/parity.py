@@ -21,14 +21,16 @@ from export.flips import flips_of, write_flips
 from export.gates import FAILED, PASSED, UNDECIDABLE, Comparison, Logits, judge
 from export.golden import golden_order, write_golden
 from export.routes import BUNDLE, Route, ask_bundle, numbers_of, routes
-from pipeline.data import class_numbers, forbid_tf32, read_frame
-from pipeline.errors import DataError
-from pipeline.files import Project, sha256_of, write_json
-from pipeline.leakage import read_split_without_leaks
-from pipeline.manifest import Row
+from pipeline.base.errors import DataError
+from pipeline.base.files import sha256_of, write_json
+from pipeline.base.frames import read_frame
+from pipeline.base.leakage import read_split_without_leaks
+from pipeline.base.manifest import Row
+from pipeline.base.progress import track
+from pipeline.base.project import Project
+from pipeline.data import class_numbers, forbid_tf32
 from pipeline.network import Checkpoint, read_checkpoint
 from pipeline.params import Fp32Gate, ParityParams
-from pipeline.progress import track
 from runtime.classifier import Classifier
 from runtime.errors import DeviceError
 

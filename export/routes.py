@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 import runtime
 from export.gates import Logits
 from export.running import Graph
-from pipeline.errors import DataError
-from pipeline.files import Project, safe_join
-from pipeline.manifest import Row
+from pipeline.base.errors import DataError
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project, safe_join
 from runtime.classifier import CONTRACT, Classifier
 from runtime.errors import DeviceError
 from runtime.session import onnxruntime

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from runtime.providers import asked, preload
 from runtime.session import EXACT_INT8, failures, keep_int8_exact, onnxruntime
 

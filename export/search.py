@@ -27,7 +27,7 @@ from export.quantize import (
     to_int8,
 )
 from export.running import Graph, median_ms
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from pipeline.params import ParityParams
 
 Mode = Literal["fast", "full"]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import raw
-from pipeline.errors import DataError
-from pipeline.files import Project, flush_filesystem, sha256_of, temporary_folder
+from pipeline.base.errors import DataError
+from pipeline.base.files import flush_filesystem, sha256_of, temporary_folder
+from pipeline.base.project import Project
 
 MAX_NAME_BYTES = 255  # of a folder, on the file systems of Linux, macOS and Windows
 _ADDED = "added"  # beside the files of a folder, hidden: what has not got its name yet

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
-from pipeline.errors import DataError
+from pipeline.base import files
+from pipeline.base.errors import DataError
 
 NO_LABEL = "(none of the classes)"
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.base.errors import DataError, ParamsError
 from pipeline.cutting import Features, ResNetFeatures, cut_before_pooling
-from pipeline.errors import DataError, ParamsError
 from pipeline.preprocess import Channels
 from pipeline.small_cnn import SmallCnn
 

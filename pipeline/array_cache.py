@@ -14,8 +14,8 @@ from filelock import FileLock
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from pipeline.errors import PipeError
-from pipeline.files import replacing_folder, sha256_of
+from pipeline.base.errors import PipeError
+from pipeline.base.files import replacing_folder, sha256_of
 
 _DIGEST = "sha256"  # a file beside the array: bytes changed on disk would otherwise load as other numbers
 

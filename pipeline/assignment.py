@@ -12,7 +12,7 @@ from itertools import accumulate
 from types import MappingProxyType
 from typing import Literal
 
-UNUSED = "unused"  # no side: what the asked numbers leave over, and the frames of a guard gap
+from pipeline.base.manifest import UNUSED
 
 Shares = Mapping[str, Fraction] | Mapping[str, float]
 Rounding = Literal["nearest", "down"]

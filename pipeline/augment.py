@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import manifest
-from pipeline.children import each
-from pipeline.errors import DataError
-from pipeline.files import Project, alone, replacing_folder, safe_join
-from pipeline.manifest import Row
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.files import alone, replacing_folder
+from pipeline.base.manifest import Row
+from pipeline.base.parallel import each
+from pipeline.base.project import Project, safe_join
 from pipeline.params import AugmentParams
 from pipeline.transforms import generator_for, make_copy
 from runtime.errors import ImageError

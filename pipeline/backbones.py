@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.architectures import UNREADABLE, Body, architecture_of, unreadable
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 
 
 def build_body(arch: str, weights: str, *, plain: bool) -> Body:

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from pipeline import door
+from pipeline.base.errors import GateError
 from pipeline.desk import done, here, section_of
-from pipeline.errors import GateError
 from pipeline.tools import TOOLS
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.base.errors import DataError
 from pipeline.comparison import CURVES
-from pipeline.errors import DataError
 from pipeline.experiments import Experiment, param
 
 Scalar = float | int | bool | str

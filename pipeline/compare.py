@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import compare_notes, compare_table, pairing
+from pipeline.base.errors import DataError, ParamsError
+from pipeline.base.files import replacing_folder, write_csv
+from pipeline.base.project import Project
 from pipeline.columns import Run
 from pipeline.compare_figures import draw_figure
 from pipeline.comparison import COMMON_COLUMNS, Comparison
-from pipeline.errors import DataError, ParamsError
 from pipeline.experiments import Experiment, list_experiments, param
-from pipeline.files import Project, replacing_folder, write_csv
 from pipeline.recipe import differences, find_recipe, read_study
 from pipeline.study import experiment_names, is_run_of
 

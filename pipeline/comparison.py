@@ -9,9 +9,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.errors import ParamsError
-from pipeline.params import Params, names_beside
-from pipeline.section import Section
+from pipeline.base.errors import ParamsError
+from pipeline.base.section import Section, names_beside
+from pipeline.params import Params
 
 # Beside these, any dotted param is a column, such as train.lr.
 COLUMNS = (

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.manifest import Row
+from pipeline.base.manifest import Row
 from pipeline.sheets import GAP, Cell, draw_text, sheet, thumbnail
 from runtime.images import read_image
 

@@ -10,16 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.section import Positive, Section
+from pipeline.base.section import Area, Degrees, Scales, Section, ShearDegrees, Translate
 
 Fill = Literal["reflect", "nearest"]
-Degrees = Annotated[float, Field(ge=0, le=180)]
-ShearDegrees = Annotated[float, Field(ge=0, lt=90)]
-Translate = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(ge=0, le=10)]
 Factors = tuple[Factor, Factor]
-Scales = tuple[Positive, Positive]
-Area = Annotated[float, Field(gt=0, le=1)]
 Sigma = Annotated[float, Field(gt=0, le=255)]
 Quality = Annotated[int, Field(ge=1, le=100)]
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.files import write_json
+from pipeline.base.files import write_json
 from pipeline.keeping import Best
 from pipeline.summary import NetworkSummary
 

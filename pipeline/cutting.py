@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from pipeline.errors import ParamsError
+from pipeline.base.errors import ParamsError
 
 TRACED_SIZE = 224  # of the pictures that every published classifier takes, in pixels
 

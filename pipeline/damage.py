@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from pipeline.pictures import Recorded
 from pipeline.raw import Recording
 

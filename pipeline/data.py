@@ -12,32 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.errors import DataError
-from pipeline.files import Project, safe_join
-from pipeline.manifest import Row
+from pipeline.base.errors import DataError
+from pipeline.base.frames import read_frame
+from pipeline.base.manifest import Row
+from pipeline.base.progress import track
+from pipeline.base.project import Project
 from pipeline.network import Checkpoint, Network
 from pipeline.preprocess import Preprocess
-from pipeline.progress import track
-from runtime.errors import ImageError
-from runtime.images import read_image
 
 FEW_IMAGES = 64  # starting loader processes costs more than they save
-
-
-def read_frame(project: Project, row: Row) -> NDArray[np.uint8]:
-    """Decode a row's image: (height, width, 3) RGB.
-
-    Raises:
-        DataError: the file is missing or broken, or is not of the size that the manifest states.
-    """
-    try:
-        frame_hwc = read_image(safe_join(project.root, row.path), max_pixels=row.width * row.height)
-    except ImageError as error:
-        raise DataError(str(error)) from error
-    if frame_hwc.shape[:2] != (row.height, row.width):
-        height, width = frame_hwc.shape[:2]
-        raise DataError(f"{row.path}: found {width}x{height} pixels; the manifest says {row.width}x{row.height}")
-    return frame_hwc
 
 
 def class_numbers(rows: Sequence[Row], checkpoint: Checkpoint, project: Project) -> NDArray[np.int64]:

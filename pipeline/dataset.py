@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import manifest
-from pipeline.children import each
-from pipeline.errors import DataError
-from pipeline.files import Project, replacing_folder, safe_join, write_json
-from pipeline.manifest import Row
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.files import replacing_folder, write_json
+from pipeline.base.manifest import Row
+from pipeline.base.parallel import each
+from pipeline.base.project import Project, safe_join
 from pipeline.sheets import Cell, sheet, thumbnail, write_png
 from pipeline.survey import as_lines, survey
 from runtime.errors import ImageError

@@ -13,10 +13,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import manifest
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.files import read_json
+from pipeline.base.project import Project
 from pipeline.demo_clips import make_demo_clips
-from pipeline.errors import DataError
-from pipeline.files import Project, read_json
 from pipeline.recipe import apply_recipe
 from runtime.archive import unpack
 

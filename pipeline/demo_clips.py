@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.children import each
-from pipeline.errors import DataError
-from pipeline.files import replacing_folder
+from pipeline.base.errors import DataError
+from pipeline.base.files import replacing_folder
+from pipeline.base.parallel import each
 
 PHOTOGRAPHS = {"brick": "brick.png", "grass": "grass.png", "砾石": "gravel.png"}  # by class; the last one is gravel
 CLIPS_PER_CLASS = 5

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 if TYPE_CHECKING:
-    from pipeline.files import Project
-    from pipeline.params import SectionType
+    from pipeline.base.project import Project
+    from pipeline.base.section import SectionType
 
 
 class Report(Protocol):
@@ -22,14 +22,14 @@ class Report(Protocol):
 
 def here() -> Project:
     """The project that the working folder is."""
-    from pipeline.files import Project
+    from pipeline.base.project import Project
 
     return Project(Path.cwd())
 
 
 def section_of(name: str, section: type[SectionType]) -> SectionType:
     """The stage's own section of the project's params; outside a project, of the defaults."""
-    from pipeline.params import params_path, read_section
+    from pipeline.base.section import params_path, read_section
 
     return read_section(params_path(here()), name, section)
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import contact_sheet, manifest, sheets
-from pipeline.errors import DataError, PipeError
+from pipeline import contact_sheet, sheets
+from pipeline.base import manifest
+from pipeline.base.errors import DataError, PipeError
 from pipeline.extract import MANIFEST, extract_files
 from pipeline.extraction import ExtractParams
 

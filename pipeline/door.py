@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import click
 
-from pipeline.errors import PipeError
+from pipeline.base.errors import PipeError
 
 EXIT_OWN_BUG = 70
 EXIT_INTERRUPTED = 130

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from pipeline.errors import DataError, ParamsError
+from pipeline.base.errors import DataError, ParamsError
 from pipeline.fitting import JointLoss, TrainParams
 from pipeline.network import Network
 from pipeline.objective import Objective

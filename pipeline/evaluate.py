@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from pipeline import intervals, metrics, ranking, verdicts
+from pipeline.base.errors import DataError
+from pipeline.base.files import read_json, replacing_folder, sha256_of, write_json
+from pipeline.base.leakage import read_split_without_leaks
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.counterfactual import counterfactual, thinned
 from pipeline.data import forbid_tf32
-from pipeline.errors import DataError
-from pipeline.files import Project, read_json, replacing_folder, sha256_of, write_json
 from pipeline.gallery import Exhibits, draw_gallery
 from pipeline.headline import headline_numbers
 from pipeline.judging import Judged, gathered, judge, write_predictions
-from pipeline.leakage import read_split_without_leaks
-from pipeline.manifest import Row
 from pipeline.network import Checkpoint, Network, build_network, read_checkpoint
 from pipeline.params import EvaluateParams
 from pipeline.plot_tables import plot_tables, write_tables

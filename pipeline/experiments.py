@@ -18,8 +18,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.errors import DataError
-from pipeline.files import Project
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 
 LAST_STAGE = "evaluate"
 _REF = re.compile(r"refs/exps/(?P<start>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38,62})/(?P<name>.+)")

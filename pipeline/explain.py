@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.errors import DataError, ParamsError
-from pipeline.files import Project
+from pipeline.base.errors import DataError, ParamsError
+from pipeline.base.progress import track
+from pipeline.base.project import Project
 from pipeline.grad_cam import evidence
 from pipeline.layers import Maps, convolution_of, maps_of
 from pipeline.network import Checkpoint, Network, read_checkpoint
 from pipeline.patterns import STAYS_NOISE, Pattern, drawable_levels, patterns
 from pipeline.photos import read_photo
-from pipeline.progress import track
 from pipeline.sheets import Cell, sheet, write_png
 from runtime.errors import ImageError
 

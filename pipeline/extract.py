@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline import manifest, raw, screening
-from pipeline.children import each, threads_for_each
+from pipeline import raw, screening
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.files import alone, replacing_folder, write_json
+from pipeline.base.manifest import Row
+from pipeline.base.parallel import each, threads_for_each
+from pipeline.base.project import Project
 from pipeline.clip_cache import ClipCache
 from pipeline.damage import Settled, settle
-from pipeline.errors import DataError
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project, alone, replacing_folder, write_json
-from pipeline.manifest import Row
 from pipeline.pictures import Picture, Recorded, Settings
 from pipeline.raw import Recording
 from pipeline.recording import Limits, Recorder

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.section import Section
+from pipeline.base.section import Section
 
 
 class ScreeningParams(Section):

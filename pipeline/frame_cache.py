@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.array_cache import CachedArray, key_of
-from pipeline.children import each
-from pipeline.data import read_frame
-from pipeline.errors import DataError
-from pipeline.files import Project, safe_join, sha256_of
-from pipeline.manifest import Row
+from pipeline.base.errors import DataError
+from pipeline.base.files import sha256_of
+from pipeline.base.frames import read_frame
+from pipeline.base.manifest import Row
+from pipeline.base.parallel import each
+from pipeline.base.project import Project, safe_join
 from pipeline.preprocess import Preprocess
 
 FORMAT_VERSION = 1

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.base.frames import read_frame
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.contact_sheet import stack
-from pipeline.data import read_frame
-from pipeline.files import Project
 from pipeline.judging import Judged
-from pipeline.manifest import Row
 from pipeline.sheets import Cell, sheet, thumbnail
 
 SHOWN = 24  # mistakes, and least sure ones

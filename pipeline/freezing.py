@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from typing import Literal
 
 from torch import nn
 
-from pipeline.errors import ParamsError
+from pipeline.base.errors import ParamsError, nearest
 from pipeline.modelling import FreezeUpTo, OpenConvolutions
 
 Freeze = Literal["all", "none"] | FreezeUpTo | OpenConvolutions
@@ -65,8 +63,3 @@ def _close(backbone: nn.Module, open_names: set[str]) -> tuple[nn.Module, ...]:
             part.training = False
             closed.append(part)
     return tuple(closed)
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """The most similar of some names."""
-    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import evaluation_charts, frame_sheets
+from pipeline.base.files import write_json
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.charts import missing_font
-from pipeline.files import Project, write_json
 from pipeline.judging import Judged
-from pipeline.manifest import Row
 from pipeline.plot_tables import Tables, curve_rows, write_tables
 from pipeline.projection import SEED, projected
 from pipeline.sheets import write_jpeg

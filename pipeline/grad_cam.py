@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from pipeline.network import Network
 
 _EXTRA_TOKENS = 5  # before those of the places: a transformer's class token, registers

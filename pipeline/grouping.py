@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import DataError
-from pipeline.files import write_csv
-from pipeline.manifest import SIDES, Row
+from pipeline.base.errors import DataError
+from pipeline.base.files import write_csv
+from pipeline.base.manifest import SIDES, Row
 
 GROUPS_COLUMNS = ("source", "group")
 PINS_COLUMNS = ("group", "split")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.files import Project, read_json
+from pipeline.base.files import read_json
+from pipeline.base.project import Project
 
 # Of `reports/evaluate.json`, which has hundreds: as columns nobody could read them.
 _JUDGED = ("group_top1", "top1", "macro_f1", "auc", "nll", "ece", "baseline_knn")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import ParamsError
+from pipeline.base.errors import ParamsError
 from pipeline.modelling import ModelParams
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from runtime.errors import ImageError
 from runtime.images import read_image
 

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import metrics
+from pipeline.base.errors import DataError
+from pipeline.base.files import write_csv
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.data import Frames, class_numbers, infer
-from pipeline.errors import DataError
-from pipeline.files import Project, write_csv
-from pipeline.manifest import Row
 from pipeline.network import Checkpoint, Network
 
 

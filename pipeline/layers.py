@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.errors import ParamsError
-from pipeline.freezing import nearest
+from pipeline.base.errors import ParamsError, nearest
 from pipeline.network import Network
 
 MAPPING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)

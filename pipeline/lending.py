@@ -11,8 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from pipeline.files import Project, alone, read_json, replacing_file, write_json
-from pipeline.progress import warn
+from pipeline.base.files import alone, read_json, replacing_file, write_json
+from pipeline.base.progress import warn
+from pipeline.base.project import Project
 
 # Sent by `kill`, by whoever shuts a machine down, and by a terminal that is closed (not on Windows).
 _GOODBYES = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.section import Positive, Section
+from pipeline.base.section import Positive, Section
 
 Channels = tuple[float, float, float]
 Dropout = Annotated[float, Field(ge=0, lt=1)]

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from pipeline import video
 from pipeline.answers import Answer, FrameAnswer
-from pipeline.children import each, run_in_child
-from pipeline.errors import DataError
+from pipeline.base.child_process import run_in_child
+from pipeline.base.errors import DataError
+from pipeline.base.parallel import each
 from pipeline.extraction import ExtractParams
 from pipeline.predict import clip_bounds
 from pipeline.sheets import Cell, sheet, thumbnail, write_png

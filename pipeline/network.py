@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from pipeline.architectures import architecture_of
 from pipeline.backbones import build_body, read_plain, write_plain
+from pipeline.base.errors import DataError, ParamsError
+from pipeline.base.files import replacing_file
 from pipeline.dry_run import dry_run
-from pipeline.errors import DataError, ParamsError
-from pipeline.files import replacing_file
 from pipeline.freezing import freeze
 from pipeline.heads import Head, build_head, build_hidden
 from pipeline.modelling import ImageParams, ModelParams

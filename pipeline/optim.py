@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
-from pipeline.errors import ParamsError
+from pipeline.base.errors import ParamsError
 from pipeline.fitting import CosineSchedule, MultiStepSchedule, StepSchedule, TrainParams
 
 

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.base.errors import DataError
+from pipeline.base.files import replacing_file
+from pipeline.base.project import Project, safe_join
 from pipeline.duplicates import Confirmed, Search
-from pipeline.errors import DataError
-from pipeline.files import Project, replacing_file, safe_join
 
 SHOWN = 20
 _SIDE = 160  # pixels of a picture's square

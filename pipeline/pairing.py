@@ -11,9 +11,9 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from scipy import stats
 
+from pipeline.base.errors import DataError
 from pipeline.columns import Run
 from pipeline.compare_table import escaped
-from pipeline.errors import DataError
 from pipeline.intervals import paired_bootstrap_interval
 
 _ALPHA = 0.05

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import video
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from runtime.errors import ImageError
 from runtime.images import read_image
 

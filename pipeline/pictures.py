@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import colour, photos, quality, raw, video
-from pipeline.errors import DataError, PipeError
-from pipeline.files import sha256_of
+from pipeline.base.errors import DataError, PipeError
+from pipeline.base.files import sha256_of
 from pipeline.footage import Footage
 from runtime.errors import ImageError
 

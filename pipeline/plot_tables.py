@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import metrics, ranking, verdicts
-from pipeline.files import write_csv
+from pipeline.base.files import write_csv
 from pipeline.judging import Judged
 
 Tables = dict[str, list[dict[str, Any]]]

@@ -13,10 +13,11 @@ import numpy as np
 
 from pipeline import raw, video
 from pipeline.answers import Answer, FrameAnswer, Verdict
-from pipeline.children import each, run_in_child
-from pipeline.errors import DataError, PipeError
+from pipeline.base.child_process import run_in_child
+from pipeline.base.errors import DataError, PipeError
+from pipeline.base.parallel import each
+from pipeline.base.project import Project
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project
 from runtime.archive import unpack, verify
 from runtime.classifier import Classifier, Prediction
 from runtime.errors import DeviceError

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project
 from pipeline.params import AugmentParams
 from pipeline.sheets import Cell, check_png, sheet, write_png
 from pipeline.transforms import generator_for, make_copy

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.base.manifest import Row
 from pipeline.hash_pairs import Numbers, similar_hashes
-from pipeline.manifest import Row
 from pipeline.thumbnails import DESCRIPTOR, MIRRORED, Features, unit
 
 MIRROR_BITS = 0x5555555555555555  # a mirror changes the sign of every second frequency along a row of the hash

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from pipeline.assignment import UNUSED, assign_groups, cut_clip
-from pipeline.errors import DataError
-from pipeline.manifest import SIDES, Row
+from pipeline.assignment import assign_groups, cut_clip
+from pipeline.base.errors import DataError
+from pipeline.base.manifest import SIDES, UNUSED, Row
 from pipeline.params import SplitParams
 from pipeline.splitting import SplitCounts
 

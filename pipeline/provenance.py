@@ -14,9 +14,10 @@ import torch
 
 import pipeline
 from pipeline.architectures import TIMM
-from pipeline.files import Project, sha256_of, write_json
+from pipeline.base.files import sha256_of, write_json
+from pipeline.base.project import Project
+from pipeline.base.section import Section
 from pipeline.modelling import ModelParams
-from pipeline.section import Section
 
 PROVENANCE_JSON = "provenance.json"
 CODE_ROOT = Path(pipeline.__file__).parents[1]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline import photos, video
-from pipeline.errors import DataError
-from pipeline.files import Project
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 
 CLIP_SUFFIXES = video.SUFFIXES
 PHOTO_SUFFIXES = photos.SUFFIXES

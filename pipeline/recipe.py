@@ -19,11 +19,12 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import ScalarString
 
+from pipeline.base.errors import ParamsError
+from pipeline.base.files import replacing_file
+from pipeline.base.project import Project
+from pipeline.base.section import Section, validate_section
 from pipeline.comparison import Comparison
-from pipeline.errors import ParamsError
-from pipeline.files import Project, replacing_file
-from pipeline.params import read_params, validate_params, validate_section
-from pipeline.section import Section
+from pipeline.params import read_params, validate_params
 
 _KEYS = ("params", "rows", "compare")
 

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.children import ChildCrashedError, each, run_in_child
+from pipeline.base.child_process import ChildCrashedError, run_in_child
+from pipeline.base.files import sha256_of
+from pipeline.base.parallel import each
 from pipeline.clip_cache import ClipCache, key_of
-from pipeline.files import sha256_of
 from pipeline.photos import is_photo
 from pipeline.pictures import Recorded, Settings, broken, misnamed_clip
 from pipeline.raw import Recording

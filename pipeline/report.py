@@ -10,8 +10,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 
-from pipeline.errors import DataError
-from pipeline.files import Project, read_json, replacing_file
+from pipeline.base.errors import DataError
+from pipeline.base.files import read_json, replacing_file
+from pipeline.base.project import Project
 from pipeline.inlining import data_uris
 from pipeline.pointed import FORMS, Pointed, leaves, place_of, plain_of, setting, shown
 

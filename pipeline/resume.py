@@ -16,12 +16,13 @@ from typing import Any
 import torch
 
 from pipeline.backbones import write_plain
-from pipeline.errors import DataError
-from pipeline.files import Project, replacing_file, safe_join, sha256_of
-from pipeline.manifest import Row
-from pipeline.progress import warn
+from pipeline.base.errors import DataError
+from pipeline.base.files import replacing_file, sha256_of
+from pipeline.base.manifest import Row
+from pipeline.base.progress import warn
+from pipeline.base.project import Project, safe_join
+from pipeline.base.section import Section
 from pipeline.provenance import code_digest
-from pipeline.section import Section
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from pipeline.extraction import ScreeningParams
 from pipeline.pictures import Picture
 

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError
-from pipeline.files import replacing_file
+from pipeline.base.errors import DataError
+from pipeline.base.files import replacing_file
 
 TEXT_PIXELS = 16  # height of the letters
 GAP = 8  # pixels around a picture

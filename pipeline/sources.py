@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline import manifest
-from pipeline.files import Project
+from pipeline.base import manifest
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.fitting import TrainParams
 from pipeline.frame_cache import FrameCache, frame_cache
-from pipeline.manifest import Row
 from pipeline.online import random_views, view_generator
 from pipeline.preprocess import Preprocess
 from pipeline.views import RandomResizedCropView, View

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import manifest
-from pipeline.assignment import UNUSED
-from pipeline.duplicates import Search, across_sides_first, find_near_duplicates, pairs_to_merge, search_receipt
-from pipeline.errors import DataError
-from pipeline.files import Project, read_json, write_json
-from pipeline.grouping import merge_groups, read_pins, regroup, write_pins
-from pipeline.leakage import (
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.files import read_json, write_json
+from pipeline.base.leakage import (
     clips_across_sides,
     exact_duplicates_across_sides,
     is_copy,
@@ -22,7 +19,10 @@ from pipeline.leakage import (
     refuse_label_conflicts,
     refuse_leaks,
 )
-from pipeline.manifest import Row, class_names
+from pipeline.base.manifest import UNUSED, Row, class_names
+from pipeline.base.project import Project
+from pipeline.duplicates import Search, across_sides_first, find_near_duplicates, pairs_to_merge, search_receipt
+from pipeline.grouping import merge_groups, read_pins, regroup, write_pins
 from pipeline.pair_sheet import draw_pairs
 from pipeline.params import SplitParams
 from pipeline.protocols import assign_sides, why_optimistic

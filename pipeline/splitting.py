@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.section import Section
+from pipeline.base.section import Section
 
 
 class SplitCounts(Section):

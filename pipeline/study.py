@@ -26,9 +26,10 @@ from typing import Any
 from rich.console import Console
 
 from pipeline import experiments
+from pipeline.base.errors import DataError, PipeError
+from pipeline.base.files import replacing_file
+from pipeline.base.project import Project
 from pipeline.comparison import refuse_unknown
-from pipeline.errors import DataError, PipeError
-from pipeline.files import Project, replacing_file
 from pipeline.lending import alone_with_params, lending_params
 from pipeline.params import read_params
 from pipeline.recipe import Study, compose, find_recipe, read_study

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.leakage import is_copy
-from pipeline.manifest import SPLITS, Row
+from pipeline.base.leakage import is_copy
+from pipeline.base.manifest import SPLITS, Row
 
 IMBALANCE = 2.0  # largest class by smallest, from which on it is worth a warning
 BRIGHTNESS_BINS = 16  # of 256 levels

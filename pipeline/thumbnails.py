@@ -8,18 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError
-from pipeline.files import Project, safe_join
-from pipeline.manifest import Row
-
 FEATURES_SIDE = 160  # pixels of the longer side on which features are found; SIFT itself doubles it
 FEATURES = 80  # the strongest of a picture
 DESCRIPTOR = 128  # numbers of a SIFT descriptor: 4 x 4 cells x 8 directions
 
 # A mirror reverses the cells across the direction of the feature, and turns every direction into its opposite.
 MIRRORED = np.arange(DESCRIPTOR).reshape(4, 4, 8)[::-1][:, :, -np.arange(8) % 8].ravel()
-
-_REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
 
 
 @dataclass(frozen=True)
@@ -34,29 +28,6 @@ class Features:
         """What would be found in the picture's mirror image, left to right."""
         points_xy = self.points_xy * np.array([-1, 1], np.float32) + np.array([self.width - 1, 0], np.float32)
         return Features(points_xy, self.descriptors[:, MIRRORED], self.width)
-
-
-def read_thumbnail(project: Project, row: Row, side: int) -> NDArray[np.uint8]:
-    """The picture in grey, (height, width) uint8, its longer side `side` pixels.
-
-    Raises:
-        DataError: the file is missing or broken.
-    """
-    path = safe_join(project.root, row.path)
-    # A JPEG can be decoded at a half, a quarter or an eighth for a part of the cost; a thin picture would vanish.
-    shorter, longer = sorted((row.width, row.height))
-    reduction = max((n for n in _REDUCED if longer >= n * side and shorter >= n), default=1)
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        grey_hw = cv2.imdecode(data, _REDUCED.get(reduction, cv2.IMREAD_GRAYSCALE)) if data.size else None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); run `pipe extract` again") from error
-    if grey_hw is None:
-        raise DataError(f"{path}: cannot be decoded; run `pipe extract` again")
-    scale = side / max(grey_hw.shape)
-    size = (max(1, round(grey_hw.shape[1] * scale)), max(1, round(grey_hw.shape[0] * scale)))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(grey_hw, size, interpolation=interpolation), dtype=np.uint8)
 
 
 def find_features(grey_hw: NDArray[np.uint8]) -> Features:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.answers import NO_LABEL, Answer
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from pipeline.sheets import GAP, TEXT_PIXELS, draw_text, write_png
 
 Colour = tuple[int, int, int]

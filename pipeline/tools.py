@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.base.errors import PipeError
 from pipeline.desk import done, here, section_of
-from pipeline.errors import PipeError
 
 
 @click.command()

@@ -14,26 +14,27 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, set_seed
 from torch import Tensor, nn
 
-from pipeline import manifest
+from pipeline.base import manifest
+from pipeline.base.errors import DataError, ParamsError
+from pipeline.base.files import replacing_folder, sha256_of
+from pipeline.base.leakage import read_split_without_leaks
+from pipeline.base.manifest import Row
+from pipeline.base.progress import tell, track
+from pipeline.base.project import Project
 from pipeline.calibration import calibrate
 from pipeline.curves import Numbers, TensorBoard, write_curves
 from pipeline.data import forbid_tf32
 from pipeline.depthwise import keep_strided_depthwise_in_float32
 from pipeline.epochs import Fit
-from pipeline.errors import DataError, ParamsError
 from pipeline.feature_cache import exact_features, views
-from pipeline.files import Project, replacing_folder, sha256_of
 from pipeline.fitting import BinaryCrossEntropyLoss, FocalLoss, TrainParams
 from pipeline.heads import Head
 from pipeline.keeping import Best
-from pipeline.leakage import read_split_without_leaks
 from pipeline.losses import class_weights
-from pipeline.manifest import Row
 from pipeline.modelling import ImageParams, ModelParams
 from pipeline.network import Checkpoint, Network, build_network, build_preprocess
 from pipeline.objective import build_objective
 from pipeline.preprocess import Preprocess
-from pipeline.progress import tell, track
 from pipeline.provenance import fingerprints, write_provenance
 from pipeline.resume import read_state, run_key, write_state
 from pipeline.sources import Source, exact, labelled, pictures

@@ -22,9 +22,9 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline import colour
+from pipeline.base.errors import DataError
 from pipeline.container import SUFFIXES, Bounds, DamagedClipError, demuxer_of, opened, set_threads, too_long
 from pipeline.decode import FALLBACK_RATE, Decoded, SegmentDecoder, WholeDecoder
-from pipeline.errors import DataError
 from pipeline.footage import Footage, PacketLog, footage_of
 from pipeline.plan import Choice, Plan, Segment, Wanted, plan_of, survey
 

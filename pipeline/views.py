@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.copies import Area, Degrees, Scales, ShearDegrees, Translate
-from pipeline.section import Section
+from pipeline.base.section import Area, Degrees, Scales, Section, ShearDegrees, Translate
 
 Probability = Annotated[float, Field(gt=0, le=1)]
 Jitter = Annotated[float, Field(ge=0, le=10)]

@@ -10,7 +10,7 @@ import pytest
 from command import run_pipe
 from small_project import small_project
 
-from pipeline.files import Project
+from pipeline.base.project import Project
 
 ROOT = Path(__file__).parent.parent
 

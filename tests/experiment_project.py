@@ -13,7 +13,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from small_project import set_params
 
-from pipeline.files import Project
+from pipeline.base.project import Project
 
 ROOT = Path(__file__).parent.parent
 

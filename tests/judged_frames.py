@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from pipeline.files import Project
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.judging import Judged
-from pipeline.manifest import Row
 from pipeline.metrics import probabilities_of
 
 

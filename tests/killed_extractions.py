@@ -19,7 +19,7 @@ from pathlib import Path
 
 from media import write_raw
 
-from pipeline.files import Project
+from pipeline.base.project import Project
 
 ROOT = Path(__file__).parent.parent
 TRIALS = 50
@@ -28,7 +28,7 @@ COMMAND = """
 from pathlib import Path
 from pipeline.extract import extract
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project
+from pipeline.base.project import Project
 from pipeline.params import read_section
 extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Path.cwd()))
 """

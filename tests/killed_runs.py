@@ -22,7 +22,7 @@ from small_project import set_params, small_project
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
 from pipeline import epochs, resume, train
-from pipeline.files import Project
+from pipeline.base.project import Project
 from pipeline.network import read_checkpoint
 from pipeline.params import read_params
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from small_project import COLOURS
 
-from pipeline.files import Project, read_json, write_json
+from pipeline.base.files import read_json, write_json
+from pipeline.base.project import Project
 
 HOSTILE = '<script>document.title = "owned"</script><img src="x.png" onerror="document.title = 1">'
 

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
-from pipeline import manifest
-from pipeline.files import Project, sha256_of, write_json
-from pipeline.manifest import Row
+from pipeline.base import manifest
+from pipeline.base.files import sha256_of, write_json
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.params import SplitParams
 
 ROOT = Path(__file__).parent.parent

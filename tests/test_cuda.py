@@ -20,11 +20,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from export.graph import preprocess_graph
+from pipeline.base.files import read_json
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.data import forbid_tf32
-from pipeline.files import Project, read_json
 from pipeline.network import build_network, read_checkpoint
 from pipeline.online import random_views, view_generator
-from pipeline.params import ModelParams, TrainParams, read_params, read_section
+from pipeline.params import ModelParams, TrainParams, read_params
 from pipeline.preprocess import Preprocess
 from runtime.archive import unpack
 

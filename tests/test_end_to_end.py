@@ -21,8 +21,9 @@ from media import write_raw
 from ruamel.yaml import YAML
 from small_project import set_params
 
-from pipeline import manifest
-from pipeline.files import Project, read_json, sha256_of
+from pipeline.base import manifest
+from pipeline.base.files import read_json, sha256_of
+from pipeline.base.project import Project
 from runtime.archive import unpack
 
 TORCH_FREE = """

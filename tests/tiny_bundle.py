@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from pipeline.files import Project
+from pipeline.base.project import Project
 from runtime.archive import SUMS
 from runtime.classifier import Classifier
 from runtime.contract import Contract, Geometry, Variant

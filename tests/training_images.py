@@ -8,8 +8,8 @@ import torch
 from small_project import COLOURS
 from torch import nn
 
-from pipeline import manifest
-from pipeline.files import Project
+from pipeline.base import manifest
+from pipeline.base.project import Project
 from pipeline.fitting import TrainParams
 from pipeline.network import Network, build_network
 from pipeline.params import read_params

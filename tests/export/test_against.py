@@ -7,9 +7,9 @@ from command import run_pipe
 from onnx import numpy_helper
 
 from export.against import against
-from pipeline import manifest
-from pipeline.errors import DataError
-from pipeline.files import Project
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 
 
 def test_pil_rounds_and_opencv_does_not_smooth(exported: Project) -> None:

@@ -17,8 +17,8 @@ import pytest
 from tiny_bundle import ROOT, colour_graph, draft_contract, write_json, write_project
 
 from export.bundle import bundle
-from pipeline.errors import DataError, GateError
-from pipeline.files import Project
+from pipeline.base.errors import DataError, GateError
+from pipeline.base.project import Project
 from runtime.archive import unpack, verify
 from runtime.contract import Contract
 from runtime.errors import ContractError
@@ -90,9 +90,7 @@ def test_entries_are_stored_without_dates_owners_or_modes(tiny: Project) -> None
 
 
 def test_bundling_loads_no_torch(tiny: Project) -> None:
-    program = (
-        "import sys; from pathlib import Path; from pipeline.files import Project; from export.bundle import bundle; "
-    )
+    program = "import sys; from pathlib import Path; from pipeline.base.project import Project; from export.bundle import bundle; "
     program += "bundle(Project(Path(sys.argv[1]))); print('torch' in sys.modules, 'onnx' in sys.modules)"
     command = [sys.executable, "-c", program, str(tiny.root)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

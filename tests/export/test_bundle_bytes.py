@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_bundle import ROOT, write_project
 
-from pipeline.files import Project
+from pipeline.base.project import Project
 
 # Builds the bundle once as it is, and once with each of the surroundings let into a file of it; prints the digests.
 PROGRAM = """
@@ -23,7 +23,7 @@ root, umask, processors, backwards = Path(sys.argv[1]), int(sys.argv[2]), int(sy
 os.umask(umask)
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:processors])
 from export import bundle as stage
-from pipeline.files import Project
+from pipeline.base.project import Project
 
 class Listing:
     def __init__(self, entries): self.entries = iter(entries)

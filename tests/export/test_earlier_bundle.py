@@ -18,10 +18,10 @@ from tiny_bundle import CLASSES, colour_graph, draft_contract, picture, write_js
 from export import earlier_bundle
 from export.bundle import bundle
 from export.earlier_bundle import AgainstReport, compare, opened_earlier
-from pipeline import manifest
-from pipeline.errors import DataError
-from pipeline.files import Project
-from pipeline.manifest import Row
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from runtime.contract import Contract
 
 N_PER_CLASS = 2

@@ -10,11 +10,11 @@ from small_project import small_project
 
 from export import evidence
 from export.evidence import calibration_rows, frames_of_equal_size, gather, torch_of
-from pipeline import manifest
-from pipeline.data import read_frame
-from pipeline.errors import DataError
-from pipeline.files import Project
-from pipeline.manifest import Row
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.frames import read_frame
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.network import read_checkpoint
 
 

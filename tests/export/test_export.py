@@ -21,10 +21,12 @@ from export.evidence import Evidence
 from export.graph import join, preprocess_graph
 from export.parity import parity
 from export.running import Graph
-from pipeline.errors import GateError
-from pipeline.files import Project, read_json, sha256_of
+from pipeline.base.errors import GateError
+from pipeline.base.files import read_json, sha256_of
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.network import read_checkpoint
-from pipeline.params import ExportParams, ParityParams, read_section
+from pipeline.params import ExportParams, ParityParams
 from pipeline.preprocess import Preprocess
 from runtime.classifier import Classifier
 from runtime.contract import Contract

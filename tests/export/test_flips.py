@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from export.flips import flips_of, write_flips
-from pipeline import manifest
-from pipeline.files import Project
+from pipeline.base import manifest
+from pipeline.base.project import Project
 
 CLASSES = ("red", "蓝色")
 SURE, UNSURE, OTHERWISE = [3.0, 0.0], [0.1, 0.0], [0.0, 1.0]

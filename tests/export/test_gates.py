@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from export.gates import Comparison, judge
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from pipeline.params import Fp16Gate, Fp32Gate, Int8Gate, ParityParams
 
 GATES = ParityParams(

@@ -23,10 +23,12 @@ from export.export import ExportReport, export
 from export.golden import golden_order
 from export.parity import ParityReport, parity
 from export.routes import ask_bundle
-from pipeline import manifest
-from pipeline.errors import DataError
-from pipeline.files import Project, read_json, sha256_of
-from pipeline.params import ExportParams, ParityParams, read_section
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.files import read_json, sha256_of
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
+from pipeline.params import ExportParams, ParityParams
 from runtime.classifier import Classifier
 from runtime.errors import ContractError, DeviceError
 

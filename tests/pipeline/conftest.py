@@ -8,9 +8,9 @@ import pytest
 from tiny_bundle import ROOT, write_project
 
 from export.bundle import bundle
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project
-from pipeline.params import read_section
 from pipeline.predict import opened
 from runtime.classifier import Classifier
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from media import write_photo
 
-from pipeline import files
 from pipeline.add import add
-from pipeline.errors import DataError
-from pipeline.files import Project
+from pipeline.base import files
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from command import ROOT
 
 from pipeline.architectures import NAMED_ARCHITECTURES, architecture_of
 from pipeline.backbones import build_body
-from pipeline.errors import DataError, ParamsError
+from pipeline.base.errors import DataError, ParamsError
 from pipeline.modelling import ImageParams, ModelParams
 from pipeline.network import Network, build_network, build_preprocess
 from pipeline.params import read_params

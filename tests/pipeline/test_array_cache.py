@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline import array_cache
 from pipeline.array_cache import CachedArray, key_of
-from pipeline.errors import DataError, PipeError
+from pipeline.base.errors import DataError, PipeError
 
 
 class Counting:

@@ -13,8 +13,9 @@ from typing import Any
 import joblib
 import pytest
 
-from pipeline.children import ChildCrashedError, each, run_in_child
-from pipeline.errors import DataError, GateError, LeakageError, PipeError
+from pipeline.base.child_process import ChildCrashedError, run_in_child
+from pipeline.base.errors import DataError, GateError, LeakageError, PipeError
+from pipeline.base.parallel import each
 
 # What children run.
 
@@ -105,11 +106,11 @@ def test_the_child_imports_the_package_of_its_parent_wherever_it_runs(tmp_path: 
 
 def test_a_copy_of_the_project_runs_its_own_code(tmp_path: Path) -> None:
     package = Path(__file__).parents[2] / "pipeline"
-    (tmp_path / "pipeline").mkdir()
-    for name in ("__init__.py", "children.py", "errors.py", "progress.py"):
+    (tmp_path / "pipeline" / "base").mkdir(parents=True)
+    for name in ("__init__.py", "base/__init__.py", "base/child_process.py", "base/errors.py", "base/progress.py"):
         (tmp_path / "pipeline" / name).write_bytes((package / name).read_bytes())
     (tmp_path / "pipeline" / "here.py").write_text(
-        "from pipeline.children import run_in_child\n"
+        "from pipeline.base.child_process import run_in_child\n"
         "def place():\n    import pipeline\n    return pipeline.__file__\n"
         "if __name__ == '__main__':\n"
         "    print(run_in_child('pipeline.here:place', {}, subject='', timeout_seconds=30))\n",
@@ -214,7 +215,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it
 sys.path[:] = {path!r}
 from pathlib import Path
 from test_children import run, sleep
-from pipeline.children import each
+from pipeline.base.parallel import each
 try:
     list(each(lambda name: run(sleep, seconds=60, ready=name), {names!r}, "work"))
 except KeyboardInterrupt:

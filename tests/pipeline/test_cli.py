@@ -11,7 +11,7 @@ import pytest
 from command import ROOT, run_pipe
 
 from pipeline import cli
-from pipeline.errors import DataError, GateError, LeakageError, ParamsError
+from pipeline.base.errors import DataError, GateError, LeakageError, ParamsError
 
 STAGES = ("extract", "augment", "split", "train", "evaluate", "export", "parity", "report", "bundle")
 

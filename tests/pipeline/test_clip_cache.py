@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.base.errors import PipeError
 from pipeline.clip_cache import ClipCache, key_of
-from pipeline.errors import PipeError
 from pipeline.pictures import Recorded, Settings
 from pipeline.video import Wanted
 

@@ -13,13 +13,13 @@ from command import run_pipe
 from experiment_project import experiment_project, plant_experiment, run, write_recipe
 from PIL import Image
 
+from pipeline.base.errors import DataError, ParamsError
+from pipeline.base.project import Project
 from pipeline.columns import Run
 from pipeline.compare import compare_all, compare_study
 from pipeline.compare_figures import draw_figure
 from pipeline.comparison import FigureParams, is_param
-from pipeline.errors import DataError, ParamsError
 from pipeline.experiments import list_experiments
-from pipeline.files import Project
 
 RECIPE = """
 params: {{}}

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from media import damage, picture, write_clip, write_raw
 
-from pipeline.children import ChildCrashedError, run_in_child
-from pipeline.errors import DataError
+from pipeline.base.child_process import ChildCrashedError, run_in_child
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.extract import ExtractReport, extract, extract_files
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project
-from pipeline.params import read_section
 from pipeline.pictures import Settings, record
 from pipeline.raw import Recording
 from pipeline.recording import Limits, Recorder

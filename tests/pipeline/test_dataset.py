@@ -14,11 +14,11 @@ from media import write_photo
 from numpy.typing import NDArray
 
 from pipeline import dataset as module
-from pipeline import manifest
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.dataset import dataset
-from pipeline.errors import DataError
-from pipeline.files import Project
-from pipeline.manifest import Row
 from pipeline.sheets import Cell
 from pipeline.survey import as_lines, survey
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline import demo_clips, video
+from pipeline.base.errors import DataError
 from pipeline.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, SIDES, make_demo_clips
-from pipeline.errors import DataError
 
 
 def film(folder: Path, label: str, number: int, seed: int = 0) -> Path:

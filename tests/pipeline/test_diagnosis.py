@@ -8,12 +8,12 @@ import pytest
 from command import run_pipe
 from media import damage, write_clip, write_photo
 
+from pipeline.base.errors import DataError
+from pipeline.base.manifest import Row
+from pipeline.base.section import read_section
 from pipeline.contact_sheet import SHOWN, contact_sheet, stack
 from pipeline.diagnosis import Finding, diagnose, refuse_unusable
-from pipeline.errors import DataError
 from pipeline.extraction import ExtractParams
-from pipeline.manifest import Row
-from pipeline.params import read_section
 from runtime.images import read_image
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from fitting_by_hand import Planted, fit_head, head_fit, network_fit, planted_fe
 from small_project import ROOT
 from torch import Tensor
 
+from pipeline.base.errors import DataError, ParamsError
 from pipeline.epochs import derived_seed, plan
-from pipeline.errors import DataError, ParamsError
 from pipeline.fitting import CrossEntropyLoss, JointLoss
 
 JOINT = JointLoss(name="joint", centre_weight=1.0, delta=1.0, centre_lr=0.5)

@@ -16,15 +16,17 @@ from command import run_pipe
 from ruamel.yaml import YAML
 from small_project import COLOURS, ROOT, set_params, small_project
 
-from pipeline import manifest
 from pipeline.backbones import build_body
-from pipeline.errors import DataError, LeakageError
+from pipeline.base import manifest
+from pipeline.base.errors import DataError, LeakageError
+from pipeline.base.files import read_json
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.evaluate import evaluate
-from pipeline.files import Project, read_json
 from pipeline.judging import Judged, write_predictions
-from pipeline.manifest import Row
 from pipeline.metrics import probabilities_of
-from pipeline.params import EvaluateParams, read_section
+from pipeline.params import EvaluateParams
 from pipeline.plot_tables import curve_rows, plot_tables, write_tables
 from pipeline.sheets import write_jpeg, write_png
 

@@ -18,12 +18,15 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from small_project import ROOT
 
 from pipeline import evaluate as stage
-from pipeline import judging, manifest
-from pipeline.files import Project, read_json, write_json
-from pipeline.manifest import Row
+from pipeline import judging
+from pipeline.base import manifest
+from pipeline.base.files import read_json, write_json
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.modelling import ModelParams
 from pipeline.network import Checkpoint, build_network
-from pipeline.params import EvaluateParams, read_section
+from pipeline.params import EvaluateParams
 from pipeline.preprocess import Preprocess
 
 CHANNELS, SIZE = 6, 64

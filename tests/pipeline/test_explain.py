@@ -13,12 +13,12 @@ from PIL import Image
 from small_project import set_params
 from test_layers import built
 
-from pipeline.errors import DataError, ParamsError
+from pipeline.base.errors import DataError, ParamsError
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.explain import GRID, explain
-from pipeline.files import Project
 from pipeline.modelling import ModelParams
 from pipeline.network import Checkpoint
-from pipeline.params import read_section
 from pipeline.preprocess import Preprocess
 
 MANY = 10**6

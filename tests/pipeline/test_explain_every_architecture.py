@@ -15,7 +15,7 @@ from torch import nn
 from pipeline import explain as command
 from pipeline import patterns
 from pipeline.architectures import NAMED_ARCHITECTURES
-from pipeline.files import Project
+from pipeline.base.project import Project
 from pipeline.layers import Maps, mapping_layers, maps_of
 from pipeline.network import Checkpoint, Network
 from pipeline.preprocess import Preprocess

@@ -21,13 +21,14 @@ import pytest
 from media import damage, number_in, picture, write_clip, write_photo, write_raw, write_sound
 from PIL import Image
 
-from pipeline import manifest
-from pipeline.children import run_in_child
-from pipeline.errors import DataError, PipeError
+from pipeline.base import manifest
+from pipeline.base.child_process import run_in_child
+from pipeline.base.errors import DataError, PipeError
+from pipeline.base.files import alone
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.extract import extract, extract_files
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project, alone
-from pipeline.params import read_section
 from pipeline.pictures import record
 
 ROOT = Path(__file__).parents[2]
@@ -427,7 +428,7 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
 from pathlib import Path
 from pipeline.extract import extract
-from pipeline.files import Project
+from pipeline.base.project import Project
 from pipeline.extraction import ExtractParams
 from pipeline.params import read_section
 extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Path.cwd()))

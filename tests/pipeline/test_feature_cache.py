@@ -12,9 +12,9 @@ from small_project import small_project
 from training_images import CHANNELS, CLASSES, CPU, CROP, FLIP, PREPROCESS, images_of, params_with, tiny_network
 
 from pipeline import feature_cache as module
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 from pipeline.feature_cache import Views, exact_features, views
-from pipeline.files import Project
 from pipeline.network import Network
 from pipeline.sources import drawn, exact, pictures
 

@@ -12,18 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DataError
-from pipeline.files import (
-    Project,
-    alone,
-    read_json,
-    replacing_file,
-    replacing_folder,
-    safe_join,
-    sha256_of,
-    sweep_stale,
-    write_json,
-)
+from pipeline.base.errors import DataError
+from pipeline.base.files import alone, read_json, replacing_file, replacing_folder, sha256_of, sweep_stale, write_json
+from pipeline.base.project import Project, safe_join
 
 
 @pytest.fixture
@@ -150,7 +141,7 @@ def test_a_command_that_runs_here_already_is_refused_and_others_are_not(tmp_path
 
 
 def test_a_killed_command_stands_in_nobodys_way(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from pipeline.files import Project, alone\n"
+    code = "import sys; from pathlib import Path; from pipeline.base.files import alone; from pipeline.base.project import Project\n"
     code += "with alone(Project(Path(sys.argv[1])), 'pipe extract'): print('in', flush=True); sys.stdin.read()"
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

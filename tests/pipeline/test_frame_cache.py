@@ -9,12 +9,12 @@ import torch
 from small_project import small_project
 
 from pipeline import frame_cache as module
-from pipeline import manifest
-from pipeline.data import read_frame
-from pipeline.errors import DataError
-from pipeline.files import Project
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.frames import read_frame
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.frame_cache import frame_cache
-from pipeline.manifest import Row
 from pipeline.preprocess import Preprocess
 
 SQUASH = Preprocess(32, "squash", 1.0, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))

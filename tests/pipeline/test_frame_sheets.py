@@ -8,7 +8,7 @@ import numpy as np
 from judged_frames import judged_frames
 
 from pipeline import frame_sheets
-from pipeline.files import Project
+from pipeline.base.project import Project
 from pipeline.sheets import GAP
 
 NAMES = ("red", "蓝色")

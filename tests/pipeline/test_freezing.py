@@ -7,7 +7,7 @@ import torch
 from command import ROOT
 from torch import nn
 
-from pipeline.errors import ParamsError
+from pipeline.base.errors import ParamsError
 from pipeline.modelling import ModelParams
 from pipeline.network import Network, build_network
 from pipeline.params import read_params

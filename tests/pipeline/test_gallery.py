@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 
+from pipeline.base.files import read_json, sha256_of
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.evaluate import evaluate
-from pipeline.files import Project, read_json, sha256_of
-from pipeline.params import EvaluateParams, read_section
+from pipeline.params import EvaluateParams
 
 PICTURES = {
     "classes.jpg", "curves.png", "confusion.png", "roc.png", "reliability.png", "per_class.png", "features.png",

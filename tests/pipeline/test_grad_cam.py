@@ -8,7 +8,7 @@ import torch
 from test_layers import built, network_of
 from torch import Tensor, nn
 
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from pipeline.grad_cam import as_maps, evidence, last_layer_of_places
 from pipeline.heads import Head
 from pipeline.network import Network

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
+from pipeline.base.manifest import Row
 from pipeline.grouping import merge_groups, read_pins, regroup, write_pins
-from pipeline.manifest import Row
 
 
 def frame(name: str, number: int = 0, *, label: str = "brick", sha256: str | None = None) -> Row:

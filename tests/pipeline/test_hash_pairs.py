@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.base.manifest import Row
 from pipeline.hash_pairs import similar_hashes
-from pipeline.manifest import Row
 from pipeline.proposals import MIRROR_BITS, SHOWN_PER_HASH, Pair, propose
 
 

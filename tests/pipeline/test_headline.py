@@ -7,7 +7,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from small_project import ROOT
 
-from pipeline.files import Project, read_json
+from pipeline.base.files import read_json
+from pipeline.base.project import Project
 from pipeline.headline import headline_numbers
 
 MOST_COLUMNS = 20

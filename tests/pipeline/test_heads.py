@@ -7,7 +7,7 @@ import torch
 from command import ROOT
 from torch import nn
 
-from pipeline.errors import ParamsError
+from pipeline.base.errors import ParamsError
 from pipeline.heads import Head, build_head, build_hidden
 from pipeline.modelling import ModelParams
 from pipeline.params import read_params

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from pipeline.inlining import LARGE_BYTES, data_uris
 from pipeline.sheets import write_png
 

@@ -10,13 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import DataError, LeakageError
-from pipeline.leakage import (
-    exact_duplicates_across_sides,
-    refuse_label_conflicts,
-    refuse_leaks,
-)
-from pipeline.manifest import Row
+from pipeline.base.errors import DataError, LeakageError
+from pipeline.base.leakage import exact_duplicates_across_sides, refuse_label_conflicts, refuse_leaks
+from pipeline.base.manifest import Row
 
 PLACE = Path("data/frames.csv")
 

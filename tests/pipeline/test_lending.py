@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 from command import ROOT
 
-from pipeline.errors import DataError
-from pipeline.files import Project
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 from pipeline.lending import alone_with_params, lending_params
 
 OWN = "train: {epochs: 20}  # 石墨\r\n"
@@ -39,7 +39,7 @@ def own(project: Project) -> Project:
 def _lent_by_somebody_who_was_killed(project: Project, text: str = LENT[0]) -> None:
     code = (
         "import os, pathlib\n"
-        "from pipeline.files import Project\n"
+        "from pipeline.base.project import Project\n"
         "from pipeline.lending import *\n"
         "project = Project(pathlib.Path.cwd())\n"
         f"with alone_with_params(project), lending_params(project, {LENT!r}):\n"

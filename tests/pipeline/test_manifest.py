@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import manifest
-from pipeline.errors import DataError
-from pipeline.manifest import Row
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.manifest import Row
 
 FRAME = Row(
     path="data/frames/鳞片石墨/clip, one/000001.jpg",

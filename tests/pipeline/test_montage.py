@@ -13,9 +13,9 @@ from tiny_bundle import picture, write_colour_clip
 
 from pipeline import montage
 from pipeline.answers import Answer
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project
 from pipeline.montage import write_montage
 from pipeline.predict import predict
 from pipeline.sheets import drawable

@@ -9,7 +9,7 @@ from command import ROOT
 from pydantic import ValidationError
 from torch import nn
 
-from pipeline.errors import ParamsError
+from pipeline.base.errors import ParamsError
 from pipeline.fitting import TrainParams
 from pipeline.optim import build_optimizer, build_schedule
 from pipeline.params import read_params

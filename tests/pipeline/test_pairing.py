@@ -12,10 +12,10 @@ from experiment_project import experiment_project, plant_experiment
 from scipy import stats
 
 from pipeline import pairing
+from pipeline.base.project import Project
 from pipeline.columns import Run
 from pipeline.compare import compare_all
 from pipeline.experiments import list_experiments
-from pipeline.files import Project
 
 HEADER = "path,group,label,predicted,confidence,kept,logit_a,logit_b"
 

@@ -16,9 +16,9 @@ from PIL import Image
 from tiny_bundle import CLASSES, ROOT, draft_contract, picture, write_colour_clip, write_models
 
 from pipeline.answers import as_json, as_lines, refuse_failures, write_csv
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project
 from pipeline.predict import opened, predict
 from runtime.classifier import Classifier
 from runtime.errors import BundleError

@@ -13,9 +13,10 @@ from small_project import set_params
 
 from pipeline import preview as module
 from pipeline import sheets
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.extraction import ExtractParams
-from pipeline.files import Project
-from pipeline.params import AugmentParams, read_section
+from pipeline.params import AugmentParams
 from pipeline.preview import preview
 from pipeline.transforms import generator_for, make_copy
 from runtime.images import read_image

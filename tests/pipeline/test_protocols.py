@@ -12,13 +12,16 @@ import pytest
 from command import ROOT, run_pipe
 from small_project import without_search
 
-from pipeline import manifest, protocols
-from pipeline.errors import DataError, LeakageError, PipeError
-from pipeline.files import Project, read_json
+from pipeline import protocols
+from pipeline.base import manifest
+from pipeline.base.errors import DataError, LeakageError, PipeError
+from pipeline.base.files import read_json
+from pipeline.base.leakage import read_split_without_leaks
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.grouping import write_pins
-from pipeline.leakage import read_split_without_leaks
-from pipeline.manifest import Row
-from pipeline.params import SplitParams, read_section
+from pipeline.params import SplitParams
 from pipeline.split import freeze, split
 
 DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))

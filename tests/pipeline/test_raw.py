@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DataError
-from pipeline.files import Project
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 from pipeline.raw import Recording, find
 
 

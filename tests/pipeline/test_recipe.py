@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ParamsError
-from pipeline.files import Project
+from pipeline.base.errors import ParamsError
+from pipeline.base.project import Project
 from pipeline.params import read_params
 from pipeline.recipe import apply_recipe, list_recipes
 

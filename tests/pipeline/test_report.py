@@ -10,8 +10,9 @@ import pytest
 from command import run_pipe
 from report_project import HOSTILE, Page, pointed_at, rename_class, says, with_data_reports
 
-from pipeline.errors import DataError
-from pipeline.files import Project, read_json, write_json
+from pipeline.base.errors import DataError
+from pipeline.base.files import read_json, write_json
+from pipeline.base.project import Project
 from pipeline.inlining import MOST_BYTES
 from pipeline.report import EXPLANATIONS_SHOWN, report
 from pipeline.sheets import write_png

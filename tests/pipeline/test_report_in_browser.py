@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from report_project import HOSTILE, rename_class, with_data_reports
 
-from pipeline.files import Project
+from pipeline.base.project import Project
 from pipeline.report import report
 from pipeline.sheets import write_png
 

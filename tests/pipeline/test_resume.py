@@ -15,9 +15,9 @@ from code_copy import copy_of_the_code
 from killed_runs import EPOCHS, TRIALS
 from small_project import ROOT, set_params, small_project
 
-from pipeline import manifest
-from pipeline.errors import DataError
-from pipeline.files import Project
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 from pipeline.params import read_params
 from pipeline.resume import read_state, run_key, write_state
 

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline import quality
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
+from pipeline.base.section import read_section
 from pipeline.extraction import ExtractParams, ScreeningParams
-from pipeline.params import read_section
 from pipeline.pictures import Picture
 from pipeline.screening import check_no_class_is_empty, difference_between, kinds, measures, screen
 

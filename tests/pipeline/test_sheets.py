@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from pipeline.sheets import GAP, Cell, draw_text, drawable, sheet, thumbnail, write_png
 from runtime.images import read_image
 

@@ -11,10 +11,10 @@ from small_project import small_project
 from torch import Tensor
 from training_images import CLASSES, CPU, CROP, FLIP, PREPROCESS, images_of, params_with
 
-from pipeline import manifest
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 from pipeline.data import Frames
-from pipeline.errors import DataError
-from pipeline.files import Project
 from pipeline.online import random_views, view_generator
 from pipeline.sources import Images, Source, drawn, exact, pictures
 

@@ -16,13 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_project import without_search
 
-from pipeline import manifest, protocols
+from pipeline import protocols
 from pipeline import split as split_module
-from pipeline.errors import DataError, LeakageError
-from pipeline.files import Project, read_json
-from pipeline.leakage import refuse_leaks
-from pipeline.manifest import Row
-from pipeline.params import SplitParams, read_section
+from pipeline.base import manifest
+from pipeline.base.errors import DataError, LeakageError
+from pipeline.base.files import read_json
+from pipeline.base.leakage import refuse_leaks
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
+from pipeline.params import SplitParams
 from pipeline.split import split
 
 DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))

@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_project import without_search
 
-from pipeline.errors import LeakageError
-from pipeline.leakage import refuse_leaks
-from pipeline.manifest import Row
-from pipeline.params import SplitParams, read_section
+from pipeline.base.errors import LeakageError
+from pipeline.base.leakage import refuse_leaks
+from pipeline.base.manifest import Row
+from pipeline.base.section import read_section
+from pipeline.params import SplitParams
 from pipeline.protocols import assign_sides, shares_of_ratio
 
 DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))

@@ -15,10 +15,10 @@ from command import ROOT, run_pipe
 from experiment_project import clone_of_repository, commit, experiment_project, run, trainings, write_recipe
 from media import write_raw
 
+from pipeline.base.errors import DataError, ParamsError, PipeError
+from pipeline.base.project import Project
 from pipeline.compare import compare_study
-from pipeline.errors import DataError, ParamsError, PipeError
 from pipeline.experiments import list_experiments
-from pipeline.files import Project
 from pipeline.params import read_params
 from pipeline.study import experiment_names, study
 

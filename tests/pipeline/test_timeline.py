@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.answers import Answer, FrameAnswer, Verdict
-from pipeline.errors import DataError
+from pipeline.base.errors import DataError
 from pipeline.timeline import HEIGHT, WIDTH, timeline, write_timelines
 
 

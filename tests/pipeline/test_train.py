@@ -14,11 +14,11 @@ import torch
 from command import ROOT, run_pipe
 from small_project import COLOURS, set_params, small_project
 
-from pipeline import manifest
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
 from pipeline.calibration import fit_temperature, fit_unknown_threshold
 from pipeline.data import Frames, infer
-from pipeline.errors import DataError
-from pipeline.files import Project
 from pipeline.network import read_checkpoint
 from pipeline.params import read_params
 from pipeline.train import first_weights
@@ -28,7 +28,7 @@ import json
 from pathlib import Path
 import torch
 from pipeline import depthwise, train
-from pipeline.files import Project
+from pipeline.base.project import Project
 from pipeline.params import read_params
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
 dtypes, in_float32 = set(), depthwise._in_float32

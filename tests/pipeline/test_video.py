@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from media import RED, damage, number_in, picture, write_clip, write_sound
 
+from pipeline.base.errors import DataError
 from pipeline.decode import Clock
-from pipeline.errors import DataError
 from pipeline.video import Bounds, ClipInfo, DamagedClipError, Frame, Wanted, demuxer_of, open_clip
 
 BOUNDS = Bounds(max_pixels=1_000_000, max_seconds=3600)

@@ -15,9 +15,9 @@ from ruamel.yaml import YAML
 from small_project import ROOT, without_search
 from tables import STUDIES
 
-from pipeline.errors import ParamsError
-from pipeline.files import Project
-from pipeline.manifest import Row
+from pipeline.base.errors import ParamsError
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
 from pipeline.optim import build_optimizer
 from pipeline.params import Params, SplitParams, read_params
 from pipeline.protocols import assign_sides

@@ -15,11 +15,12 @@ from accelerate.state import AcceleratorState
 from ruamel.yaml import YAML
 from small_project import ROOT, photo_project
 
-from pipeline import manifest
 from pipeline.augment import augment
-from pipeline.errors import DataError
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.files import read_json
+from pipeline.base.project import Project
 from pipeline.evaluate import evaluate
-from pipeline.files import Project, read_json
 from pipeline.network import read_checkpoint
 from pipeline.params import Params, read_params
 from pipeline.recipe import apply_recipe

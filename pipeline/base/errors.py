@@ -7,6 +7,11 @@ PipeError            1   something the person can fix: file, what was found, wha
     └── LeakageError 3   training and test would share something
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
 
 class PipeError(Exception):
     """Something the person can fix. The message says which file, what was found and what was expected."""
@@ -30,3 +35,8 @@ class GateError(PipeError):
 
 class LeakageError(GateError):
     """Training and test would share a clip, a file or a frame."""
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The most similar of some names."""
+    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]

@@ -18,8 +18,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DataError
-from pipeline.files import check_inside, write_csv
+from pipeline.base.errors import DataError
+from pipeline.base.files import write_csv
+from pipeline.base.project import check_inside
 
 SIDES = ("train", "val", "test")
 SPLITS = (*SIDES, "unused")
@@ -186,3 +187,6 @@ def _to_number(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a finite number")
     return number
+
+
+UNUSED = "unused"  # no side: what the asked numbers leave over, and the frames of a guard gap

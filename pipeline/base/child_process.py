@@ -1,6 +1,6 @@
-"""The door to child processes, where native decoders run, and the door to work per clip or per frame.
+"""Run a function in a child process.
 
-A native decoder can crash or hang on a damaged file. In a child of its own it costs that file, not the run.
+Native decoders run there: one can crash or hang on a damaged file. In a child process this costs the file, not the run.
 """
 
 from __future__ import annotations
@@ -14,21 +14,18 @@ import signal
 import subprocess
 import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pipeline import errors
-from pipeline.errors import DataError, PipeError
-from pipeline.progress import track
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from pipeline.base import errors
+from pipeline.base.errors import DataError, PipeError
 
 # The child searches where its parent searches, so that both import the same package whatever the working directory.
-_BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from pipeline.children import _serve; _serve(int(sys.argv[1]))"
+_BOOTSTRAP = (
+    "import sys; sys.path[:] = sys.argv[2:]; from pipeline.base.child_process import _serve; _serve(int(sys.argv[1]))"
+)
 _PR_SET_PDEATHSIG = 1
 _OUT_OF_MEMORY = {"out_of_memory": True}
 
@@ -41,8 +38,8 @@ class _StoppedError(Exception):
     """No more children are started: the work that wanted them was given up."""
 
 
-class _Family:
-    """The children of one run of `each`, so that they can be stopped together."""
+class ChildGroup:
+    """The child processes of one piece of parallel work, so that they can be stopped together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,7 +47,8 @@ class _Family:
         self._stopped = False
 
     @contextlib.contextmanager
-    def child(self, command: Sequence[str], folder: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+    def start(self, command: Sequence[str], folder: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a child of the group; it is killed when the block ends."""
         with self._lock:
             if self._stopped:
                 raise _StoppedError
@@ -68,6 +66,7 @@ class _Family:
                 self._children.discard(process)
 
     def stop(self) -> None:
+        """Kill every child, and let none start any more."""
         with self._lock:
             self._stopped = True
             children = list(self._children)
@@ -77,7 +76,7 @@ class _Family:
             process.wait()
 
 
-_family: ContextVar[_Family | None] = ContextVar("_family", default=None)
+child_group: ContextVar[ChildGroup | None] = ContextVar("child_group", default=None)
 
 
 def run_in_child(
@@ -109,7 +108,7 @@ def run_in_child(
     import_path = [str(Path(entry).absolute()) for entry in sys.path]
     command = [sys.executable, "-P", "-c", _BOOTSTRAP, str(os.getpid()), *import_path]
     request = json.dumps({"function": function, "arguments": arguments, "max_bytes": max_bytes}).encode()
-    with (_family.get() or _Family()).child(command, folder) as process:
+    with (child_group.get() or ChildGroup()).start(command, folder) as process:
         try:
             answer, chatter = process.communicate(request, timeout_seconds)
         except subprocess.TimeoutExpired as error:
@@ -128,40 +127,6 @@ def run_in_child(
         way_out = "make it smaller, or raise extract.decode_max_gigabytes"
         raise ChildCrashedError(f"{subject}: decoding needed more memory than {most} and was stopped; {way_out}")
     return _result(result)
-
-
-def each(function: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:
-    """Apply `function` to every item in as many threads as there are processors; results come in the order of items.
-
-    The first error ends the work, as does closing the iterator; children started by `run_in_child` are then killed.
-    """
-    import joblib  # here, since children import this module too, and it costs them a tenth of a second
-
-    family = _Family()
-
-    def adopt(item: Item) -> Result:
-        token = _family.set(family)
-        try:
-            return function(item)
-        finally:
-            _family.reset(token)
-
-    parallel = joblib.Parallel(n_jobs=-1, backend="threading", return_as="generator")
-    results = parallel(joblib.delayed(adopt)(item) for item in items)
-    try:
-        yield from track(results, description, len(items))
-    finally:
-        family.stop()
-        with warnings.catch_warnings(action="ignore"):  # joblib warns of work that was cancelled, as was asked here
-            results.close()
-
-
-def threads_for_each(n_items: int) -> int:
-    """How many threads each of some items may use, so that `each` keeps every processor busy and no more."""
-    import joblib
-
-    processors: int = joblib.cpu_count()
-    return max(1, processors // max(1, min(processors, n_items)))
 
 
 def _result(answer: dict[str, Any]) -> Any:

@@ -9,9 +9,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DataError, LeakageError
-from pipeline.files import Project, read_json
-from pipeline.manifest import SPLITS, Row, read_split
+from pipeline.base.errors import DataError, LeakageError
+from pipeline.base.files import read_json
+from pipeline.base.manifest import SPLITS, Row, read_split
+from pipeline.base.project import Project
 
 _PLACE = Project(Path()).split_csv.as_posix()
 
