@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import raw
 from pipeline.base.errors import DataError
 from pipeline.base.files import flush_filesystem, sha256_of, temporary_folder
 from pipeline.base.project import Project
+from pipeline.media import recordings
 
 MAX_NAME_BYTES = 255  # of a folder, on the file systems of Linux, macOS and Windows
 _ADDED = "added"  # beside the files of a folder, hidden: what has not got its name yet
@@ -43,7 +43,7 @@ def add(paths: Sequence[Path], label: str, project: Project) -> AddReport:
     folder = project.raw / label
     copies: dict[Path, Path] = {}
     for source, name in _media(paths):
-        raw.check_name(name.as_posix())
+        recordings.check_name(name.as_posix())
         target = folder / name
         if target in copies and sha256_of(source) != sha256_of(copies[target]):
             raise DataError(f"{source}: has the name of {copies[target]}, but other content; rename one of them")
@@ -59,7 +59,7 @@ def check_label(label: str) -> None:
     Raises:
         DataError: it is empty, hidden, too long, has blanks at an end, or would leave `data/raw`.
     """
-    raw.check_name(label)
+    recordings.check_name(label)
     if not label or label.startswith(".") or "/" in label or label != label.strip():
         raise DataError(
             f"--label {label!r}: not the name of a folder; expected one without / and without a leading dot"
@@ -72,13 +72,13 @@ def _media(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """Each clip and photo, and its name below the folder of its class."""
     for path in paths:
         if path.is_dir():
-            found = [file for file in raw.walk(path) if raw.is_media(file)]
+            found = [file for file in recordings.walk(path) if recordings.is_media(file)]
             if not found:
                 raise DataError(f"{path}: no clip or photo in it; expected at least one")
             yield from ((file, file.relative_to(path)) for file in found)
         elif not path.is_file():
             raise DataError(f"{path}: no such file; expected a clip, a photo or a folder of them")
-        elif not raw.is_media(path) or path.name.startswith("."):
+        elif not recordings.is_media(path) or path.name.startswith("."):
             known = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
             raise DataError(f"{path}: neither clip nor photo by its name; expected a visible file {known}")
         else:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.base.errors import DataError
+from pipeline.media.recordings import Recording
 from pipeline.pictures import Recorded
-from pipeline.raw import Recording
 
 Policy = Literal["keep", "drop", "fail"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline import raw, screening
+from pipeline import screening
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import alone, replacing_folder, write_json
@@ -21,10 +21,10 @@ from pipeline.base.project import Project
 from pipeline.clip_cache import ClipCache
 from pipeline.damage import Settled, settle
 from pipeline.extraction import ExtractParams
+from pipeline.media.clip import Wanted
+from pipeline.media.recordings import Recording, check_name, find
 from pipeline.pictures import Picture, Recorded, Settings
-from pipeline.raw import Recording
 from pipeline.recording import Limits, Recorder
-from pipeline.video import Wanted
 
 MOST_THREADS = 4  # at work on one clip, for the same reason as video's bound on their pixels
 MANIFEST, REPORT = "frames.csv", "extract.json"  # in a folder that stands alone
@@ -101,7 +101,7 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
             `pipe extract` runs here; what was there before stays.
         PipeError: a frame cannot be written; what was there before stays.
     """
-    found = raw.find(project, params.layout)
+    found = find(project, params.layout)
     sources, frames_folder = (PurePosixPath(project.relative(path)) for path in (project.raw, project.frames))
     cache = ClipCache(project.cache / "clips")
     place = _Place(sources, frames_folder, project.relative(project.frames_csv), project.root, cache)
@@ -154,7 +154,7 @@ def _check_names(recordings: Sequence[Recording]) -> None:
         if path.exists() and not path.is_file():  # a pipe would keep its reader waiting
             raise DataError(f"{path}: not a file; expected a clip or a photo")
     for name, times in Counter(recording.name for recording in recordings).items():
-        raw.check_name(name)
+        check_name(name)
         if times > 1:
             raise DataError(f"{name}: {times} files have this name; extract them one by one")
 

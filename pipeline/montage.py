@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import video
 from pipeline.answers import Answer, FrameAnswer
 from pipeline.base.child_process import run_in_child
 from pipeline.base.errors import DataError
 from pipeline.base.parallel import each
 from pipeline.extraction import ExtractParams
+from pipeline.media.clip import Bounds, DamagedClipError, Frame, Wanted, open_clip
 from pipeline.predict import clip_bounds
 from pipeline.sheets import Cell, sheet, thumbnail, write_png
 from runtime.classifier import Classifier
@@ -74,17 +74,17 @@ def png_of_frame(path: str, time_seconds: float, bounds: dict[str, Any]) -> str:
     Raises:
         DataError: the clip cannot be decoded there.
     """
-    decode = partial(_decode, Path(path), time_seconds, video.Bounds(**bounds))
+    decode = partial(_decode, Path(path), time_seconds, Bounds(**bounds))
     try:
         frame = decode(strict=True)
-    except video.DamagedClipError:
+    except DamagedClipError:
         frame = decode(strict=False)
     small_bgr = cv2.cvtColor(thumbnail(frame.pixels_hwc, _SIDE), cv2.COLOR_RGB2BGR)
     return base64.b64encode(cv2.imencode(".png", small_bgr)[1].tobytes()).decode()
 
 
-def _decode(path: Path, time_seconds: float, bounds: video.Bounds, *, strict: bool) -> video.Frame:
-    wanted = video.Wanted(1.0, start_seconds=max(0.0, time_seconds - _SLACK_SECONDS), max_frames=1)
-    with video.open_clip(path, bounds, strict=strict) as clip:
+def _decode(path: Path, time_seconds: float, bounds: Bounds, *, strict: bool) -> Frame:
+    wanted = Wanted(1.0, start_seconds=max(0.0, time_seconds - _SLACK_SECONDS), max_frames=1)
+    with open_clip(path, bounds, strict=strict) as clip:
         (frame,) = clip.frames(wanted)
     return frame

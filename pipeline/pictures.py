@@ -16,10 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import colour, photos, quality, raw, video
+from pipeline import quality
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import sha256_of
-from pipeline.footage import Footage
+from pipeline.media import photos, recordings, to_rgb
+from pipeline.media.clip import Bounds, ClipInfo, DamagedClipError, Frame, Wanted, open_clip
+from pipeline.media.packet_stats import Footage
 from runtime.errors import ImageError
 
 _CV2_NO_MEMORY = -4  # StsNoMem
@@ -29,7 +31,7 @@ _CV2_NO_MEMORY = -4  # StsNoMem
 class Settings:
     """What a child needs of the params."""
 
-    wanted: video.Wanted  # of a clip
+    wanted: Wanted  # of a clip
     suffix: str  # .jpg or .png
     jpeg_quality: int  # 1 to 100
     max_pixels: int  # width times height
@@ -76,7 +78,7 @@ def record(sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, 
         MemoryError: there is not enough.
     """
     cv2.setNumThreads(1)  # children run side by side already
-    with_wanted = Settings(**settings | {"wanted": video.Wanted(**settings["wanted"])})
+    with_wanted = Settings(**settings | {"wanted": Wanted(**settings["wanted"])})
     return [_record(Path(source), name, Path(frames), with_wanted) for source, name in sources]
 
 
@@ -87,7 +89,7 @@ def broken(damage: str) -> Recorded:
 
 def misnamed_clip(path: Path) -> str:
     """What `Recorded.misnamed` says of a clip with this name."""
-    return "" if raw.is_clip(path) else f"video named {path.suffix}"
+    return "" if recordings.is_clip(path) else f"video named {path.suffix}"
 
 
 def _record(source: Path, name: str, frames: Path, settings: Settings) -> Recorded | str:
@@ -95,7 +97,7 @@ def _record(source: Path, name: str, frames: Path, settings: Settings) -> Record
         if photos.is_photo(source):
             return _photo(source, name, frames, settings)
         return _clip(source, name, frames, settings)
-    except video.DamagedClipError as error:
+    except DamagedClipError as error:
         return broken(str(error).removeprefix(f"{source}: "))
     except (DataError, ImageError) as error:
         return str(error)
@@ -118,7 +120,7 @@ def _clip(source: Path, name: str, frames: Path, settings: Settings) -> Recorded
         digest = pool.submit(sha256_of, source)
         try:
             pictures, info, footage = _decode(source, name, frames, settings, strict=True)
-        except video.DamagedClipError:
+        except DamagedClipError:
             shutil.rmtree(frames / name, ignore_errors=True)
             pictures, info, footage = _decode(source, name, frames, settings, strict=False)
     return {
@@ -132,20 +134,20 @@ def _clip(source: Path, name: str, frames: Path, settings: Settings) -> Recorded
 
 def _decode(
     source: Path, name: str, frames: Path, settings: Settings, *, strict: bool
-) -> tuple[list[Picture], video.ClipInfo, Footage]:
-    def save(frame: video.Frame) -> Picture:
+) -> tuple[list[Picture], ClipInfo, Footage]:
+    def save(frame: Frame) -> Picture:
         picture = _save(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
         picture["time_seconds"] = frame.time_seconds
         return picture
 
-    with video.open_clip(source, video.Bounds(settings.max_pixels, settings.max_seconds), strict=strict) as clip:
+    with open_clip(source, Bounds(settings.max_pixels, settings.max_seconds), strict=strict) as clip:
         pictures = list(clip.each(settings.wanted, save, threads=settings.threads))
         return pictures, clip.info(), clip.footage()
 
 
 def _save(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Settings) -> Picture:
     name = stem + settings.suffix
-    bgr_hwc = colour.bgr(pixels_hwc)
+    bgr_hwc = to_rgb.bgr(pixels_hwc)
     encoded = _encode(bgr_hwc, name, settings)
     try:
         (frames / name).parent.mkdir(parents=True, exist_ok=True)

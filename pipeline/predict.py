@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import raw, video
 from pipeline.answers import Answer, FrameAnswer, Verdict
 from pipeline.base.child_process import run_in_child
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.parallel import each
 from pipeline.base.project import Project
 from pipeline.extraction import ExtractParams
+from pipeline.media import recordings
+from pipeline.media.clip import Bounds, DamagedClipError, Wanted, open_clip
 from runtime.archive import unpack, verify
 from runtime.classifier import Classifier, Prediction
 from runtime.errors import DeviceError
@@ -64,7 +65,7 @@ def _files(path: Path) -> list[Path]:
         raise DataError(f"{path}: no such file; expected a photo, a clip or a folder")
     if not path.is_dir():
         return [path]
-    files = [file for file in raw.walk(path) if raw.is_media(file)]
+    files = [file for file in recordings.walk(path) if recordings.is_media(file)]
     if not files:
         raise DataError(f"{path}: no photo and no clip in this folder; expected at least one")
     return files
@@ -72,7 +73,7 @@ def _files(path: Path) -> list[Path]:
 
 def _answer(classifier: Classifier, params: ExtractParams, path: Path) -> Answer:
     try:
-        if raw.is_clip(path):
+        if recordings.is_clip(path):
             return _answer_clip(classifier, params, path)
         return Answer(str(path), _verdict(classifier.classify(path)))
     except (PipeError, DeviceError) as error:
@@ -139,21 +140,21 @@ def logits_of_clip(path: str, graph: list[str], frames_per_second: float, bounds
     contract, graphs, variant = graph
     try:
         classifier = Classifier(Path(contract), Path(graphs), variant)
-        decode = partial(_decode, Path(path), classifier, video.Bounds(**bounds), frames_per_second)
+        decode = partial(_decode, Path(path), classifier, Bounds(**bounds), frames_per_second)
         try:
             return decode(strict=True)
-        except video.DamagedClipError:
+        except DamagedClipError:
             return decode(strict=False)
     except DeviceError as error:
         raise DataError(f"{path}: {error}") from error
 
 
 def _decode(
-    path: Path, classifier: Classifier, bounds: video.Bounds, frames_per_second: float, *, strict: bool
+    path: Path, classifier: Classifier, bounds: Bounds, frames_per_second: float, *, strict: bool
 ) -> dict[str, Any]:
-    with video.open_clip(path, bounds, strict=strict) as clip:
+    with open_clip(path, bounds, strict=strict) as clip:
         frames = [
             (frame.time_seconds, classifier.logits(frame.pixels_hwc[np.newaxis])[0].tolist())
-            for frame in clip.frames(video.Wanted(frames_per_second))
+            for frame in clip.frames(Wanted(frames_per_second))
         ]
         return {"frames": frames, "warnings": clip.info().warnings}

@@ -10,11 +10,10 @@ import pytest
 from media import CODED_SIDES, barcode
 from numpy.typing import NDArray
 
-from pipeline import video
-from pipeline.colour import square_size
-from pipeline.video import Wanted
+from pipeline.media.clip import Bounds, ClipInfo, DataError, Wanted, colour, open_clip
+from pipeline.media.to_rgb import square_size
 
-BOUNDS = video.Bounds(10_000_000, 3600)
+BOUNDS = Bounds(10_000_000, 3600)
 BT709, BT601, BT2020, UNSTATED, YCGCO = 1, 5, 9, 2, 8
 LIMITED, FULL = 1, 2
 HLG, PQ = 18, 16
@@ -48,8 +47,8 @@ def write(path: Path, pixels: str, matrix: int, levels: int, *, aspect: Fraction
     return path
 
 
-def decode(path: Path) -> tuple[list[NDArray[np.uint8]], video.ClipInfo]:
-    with video.open_clip(path, BOUNDS, strict=True) as clip:
+def decode(path: Path) -> tuple[list[NDArray[np.uint8]], ClipInfo]:
+    with open_clip(path, BOUNDS, strict=True) as clip:
         return [frame.pixels_hwc for frame in clip.frames(Wanted(1))], clip.info()
 
 
@@ -108,8 +107,8 @@ def test_pixels_become_square(tmp_path: Path, aspect: Fraction | None, sides: tu
 def test_pixels_that_become_too_many_are_refused(tmp_path: Path) -> None:
     clip = write(tmp_path / "clip.mp4", "yuv420p", BT709, LIMITED, aspect=Fraction(4, 3))
     with (
-        pytest.raises(video.DataError, match="frames of 213 x 96; expected at most 16000 pixels"),
-        video.open_clip(clip, video.Bounds(16_000, 60), strict=True),
+        pytest.raises(DataError, match="frames of 213 x 96; expected at most 16000 pixels"),
+        open_clip(clip, Bounds(16_000, 60), strict=True),
     ):
         pass
 
@@ -128,13 +127,13 @@ def test_high_dynamic_range_is_not_shown_as_it_is(tmp_path: Path, trc: int) -> N
 def test_a_matrix_that_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write(tmp_path / "clip.mp4", "yuv420p", BT709, LIMITED)
     right, _ = decode(clip)
-    known = video.colour.matrix_is_known
+    known = colour.matrix_is_known
 
     def known_once_it_states_another(frame: av.VideoFrame) -> bool:
         frame.colorspace = YCGCO
         return known(frame)
 
-    monkeypatch.setattr("pipeline.colour.matrix_is_known", known_once_it_states_another)
+    monkeypatch.setattr("pipeline.media.to_rgb.matrix_is_known", known_once_it_states_another)
     frames, info = decode(clip)
     assert len(frames) == len(right)
     assert info.warnings == ("states a colour matrix that is not known here; colours may be wrong",)

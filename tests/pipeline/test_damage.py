@@ -22,10 +22,10 @@ from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.extract import ExtractReport, extract, extract_files
 from pipeline.extraction import ExtractParams
+from pipeline.media.clip import Bounds, ClipInfo, Wanted, open_clip
+from pipeline.media.recordings import Recording
 from pipeline.pictures import Settings, record
-from pipeline.raw import Recording
 from pipeline.recording import Limits, Recorder
-from pipeline.video import Bounds, ClipInfo, Wanted, open_clip
 
 ROOT = Path(__file__).parents[2]
 RATE = 10

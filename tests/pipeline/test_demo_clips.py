@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import demo_clips, video
+from pipeline import demo_clips
 from pipeline.base.errors import DataError
 from pipeline.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, SIDES, make_demo_clips
+from pipeline.media.clip import Bounds, ClipInfo, Frame, Wanted, open_clip
 
 
 def film(folder: Path, label: str, number: int, seed: int = 0) -> Path:
@@ -17,9 +18,9 @@ def film(folder: Path, label: str, number: int, seed: int = 0) -> Path:
     return folder / label / f"clip_{number}.mp4"
 
 
-def look(path: Path, frames_per_second: float = 1) -> tuple[list[video.Frame], video.ClipInfo]:
-    with video.open_clip(path, video.Bounds(1_000_000, 60), strict=True) as clip:
-        return list(clip.frames(video.Wanted(frames_per_second))), clip.info()
+def look(path: Path, frames_per_second: float = 1) -> tuple[list[Frame], ClipInfo]:
+    with open_clip(path, Bounds(1_000_000, 60), strict=True) as clip:
+        return list(clip.frames(Wanted(frames_per_second))), clip.info()
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:

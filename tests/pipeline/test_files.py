@@ -141,7 +141,8 @@ def test_a_command_that_runs_here_already_is_refused_and_others_are_not(tmp_path
 
 
 def test_a_killed_command_stands_in_nobodys_way(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from pipeline.base.files import alone; from pipeline.base.project import Project\n"
+    code = "import sys; from pathlib import Path; from pipeline.base.files import alone\n"
+    code += "from pipeline.base.project import Project\n"
     code += "with alone(Project(Path(sys.argv[1])), 'pipe extract'): print('in', flush=True); sys.stdin.read()"
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -10,9 +10,9 @@ from av.error import FFmpegError
 from av.video.reformatter import ColorTrc
 from media import damage, picture, write_clip
 
-from pipeline.container import Bounds, demuxer_of, opened
-from pipeline.footage import Footage, PacketLog, footage_of
-from pipeline.video import Wanted, open_clip
+from pipeline.media.clip import Wanted, open_clip
+from pipeline.media.demuxer import Bounds, demuxer_of, opened
+from pipeline.media.packet_stats import Footage, PacketLog, footage_of
 
 
 def survey(path: Path) -> Footage:

@@ -12,8 +12,8 @@ from media import write_clip
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import photos
-from pipeline.photos import is_photo, read_photo
+from pipeline.media import photos
+from pipeline.media.photos import is_photo, read_photo
 from runtime.errors import ImageError
 
 PIXELS = 200_000_000

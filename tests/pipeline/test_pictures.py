@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from media import damage, write_clip, write_photo
 
-from pipeline import video
+from pipeline.media.clip import Bounds, Wanted, open_clip
 from pipeline.pictures import Settings, record
 from runtime.images import read_image
 
-SETTINGS: dict[str, Any] = asdict(Settings(video.Wanted(10), ".png", 95, 10_000_000, 60, 2))
+SETTINGS: dict[str, Any] = asdict(Settings(Wanted(10), ".png", 95, 10_000_000, 60, 2))
 
 
 def test_a_bad_recording_gives_its_line_and_the_others_their_pictures(tmp_path: Path) -> None:
@@ -32,8 +32,8 @@ def test_a_bad_recording_gives_its_line_and_the_others_their_pictures(tmp_path: 
 def test_of_a_damaged_clip_only_the_second_decode_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = damage(write_clip(tmp_path / "clip.mkv", n_frames=40, sides=(320, 240), noise=20), flipped=30)
     out = tmp_path / "out"
-    with video.open_clip(clip, video.Bounds(10**6, 60), strict=False) as opened:
-        expected = {frame.index: frame.pixels_hwc for frame in opened.frames(video.Wanted(10))}
+    with open_clip(clip, Bounds(10**6, 60), strict=False) as opened:
+        expected = {frame.index: frame.pixels_hwc for frame in opened.frames(Wanted(10))}
     (made,) = record([(str(clip), "clip.mkv")], str(out), SETTINGS)
     assert not isinstance(made, str)
     assert {path.name for path in (out / "clip.mkv").iterdir()} == {f"{index:06d}.png" for index in expected}

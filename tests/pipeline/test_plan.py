@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from media import damage, read_barcode, write_coded
 
-from pipeline import video
-from pipeline.plan import Choice, Wanted
-from pipeline.video import ClipInfo, DamagedClipError, Frame
+from pipeline.media.clip import Bounds, ClipInfo, DamagedClipError, DataError, Frame, open_clip
+from pipeline.media.decode_plan import Choice, Wanted
 
-BOUNDS = video.Bounds(1_000_000, 60)
+BOUNDS = Bounds(1_000_000, 60)
 B_FRAMES = {"bf": "3", "g": "25", "preset": "veryfast"}
 X265 = "log-level=error:pools=none:frame-threads=1:keyint=25:bframes=4"
 
@@ -25,7 +24,7 @@ def fingerprint(frame: Frame) -> tuple[int, float, int | None, str]:
 def decode(
     path: Path, wanted: Wanted, *, planned: bool = True, threads: int = 0
 ) -> tuple[list[tuple[int, float, int | None, str]], ClipInfo]:
-    with video.open_clip(path, BOUNDS, strict=True) as clip:
+    with open_clip(path, BOUNDS, strict=True) as clip:
         clip._packets = clip._packets if planned else None
         made = clip.each(wanted, fingerprint, threads=threads) if threads else map(fingerprint, clip.frames(wanted))
         return list(made), clip.info()
@@ -109,7 +108,7 @@ def test_a_picture_reads_upright_whichever_way_it_was_stored(tmp_path: Path, tur
 
 def test_a_picture_that_is_not_turned_reads_as_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write_coded(tmp_path / "clip.mp4", options=B_FRAMES, turned=(0, 1, -1, 0))
-    monkeypatch.setattr("pipeline.colour._display_matrix", lambda frame: (1, 0, 0, 1))
+    monkeypatch.setattr("pipeline.media.to_rgb._display_matrix", lambda frame: (1, 0, 0, 1))
     made, _ = decode(clip, Wanted(1))
     assert {number for _, _, number, _ in made} == {None}
 
@@ -163,5 +162,5 @@ def test_no_frame_is_taken_twice_and_none_from_the_past() -> None:
 def test_a_window_without_frames_is_refused(tmp_path: Path) -> None:
     clip = write_coded(tmp_path / "clip.mp4", options=B_FRAMES)
     for planned in (True, False):
-        with pytest.raises(video.DataError, match=r"no frame between .*; the clip lasts 4\.0 seconds"):
+        with pytest.raises(DataError, match=r"no frame between .*; the clip lasts 4\.0 seconds"):
             decode(clip, Wanted(1, start_seconds=9), planned=planned)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.raw import Recording, find
+from pipeline.media.recordings import Recording, find
 
 
 def put(project: Project, *names: str) -> None:

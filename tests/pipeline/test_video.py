@@ -13,8 +13,8 @@ import pytest
 from media import RED, damage, number_in, picture, write_clip, write_sound
 
 from pipeline.base.errors import DataError
-from pipeline.decode import Clock
-from pipeline.video import Bounds, ClipInfo, DamagedClipError, Frame, Wanted, demuxer_of, open_clip
+from pipeline.media.clip import Bounds, ClipInfo, DamagedClipError, Frame, Wanted, demuxer_of, open_clip
+from pipeline.media.decoder import Clock
 
 BOUNDS = Bounds(max_pixels=1_000_000, max_seconds=3600)
 ONE = 65536  # in a display matrix

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import video
 from pipeline.base.errors import DataError
+from pipeline.media import clip
 from runtime.errors import ImageError
 from runtime.images import read_image
 
@@ -55,7 +55,7 @@ def is_photo(path: Path) -> bool:
     if _signature(path):
         return True
     try:
-        video.demuxer_of(path)
+        clip.demuxer_of(path)
     except DataError:
         return path.suffix.lower() in SUFFIXES
     return False

@@ -21,12 +21,12 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipeline import colour
 from pipeline.base.errors import DataError
-from pipeline.container import SUFFIXES, Bounds, DamagedClipError, demuxer_of, opened, set_threads, too_long
-from pipeline.decode import FALLBACK_RATE, Decoded, SegmentDecoder, WholeDecoder
-from pipeline.footage import Footage, PacketLog, footage_of
-from pipeline.plan import Choice, Plan, Segment, Wanted, plan_of, survey
+from pipeline.media import to_rgb
+from pipeline.media.decode_plan import Choice, Plan, Segment, Wanted, plan_of, survey
+from pipeline.media.decoder import FALLBACK_RATE, Decoded, SegmentDecoder, WholeDecoder
+from pipeline.media.demuxer import SUFFIXES, Bounds, DamagedClipError, demuxer_of, opened, set_threads, too_long
+from pipeline.media.packet_stats import Footage, PacketLog, footage_of
 
 __all__ = ["SUFFIXES", "Bounds", "Clip", "ClipInfo", "DamagedClipError", "Frame", "Wanted", "demuxer_of", "open_clip"]
 
@@ -240,8 +240,8 @@ class Clip:
 
     def _finish(self, decoded: Decoded, work: Callable[[Frame], Result]) -> _Finished[Result]:
         frame, target = decoded.frame, decoded.target
-        strange = not colour.matrix_is_known(frame)
-        pixels_hwc = colour.upright_rgb(frame, self._stream.sample_aspect_ratio)
+        strange = not to_rgb.matrix_is_known(frame)
+        pixels_hwc = to_rgb.upright_rgb(frame, self._stream.sample_aspect_ratio)
         height, width = pixels_hwc.shape[:2]
         result = work(Frame(pixels_hwc, float(target.time), target.index))
         return _Finished(result, (width, height, frame.rotation), strange)

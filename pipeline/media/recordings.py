@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline import photos, video
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.media import clip, photos
 
-CLIP_SUFFIXES = video.SUFFIXES
+CLIP_SUFFIXES = clip.SUFFIXES
 PHOTO_SUFFIXES = photos.SUFFIXES
 SPLIT_FOLDERS = ("train", "val", "test")
 _BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, no Unicode at all, ends of lines and paragraphs

@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
-from pipeline import tones
+from pipeline.media import tone_mapping
 
 # FFmpeg's numbers of the matrices that its scaler knows; 2 is "not stated" and is read as BT.601, as FFmpeg does.
 _MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
@@ -45,10 +45,10 @@ def upright_rgb(frame: VideoFrame, aspect_of_pixel: Fraction | None) -> NDArray[
     if not matrix_is_known(frame):
         frame.colorspace = _BT2020 if frame.colorspace == _BT2020_CONSTANT_LUMINANCE else _UNSTATED
     size = square_size(frame.width, frame.height, aspect_of_pixel)
-    curve = tones.CURVES.get(frame.color_trc)
+    curve = tone_mapping.CURVES.get(frame.color_trc)
     if curve is not None:
         signal_hwc = np.asarray(_scaled(frame, size, "rgb48le", _EXACT).to_ndarray(), dtype=np.uint16)
-        return _turned(tones.to_sdr(signal_hwc, curve, wide_gamut=frame.color_primaries == _BT2020), frame)
+        return _turned(tone_mapping.to_sdr(signal_hwc, curve, wide_gamut=frame.color_primaries == _BT2020), frame)
     if size == (frame.width, frame.height) and max(component.bits for component in frame.format.components) == 8:
         # The same pixels without a filter graph. One thread: pictures are converted side by side already.
         shown = frame.reformat(format="bgr24", interpolation=int(Interpolation.BILINEAR), threads=1)

@@ -18,8 +18,8 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipeline import nal
-from pipeline.footage import PacketLog
+from pipeline.media import nal_units
+from pipeline.media.packet_stats import PacketLog
 
 _PLANNABLE = frozenset({"mov", "matroska"})  # those with an index to seek by
 
@@ -120,7 +120,7 @@ def survey(container: InputContainer, stream: VideoStream, log: PacketLog) -> Pa
     That is so for other codecs than H.264 and HEVC, for files without an index, and where packets are damaged, missing,
     without times, or out of order.
     """
-    reader = nal.reader_for(stream.codec_context) if container.format.name in _PLANNABLE else None
+    reader = nal_units.reader_for(stream.codec_context) if container.format.name in _PLANNABLE else None
     if reader is None:
         return None
     pts, dts, durations = array("q"), array("q"), array("q")
@@ -145,7 +145,7 @@ def survey(container: InputContainer, stream: VideoStream, log: PacketLog) -> Pa
     return _packets([np.array(column, dtype=np.int64) for column in (pts, dts, durations)], hidden, units)
 
 
-def _packets(columns: list[NDArray[np.int64]], hidden: bytearray, units: list[nal.Unit]) -> Packets | None:
+def _packets(columns: list[NDArray[np.int64]], hidden: bytearray, units: list[nal_units.Unit]) -> Packets | None:
     pts, dts, durations = columns
     orderly = (np.diff(dts) > 0).all() and (pts >= dts).all() and len(np.unique(pts)) == len(pts)
     # Parameters that come with some packets must come with every packet that a decoder may start from, and no other.
