@@ -28,11 +28,11 @@ from pipeline.base.files import write_json  # noqa: E402
 from pipeline.base.manifest import Row  # noqa: E402
 from pipeline.base.project import Project  # noqa: E402
 from pipeline.base.section import read_section  # noqa: E402
+from pipeline.draw.sheets import write_jpeg  # noqa: E402
 from pipeline.evaluate import evaluate  # noqa: E402
 from pipeline.modelling import ImageParams, ModelParams  # noqa: E402
 from pipeline.network import Checkpoint, build_network, build_preprocess  # noqa: E402
 from pipeline.params import EvaluateParams  # noqa: E402
-from pipeline.sheets import write_jpeg  # noqa: E402
 
 CLASSES = tuple(f"class {number}" for number in range(10))
 FRAMES_PER_CLIP = 20

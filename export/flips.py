@@ -12,7 +12,7 @@ from pipeline.base.files import write_csv
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.sheets import Cell, sheet, write_png
+from pipeline.draw.sheets import Cell, sheet, write_png
 
 SHOWN = 24  # on the sheet, of all variants together, those first of which torch was surest
 _COLUMNS, _SIDE = 3, 320  # pixels

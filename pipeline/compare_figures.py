@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.charts import chart, drawable
 from pipeline.columns import Run
 from pipeline.comparison import FigureParams
+from pipeline.draw.charts import chart, drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

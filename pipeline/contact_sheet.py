@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.manifest import Row
-from pipeline.sheets import GAP, Cell, draw_text, sheet, thumbnail
+from pipeline.draw.sheets import GAP, Cell, draw_text, sheet, stack, thumbnail
 from runtime.images import read_image
 
 SHOWN = 48  # of the dropped frames and of the kept ones, each spread over the clip
@@ -48,15 +48,6 @@ def contact_sheet(heading: str, rows: Sequence[Row], folder: Path, min_sharpness
     head_hwc = np.full((4 * GAP, _WIDTH, 3), 255, np.uint8)
     draw_text(head_hwc, heading, GAP, GAP, _WIDTH - 2 * GAP)
     return stack([head_hwc, plot_hwc, frames_hwc])
-
-
-def stack(sheets: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Sheets below one another, the narrower ones filled up with white; (height, width, 3) uint8 RGB."""
-    width = max(one_hwc.shape[1] for one_hwc in sheets)
-    padded = [
-        np.pad(one_hwc, ((0, 0), (0, width - one_hwc.shape[1]), (0, 0)), constant_values=255) for one_hwc in sheets
-    ]
-    return np.vstack(padded)
 
 
 def _spread(rows: Sequence[Row]) -> list[Row]:

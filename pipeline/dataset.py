@@ -15,7 +15,7 @@ from pipeline.base.files import replacing_folder, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
-from pipeline.sheets import Cell, sheet, thumbnail, write_png
+from pipeline.draw.sheets import Cell, sheet, thumbnail, write_png
 from pipeline.survey import as_lines, survey
 from runtime.errors import ImageError
 from runtime.images import read_image

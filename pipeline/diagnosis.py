@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import contact_sheet, sheets
+from pipeline import contact_sheet
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, PipeError
+from pipeline.draw import sheets
 from pipeline.extract import MANIFEST, extract_files
 from pipeline.extraction import ExtractParams
 

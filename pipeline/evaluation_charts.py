@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.charts import chart, drawable
+from pipeline.draw.charts import chart, drawable
 from pipeline.projection import Projection
 
 if TYPE_CHECKING:

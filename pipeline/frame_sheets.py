@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.contact_sheet import stack
+from pipeline.draw.sheets import Cell, sheet, stack, thumbnail
 from pipeline.judging import Judged
-from pipeline.sheets import Cell, sheet, thumbnail
 
 SHOWN = 24  # mistakes, and least sure ones
 CLASSES_SHOWN = 40

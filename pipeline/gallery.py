@@ -11,11 +11,11 @@ from pipeline import evaluation_charts, frame_sheets
 from pipeline.base.files import write_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.charts import missing_font
+from pipeline.draw.charts import missing_font
+from pipeline.draw.sheets import write_jpeg
 from pipeline.judging import Judged
 from pipeline.plot_tables import Tables, curve_rows, write_tables
 from pipeline.projection import SEED, projected
-from pipeline.sheets import write_jpeg
 
 PICTURES_JSON = "pictures.json"
 

@@ -16,10 +16,10 @@ from pipeline.answers import Answer, FrameAnswer
 from pipeline.base.child_process import run_in_child
 from pipeline.base.errors import DataError
 from pipeline.base.parallel import each
+from pipeline.draw.sheets import Cell, sheet, thumbnail, write_png
 from pipeline.extraction import ExtractParams
 from pipeline.media.clip import Bounds, DamagedClipError, Frame, Wanted, open_clip
 from pipeline.predict import clip_bounds
-from pipeline.sheets import Cell, sheet, thumbnail, write_png
 from runtime.classifier import Classifier
 
 SHOWN = 200  # pictures of a sheet, spread over all of them: more would be a file that nothing opens

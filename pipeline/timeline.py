@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.answers import NO_LABEL, Answer
 from pipeline.base.errors import DataError
-from pipeline.sheets import GAP, TEXT_PIXELS, draw_text, write_png
+from pipeline.draw.sheets import GAP, TEXT_PIXELS, draw_text, write_png
 
 Colour = tuple[int, int, int]
 

@@ -81,9 +81,9 @@ def predict(
 
     from pipeline import answers as told
     from pipeline import predict as prediction
+    from pipeline.draw.sheets import check_png
     from pipeline.extraction import ExtractParams
     from pipeline.montage import write_montage
-    from pipeline.sheets import check_png
     from pipeline.timeline import write_timelines
     from runtime.schema import printable
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline import charts
-from pipeline.charts import chart, drawable, missing_font
+from pipeline.draw import charts
+from pipeline.draw.charts import chart, drawable, missing_font
 
 
 def drawn(path: Path, title: str) -> bytes:

@@ -19,7 +19,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.dataset import dataset
-from pipeline.sheets import Cell
+from pipeline.draw.sheets import Cell
 from pipeline.survey import as_lines, survey
 
 LABELS = ("砾石", "brick")

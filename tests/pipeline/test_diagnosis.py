@@ -11,8 +11,9 @@ from media import damage, write_clip, write_photo
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.section import read_section
-from pipeline.contact_sheet import SHOWN, contact_sheet, stack
+from pipeline.contact_sheet import SHOWN, contact_sheet
 from pipeline.diagnosis import Finding, diagnose, refuse_unusable
+from pipeline.draw.sheets import stack
 from pipeline.extraction import ExtractParams
 from runtime.images import read_image
 

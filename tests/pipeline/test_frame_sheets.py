@@ -9,7 +9,7 @@ from judged_frames import judged_frames
 
 from pipeline import frame_sheets
 from pipeline.base.project import Project
-from pipeline.sheets import GAP
+from pipeline.draw.sheets import GAP
 
 NAMES = ("red", "蓝色")
 TRUTH = (0, 1, 0, 1, 0, 1)

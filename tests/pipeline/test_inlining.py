@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
+from pipeline.draw.sheets import write_png
 from pipeline.inlining import LARGE_BYTES, data_uris
-from pipeline.sheets import write_png
 
 
 def noise(path: Path, height: int, width: int) -> Path:

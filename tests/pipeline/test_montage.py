@@ -15,10 +15,10 @@ from pipeline import montage
 from pipeline.answers import Answer
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.draw.sheets import drawable
 from pipeline.extraction import ExtractParams
 from pipeline.montage import write_montage
 from pipeline.predict import predict
-from pipeline.sheets import drawable
 from runtime.classifier import Classifier
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from small_project import set_params
 
 from pipeline import preview as module
-from pipeline import sheets
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
+from pipeline.draw import sheets
 from pipeline.extraction import ExtractParams
 from pipeline.params import AugmentParams
 from pipeline.preview import preview

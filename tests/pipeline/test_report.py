@@ -13,9 +13,9 @@ from report_project import HOSTILE, Page, pointed_at, rename_class, says, with_d
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json, write_json
 from pipeline.base.project import Project
+from pipeline.draw.sheets import write_png
 from pipeline.inlining import MOST_BYTES
 from pipeline.report import EXPLANATIONS_SHOWN, report
-from pipeline.sheets import write_png
 
 
 @pytest.fixture

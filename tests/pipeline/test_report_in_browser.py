@@ -14,8 +14,8 @@ from PIL import Image
 from report_project import HOSTILE, rename_class, with_data_reports
 
 from pipeline.base.project import Project
+from pipeline.draw.sheets import write_png
 from pipeline.report import report
-from pipeline.sheets import write_png
 
 PHONE, DESK = (390, 844), (1280, 900)  # pixels
 

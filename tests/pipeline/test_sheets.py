@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
-from pipeline.sheets import GAP, Cell, draw_text, drawable, sheet, thumbnail, write_png
+from pipeline.draw.sheets import GAP, Cell, draw_text, drawable, sheet, thumbnail, write_png
 from runtime.images import read_image
 
 

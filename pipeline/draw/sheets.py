@@ -147,3 +147,12 @@ def _drawn(letter: str) -> bytes:
     canvas_hwc = np.zeros((3 * TEXT_PIXELS, 3 * TEXT_PIXELS, 3), np.uint8)
     cv2.putText(canvas_hwc, letter, (TEXT_PIXELS, 2 * TEXT_PIXELS), (255, 255, 255), _font(), TEXT_PIXELS)
     return canvas_hwc.tobytes()
+
+
+def stack(sheets: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Sheets below one another, the narrower ones filled up with white; (height, width, 3) uint8 RGB."""
+    width = max(one_hwc.shape[1] for one_hwc in sheets)
+    padded = [
+        np.pad(one_hwc, ((0, 0), (0, width - one_hwc.shape[1]), (0, 0)), constant_values=255) for one_hwc in sheets
+    ]
+    return np.vstack(padded)

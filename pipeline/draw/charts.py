@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 _DPI = 110
 # Fonts with Chinese, Japanese and Korean letters, on Linux, Windows and macOS; the first that is there is taken.
 _CJK_FONTS = (
