@@ -30,8 +30,9 @@ from pipeline.base.project import Project  # noqa: E402
 from pipeline.base.section import read_section  # noqa: E402
 from pipeline.draw.sheets import write_jpeg  # noqa: E402
 from pipeline.evaluate import evaluate  # noqa: E402
-from pipeline.modelling import ImageParams, ModelParams  # noqa: E402
-from pipeline.network import Checkpoint, build_network, build_preprocess  # noqa: E402
+from pipeline.network.checkpoint import Checkpoint  # noqa: E402
+from pipeline.network.network import build_network, build_preprocess  # noqa: E402
+from pipeline.network.params import ImageParams, ModelParams  # noqa: E402
 from pipeline.params import EvaluateParams  # noqa: E402
 
 CLASSES = tuple(f"class {number}" for number in range(10))

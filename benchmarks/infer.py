@@ -38,9 +38,9 @@ from export.core import attempts, core_graph
 from export.graph import join, preprocess_graph, seal
 from export.quantize import Int8, measure_ranges, to_int8
 from export.running import Graph
-from pipeline.network import Network, build_network, build_preprocess
+from pipeline.network.network import Network, build_network, build_preprocess
+from pipeline.network.preprocess import Preprocess
 from pipeline.params import validate_params
-from pipeline.preprocess import Preprocess
 from runtime.classifier import CONTRACT, Classifier
 from runtime.contract import Contract, Geometry, Variant
 from runtime.session import onnxruntime

@@ -42,9 +42,10 @@ from pipeline.base import manifest
 from pipeline.base.files import sha256_of, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.data import Frames
 from pipeline.feature_cache import Views
-from pipeline.network import build_preprocess, read_checkpoint
+from pipeline.network.checkpoint import read_checkpoint
+from pipeline.network.inference import Frames
+from pipeline.network.network import build_preprocess
 from pipeline.params import Params, validate_params
 from pipeline.sources import drawn, labelled, pictures
 from pipeline.train import resolve_precision, train

@@ -23,8 +23,8 @@ from torch.nn import Linear, functional
 from pipeline.base.progress import track
 from pipeline.base.section import read_section
 from pipeline.calibration import fit_unknown_threshold
-from pipeline.modelling import ImageParams, ModelParams
-from pipeline.network import build_network, build_preprocess
+from pipeline.network.network import build_network, build_preprocess
+from pipeline.network.params import ImageParams, ModelParams
 from runtime.images import read_image
 
 ROOT = Path(__file__).parent.parent

@@ -40,7 +40,7 @@ from pipeline.base.progress import track
 from pipeline.base.project import Project
 from pipeline.feature_cache import exact_features, views
 from pipeline.folding import fold_batch_norm
-from pipeline.network import Network, build_network, build_preprocess
+from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.sources import Images, labelled
 
 SEEDS = 60

@@ -18,9 +18,8 @@ from pipeline.base.frames import read_frame
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.progress import track
 from pipeline.base.project import Project
-from pipeline.data import class_numbers
-from pipeline.network import read_checkpoint
-from pipeline.preprocess import Preprocess
+from pipeline.network.checkpoint import class_numbers, read_checkpoint
+from pipeline.network.preprocess import Preprocess
 
 Resize = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]  # (height, width, 3) to (side, side, 3)
 

@@ -19,7 +19,7 @@ from onnx.utils import Extractor
 from export.departure import ALLOWED, Layer, against_fp32, against_torch, first_departing, tapped
 from export.gates import Logits
 from export.running import Graph
-from pipeline.preprocess import Preprocess
+from pipeline.network.preprocess import Preprocess
 
 PIXELS, GRAPH, PRECISION = PARTS = ("pixels", "graph", "precision")
 MEANS = {PIXELS: "the preprocessing", GRAPH: "the network as exported", PRECISION: "the smaller precision"}

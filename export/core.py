@@ -14,7 +14,7 @@ import torch
 from onnx import helper, shape_inference
 
 from export.graph import ir_version
-from pipeline.network import Network
+from pipeline.network.network import Network
 from runtime.session import onnxruntime
 
 NEWEST_OPSET = 21  # of those that runtimes two years old read

@@ -20,8 +20,7 @@ from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row, class_names
 from pipeline.base.progress import track
 from pipeline.base.project import Project
-from pipeline.data import class_numbers
-from pipeline.network import Checkpoint
+from pipeline.network.checkpoint import Checkpoint, class_numbers
 
 OPSET = 18  # of the preprocessing here; its nodes mean the same in every later one
 BATCHES = (7, 2, 1)  # in turn, so that the batch axis is tried too

@@ -22,10 +22,10 @@ from pipeline.base.files import replacing_folder, write_json
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.data import forbid_tf32
-from pipeline.network import Checkpoint, read_checkpoint
+from pipeline.network.checkpoint import Checkpoint, read_checkpoint
+from pipeline.network.inference import forbid_tf32
+from pipeline.network.preprocess import Preprocess
 from pipeline.params import ExportParams, ParityParams
-from pipeline.preprocess import Preprocess
 from runtime.contract import Contract, Geometry, Variant
 
 FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from pipeline.preprocess import Preprocess
+from pipeline.network.preprocess import Preprocess
 from runtime.contract import Contract
 
 

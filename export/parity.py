@@ -28,8 +28,8 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
 from pipeline.base.project import Project
-from pipeline.data import class_numbers, forbid_tf32
-from pipeline.network import Checkpoint, read_checkpoint
+from pipeline.network.checkpoint import Checkpoint, class_numbers, read_checkpoint
+from pipeline.network.inference import forbid_tf32
 from pipeline.params import Fp32Gate, ParityParams
 from runtime.classifier import Classifier
 from runtime.errors import DeviceError

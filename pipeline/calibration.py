@@ -14,7 +14,7 @@ from scipy import optimize, special
 from torch import nn
 
 from pipeline.fitting import TrainParams
-from pipeline.heads import TwoLogits
+from pipeline.network.heads import TwoLogits
 from pipeline.sources import Source, drawn
 
 RANGE = (0.01, 100.0)  # beyond it the likelihood has no best temperature but 0 or infinity

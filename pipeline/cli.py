@@ -88,7 +88,7 @@ def train() -> None:
     """Fit the network; writes models/checkpoint.pt."""
     from pipeline import train as stage
     from pipeline.fitting import TrainParams
-    from pipeline.modelling import ImageParams, ModelParams
+    from pipeline.network.params import ImageParams, ModelParams
 
     sections = section_of("train", TrainParams), section_of("model", ModelParams), section_of("image", ImageParams)
     report = stage.train(*sections, here())

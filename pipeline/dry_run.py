@@ -8,27 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
-
-
-def dry_run(module: nn.Module, size: int) -> Tensor:
-    """Give the output of `module` in eval mode for one picture (1, 3, size, size), on the meta device.
-
-    Raises:
-        RuntimeError, AssertionError, ValueError: the module's own words where it cannot take such a picture.
-    """
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    on_meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    picture_nchw = torch.empty(1, 3, size, size, device="meta")
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            output: Tensor = functional_call(module, on_meta, (picture_nchw,))
-    finally:
-        module.train(was_training)
-    return output
 
 
 class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]

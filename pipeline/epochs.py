@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.fitting import JointLoss, TrainParams
-from pipeline.network import Network
+from pipeline.network.network import Network
 from pipeline.objective import Objective
 from pipeline.optim import build_optimizer, build_schedule
 from pipeline.sources import Source, drawn

@@ -17,11 +17,12 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.counterfactual import counterfactual, thinned
-from pipeline.data import forbid_tf32
 from pipeline.gallery import Exhibits, draw_gallery
 from pipeline.headline import headline_numbers
 from pipeline.judging import Judged, gathered, judge, write_predictions
-from pipeline.network import Checkpoint, Network, build_network, read_checkpoint
+from pipeline.network.checkpoint import Checkpoint, read_checkpoint
+from pipeline.network.inference import forbid_tf32
+from pipeline.network.network import Network, build_network
 from pipeline.params import EvaluateParams
 from pipeline.plot_tables import plot_tables, write_tables
 from pipeline.projection import sampled

@@ -21,7 +21,8 @@ from pipeline.draw.sheets import Cell, sheet, write_png
 from pipeline.grad_cam import evidence
 from pipeline.layers import Maps, convolution_of, maps_of
 from pipeline.media.photos import read_photo
-from pipeline.network import Checkpoint, Network, read_checkpoint
+from pipeline.network.checkpoint import Checkpoint, read_checkpoint
+from pipeline.network.network import Network
 from pipeline.patterns import STAYS_NOISE, Pattern, drawable_levels, patterns
 from runtime.errors import ImageError
 

@@ -21,7 +21,7 @@ from pipeline.array_cache import CachedArray, key_of
 from pipeline.base.progress import track
 from pipeline.fitting import TrainParams
 from pipeline.folding import fold_batch_norm
-from pipeline.network import Network
+from pipeline.network.network import Network
 from pipeline.provenance import code_digest
 from pipeline.sources import (
     Images,

@@ -22,7 +22,7 @@ from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
-from pipeline.preprocess import Preprocess
+from pipeline.network.preprocess import Preprocess
 
 FORMAT_VERSION = 1
 

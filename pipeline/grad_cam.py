@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.base.errors import DataError
-from pipeline.network import Network
+from pipeline.network.network import Network
 
 _EXTRA_TOKENS = 5  # before those of the places: a transformer's class token, registers
 

@@ -15,8 +15,9 @@ from pipeline.base.errors import DataError
 from pipeline.base.files import write_csv
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.data import Frames, class_numbers, infer
-from pipeline.network import Checkpoint, Network
+from pipeline.network.checkpoint import Checkpoint, class_numbers
+from pipeline.network.inference import Frames, infer
+from pipeline.network.network import Network
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.base.errors import ParamsError, nearest
-from pipeline.network import Network
+from pipeline.network.network import Network
 
 MAPPING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
 _NORMALISING = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)

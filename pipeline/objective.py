@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.fitting import JointLoss, LossParams
-from pipeline.heads import Head
 from pipeline.losses import Loss, build_loss, contrastive_center, exact
-from pipeline.network import Network
+from pipeline.network.heads import Head
+from pipeline.network.network import Network
 
 
 class Centres(nn.Module):

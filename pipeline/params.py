@@ -13,7 +13,7 @@ from pipeline.base.section import Section, Share, _load_yaml, validate_section
 from pipeline.copies import Copy
 from pipeline.extraction import ExtractParams
 from pipeline.fitting import TrainParams
-from pipeline.modelling import ImageParams, ModelParams
+from pipeline.network.params import ImageParams, ModelParams
 from pipeline.splitting import NearDuplicateParams, SplitCounts
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pipeline.base.progress import track
 from pipeline.layers import maps_of_layer
-from pipeline.network import Network
-from pipeline.preprocess import Preprocess
+from pipeline.network.network import Network
+from pipeline.network.preprocess import Preprocess
 
 GREY, NOISE = 128.0, 20.0  # levels of 255: the picture at the start, and the noise from 0 on top of it
 STEPS = 40

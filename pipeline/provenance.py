@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 import pipeline
-from pipeline.architectures import TIMM
 from pipeline.base.files import sha256_of, write_json
 from pipeline.base.project import Project
 from pipeline.base.section import Section
-from pipeline.modelling import ModelParams
+from pipeline.network.architectures import TIMM
+from pipeline.network.params import ModelParams
 
 PROVENANCE_JSON = "provenance.json"
 CODE_ROOT = Path(pipeline.__file__).parents[1]

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from pipeline.backbones import write_plain
 from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_file, sha256_of
 from pipeline.base.manifest import Row
 from pipeline.base.progress import warn
 from pipeline.base.project import Project, safe_join
 from pipeline.base.section import Section
+from pipeline.network.torch_files import write_plain
 from pipeline.provenance import code_digest
 
 _DIGEST_BYTES = hashlib.sha256().digest_size

@@ -22,8 +22,8 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.fitting import TrainParams
 from pipeline.frame_cache import FrameCache, frame_cache
+from pipeline.network.preprocess import Preprocess
 from pipeline.online import random_views, view_generator
-from pipeline.preprocess import Preprocess
 from pipeline.views import RandomResizedCropView, View
 
 _AHEAD = 2  # batches that are prepared while the caller computes on one

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.dry_run import Flow, counting, dry_run
-from pipeline.network import Network
+from pipeline.dry_run import Flow, counting
+from pipeline.network.network import Network, dry_run
 
 # Parts in which whole families keep all their layers; these are listed one by one.
 _TRUNKS = {"features", "blocks", "layers", "stages", "hidden", "classify"}

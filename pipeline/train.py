@@ -23,18 +23,19 @@ from pipeline.base.progress import tell, track
 from pipeline.base.project import Project
 from pipeline.calibration import calibrate
 from pipeline.curves import Numbers, TensorBoard, write_curves
-from pipeline.data import forbid_tf32
 from pipeline.depthwise import keep_strided_depthwise_in_float32
 from pipeline.epochs import Fit
 from pipeline.feature_cache import exact_features, views
 from pipeline.fitting import BinaryCrossEntropyLoss, FocalLoss, TrainParams
-from pipeline.heads import Head
 from pipeline.keeping import Best
 from pipeline.losses import class_weights
-from pipeline.modelling import ImageParams, ModelParams
-from pipeline.network import Checkpoint, Network, build_network, build_preprocess
+from pipeline.network.checkpoint import Checkpoint
+from pipeline.network.heads import Head
+from pipeline.network.inference import forbid_tf32
+from pipeline.network.network import Network, build_network, build_preprocess
+from pipeline.network.params import ImageParams, ModelParams
+from pipeline.network.preprocess import Preprocess
 from pipeline.objective import build_objective
-from pipeline.preprocess import Preprocess
 from pipeline.provenance import fingerprints, write_provenance
 from pipeline.resume import read_state, run_key, write_state
 from pipeline.sources import Source, exact, labelled, pictures

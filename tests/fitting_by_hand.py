@@ -12,9 +12,9 @@ from torch import Tensor
 from pipeline.curves import Numbers
 from pipeline.epochs import Fit
 from pipeline.fitting import TrainParams
-from pipeline.heads import Head
 from pipeline.losses import class_weights
-from pipeline.network import build_network
+from pipeline.network.heads import Head
+from pipeline.network.network import build_network
 from pipeline.objective import build_objective
 from pipeline.params import read_params
 from pipeline.train import build_accelerator

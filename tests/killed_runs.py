@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
 from pipeline import epochs, resume, train
 from pipeline.base.project import Project
-from pipeline.network import read_checkpoint
+from pipeline.network.checkpoint import read_checkpoint
 from pipeline.params import read_params
 
 TRIALS = 20

@@ -225,7 +225,7 @@ def sound_bundle(folder: Path) -> Path:
 
     from export.bundle import bundle
     from export.graph import join, preprocess_graph
-    from pipeline.preprocess import Preprocess
+    from pipeline.network.preprocess import Preprocess
 
     def graph(metadata: dict[str, str]) -> bytes:
         front = preprocess_graph(Preprocess(8, "center", 0.9, (0.5,) * 3, (0.5,) * 3), 18)

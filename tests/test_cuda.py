@@ -23,11 +23,12 @@ from export.graph import preprocess_graph
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.data import forbid_tf32
-from pipeline.network import build_network, read_checkpoint
+from pipeline.network.checkpoint import read_checkpoint
+from pipeline.network.inference import forbid_tf32
+from pipeline.network.network import build_network
+from pipeline.network.preprocess import Preprocess
 from pipeline.online import random_views, view_generator
 from pipeline.params import ModelParams, TrainParams, read_params
-from pipeline.preprocess import Preprocess
 from runtime.archive import unpack
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch sees none")

@@ -11,9 +11,9 @@ from torch import nn
 from pipeline.base import manifest
 from pipeline.base.project import Project
 from pipeline.fitting import TrainParams
-from pipeline.network import Network, build_network
+from pipeline.network.network import Network, build_network
+from pipeline.network.preprocess import Preprocess
 from pipeline.params import read_params
-from pipeline.preprocess import Preprocess
 from pipeline.sources import Images, labelled
 
 CPU = torch.device("cpu")

@@ -19,9 +19,9 @@ from export.core import Attempt, core_graph
 from export.graph import join, preprocess_graph
 from export.quantize import Int8, measure_ranges, to_fp16, to_int8
 from export.running import Graph
-from pipeline.heads import Head
-from pipeline.network import Network
-from pipeline.preprocess import Preprocess
+from pipeline.network.heads import Head
+from pipeline.network.network import Network
+from pipeline.network.preprocess import Preprocess
 
 SIZE = 16
 GEOMETRY = Preprocess(SIZE, "center", 0.9, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))

@@ -16,9 +16,10 @@ from torch.nn import functional
 from export.core import Attempt, core_graph
 from export.gates import Comparison, judge
 from export.graph import join, preprocess_graph
-from pipeline.architectures import NAMED_ARCHITECTURES
-from pipeline.modelling import ModelParams
-from pipeline.network import Checkpoint, Network, build_network, build_preprocess
+from pipeline.network.architectures import NAMED_ARCHITECTURES
+from pipeline.network.checkpoint import Checkpoint
+from pipeline.network.network import Network, build_network, build_preprocess
+from pipeline.network.params import ModelParams
 from pipeline.optim import build_optimizer
 from pipeline.params import Params, read_params
 

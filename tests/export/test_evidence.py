@@ -15,7 +15,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.network import read_checkpoint
+from pipeline.network.checkpoint import read_checkpoint
 
 
 def row(label: str, clip: str, time_seconds: float, **values: object) -> Row:

@@ -25,9 +25,9 @@ from pipeline.base.errors import GateError
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.network import read_checkpoint
+from pipeline.network.checkpoint import read_checkpoint
+from pipeline.network.preprocess import Preprocess
 from pipeline.params import ExportParams, ParityParams
-from pipeline.preprocess import Preprocess
 from runtime.classifier import Classifier
 from runtime.contract import Contract
 

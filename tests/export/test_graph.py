@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from export.graph import preprocess_graph
-from pipeline.preprocess import Preprocess
+from pipeline.network.preprocess import Preprocess
 from runtime.images import read_image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

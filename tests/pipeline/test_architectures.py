@@ -7,11 +7,11 @@ import timm
 import torch
 from command import ROOT
 
-from pipeline.architectures import NAMED_ARCHITECTURES, architecture_of
-from pipeline.backbones import build_body
 from pipeline.base.errors import DataError, ParamsError
-from pipeline.modelling import ImageParams, ModelParams
-from pipeline.network import Network, build_network, build_preprocess
+from pipeline.network.architectures import NAMED_ARCHITECTURES, architecture_of
+from pipeline.network.backbones import build_body
+from pipeline.network.network import Network, build_network, build_preprocess
+from pipeline.network.params import ImageParams, ModelParams
 from pipeline.params import read_params
 
 DEFAULTS = read_params(ROOT / "params.yaml")

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pipeline.backbones import build_body, read_state
 from pipeline.base.errors import DataError
-from pipeline.dry_run import dry_run
+from pipeline.network.backbones import build_body, read_state
+from pipeline.network.network import dry_run
 
 CHANNELS = {
     "efficientnet_lite0": 1280, "mobilenet_v2": 1280, "resnet18": 512, "resnet34": 512, "resnet50": 2048,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.backbones import build_body
 from pipeline.counterfactual import Floats, counterfactual
+from pipeline.network.backbones import build_body
 
 
 def _frames(n_groups: int, per_group: int, *, shared: float) -> tuple[Floats, list[str], list[str]]:

@@ -9,7 +9,7 @@ from torch import nn
 
 from pipeline.curves import TensorBoard, write_curves
 from pipeline.keeping import Best
-from pipeline.network import build_network
+from pipeline.network.network import build_network
 from pipeline.summary import summarise
 
 HISTORY = [{"train/loss": 0.5, "val/loss": 0.6}, {"train/loss": 0.4, "val/loss": 0.7}]

@@ -16,7 +16,6 @@ from command import run_pipe
 from ruamel.yaml import YAML
 from small_project import COLOURS, ROOT, set_params, small_project
 
-from pipeline.backbones import build_body
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, LeakageError
 from pipeline.base.files import read_json
@@ -27,6 +26,7 @@ from pipeline.draw.sheets import write_jpeg, write_png
 from pipeline.evaluate import evaluate
 from pipeline.judging import Judged, write_predictions
 from pipeline.metrics import probabilities_of
+from pipeline.network.backbones import build_body
 from pipeline.params import EvaluateParams
 from pipeline.plot_tables import curve_rows, plot_tables, write_tables
 

@@ -24,10 +24,11 @@ from pipeline.base.files import read_json, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.modelling import ModelParams
-from pipeline.network import Checkpoint, build_network
+from pipeline.network.checkpoint import Checkpoint
+from pipeline.network.network import build_network
+from pipeline.network.params import ModelParams
+from pipeline.network.preprocess import Preprocess
 from pipeline.params import EvaluateParams
-from pipeline.preprocess import Preprocess
 
 CHANNELS, SIZE = 6, 64
 TEMPERATURE, THRESHOLD = 1.7, 0.5

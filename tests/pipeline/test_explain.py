@@ -17,9 +17,9 @@ from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.explain import GRID, explain
-from pipeline.modelling import ModelParams
-from pipeline.network import Checkpoint
-from pipeline.preprocess import Preprocess
+from pipeline.network.checkpoint import Checkpoint
+from pipeline.network.params import ModelParams
+from pipeline.network.preprocess import Preprocess
 
 MANY = 10**6
 PREPROCESS = Preprocess(64, "squash", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

@@ -14,11 +14,12 @@ from torch import nn
 
 from pipeline import explain as command
 from pipeline import patterns
-from pipeline.architectures import NAMED_ARCHITECTURES
 from pipeline.base.project import Project
 from pipeline.layers import Maps, mapping_layers, maps_of
-from pipeline.network import Checkpoint, Network
-from pipeline.preprocess import Preprocess
+from pipeline.network.architectures import NAMED_ARCHITECTURES
+from pipeline.network.checkpoint import Checkpoint
+from pipeline.network.network import Network
+from pipeline.network.preprocess import Preprocess
 
 # Convolutions and poolings up to the last feature map: 13 + 5 of VGG16, 17 + 3 + 1 of ResNet18, and so on.
 LAYERS = {

@@ -15,7 +15,7 @@ from pipeline import feature_cache as module
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.feature_cache import Views, exact_features, views
-from pipeline.network import Network
+from pipeline.network.network import Network
 from pipeline.sources import drawn, exact, pictures
 
 ONLINE = (CROP, FLIP)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.folding import fold_batch_norm
-from pipeline.modelling import ModelParams
-from pipeline.network import Network, build_network
+from pipeline.network.network import Network, build_network
+from pipeline.network.params import ModelParams
 from pipeline.params import read_params
 
 DEFAULTS = read_params(ROOT / "params.yaml").model.model_dump()

@@ -8,8 +8,8 @@ from command import ROOT
 from torch import nn
 
 from pipeline.base.errors import ParamsError
-from pipeline.modelling import ModelParams
-from pipeline.network import Network, build_network
+from pipeline.network.network import Network, build_network
+from pipeline.network.params import ModelParams
 from pipeline.params import read_params
 
 DEFAULTS = read_params(ROOT / "params.yaml").model.model_dump()

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from pipeline.base.errors import DataError
 from pipeline.grad_cam import as_maps, evidence, last_layer_of_places
-from pipeline.heads import Head
-from pipeline.network import Network
+from pipeline.network.heads import Head
+from pipeline.network.network import Network
 
 
 def brightness(sign: float) -> Network:

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from pipeline import losses
 from pipeline.fitting import CrossEntropyLoss, JointLoss
-from pipeline.heads import Head
-from pipeline.network import build_network
+from pipeline.network.heads import Head
+from pipeline.network.network import build_network
 from pipeline.objective import Objective, build_objective
 
 GENERATOR = np.random.default_rng(0)

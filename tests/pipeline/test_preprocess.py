@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.preprocess import Preprocess
+from pipeline.network.preprocess import Preprocess
 
 HALF = (0.5, 0.5, 0.5)
 

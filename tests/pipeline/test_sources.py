@@ -14,7 +14,7 @@ from training_images import CLASSES, CPU, CROP, FLIP, PREPROCESS, images_of, par
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.data import Frames
+from pipeline.network.inference import Frames
 from pipeline.online import random_views, view_generator
 from pipeline.sources import Images, Source, drawn, exact, pictures
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from command import ROOT
 
-from pipeline.modelling import ModelParams
-from pipeline.network import Network, build_network
+from pipeline.network.network import Network, build_network
+from pipeline.network.params import ModelParams
 from pipeline.params import read_params
 from pipeline.summary import summarise
 

@@ -18,8 +18,8 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.calibration import fit_temperature, fit_unknown_threshold
-from pipeline.data import Frames, infer
-from pipeline.network import read_checkpoint
+from pipeline.network.checkpoint import read_checkpoint
+from pipeline.network.inference import Frames, infer
 from pipeline.params import read_params
 from pipeline.train import first_weights
 

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from pipeline.base.errors import ParamsError, nearest
-from pipeline.modelling import FreezeUpTo, OpenConvolutions
+from pipeline.network.params import FreezeUpTo, OpenConvolutions
 
 Freeze = Literal["all", "none"] | FreezeUpTo | OpenConvolutions
 

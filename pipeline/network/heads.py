@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.base.errors import ParamsError
-from pipeline.modelling import ModelParams
+from pipeline.network.params import ModelParams
 
 
 class Head(nn.Module):

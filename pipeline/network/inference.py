@@ -6,9 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,25 +15,10 @@ from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
 from pipeline.base.project import Project
-from pipeline.network import Checkpoint, Network
-from pipeline.preprocess import Preprocess
+from pipeline.network.network import Network
+from pipeline.network.preprocess import Preprocess
 
 FEW_IMAGES = 64  # starting loader processes costs more than they save
-
-
-def class_numbers(rows: Sequence[Row], checkpoint: Checkpoint, project: Project) -> NDArray[np.int64]:
-    """The number of each row's class (n,), in the order of the checkpoint's logits.
-
-    Raises:
-        DataError: a row has a class that the checkpoint does not know.
-    """
-    unknown = sorted({row.label for row in rows} - set(checkpoint.classes))
-    if unknown:
-        known = ", ".join(checkpoint.classes)
-        raise DataError(
-            f"{project.split_csv}: found the class {unknown[0]!r}; the checkpoint knows {known}; train again"
-        )
-    return np.array([checkpoint.classes.index(row.label) for row in rows])
 
 
 @dataclass(frozen=True)

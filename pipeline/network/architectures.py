@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import http.client
-import pickle
-import struct
 import urllib.error
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,21 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.base.errors import DataError, ParamsError
-from pipeline.cutting import Features, ResNetFeatures, cut_before_pooling
-from pipeline.preprocess import Channels
-from pipeline.small_cnn import SmallCnn
+from pipeline.network.feature_extractors import Features, ResNetFeatures, SmallCnn, cut_before_pooling
+from pipeline.network.preprocess import Channels
+from pipeline.network.torch_files import UNREADABLE, unreadable
 
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 TIMM = "timm:"
 
 State = dict[str, Tensor]
-
-# What `torch.load` raises: of code, and of 3,000 files that were damaged at random.
-UNREADABLE = (
-    pickle.UnpicklingError, struct.error, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError,
-    AssertionError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -170,12 +162,6 @@ def _torchvision_state(arch: str) -> State:
         ) from error
     except UNREADABLE as error:
         raise unreadable(path, error) from error
-
-
-def unreadable(path: Path, error: Exception) -> DataError:
-    """What to say of a file that `torch.load` cannot read, or refuses because it would run code."""
-    reason = next(iter(str(error).splitlines()), "it ends early")
-    return DataError(f"{path}: not a file of plain tensors and values ({reason})")
 
 
 def _timm(arch: str) -> Architecture:

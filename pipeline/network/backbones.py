@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.architectures import UNREADABLE, Body, architecture_of, unreadable
 from pipeline.base.errors import DataError
+from pipeline.network.architectures import Body, architecture_of
+from pipeline.network.torch_files import read_plain
 
 
 def build_body(arch: str, weights: str, *, plain: bool) -> Body:
@@ -61,34 +62,6 @@ def _read_safetensors(path: Path) -> Any:
         return load_file(path)
     except SafetensorError as error:
         raise DataError(f"{path}: not a readable safetensors file ({error})") from error
-
-
-def read_plain(path: Path) -> Any:
-    """Read a file of `torch.save` that holds tensors and plain values; one that would run code is refused.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
-
-
-def write_plain(value: Any, path: Path) -> None:
-    """Write tensors and plain values, as `read_plain` reads them.
-
-    Raises:
-        OSError: the disk is full, or the file cannot be written.
-    """
-    try:
-        with path.open("wb") as file:
-            torch.save(value, file)
-    except RuntimeError as error:
-        # Torch ends its archive all the same, and that error of its own hides what the disk said.
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from error
-        raise
 
 
 # The auxiliary classifiers of GoogLeNet and Inception, which only helped to train the published weights.

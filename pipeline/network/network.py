@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from pipeline.architectures import architecture_of
-from pipeline.backbones import build_body, read_plain, write_plain
-from pipeline.base.errors import DataError, ParamsError
-from pipeline.base.files import replacing_file
-from pipeline.dry_run import dry_run
-from pipeline.freezing import freeze
-from pipeline.heads import Head, build_head, build_hidden
-from pipeline.modelling import ImageParams, ModelParams
-from pipeline.preprocess import Preprocess
-
-FORMAT_VERSION = 3
-NOT_FITTED = "not fitted"
+from pipeline.base.errors import ParamsError
+from pipeline.network.architectures import architecture_of
+from pipeline.network.backbones import build_body
+from pipeline.network.freezing import freeze
+from pipeline.network.heads import Head, build_head, build_hidden
+from pipeline.network.params import ImageParams, ModelParams
+from pipeline.network.preprocess import Preprocess
 
 
 class Network(nn.Module):
@@ -106,73 +100,20 @@ def build_preprocess(model: ModelParams, image: ImageParams) -> Preprocess:
     )
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What training leaves for the stages after it; they never ask `params.yaml` how to rebuild the network."""
-
-    state_dict: dict[str, Tensor]
-    classes: tuple[str, ...]
-    model: ModelParams
-    preprocess: Preprocess
-    fingerprints: dict[str, str | None]  # git commit, sha256 of data/split.csv
-    selection: str  # which epoch it is: last, best_val or best_test
-    temperature: float | None = None
-    temperature_reason: str | None = NOT_FITTED  # why there is none
-    unknown_threshold: float | None = None  # below this largest logit a picture shows none of the classes
-    unknown_threshold_reason: str | None = NOT_FITTED
-
-    def network(self) -> Network:
-        """Rebuild the network in float32, in eval mode."""
-        network = build_network(
-            self.model.model_copy(update={"weights": "none"}), self.preprocess.size, len(self.classes)
-        )
-        network.load_state_dict(self.state_dict)
-        return network.float().eval()
-
-    def write(self, path: Path) -> None:
-        """Write with plain Python values and tensors only, so that `weights_only=True` can read it."""
-        value = {
-            "format_version": FORMAT_VERSION,
-            "state_dict": self.state_dict,
-            "classes": list(self.classes),
-            "model": self.model.model_dump(mode="json"),
-            "preprocess": asdict(self.preprocess),
-            "fingerprints": self.fingerprints,
-            "selection": self.selection,
-            "temperature": self.temperature,
-            "temperature_reason": self.temperature_reason,
-            "unknown_threshold": self.unknown_threshold,
-            "unknown_threshold_reason": self.unknown_threshold_reason,
-        }
-        with replacing_file(path) as temporary:
-            write_plain(value, temporary)
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read `models/checkpoint.pt`, never unpickling code.
+def dry_run(module: nn.Module, size: int) -> Tensor:
+    """Give the output of `module` in eval mode for one picture (1, 3, size, size), on the meta device.
 
     Raises:
-        DataError: the file is missing, is not a checkpoint, or is of another format version.
+        RuntimeError, AssertionError, ValueError: the module's own words where it cannot take such a picture.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: missing; run `pipe train` first")
-    value = read_plain(path)
-    version = value.get("format_version") if isinstance(value, dict) else None
-    if version != FORMAT_VERSION:
-        raise DataError(f"{path}: found checkpoint format {version}; expected {FORMAT_VERSION}; run `pipe train`")
-    return Checkpoint(
-        state_dict=value["state_dict"],
-        classes=tuple(value["classes"]),
-        model=ModelParams.model_validate(value["model"]),
-        preprocess=Preprocess(**{key: _tuple(item) for key, item in value["preprocess"].items()}),
-        fingerprints=value["fingerprints"],
-        selection=value["selection"],
-        temperature=value["temperature"],
-        temperature_reason=value["temperature_reason"],
-        unknown_threshold=value["unknown_threshold"],
-        unknown_threshold_reason=value["unknown_threshold_reason"],
-    )
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, (list, tuple)) else value
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    on_meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    picture_nchw = torch.empty(1, 3, size, size, device="meta")
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            output: Tensor = functional_call(module, on_meta, (picture_nchw,))
+    finally:
+        module.train(was_training)
+    return output

@@ -1,0 +1,111 @@
+"""The whole network, and the checkpoint that later stages rebuild it from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.base.errors import DataError
+from pipeline.base.files import replacing_file
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.network.network import Network, build_network
+from pipeline.network.params import ModelParams
+from pipeline.network.preprocess import Preprocess
+from pipeline.network.torch_files import read_plain, write_plain
+
+FORMAT_VERSION = 3
+NOT_FITTED = "not fitted"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What training leaves for the stages after it; they never ask `params.yaml` how to rebuild the network."""
+
+    state_dict: dict[str, Tensor]
+    classes: tuple[str, ...]
+    model: ModelParams
+    preprocess: Preprocess
+    fingerprints: dict[str, str | None]  # git commit, sha256 of data/split.csv
+    selection: str  # which epoch it is: last, best_val or best_test
+    temperature: float | None = None
+    temperature_reason: str | None = NOT_FITTED  # why there is none
+    unknown_threshold: float | None = None  # below this largest logit a picture shows none of the classes
+    unknown_threshold_reason: str | None = NOT_FITTED
+
+    def network(self) -> Network:
+        """Rebuild the network in float32, in eval mode."""
+        network = build_network(
+            self.model.model_copy(update={"weights": "none"}), self.preprocess.size, len(self.classes)
+        )
+        network.load_state_dict(self.state_dict)
+        return network.float().eval()
+
+    def write(self, path: Path) -> None:
+        """Write with plain Python values and tensors only, so that `weights_only=True` can read it."""
+        value = {
+            "format_version": FORMAT_VERSION,
+            "state_dict": self.state_dict,
+            "classes": list(self.classes),
+            "model": self.model.model_dump(mode="json"),
+            "preprocess": asdict(self.preprocess),
+            "fingerprints": self.fingerprints,
+            "selection": self.selection,
+            "temperature": self.temperature,
+            "temperature_reason": self.temperature_reason,
+            "unknown_threshold": self.unknown_threshold,
+            "unknown_threshold_reason": self.unknown_threshold_reason,
+        }
+        with replacing_file(path) as temporary:
+            write_plain(value, temporary)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read `models/checkpoint.pt`, never unpickling code.
+
+    Raises:
+        DataError: the file is missing, is not a checkpoint, or is of another format version.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: missing; run `pipe train` first")
+    value = read_plain(path)
+    version = value.get("format_version") if isinstance(value, dict) else None
+    if version != FORMAT_VERSION:
+        raise DataError(f"{path}: found checkpoint format {version}; expected {FORMAT_VERSION}; run `pipe train`")
+    return Checkpoint(
+        state_dict=value["state_dict"],
+        classes=tuple(value["classes"]),
+        model=ModelParams.model_validate(value["model"]),
+        preprocess=Preprocess(**{key: _tuple(item) for key, item in value["preprocess"].items()}),
+        fingerprints=value["fingerprints"],
+        selection=value["selection"],
+        temperature=value["temperature"],
+        temperature_reason=value["temperature_reason"],
+        unknown_threshold=value["unknown_threshold"],
+        unknown_threshold_reason=value["unknown_threshold_reason"],
+    )
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, (list, tuple)) else value
+
+
+def class_numbers(rows: Sequence[Row], checkpoint: Checkpoint, project: Project) -> NDArray[np.int64]:
+    """The number of each row's class (n,), in the order of the checkpoint's logits.
+
+    Raises:
+        DataError: a row has a class that the checkpoint does not know.
+    """
+    unknown = sorted({row.label for row in rows} - set(checkpoint.classes))
+    if unknown:
+        known = ", ".join(checkpoint.classes)
+        raise DataError(
+            f"{project.split_csv}: found the class {unknown[0]!r}; the checkpoint knows {known}; train again"
+        )
+    return np.array([checkpoint.classes.index(row.label) for row in rows])
