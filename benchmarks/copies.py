@@ -23,11 +23,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import quality
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import params_path, read_section
 from pipeline.duplicates import Search, find_near_duplicates
+from pipeline.extract.stage import quality
 from pipeline.pair_sheet import draw_pairs
 from pipeline.params import SplitParams
 

@@ -92,7 +92,7 @@ def main() -> None:
 
 def ours(clip: Path, out: Path, frames_per_second: float) -> None:
     """The stage's child."""
-    from pipeline.pictures import record
+    from pipeline.extract.child import record
 
     wanted = {"frames_per_second": frames_per_second}
     limits = {"max_pixels": 200_000_000, "max_seconds": 7200, "threads": os.cpu_count()}

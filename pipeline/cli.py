@@ -31,8 +31,8 @@ def cli(debug: bool) -> None:  # read at the door, before click parses
 @click.option("--explain", is_flag=True, help="Say what VIDEOS are instead; --out is then a PNG file for their frames.")
 def extract(videos: tuple[Path, ...], out: Path | None, explain: bool) -> None:
     """Recordings to frames: of the project's data/raw, or of VIDEOS alone."""
-    from pipeline import extract as stage
-    from pipeline.extraction import ExtractParams
+    from pipeline.extract.params import ExtractParams
+    from pipeline.extract.stage import stage
 
     if explain:
         _explain(videos, out)
@@ -56,7 +56,7 @@ def extract(videos: tuple[Path, ...], out: Path | None, explain: bool) -> None:
 def augment(frame: Path | None, out: Path | None) -> None:
     """Frames to augmented copies."""
     from pipeline import augment as stage
-    from pipeline.extraction import ExtractParams
+    from pipeline.extract.params import ExtractParams
     from pipeline.params import AugmentParams
 
     params = section_of("augment", AugmentParams)
@@ -176,7 +176,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _explain(videos: tuple[Path, ...], out: Path | None) -> None:
     from pipeline import diagnosis
-    from pipeline.extraction import ExtractParams
+    from pipeline.extract.params import ExtractParams
 
     if not videos:
         raise click.UsageError("--explain needs VIDEOS")

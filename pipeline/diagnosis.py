@@ -15,8 +15,8 @@ from pipeline import contact_sheet
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, PipeError
 from pipeline.draw import sheets
-from pipeline.extract import MANIFEST, extract_files
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
+from pipeline.extract.stage import MANIFEST, extract_files
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def diagnose(paths: Sequence[Path], params: ExtractParams, out: Path | None) -> 
     if out is not None:
         if not drawn:
             raise DataError("; ".join(line for finding in findings for line in finding.lines))
-        sheets.write_png(contact_sheet.stack(drawn), out)
+        sheets.write_png(sheets.stack(drawn), out)
     return findings
 
 

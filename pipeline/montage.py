@@ -17,7 +17,7 @@ from pipeline.base.child_process import run_in_child
 from pipeline.base.errors import DataError
 from pipeline.base.parallel import each
 from pipeline.draw.sheets import Cell, sheet, thumbnail, write_png
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
 from pipeline.media.clip import Bounds, DamagedClipError, Frame, Wanted, open_clip
 from pipeline.predict import clip_bounds
 from runtime.classifier import Classifier

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.base.section import Section, Share, _load_yaml, validate_section
 from pipeline.copies import Copy
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
 from pipeline.fitting import TrainParams
 from pipeline.network.params import ImageParams, ModelParams
 from pipeline.splitting import NearDuplicateParams, SplitCounts

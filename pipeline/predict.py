@@ -16,7 +16,7 @@ from pipeline.base.child_process import run_in_child
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.parallel import each
 from pipeline.base.project import Project
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
 from pipeline.media import recordings
 from pipeline.media.clip import Bounds, DamagedClipError, Wanted, open_clip
 from runtime.archive import unpack, verify

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.draw.sheets import Cell, check_png, sheet, write_png
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
 from pipeline.params import AugmentParams
 from pipeline.transforms import generator_for, make_copy
 from runtime.errors import ImageError

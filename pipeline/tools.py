@@ -82,7 +82,7 @@ def predict(
     from pipeline import answers as told
     from pipeline import predict as prediction
     from pipeline.draw.sheets import check_png
-    from pipeline.extraction import ExtractParams
+    from pipeline.extract.params import ExtractParams
     from pipeline.montage import write_montage
     from pipeline.timeline import write_timelines
     from runtime.schema import printable
@@ -112,7 +112,7 @@ def predict(
 def explain(images: tuple[Path, ...], filters: tuple[str, ...], out: Path | None) -> None:
     """Draw why the checkpoint answers as it does on IMAGES: evidence, activation maps; and what filters look for."""
     from pipeline.explain import explain as draw
-    from pipeline.extraction import ExtractParams
+    from pipeline.extract.params import ExtractParams
 
     if not images and not filters:
         raise click.UsageError("name IMAGES, or a convolution with --filters")

@@ -16,11 +16,11 @@ from pathlib import Path
 import av
 import cv2
 
+from pipeline.extract.child import Recorded, Settings
+from pipeline.extract.decode_all import Limits, Recorder
 from pipeline.media.clip import Wanted
 from pipeline.media.demuxer import demuxer_of
 from pipeline.media.recordings import Recording
-from pipeline.pictures import Recorded, Settings
-from pipeline.recording import Limits, Recorder
 
 EVERYTHING = Settings(Wanted(1, every_n_frames=1), ".jpg", 95, 200_000_000, 7200, 1)
 LIMITS = Limits(300, 8 * 10**9)

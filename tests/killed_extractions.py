@@ -26,8 +26,8 @@ TRIALS = 50
 CLIPS = 12
 COMMAND = """
 from pathlib import Path
-from pipeline.extract import extract
-from pipeline.extraction import ExtractParams
+from pipeline.extract.stage import extract
+from pipeline.extract.params import ExtractParams
 from pipeline.base.project import Project
 from pipeline.params import read_section
 extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Path.cwd()))

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.extract.child import Recorded, Settings
+from pipeline.extract.decode_all import Limits, Recorder
 from pipeline.media.clip import Wanted
 from pipeline.media.recordings import Recording
-from pipeline.pictures import Recorded, Settings
-from pipeline.recording import Limits, Recorder
 
 CLIPS = (
     "broken/decord_unordered.mov", "broken/mp4parse_minimal_one_frame.mp4", "codec_matrix/mp4parse_tiny_av1.mp4",

@@ -10,7 +10,7 @@ from tiny_bundle import ROOT, write_project
 from export.bundle import bundle
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
 from pipeline.predict import opened
 from runtime.classifier import Classifier
 

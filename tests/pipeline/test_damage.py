@@ -20,12 +20,12 @@ from pipeline.base.child_process import ChildCrashedError, run_in_child
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.extract import ExtractReport, extract, extract_files
-from pipeline.extraction import ExtractParams
+from pipeline.extract.child import Settings, record
+from pipeline.extract.decode_all import Limits, Recorder
+from pipeline.extract.params import ExtractParams
+from pipeline.extract.stage import ExtractReport, extract, extract_files
 from pipeline.media.clip import Bounds, ClipInfo, Wanted, open_clip
 from pipeline.media.recordings import Recording
-from pipeline.pictures import Settings, record
-from pipeline.recording import Limits, Recorder
 
 ROOT = Path(__file__).parents[2]
 RATE = 10
@@ -163,7 +163,7 @@ def record_or_die(sources: list[tuple[str, str]], **others: Any) -> object:
 
 
 def crashed(project: Project, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> ExtractReport:
-    monkeypatch.setattr("pipeline.recording.CHILD", f"{__name__}:record_or_die")
+    monkeypatch.setattr("pipeline.extract.decode_all.CHILD", f"{__name__}:record_or_die")
     return extract(params(**changes), project)
 
 
@@ -185,7 +185,7 @@ def test_a_decoder_that_crashes_fails_the_run_where_damage_does(
 
 def test_what_a_dead_decoder_wrote_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = [write_clip(tmp_path / name) for name in ("whole.mp4", "other.mp4")]
-    monkeypatch.setattr("pipeline.recording.CHILD", f"{__name__}:record_or_die")
+    monkeypatch.setattr("pipeline.extract.decode_all.CHILD", f"{__name__}:record_or_die")
     (tmp_path / "out").mkdir()
     recorder = Recorder(Settings(Wanted(1), ".jpg", 95, 10**6, 60, 1), Limits(600, 4 * 10**9), None, None)
     dead, alive = recorder.record([Recording(clip, clip.name, "a") for clip in clips], tmp_path / "out")

@@ -14,7 +14,7 @@ from pipeline.base.section import read_section
 from pipeline.contact_sheet import SHOWN, contact_sheet
 from pipeline.diagnosis import Finding, diagnose, refuse_unusable
 from pipeline.draw.sheets import stack
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
 from runtime.images import read_image
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,6 @@ import pytest
 from numpy.typing import NDArray
 from small_project import set_params
 
-from pipeline import quality
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json
@@ -21,6 +20,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.duplicates import Search, find_near_duplicates, pairs_to_merge, spread_over_groups
+from pipeline.extract.stage import quality
 from pipeline.grouping import merge_groups
 from pipeline.params import SplitParams
 from pipeline.proposals import Pair, propose

@@ -27,9 +27,9 @@ from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import alone
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.extract import extract, extract_files
-from pipeline.extraction import ExtractParams
-from pipeline.pictures import record
+from pipeline.extract.child import record
+from pipeline.extract.params import ExtractParams
+from pipeline.extract.stage import extract, extract_files
 
 ROOT = Path(__file__).parents[2]
 pillow_heif.register_heif_opener()
@@ -351,7 +351,7 @@ def test_a_photo_that_crashes_the_decoder_is_told_from_the_others(
 ) -> None:
     for name in ("fine.png", "deadly.png", "good.png"):
         write_photo(filled.raw / "brick" / name)
-    monkeypatch.setattr("pipeline.recording.CHILD", f"{__name__}:record_or_die")
+    monkeypatch.setattr("pipeline.extract.decode_all.CHILD", f"{__name__}:record_or_die")
     report = extract(params(), filled)
     assert report.left_out == {"data/raw/brick/deadly.png": "decoder crashed (signal 11); delete or re-copy the file"}
     assert report.n_photos == 2
@@ -369,7 +369,7 @@ def record_or_die(sources: list[tuple[str, str]], **others: Any) -> object:
 
 def test_a_full_disk_says_so_and_leaves_what_was_there(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     extract(params(), filled)
-    monkeypatch.setattr("pipeline.recording.CHILD", f"{__name__}:record_on_a_full_disk")
+    monkeypatch.setattr("pipeline.extract.decode_all.CHILD", f"{__name__}:record_on_a_full_disk")
     said = refusal(filled, frames_per_second=5)
     assert said.endswith(".jpg: cannot be written (No space left on device); make room for it, then run again")
 
@@ -427,9 +427,9 @@ COMMAND = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
 from pathlib import Path
-from pipeline.extract import extract
+from pipeline.extract.stage import extract
 from pipeline.base.project import Project
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
 from pipeline.params import read_section
 extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Path.cwd()))
 """

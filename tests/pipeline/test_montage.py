@@ -16,7 +16,7 @@ from pipeline.answers import Answer
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.draw.sheets import drawable
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
 from pipeline.montage import write_montage
 from pipeline.predict import predict
 from runtime.classifier import Classifier

@@ -14,7 +14,7 @@ from pipeline.base.errors import ParamsError
 from pipeline.base.project import Project
 from pipeline.base.section import params_path, read_section
 from pipeline.copies import Copy
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
 from pipeline.fitting import TrainParams
 from pipeline.params import AugmentParams, Params, Section, SplitParams, read_params, validate_params
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from media import damage, write_clip, write_photo
 
+from pipeline.extract.child import Settings, record
 from pipeline.media.clip import Bounds, Wanted, open_clip
-from pipeline.pictures import Settings, record
 from runtime.images import read_image
 
 SETTINGS: dict[str, Any] = asdict(Settings(Wanted(10), ".png", 95, 10_000_000, 60, 2))

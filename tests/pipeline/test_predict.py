@@ -18,7 +18,7 @@ from tiny_bundle import CLASSES, ROOT, draft_contract, picture, write_colour_cli
 from pipeline.answers import as_json, as_lines, refuse_failures, write_csv
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
 from pipeline.predict import opened, predict
 from runtime.classifier import Classifier
 from runtime.errors import BundleError

@@ -15,7 +15,7 @@ from pipeline import preview as module
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.draw import sheets
-from pipeline.extraction import ExtractParams
+from pipeline.extract.params import ExtractParams
 from pipeline.params import AugmentParams
 from pipeline.preview import preview
 from pipeline.transforms import generator_for, make_copy

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.quality import brightness, luma, phash, sharpness
+from pipeline.extract.quality import brightness, luma, phash, sharpness
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import quality
 from pipeline.base.errors import DataError
 from pipeline.base.section import read_section
-from pipeline.extraction import ExtractParams, ScreeningParams
-from pipeline.pictures import Picture
-from pipeline.screening import check_no_class_is_empty, difference_between, kinds, measures, screen
+from pipeline.extract.child import Picture
+from pipeline.extract.params import ExtractParams, ScreeningParams
+from pipeline.extract.screening import check_no_class_is_empty, difference_between, kinds, measures, screen
+from pipeline.extract.stage import quality
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = read_section(ROOT / "params.yaml", "extract", ExtractParams).screening

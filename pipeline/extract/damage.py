@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.base.errors import DataError
+from pipeline.extract.child import Recorded
 from pipeline.media.recordings import Recording
-from pipeline.pictures import Recorded
 
 Policy = Literal["keep", "drop", "fail"]
 

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import quality
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import sha256_of
+from pipeline.extract.stage import quality
 from pipeline.media import photos, recordings, to_rgb
 from pipeline.media.clip import Bounds, ClipInfo, DamagedClipError, Frame, Wanted, open_clip
 from pipeline.media.packet_stats import Footage

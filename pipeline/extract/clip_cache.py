@@ -20,7 +20,7 @@ import cv2
 
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import read_json, replacing_folder, sweep_stale, write_json
-from pipeline.pictures import Recorded, Settings
+from pipeline.extract.child import Recorded, Settings
 
 _FORMAT = 4  # raise it when the same clip and settings begin to give other bytes, or `Recorded` other fields
 _RECORD = "recorded.json"

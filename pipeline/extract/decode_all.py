@@ -11,12 +11,12 @@ from pathlib import Path
 from pipeline.base.child_process import ChildCrashedError, run_in_child
 from pipeline.base.files import sha256_of
 from pipeline.base.parallel import each
-from pipeline.clip_cache import ClipCache, key_of
+from pipeline.extract.child import Recorded, Settings, broken, misnamed_clip
+from pipeline.extract.clip_cache import ClipCache, key_of
 from pipeline.media.photos import is_photo
 from pipeline.media.recordings import Recording
-from pipeline.pictures import Recorded, Settings, broken, misnamed_clip
 
-CHILD = "pipeline.pictures:record"
+CHILD = "pipeline.extract.child:record"
 PHOTOS_PER_CHILD = 100  # a child takes a good part of a second to start
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
-from pipeline.extraction import ScreeningParams
-from pipeline.pictures import Picture
+from pipeline.extract.child import Picture
+from pipeline.extract.params import ScreeningParams
 
 REPEAT_SIDE = 256  # pixels of the longer side at which frames are compared
 REPEAT_PARTS = 16  # per axis: a frame is new when one part of it is, however small the thing that moved
