@@ -30,12 +30,12 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for a newer 
 import cv2
 import numpy as np
 
-from pipeline.augment import augment
+from pipeline.augment.params import AugmentParams
+from pipeline.augment.stage import augment
 from pipeline.base import manifest
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.params import AugmentParams
 
 WIDTH, HEIGHT = 1920, 1080
 QUALITY = 95

@@ -55,9 +55,9 @@ def extract(videos: tuple[Path, ...], out: Path | None, explain: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The sheet, a PNG file.")
 def augment(frame: Path | None, out: Path | None) -> None:
     """Frames to augmented copies."""
-    from pipeline import augment as stage
+    from pipeline.augment.params import AugmentParams
+    from pipeline.augment.stage import stage
     from pipeline.extract.params import ExtractParams
-    from pipeline.params import AugmentParams
 
     params = section_of("augment", AugmentParams)
     if frame is None and out is None:

@@ -9,20 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.augment.params import AugmentParams
 from pipeline.base.section import Section, Share, _load_yaml, validate_section
-from pipeline.copies import Copy
 from pipeline.extract.params import ExtractParams
 from pipeline.fitting import TrainParams
 from pipeline.network.params import ImageParams, ModelParams
 from pipeline.splitting import NearDuplicateParams, SplitCounts
-
-
-class AugmentParams(Section):
-    """Offline augmentation: one copy of every kept frame per entry of `copies`."""
-
-    seed: Annotated[int, Field(ge=0)]
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
-    copies: tuple[Copy, ...]
 
 
 class SplitParams(Section):

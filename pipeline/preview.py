@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.augment.params import AugmentParams
+from pipeline.augment.transforms import generator_for, make_copy
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.draw.sheets import Cell, check_png, sheet, write_png
 from pipeline.extract.params import ExtractParams
-from pipeline.params import AugmentParams
-from pipeline.transforms import generator_for, make_copy
 from runtime.errors import ImageError
 from runtime.images import read_image
 

@@ -11,14 +11,14 @@ import pytest
 from media import write_photo
 from ruamel.yaml import YAML
 
-from pipeline.augment import augment
+from pipeline.augment.params import AugmentParams
+from pipeline.augment.stage import augment
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import alone
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.params import AugmentParams
 from runtime.images import read_image
 from runtime.images_opencv import read_bgr
 

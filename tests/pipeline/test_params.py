@@ -10,13 +10,13 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
+from pipeline.augment.params import AugmentParams, Copy
 from pipeline.base.errors import ParamsError
 from pipeline.base.project import Project
 from pipeline.base.section import params_path, read_section
-from pipeline.copies import Copy
 from pipeline.extract.params import ExtractParams
 from pipeline.fitting import TrainParams
-from pipeline.params import AugmentParams, Params, Section, SplitParams, read_params, validate_params
+from pipeline.params import Params, Section, SplitParams, read_params, validate_params
 
 ROOT = Path(__file__).parent.parent.parent
 PLACE = Path("params.yaml")

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from small_project import set_params
 
 from pipeline import preview as module
+from pipeline.augment.params import AugmentParams
+from pipeline.augment.transforms import generator_for, make_copy
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.draw import sheets
 from pipeline.extract.params import ExtractParams
-from pipeline.params import AugmentParams
 from pipeline.preview import preview
-from pipeline.transforms import generator_for, make_copy
 from runtime.images import read_image
 
 

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from pipeline.copies import AffineCopy, Copy
-from pipeline.transforms import affine, generator_for, make_copy
+from pipeline.augment.params import AffineCopy, Copy
+from pipeline.augment.transforms import affine, generator_for, make_copy
 
 Frame = NDArray[np.uint8]
 COPIES: TypeAdapter[Copy] = TypeAdapter(Copy)

@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState
 from ruamel.yaml import YAML
 from small_project import ROOT, photo_project
 
-from pipeline.augment import augment
+from pipeline.augment.stage import augment
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.augment.params import AugmentParams
+from pipeline.augment.transforms import generator_for, make_copy
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import alone, replacing_folder
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
-from pipeline.params import AugmentParams
-from pipeline.transforms import generator_for, make_copy
 from runtime.errors import ImageError
 from runtime.images_opencv import read_bgr
 

@@ -10,7 +10,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.base.section import Area, Degrees, Scales, Section, ShearDegrees, Translate
+from pipeline.base.section import (
+    Area,
+    Degrees,
+    Scales,
+    Section,
+    ShearDegrees,
+    Translate,
+)
 
 Fill = Literal["reflect", "nearest"]
 Factor = Annotated[float, Field(ge=0, le=10)]
@@ -135,3 +142,11 @@ Copy = Annotated[
     | PerspectiveCopy | ColourCopy | HueCopy | GreyCopy | BlurCopy | NoiseCopy | JpegCopy,
     Field(discriminator="name"),
 ]  # fmt: skip
+
+
+class AugmentParams(Section):
+    """Offline augmentation: one copy of every kept frame per entry of `copies`."""
+
+    seed: Annotated[int, Field(ge=0)]
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    copies: tuple[Copy, ...]

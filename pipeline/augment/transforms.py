@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.copies import (
+from pipeline.augment.params import (
     AffineCopy,
     BlurCopy,
     ColourCopy,
