@@ -17,7 +17,7 @@ import time
 import numpy as np
 
 from pipeline.base.manifest import Row
-from pipeline.proposals import propose
+from pipeline.split.near_duplicates.candidates import propose
 
 FRAMES_PER_GROUP = 50
 PLANTED = 1000

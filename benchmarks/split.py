@@ -26,8 +26,8 @@ from pipeline.base import manifest  # noqa: E402
 from pipeline.base.manifest import Row  # noqa: E402
 from pipeline.base.project import Project  # noqa: E402
 from pipeline.base.section import read_section  # noqa: E402
-from pipeline.params import SplitParams  # noqa: E402
-from pipeline.split import split  # noqa: E402
+from pipeline.split.params import SplitParams  # noqa: E402
+from pipeline.split.stage import split  # noqa: E402
 
 ROWS_PER_CLIP = 50
 CLASSES = 10

@@ -74,8 +74,8 @@ def augment(frame: Path | None, out: Path | None) -> None:
 @click.option("--freeze", is_flag=True, help="Pin the present split's groups to their sides, in data/split.keep.csv.")
 def split(freeze: bool) -> None:
     """Every clip to training, validation or test, as a whole."""
-    from pipeline import split as stage
-    from pipeline.params import SplitParams
+    from pipeline.split.params import SplitParams
+    from pipeline.split.stage import stage
 
     if freeze:
         done(stage.freeze(here()))

@@ -14,7 +14,7 @@ from pipeline.base import manifest
 from pipeline.base.files import sha256_of, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.params import SplitParams
+from pipeline.split.params import SplitParams
 
 ROOT = Path(__file__).parent.parent
 COLOURS = {"red": (200, 60, 60), "蓝色": (60, 60, 200)}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.assignment import assign_groups, cut_clip, group_quotas
+from pipeline.split.assignment import assign_groups, cut_clip, group_quotas
 
 EIGHT_TWO = {"train": 0.64, "val": 0.16, "test": 0.2}
 ONE_EACH = dict.fromkeys(EIGHT_TWO, 1)

@@ -19,12 +19,12 @@ from pipeline.base.files import read_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.duplicates import Search, find_near_duplicates, pairs_to_merge, spread_over_groups
 from pipeline.extract.stage import quality
-from pipeline.grouping import merge_groups
-from pipeline.params import SplitParams
-from pipeline.proposals import Pair, propose
-from pipeline.split import split
+from pipeline.split.grouping import merge_groups
+from pipeline.split.near_duplicates.candidates import Pair, propose
+from pipeline.split.near_duplicates.search import Search, find_near_duplicates, pairs_to_merge, spread_over_groups
+from pipeline.split.params import SplitParams
+from pipeline.split.stage import split
 
 Picture = NDArray[np.uint8]
 KNOWN_IN_STEEL = {
@@ -193,7 +193,7 @@ def test_copies_across_sides_are_listed_where_groups_are_not_merged(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _split_with_copies(project)
-    monkeypatch.setattr("pipeline.duplicates.WHOLE_GROUPS", ())
+    monkeypatch.setattr("pipeline.split.near_duplicates.search.WHOLE_GROUPS", ())
     split(_params(project), project)
     found = read_json(project.split_json)["leakage"]["near_duplicates"]
     assert found["across_sides"] == len(found["pairs_across_sides"]) > 0
@@ -274,6 +274,6 @@ def test_planted_copies_among_real_photos_are_found_and_no_other_pair(shared: Pa
 
 
 def test_of_more_photos_than_are_looked_at_every_part_of_the_list_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.duplicates.MOST_PICTURES", 10)
+    monkeypatch.setattr("pipeline.split.near_duplicates.search.MOST_PICTURES", 10)
     rows = [Row(f"{n:02}.jpg", "class", f"{n:02}.jpg", "0" * 64, f"{n:02}.jpg") for n in range(25)]
     assert spread_over_groups(rows) == [0, 3, 6, 9, 12, 15, 18, 21, 24]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
-from pipeline.grouping import merge_groups, read_pins, regroup, write_pins
+from pipeline.split.grouping import merge_groups, read_pins, regroup, write_pins
 
 
 def frame(name: str, number: int = 0, *, label: str = "brick", sha256: str | None = None) -> Row:

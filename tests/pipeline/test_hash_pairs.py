@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.base.manifest import Row
-from pipeline.hash_pairs import similar_hashes
-from pipeline.proposals import MIRROR_BITS, SHOWN_PER_HASH, Pair, propose
+from pipeline.split.near_duplicates.candidates import MIRROR_BITS, SHOWN_PER_HASH, Pair, propose
+from pipeline.split.near_duplicates.similar_hashes import similar_hashes
 
 
 @pytest.mark.parametrize("max_bits", [0, 1, 4, 6])

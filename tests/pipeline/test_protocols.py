@@ -12,7 +12,6 @@ import pytest
 from command import ROOT, run_pipe
 from small_project import without_search
 
-from pipeline import protocols
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, LeakageError, PipeError
 from pipeline.base.files import read_json
@@ -20,9 +19,9 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.grouping import write_pins
-from pipeline.params import SplitParams
-from pipeline.split import freeze, split
+from pipeline.split.grouping import write_pins
+from pipeline.split.params import SplitParams
+from pipeline.split.stage import freeze, protocols, split
 
 DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))
 

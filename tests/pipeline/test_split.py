@@ -16,8 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_project import without_search
 
-from pipeline import protocols
-from pipeline import split as split_module
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, LeakageError
 from pipeline.base.files import read_json
@@ -25,8 +23,9 @@ from pipeline.base.leakage import refuse_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.params import SplitParams
-from pipeline.split import split
+from pipeline.split.params import SplitParams
+from pipeline.split.stage import protocols, split
+from pipeline.split.stage import stage as split_module
 
 DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))
 Clips = dict[str, list[int]]  # class -> kept frames of each of its clips

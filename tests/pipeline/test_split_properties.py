@@ -18,8 +18,8 @@ from pipeline.base.errors import LeakageError
 from pipeline.base.leakage import refuse_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.section import read_section
-from pipeline.params import SplitParams
-from pipeline.protocols import assign_sides, shares_of_ratio
+from pipeline.split.params import SplitParams
+from pipeline.split.protocols import assign_sides, shares_of_ratio
 
 DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))
 PLACE = Path("data/frames.csv")

@@ -24,7 +24,7 @@ from pipeline.evaluate import evaluate
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.params import Params, read_params
 from pipeline.recipe import apply_recipe
-from pipeline.split import split
+from pipeline.split.stage import split
 from pipeline.train import train
 
 LABELS = {

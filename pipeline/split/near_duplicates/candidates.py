@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.manifest import Row
-from pipeline.hash_pairs import Numbers, similar_hashes
-from pipeline.thumbnails import DESCRIPTOR, MIRRORED, Features, unit
+from pipeline.split.near_duplicates.features import DESCRIPTOR, MIRRORED, Features, unit
+from pipeline.split.near_duplicates.similar_hashes import Numbers, similar_hashes
 
 MIRROR_BITS = 0x5555555555555555  # a mirror changes the sign of every second frequency along a row of the hash
 SHOWN_PER_HASH = 4  # groups with the very same hash are compared with the next four, not all with all

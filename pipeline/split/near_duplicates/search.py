@@ -11,14 +11,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.alignment import PIXELS_SIDE, Alignment, agreement, candidate_maps, shifted_maps
 from pipeline.base.frames import read_thumbnail
 from pipeline.base.manifest import UNUSED, Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project
-from pipeline.proposals import Pair, propose, propose_by_features
-from pipeline.splitting import NearDuplicateParams
-from pipeline.thumbnails import FEATURES_SIDE, Features, find_features
+from pipeline.split.near_duplicates.alignment import PIXELS_SIDE, Alignment, agreement, candidate_maps, shifted_maps
+from pipeline.split.near_duplicates.candidates import Pair, propose, propose_by_features
+from pipeline.split.near_duplicates.features import FEATURES_SIDE, Features, find_features
+from pipeline.split.params import NearDuplicateParams
 
 MOST_PICTURES = 50_000  # that are looked at for features: half a gigabyte of descriptors
 LISTED = 1000  # pairs that the receipt names

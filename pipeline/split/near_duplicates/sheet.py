@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_file
 from pipeline.base.project import Project, safe_join
-from pipeline.duplicates import Confirmed, Search
+from pipeline.split.near_duplicates.search import Confirmed, Search
 
 SHOWN = 20
 _SIDE = 160  # pixels of a picture's square

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from pipeline.assignment import assign_groups, cut_clip
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, UNUSED, Row
-from pipeline.params import SplitParams
-from pipeline.splitting import SplitCounts
+from pipeline.split.assignment import assign_groups, cut_clip
+from pipeline.split.params import SplitCounts, SplitParams
 
 Sizes = Mapping[str, Mapping[str, int]]  # per class: the kept images of each unit that is dealt out as one
 

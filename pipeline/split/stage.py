@@ -21,11 +21,17 @@ from pipeline.base.leakage import (
 )
 from pipeline.base.manifest import UNUSED, Row, class_names
 from pipeline.base.project import Project
-from pipeline.duplicates import Search, across_sides_first, find_near_duplicates, pairs_to_merge, search_receipt
-from pipeline.grouping import merge_groups, read_pins, regroup, write_pins
-from pipeline.pair_sheet import draw_pairs
-from pipeline.params import SplitParams
-from pipeline.protocols import assign_sides, why_optimistic
+from pipeline.split.grouping import merge_groups, read_pins, regroup, write_pins
+from pipeline.split.near_duplicates.search import (
+    Search,
+    across_sides_first,
+    find_near_duplicates,
+    pairs_to_merge,
+    search_receipt,
+)
+from pipeline.split.near_duplicates.sheet import draw_pairs
+from pipeline.split.params import SplitParams
+from pipeline.split.protocols import assign_sides, why_optimistic
 
 
 @dataclass(frozen=True)

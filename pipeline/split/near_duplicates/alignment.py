@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.thumbnails import FEATURES_SIDE, Features, unit
+from pipeline.split.near_duplicates.features import FEATURES_SIDE, Features, unit
 
 PIXELS_SIDE = 256  # of the thumbnails that are compared
 LEAST_OVERLAP = 0.1  # of the smaller picture

@@ -1,0 +1,1 @@
+"""The search for near duplicates: hashes propose pairs of frames, their pixels confirm them."""

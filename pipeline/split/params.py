@@ -1,0 +1,81 @@
+"""The parts of the section `split` that are sections of their own."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.base.section import Section, Share
+
+
+class SplitCounts(Section):
+    """How many groups (for `random`: images) of each class a side gets; what is over stays unused."""
+
+    train: Annotated[int, Field(ge=1)]
+    val: Annotated[int, Field(ge=0)]
+    test: Annotated[int, Field(ge=1)]
+
+
+class NearDuplicateParams(Section):
+    """Which pictures count as the same."""
+
+    search: bool
+    hash_bits: Annotated[int, Field(ge=0, le=6)]  # propose: at most so many of 64 bits differ
+    correlation: Annotated[float, Field(gt=0, lt=1)]  # confirm: nine tenths of the textured overlap agree so well
+
+
+class SplitParams(Section):
+    """Which groups train, which are held out."""
+
+    protocol: Literal["grouped", "blocks", "random", "given"]
+    ratio: str
+    val: Share | None
+    rounding: Literal["nearest", "down"]
+    counts: SplitCounts | None
+    folds: Annotated[int, Field(ge=2)] | None
+    fold: Annotated[int, Field(ge=0)]
+    guard_seconds: Annotated[float, Field(ge=0)]
+    group_pattern: str | None
+    augmented_in_test: bool
+    seed: Annotated[int, Field(ge=0)]
+    caveat: str | None
+    near_duplicates: NearDuplicateParams
+
+    @field_validator("ratio", mode="before")
+    @classmethod
+    def _two_positive_numbers(cls, value: object) -> str:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)", str(value))
+        if not match or not all(float(part) > 0 for part in match.groups()):
+            raise ValueError(f'{value!r} is not a ratio; expected two positive numbers in quotes, such as "8:2"')
+        return str(value)
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _a_regular_expression(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"{value!r} is not a regular expression ({error})") from error
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> SplitParams:
+        for wrong, problem in (
+            (self.augmented_in_test and self.protocol != "random", "augmented_in_test needs protocol: random"),
+            (self.counts and self.protocol not in ("grouped", "random"), "counts needs protocol: grouped or random"),
+            (self.folds and self.protocol != "grouped", "folds needs protocol: grouped"),
+            (self.folds and self.counts, "folds and counts exclude one another; set one to null"),
+            (self.folds and self.fold >= self.folds, f"fold is {self.fold}; expected 0 to {(self.folds or 0) - 1}"),
+        ):
+            if wrong:
+                raise ValueError(problem)
+        return self
+
+    @property
+    def test_share(self) -> Fraction:
+        """The test side's share of the data, in (0, 1); exact, so that rounding down is too."""
+        training, test = (Fraction(part) for part in self.ratio.split(":"))
+        return test / (training + test)
