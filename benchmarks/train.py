@@ -42,13 +42,14 @@ from pipeline.base import manifest
 from pipeline.base.files import sha256_of, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.feature_cache import Views
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.network.inference import Frames
 from pipeline.network.network import build_preprocess
 from pipeline.params import Params, validate_params
-from pipeline.sources import drawn, labelled, pictures
-from pipeline.train import resolve_precision, train
+from pipeline.train.batches import drawn, labelled, pictures
+from pipeline.train.feature_cache import Views
+from pipeline.train.precision import resolve_precision
+from pipeline.train.stage import train
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("PIPE_SHARED", ROOT.parent / "shared"))

@@ -22,9 +22,9 @@ from torch.nn import Linear, functional
 
 from pipeline.base.progress import track
 from pipeline.base.section import read_section
-from pipeline.calibration import fit_unknown_threshold
 from pipeline.network.network import build_network, build_preprocess
 from pipeline.network.params import ImageParams, ModelParams
+from pipeline.train.calibration import fit_unknown_threshold
 from runtime.images import read_image
 
 ROOT = Path(__file__).parent.parent

@@ -38,10 +38,9 @@ from train import (
 
 from pipeline.base.progress import track
 from pipeline.base.project import Project
-from pipeline.feature_cache import exact_features, views
-from pipeline.folding import fold_batch_norm
 from pipeline.network.network import Network, build_network, build_preprocess
-from pipeline.sources import Images, labelled
+from pipeline.train.batches import Images, labelled
+from pipeline.train.feature_cache import exact_features, fold_batch_norm, views
 
 SEEDS = 60
 POOL = 320  # views of a photo that all seeds draw from

@@ -86,9 +86,9 @@ def split(freeze: bool) -> None:
 @cli.command()
 def train() -> None:
     """Fit the network; writes models/checkpoint.pt."""
-    from pipeline import train as stage
-    from pipeline.fitting import TrainParams
     from pipeline.network.params import ImageParams, ModelParams
+    from pipeline.train.params import TrainParams
+    from pipeline.train.stage import stage
 
     sections = section_of("train", TrainParams), section_of("model", ModelParams), section_of("image", ImageParams)
     report = stage.train(*sections, here())

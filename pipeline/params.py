@@ -10,9 +10,9 @@ from pydantic import Field
 from pipeline.augment.params import AugmentParams
 from pipeline.base.section import Section, Share, _load_yaml, validate_section
 from pipeline.extract.params import ExtractParams
-from pipeline.fitting import TrainParams
 from pipeline.network.params import ImageParams, ModelParams
 from pipeline.split.params import SplitParams
+from pipeline.train.params import TrainParams
 
 
 class EvaluateParams(Section):

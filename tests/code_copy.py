@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import provenance
+from pipeline.train.stage import provenance
 
 
 def copy_of_the_code(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

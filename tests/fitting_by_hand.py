@@ -9,15 +9,14 @@ import torch
 from small_project import ROOT
 from torch import Tensor
 
-from pipeline.curves import Numbers
-from pipeline.epochs import Fit
-from pipeline.fitting import TrainParams
-from pipeline.losses import class_weights
 from pipeline.network.heads import Head
 from pipeline.network.network import build_network
-from pipeline.objective import build_objective
 from pipeline.params import read_params
-from pipeline.train import build_accelerator
+from pipeline.train.curves import Numbers
+from pipeline.train.fit import Fit
+from pipeline.train.losses import build_objective, class_weights
+from pipeline.train.params import TrainParams
+from pipeline.train.precision import build_accelerator
 
 _PARAMS = read_params(ROOT / "params.yaml")
 _TINY = {"arch": "resnet18", "weights": "none", "freeze": "all", "head": "fc", "fc_widths": (6,), "fc_dropouts": (0.0,)}

@@ -21,10 +21,10 @@ from dvclive.live import Live  # noqa: F401
 from small_project import set_params, small_project
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
-from pipeline import epochs, resume, train
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.params import read_params
+from pipeline.train.stage import fit, resume, stage
 
 TRIALS = 20
 EPOCHS = 3
@@ -47,8 +47,8 @@ class Moments:
 
     def plant(self) -> None:
         """Let batches, writes, renames and the removal of the state be moments."""
-        self._wrap(epochs.Objective, "forward", "a batch")
-        self._wrap(epochs.Fit, "run_epoch", "epoch {1}")
+        self._wrap(fit.Objective, "forward", "a batch")
+        self._wrap(fit.Fit, "run_epoch", "epoch {1}")
         self._wrap(Path, "replace", "before a rename")
         self._wrap(Path, "rename", "before the folder's rename")
         self._wrap(Path, "replace", "after a rename", before=False)
@@ -99,7 +99,7 @@ def run(project: Project, fatal: int | None) -> tuple[int, list[str]]:
         Moments(fatal, log).plant()
         params = read_params(project.params_yaml)
         with Path(os.devnull).open("w") as sys.stdout:
-            train.train(params.train, params.model, params.image, project)
+            stage.train(params.train, params.model, params.image, project)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     return os.waitstatus_to_exitcode(status), log.read_text().splitlines()

@@ -27,8 +27,8 @@ from pipeline.network.checkpoint import read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import build_network
 from pipeline.network.preprocess import Preprocess
-from pipeline.online import random_views, view_generator
 from pipeline.params import ModelParams, TrainParams, read_params
+from pipeline.train.random_views import random_views, view_generator
 from runtime.archive import unpack
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch sees none")
@@ -41,7 +41,7 @@ ONLINE = [
 ]  # fmt: skip
 DIES_IN_EPOCH_3 = """
 import os, signal, sys
-from pipeline import cli, epochs
+from pipeline import cli; from pipeline.train import fit as epochs
 run_epoch = epochs.Fit.run_epoch
 def die_at_3(fit, epoch, *arguments):
     if epoch == 3:

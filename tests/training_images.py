@@ -10,11 +10,11 @@ from torch import nn
 
 from pipeline.base import manifest
 from pipeline.base.project import Project
-from pipeline.fitting import TrainParams
 from pipeline.network.network import Network, build_network
 from pipeline.network.preprocess import Preprocess
 from pipeline.params import read_params
-from pipeline.sources import Images, labelled
+from pipeline.train.batches import Images, labelled
+from pipeline.train.params import TrainParams
 
 CPU = torch.device("cpu")
 PREPROCESS = Preprocess(32, "squash", 1.0, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))

@@ -20,8 +20,8 @@ from pipeline.network.architectures import NAMED_ARCHITECTURES
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.network.params import ModelParams
-from pipeline.optim import build_optimizer
 from pipeline.params import Params, read_params
+from pipeline.train.optimizers import build_optimizer
 
 PARAMS: Params = read_params(ROOT / "params.yaml")
 CLASSES = ("a", "b", "c")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import array_cache
-from pipeline.array_cache import CachedArray, key_of
 from pipeline.base.errors import DataError, PipeError
+from pipeline.train.frame_cache import CachedArray, key_of
+from pipeline.train.stage import frame_cache
 
 
 class Counting:
@@ -108,7 +108,7 @@ def test_a_full_disk_is_one_clear_line(cached: CachedArray, monkeypatch: pytest.
     def no_room(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(array_cache.os, "posix_fallocate", no_room)
+    monkeypatch.setattr(frame_cache.os, "posix_fallocate", no_room)
     with pytest.raises(PipeError, match=r"frames.npy: No space left on device; make room for 0 MB, then run again"):
         cached.read_or_make(Counting())
     assert not cached.file.exists()

@@ -7,8 +7,8 @@ import pytest
 from scipy import optimize
 from sklearn.metrics import log_loss
 
-from pipeline.calibration import fit_temperature, fit_unknown_threshold
 from pipeline.metrics import probabilities_of
+from pipeline.train.calibration import fit_temperature, fit_unknown_threshold
 
 
 def _overconfident(n: int, n_classes: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,10 @@ from fitting_by_hand import MODEL, train_params
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from pipeline.curves import TensorBoard, write_curves
-from pipeline.keeping import Best
 from pipeline.network.network import build_network
-from pipeline.summary import summarise
+from pipeline.train.best_epoch import Best
+from pipeline.train.curves import TensorBoard, write_curves
+from pipeline.train.summary import summarise
 
 HISTORY = [{"train/loss": 0.5, "val/loss": 0.6}, {"train/loss": 0.4, "val/loss": 0.7}]
 

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from pipeline.depthwise import keep_strided_depthwise_in_float32
+from pipeline.train.precision import keep_strided_depthwise_in_float32
 
 
 class Network(nn.Module):

@@ -15,8 +15,8 @@ from small_project import ROOT
 from torch import Tensor
 
 from pipeline.base.errors import DataError, ParamsError
-from pipeline.epochs import derived_seed, plan
-from pipeline.fitting import CrossEntropyLoss, JointLoss
+from pipeline.train.fit import derived_seed, plan
+from pipeline.train.params import CrossEntropyLoss, JointLoss
 
 JOINT = JointLoss(name="joint", centre_weight=1.0, delta=1.0, centre_lr=0.5)
 BALANCED = CrossEntropyLoss(name="cross_entropy", label_smoothing=0.1, balanced=True)
@@ -164,7 +164,7 @@ sys.path[:0] = [{root!r}, {root!r} + "/tests"]
 import torch
 torch.set_num_threads(1)
 from fitting_by_hand import *
-from pipeline.fitting import JointLoss
+from pipeline.train.params import JointLoss
 joint = JointLoss(name="joint", centre_weight=1.0, delta=1.0, centre_lr=0.5)
 slowly, faster = (train_params(batch_size={batch_size}, optimizer="sgd", lr=lr) for lr in (0.002, 0.05))
 fits = {{

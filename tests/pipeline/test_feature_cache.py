@@ -11,12 +11,12 @@ from code_copy import copy_of_the_code
 from small_project import small_project
 from training_images import CHANNELS, CLASSES, CPU, CROP, FLIP, PREPROCESS, images_of, params_with, tiny_network
 
-from pipeline import feature_cache as module
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.feature_cache import Views, exact_features, views
 from pipeline.network.network import Network
-from pipeline.sources import drawn, exact, pictures
+from pipeline.train.batches import drawn, exact, pictures
+from pipeline.train.feature_cache import Views, exact_features, views
+from pipeline.train.stage import feature_cache as module
 
 ONLINE = (CROP, FLIP)
 

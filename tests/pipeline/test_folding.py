@@ -8,10 +8,10 @@ from command import ROOT
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.folding import fold_batch_norm
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
 from pipeline.params import read_params
+from pipeline.train.feature_cache import fold_batch_norm
 
 DEFAULTS = read_params(ROOT / "params.yaml").model.model_dump()
 

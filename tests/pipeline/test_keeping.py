@@ -7,8 +7,8 @@ import torch
 from small_project import ROOT
 from torch import nn
 
-from pipeline.keeping import Best
 from pipeline.params import read_params
+from pipeline.train.best_epoch import Best
 
 PARAMS = read_params(ROOT / "params.yaml").train
 

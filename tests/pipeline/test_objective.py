@@ -6,11 +6,11 @@ import torch
 from fitting_by_hand import MODEL, Planted, fit_head, planted_features
 from torch.nn import functional
 
-from pipeline import losses
-from pipeline.fitting import CrossEntropyLoss, JointLoss
 from pipeline.network.heads import Head
 from pipeline.network.network import build_network
-from pipeline.objective import Objective, build_objective
+from pipeline.train.losses import Objective, build_objective
+from pipeline.train.params import CrossEntropyLoss, JointLoss
+from pipeline.train.stage import losses
 
 GENERATOR = np.random.default_rng(0)
 DEEP = torch.tensor(GENERATOR.normal(0, 2, (12, 5)))

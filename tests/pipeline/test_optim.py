@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from pipeline.base.errors import ParamsError
-from pipeline.fitting import TrainParams
-from pipeline.optim import build_optimizer, build_schedule
 from pipeline.params import read_params
+from pipeline.train.optimizers import build_optimizer, build_schedule
+from pipeline.train.params import TrainParams
 
 DEFAULTS = read_params(ROOT / "params.yaml").train.model_dump()
 

@@ -15,9 +15,9 @@ from pipeline.base.errors import ParamsError
 from pipeline.base.project import Project
 from pipeline.base.section import params_path, read_section
 from pipeline.extract.params import ExtractParams
-from pipeline.fitting import TrainParams
 from pipeline.params import Params, Section, read_params, validate_params
 from pipeline.split.params import SplitParams
+from pipeline.train.params import TrainParams
 
 ROOT = Path(__file__).parent.parent.parent
 PLACE = Path("params.yaml")

@@ -12,7 +12,7 @@ from code_copy import copy_of_the_code
 
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
-from pipeline.provenance import code_digest, code_files, fingerprints, weights_licence
+from pipeline.train.provenance import code_digest, code_files, fingerprints, weights_licence
 
 _AS_SOMEBODY = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
 

@@ -19,7 +19,7 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.params import read_params
-from pipeline.resume import read_state, run_key, write_state
+from pipeline.train.resume import read_state, run_key, write_state
 
 STATE = {"weights": torch.arange(5.0), "history": [{"train/loss": 0.5}], "score": float("inf")}
 

@@ -15,8 +15,8 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.network.inference import Frames
-from pipeline.online import random_views, view_generator
-from pipeline.sources import Images, Source, drawn, exact, pictures
+from pipeline.train.batches import Images, Source, drawn, exact, pictures
+from pipeline.train.random_views import random_views, view_generator
 
 
 @pytest.fixture(scope="module")

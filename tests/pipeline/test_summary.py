@@ -10,7 +10,7 @@ from command import ROOT
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
 from pipeline.params import read_params
-from pipeline.summary import summarise
+from pipeline.train.summary import summarise
 
 DEFAULTS = read_params(ROOT / "params.yaml").model.model_dump()
 

@@ -17,17 +17,17 @@ from small_project import COLOURS, set_params, small_project
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.calibration import fit_temperature, fit_unknown_threshold
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.network.inference import Frames, infer
 from pipeline.params import read_params
-from pipeline.train import first_weights
+from pipeline.train.calibration import fit_temperature, fit_unknown_threshold
+from pipeline.train.stage import first_weights
 
 _LOOKING = """
 import json
 from pathlib import Path
 import torch
-from pipeline import depthwise, train
+from pipeline.train import precision as depthwise, stage as train
 from pipeline.base.project import Project
 from pipeline.params import read_params
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True

@@ -25,7 +25,7 @@ from pipeline.network.checkpoint import read_checkpoint
 from pipeline.params import Params, read_params
 from pipeline.recipe import apply_recipe
 from pipeline.split.stage import split
-from pipeline.train import train
+from pipeline.train.stage import train
 
 LABELS = {
     "graphite": ("鳞片石墨", "膨胀石墨", "人造石墨", "炭黑"),

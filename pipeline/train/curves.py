@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.base.files import write_json
-from pipeline.keeping import Best
-from pipeline.summary import NetworkSummary
+from pipeline.train.best_epoch import Best
+from pipeline.train.summary import NetworkSummary
 
 Numbers = dict[str, float]
 

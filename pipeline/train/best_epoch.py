@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pipeline.fitting import TrainParams
+from pipeline.train.params import TrainParams
 
 
 class Best:

@@ -17,11 +17,11 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from pipeline.base.errors import DataError, ParamsError
-from pipeline.fitting import JointLoss, TrainParams
 from pipeline.network.network import Network
-from pipeline.objective import Objective
-from pipeline.optim import build_optimizer, build_schedule
-from pipeline.sources import Source, drawn
+from pipeline.train.batches import Source, drawn
+from pipeline.train.losses import Objective
+from pipeline.train.optimizers import build_optimizer, build_schedule
+from pipeline.train.params import JointLoss, TrainParams
 
 State = dict[str, Any]
 

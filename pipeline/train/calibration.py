@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 from torch import nn
 
-from pipeline.fitting import TrainParams
 from pipeline.network.heads import TwoLogits
-from pipeline.sources import Source, drawn
+from pipeline.train.batches import Source, drawn
+from pipeline.train.params import TrainParams
 
 RANGE = (0.01, 100.0)  # beyond it the likelihood has no best temperature but 0 or infinity
 NO_VALIDATION = "no validation frames; set split.val"

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.v2 import functional as transforms
 
-from pipeline.views import (
+from pipeline.train.params import (
     AffineView,
     ColourJitterView,
     GreyView,

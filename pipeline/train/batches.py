@@ -20,11 +20,10 @@ from torch import Tensor
 from pipeline.base import manifest
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.fitting import TrainParams
-from pipeline.frame_cache import FrameCache, frame_cache
 from pipeline.network.preprocess import Preprocess
-from pipeline.online import random_views, view_generator
-from pipeline.views import RandomResizedCropView, View
+from pipeline.train.frame_cache import FrameCache, frame_cache
+from pipeline.train.params import RandomResizedCropView, TrainParams, View
+from pipeline.train.random_views import random_views, view_generator
 
 _AHEAD = 2  # batches that are prepared while the caller computes on one
 _HEAD_ROOM = 8 / 7  # 256 for 224: a random crop is cut from more pixels than it is resized to

@@ -22,7 +22,7 @@ from pipeline.base.progress import warn
 from pipeline.base.project import Project, safe_join
 from pipeline.base.section import Section
 from pipeline.network.torch_files import write_plain
-from pipeline.provenance import code_digest
+from pipeline.train.provenance import code_digest
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, set_seed
+from accelerate.utils import broadcast_object_list, set_seed
 from torch import Tensor, nn
 
 from pipeline.base import manifest
@@ -21,28 +20,26 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import tell, track
 from pipeline.base.project import Project
-from pipeline.calibration import calibrate
-from pipeline.curves import Numbers, TensorBoard, write_curves
-from pipeline.depthwise import keep_strided_depthwise_in_float32
-from pipeline.epochs import Fit
-from pipeline.feature_cache import exact_features, views
-from pipeline.fitting import BinaryCrossEntropyLoss, FocalLoss, TrainParams
-from pipeline.keeping import Best
-from pipeline.losses import class_weights
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.heads import Head
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.network.params import ImageParams, ModelParams
 from pipeline.network.preprocess import Preprocess
-from pipeline.objective import build_objective
-from pipeline.provenance import fingerprints, write_provenance
-from pipeline.resume import read_state, run_key, write_state
-from pipeline.sources import Source, exact, labelled, pictures
-from pipeline.summary import NetworkSummary, summarise
+from pipeline.train.batches import Source, exact, labelled, pictures
+from pipeline.train.best_epoch import Best
+from pipeline.train.calibration import calibrate
+from pipeline.train.curves import Numbers, TensorBoard, write_curves
+from pipeline.train.feature_cache import exact_features, views
+from pipeline.train.fit import Fit
+from pipeline.train.losses import build_objective, class_weights
+from pipeline.train.params import BinaryCrossEntropyLoss, FocalLoss, TrainParams
+from pipeline.train.precision import build_accelerator, keep_strided_depthwise_in_float32
+from pipeline.train.provenance import fingerprints, write_provenance
+from pipeline.train.resume import read_state, run_key, write_state
+from pipeline.train.summary import NetworkSummary, summarise
 
 _DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # of accelerate's names
-LONGEST_WAIT = timedelta(hours=24)  # of the other processes, while the first one fills a cache
 
 
 @dataclass(frozen=True)
@@ -190,31 +187,6 @@ def _check(params: TrainParams, data: Data) -> None:
 
 def _watches_test(params: TrainParams) -> bool:
     return params.watch_test or params.keep == "best_test"
-
-
-def build_accelerator(params: TrainParams) -> Accelerator:
-    """The devices and processes that this one was started with, computing in the precision of the params.
-
-    Raises:
-        ParamsError: fp16 is asked for without a GPU.
-    """
-    has_gpu = torch.cuda.is_available()
-    # Accelerate computes in float32 where fp16 is asked for on a CPU, and says nothing.
-    if params.precision == "fp16" and not has_gpu:
-        raise ParamsError("train.precision: fp16 needs a GPU; found none; use auto, bf16 or fp32")
-    waiting = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
-    return Accelerator(mixed_precision=resolve_precision(params.precision), cpu=not has_gpu, kwargs_handlers=[waiting])
-
-
-def resolve_precision(precision: str) -> str:
-    """Accelerate's name for a precision; `auto` is bf16 where the processor multiplies it in hardware."""
-    if precision != "auto":
-        return {"fp32": "no"}.get(precision, precision)
-    if torch.cuda.is_available():
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if has_bf16 else "no"
 
 
 def _inputs(network: Network, params: TrainParams, model: ModelParams, data: Data, accelerator: Accelerator) -> Inputs:

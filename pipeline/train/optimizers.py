@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
 from pipeline.base.errors import ParamsError
-from pipeline.fitting import CosineSchedule, MultiStepSchedule, StepSchedule, TrainParams
+from pipeline.train.params import CosineSchedule, MultiStepSchedule, StepSchedule, TrainParams
 
 
 def build_optimizer(params: TrainParams, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
