@@ -22,18 +22,20 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # the checkout that the benchmark lies in
 
-from pipeline import judging  # noqa: E402
 from pipeline.base import manifest  # noqa: E402
 from pipeline.base.files import write_json  # noqa: E402
 from pipeline.base.manifest import Row  # noqa: E402
 from pipeline.base.project import Project  # noqa: E402
 from pipeline.base.section import read_section  # noqa: E402
 from pipeline.draw.sheets import write_jpeg  # noqa: E402
-from pipeline.evaluate import evaluate  # noqa: E402
+from pipeline.evaluate.params import EvaluateParams  # noqa: E402
+from pipeline.evaluate.stage import (
+    evaluate,  # noqa: E402
+    predictions,  # noqa: E402
+)
 from pipeline.network.checkpoint import Checkpoint  # noqa: E402
 from pipeline.network.network import build_network, build_preprocess  # noqa: E402
 from pipeline.network.params import ImageParams, ModelParams  # noqa: E402
-from pipeline.params import EvaluateParams  # noqa: E402
 
 CLASSES = tuple(f"class {number}" for number in range(10))
 FRAMES_PER_CLIP = 20
@@ -50,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder))
         _generate(project, n_frames)
-        judging.infer = _planted  # type: ignore[assignment]
+        predictions.infer = _planted  # type: ignore[assignment]
         started, processor = time.perf_counter(), time.process_time()
         print(f"generated after {time.process_time():.1f} s of the processor", file=sys.stderr)
         evaluate(read_section(ROOT / "params.yaml", "evaluate", EvaluateParams), project)

@@ -99,8 +99,8 @@ def train() -> None:
 @cli.command()
 def evaluate() -> None:
     """Judge the checkpoint on the held-out frames."""
-    from pipeline import evaluate as stage
-    from pipeline.params import EvaluateParams
+    from pipeline.evaluate.params import EvaluateParams
+    from pipeline.evaluate.stage import stage
 
     done(stage.evaluate(section_of("evaluate", EvaluateParams), here()))
 

@@ -14,7 +14,7 @@ from scipy import stats
 from pipeline.base.errors import DataError
 from pipeline.columns import Run
 from pipeline.compare_table import escaped
-from pipeline.intervals import paired_bootstrap_interval
+from pipeline.evaluate.intervals import paired_bootstrap_interval
 
 _ALPHA = 0.05
 _ROUNDING = 1e-9  # shares of right frames that differ by less are the same

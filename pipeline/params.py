@@ -9,18 +9,11 @@ from pydantic import Field
 
 from pipeline.augment.params import AugmentParams
 from pipeline.base.section import Section, Share, _load_yaml, validate_section
+from pipeline.evaluate.params import EvaluateParams
 from pipeline.extract.params import ExtractParams
 from pipeline.network.params import ImageParams, ModelParams
 from pipeline.split.params import SplitParams
 from pipeline.train.params import TrainParams
-
-
-class EvaluateParams(Section):
-    """Judging."""
-
-    knn_neighbours: Annotated[int, Field(ge=1)]
-    montage_frames: Annotated[int, Field(ge=1, le=200)]
-    batch_size: Annotated[int, Field(ge=1)]
 
 
 class ExportParams(Section):

@@ -9,8 +9,8 @@ from PIL import Image
 
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.judging import Judged
-from pipeline.metrics import probabilities_of
+from pipeline.evaluate.metrics import probabilities_of
+from pipeline.evaluate.predictions import Judged
 
 
 def judged_frames(

@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 from sklearn.metrics import log_loss
 
-from pipeline.metrics import probabilities_of
+from pipeline.evaluate.metrics import probabilities_of
 from pipeline.train.calibration import fit_temperature, fit_unknown_threshold
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.counterfactual import Floats, counterfactual
+from pipeline.evaluate.counterfactual import Floats, counterfactual
 from pipeline.network.backbones import build_body
 
 

@@ -23,12 +23,12 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.draw.sheets import write_jpeg, write_png
-from pipeline.evaluate import evaluate
-from pipeline.judging import Judged, write_predictions
-from pipeline.metrics import probabilities_of
+from pipeline.evaluate.dvc_tables import curve_rows, plot_tables, write_tables
+from pipeline.evaluate.metrics import probabilities_of
+from pipeline.evaluate.params import EvaluateParams
+from pipeline.evaluate.predictions import Judged, write_predictions
+from pipeline.evaluate.stage import evaluate
 from pipeline.network.backbones import build_body
-from pipeline.params import EvaluateParams
-from pipeline.plot_tables import curve_rows, plot_tables, write_tables
 
 CONTRACT = {
     "n_frames", "n_groups", "top1", "top1_all_frames", "top1_ci95", "top5", "group_top1", "group_top1_ci95",

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import evaluation_charts
-from pipeline.metrics import probabilities_of
-from pipeline.projection import projected
-from pipeline.ranking import precision_recall_points, roc_points
+from pipeline.evaluate.metrics import precision_recall_points, probabilities_of, roc_points
+from pipeline.evaluate.projection import projected
+from pipeline.evaluate.stage import charts
 
 NAMES = ["<b>$鳞片$", "b_{2}", "c"]
 MOST_PIXELS = 1600
@@ -36,13 +35,13 @@ def of_class(right: int, groups: int = 4) -> dict[str, Any]:
 def test_a_confusion_of_any_size_stays_within_bounds(tmp_path: Path, n_classes: int) -> None:
     names = [f"{NAMES[0]} {number}" for number in range(n_classes)]
     counts = np.eye(n_classes, dtype=int)
-    evaluation_charts.draw_confusion(names, counts.tolist(), counts.tolist(), tmp_path / "a.png")
+    charts.draw_confusion(names, counts.tolist(), counts.tolist(), tmp_path / "a.png")
     assert max(size_of(tmp_path / "a.png")) <= MOST_PIXELS
 
 
 def test_another_confusion_is_another_picture(tmp_path: Path) -> None:
     for number, counts in enumerate(([[5, 1], [0, 4]], [[5, 1], [0, 4]], [[5, 0], [1, 4]])):
-        evaluation_charts.draw_confusion(NAMES[:2], counts, counts, tmp_path / f"{number}.png")
+        charts.draw_confusion(NAMES[:2], counts, counts, tmp_path / f"{number}.png")
     first, again, other = ((tmp_path / f"{number}.png").read_bytes() for number in range(3))
     assert first == again != other
 
@@ -54,28 +53,28 @@ def test_curves_of_few_and_of_many_classes_are_drawn(tmp_path: Path, n_classes: 
     probabilities = probabilities_of(generator.normal(0, 1, (len(truth), n_classes)), None)
     names = [f"{NAMES[0]} {number}" for number in range(n_classes)]
     points = [kind(truth, probabilities, names) for kind in (roc_points, precision_recall_points)]
-    evaluation_charts.draw_rankings(*points, tmp_path / "a.png")
+    charts.draw_rankings(*points, tmp_path / "a.png")
     assert max(size_of(tmp_path / "a.png")) <= MOST_PIXELS
 
 
 def test_reliability_is_drawn_with_and_without_the_temperature(tmp_path: Path) -> None:
     bins = [{"class": kind, "confidence": 0.7, "accuracy": 0.5, "frames": 3} for kind in ("uncalibrated", "calibrated")]
-    evaluation_charts.draw_reliability(bins, tmp_path / "a.png")
-    evaluation_charts.draw_reliability([bins[0], bins[1] | {"accuracy": 0.9}], tmp_path / "b.png")
+    charts.draw_reliability(bins, tmp_path / "a.png")
+    charts.draw_reliability([bins[0], bins[1] | {"accuracy": 0.9}], tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
 
 
 def test_of_many_classes_the_worst_are_drawn(tmp_path: Path) -> None:
-    few = {f"bad {number}": of_class(number % 3) for number in range(evaluation_charts.MOST_BARS)}
+    few = {f"bad {number}": of_class(number % 3) for number in range(charts.MOST_BARS)}
     many = few | {f"good {number}": of_class(4) for number in range(50)}
-    evaluation_charts.draw_classes(few, tmp_path / "few.png")
-    evaluation_charts.draw_classes(many, tmp_path / "many.png")
+    charts.draw_classes(few, tmp_path / "few.png")
+    charts.draw_classes(many, tmp_path / "many.png")
     assert size_of(tmp_path / "few.png") == size_of(tmp_path / "many.png")
     assert max(size_of(tmp_path / "many.png")) <= MOST_PIXELS
 
 
 def test_a_class_without_clips_is_drawn_too(tmp_path: Path) -> None:
-    evaluation_charts.draw_classes({NAMES[0]: of_class(0, groups=0), NAMES[1]: of_class(4)}, tmp_path / "a.png")
+    charts.draw_classes({NAMES[0]: of_class(0, groups=0), NAMES[1]: of_class(4)}, tmp_path / "a.png")
     assert (tmp_path / "a.png").is_file()
 
 
@@ -84,9 +83,9 @@ def test_features_are_drawn_by_class_and_side(tmp_path: Path, n: int, n_classes:
     found = projected(np.random.default_rng(0).normal(0, 1, (n, 8)).astype(np.float32))
     labels = [f"{NAMES[0]} {number % n_classes}" for number in range(n)]
     sides = [("train", "val", "test")[number % 3] for number in range(n)]
-    evaluation_charts.draw_features(found, labels, sides, tmp_path / "a.png")
-    evaluation_charts.draw_features(found, labels, ["train"] * n, tmp_path / "b.png")
-    evaluation_charts.draw_features(found, labels[1:] + labels[:1], sides, tmp_path / "c.png")
+    charts.draw_features(found, labels, sides, tmp_path / "a.png")
+    charts.draw_features(found, labels, ["train"] * n, tmp_path / "b.png")
+    charts.draw_features(found, labels[1:] + labels[:1], sides, tmp_path / "c.png")
     assert len({(tmp_path / f"{name}.png").read_bytes() for name in "abc"}) == 3
 
 
@@ -94,8 +93,8 @@ def test_curves_are_read_from_what_training_wrote_and_other_tables_are_left_alon
     for side, name in (("train", "loss"), ("val", "accuracy"), ("train", "lr")):
         (tmp_path / side).mkdir(exist_ok=True)
         (tmp_path / side / f"{name}.tsv").write_text(f"step\t{name}\n0\t0.5\n1\t0.25\n")
-    curves = evaluation_charts.read_curves(tmp_path)
+    curves = charts.read_curves(tmp_path)
     assert curves == {"loss": {"train": [0.5, 0.25]}, "accuracy": {"val": [0.5, 0.25]}}
-    evaluation_charts.draw_curves(curves, tmp_path / "a.png")
+    charts.draw_curves(curves, tmp_path / "a.png")
     assert size_of(tmp_path / "a.png")[0] > 600
-    assert evaluation_charts.read_curves(tmp_path / "absent") == {}
+    assert charts.read_curves(tmp_path / "absent") == {}

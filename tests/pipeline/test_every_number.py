@@ -17,18 +17,17 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from small_project import ROOT
 
-from pipeline import evaluate as stage
-from pipeline import judging
 from pipeline.base import manifest
 from pipeline.base.files import read_json, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
+from pipeline.evaluate.params import EvaluateParams
+from pipeline.evaluate.stage import predictions, stage
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.network import build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
-from pipeline.params import EvaluateParams
 
 CHANNELS, SIZE = 6, 64
 TEMPERATURE, THRESHOLD = 1.7, 0.5
@@ -104,7 +103,7 @@ def judged(case: Planted, project: Project, monkeypatch: pytest.MonkeyPatch) -> 
         asked = [place[row.path] for row in frames.rows]
         return torch.from_numpy(case.features[asked]), torch.from_numpy(case.logits[asked])
 
-    monkeypatch.setattr(judging, "infer", answers)
+    monkeypatch.setattr(predictions, "infer", answers)
     monkeypatch.setattr(stage, "draw_gallery", lambda *_: None)
     stage.evaluate(read_section(ROOT / "params.yaml", "evaluate", EvaluateParams), project)
     value: dict[str, Any] = read_json(project.evaluate_json)

@@ -7,8 +7,8 @@ import csv
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.evaluate import evaluate
-from pipeline.params import EvaluateParams
+from pipeline.evaluate.params import EvaluateParams
+from pipeline.evaluate.stage import evaluate
 
 PICTURES = {
     "classes.jpg", "curves.png", "confusion.png", "roc.png", "reliability.png", "per_class.png", "features.png",

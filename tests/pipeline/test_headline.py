@@ -9,7 +9,7 @@ from small_project import ROOT
 
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
-from pipeline.headline import headline_numbers
+from pipeline.evaluate.dvc_tables import headline_numbers
 
 MOST_COLUMNS = 20
 

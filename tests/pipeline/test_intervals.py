@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.intervals import bootstrap_percentiles, cluster_bootstrap_interval, exact_interval, more_to_halve
+from pipeline.evaluate.intervals import bootstrap_percentiles, cluster_bootstrap_interval, exact_interval, more_to_halve
 
 
 def test_three_right_of_three_say_no_more_than_29_percent() -> None:
@@ -80,5 +80,5 @@ def test_the_memory_of_the_bootstrap_does_not_grow_with_the_groups(monkeypatch: 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 200e6  # 60 resamples at once would be 288 MB
-    monkeypatch.setattr("pipeline.intervals._DRAWS_AT_ONCE", 1)
+    monkeypatch.setattr("pipeline.evaluate.intervals._DRAWS_AT_ONCE", 1)
     assert bootstrap_percentiles(n_frames / 2, n_frames, 0, 60) == found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.projection import MOST_POINTS, projected, sampled
+from pipeline.evaluate.projection import MOST_POINTS, projected, sampled
 
 
 def two_clouds(n: int, apart: float) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.verdicts import film_more, group_verdicts, groups_per_class, numbers_over_groups
+from pipeline.evaluate.clip_verdicts import film_more, group_verdicts, groups_per_class, numbers_over_groups
 
 CLASSES = ["flake", "鳞片"]
 

@@ -20,7 +20,7 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
-from pipeline.evaluate import evaluate
+from pipeline.evaluate.stage import evaluate
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.params import Params, read_params
 from pipeline.recipe import apply_recipe

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline import metrics
 from pipeline.base.errors import DataError
 from pipeline.base.files import write_csv
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
+from pipeline.evaluate.stage import metrics
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 from pipeline.network.inference import Frames, infer
 from pipeline.network.network import Network

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.draw.charts import chart, drawable
-from pipeline.projection import Projection
+from pipeline.evaluate.projection import Projection
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 MOST_NUMBERED = 20  # classes whose confusion is written into its cells
 MOST_NAMED = 60  # classes whose names stand at the axes

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.intervals import exact_interval, more_to_halve
+from pipeline.evaluate.intervals import exact_interval, more_to_halve
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]

@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import intervals, metrics, ranking, verdicts
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json, replacing_folder, sha256_of, write_json
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.counterfactual import counterfactual, thinned
-from pipeline.gallery import Exhibits, draw_gallery
-from pipeline.headline import headline_numbers
-from pipeline.judging import Judged, gathered, judge, write_predictions
+from pipeline.evaluate.counterfactual import counterfactual, thinned
+from pipeline.evaluate.dvc_tables import headline_numbers, plot_tables, write_tables
+from pipeline.evaluate.gallery import Exhibits, draw_gallery
+from pipeline.evaluate.metrics import precision_recall_areas, roc_areas
+from pipeline.evaluate.params import EvaluateParams
+from pipeline.evaluate.predictions import Judged, gathered, judge, write_predictions
+from pipeline.evaluate.projection import sampled
+from pipeline.evaluate.stage import clip_verdicts, intervals, metrics
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import Network, build_network
-from pipeline.params import EvaluateParams
-from pipeline.plot_tables import plot_tables, write_tables
-from pipeline.projection import sampled
 
 _RANDOM_START = "the backbone started from random weights"
 
@@ -117,14 +117,14 @@ def _frame_and_group_numbers(
     interval = intervals.cluster_bootstrap_interval(groups, predicted == kept.truth, seed=0)
     numbers = metrics.frame_numbers(kept.truth, kept.probabilities)
     top1_all_frames = float((everything.probabilities.argmax(axis=1) == everything.truth).mean())
-    said = verdicts.group_verdicts(groups, kept.truth, kept.probabilities)
-    groups_of_class = verdicts.groups_per_class(said, classes)
+    said = clip_verdicts.group_verdicts(groups, kept.truth, kept.probabilities)
+    groups_of_class = clip_verdicts.groups_per_class(said, classes)
     frames_of_class = metrics.per_class(kept.truth, predicted, classes)
-    roc = ranking.roc_areas(kept.truth, kept.probabilities, classes)
+    roc = roc_areas(kept.truth, kept.probabilities, classes)
     return {
         "n_frames": len(kept.rows),
-        **verdicts.numbers_over_groups(said),
-        "film_more": verdicts.film_more(groups_of_class, held_out_share),
+        **clip_verdicts.numbers_over_groups(said),
+        "film_more": clip_verdicts.film_more(groups_of_class, held_out_share),
         "top1": numbers.pop("top1"),
         "top1_all_frames": top1_all_frames,
         "top1_ci95": interval,
@@ -136,7 +136,7 @@ def _frame_and_group_numbers(
         "auc": roc.macro,
         "auc_reason": None if roc.macro is not None else "a class has no held-out frame",
         "roc_auc": roc.as_json(),
-        "average_precision": ranking.precision_recall_areas(kept.truth, kept.probabilities, classes).as_json(),
+        "average_precision": precision_recall_areas(kept.truth, kept.probabilities, classes).as_json(),
         "per_class": {name: frames_of_class[name] | groups_of_class[name] for name in classes},
         "confusion": metrics.confusion(kept.truth, predicted, len(classes)),
         "confusion_normalised": metrics.normalised_confusion(kept.truth, predicted, len(classes)).tolist(),
@@ -154,7 +154,7 @@ def _calibration(kept: Judged, checkpoint: Checkpoint) -> dict[str, Any]:
         "temperature_reason": checkpoint.temperature_reason,
         "unknown_threshold": checkpoint.unknown_threshold,
         "unknown_threshold_reason": checkpoint.unknown_threshold_reason,
-        "unknown_false_alarms": verdicts.false_alarms(groups, kept.logits, checkpoint.unknown_threshold),
+        "unknown_false_alarms": clip_verdicts.false_alarms(groups, kept.logits, checkpoint.unknown_threshold),
         "unknown_false_alarms_reason": checkpoint.unknown_threshold_reason,
         "uncalibrated": {name: numbers[name] for name in ("ece", "mse", "nll")},
         "reliability": {

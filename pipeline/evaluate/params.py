@@ -1,0 +1,17 @@
+"""All of `params.yaml`: the sections of every room together, for recipes and studies."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.base.section import Section
+
+
+class EvaluateParams(Section):
+    """Judging."""
+
+    knn_neighbours: Annotated[int, Field(ge=1)]
+    montage_frames: Annotated[int, Field(ge=1, le=200)]
+    batch_size: Annotated[int, Field(ge=1)]
