@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import params_path, read_section
-from pipeline.extract.stage import quality
+from pipeline.extract import quality
 from pipeline.split.near_duplicates.search import Search, find_near_duplicates
 from pipeline.split.near_duplicates.sheet import draw_pairs
 from pipeline.split.params import SplitParams

@@ -28,11 +28,9 @@ from pipeline.base.manifest import Row  # noqa: E402
 from pipeline.base.project import Project  # noqa: E402
 from pipeline.base.section import read_section  # noqa: E402
 from pipeline.draw.sheets import write_jpeg  # noqa: E402
+from pipeline.evaluate import predictions  # noqa: E402
 from pipeline.evaluate.params import EvaluateParams  # noqa: E402
-from pipeline.evaluate.stage import (
-    evaluate,  # noqa: E402
-    predictions,  # noqa: E402
-)
+from pipeline.evaluate.stage import evaluate  # noqa: E402
 from pipeline.network.checkpoint import Checkpoint  # noqa: E402
 from pipeline.network.network import build_network, build_preprocess  # noqa: E402
 from pipeline.network.params import ImageParams, ModelParams  # noqa: E402

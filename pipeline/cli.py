@@ -31,8 +31,8 @@ def cli(debug: bool) -> None:  # read at the door, before click parses
 @click.option("--explain", is_flag=True, help="Say what VIDEOS are instead; --out is then a PNG file for their frames.")
 def extract(videos: tuple[Path, ...], out: Path | None, explain: bool) -> None:
     """Recordings to frames: of the project's data/raw, or of VIDEOS alone."""
+    from pipeline.extract import stage
     from pipeline.extract.params import ExtractParams
-    from pipeline.extract.stage import stage
 
     if explain:
         _explain(videos, out)
@@ -55,8 +55,8 @@ def extract(videos: tuple[Path, ...], out: Path | None, explain: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="The sheet, a PNG file.")
 def augment(frame: Path | None, out: Path | None) -> None:
     """Frames to augmented copies."""
+    from pipeline.augment import stage
     from pipeline.augment.params import AugmentParams
-    from pipeline.augment.stage import stage
     from pipeline.extract.params import ExtractParams
 
     params = section_of("augment", AugmentParams)
@@ -74,8 +74,8 @@ def augment(frame: Path | None, out: Path | None) -> None:
 @click.option("--freeze", is_flag=True, help="Pin the present split's groups to their sides, in data/split.keep.csv.")
 def split(freeze: bool) -> None:
     """Every clip to training, validation or test, as a whole."""
+    from pipeline.split import stage
     from pipeline.split.params import SplitParams
-    from pipeline.split.stage import stage
 
     if freeze:
         done(stage.freeze(here()))
@@ -87,8 +87,8 @@ def split(freeze: bool) -> None:
 def train() -> None:
     """Fit the network; writes models/checkpoint.pt."""
     from pipeline.network.params import ImageParams, ModelParams
+    from pipeline.train import stage
     from pipeline.train.params import TrainParams
-    from pipeline.train.stage import stage
 
     sections = section_of("train", TrainParams), section_of("model", ModelParams), section_of("image", ImageParams)
     report = stage.train(*sections, here())
@@ -99,8 +99,8 @@ def train() -> None:
 @cli.command()
 def evaluate() -> None:
     """Judge the checkpoint on the held-out frames."""
+    from pipeline.evaluate import stage
     from pipeline.evaluate.params import EvaluateParams
-    from pipeline.evaluate.stage import stage
 
     done(stage.evaluate(section_of("evaluate", EvaluateParams), here()))
 
@@ -136,7 +136,7 @@ def parity(record: bool, against: str | None) -> None:
 @cli.command()
 def report() -> None:
     """Every report on one page, reports/report.html."""
-    from pipeline import report as stage
+    from pipeline.report import stage
 
     done(stage.report(here()))
 

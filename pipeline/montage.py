@@ -18,7 +18,9 @@ from pipeline.base.errors import DataError
 from pipeline.base.parallel import each
 from pipeline.draw.sheets import Cell, sheet, thumbnail, write_png
 from pipeline.extract.params import ExtractParams
-from pipeline.media.clip import Bounds, DamagedClipError, Frame, Wanted, open_clip
+from pipeline.media.clip import Frame, open_clip
+from pipeline.media.decode_plan import Wanted
+from pipeline.media.demuxer import Bounds, DamagedClipError
 from pipeline.predict import clip_bounds
 from runtime.classifier import Classifier
 

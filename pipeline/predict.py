@@ -18,7 +18,9 @@ from pipeline.base.parallel import each
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
 from pipeline.media import recordings
-from pipeline.media.clip import Bounds, DamagedClipError, Wanted, open_clip
+from pipeline.media.clip import open_clip
+from pipeline.media.decode_plan import Wanted
+from pipeline.media.demuxer import Bounds, DamagedClipError
 from runtime.archive import unpack, verify
 from runtime.classifier import Classifier, Prediction
 from runtime.errors import DeviceError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.train.stage import provenance
+from pipeline.train import provenance
 
 
 def copy_of_the_code(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

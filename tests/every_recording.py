@@ -18,7 +18,7 @@ import cv2
 
 from pipeline.extract.child import Recorded, Settings
 from pipeline.extract.decode_all import Limits, Recorder
-from pipeline.media.clip import Wanted
+from pipeline.media.decode_plan import Wanted
 from pipeline.media.demuxer import demuxer_of
 from pipeline.media.recordings import Recording
 

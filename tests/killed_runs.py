@@ -24,7 +24,8 @@ from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.params import read_params
-from pipeline.train.stage import fit, resume, stage
+from pipeline.train import resume, stage
+from pipeline.train.stage import fit
 
 TRIALS = 20
 EPOCHS = 3

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pipeline.extract.child import Recorded, Settings
 from pipeline.extract.decode_all import Limits, Recorder
-from pipeline.media.clip import Wanted
+from pipeline.media.decode_plan import Wanted
 from pipeline.media.recordings import Recording
 
 CLIPS = (

@@ -26,8 +26,10 @@ from pipeline.base.section import read_section
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import build_network
+from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
-from pipeline.params import ModelParams, TrainParams, read_params
+from pipeline.params import read_params
+from pipeline.train.params import TrainParams
 from pipeline.train.random_views import random_views, view_generator
 from runtime.archive import unpack
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from pipeline.base.files import read_json, write_csv
 from pipeline.base.project import Project
+from pipeline.evaluate import clip_verdicts, metrics
 from pipeline.evaluate.metrics import precision_recall_points, roc_points
 from pipeline.evaluate.predictions import Judged
-from pipeline.evaluate.stage import clip_verdicts, metrics
 
 Tables = dict[str, list[dict[str, Any]]]
 

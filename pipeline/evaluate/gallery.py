@@ -16,10 +16,10 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.draw.charts import missing_font
 from pipeline.draw.sheets import Cell, sheet, stack, thumbnail, write_jpeg
+from pipeline.evaluate import charts
 from pipeline.evaluate.dvc_tables import Tables, curve_rows, write_tables
 from pipeline.evaluate.predictions import Judged
 from pipeline.evaluate.projection import SEED, projected
-from pipeline.evaluate.stage import charts
 
 PICTURES_JSON = "pictures.json"
 
@@ -84,8 +84,9 @@ def _draw_sheets(
     random, shown = montage(kept, classes, n_montage, project)
     wrong, worst, n_wrong = mistakes(kept, classes, project)
     unsure, least = least_sure(kept, classes, project)
-    for name, sheet in {"classes": of_classes, "montage": random, "mistakes": wrong, "least_sure": unsure}.items():
-        write_jpeg(sheet, folder / f"{name}.jpg")
+    drawn = {"classes": of_classes, "montage": random, "mistakes": wrong, "least_sure": unsure}
+    for name, sheet_hwc in drawn.items():
+        write_jpeg(sheet_hwc, folder / f"{name}.jpg")
     return {"montage": shown, "n_mistakes": n_wrong, "mistakes": worst, "least_sure": least}
 
 

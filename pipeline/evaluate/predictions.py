@@ -14,7 +14,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.files import write_csv
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.evaluate.stage import metrics
+from pipeline.evaluate import metrics
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 from pipeline.network.inference import Frames, infer
 from pipeline.network.network import Network

@@ -15,6 +15,7 @@ from pipeline.base.files import read_json, replacing_folder, sha256_of, write_js
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
+from pipeline.evaluate import clip_verdicts, intervals, metrics
 from pipeline.evaluate.counterfactual import counterfactual, thinned
 from pipeline.evaluate.dvc_tables import headline_numbers, plot_tables, write_tables
 from pipeline.evaluate.gallery import Exhibits, draw_gallery
@@ -22,7 +23,6 @@ from pipeline.evaluate.metrics import precision_recall_areas, roc_areas
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.predictions import Judged, gathered, judge, write_predictions
 from pipeline.evaluate.projection import sampled
-from pipeline.evaluate.stage import clip_verdicts, intervals, metrics
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import Network, build_network

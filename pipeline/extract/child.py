@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import sha256_of
-from pipeline.extract.stage import quality
+from pipeline.extract import quality
 from pipeline.media import photos, recordings, to_rgb
-from pipeline.media.clip import Bounds, ClipInfo, DamagedClipError, Frame, Wanted, open_clip
+from pipeline.media.clip import ClipInfo, Frame, open_clip
+from pipeline.media.decode_plan import Wanted
+from pipeline.media.demuxer import Bounds, DamagedClipError
 from pipeline.media.packet_stats import Footage
 from runtime.errors import ImageError
 

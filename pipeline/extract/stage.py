@@ -17,13 +17,13 @@ from pipeline.base.files import alone, replacing_folder, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each, threads_for_each
 from pipeline.base.project import Project
+from pipeline.extract import screening
 from pipeline.extract.child import Picture, Recorded, Settings
 from pipeline.extract.clip_cache import ClipCache
 from pipeline.extract.damage import Settled, settle
 from pipeline.extract.decode_all import Limits, Recorder
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.stage import screening
-from pipeline.media.clip import Wanted
+from pipeline.media.decode_plan import Wanted
 from pipeline.media.recordings import Recording, check_name, find
 
 MOST_THREADS = 4  # at work on one clip, for the same reason as video's bound on their pixels

@@ -25,10 +25,8 @@ from pipeline.base.errors import DataError
 from pipeline.media import to_rgb
 from pipeline.media.decode_plan import Choice, Plan, Segment, Wanted, plan_of, survey
 from pipeline.media.decoder import FALLBACK_RATE, Decoded, SegmentDecoder, WholeDecoder
-from pipeline.media.demuxer import SUFFIXES, Bounds, DamagedClipError, demuxer_of, opened, set_threads, too_long
+from pipeline.media.demuxer import Bounds, DamagedClipError, demuxer_of, opened, set_threads, too_long
 from pipeline.media.packet_stats import Footage, PacketLog, footage_of
-
-__all__ = ["SUFFIXES", "Bounds", "Clip", "ClipInfo", "DamagedClipError", "Frame", "Wanted", "demuxer_of", "open_clip"]
 
 _PIXELS_AT_WORK = 2 * 3840 * 2160  # of one clip: each thread has a decoder, with frames of its own in memory
 

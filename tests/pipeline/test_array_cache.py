@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError, PipeError
+from pipeline.train import frame_cache
 from pipeline.train.frame_cache import CachedArray, key_of
-from pipeline.train.stage import frame_cache
 
 
 class Counting:

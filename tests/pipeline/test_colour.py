@@ -10,7 +10,11 @@ import pytest
 from media import CODED_SIDES, barcode
 from numpy.typing import NDArray
 
-from pipeline.media.clip import Bounds, ClipInfo, DataError, Wanted, colour, open_clip
+from pipeline.base.errors import DataError
+from pipeline.media import to_rgb
+from pipeline.media.clip import ClipInfo, open_clip
+from pipeline.media.decode_plan import Wanted
+from pipeline.media.demuxer import Bounds
 from pipeline.media.to_rgb import square_size
 
 BOUNDS = Bounds(10_000_000, 3600)
@@ -127,7 +131,7 @@ def test_high_dynamic_range_is_not_shown_as_it_is(tmp_path: Path, trc: int) -> N
 def test_a_matrix_that_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write(tmp_path / "clip.mp4", "yuv420p", BT709, LIMITED)
     right, _ = decode(clip)
-    known = colour.matrix_is_known
+    known = to_rgb.matrix_is_known
 
     def known_once_it_states_another(frame: av.VideoFrame) -> bool:
         frame.colorspace = YCGCO

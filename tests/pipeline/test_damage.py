@@ -24,7 +24,9 @@ from pipeline.extract.child import Settings, record
 from pipeline.extract.decode_all import Limits, Recorder
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.stage import ExtractReport, extract, extract_files
-from pipeline.media.clip import Bounds, ClipInfo, Wanted, open_clip
+from pipeline.media.clip import ClipInfo, open_clip
+from pipeline.media.decode_plan import Wanted
+from pipeline.media.demuxer import Bounds
 from pipeline.media.recordings import Recording
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,9 @@ import pytest
 from pipeline import demo_clips
 from pipeline.base.errors import DataError
 from pipeline.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, SIDES, make_demo_clips
-from pipeline.media.clip import Bounds, ClipInfo, Frame, Wanted, open_clip
+from pipeline.media.clip import ClipInfo, Frame, open_clip
+from pipeline.media.decode_plan import Wanted
+from pipeline.media.demuxer import Bounds
 
 
 def film(folder: Path, label: str, number: int, seed: int = 0) -> Path:

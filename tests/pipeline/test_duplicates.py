@@ -19,7 +19,7 @@ from pipeline.base.files import read_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.extract.stage import quality
+from pipeline.extract import quality
 from pipeline.split.grouping import merge_groups
 from pipeline.split.near_duplicates.candidates import Pair, propose
 from pipeline.split.near_duplicates.search import Search, find_near_duplicates, pairs_to_merge, spread_over_groups

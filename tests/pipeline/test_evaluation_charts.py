@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.evaluate import charts
 from pipeline.evaluate.metrics import precision_recall_points, probabilities_of, roc_points
 from pipeline.evaluate.projection import projected
-from pipeline.evaluate.stage import charts
 
 NAMES = ["<b>$鳞片$", "b_{2}", "c"]
 MOST_PIXELS = 1600

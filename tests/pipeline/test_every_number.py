@@ -22,8 +22,8 @@ from pipeline.base.files import read_json, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
+from pipeline.evaluate import predictions, stage
 from pipeline.evaluate.params import EvaluateParams
-from pipeline.evaluate.stage import predictions, stage
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.network import build_network
 from pipeline.network.params import ModelParams

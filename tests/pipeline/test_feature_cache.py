@@ -14,9 +14,9 @@ from training_images import CHANNELS, CLASSES, CPU, CROP, FLIP, PREPROCESS, imag
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.network.network import Network
+from pipeline.train import feature_cache as module
 from pipeline.train.batches import drawn, exact, pictures
 from pipeline.train.feature_cache import Views, exact_features, views
-from pipeline.train.stage import feature_cache as module
 
 ONLINE = (CROP, FLIP)
 

@@ -10,7 +10,8 @@ from av.error import FFmpegError
 from av.video.reformatter import ColorTrc
 from media import damage, picture, write_clip
 
-from pipeline.media.clip import Wanted, open_clip
+from pipeline.media.clip import open_clip
+from pipeline.media.decode_plan import Wanted
 from pipeline.media.demuxer import Bounds, demuxer_of, opened
 from pipeline.media.packet_stats import Footage, PacketLog, footage_of
 

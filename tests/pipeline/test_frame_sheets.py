@@ -9,7 +9,7 @@ from judged_frames import judged_frames
 
 from pipeline.base.project import Project
 from pipeline.draw.sheets import GAP
-from pipeline.evaluate.stage import gallery
+from pipeline.evaluate import gallery
 
 NAMES = ("red", "蓝色")
 TRUTH = (0, 1, 0, 1, 0, 1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
 from pipeline.draw.sheets import write_png
-from pipeline.inlining import LARGE_BYTES, data_uris
+from pipeline.report.inline_images import LARGE_BYTES, data_uris
 
 
 def noise(path: Path, height: int, width: int) -> Path:

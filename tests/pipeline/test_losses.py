@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from pipeline.train import losses
 from pipeline.train.params import BinaryCrossEntropyLoss, CrossEntropyLoss, FocalLoss
-from pipeline.train.stage import losses
 
 GENERATOR = np.random.default_rng(0)
 LOGITS = torch.tensor(GENERATOR.normal(0, 3, (16, 4)))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from pipeline.evaluate.stage import metrics
+from pipeline.evaluate import metrics
 
 
 def test_probabilities_add_up_and_survive_large_logits() -> None:

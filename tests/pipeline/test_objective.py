@@ -8,9 +8,9 @@ from torch.nn import functional
 
 from pipeline.network.heads import Head
 from pipeline.network.network import build_network
+from pipeline.train import losses
 from pipeline.train.losses import Objective, build_objective
 from pipeline.train.params import CrossEntropyLoss, JointLoss
-from pipeline.train.stage import losses
 
 GENERATOR = np.random.default_rng(0)
 DEEP = torch.tensor(GENERATOR.normal(0, 2, (12, 5)))

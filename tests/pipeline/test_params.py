@@ -13,9 +13,9 @@ from ruamel.yaml import YAML
 from pipeline.augment.params import AugmentParams, Copy
 from pipeline.base.errors import ParamsError
 from pipeline.base.project import Project
-from pipeline.base.section import params_path, read_section
+from pipeline.base.section import Section, params_path, read_section
 from pipeline.extract.params import ExtractParams
-from pipeline.params import Params, Section, read_params, validate_params
+from pipeline.params import Params, read_params, validate_params
 from pipeline.split.params import SplitParams
 from pipeline.train.params import TrainParams
 

@@ -9,7 +9,9 @@ import pytest
 from media import damage, write_clip, write_photo
 
 from pipeline.extract.child import Settings, record
-from pipeline.media.clip import Bounds, Wanted, open_clip
+from pipeline.media.clip import open_clip
+from pipeline.media.decode_plan import Wanted
+from pipeline.media.demuxer import Bounds
 from runtime.images import read_image
 
 SETTINGS: dict[str, Any] = asdict(Settings(Wanted(10), ".png", 95, 10_000_000, 60, 2))

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from media import damage, read_barcode, write_coded
 
-from pipeline.media.clip import Bounds, ClipInfo, DamagedClipError, DataError, Frame, open_clip
+from pipeline.base.errors import DataError
+from pipeline.media.clip import ClipInfo, Frame, open_clip
 from pipeline.media.decode_plan import Choice, Wanted
+from pipeline.media.demuxer import Bounds, DamagedClipError
 
 BOUNDS = Bounds(1_000_000, 60)
 B_FRAMES = {"bf": "3", "g": "25", "preset": "veryfast"}

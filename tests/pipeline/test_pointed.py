@@ -6,7 +6,7 @@ import pytest
 from jinja2 import Environment, StrictUndefined, UndefinedError
 from report_project import says
 
-from pipeline.pointed import FORMS, Pointed, leaves, place_of, setting, shown
+from pipeline.report.json_values import FORMS, Pointed, leaves, place_of, setting, shown
 
 VALUE = {"a/b": {"~": 1234567}, "<i>": "<b>", "share": 0.12345, "none": None, "list": [{"x": 1}, {"x": 2}], "yes": True}
 

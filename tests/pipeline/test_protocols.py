@@ -19,9 +19,10 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
+from pipeline.split import protocols
 from pipeline.split.grouping import write_pins
 from pipeline.split.params import SplitParams
-from pipeline.split.stage import freeze, protocols, split
+from pipeline.split.stage import freeze, split
 
 DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))
 

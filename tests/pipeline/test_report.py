@@ -14,8 +14,8 @@ from pipeline.base.errors import DataError
 from pipeline.base.files import read_json, write_json
 from pipeline.base.project import Project
 from pipeline.draw.sheets import write_png
-from pipeline.inlining import MOST_BYTES
-from pipeline.report import EXPLANATIONS_SHOWN, report
+from pipeline.report.inline_images import MOST_BYTES
+from pipeline.report.stage import EXPLANATIONS_SHOWN, report
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from report_project import HOSTILE, rename_class, with_data_reports
 
 from pipeline.base.project import Project
 from pipeline.draw.sheets import write_png
-from pipeline.report import report
+from pipeline.report.stage import report
 
 PHONE, DESK = (390, 844), (1280, 900)  # pixels
 

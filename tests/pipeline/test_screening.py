@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
 from pipeline.base.section import read_section
+from pipeline.extract import quality
 from pipeline.extract.child import Picture
 from pipeline.extract.params import ExtractParams, ScreeningParams
 from pipeline.extract.screening import check_no_class_is_empty, difference_between, kinds, measures, screen
-from pipeline.extract.stage import quality
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = read_section(ROOT / "params.yaml", "extract", ExtractParams).screening

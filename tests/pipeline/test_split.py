@@ -23,9 +23,10 @@ from pipeline.base.leakage import refuse_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
+from pipeline.split import protocols
+from pipeline.split import stage as split_module
 from pipeline.split.params import SplitParams
-from pipeline.split.stage import protocols, split
-from pipeline.split.stage import stage as split_module
+from pipeline.split.stage import split
 
 DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))
 Clips = dict[str, list[int]]  # class -> kept frames of each of its clips

@@ -13,8 +13,10 @@ import pytest
 from media import RED, damage, number_in, picture, write_clip, write_sound
 
 from pipeline.base.errors import DataError
-from pipeline.media.clip import Bounds, ClipInfo, DamagedClipError, Frame, Wanted, demuxer_of, open_clip
+from pipeline.media.clip import ClipInfo, Frame, open_clip
+from pipeline.media.decode_plan import Wanted
 from pipeline.media.decoder import Clock
+from pipeline.media.demuxer import Bounds, DamagedClipError, demuxer_of
 
 BOUNDS = Bounds(max_pixels=1_000_000, max_seconds=3600)
 ONE = 65536  # in a display matrix

@@ -13,8 +13,8 @@ from markupsafe import Markup
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json, replacing_file
 from pipeline.base.project import Project
-from pipeline.inlining import data_uris
-from pipeline.pointed import FORMS, Pointed, leaves, place_of, plain_of, setting, shown
+from pipeline.report.inline_images import data_uris
+from pipeline.report.json_values import FORMS, Pointed, leaves, place_of, plain_of, setting, shown
 
 EXPLANATIONS_SHOWN = 24
 PICTURES = (
@@ -97,7 +97,7 @@ def _pointed(path: Path, project: Project) -> Pointed:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("pipeline", "."),
+        loader=PackageLoader("pipeline.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
