@@ -43,7 +43,7 @@ ONLINE = [
 ]  # fmt: skip
 DIES_IN_EPOCH_3 = """
 import os, signal, sys
-from pipeline import cli; from pipeline.train import fit as epochs
+from pipeline.cli import main as cli; from pipeline.train import fit as epochs
 run_epoch = epochs.Fit.run_epoch
 def die_at_3(fit, epoch, *arguments):
     if epoch == 3:

@@ -33,9 +33,10 @@ for name in ("torch", "torchvision", "timm", "pipeline", "export"):
 runpy.run_module("runtime", run_name="__main__", alter_sys=True)
 """
 DVC: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+# What the command line needs beside a stage's own code.
 DOOR = (
-    "pipeline/__init__.py", "pipeline/__main__.py", "pipeline/cli.py", "pipeline/tools.py", "pipeline/desk.py",
-    "pipeline/door.py", "export/__init__.py", "runtime/__init__.py", "runtime/errors.py",
+    "pipeline/__init__.py", "pipeline/__main__.py", "pipeline/cli", "export/__init__.py", "runtime/__init__.py",
+    "runtime/errors.py",
 )  # fmt: skip
 # The checkout is installed in this environment: what a copy lacks must not be found there.
 ONLY_FROM_HERE = """
@@ -43,7 +44,7 @@ import os, sys
 here = os.getcwd()
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # as -B here, in the children too
 sys.path[:] = [here, *(path for path in sys.path if not os.path.isfile(os.path.join(path, "dvc.yaml")))]
-from pipeline import cli
+from pipeline.cli import main as cli
 code = cli.run(["--debug", *sys.argv[1:]])
 strangers = [
     module.__file__ for name, module in sys.modules.items()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
-from pipeline.media import clip
+from pipeline.media.demuxer import demuxer_of
 from runtime.errors import ImageError
 from runtime.images import read_image
 
@@ -55,7 +55,7 @@ def is_photo(path: Path) -> bool:
     if _signature(path):
         return True
     try:
-        clip.demuxer_of(path)
+        demuxer_of(path)
     except DataError:
         return path.suffix.lower() in SUFFIXES
     return False

@@ -10,9 +10,9 @@ from typing import Literal
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.media import clip, photos
+from pipeline.media import demuxer, photos
 
-CLIP_SUFFIXES = clip.SUFFIXES
+CLIP_SUFFIXES = demuxer.SUFFIXES
 PHOTO_SUFFIXES = photos.SUFFIXES
 SPLIT_FOLDERS = ("train", "val", "test")
 _BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, no Unicode at all, ends of lines and paragraphs

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rooms import ROOT
 
-from pipeline.cli import cli
+from pipeline.cli.main import cli
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 from rooms import ROOT, STAGE_NAMES, imports_of, module_of_stage, modules, needed_by
 
 STAGES = {module_of_stage(name) for name in STAGE_NAMES}
-DOOR, EXIT_CODES = "pipeline.cli", "pipeline.door"
+DOOR, EXIT_CODES = "pipeline.cli.main", "pipeline.cli.exit_codes"
 DATA_STAGES = [module_of_stage(name) for name in ("extract", "augment", "split", "report", "bundle")]
 TRAINING_LIBRARIES = {"torch", "torchvision", "timm", "accelerate", "sklearn", "scipy", "dvclive", "onnx"}
 ON_THE_DEVICE = {"numpy", "onnxruntime", "PIL", "cv2", "runtime"} | sys.stdlib_module_names

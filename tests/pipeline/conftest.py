@@ -11,7 +11,7 @@ from export.bundle import bundle
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.extract.params import ExtractParams
-from pipeline.predict import opened
+from pipeline.tools.predict.predict import opened
 from runtime.classifier import Classifier
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from media import write_photo
 
-from pipeline.add import add
 from pipeline.base import files
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.tools.add import add
 
 
 def content(folder: Path) -> dict[str, bytes]:

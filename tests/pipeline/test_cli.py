@@ -10,8 +10,8 @@ import click
 import pytest
 from command import ROOT, run_pipe
 
-from pipeline import cli
 from pipeline.base.errors import DataError, GateError, LeakageError, ParamsError
+from pipeline.cli import main
 
 STAGES = ("extract", "augment", "split", "train", "evaluate", "export", "parity", "report", "bundle")
 
@@ -24,7 +24,7 @@ def raises(monkeypatch: pytest.MonkeyPatch) -> object:
         def planted() -> None:
             raise error
 
-        monkeypatch.setitem(cli.cli.commands, "planted", click.Command("planted", callback=planted))
+        monkeypatch.setitem(main.cli.commands, "planted", click.Command("planted", callback=planted))
 
     return plant
 
@@ -49,7 +49,7 @@ def test_every_error_has_its_exit_code_and_one_line(
     raises: object, capsys: pytest.CaptureFixture[str], error: BaseException, code: int
 ) -> None:
     raises(error)  # type: ignore[operator]
-    assert cli.run(["planted"]) == code
+    assert main.run(["planted"]) == code
     said = capsys.readouterr().err.strip()
     assert "Traceback" not in said
     assert said
@@ -62,11 +62,11 @@ def test_our_own_bug_says_where_the_traceback_is_and_debug_shows_it(
     raises: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     raises(ZeroDivisionError("ours"))  # type: ignore[operator]
-    cli.run(["planted"])
+    main.run(["planted"])
     log = Path(capsys.readouterr().err.strip().rsplit(" ", 1)[-1])
     assert "ZeroDivisionError" in log.read_text()
     log.unlink()
-    cli.run(["--debug", "planted"])
+    main.run(["--debug", "planted"])
     said = capsys.readouterr().err
     assert "Traceback" in said
     Path(said.strip().rsplit(" ", 1)[-1]).unlink()

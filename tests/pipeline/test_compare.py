@@ -15,11 +15,11 @@ from PIL import Image
 
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.project import Project
-from pipeline.columns import Run
-from pipeline.compare import compare_all, compare_study
-from pipeline.compare_figures import draw_figure
-from pipeline.comparison import FigureParams, is_param
-from pipeline.experiments import list_experiments
+from pipeline.tools.compare.columns import Run
+from pipeline.tools.compare.compare import compare_all, compare_study
+from pipeline.tools.compare.figures import draw_figure
+from pipeline.tools.studies.dvc_experiments import list_experiments
+from pipeline.tools.studies.recipe_schema import FigureParams, is_param
 
 RECIPE = """
 params: {{}}

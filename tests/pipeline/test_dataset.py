@@ -13,14 +13,13 @@ from command import run_pipe
 from media import write_photo
 from numpy.typing import NDArray
 
-from pipeline import dataset as module
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.dataset import dataset
 from pipeline.draw.sheets import Cell
-from pipeline.survey import as_lines, survey
+from pipeline.tools import dataset as module
+from pipeline.tools.dataset import as_lines, dataset, survey
 
 LABELS = ("砾石", "brick")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import demo_clips
 from pipeline.base.errors import DataError
-from pipeline.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, SIDES, make_demo_clips
 from pipeline.media.clip import ClipInfo, Frame, open_clip
 from pipeline.media.decode_plan import Wanted
 from pipeline.media.demuxer import Bounds
+from pipeline.tools import demo_clips
+from pipeline.tools.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, SIDES, make_demo_clips
 
 
 def film(folder: Path, label: str, number: int, seed: int = 0) -> Path:

@@ -11,10 +11,9 @@ from media import damage, write_clip, write_photo
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.section import read_section
-from pipeline.contact_sheet import SHOWN, contact_sheet
-from pipeline.diagnosis import Finding, diagnose, refuse_unusable
 from pipeline.draw.sheets import stack
 from pipeline.extract.params import ExtractParams
+from pipeline.tools.diagnose import SHOWN, Finding, contact_sheet, diagnose, refuse_unusable
 from runtime.images import read_image
 
 ROOT = Path(__file__).parents[2]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import doctor
-from pipeline.doctor import ONE_NODE_GRAPH, Finding, examine, run_one_node
+from pipeline.tools import doctor
+from pipeline.tools.doctor import ONE_NODE_GRAPH, Finding, examine, run_one_node
 
 CPU = "CPUExecutionProvider"
 

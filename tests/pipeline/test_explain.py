@@ -16,10 +16,10 @@ from test_layers import built
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.explain import GRID, explain
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
+from pipeline.tools.explain.explain import GRID, explain
 
 MANY = 10**6
 PREPROCESS = Preprocess(64, "squash", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -59,7 +59,7 @@ def test_every_picture_gets_its_maps_and_all_share_a_sheet_of_evidence(explained
 def test_of_many_pictures_the_evidence_goes_on_several_sheets(
     explained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.explain.PICTURES_AT_ONCE", 2)
+    monkeypatch.setattr("pipeline.tools.explain.explain.PICTURES_AT_ONCE", 2)
     images = [photo(tmp_path / f"{number}.png") for number in range(5)]
     explain(images, (), None, MANY, explained)
     assert files(explained.explanations) == ["activations", "evidence.png", "evidence_2.png", "evidence_3.png"]
@@ -68,7 +68,7 @@ def test_of_many_pictures_the_evidence_goes_on_several_sheets(
 
 
 def test_no_two_pictures_share_a_sheet_of_maps() -> None:
-    from pipeline.explain import _names
+    from pipeline.tools.explain.explain import _names
 
     images = [Path(name) for name in ("a.png", "a.jpg", "a_2.png", "A.PNG", "b/a.png")]
     assert list(_names(images)) == ["a", "a_2", "a_2_2", "A_3", "a_4"]
@@ -102,7 +102,7 @@ def test_a_filter_that_is_not_there_is_refused(explained: Project, text: str) ->
 
 
 def test_without_numbers_the_first_filters_are_drawn() -> None:
-    from pipeline.explain import _filters
+    from pipeline.tools.explain.explain import _filters
 
     network = built("small_cnn")
     assert _filters(network, "features.conv4").numbers == tuple(range(GRID))

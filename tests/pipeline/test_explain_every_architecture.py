@@ -12,14 +12,14 @@ from test_explain import files
 from test_layers import MODEL, built
 from torch import nn
 
-from pipeline import explain as command
-from pipeline import patterns
 from pipeline.base.project import Project
-from pipeline.layers import Maps, mapping_layers, maps_of
 from pipeline.network.architectures import NAMED_ARCHITECTURES
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.network import Network
 from pipeline.network.preprocess import Preprocess
+from pipeline.tools.explain import explain as command
+from pipeline.tools.explain import filter_patterns
+from pipeline.tools.explain.activations import Maps, mapping_layers, maps_of
 
 # Convolutions and poolings up to the last feature map: 13 + 5 of VGG16, 17 + 3 + 1 of ResNet18, and so on.
 LAYERS = {
@@ -49,7 +49,7 @@ def test_every_named_network_can_be_explained(arch: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(command, "read_checkpoint", lambda _: checkpoint)
     monkeypatch.setattr(Checkpoint, "network", lambda _: network)  # instead of writing 240 MB of ResNet152
     monkeypatch.setattr(command, "maps_of", counted)
-    monkeypatch.setattr(patterns, "STEPS", 1)
+    monkeypatch.setattr(filter_patterns, "STEPS", 1)
     photo = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)).save(photo)
     ends = [f"{convolutions[0]}:0-1", f"{convolutions[-1]}:0-1"]

@@ -9,9 +9,9 @@ from test_layers import built, network_of
 from torch import Tensor, nn
 
 from pipeline.base.errors import DataError
-from pipeline.grad_cam import as_maps, evidence, last_layer_of_places
 from pipeline.network.heads import Head
 from pipeline.network.network import Network
+from pipeline.tools.explain.grad_cam import as_maps, evidence, last_layer_of_places
 
 
 def brightness(sign: float) -> Network:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from pipeline.base.errors import ParamsError
 from pipeline.base.section import read_section
-from pipeline.layers import convolution_of, maps_of, maps_of_layer
 from pipeline.network.heads import Head
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
+from pipeline.tools.explain.activations import convolution_of, maps_of, maps_of_layer
 
 INPUT = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 MODEL = read_section(ROOT / "params.yaml", "model", ModelParams)

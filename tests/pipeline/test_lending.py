@@ -14,7 +14,7 @@ from command import ROOT
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.lending import alone_with_params, lending_params
+from pipeline.tools.studies.borrowed_params import alone_with_params, lending_params
 
 OWN = "train: {epochs: 20}  # 石墨\r\n"
 LENT = ["train: {epochs: 1}\n", "train: {epochs: 2}\n"]

@@ -11,14 +11,14 @@ from command import run_pipe
 from PIL import Image
 from tiny_bundle import picture, write_colour_clip
 
-from pipeline import montage
-from pipeline.answers import Answer
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.draw.sheets import drawable
 from pipeline.extract.params import ExtractParams
-from pipeline.montage import write_montage
-from pipeline.predict import predict
+from pipeline.tools.predict import montage
+from pipeline.tools.predict.answers import Answer
+from pipeline.tools.predict.montage import write_montage
+from pipeline.tools.predict.predict import predict
 from runtime.classifier import Classifier
 
 

@@ -11,11 +11,11 @@ import pytest
 from experiment_project import experiment_project, plant_experiment
 from scipy import stats
 
-from pipeline import pairing
 from pipeline.base.project import Project
-from pipeline.columns import Run
-from pipeline.compare import compare_all
-from pipeline.experiments import list_experiments
+from pipeline.tools.compare import pairs as pairing
+from pipeline.tools.compare.columns import Run
+from pipeline.tools.compare.compare import compare_all
+from pipeline.tools.studies.dvc_experiments import list_experiments
 
 HEADER = "path,group,label,predicted,confidence,kept,logit_a,logit_b"
 

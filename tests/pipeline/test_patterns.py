@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.network.network import Network
 from pipeline.network.preprocess import Preprocess
-from pipeline.patterns import GREY, NOISE, drawable_levels, likeness, patterns, starting_levels
+from pipeline.tools.explain.filter_patterns import GREY, NOISE, drawable_levels, likeness, patterns, starting_levels
 
 PREPROCESS = Preprocess(32, "squash", 1.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 ACROSS, DOWN, DEAD = 0, 1, 2

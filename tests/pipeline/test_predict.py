@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 from tiny_bundle import CLASSES, ROOT, draft_contract, picture, write_colour_clip, write_models
 
-from pipeline.answers import as_json, as_lines, refuse_failures, write_csv
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
-from pipeline.predict import opened, predict
+from pipeline.tools.predict.answers import as_json, as_lines, refuse_failures, write_csv
+from pipeline.tools.predict.predict import opened, predict
 from runtime.classifier import Classifier
 from runtime.errors import BundleError
 

@@ -11,14 +11,14 @@ from media import write_photo
 from numpy.typing import NDArray
 from small_project import set_params
 
-from pipeline import preview as module
 from pipeline.augment.params import AugmentParams
 from pipeline.augment.transforms import generator_for, make_copy
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.draw import sheets
 from pipeline.extract.params import ExtractParams
-from pipeline.preview import preview
+from pipeline.tools import preview as module
+from pipeline.tools.preview import preview
 from runtime.images import read_image
 
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline.base.errors import ParamsError
 from pipeline.base.project import Project
 from pipeline.params import read_params
-from pipeline.recipe import apply_recipe, list_recipes
+from pipeline.tools.studies.recipe import apply_recipe, list_recipes
 
 ROOT = Path(__file__).parent.parent.parent
 

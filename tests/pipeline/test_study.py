@@ -17,10 +17,10 @@ from media import write_raw
 
 from pipeline.base.errors import DataError, ParamsError, PipeError
 from pipeline.base.project import Project
-from pipeline.compare import compare_study
-from pipeline.experiments import list_experiments
 from pipeline.params import read_params
-from pipeline.study import experiment_names, study
+from pipeline.tools.compare.compare import compare_study
+from pipeline.tools.studies.dvc_experiments import list_experiments
+from pipeline.tools.studies.study import experiment_names, study
 
 RECIPE = """
 params: {train: {epochs: 3, watch_test: true}}
@@ -224,7 +224,7 @@ def test_rows_become_names_that_git_allows_and_no_two_the_same() -> None:
 
 
 def test_the_recipe_itself_still_goes_into_params_without_its_rows(fresh: Project) -> None:
-    from pipeline.recipe import apply_recipe
+    from pipeline.tools.studies.recipe import apply_recipe
 
     apply_recipe("tiny", fresh)
     assert read_params(fresh.params_yaml).train.epochs == 3

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.answers import Answer, FrameAnswer, Verdict
 from pipeline.base.errors import DataError
-from pipeline.timeline import HEIGHT, WIDTH, timeline, write_timelines
+from pipeline.tools.predict.answers import Answer, FrameAnswer, Verdict
+from pipeline.tools.predict.timeline import HEIGHT, WIDTH, timeline, write_timelines
 
 
 def clip(*shares: float, unknown: tuple[int, ...] = ()) -> Answer:

@@ -19,9 +19,9 @@ from pipeline.base.errors import ParamsError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.params import Params, read_params
-from pipeline.recipe import apply_recipe
 from pipeline.split.params import SplitParams
 from pipeline.split.protocols import assign_sides
+from pipeline.tools.studies.recipe import apply_recipe
 from pipeline.train.optimizers import build_optimizer
 
 ROWS = [(study, row) for study, (_, table) in STUDIES.items() for row in table if row != "*"]

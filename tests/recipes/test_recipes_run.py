@@ -23,8 +23,8 @@ from pipeline.base.project import Project
 from pipeline.evaluate.stage import evaluate
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.params import Params, read_params
-from pipeline.recipe import apply_recipe
 from pipeline.split.stage import split
+from pipeline.tools.studies.recipe import apply_recipe
 from pipeline.train.stage import train
 
 LABELS = {

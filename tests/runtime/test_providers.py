@@ -14,7 +14,7 @@ import pytest
 from tiny_bundle import draft_contract, write_models
 
 from export.running import Graph
-from pipeline.doctor import ONE_NODE_GRAPH, run_one_node
+from pipeline.tools.doctor import ONE_NODE_GRAPH, run_one_node
 from runtime import Classifier, providers
 from runtime.errors import ProviderError
 from runtime.providers import asked, preload, why_not

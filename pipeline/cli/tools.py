@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.base.errors import PipeError
-from pipeline.desk import done, here, section_of
+from pipeline.cli.context import done, here, section_of
 
 
 @click.command()
@@ -15,7 +15,7 @@ from pipeline.desk import done, here, section_of
 @click.option("--label", required=True, help="The class that they show.")
 def add(paths: tuple[Path, ...], label: str) -> None:
     """Copy videos, photos or folders of them into data/raw/LABEL/."""
-    from pipeline.add import add as add_paths
+    from pipeline.tools.add import add as add_paths
 
     done(add_paths(paths, label, here()))
 
@@ -23,7 +23,7 @@ def add(paths: tuple[Path, ...], label: str) -> None:
 @click.command()
 def demo() -> None:
     """Make demo clips, run the whole chain on them and classify from the finished bundle."""
-    from pipeline.demo import demo as run_demo
+    from pipeline.tools.demo import demo as run_demo
 
     run_demo(here())
 
@@ -32,7 +32,7 @@ def demo() -> None:
 @click.argument("name", required=False)
 def recipe(name: str | None) -> None:
     """Write recipe NAME into params.yaml; without NAME, list the recipes."""
-    from pipeline.recipe import apply_recipe, list_recipes
+    from pipeline.tools.studies.recipe import apply_recipe, list_recipes
 
     if name is None:
         for line in list_recipes(here()):
@@ -47,7 +47,7 @@ def recipe(name: str | None) -> None:
 @click.option("--seeds", type=click.IntRange(min=1), default=1, help="Runs of each row, with train.seed 0, 1, 2 …")
 def study(name: str, rows: tuple[str, ...], seeds: int) -> None:
     """Run every row of recipe NAME as a DVC experiment; params.yaml stays as it is."""
-    from pipeline.study import study as run_study
+    from pipeline.tools.studies.study import study as run_study
 
     done(run_study(name, rows, seeds, here()))
 
@@ -56,7 +56,7 @@ def study(name: str, rows: tuple[str, ...], seeds: int) -> None:
 @click.argument("name", required=False)
 def compare(name: str | None) -> None:
     """Table and figures of study NAME's experiments; without NAME, a table of all experiments."""
-    from pipeline.compare import compare_all, compare_study
+    from pipeline.tools.compare.compare import compare_all, compare_study
 
     done(compare_all(here()) if name is None else compare_study(name, here()))
 
@@ -79,12 +79,12 @@ def predict(
     """Classify images, folders and videos."""
     import sys
 
-    from pipeline import answers as told
-    from pipeline import predict as prediction
     from pipeline.draw.sheets import check_png
     from pipeline.extract.params import ExtractParams
-    from pipeline.montage import write_montage
-    from pipeline.timeline import write_timelines
+    from pipeline.tools.predict import answers as told
+    from pipeline.tools.predict import predict as prediction
+    from pipeline.tools.predict.montage import write_montage
+    from pipeline.tools.predict.timeline import write_timelines
     from runtime.schema import printable
 
     for sheet in filter(None, (montage, plot)):
@@ -111,8 +111,8 @@ def predict(
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures [default: reports/explain/].")
 def explain(images: tuple[Path, ...], filters: tuple[str, ...], out: Path | None) -> None:
     """Draw why the checkpoint answers as it does on IMAGES: evidence, activation maps; and what filters look for."""
-    from pipeline.explain import explain as draw
     from pipeline.extract.params import ExtractParams
+    from pipeline.tools.explain.explain import explain as draw
 
     if not images and not filters:
         raise click.UsageError("name IMAGES, or a convolution with --filters")
@@ -124,7 +124,7 @@ def explain(images: tuple[Path, ...], filters: tuple[str, ...], out: Path | None
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the sheets [default: reports/dataset/].")
 def dataset(out: Path | None) -> None:
     """Look at the data before you train: counts, sizes, brightness, and a contact sheet of every class."""
-    from pipeline.dataset import dataset as survey
+    from pipeline.tools.dataset import dataset as survey
 
     surveyed = survey(here(), out)
     click.echo("\n".join(surveyed.lines))
@@ -134,7 +134,7 @@ def dataset(out: Path | None) -> None:
 @click.command()
 def doctor() -> None:
     """Look at this machine: Python, torch, onnxruntime and its providers, DVC, disk."""
-    from pipeline.doctor import examine
+    from pipeline.tools.doctor import examine
 
     findings = examine()
     for finding in findings:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from pipeline.base.progress import track
-from pipeline.layers import maps_of_layer
 from pipeline.network.network import Network
 from pipeline.network.preprocess import Preprocess
+from pipeline.tools.explain.activations import maps_of_layer
 
 GREY, NOISE = 128.0, 20.0  # levels of 255: the picture at the start, and the noise from 0 on top of it
 STEPS = 40

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.answers import Answer, FrameAnswer, Verdict
 from pipeline.base.child_process import run_in_child
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.parallel import each
@@ -21,6 +20,7 @@ from pipeline.media import recordings
 from pipeline.media.clip import open_clip
 from pipeline.media.decode_plan import Wanted
 from pipeline.media.demuxer import Bounds, DamagedClipError
+from pipeline.tools.predict.answers import Answer, FrameAnswer, Verdict
 from runtime.archive import unpack, verify
 from runtime.classifier import Classifier, Prediction
 from runtime.errors import DeviceError
@@ -88,7 +88,7 @@ def _verdict(prediction: Prediction) -> Verdict:
 
 def _answer_clip(classifier: Classifier, params: ExtractParams, path: Path) -> Answer:
     found = run_in_child(
-        "pipeline.predict:logits_of_clip",
+        "pipeline.tools.predict.predict:logits_of_clip",
         {
             "path": str(path),
             "graph": [str(classifier.contract_path), str(classifier.graphs), classifier.variant.name],

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.answers import Answer, FrameAnswer
 from pipeline.base.child_process import run_in_child
 from pipeline.base.errors import DataError
 from pipeline.base.parallel import each
@@ -21,7 +20,8 @@ from pipeline.extract.params import ExtractParams
 from pipeline.media.clip import Frame, open_clip
 from pipeline.media.decode_plan import Wanted
 from pipeline.media.demuxer import Bounds, DamagedClipError
-from pipeline.predict import clip_bounds
+from pipeline.tools.predict.answers import Answer, FrameAnswer
+from pipeline.tools.predict.predict import clip_bounds
 from runtime.classifier import Classifier
 
 SHOWN = 200  # pictures of a sheet, spread over all of them: more would be a file that nothing opens
@@ -55,7 +55,7 @@ def _cell(classifier: Classifier, params: ExtractParams, answer: Answer) -> Cell
 def _frame(answer: Answer, params: ExtractParams) -> NDArray[np.uint8]:
     """The frame that shows best what the clip was taken for; (height, width, 3) uint8."""
     encoded = run_in_child(
-        "pipeline.montage:png_of_frame",
+        "pipeline.tools.predict.montage:png_of_frame",
         {"path": answer.path, "time_seconds": _best(answer).time_seconds, "bounds": clip_bounds(params)},
         subject=answer.path,
         timeout_seconds=params.decode_timeout_seconds,

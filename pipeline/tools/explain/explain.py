@@ -18,12 +18,12 @@ from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.progress import track
 from pipeline.base.project import Project
 from pipeline.draw.sheets import Cell, sheet, write_png
-from pipeline.grad_cam import evidence
-from pipeline.layers import Maps, convolution_of, maps_of
 from pipeline.media.photos import read_photo
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.network import Network
-from pipeline.patterns import STAYS_NOISE, Pattern, drawable_levels, patterns
+from pipeline.tools.explain.activations import Maps, convolution_of, maps_of
+from pipeline.tools.explain.filter_patterns import STAYS_NOISE, Pattern, drawable_levels, patterns
+from pipeline.tools.explain.grad_cam import evidence
 from runtime.errors import ImageError
 
 GRID = 64  # maps or patterns of a layer at once

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -80,3 +80,11 @@ def _param_names(column: str) -> list[str]:
     section = column.split(".", maxsplit=1)[0]
     place = [section, ""] if section in Params.model_fields else []
     return [f"{section}.{name}" for name in (names_beside(Params, place) if place else [])]
+
+
+class Study(Section):
+    """A recipe with all its parts."""
+
+    params: dict[str, dict[str, Any]]  # what differs from `params.yaml`, common to all rows
+    rows: dict[str, dict[str, dict[str, Any]]]  # what a row's variant differs in from `params`
+    compare: Comparison | None

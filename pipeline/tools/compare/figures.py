@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.columns import Run
-from pipeline.comparison import FigureParams
 from pipeline.draw.charts import chart, drawable
+from pipeline.tools.compare.columns import Run
+from pipeline.tools.studies.recipe_schema import FigureParams
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 _PANEL_INCHES = (4.5, 3.5)
 

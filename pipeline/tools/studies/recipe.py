@@ -22,9 +22,9 @@ from ruamel.yaml.scalarstring import ScalarString
 from pipeline.base.errors import ParamsError
 from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
-from pipeline.base.section import Section, validate_section
-from pipeline.comparison import Comparison
+from pipeline.base.section import validate_section
 from pipeline.params import read_params, validate_params
+from pipeline.tools.studies.recipe_schema import Study
 
 _KEYS = ("params", "rows", "compare")
 
@@ -40,14 +40,6 @@ class RecipeReport:
     def headline(self) -> str:
         """The closing line."""
         return f"recipe {self.name}: params.yaml has its {', '.join(self.changed) or 'defaults (nothing differs)'}"
-
-
-class Study(Section):
-    """A recipe with all its parts."""
-
-    params: dict[str, dict[str, Any]]  # what differs from `params.yaml`, common to all rows
-    rows: dict[str, dict[str, dict[str, Any]]]  # what a row's variant differs in from `params`
-    compare: Comparison | None
 
 
 def apply_recipe(name: str, project: Project) -> RecipeReport:

@@ -17,8 +17,8 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
-from pipeline.demo_clips import make_demo_clips
-from pipeline.recipe import apply_recipe
+from pipeline.tools.demo_clips import make_demo_clips
+from pipeline.tools.studies.recipe import apply_recipe
 from runtime.archive import unpack
 
 # What a device lacks: with None in sys.modules an import of it fails.

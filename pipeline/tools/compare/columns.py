@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.base.errors import DataError
-from pipeline.comparison import CURVES
-from pipeline.experiments import Experiment, param
+from pipeline.tools.studies.dvc_experiments import Experiment, param
+from pipeline.tools.studies.recipe_schema import CURVES
 
 Scalar = float | int | bool | str
 

@@ -127,7 +127,7 @@ def _providers() -> Iterator[Finding]:
 
 def _provider(provider: str) -> Finding:
     """Try a provider in a child process: some print when they fail, some crash."""
-    command = [sys.executable, "-c", f"from pipeline.doctor import run_one_node; run_one_node({provider!r})"]
+    command = [sys.executable, "-c", f"from pipeline.tools.doctor import run_one_node; run_one_node({provider!r})"]
     searched = os.environ | {
         "PYTHONPATH": os.pathsep.join(sys.path)
     }  # the child must find this package, wherever it is

@@ -1,31 +1,16 @@
-"""The command `pipe`: a command per stage, and the tools; what is heavy is imported in the command that needs it."""
+"""The nine commands that are stages of the chain. Each imports what is heavy in its own body."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from pipeline import door
 from pipeline.base.errors import GateError
-from pipeline.desk import done, here, section_of
-from pipeline.tools import TOOLS
+from pipeline.cli.context import done, here, section_of
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")
-@click.version_option(package_name="clip2edge", prog_name="pipe")
-def cli(debug: bool) -> None:  # read at the door, before click parses
-    """Turn phone clips into an image classifier on an edge device, with a number you can believe.
-
-    Put clips or photos into data/raw/<class>/ (or use `pipe add`), then run `dvc repro`; or run the stages one by one:
-    extract, augment, split, train, evaluate, export, parity, report, bundle.
-    """
-
-
-@cli.command()
+@click.command()
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for VIDEOS' frames [default: <stem>_frames/].")
 @click.option("--explain", is_flag=True, help="Say what VIDEOS are instead; --out is then a PNG file for their frames.")
@@ -48,7 +33,7 @@ def extract(videos: tuple[Path, ...], out: Path | None, explain: bool) -> None:
     done(stage.extract_files(videos, folder, section_of("extract", ExtractParams)))
 
 
-@cli.command()
+@click.command()
 @click.option(
     "--preview", "frame", type=click.Path(path_type=Path), help="Draw this picture's copies on a sheet instead."
 )
@@ -65,12 +50,12 @@ def augment(frame: Path | None, out: Path | None) -> None:
         return
     if frame is None or out is None:
         raise click.UsageError("--preview FRAME and --out SHEET.png go together")
-    from pipeline.preview import preview
+    from pipeline.tools.preview import preview
 
     done(preview(frame, out, params, section_of("extract", ExtractParams), here()))
 
 
-@cli.command()
+@click.command()
 @click.option("--freeze", is_flag=True, help="Pin the present split's groups to their sides, in data/split.keep.csv.")
 def split(freeze: bool) -> None:
     """Every clip to training, validation or test, as a whole."""
@@ -83,7 +68,7 @@ def split(freeze: bool) -> None:
     done(stage.split(section_of("split", SplitParams), here()))
 
 
-@cli.command()
+@click.command()
 def train() -> None:
     """Fit the network; writes models/checkpoint.pt."""
     from pipeline.network.params import ImageParams, ModelParams
@@ -96,7 +81,7 @@ def train() -> None:
         done(report)
 
 
-@cli.command()
+@click.command()
 def evaluate() -> None:
     """Judge the checkpoint on the held-out frames."""
     from pipeline.evaluate import stage
@@ -105,7 +90,7 @@ def evaluate() -> None:
     done(stage.evaluate(section_of("evaluate", EvaluateParams), here()))
 
 
-@cli.command()
+@click.command()
 def export() -> None:
     """Checkpoint to ONNX graphs and the contract with the device."""
     from export import export as stage
@@ -114,7 +99,7 @@ def export() -> None:
     done(stage.export(section_of("export", ExportParams), section_of("parity", ParityParams), here()))
 
 
-@cli.command()
+@click.command()
 @click.option("--record", is_flag=True, help="Exit 0 on a bad verdict too; the report records it and bundle refuses.")
 @click.option("--against", type=click.Choice(["pil", "opencv"]), help="Say what this library's resize would cost.")
 def parity(record: bool, against: str | None) -> None:
@@ -133,7 +118,7 @@ def parity(record: bool, against: str | None) -> None:
     done(report)
 
 
-@cli.command()
+@click.command()
 def report() -> None:
     """Every report on one page, reports/report.html."""
     from pipeline.report import stage
@@ -141,7 +126,7 @@ def report() -> None:
     done(stage.report(here()))
 
 
-@cli.command()
+@click.command()
 @click.option("--against", "earlier", type=click.Path(path_type=Path), help="Then compare it with this earlier bundle.")
 def bundle(earlier: Path | None) -> None:
     """Graphs, contract and runtime to dist/bundle.zip; exits 3 when parity said no."""
@@ -159,28 +144,16 @@ def bundle(earlier: Path | None) -> None:
     done(found)
 
 
-for tool in TOOLS:
-    cli.add_command(tool)
-
-
-def main() -> None:
-    """Run the command line and leave with its exit code."""
-    door.interrupt_outside_imports()
-    door.leave(run(sys.argv[1:]))
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Run one command; gives its exit code."""
-    return door.run(cli, arguments)
-
-
 def _explain(videos: tuple[Path, ...], out: Path | None) -> None:
-    from pipeline import diagnosis
     from pipeline.extract.params import ExtractParams
+    from pipeline.tools import diagnose
 
     if not videos:
         raise click.UsageError("--explain needs VIDEOS")
-    findings = diagnosis.diagnose(videos, section_of("extract", ExtractParams), out)
+    findings = diagnose.diagnose(videos, section_of("extract", ExtractParams), out)
     for finding in findings:
         click.echo("\n".join(finding.lines))
-    diagnosis.refuse_unusable(findings)
+    diagnose.refuse_unusable(findings)
+
+
+STAGES = (extract, augment, split, train, evaluate, export, parity, report, bundle)

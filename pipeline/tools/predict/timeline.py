@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.answers import NO_LABEL, Answer
 from pipeline.base.errors import DataError
 from pipeline.draw.sheets import GAP, TEXT_PIXELS, draw_text, write_png
+from pipeline.tools.predict.answers import NO_LABEL, Answer
 
 Colour = tuple[int, int, int]
 

@@ -12,9 +12,9 @@ import numpy as np
 from scipy import stats
 
 from pipeline.base.errors import DataError
-from pipeline.columns import Run
-from pipeline.compare_table import escaped
 from pipeline.evaluate.intervals import paired_bootstrap_interval
+from pipeline.tools.compare.columns import Run
+from pipeline.tools.compare.table import escaped
 
 _ALPHA = 0.05
 _ROUNDING = 1e-9  # shares of right frames that differ by less are the same

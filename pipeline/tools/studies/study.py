@@ -25,14 +25,14 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline import experiments
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
-from pipeline.comparison import refuse_unknown
-from pipeline.lending import alone_with_params, lending_params
 from pipeline.params import read_params
-from pipeline.recipe import Study, compose, find_recipe, read_study
+from pipeline.tools.studies import dvc_experiments
+from pipeline.tools.studies.borrowed_params import alone_with_params, lending_params
+from pipeline.tools.studies.recipe import compose, find_recipe, read_study
+from pipeline.tools.studies.recipe_schema import Study, refuse_unknown
 
 _LONGEST_SLUG = 60  # letters: git keeps a name in a file name
 _TAIL_BYTES = 1 << 16  # the reason of a failure stands in the last lines
@@ -78,7 +78,7 @@ def study(name: str, rows: Sequence[str], seeds: int, project: Project) -> Study
     for row in rows:
         if row not in recipe.rows:
             refuse_unknown(row, list(recipe.rows), f"{find_recipe(name, project)}: rows")
-    experiments.check_repository(project)
+    dvc_experiments.check_repository(project)
     if not project.raw.is_dir() or not any(project.raw.iterdir()):
         raise DataError(f"{project.raw}: no recordings; put them there, or use `pipe add`")
     with alone_with_params(project):
@@ -153,25 +153,25 @@ def _run_all(name: str, plan: Sequence[PlannedRun], project: Project) -> tuple[i
 
 def _is_done(planned: PlannedRun, project: Project) -> bool:
     """Whether the experiment is there and would come out the same: same params, same data, same code."""
-    experiment = experiments.list_experiments(project).get(planned.experiment)
+    experiment = dvc_experiments.list_experiments(project).get(planned.experiment)
     if experiment is None or experiment.fault():
         return False
-    if experiment.params != experiments.parse_yaml(planned.params_text):
+    if experiment.params != dvc_experiments.parse_yaml(planned.params_text):
         return False
     present = _present_sources(project)
-    return bool(present) and experiments.sources(experiment.stages) == present
+    return bool(present) and dvc_experiments.sources(experiment.stages) == present
 
 
 def _present_sources(project: Project) -> dict[str, str]:
     """Digests of the workspace's data and code as `dvc.lock` has them; empty where that is not what lies there."""
     if not project.dvc_lock.is_file():
         return {}
-    command = [sys.executable, "-m", "dvc", "status", "--json", "--with-deps", experiments.LAST_STAGE]
+    command = [sys.executable, "-m", "dvc", "status", "--json", "--with-deps", dvc_experiments.LAST_STAGE]
     finished = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False)
     if finished.returncode != 0:
         raise DataError(f"dvc status: {_reason(finished.stderr)}")
-    stages = experiments.chain(experiments.parse_yaml(project.dvc_lock.read_text(encoding="utf-8")))
-    present = experiments.sources(stages)
+    stages = dvc_experiments.chain(dvc_experiments.parse_yaml(project.dvc_lock.read_text(encoding="utf-8")))
+    present = dvc_experiments.sources(stages)
     altered = {
         path
         for changes in json.loads(finished.stdout).values()
@@ -188,10 +188,10 @@ def _run(planned: PlannedRun, project: Project) -> str | None:
     DVC's run cache does not serve stages whose reports are in git, so what has run before is recognised by `_is_done`;
     and DVC's `--force` would run every stage again, so an older run of the name is removed instead.
     """
-    experiments.remove_experiments(planned.experiment, project)
+    dvc_experiments.remove_experiments(planned.experiment, project)
     with replacing_file(project.params_yaml) as temporary:
         temporary.write_text(planned.params_text, encoding="utf-8", newline="\n")
-    command = [sys.executable, "-m", "dvc", "exp", "run", "--name", planned.experiment, experiments.LAST_STAGE]
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--name", planned.experiment, dvc_experiments.LAST_STAGE]
     # In a process group of its own: Ctrl-C comes to us alone, and goes once to DVC and all that it started.
     process = subprocess.Popen(
         command,

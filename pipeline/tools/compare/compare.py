@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import compare_notes, compare_table, pairing
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.files import replacing_folder, write_csv
 from pipeline.base.project import Project
-from pipeline.columns import Run
-from pipeline.compare_figures import draw_figure
-from pipeline.comparison import COMMON_COLUMNS, Comparison
-from pipeline.experiments import Experiment, list_experiments, param
-from pipeline.recipe import differences, find_recipe, read_study
-from pipeline.study import experiment_names, is_run_of
+from pipeline.tools.compare import pairs as pairing
+from pipeline.tools.compare import table as compare_table
+from pipeline.tools.compare.columns import Run
+from pipeline.tools.compare.figures import draw_figure
+from pipeline.tools.compare.table import about_losses, about_tests
+from pipeline.tools.studies.dvc_experiments import Experiment, list_experiments, param
+from pipeline.tools.studies.recipe import differences, find_recipe, read_study
+from pipeline.tools.studies.recipe_schema import COMMON_COLUMNS, Comparison
+from pipeline.tools.studies.study import experiment_names, is_run_of
 
 ALL = "experiments"  # the folder of a comparison without a study
 
@@ -106,12 +108,12 @@ def _write(
     done = {row: runs for row, runs in rows.items() if runs}
     cells = compare_table.cells(done, comparison.columns)
     pairs, unpaired = pairing.pairs(done)
-    about = compare_notes.about_losses(done, comparison.columns)
+    about = about_losses(done, comparison.columns)
     all_notes = [*about, *compare_table.reasons(cells), *notes, *unpaired]
     lines = [
         f"# {heading}",
         *compare_table.markdown(list(rows), cells, comparison.columns),
-        *compare_notes.about_tests(done),
+        *about_tests(done),
         *(f"- {note}" for note in dict.fromkeys(all_notes)),
         *pairing.markdown(pairs),
     ]
@@ -122,7 +124,7 @@ def _write(
             is_drawn = (temporary / f"figure_{number}.png").exists()
             n_figures += is_drawn
             picture = f"![{compare_table.escaped(figure.title)}](figure_{number}.png)" if is_drawn else "Not drawn."
-            about = compare_notes.about_losses({row: done[row] for row in figure.rows if row in done}, figure.curves)
+            about = about_losses({row: done[row] for row in figure.rows if row in done}, figure.curves)
             lines += ["", f"## {compare_table.escaped(figure.title)}", "", picture, ""]
             lines += [f"- {note}" for note in (*missing, *about)]
         (temporary / "table.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8", newline="\n")

@@ -1,0 +1,1 @@
+"""The command line: one command per stage, the tools, options, exit codes. Nothing imports this room."""

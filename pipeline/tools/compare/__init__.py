@@ -1,0 +1,1 @@
+"""`pipe compare`: tables and figures of experiments. May import `tools/studies`."""

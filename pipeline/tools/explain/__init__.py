@@ -1,0 +1,1 @@
+"""`pipe explain`: draw why the checkpoint answers as it does."""

@@ -1,0 +1,1 @@
+"""`pipe recipe` and `pipe study`: recipes, and their rows run as DVC experiments."""
