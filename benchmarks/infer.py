@@ -34,10 +34,10 @@ import torch
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-from export.core import attempts, core_graph
-from export.graph import join, preprocess_graph, seal
-from export.quantize import Int8, measure_ranges, to_int8
-from export.running import Graph
+from export.export.quantize import Int8, measure_ranges, to_int8
+from export.export.torch_export import attempts, core_graph
+from export.graphs.preprocess_graph import join, preprocess_graph, seal
+from export.graphs.runner import Graph
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.network.preprocess import Preprocess
 from pipeline.params import validate_params

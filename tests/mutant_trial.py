@@ -223,8 +223,8 @@ def sound_bundle(folder: Path) -> Path:
     from tiny_bundle import CLASSES, draft_contract, write_project
     from tiny_core import small_core
 
-    from export.bundle import bundle
-    from export.graph import join, preprocess_graph
+    from export.bundle.stage import bundle
+    from export.graphs.preprocess_graph import join, preprocess_graph
     from pipeline.network.preprocess import Preprocess
 
     def graph(metadata: dict[str, str]) -> bytes:

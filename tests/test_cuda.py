@@ -19,7 +19,7 @@ from small_project import set_params, small_project
 from torch import Tensor
 from torch.nn import functional
 
-from export.graph import preprocess_graph
+from export.graphs.preprocess_graph import preprocess_graph
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
 from pipeline.base.section import read_section

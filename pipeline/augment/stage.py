@@ -19,7 +19,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
 from runtime.errors import ImageError
-from runtime.images_opencv import read_bgr
+from runtime.images.opencv import read_bgr
 
 _JPEG_MAX_SIDE = 65500  # pixels; libjpeg's limit
 

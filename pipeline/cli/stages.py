@@ -93,8 +93,9 @@ def evaluate() -> None:
 @click.command()
 def export() -> None:
     """Checkpoint to ONNX graphs and the contract with the device."""
-    from export import export as stage
-    from pipeline.params import ExportParams, ParityParams
+    from export.export import stage
+    from export.export.params import ExportParams
+    from export.graphs.params import ParityParams
 
     done(stage.export(section_of("export", ExportParams), section_of("parity", ParityParams), here()))
 
@@ -105,12 +106,12 @@ def export() -> None:
 def parity(record: bool, against: str | None) -> None:
     """Compare the graphs with torch on every held-out frame; exits 3 on a bad verdict."""
     if against is not None:
-        from export.against import against as compare_with
+        from export.against.other_resize import against as compare_with
 
         done(compare_with(against, here()))
         return
-    from export import parity as stage
-    from pipeline.params import ParityParams
+    from export.graphs.params import ParityParams
+    from export.parity import stage
 
     report = stage.parity(section_of("parity", ParityParams), here())
     if not report.passed and not record:
@@ -130,12 +131,12 @@ def report() -> None:
 @click.option("--against", "earlier", type=click.Path(path_type=Path), help="Then compare it with this earlier bundle.")
 def bundle(earlier: Path | None) -> None:
     """Graphs, contract and runtime to dist/bundle.zip; exits 3 when parity said no."""
-    from export import bundle as stage
+    from export.bundle import stage
 
     if earlier is None:
         done(stage.bundle(here()))
         return
-    from export.earlier_bundle import compare, opened_earlier
+    from export.against.earlier_bundle import compare, opened_earlier
 
     with opened_earlier(earlier, here()) as opened:  # before, since it may be the one that is replaced
         done(stage.bundle(here()))

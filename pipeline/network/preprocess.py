@@ -1,8 +1,8 @@
 """The one preprocessing: its numbers, and its torch twin for training and evaluation.
 
 A box in source pixels is cut out and resized to size x size (bilinear, antialiased), then (x / 255 - mean) / std.
-Cutting before resizing bounds memory on any aspect. `export/graph.py` builds the ONNX nodes from the same numbers, and
-a test proves the two equal.
+Cutting before resizing bounds memory on any aspect. `export/graphs/preprocess_graph.py` builds the ONNX nodes from
+the same numbers, and a test proves the two equal.
 """
 
 from __future__ import annotations

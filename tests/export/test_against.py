@@ -6,7 +6,7 @@ import pytest
 from command import run_pipe
 from onnx import numpy_helper
 
-from export.against import against
+from export.against.other_resize import against
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import nn
 
-from export.blame import Halves, Trained, blame
-from export.core import Attempt, core_graph
-from export.graph import join, preprocess_graph
-from export.quantize import Int8, measure_ranges, to_fp16, to_int8
-from export.running import Graph
+from export.export.quantize import Int8, measure_ranges, to_fp16, to_int8
+from export.export.torch_export import Attempt, core_graph
+from export.graphs.preprocess_graph import join, preprocess_graph
+from export.graphs.runner import Graph
+from export.parity.blame import Halves, Trained, blame
 from pipeline.network.heads import Head
 from pipeline.network.network import Network
 from pipeline.network.preprocess import Preprocess

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tiny_bundle import ROOT, colour_graph, draft_contract, write_json, write_project
 
-from export.bundle import bundle
+from export.bundle.stage import bundle
 from pipeline.base.errors import DataError, GateError
 from pipeline.base.project import Project
 from runtime.archive import unpack, verify
@@ -61,7 +61,7 @@ def test_a_bundle_holds_all_that_a_device_and_a_reader_need(tiny: Project, tmp_p
         "reports/evaluate.json", "reports/extract.json", "reports/flips.csv", "reports/parity.json",
         "reports/predictions.csv", "reports/report.html", "reports/split.json", "requirements.txt",
     ]  # fmt: skip
-    code = {f"runtime/{path.name}" for path in (ROOT / "runtime").glob("*.py")}
+    code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "runtime").rglob("*.py")}
     assert {name for name in names if name.startswith("runtime/")} == {*code, "runtime/LICENSE"}
     unpack(tiny.bundle_zip, tmp_path / "unpacked")
     assert verify(tmp_path / "unpacked") == len(names) - 1

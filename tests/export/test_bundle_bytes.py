@@ -22,7 +22,7 @@ from pathlib import Path
 root, umask, processors, backwards = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "backwards"
 os.umask(umask)
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:processors])
-from export import bundle as stage
+from export.bundle import stage as stage
 from pipeline.base.project import Project
 
 class Listing:
@@ -43,7 +43,7 @@ leaks = {
     "umask": lambda: os.umask(umask),
     "file times": lambda: os.stat(project.contract_json).st_mtime,
     "file modes": lambda: os.stat(project.contract_json).st_mode,
-    "directory order": lambda: [path.name for path in project.runtime.glob("*.py")],
+    "directory order": lambda: [path.name for path in project.runtime.rglob("*.py")],
     "hash seed": lambda: hash("bundle"),
     "workers": lambda: len(os.sched_getaffinity(0)),
     "place": lambda: root,

@@ -10,9 +10,9 @@ import torch
 from onnx.external_data_helper import uses_external_data
 from torch import nn
 
-from export.core import Attempt, attempts, core_graph, with_batch_of_one
-from export.graph import batch_of
-from export.running import Graph
+from export.export.torch_export import Attempt, attempts, core_graph, with_batch_of_one
+from export.graphs.preprocess_graph import batch_of
+from export.graphs.runner import Graph
 from runtime.session import failures, onnxruntime
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from export.departure import TAPS, Layer, first_departing
+from export.parity.first_divergence import TAPS, Layer, first_departing
 
 
 def graph_of(*edges: tuple[str, str]) -> onnx.ModelProto:

@@ -15,9 +15,9 @@ from onnx import numpy_helper
 from PIL import Image
 from tiny_bundle import CLASSES, colour_graph, draft_contract, picture, write_json, write_project
 
-from export import earlier_bundle
-from export.bundle import bundle
-from export.earlier_bundle import AgainstReport, compare, opened_earlier
+from export.against import earlier_bundle
+from export.against.earlier_bundle import AgainstReport, compare, opened_earlier
+from export.bundle.stage import bundle
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row

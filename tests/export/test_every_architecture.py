@@ -13,9 +13,9 @@ from command import ROOT
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from export.core import Attempt, core_graph
-from export.gates import Comparison, judge
-from export.graph import join, preprocess_graph
+from export.export.torch_export import Attempt, core_graph
+from export.graphs.gates import Comparison, judge
+from export.graphs.preprocess_graph import join, preprocess_graph
 from pipeline.network.architectures import NAMED_ARCHITECTURES
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.network import Network, build_network, build_preprocess

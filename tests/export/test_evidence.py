@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from small_project import small_project
 
-from export import evidence
-from export.evidence import calibration_rows, frames_of_equal_size, gather, torch_of
+from export.export import reference_frames
+from export.export.reference_frames import calibration_rows, gather
+from export.graphs.reference import frames_of_equal_size, torch_of
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.frames import read_frame
@@ -74,7 +75,7 @@ def test_a_batch_of_large_frames_is_smaller(
     n_pixels: int, sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = small_project(tmp_path / "project")
-    monkeypatch.setattr(evidence, "PIXELS_AT_ONCE", n_pixels * 40 * 56)
+    monkeypatch.setattr(reference_frames, "PIXELS_AT_ONCE", n_pixels * 40 * 56)
     found = frames_of_equal_size(manifest.read_split(project.split_csv)[:18], project)
     assert [len(batch) for batch in found] == sizes
 

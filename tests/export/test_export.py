@@ -13,21 +13,22 @@ from onnx.external_data_helper import uses_external_data
 from small_project import set_params
 from test_gates import GATES
 
-from export import core as core_module
-from export import export as stage
-from export.blame import Halves, Trained, blame
-from export.core import Attempt
-from export.evidence import Evidence
-from export.graph import join, preprocess_graph
-from export.parity import parity
-from export.running import Graph
+from export.export import stage
+from export.export import torch_export as core_module
+from export.export.params import ExportParams
+from export.export.reference_frames import Evidence
+from export.export.torch_export import Attempt
+from export.graphs.params import ParityParams
+from export.graphs.preprocess_graph import join, preprocess_graph
+from export.graphs.runner import Graph
+from export.parity.blame import Halves, Trained, blame
+from export.parity.stage import parity
 from pipeline.base.errors import GateError
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.network.preprocess import Preprocess
-from pipeline.params import ExportParams, ParityParams
 from runtime.classifier import Classifier
 from runtime.contract import Contract
 

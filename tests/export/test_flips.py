@@ -5,7 +5,7 @@ import csv
 import cv2
 import numpy as np
 
-from export.flips import flips_of, write_flips
+from export.parity.flips import flips_of, write_flips
 from pipeline.base import manifest
 from pipeline.base.project import Project
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.gates import Comparison, judge
+from export.graphs.gates import Comparison, judge
+from export.graphs.params import Fp16Gate, Fp32Gate, Int8Gate, ParityParams
 from pipeline.base.errors import DataError
-from pipeline.params import Fp16Gate, Fp32Gate, Int8Gate, ParityParams
 
 GATES = ParityParams(
     fp32=Fp32Gate(max_logit_difference=3e-4, flip_margin=1e-3),

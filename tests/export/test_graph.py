@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from export.graph import preprocess_graph
+from export.graphs.preprocess_graph import preprocess_graph
 from pipeline.network.preprocess import Preprocess
 from runtime.images import read_image
 

@@ -18,17 +18,18 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from small_project import COLOURS, set_params
 
-from export.against import against
-from export.export import ExportReport, export
-from export.golden import golden_order
-from export.parity import ParityReport, parity
-from export.routes import ask_bundle
+from export.against.other_resize import against
+from export.export.params import ExportParams
+from export.export.stage import ExportReport, export
+from export.graphs.params import ParityParams
+from export.parity.golden import golden_order
+from export.parity.routes import ask_bundle
+from export.parity.stage import ParityReport, parity
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.params import ExportParams, ParityParams
 from runtime.classifier import Classifier
 from runtime.errors import ContractError, DeviceError
 

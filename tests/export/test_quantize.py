@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto
 from tiny_core import INPUTS_NCHW, change, small_core
 
-from export.quantize import (
+from export.export.quantize import (
     Int8,
     last_layers,
     layers_beyond_fp16,
@@ -17,7 +17,7 @@ from export.quantize import (
     to_fp16,
     to_int8,
 )
-from export.running import Graph
+from export.graphs.runner import Graph
 
 
 def error(core: onnx.ModelProto, recipe: Int8) -> float:

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export import running
-from export.running import Graph
+from export.graphs import runner
+from export.graphs.runner import Graph
 from runtime import session
 
 N_INPUTS = 64
@@ -63,7 +63,7 @@ def is_exact(logits: NDArray[np.floating] | NDArray[np.int64]) -> bool:
 
 
 @pytest.mark.parametrize("how", ["usual", "as_written", "without_vnni"])
-def test_int8_products_that_overflow_16_bits_are_computed_exactly(how: running.How) -> None:
+def test_int8_products_that_overflow_16_bits_are_computed_exactly(how: runner.How) -> None:
     graph = Graph(overflowing_graph().SerializeToString(), how)
     assert is_exact(graph(ACTIVATIONS.astype(np.float32)))
 

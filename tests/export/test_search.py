@@ -10,10 +10,10 @@ import pytest
 from test_gates import GATES
 from tiny_core import INPUTS_NCHW, N_CLASSES, change, small_core
 
-from export.evidence import Evidence
-from export.running import Graph
-from export.search import Candidate, Trial, Workshop, chosen, golden_tolerance, judged, search
-from pipeline.params import Int8Gate
+from export.export.reference_frames import Evidence
+from export.export.search import Candidate, Trial, Workshop, chosen, golden_tolerance, judged, search
+from export.graphs.params import Int8Gate
+from export.graphs.runner import Graph
 
 CLASSES = tuple("abcd")
 

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export import quantize
-from export.quantize import Int8, measure_ranges, to_int8
-from export.running import Graph
+from export.export import quantize
+from export.export.quantize import Int8, measure_ranges, to_int8
+from export.graphs.runner import Graph
 
 STEMS: list[dict[str, Any]] = [
     {"kernel": (3, 3), "pads": [1, 1, 1, 1]},  # MobileNetV2, EfficientNet

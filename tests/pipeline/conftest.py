@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tiny_bundle import ROOT, write_project
 
-from export.bundle import bundle
+from export.bundle.stage import bundle
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.extract.params import ExtractParams

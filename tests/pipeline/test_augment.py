@@ -20,7 +20,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from runtime.images import read_image
-from runtime.images_opencv import read_bgr
+from runtime.images.opencv import read_bgr
 
 NAMES = ("mirror_left_right", "mirror_top_bottom", "rotate_90", "affine")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_bundle import draft_contract, write_project
 
-from export.bundle import bundle
+from export.bundle.stage import bundle
 from runtime.archive import unpack
 
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtime.errors import ImageError
-from runtime.images import read_image, turn_upright
-from runtime.images_opencv import read_with_opencv
+from runtime.images import read_image
+from runtime.images.opencv import read_with_opencv
+from runtime.images.pixels import turn_upright
 
 PIXELS = 64_000_000
 EXIF_ORIENTATION = 0x0112

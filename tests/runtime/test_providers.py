@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tiny_bundle import draft_contract, write_models
 
-from export.running import Graph
+from export.graphs.runner import Graph
 from pipeline.tools.doctor import ONE_NODE_GRAPH, run_one_node
 from runtime import Classifier, providers
 from runtime.errors import ProviderError
@@ -85,7 +85,7 @@ def test_every_session_that_may_use_cuda_preloads(tmp_path: Path, monkeypatch: p
     def noted(_: Any, names: list[str]) -> None:
         loaded.append(list(names))
 
-    for place in ("runtime.session", "export.running", "runtime.providers"):
+    for place in ("runtime.session", "export.graphs.runner", "runtime.providers"):
         monkeypatch.setattr(f"{place}.preload", noted)
     write_models(tmp_path / "contract.json", tmp_path, draft_contract())
     Classifier.load(tmp_path)

@@ -95,7 +95,7 @@ def test_the_runtime_is_light_to_import(folder: Path) -> None:
     assert not [name for name in ("numpy", "onnxruntime", "PIL", "argparse") if f"'{name}'" in loaded]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "runtime").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "runtime").rglob("*.py")), ids=lambda path: path.name)
 def test_the_code_speaks_the_oldest_python_that_is_promised(path: Path) -> None:
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
 

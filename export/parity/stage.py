@@ -15,12 +15,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.blame import GRAPH, PIXELS, Halves, Trained, blame, blame_of_route
-from export.evidence import frames_of_equal_size, torch_of
-from export.flips import flips_of, write_flips
-from export.gates import FAILED, PASSED, UNDECIDABLE, Comparison, Logits, judge
-from export.golden import golden_order, write_golden
-from export.routes import BUNDLE, Route, ask_bundle, numbers_of, routes
+from export.graphs.gates import FAILED, PASSED, UNDECIDABLE, Comparison, Logits, judge
+from export.graphs.params import Fp32Gate, ParityParams
+from export.graphs.reference import frames_of_equal_size, torch_of
+from export.parity.blame import GRAPH, PIXELS, Halves, Trained, blame, blame_of_route
+from export.parity.flips import flips_of, write_flips
+from export.parity.golden import golden_order, write_golden
+from export.parity.routes import BUNDLE, Route, ask_bundle, numbers_of, routes
 from pipeline.base.errors import DataError
 from pipeline.base.files import sha256_of, write_json
 from pipeline.base.frames import read_frame
@@ -30,7 +31,6 @@ from pipeline.base.progress import track
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import Checkpoint, class_numbers, read_checkpoint
 from pipeline.network.inference import forbid_tf32
-from pipeline.params import Fp32Gate, ParityParams
 from runtime.classifier import Classifier
 from runtime.errors import DeviceError
 

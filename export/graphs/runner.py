@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -97,3 +98,17 @@ def median_ms(graphs: Sequence[Graph], picture: NDArray[Any], rounds: int) -> li
             if number >= _WARM_UP_RUNS:
                 times.append(1000 * (time.perf_counter() - started))
     return [statistics.median(times) for times in taken]
+
+
+def open_graph(path: Path) -> Graph:
+    """Open one of the parts that compilers take.
+
+    Raises:
+        DataError: it is missing or broken.
+    """
+    try:
+        return Graph(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: missing; run `pipe export`") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}; run `pipe export` again") from error

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtime
-from export.gates import Logits
-from export.running import Graph
+from export.graphs.device_process import AS_ON_A_DEVICE
+from export.graphs.gates import Logits
+from export.graphs.runner import Graph, open_graph
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project, safe_join
@@ -28,14 +29,6 @@ from runtime.session import onnxruntime
 
 BUNDLE = "bundle"  # the route's name
 PATHS_AT_ONCE = 1000  # what a command line holds
-
-# What a device lacks: with None in sys.modules an import of it fails.
-AS_ON_A_DEVICE = """
-import runpy, sys
-for name in ("torch", "torchvision", "timm", "pipeline", "export"):
-    sys.modules[name] = None
-runpy.run_module("runtime", run_name="__main__", alter_sys=True)
-"""
 
 
 @dataclass
@@ -120,20 +113,6 @@ def _other_providers(classifier: Classifier, project: Project) -> Iterator[Graph
                 continue
             if graph.provider == provider:
                 yield graph
-
-
-def open_graph(path: Path) -> Graph:
-    """Open one of the parts that compilers take.
-
-    Raises:
-        DataError: it is missing or broken.
-    """
-    try:
-        return Graph(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: missing; run `pipe export`") from error
-    except DataError as error:
-        raise DataError(f"{path}: {error}; run `pipe export` again") from error
 
 
 def numbers_of(judged: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from export.gates import Logits, margins
+from export.graphs.gates import Logits, margins
+from export.graphs.params import ParityParams
 from pipeline.base import manifest
 from pipeline.base.files import replacing_folder, write_json
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.params import ParityParams
 from runtime.classifier import Classifier
 from runtime.images import read_image
 

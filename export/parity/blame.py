@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from onnx.utils import Extractor
 
-from export.departure import ALLOWED, Layer, against_fp32, against_torch, first_departing, tapped
-from export.gates import Logits
-from export.running import Graph
+from export.graphs.gates import Logits
+from export.graphs.runner import Graph
+from export.parity.first_divergence import ALLOWED, Layer, against_fp32, against_torch, first_departing, tapped
 from pipeline.network.preprocess import Preprocess
 
 PIXELS, GRAPH, PRECISION = PARTS = ("pixels", "graph", "precision")

@@ -1,4 +1,4 @@
-"""The fallback of `images`: JPEG and PNG through OpenCV, for devices that carry it instead of Pillow.
+"""The fallback without Pillow: JPEG and PNG through OpenCV, for devices that carry it instead of Pillow.
 
 OpenCV decodes before it can be asked for a size and pads cut files with grey, so both are checked here first.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
-from runtime.images import check_pixels
+from runtime.images.pixels import check_pixels
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.gates import Logits
-from export.routes import open_graph
+from export.graphs.gates import Logits
+from export.graphs.runner import open_graph
 from pipeline.base.errors import DataError
 from pipeline.base.frames import read_frame
 from pipeline.base.leakage import read_split_without_leaks

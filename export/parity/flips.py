@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.gates import Logits, margins
+from export.graphs.gates import Logits, margins
 from pipeline.base.files import write_csv
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row

@@ -196,10 +196,11 @@ def _reports(project: Project) -> dict[str, Content]:
 
 
 def _runtime(project: Project) -> dict[str, Content]:
-    code = sorted(project.runtime.glob("*.py"))
+    code = sorted(project.runtime.rglob("*.py"))
     if not code:
         raise DataError(f"{project.runtime}: no code; expected the clone's runtime/")
-    return {f"runtime/{path.name}": path for path in [*code, _existing(project.runtime / "LICENSE", "git checkout")]}
+    files = [*code, _existing(project.runtime / "LICENSE", "git checkout")]
+    return {f"runtime/{path.relative_to(project.runtime).as_posix()}": path for path in files}
 
 
 def _readme(contract: Contract, project: Project) -> bytes:
@@ -211,7 +212,7 @@ def _readme(contract: Contract, project: Project) -> bytes:
         raise DataError(
             f"{project.evaluate_json}: no n_frames, top1 and optimistic; run `pipe evaluate` again"
         ) from error
-    template = string.Template(Path(__file__).with_name("bundle_readme.md").read_text(encoding="utf-8"))
+    template = string.Template(Path(__file__).with_name("readme_template.md").read_text(encoding="utf-8"))
     text = template.substitute(
         n_classes=len(contract.classes),
         classes="\n".join(f"    {name}" for name in contract.classes),

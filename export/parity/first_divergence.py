@@ -14,7 +14,7 @@ from onnx import NodeProto
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from export.running import Graph
+from export.graphs.runner import Graph
 
 TAPS = 4  # layers looked at in one pass: their outputs and what they take are all of the activations that are held
 # What torch computes in one operation may be many nodes of a graph, whose tensors torch then has nowhere; an attention

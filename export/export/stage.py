@@ -13,10 +13,12 @@ from typing import Any
 
 import onnx
 
-from export.core import Attempt, attempts, core_graph, with_batch_of_one
-from export.evidence import Evidence, calibration_rows, gather, preprocessed
-from export.graph import join, preprocess_graph, seal
-from export.search import Candidate, Trial, Workshop, chosen, golden_tolerance, judged, search
+from export.export.params import ExportParams
+from export.export.reference_frames import Evidence, calibration_rows, gather, preprocessed
+from export.export.search import Candidate, Trial, Workshop, chosen, golden_tolerance, judged, search
+from export.export.torch_export import Attempt, attempts, core_graph, with_batch_of_one
+from export.graphs.params import ParityParams
+from export.graphs.preprocess_graph import join, preprocess_graph, seal
 from pipeline.base.errors import GateError
 from pipeline.base.files import replacing_folder, write_json
 from pipeline.base.leakage import read_split_without_leaks
@@ -25,7 +27,6 @@ from pipeline.base.project import Project
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.preprocess import Preprocess
-from pipeline.params import ExportParams, ParityParams
 from runtime.contract import Contract, Geometry, Variant
 
 FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}

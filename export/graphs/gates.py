@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.graphs.params import Fp16Gate, Fp32Gate, Int8Gate, ParityParams
 from pipeline.base.errors import DataError
-from pipeline.params import Fp16Gate, Fp32Gate, Int8Gate, ParityParams
 
 PASSED, FAILED, UNDECIDABLE = "passed", "failed", "undecidable"
 

@@ -1,8 +1,7 @@
-"""Pictures from files: 8-bit RGB, upright, bounded before decoding. Pillow reads them, or OpenCV where it is absent."""
+"""Pictures through Pillow."""
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 import threading
 import warnings
@@ -15,15 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
+from runtime.images.pixels import check_pixels, turn_upright
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# No format whose reader starts a program (EPS), holds several pictures of unstated size (ICO) or needs a font (WMF).
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-SUFFIXES = frozenset({
-    ".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".pbm",
-})  # fmt: skip
 
 # What Pillow's readers raise on damaged files, found by mutating real ones.
 _DECODER_ERRORS = (
@@ -62,50 +57,17 @@ _QUIET = _Quiet()
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 
-def read_image(path: Path, *, max_pixels: int, formats: Sequence[str] = FORMATS) -> NDArray[np.uint8]:
-    """Read the first picture of a file as (height, width, 3) uint8 RGB, turned upright by its EXIF orientation.
-
-    Transparency is laid over white, 16-bit grey is scaled by its range, CMYK and palettes are converted; colour
-    profiles are not applied.
-
-    Args:
-        path: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM (only JPEG and PNG where Pillow is not installed).
-        max_pixels: width times height above which the picture is refused; its header is asked before decoding.
-        formats: Pillow's names of those that are tried.
+def read_with_pillow(path: Path, *, max_pixels: int, formats: Sequence[str]) -> NDArray[np.uint8]:
+    """Read the first picture of a file as (height, width, 3) uint8 RGB; see `runtime.images.read_image`.
 
     Raises:
-        ImageError: the file is missing, is no such picture, is cut short, or has too many pixels.
+        ImageError: as `read_image`.
     """
-    if importlib.util.find_spec("PIL") is None:
-        from runtime.images_opencv import read_with_opencv
-
-        return read_with_opencv(path, max_pixels=max_pixels)
     with _QUIET:
-        return _read_with_pillow(path, max_pixels, formats)
+        return _read(path, max_pixels, formats)
 
 
-def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
-    """Refuse a picture by the size that its header states.
-
-    Raises:
-        ImageError: it has no pixels or more than `max_pixels`.
-    """
-    if not 0 < width * height <= max_pixels:
-        raise ImageError(f"{path}: {width} x {height} pixels; expected between 1 and {max_pixels} in all")
-
-
-def turn_upright(pixels_hwc: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo an EXIF orientation (1 to 8; anything else counts as 1)."""
-    if orientation in (5, 6, 7, 8):
-        pixels_hwc = pixels_hwc.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        pixels_hwc = pixels_hwc[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels_hwc = pixels_hwc[:, ::-1]
-    return np.ascontiguousarray(pixels_hwc)
-
-
-def _read_with_pillow(path: Path, max_pixels: int, formats: Sequence[str]) -> NDArray[np.uint8]:
+def _read(path: Path, max_pixels: int, formats: Sequence[str]) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
     Image.init()

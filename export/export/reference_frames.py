@@ -8,23 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from export.gates import Comparison, Logits
-from export.graph import preprocess_graph
-from export.running import Graph
+from export.graphs.gates import Comparison, Logits
+from export.graphs.preprocess_graph import preprocess_graph
+from export.graphs.reference import frames_of_equal_size, torch_of
+from export.graphs.runner import Graph
 from pipeline.base.errors import DataError
-from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row, class_names
 from pipeline.base.progress import track
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 
 OPSET = 18  # of the preprocessing here; its nodes mean the same in every later one
-BATCHES = (7, 2, 1)  # in turn, so that the batch axis is tried too
-PIXELS_AT_ONCE = 7680 * 4320  # of a batch: its preprocessing holds some 20 bytes for each
 
 
 @dataclass(frozen=True)
@@ -75,30 +72,9 @@ def _dealt(hands: Iterable[Sequence[Row]]) -> Iterator[Row]:
     return (row for turn in itertools.zip_longest(*hands) for row in turn if row is not None)
 
 
-def frames_of_equal_size(rows: Iterable[Row], project: Project) -> Iterator[NDArray[np.uint8]]:
-    """Consecutive frames of equal size in batches (batch, height, width, 3) of 7, 2 and 1 in turn; large ones fewer."""
-    sizes = itertools.cycle(BATCHES)
-    for (height, width), same_size in itertools.groupby(rows, key=lambda row: (row.height, row.width)):
-        most = max(1, PIXELS_AT_ONCE // (height * width))
-        while chunk := list(itertools.islice(same_size, min(most, next(sizes)))):
-            yield np.stack([read_frame(project, row) for row in chunk])
-
-
 def preprocessed(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path) -> NDArray[np.float32]:
     """What the preprocessing graph makes of frames: (n, 3, size, size), in a file."""
     return _gather(rows, checkpoint, project, path, lambda _: None)
-
-
-def torch_of(checkpoint: Checkpoint) -> Callable[[NDArray[np.uint8]], Logits]:
-    """The trained network in float32 as a function: pictures (batch, height, width, 3) to logits (batch, classes)."""
-    network = checkpoint.network()
-
-    @torch.inference_mode()
-    def ask(frames_nhwc: NDArray[np.uint8]) -> Logits:
-        logits: Logits = network(checkpoint.preprocess(torch.from_numpy(frames_nhwc))).numpy()
-        return logits
-
-    return ask
 
 
 def gather(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path) -> Evidence:

@@ -12,10 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.core import EXPORTER_ERRORS
-from export.evidence import Evidence
-from export.gates import FAILED, PASSED, judge
-from export.quantize import (
+from export.export.quantize import (
     WEIGHTED,
     Int8,
     Ranges,
@@ -26,9 +23,12 @@ from export.quantize import (
     to_fp16,
     to_int8,
 )
-from export.running import Graph, median_ms
+from export.export.reference_frames import Evidence
+from export.export.torch_export import EXPORTER_ERRORS
+from export.graphs.gates import FAILED, PASSED, judge
+from export.graphs.params import ParityParams
+from export.graphs.runner import Graph, median_ms
 from pipeline.base.errors import DataError
-from pipeline.params import ParityParams
 
 Mode = Literal["fast", "full"]
 

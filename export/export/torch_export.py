@@ -13,7 +13,7 @@ import onnx
 import torch
 from onnx import helper, shape_inference
 
-from export.graph import ir_version
+from export.graphs.preprocess_graph import ir_version
 from pipeline.network.network import Network
 from runtime.session import onnxruntime
 

@@ -21,9 +21,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import shape_inference
 
-from export.graph import batch_of
-from export.running import FRAMES_AT_ONCE, Graph, batches_of
-from export.stem import compute_stem_by_blocks
+from export.export.int8_stem import compute_stem_by_blocks
+from export.graphs.preprocess_graph import batch_of
+from export.graphs.runner import FRAMES_AT_ONCE, Graph, batches_of
 
 Calibration = Literal["minmax", "percentile"]
 Ranges = Any  # onnxruntime.quantization's TensorsData: by tensor, its lowest and highest value

@@ -1,0 +1,39 @@
+"""Pictures from files: 8-bit RGB, upright, bounded before decoding. Pillow reads them, or OpenCV where it is absent."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+# No format whose reader starts a program (EPS), holds several pictures of unstated size (ICO) or needs a font (WMF).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".pbm",
+})  # fmt: skip
+
+
+def read_image(path: Path, *, max_pixels: int, formats: Sequence[str] = FORMATS) -> NDArray[np.uint8]:
+    """Read the first picture of a file as (height, width, 3) uint8 RGB, turned upright by its EXIF orientation.
+
+    Transparency is laid over white, 16-bit grey is scaled by its range, CMYK and palettes are converted; colour
+    profiles are not applied.
+
+    Args:
+        path: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM (only JPEG and PNG where Pillow is not installed).
+        max_pixels: width times height above which the picture is refused; its header is asked before decoding.
+        formats: Pillow's names of those that are tried.
+
+    Raises:
+        ImageError: the file is missing, is no such picture, is cut short, or has too many pixels.
+    """
+    if importlib.util.find_spec("PIL") is None:
+        from runtime.images.opencv import read_with_opencv
+
+        return read_with_opencv(path, max_pixels=max_pixels)
+    from runtime.images.pillow import read_with_pillow
+
+    return read_with_pillow(path, max_pixels=max_pixels, formats=formats)
