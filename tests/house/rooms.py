@@ -164,9 +164,7 @@ def wrong_dependencies(house: House) -> list[str]:
         if "runtime" in listed:  # the whole of it: what ships, or what the device would compute
             needed = {folder for folder in needed if not folder.startswith("runtime/")} | {"runtime"}
         faults += [f"{stage}: imports {folder}, which dvc.yaml does not list" for folder in sorted(needed - listed)]
-        faults += [
-            f"{stage}: dvc.yaml lists {folder}, which it does not import" for folder in sorted(listed - imported)
-        ]
+        faults += [f"{stage}: dvc.yaml lists {folder}, which it does not import" for folder in sorted(listed - needed)]
     return faults
 
 
