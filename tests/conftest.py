@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command import run_pipe
-from small_project import small_project
 
 from pipeline.base.project import Project
+from tests.support.command import run_pipe
+from tests.support.small_project import small_project
 
 ROOT = Path(__file__).parent.parent
 

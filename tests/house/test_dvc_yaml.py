@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from rooms import PACKAGES, ROOT, STAGE_NAMES, House, stage_module
 
 from pipeline.params import Params
+from tests.house.rooms import PACKAGES, ROOT, STAGE_NAMES, House, stage_module
 
 STAGES = House(ROOT).stages
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from rooms import ROOT
 
 from pipeline.cli.main import cli
+from tests.house.rooms import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = PAGES[0].read_text(encoding="utf-8")

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rooms import (
+
+from tests.house.rooms import (
     MAY_IMPORT,
     PACKAGES,
     ROOT,

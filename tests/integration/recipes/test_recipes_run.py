@@ -1,0 +1,118 @@
+"""The recipes go from photos to a judged network, in reduced size and by the same steps.
+
+`recipes/small.yaml` comes last, as `pipe recipe graphite && pipe recipe small` does. Left out for its cost: graphite's
+VGG16 with its published head, of 134 million parameters at any size: more than 2 GB with their gradients and moments.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState
+from ruamel.yaml import YAML
+
+from pipeline.augment.stage import augment
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.files import read_json
+from pipeline.base.project import Project
+from pipeline.evaluate.stage import evaluate
+from pipeline.network.checkpoint import read_checkpoint
+from pipeline.params import Params, read_params
+from pipeline.split.stage import split
+from pipeline.tools.studies.recipe import apply_recipe
+from pipeline.train.stage import train
+from tests.support.small_project import ROOT, photo_project
+
+LABELS = {
+    "graphite": ("鳞片石墨", "膨胀石墨", "人造石墨", "炭黑"),
+    "fish": ("fish a", "fish b", "fish c"),
+    "lfw": tuple(f"person {number}" for number in range(6)),
+    "cub": tuple(f"{number:03}.bird" for number in range(6)),
+    "pothole": ("normal", "potholes"),
+    "catsdogs": ("cat", "dog"),
+}
+N_PHOTOS = {"pothole": 10, "catsdogs": 10}  # of each class; of the others 5
+ROWS = [
+    ("graphite", "ResNet34"),  # plain, all layers learn
+    ("graphite", "I-MobileNet V2 + FL"),  # frozen, hidden layers, focal
+    ("fish", "ResNet34"),  # frozen, no random views
+    ("lfw", "MobileNetV2, SoftMax Loss"),
+    ("lfw", "ResNet34, Joint Loss"),  # joint, centre crop
+    ("cub", "MobileNetV2, Joint Loss"),  # joint, several steps of the rate
+    ("pothole", "ResNet-18, 10 epochs"),  # the best epoch on the test side
+    ("catsdogs", "small CNN"),  # one sigmoid unit, flattened
+    ("catsdogs", "small CNN + augmentation"),
+    ("catsdogs", "VGG16 frozen"),
+    ("catsdogs", "VGG19, block 5 open"),  # open convolutions
+]
+
+
+@pytest.fixture(autouse=True)
+def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process holds one precision; accelerate's tests do so
+
+
+def in_small(project: Project, study: str, row: str) -> Params:
+    """The params of a row, then those of the overlay."""
+    shutil.copytree(ROOT / "recipes", project.recipes)
+    yaml = YAML()
+    rows = yaml.load(project.recipes / f"{study}.yaml")["rows"]
+    yaml.dump({"params": rows[row]}, project.recipes / "row.yaml")
+    for name in (study, "row", "small"):
+        apply_recipe(name, project)
+    return read_params(project.params_yaml)
+
+
+@pytest.mark.parametrize(("study", "row"), ROWS)
+def test_a_row_trains_and_is_judged(tmp_path: Path, study: str, row: str) -> None:
+    project = photo_project(tmp_path / "project", LABELS[study], N_PHOTOS.get(study, 5))
+    params = in_small(project, study, row)
+    augment(params.augment, project)
+    split(params.split, project)
+    train(params.train, params.model, params.image, project)
+    judged = evaluate(params.evaluate, project)
+
+    sides = {row.split for row in manifest.read_split(project.split_csv)}
+    assert sides >= ({"train", "val", "test"} if study == "catsdogs" else {"train", "test"})
+    value = read_json(project.evaluate_json)
+    assert value["n_frames"] >= 2
+    assert 0 <= judged.top1 <= 1
+    assert (value["top5"] is None) == (len(LABELS[study]) < 6)
+    assert (judged.optimistic is None) == (params.split.protocol == "grouped" and params.train.keep != "best_test")
+    network = read_json(project.train_reports / "network.json")
+    assert (network["n_trained_parameters"] == network["n_parameters"]) == (params.model.freeze == "none")
+    checkpoint = read_checkpoint(project.checkpoint)
+    assert checkpoint.model == params.model
+    assert not [name for name in checkpoint.state_dict if "centre" in name]
+    curves = json.loads((project.train_reports / "metrics.json").read_text(encoding="utf-8"))
+    assert ("test" in curves) == params.train.watch_test
+    assert ("val" in curves) == ("val" in sides)
+
+
+@pytest.mark.parametrize("study", LABELS)
+def test_the_overlay_leaves_what_a_study_is_about(project: Project, study: str) -> None:
+    row = next(name for known, name in ROWS if known == study)
+    params = in_small(project, study, row)
+    assert (params.train.epochs, params.train.batch_size, params.image.size) == (2, 8, 48)
+    assert params.model.weights == "none"
+    apply_recipe(study, project)
+    apply_recipe("row", project)
+    full = read_params(project.params_yaml)
+    assert full.train.epochs > 2
+    for name in ("loss", "optimizer", "lr", "online", "cached_views", "schedule", "keep"):
+        assert getattr(params.train, name) == getattr(full.train, name)
+    assert params.model.model_copy(update={"weights": full.model.weights}) == full.model
+
+
+def test_without_the_overlay_a_handful_of_photos_is_too_few_for_the_numbers_of_the_text(tmp_path: Path) -> None:
+    project = photo_project(tmp_path / "project", LABELS["catsdogs"], 10)
+    params = in_small(project, "catsdogs", "small CNN")
+    apply_recipe("catsdogs", project)
+    augment(params.augment, project)
+    with pytest.raises(DataError, match=r"has 10 images with kept frames; split\.counts asks for 2000"):
+        split(read_params(project.params_yaml).split, project)

@@ -1,0 +1,59 @@
+"""The pages of the studies quote what the texts say, and show the commands of their own recipe."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.recipes.tables import STUDIES
+from tests.support.small_project import ROOT
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+def page(study: str) -> str:
+    return (ROOT / "docs" / "studies" / f"{study}.md").read_text(encoding="utf-8")
+
+
+def misquoted(words: str, text: str) -> list[str]:
+    """What stands between quotation marks in `words`, in Chinese, and not in the text; an ellipsis leaves some out."""
+    bare = re.sub(r"\s", "", text)
+    quotations = [quoted for quoted in re.findall(r'"([^"\n]+)"', words) if CHINESE.search(quoted)]
+    assert quotations
+    return [part for quoted in quotations for part in quoted.split("…") if re.sub(r"\s", "", part) not in bare]
+
+
+def missing_numbers(words: str, text: str) -> list[str]:
+    """The numbers in `words` that the text has not, whatever parts their thousands."""
+    bare = re.sub(r"\s", "", text)
+    numbers = re.findall(r"\d+(?:[ ,]\d{3})*\.?\d*", words)
+    return [number for number in numbers if re.sub(r"[ ,]", "", number).rstrip(".") not in bare]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_page_quotes_its_text_word_for_word(shared: Path, study: str) -> None:
+    text = next((shared / "seeds").glob(f"{STUDIES[study][0]}_*.txt")).read_text(encoding="utf-8")
+    assert misquoted(page(study), text) == []
+    assert misquoted(page(study).replace("的", "之", 1).replace('"', '"之之', 1), text)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_numbers_of_a_page_s_result_tables_stand_in_its_text(shared: Path, study: str) -> None:
+    text = next((shared / "seeds").glob(f"{STUDIES[study][0]}_*.txt")).read_text(encoding="utf-8")
+    reported = page(study).partition("## What the text reports")[2].partition("## What was run here")[0]
+    assert missing_numbers(reported, text) == []
+    assert missing_numbers(f"{reported} 97.31", text) == ["97.31"]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_page_says_how_to_run_its_recipe_and_what_was_run_here(study: str) -> None:
+    words = page(study)
+    for command in (f"pipe study {study}", f"pipe compare {study}", f"pipe recipe {study} && pipe recipe small"):
+        assert command in words
+    assert "## How the text was read" in words
+    assert words.rpartition("## What was run here")[2].strip()
+    for target in re.findall(r"\]\(([^)#]+)", words):
+        assert (ROOT / "docs" / "studies" / target).is_file(), target
+    assert f"(studies/{study}.md)" in (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")

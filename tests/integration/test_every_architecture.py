@@ -1,0 +1,100 @@
+"""Every network that has a name here trains a step, exports, and answers in onnxruntime as in torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from export.export.torch_export import Attempt, core_graph
+from export.graphs.gates import Comparison, judge
+from export.graphs.preprocess_graph import join, preprocess_graph
+from pipeline.network.architectures import NAMED_ARCHITECTURES
+from pipeline.network.checkpoint import Checkpoint
+from pipeline.network.network import Network, build_network, build_preprocess
+from pipeline.network.params import ModelParams
+from pipeline.params import Params, read_params
+from pipeline.train.optimizers import build_optimizer
+from tests.support.command import ROOT
+
+PARAMS: Params = read_params(ROOT / "params.yaml")
+CLASSES = ("a", "b", "c")
+N_IMAGES = 6
+
+
+def _images(size: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (N_IMAGES, size + 8, size, 3), dtype=np.uint8)
+
+
+def _trained(size: int, **model: Any) -> Checkpoint:
+    """A network after one step on random pictures."""
+    torch.manual_seed(0)
+    params = ModelParams.model_validate(PARAMS.model.model_dump() | {"weights": "none", "freeze": "none"} | model)
+    preprocess = build_preprocess(params, PARAMS.image.model_copy(update={"size": size}))
+    network = build_network(params, size, len(CLASSES)).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = build_optimizer(PARAMS.train, network.named_parameters())
+    truth = torch.arange(N_IMAGES) % len(CLASSES)
+    functional.cross_entropy(network(preprocess(torch.from_numpy(_images(size)))), truth).backward()
+    optimizer.step()
+    moved = [name for name, p in network.named_parameters() if not torch.equal(p, before[name])]
+    assert moved[0].startswith("backbone.")
+    assert moved[-1].startswith("head.")
+    return Checkpoint(network.state_dict(), CLASSES, params, preprocess, {}, "last")
+
+
+def _verdict(checkpoint: Checkpoint, network: Network, graph: onnx.ModelProto) -> dict[str, Any]:
+    """What parity says of a graph on the pictures, in batches of two sizes."""
+    size = checkpoint.preprocess.size
+    images_nhwc = _images(size)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    halves = [session.run(None, {"image": part})[0] for part in (images_nhwc[:1], images_nhwc[1:])]
+    with torch.inference_mode():
+        expected = network(checkpoint.preprocess(torch.from_numpy(images_nhwc))).numpy()
+    comparison = Comparison(CLASSES, np.arange(N_IMAGES) % len(CLASSES), expected, np.concatenate(halves))
+    return judge(comparison, "fp32", PARAMS.parity)
+
+
+def _graph(checkpoint: Checkpoint, network: Network) -> onnx.ModelProto:
+    core = core_graph(network, checkpoint.preprocess.size, Attempt("dynamo", PARAMS.export.opset))
+    return join(preprocess_graph(checkpoint.preprocess, PARAMS.export.opset), core)
+
+
+@pytest.mark.parametrize("arch", NAMED_ARCHITECTURES)
+def test_a_named_network_trains_exports_and_passes_parity(arch: str) -> None:
+    checkpoint = _trained(48 if arch == "small_cnn" else 32, arch=arch, head="linear")
+    network = checkpoint.network()
+    assert _verdict(checkpoint, network, _graph(checkpoint, network))["reasons"] == []
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"arch": "vgg11", "head": "plain"},  # 1 x 1 place pooled to 7 x 7
+        {"arch": "timm:test_resnet", "head": "plain"},
+        {"arch": "timm:test_efficientnet", "head": "linear"},
+        {"arch": "shufflenet_v2_x0_5", "head": "linear"},
+        {"arch": "squeezenet1_1", "head": "fc", "pooling": "flatten"},
+    ],
+    ids=lambda model: f"{model['arch']}-{model['head']}",
+)
+def test_another_network_trains_exports_and_passes_parity(model: dict[str, Any]) -> None:
+    checkpoint = _trained(32, **model)
+    network = checkpoint.network()
+    assert _verdict(checkpoint, network, _graph(checkpoint, network))["reasons"] == []
+
+
+def test_a_graph_of_other_weights_fails() -> None:
+    checkpoint = _trained(48, arch="small_cnn", head="linear")
+    network = checkpoint.network()
+    graph = _graph(checkpoint, network)
+    assert _verdict(checkpoint, network, graph)["reasons"] == []
+    with torch.no_grad():
+        list(network.parameters())[-1][0] += 0.01
+    assert _verdict(checkpoint, network, graph)["reasons"]

@@ -1,0 +1,123 @@
+"""Damaged and hostile bundles do no harm; and the trial that says so notices harm. All 5,000: see `tests/trials/mutant_bundles.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.mutants import AT_THE_DOOR, BEHIND_THE_DOOR, mutant, zipped
+from tests.trials import mutant_bundles as mutant_trial
+from tests.trials.mutant_bundles import ACCEPTED, HARMLESS, REFUSED, Outcome, Sound, judge, sound_bundle, trial
+
+N_MUTANTS = 150
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked bundle that mutants come from; not to be changed."""
+    return sound_bundle(tmp_path_factory.mktemp("sound"))
+
+
+def test_no_mutant_does_harm(sound: Path) -> None:
+    outcomes = list(trial(range(N_MUTANTS), 0, sound))
+    assert [outcome for outcome in outcomes if outcome.verdict not in HARMLESS] == []
+    assert [outcome.number for outcome in outcomes] == list(range(N_MUTANTS))
+    assert {outcome.kind for outcome in outcomes} == {*AT_THE_DOOR, *BEHIND_THE_DOOR}
+    behind = [outcome for outcome in outcomes if outcome.number % 2]
+    refused_behind_the_opener = [each for each in behind if each.verdict == REFUSED and "mutant.zip" not in each.remark]
+    assert len(refused_behind_the_opener) > len(behind) / 4
+    assert sum(outcome.verdict == ACCEPTED for outcome in behind) > 5
+
+
+def test_the_same_number_is_the_same_mutant_and_another_seed_another(sound: Path) -> None:
+    files = Sound.of(sound).files
+    assert mutant(4, files, "/x") == mutant(4, files, "/x")
+    assert mutant(4, files, "/x") != mutant(4, files, "/x", seed=1)
+
+
+# What the trial would notice, each planted
+
+
+def crash_at_second(zip_path: Path, folder: Path, sound: Sound) -> tuple[str, str]:
+    if folder.with_name("again").exists():
+        os.kill(os.getpid(), signal.SIGSEGV)
+    folder.with_name("again").touch()
+    return REFUSED, ""
+
+
+def write_outside(zip_path: Path, folder: Path, sound: Sound) -> tuple[str, str]:
+    (folder.parents[1] / "escaped").touch()
+    return ACCEPTED, ""
+
+
+def take_memory(zip_path: Path, folder: Path, sound: Sound) -> tuple[str, str]:
+    return ACCEPTED, str(len(b"x" * (mutant_trial.MEMORY_MIB + 100) * 2**20))
+
+
+def sleep(zip_path: Path, folder: Path, sound: Sound) -> tuple[str, str]:
+    time.sleep(600)
+    return REFUSED, ""
+
+
+def chatter(zip_path: Path, folder: Path, sound: Sound) -> tuple[str, str]:
+    os.write(1, b"a library speaks")
+    return REFUSED, ""
+
+
+def planted(name: str, numbers: range, sound: Path) -> list[Outcome]:
+    return list(trial(numbers, 0, sound, f"test_mutants:{name}"))
+
+
+def test_a_crash_costs_a_child_and_the_next_one_goes_on(sound: Path) -> None:
+    verdicts = [outcome.verdict for outcome in planted("crash_at_second", range(3), sound)]
+    assert verdicts == ["wrote outside", "crash (SIGSEGV)", "crash (SIGSEGV)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [("write_outside", "wrote outside"), ("take_memory", "much memory"), ("chatter", "noise")],
+)
+def test_what_is_planted_is_noticed(name: str, verdict: str, sound: Path) -> None:
+    assert planted(name, range(1), sound)[-1].verdict == verdict
+
+
+def test_a_mutant_that_never_answers_is_stopped(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutant_trial, "PATIENCE_SECONDS", 4)
+    assert [outcome.verdict for outcome in planted("sleep", range(1), sound)] == ["hang"]
+
+
+def judged(folder: Path, found: Sound) -> str:
+    path = folder / "mutant.zip"
+    path.write_bytes(zipped(found.files))
+    return judge(path, folder / "bundle", found)[0]
+
+
+def test_a_sound_bundle_is_accepted_and_other_logits_are_not(sound: Path, tmp_path: Path) -> None:
+    found = Sound.of(sound)
+    (tmp_path / "first").mkdir()
+    assert judged(tmp_path / "first", found) == ACCEPTED
+    assert judged(tmp_path, dataclasses.replace(found, logits=found.logits + 1)) == "other logits"
+
+
+@pytest.mark.parametrize(("said", "verdict"), [(KeyError("deep inside"), "traceback"), (MemoryError(), "traceback")])
+def test_another_exception_than_a_refusal_is_a_traceback(
+    said: Exception, verdict: str, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise said
+
+    monkeypatch.setattr(mutant_trial, "unpack", fails)
+    assert judged(tmp_path, Sound.of(sound)) == verdict
+
+
+@pytest.mark.parametrize(("code", "line"), [(2, "usage"), (1, ""), (1, "two\nlines"), (70, "a bug")])
+def test_an_end_without_one_line_is_no_clean_refusal(
+    code: int, line: str, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutant_trial, "_selfcheck", lambda folder: (code, line))
+    assert judged(tmp_path, Sound.of(sound)) == "no clean refusal"

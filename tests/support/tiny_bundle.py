@@ -1,0 +1,181 @@
+"""A project at the door of `bundle`, in milliseconds: its graph answers with the colour that a picture has most of."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from pipeline.base.project import Project
+from runtime.archive import SUMS
+from runtime.classifier import Classifier
+from runtime.contract import Contract, Geometry, Variant
+from runtime.images import read_image
+
+ROOT = Path(__file__).parents[2]
+CLASSES = ("red", "green", "蓝色")
+CHECKPOINT_SHA256 = "c" * 64  # of a checkpoint that there is not
+
+
+def draft_contract(*names: str) -> Contract:
+    """A contract whose variants (fp32 without names) are yet to be hashed."""
+    variants = tuple(
+        Variant(name=name, file=f"{name}.onnx", sha256="0" * 64, precision=name, bytes=1, golden_tolerance=0.001)
+        for name in names or ("fp32",)
+    )
+    return Contract(
+        classes=CLASSES,
+        geometry=Geometry(crop="squash", center_fraction=1.0, size=8),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        opset=18,
+        temperature=None,
+        temperature_reason="not fitted",
+        unknown_threshold=None,
+        unknown_threshold_reason="not fitted",
+        max_pixels=10_000,
+        max_aspect=10.0,
+        providers=("CUDAExecutionProvider", "CPUExecutionProvider"),
+        allow_fallback=True,
+        variants=variants,
+        recommended=variants[0].name,
+    )
+
+
+def colour_graph(metadata: dict[str, str], scale: float = 10.0) -> bytes:
+    """`image` uint8 (batch, height, width, 3) to `logits`: each channel's mean of pixels in [0, 1], times `scale`."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colour",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", "height", "width", 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+        [
+            numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
+            numpy_helper.from_array(np.eye(3, dtype=np.float32) * np.float32(scale / 255), "weights"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.helper.set_model_props(model, metadata)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def write_models(
+    contract_path: Path, graphs: Path, contract: Contract, make: Callable[[dict[str, str]], bytes] = colour_graph
+) -> Contract:
+    """Write a graph (of colours) for every variant, and the contract with their hashes; gives that contract."""
+    graphs.mkdir(parents=True, exist_ok=True)
+    variants = []
+    for variant in contract.variants:
+        content = make(contract.metadata())
+        (graphs / variant.file).write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        variants.append(dataclasses.replace(variant, sha256=digest, bytes=len(content)))
+    written = dataclasses.replace(contract, variants=tuple(variants))
+    contract_path.write_text(json.dumps(written.to_json(), ensure_ascii=False), encoding="utf-8")
+    return written
+
+
+def picture(colour: int, height: int = 24, width: int = 32) -> NDArray[np.uint8]:
+    """Noise with more of one channel: uint8 (height, width, 3)."""
+    pixels_hwc = np.random.default_rng(colour).integers(0, 100, (height, width, 3), np.uint8)
+    pixels_hwc[..., colour] += 100
+    return pixels_hwc
+
+
+def write_colour_clip(path: Path, colours: list[int], n_dark: int = 0) -> Path:
+    """A clip that shows each colour for a second, the first `n_dark` of them in the dark, at 5 frames per second."""
+    pictures = [picture(colour, 32, 32) // (3 if second < n_dark else 1) for second, colour in enumerate(colours)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for frame_hwc in np.repeat(np.stack(pictures), 5, axis=0):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_hwc, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def write_project(
+    root: Path, contract: Contract | None = None, make: Callable[[dict[str, str]], bytes] = colour_graph
+) -> Project:
+    """Everything that `bundle` reads, as the stages before it would have written it."""
+    project = Project(root)
+    project.onnx.mkdir(parents=True)
+    written = write_models(project.contract_json, project.onnx, contract or draft_contract(), make)
+    shutil.copytree(ROOT / "runtime", project.runtime, ignore=shutil.ignore_patterns("__pycache__"))
+    project.parity_json.parent.mkdir()
+    for path in (
+        project.extract_json,
+        project.split_json,
+        project.predictions_csv,
+        project.flips_csv,
+        project.report_html,
+    ):
+        path.write_text(f"{path.name} of a tiny project\n", encoding="utf-8", newline="\n")
+    evaluation = {"n_frames": 8, "top1": 0.875, "optimistic": "one photograph per class"}
+    write_json(project.evaluate_json, {**evaluation, "checkpoint_sha256": CHECKPOINT_SHA256})
+    verdicts = {
+        variant.name: {"verdict": "passed", "graph_sha256": variant.sha256, "reasons": []}
+        for variant in written.variants
+    }
+    write_json(project.parity_json, {"passed": True, "variants": verdicts, "checkpoint_sha256": CHECKPOINT_SHA256})
+    write_golden(project, written)
+    return project
+
+
+def write_golden(project: Project, contract: Contract) -> None:
+    """Three JPEGs, one of each class, their pixels and the variants' logits."""
+    project.golden.mkdir()
+    samples = []
+    logits: dict[str, list[list[float]]] = {variant.name: [] for variant in contract.variants}
+    for number, label in enumerate(CLASSES):
+        image = project.golden / f"{number:03d}.jpg"
+        Image.fromarray(picture(number)).save(image, quality=95)
+        pixels_hwc = read_image(image, max_pixels=10_000)
+        np.save(image.with_suffix(".npy"), pixels_hwc)
+        height, width, _ = pixels_hwc.shape
+        samples.append(
+            {
+                "name": image.stem,
+                "label": label,
+                "image": image.name,
+                "pixels": f"{image.stem}.npy",
+                "height": height,
+                "width": width,
+            }
+        )
+        for name, rows in logits.items():
+            classifier = Classifier(project.contract_json, project.onnx, name)
+            rows.append(classifier.logits(pixels_hwc[np.newaxis])[0].tolist())
+    write_json(project.golden / "golden.json", {"samples": samples, "logits": logits | {"torch": logits["fp32"]}})
+
+
+def write_json(path: Path, value: object) -> None:
+    """Plain JSON, without the care that a stage takes."""
+    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+
+def rewrite_sums(folder: Path) -> None:
+    """Let an unpacked bundle's list vouch for what lies there now: what an attacker would do too."""
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != SUMS and "__pycache__" not in path.parts
+    )
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")

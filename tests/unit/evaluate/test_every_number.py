@@ -1,0 +1,275 @@
+"""Every key of `reports/evaluate.json`, recomputed from planted answers by scikit-learn or by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sklearn_metrics
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from pipeline.base import manifest
+from pipeline.base.files import read_json, write_json
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
+from pipeline.evaluate import predictions, stage
+from pipeline.evaluate.params import EvaluateParams
+from pipeline.network.checkpoint import Checkpoint
+from pipeline.network.network import build_network
+from pipeline.network.params import ModelParams
+from pipeline.network.preprocess import Preprocess
+from tests.support import numbers_by_hand as by_hand
+from tests.support.small_project import ROOT
+
+CHANNELS, SIZE = 6, 64
+TEMPERATURE, THRESHOLD = 1.7, 0.5
+K = 5  # of params.yaml
+FRAMES_OF_A_CLIP = 3
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Frames with the answers that a network is to give, test frames first."""
+
+    rows: list[Row]
+    classes: tuple[str, ...]
+    logits: np.ndarray  # (n, classes) float32
+    features: np.ndarray  # (n, CHANNELS) float32
+
+    def of(self, side: str, *, kept: bool = True) -> list[int]:
+        return [i for i, row in enumerate(self.rows) if row.split == side and (row.kept or not kept)]
+
+    def truth(self, places: Sequence[int]) -> np.ndarray:
+        return np.array([self.classes.index(self.rows[i].label) for i in places])
+
+
+def planted(test: Sequence[int], n_classes: int, frames: int, *, seed: int, whole: bool = False) -> Planted:
+    """Test clips of the given classes, four training clips of every class; `whole` logits are often tied."""
+    generator = np.random.default_rng(seed)
+    classes = tuple(f"class {number}" for number in range(n_classes))
+    clips = [("test", number, frames) for number in test]
+    clips += [("train", number, FRAMES_OF_A_CLIP) for number in range(n_classes) for _ in range(4)]
+    rows, logits, features = [], [], []
+    for clip, (side, number, length) in enumerate(clips):
+        liking = generator.normal(0, 1, n_classes)
+        for frame in range(length):
+            source = f"data/raw/{classes[number]}/{clip:03}.mp4"
+            path = f"data/frames/{side}/{clip:03}_{frame}.jpg"
+            # Every fifth clip of several frames loses its last one to screening.
+            kept = not (side == "test" and frame == length - 1 > 0 and clip % 5 == 0)
+            digest = f"{clip:064x}"
+            row = Row(path, classes[number], source, digest, source, width=1, height=1, split=side, kept=kept)
+            rows.append(row if kept else dataclasses.replace(row, drop_reason="blurred"))
+            said = liking + generator.normal(0, 1, n_classes) + 1.2 * np.eye(n_classes)[number]
+            logits.append(said.round() if whole else said)
+            features.append(generator.normal(0, 1, CHANNELS) + np.eye(n_classes, CHANNELS)[number])
+    return Planted(rows, classes, np.array(logits, np.float32), np.array(features, np.float32))
+
+
+CASES = {
+    "clips with screened-out frames": planted([0, 1, 2] * 3, 3, FRAMES_OF_A_CLIP, seed=0),
+    "ties": planted([0, 1, 2, 0, 1], 3, FRAMES_OF_A_CLIP, seed=1, whole=True),
+    "a class that nobody held out": planted([0, 1, 0, 1], 3, FRAMES_OF_A_CLIP, seed=2),
+    "one class": planted([1, 1], 2, FRAMES_OF_A_CLIP, seed=3),
+    "two frames": planted([0, 1], 2, 1, seed=4),
+    "two frames, tied": planted([0, 1], 2, 1, seed=5, whole=True),
+    "forty photos of seven classes": planted([number % 7 for number in range(40)], 7, 1, seed=6),
+}
+
+
+def judged(case: Planted, project: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `evaluate` says when the network gives the planted answers."""
+    manifest.write_split(sorted(case.rows, key=lambda row: row.path), project.split_csv)
+    write_json(project.split_json, {"protocol": "grouped", "optimistic": "planted"})
+    values = read_section(project.params_yaml, "model", ModelParams).model_dump() | {"arch": "small_cnn"}
+    fresh, pretrained = (ModelParams.model_validate(values | {"weights": name}) for name in ("none", "imagenet"))
+    state = build_network(fresh, SIZE, len(case.classes)).state_dict()
+    preprocess = Preprocess(SIZE, "squash", 1.0, (0.0,) * 3, (1.0,) * 3)  # type: ignore[arg-type]
+    Checkpoint(
+        state, case.classes, pretrained, preprocess, {"git": None, "data": None}, "last", TEMPERATURE, None, THRESHOLD,
+        None,
+    ).write(project.checkpoint)  # fmt: skip
+    place = {row.path: i for i, row in enumerate(case.rows)}
+
+    def answers(_: Any, frames: Any, *__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        asked = [place[row.path] for row in frames.rows]
+        return torch.from_numpy(case.features[asked]), torch.from_numpy(case.logits[asked])
+
+    monkeypatch.setattr(predictions, "infer", answers)
+    monkeypatch.setattr(stage, "draw_gallery", lambda *_: None)
+    stage.evaluate(read_section(ROOT / "params.yaml", "evaluate", EvaluateParams), project)
+    value: dict[str, Any] = read_json(project.evaluate_json)
+    return value
+
+
+def expected(case: Planted) -> dict[str, Any]:
+    """The same keys, by other means."""
+    places, every = case.of("test"), case.of("test", kept=False)
+    truth, p = case.truth(places), by_hand.softmax(case.logits[places], TEMPERATURE)
+    said = np.array([by_hand.first_largest(row) for row in p])
+    said_of_all = [by_hand.first_largest(case.logits[i]) for i in every]
+    numbers = range(len(case.classes))
+    of_class = [by_hand.of_class(truth, said, number) for number in numbers]
+    counts = [[int(((truth == row) & (said == column)).sum()) for column in numbers] for row in numbers]
+    roc = by_hand.areas(by_hand.roc_area, truth, p, case.classes)
+    plain = by_hand.softmax(case.logits[places], 1.0)
+    return {
+        "n_frames": len(places),
+        "top1": sklearn_metrics.accuracy_score(truth, said),
+        "top1_all_frames": sklearn_metrics.accuracy_score(case.truth(every), said_of_all),
+        "top5": by_hand.in_the_first_five(truth, p) if len(case.classes) > 5 else None,
+        "balanced_accuracy": np.mean([one["recall"] for one in of_class if one["support"]]),
+        "macro_f1": np.mean([one["f1"] for one in of_class]),
+        **by_hand.calibration(truth, p),
+        "uncalibrated": by_hand.calibration(truth, plain),
+        "reliability": {"calibrated": by_hand.bins(truth, p), "uncalibrated": by_hand.bins(truth, plain)},
+        "auc": roc["macro"],
+        "roc_auc": roc,
+        "average_precision": by_hand.areas(by_hand.average_precision, truth, p, case.classes),
+        "confusion": counts,
+        "confusion_normalised": [[n / max(sum(row), 1) for n in row] for row in counts],
+        "classes": list(case.classes),
+        "temperature": TEMPERATURE,
+        "unknown_threshold": THRESHOLD,
+        "protocol": "grouped",
+        "optimistic": "planted",
+        **_by_clip(case, places, truth, p, of_class),
+        **_baselines(case, places, truth),
+    }
+
+
+def _by_clip(
+    case: Planted, places: list[int], truth: np.ndarray, p: np.ndarray, of_class: list[dict[str, float]]
+) -> dict[str, Any]:
+    names = [case.rows[i].group for i in places]
+    said = by_hand.groups(names, truth, p)
+    n_right = sum(true == answer for true, answer, _ in said.values())
+    per_class = {}
+    for number, name in enumerate(case.classes):
+        own = [answer == number for true, answer, _ in said.values() if true == number]
+        interval = by_hand.exact_interval(sum(own), len(own)) if own else [0.0, 1.0]
+        per_class[name] = of_class[number] | {
+            "groups": len(own), "groups_right": sum(own), "groups_ci95": interval,
+        }  # fmt: skip
+    widths = {name: -(one["groups_ci95"][1] - one["groups_ci95"][0]) for name, one in per_class.items()}
+    widest = min(widths, key=lambda name: round(widths[name], 9))
+    more = by_hand.clips_to_halve(int(per_class[widest]["groups_right"]), int(per_class[widest]["groups"]))
+    film = math.ceil(more / (len(said) / len({row.group for row in case.rows})))
+    is_below = {i: bool(case.logits[i].max() < THRESHOLD) for i in places}
+    below = [[is_below[i] for i in places if case.rows[i].group == name] for name in said]
+    return {
+        "n_groups": len(said),
+        "group_top1": n_right / len(said),
+        "group_top1_ci95": by_hand.exact_interval(n_right, len(said)),
+        "groups_right": n_right,
+        "group_top1_by_vote": np.mean([true == vote for true, _, vote in said.values()]),
+        "per_class": per_class,
+        "film_more": {
+            "class": widest,
+            "held_out": more,
+            "film": film,
+            "sentence": f"To halve the widest interval of a class, film about {film} more clips of {widest}, "
+            f"of which {more} are held out as now",
+        },
+        "unknown_false_alarms": {
+            "frames": np.mean(list(is_below.values())),
+            "groups": np.mean([all(of_clip) for of_clip in below]),
+        },
+    }
+
+
+def _baselines(case: Planted, places: list[int], truth: np.ndarray) -> dict[str, Any]:
+    known = case.of("train")
+    return {
+        # Every class has as many training frames: of equally common ones the first in the manifest counts.
+        "baseline_majority": np.mean(truth == 0),
+        "baseline_knn": by_hand.neighbours_accuracy(
+            case.features[known], case.truth(known), case.features[places], truth, K
+        ),
+    }
+
+
+APART = {"top1_ci95", "counterfactual"}  # have tests of their own below
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_number_is_that_of_scikit_learn_or_of_a_hand_calculation(
+    name: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, wanted = judged(CASES[name], project, monkeypatch), expected(CASES[name])
+    wanted["checkpoint_sha256"] = hashlib.sha256(project.checkpoint.read_bytes()).hexdigest()
+    values = {key: value for key, value in found.items() if not key.endswith("_reason")}
+    assert set(values) == set(wanted) | APART  # a new number has to be computed here too
+    for key, value in wanted.items():
+        assert_same(values[key], value, key)
+
+
+def assert_same(found: Any, wanted: Any, where: str) -> None:
+    """Equal in every part, numbers to nine digits."""
+    if isinstance(wanted, dict):
+        assert list(found) == list(wanted) or set(found) == set(wanted), where
+        for key in wanted:
+            assert_same(found[key], wanted[key], f"{where}/{key}")
+    elif isinstance(wanted, list):
+        assert len(found) == len(wanted), where
+        for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            assert_same(one, other, f"{where}/{number}")
+    elif wanted is None or isinstance(wanted, str):
+        assert found == wanted, where
+    else:
+        assert found == pytest.approx(wanted, rel=1e-9, abs=1e-9), where
+
+
+@pytest.mark.parametrize("key", ["top1", "per_class", "reliability", "roc_auc", "film_more"])
+def test_the_comparison_notices_a_number_that_is_off(key: str) -> None:
+    def off(value: Any) -> Any:
+        """The same with its last number a little larger."""
+        if isinstance(value, dict):
+            *_, last = [name for name, one in value.items() if not isinstance(one, str)]
+            return value | {last: off(value[last])}
+        return [*value[:-1], off(value[-1])] if isinstance(value, list) else value + 1e-6
+
+    value = expected(CASES["clips with screened-out frames"])[key]
+    assert_same(value, value, key)
+    with pytest.raises(AssertionError):
+        assert_same(off(value), value, key)
+
+
+def test_the_interval_over_forty_photos_is_that_of_the_binomial_it_resamples(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 40 photos and two more, one right and one wrong, 40 are drawn: what is right among them is binomial."""
+    from scipy import stats
+
+    value = judged(CASES["forty photos of seven classes"], project, monkeypatch)
+    share = (round(40 * value["top1"]) + 1) / 42
+    exact = stats.binom.ppf([0.025, 0.975], 40, share) / 40
+    assert value["top1_ci95"] == pytest.approx(exact, abs=1 / 40 + 1e-9)
+    assert value["top1_ci95"][0] < value["top1"] < value["top1_ci95"][1]
+
+
+@pytest.mark.parametrize("name", ["clips with screened-out frames", "forty photos of seven classes"])
+def test_the_counterfactual_is_that_of_a_probe_on_all_standardised_features(
+    name: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CASES[name]
+    value = judged(case, project, monkeypatch)["counterfactual"]
+    places = sorted((i for i, row in enumerate(case.rows) if row.kept), key=lambda i: case.rows[i].path)
+    features = case.features[places].astype(np.float64)
+    labels, groups = ([getattr(case.rows[i], key) for i in places] for key in ("label", "group"))
+    for key, kind, of_group in (("shuffled", StratifiedKFold, None), ("grouped", StratifiedGroupKFold, groups)):
+        shares = []
+        for seed in range(3):
+            folds = kind(value["n_folds"], shuffle=True, random_state=seed).split(labels, labels, of_group)
+            shares.append(by_hand.probe_accuracy(features, labels, folds))
+        assert value[key] == pytest.approx(np.mean(shares), abs=1.5 / len(places)), key
+    assert value["difference"] == pytest.approx(value["shuffled"] - value["grouped"])
+    assert (value["n_frames"], value["n_groups"]) == (len(places), len(set(groups)))

@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from pipeline.base import manifest
+from pipeline.base.errors import DataError, LeakageError
+from pipeline.base.files import read_json
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
+from pipeline.draw.sheets import write_jpeg, write_png
+from pipeline.evaluate.dvc_tables import curve_rows, plot_tables, write_tables
+from pipeline.evaluate.metrics import probabilities_of
+from pipeline.evaluate.params import EvaluateParams
+from pipeline.evaluate.predictions import Judged, write_predictions
+from pipeline.evaluate.stage import evaluate
+from pipeline.network.backbones import build_body
+from tests.support.command import run_pipe
+from tests.support.small_project import COLOURS, ROOT, set_params, small_project
+
+CONTRACT = {
+    "n_frames", "n_groups", "top1", "top1_all_frames", "top1_ci95", "top5", "group_top1", "group_top1_ci95",
+    "baseline_majority", "baseline_knn", "macro_f1", "auc", "ece", "mse", "nll", "per_class", "confusion", "protocol",
+    "optimistic", "counterfactual", "balanced_accuracy", "roc_auc", "average_precision", "confusion_normalised",
+    "temperature", "uncalibrated", "reliability", "group_top1_by_vote", "film_more", "unknown_threshold",
+    "unknown_false_alarms",
+}  # fmt: skip
+
+MEASURES = ("loss", "accuracy")
+
+
+def _evaluated(project: Project) -> Any:
+    evaluate(read_section(project.params_yaml, "evaluate", EvaluateParams), project)
+    return read_json(project.evaluate_json)
+
+
+def _predictions(project: Project) -> list[dict[str, str]]:
+    with project.predictions_csv.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_value_of_the_contract_is_there_and_a_null_has_its_reason(exported: Project) -> None:
+    value = read_json(exported.evaluate_json)
+    assert set(value) >= CONTRACT
+    for key in CONTRACT - {"optimistic"}:
+        assert value[key] is not None or value[f"{key}_reason"], key
+
+
+def test_the_numbers_are_those_of_the_predictions(exported: Project) -> None:
+    value, rows = read_json(exported.evaluate_json), _predictions(exported)
+    assert value["n_frames"] == len(rows) == 16
+    assert value["top1"] == np.mean([row["predicted"] == row["label"] for row in rows])
+    assert value["n_groups"] == len({row["group"] for row in rows}) == 4
+    assert sum(map(sum, value["confusion"])) == 16
+    assert value["baseline_majority"] == 0.5
+
+
+def test_frames_and_clips_below_the_threshold_are_counted_and_no_other_number_changes(exported: Project) -> None:
+    plain, rows = read_json(exported.evaluate_json), _predictions(exported)
+    largest = [max(float(row[name]) for name in row if name.startswith("logit_")) for row in rows]
+    last = max(zip(largest, rows, strict=True), key=lambda pair: pair[0])[1]
+    threshold = max(value for value, row in zip(largest, rows, strict=True) if row["group"] != last["group"]) + 1e-4
+    value = torch.load(exported.checkpoint, weights_only=True)
+    torch.save(value | {"unknown_threshold": threshold, "unknown_threshold_reason": None}, exported.checkpoint)
+    finished = run_pipe(exported.root, "evaluate")
+    assert finished.returncode == 0, finished.stderr
+    found = read_json(exported.evaluate_json)
+    n_below = sum(one < threshold for one in largest)
+    assert found["unknown_false_alarms"] == {"frames": n_below / 16, "groups": 3 / 4}
+    changed = {name for name in found if found[name] != plain[name]}
+    assert changed == {
+        "checkpoint_sha256",
+        "unknown_threshold",
+        "unknown_threshold_reason",
+        "unknown_false_alarms",
+        "unknown_false_alarms_reason",
+    }
+
+
+def test_the_temperature_of_the_checkpoint_changes_confidence_and_the_uncalibrated_numbers_stay(
+    exported: Project,
+) -> None:
+    value = torch.load(exported.checkpoint, weights_only=True)
+    found = []
+    for temperature in (1.0, 4.0):
+        torch.save(value | {"temperature": temperature, "temperature_reason": None}, exported.checkpoint)
+        found.append(_evaluated(exported))
+    plain, softened = found
+    assert {name: plain[name] for name in ("ece", "mse", "nll")} == plain["uncalibrated"] == softened["uncalibrated"]
+    assert (plain["temperature"], softened["temperature"]) == (1.0, 4.0)
+    assert softened["nll"] != plain["nll"]
+    assert softened["top1"] == plain["top1"]
+    assert softened["reliability"]["uncalibrated"] == plain["reliability"]["calibrated"]
+    assert (
+        softened["reliability"]["calibrated"][-1]["confidence"] < plain["reliability"]["calibrated"][-1]["confidence"]
+    )
+
+
+def test_what_to_film_next_is_said_in_clips_and_a_row_tells_of_each_clip(exported: Project) -> None:
+    value = read_json(exported.evaluate_json)
+    advice = value["film_more"]
+    assert advice["held_out"] > 0
+    assert advice["film"] == np.ceil(advice["held_out"] * 10 / 4)  # 4 of the 10 clips are held out
+    with (exported.plots / "verdicts.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == value["n_groups"]
+    assert sum(row["verdict"] == row["label"] for row in rows) == value["groups_right"]
+    assert sum(int(row["frames"]) for row in rows) == value["n_frames"]
+    assert np.mean([row["vote"] == row["label"] for row in rows]) == value["group_top1_by_vote"]
+    assert sum(of_class["groups"] for of_class in value["per_class"].values()) == value["n_groups"]
+
+
+def test_a_name_with_a_carriage_return_comes_back_as_it_was(project: Project) -> None:
+    logits, classes = np.array([[2, 0], [0, 1]], dtype=np.float32), ["a", "b"]
+    rows = [Row(f"clip\r{i}.jpg", classes[i], "", "", f"clip\r{i}", width=1, height=1) for i in range(2)]
+    judged = Judged(rows, np.array([0, 1]), logits, probabilities_of(logits, None), logits)
+    write_predictions(judged, classes, project)
+    project.plots.mkdir(parents=True)
+    write_tables(plot_tables(judged, classes), project.plots)
+    assert [line["path"] for line in _predictions(project)] == [row.path for row in rows]
+    with (project.plots / "verdicts.csv").open(encoding="utf-8", newline="") as file:
+        assert [line["group"] for line in csv.DictReader(file)] == [row.group for row in rows]
+
+
+def test_dvc_draws_every_plot_that_dvc_yaml_lists(project: Project) -> None:
+    logits = np.array([[2, 0], [0, 1], [1, 0], [0, 0.5]], dtype=np.float32)
+    classes, truth = list(COLOURS), np.array([0, 1, 1, 0])
+    rows = [Row(f"{i}.jpg", classes[number], f"{i}", "", f"{i}", width=1, height=1) for i, number in enumerate(truth)]
+    project.plots.mkdir(parents=True)
+    write_tables(
+        plot_tables(Judged(rows, truth, logits, probabilities_of(logits, 2.0), logits), classes), project.plots
+    )
+    write_tables(
+        {"curves": curve_rows({name: {"train": [1.0, 0.5], "val": [1.0, 0.7]} for name in MEASURES})}, project.plots
+    )
+    pictures = {"features.png", "per_class.png", "least_sure.jpg", "mistakes.jpg", "montage.jpg"}
+    for name in pictures:
+        (write_jpeg if name.endswith("jpg") else write_png)(np.zeros((8, 8, 3), np.uint8), project.plots / name)
+    plots = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    YAML().dump({"plots": plots}, project.root / "dvc.yaml")
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
+    subprocess.run([*dvc, "init", "-q"], cwd=project.root, check=True)
+    shutil.copytree(ROOT / ".dvc" / "plots", project.root / ".dvc" / "plots")
+    finished = subprocess.run(
+        [*dvc, "plots", "show", "--json"], cwd=project.root, check=True, capture_output=True, text=True
+    )
+    drawn = json.loads(finished.stdout)
+    assert "errors" not in drawn
+    tables = {*MEASURES, "confusion", "roc", "precision_recall", "reliability"}
+    assert set(drawn["data"]) == tables | {f"reports/plots/{name}" for name in pictures}
+    series = {name: ("side", {"train", "val"}) for name in MEASURES} | {
+        "roc": ("class", {*COLOURS, "all classes (micro)"}),
+        "reliability": ("class", {"calibrated", "uncalibrated"}),
+    }
+    for name, (field, values) in series.items():
+        (plot,) = drawn["data"][name]
+        assert plot["content"]["encoding"]["color"]["field"] == field
+        assert {point[field] for point in plot["content"]["data"]["values"]} == values
+    curve = drawn["data"]["roc"][0]["content"]
+    # DVC reads a table's cells as texts, of which "10" comes before "2": a line would run to and fro.
+    assert {type(point["point"]) for point in curve["data"]["values"]} == {str}
+    assert curve["transform"] == [{"calculate": "toNumber(datum.point)", "as": curve["encoding"]["order"]["field"]}]
+    titles = {name: drawn["data"][name][0]["content"]["title"]["text"] for name in tables}
+    assert not {name for name, title in titles.items() if title == name}  # each says more than its file does
+
+
+def test_dvc_can_draw_the_confusion_matrix(exported: Project) -> None:
+    lines = (exported.plots / "confusion.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "actual,predicted"
+    assert {line.split(",")[0] for line in lines[1:]} == set(COLOURS)
+
+
+def test_screened_out_frames_count_only_among_all_frames(exported: Project) -> None:
+    rows = manifest.read_split(exported.split_csv)
+    dropped = [row.path for row in rows if row.split == "test"][:3]
+    other = next(row.path for row in rows if row.split == "test" and row.label != "red")
+    for path in dropped:  # a red clip's frames that show the other class, as an accident of filming would
+        shutil.copy(exported.root / other, exported.root / path)
+    marked = [dataclasses.replace(row, kept=row.path not in dropped) for row in rows]
+    manifest.write_split(marked, exported.split_csv)
+    value, predictions = _evaluated(exported), _predictions(exported)
+    right = {row["path"]: row["predicted"] == row["label"] for row in predictions}
+    assert (value["n_frames"], len(predictions)) == (13, 16)
+    assert value["top1"] == np.mean([right[path] for path in right if path not in dropped])
+    assert value["top1_all_frames"] == np.mean(list(right.values())) < value["top1"]
+
+
+def test_a_split_without_test_frames_is_refused(exported: Project) -> None:
+    rows = [row for row in manifest.read_split(exported.split_csv) if row.split != "test"]
+    manifest.write_split(rows, exported.split_csv)
+    before = exported.evaluate_json.read_bytes()
+    with pytest.raises(DataError, match="no kept frame in test"):
+        _evaluated(exported)
+    assert exported.evaluate_json.read_bytes() == before
+
+
+def test_a_split_that_says_it_is_random_is_judged_and_called_optimistic(exported: Project) -> None:
+    rows = manifest.read_split(exported.split_csv)
+    swapped = {"train": "test", "test": "train"}
+    shuffled = [
+        dataclasses.replace(row, split=swapped.get(row.split, row.split)) if number % 3 == 0 else row
+        for number, row in enumerate(rows)
+    ]
+    manifest.write_split(shuffled, exported.split_csv)
+    with pytest.raises(LeakageError):
+        _evaluated(exported)
+    exported.split_json.write_text(json.dumps({"protocol": "random", "optimistic": "at random"}))
+    evaluation = _evaluated(exported)
+    resplit = "the split is not the one of the training, which may have seen these frames"
+    assert (evaluation["protocol"], evaluation["optimistic"]) == ("random", f"at random; {resplit}")
+
+
+def test_another_split_than_that_of_the_training_is_called_optimistic(exported: Project) -> None:
+    assert _evaluated(exported)["optimistic"] is None
+    swapped = {"train": "test", "test": "train"}
+    rows = [
+        dataclasses.replace(row, split=swapped.get(row.split, row.split))
+        for row in manifest.read_split(exported.split_csv)
+    ]
+    manifest.write_split(rows, exported.split_csv)
+    assert "which may have seen these frames" in _evaluated(exported)["optimistic"]
+
+
+def test_a_leak_is_refused_before_anything_is_judged(exported: Project) -> None:
+    rows = manifest.read_split(exported.split_csv)
+    groups = {row.split: row.group for row in rows}
+    planted = [dataclasses.replace(row, group=groups["train"]) if row.split == "test" else row for row in rows]
+    manifest.write_split(planted, exported.split_csv)
+    with pytest.raises(LeakageError):
+        _evaluated(exported)
+
+
+def test_a_class_that_the_checkpoint_does_not_know_is_named(exported: Project) -> None:
+    rows = manifest.read_split(exported.split_csv)
+    renamed = [dataclasses.replace(row, label="green") if row.label == "red" else row for row in rows]
+    manifest.write_split(renamed, exported.split_csv)
+    with pytest.raises(DataError, match="found the class 'green'; the checkpoint knows"):
+        _evaluated(exported)
+
+
+def test_a_checkpoint_whose_answers_are_no_numbers_is_refused(exported: Project) -> None:
+    value = torch.load(exported.checkpoint, weights_only=True)
+    value["state_dict"]["head.classify.0.bias"][0] = torch.nan
+    torch.save(value, exported.checkpoint)
+    with pytest.raises(DataError, match=r"checkpoint\.pt: its logits are no numbers; train again"):
+        _evaluated(exported)
+
+
+@pytest.mark.parametrize("caveat", [None, "one photograph per class"])
+def test_a_caveat_of_the_split_becomes_optimistic(exported: Project, caveat: str | None) -> None:
+    exported.split_json.write_text(json.dumps({"protocol": "grouped", "optimistic": caveat}))
+    said = evaluate(read_section(exported.params_yaml, "evaluate", EvaluateParams), exported).headline
+    assert read_json(exported.evaluate_json)["optimistic"] == caveat
+    assert ("optimistic" in said) == (caveat is not None)
+
+
+def test_an_epoch_chosen_on_the_test_frames_is_called_optimistic(exported: Project) -> None:
+    value = torch.load(exported.checkpoint, weights_only=True)
+    torch.save(value | {"selection": "best_test"}, exported.checkpoint)
+    for caveat, expected in (
+        (None, "the epoch was chosen on the test frames"),
+        ("one photograph per class", "one photograph per class; the epoch was chosen on the test frames"),
+    ):
+        exported.split_json.write_text(json.dumps({"protocol": "grouped", "optimistic": caveat}))
+        assert _evaluated(exported)["optimistic"] == expected
+
+
+@pytest.mark.parametrize("freeze", ["all", "none"])
+def test_with_a_pretrained_backbone_the_price_of_a_shuffle_is_told(tmp_path: Path, freeze: str) -> None:
+    project = small_project(tmp_path / "project")
+    weights = tmp_path / "weights.pt"
+    torch.save(build_body("resnet18", "none", plain=False).backbone.state_dict(), weights)
+    set_params(project, model={"weights": str(weights), "freeze": freeze}, train={"epochs": 1})
+    for stage in ("train", "evaluate"):
+        finished = run_pipe(project.root, stage)
+        assert finished.returncode == 0, finished.stderr
+    value = read_json(project.evaluate_json)
+    told = value["counterfactual"]
+    assert value["counterfactual_reason"] is None
+    assert (told["n_frames"], told["n_groups"], told["n_folds"]) == (40, 10, 5)
+    assert 0 <= told["grouped"] <= 1
+    assert value["baseline_knn"] > 0.5
+
+
+def test_without_pretrained_weights_there_is_a_reason_instead(exported: Project) -> None:
+    value = read_json(exported.evaluate_json)
+    assert value["counterfactual"] is None
+    assert "random weights" in value["counterfactual_reason"]
+
+
+@pytest.mark.parametrize("freeze", ["all", "none"])
+def test_the_price_of_a_shuffle_is_that_of_frames_alone_not_of_copies_or_of_what_is_unused(
+    exported: Project, freeze: str
+) -> None:
+    weights = exported.root / "weights.pt"
+    torch.save(build_body("resnet18", "none", plain=False).backbone.state_dict(), weights)
+    value = torch.load(exported.checkpoint, weights_only=True)
+    value["model"] |= {"weights": str(weights), "freeze": freeze}
+    torch.save(value, exported.checkpoint)
+    rows = manifest.read_split(exported.split_csv)
+    tested = [row for row in rows if row.split == "test"]
+    copies = [dataclasses.replace(row, path=f"{row.path}.copy.jpg", parent=row.path) for row in tested]
+    for copy in copies:
+        shutil.copy(exported.root / copy.parent, exported.root / copy.path)
+    unused = [dataclasses.replace(row, split="unused") if row.split == "val" else row for row in rows]
+    manifest.write_split([*unused, *copies], exported.split_csv)
+    exported.split_json.write_text(
+        json.dumps({"protocol": "random", "optimistic": "at random", "augmented_in_test": True})
+    )
+    found = _evaluated(exported)
+    assert found["n_frames"] == 2 * len(tested)
+    assert found["counterfactual"]["n_frames"] == len(rows) - sum(row.split == "val" for row in rows)

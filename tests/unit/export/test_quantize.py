@@ -1,0 +1,111 @@
+"""Cores made smaller, on a network small enough to be made of numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from export.export.quantize import (
+    Int8,
+    last_layers,
+    layers_beyond_fp16,
+    layers_by_sensitivity,
+    measure_ranges,
+    to_fp16,
+    to_int8,
+)
+from export.graphs.runner import Graph
+from tests.support.tiny_core import INPUTS_NCHW, change, small_core
+
+
+def error(core: onnx.ModelProto, recipe: Int8) -> float:
+    """Root mean square difference of the int8 logits, as a share of their spread."""
+    expected = Graph(core.SerializeToString()).all_of(INPUTS_NCHW)
+    ranges = measure_ranges(core, INPUTS_NCHW, recipe.calibration)
+    quantised = to_int8(core, ranges, recipe)
+    onnx.checker.check_model(quantised, full_check=True)
+    found = Graph(quantised.SerializeToString()).all_of(INPUTS_NCHW)
+    return float(np.sqrt(np.square(found - expected).mean()) / expected.std())
+
+
+@pytest.mark.parametrize("activations", ["u8", "s8"])
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("calibration", ["minmax", "percentile"])
+def test_every_recipe_stays_near_on_an_even_network(activations: str, per_channel: bool, calibration: str) -> None:
+    recipe = Int8(activations, per_channel, calibration=calibration)  # type: ignore[arg-type]
+    assert error(small_core(), recipe) < 0.1
+
+
+def test_seven_bits_are_coarser_and_are_used() -> None:
+    fine, coarse = error(small_core(), Int8()), error(small_core(), Int8(reduce_range=True))
+    assert fine < coarse < 0.2
+
+
+def test_one_scale_for_all_channels_ruins_an_uneven_network_and_a_scale_each_does_not() -> None:
+    core = small_core()
+    change(core, "first", (slice(0, 1),), 0)
+    change(core, "second", (0, 0), 1e3)
+    assert error(core, Int8(per_channel=True)) < 0.1
+    assert error(core, Int8(per_channel=False)) > 0.5
+
+
+def test_ranges_are_those_of_all_frames_not_of_the_first() -> None:
+    core = small_core()
+    ranges = measure_ranges(core, INPUTS_NCHW, "minmax")
+    assert np.max(ranges["input"].range_value[1]) == pytest.approx(float(INPUTS_NCHW.max()))
+    assert np.min(ranges["input"].range_value[0]) == pytest.approx(float(INPUTS_NCHW.min()))
+
+
+def test_the_same_frames_give_the_same_bytes() -> None:
+    core = small_core()
+    made = [
+        to_int8(core, measure_ranges(core, INPUTS_NCHW, "minmax"), Int8()).SerializeToString(deterministic=True)
+        for _ in range(2)
+    ]
+    assert made[0] == made[1]
+
+
+def test_a_layer_that_stays_float_keeps_its_weights() -> None:
+    core = small_core()
+    quantised = to_int8(core, measure_ranges(core, INPUTS_NCHW, "minmax"), Int8(float_layers=("first", "head")))
+    names = {tensor.name for tensor in quantised.graph.initializer}
+    assert {"first", "head", "second_quantized"} <= names
+    assert "first_quantized" not in names
+
+
+def test_the_layer_that_int8_harms_most_is_found() -> None:
+    core = small_core()
+    change(core, "first", (slice(0, 1),), 0)  # a channel that says nothing
+    change(core, "second", (0, 0), 1e3)  # whose one huge weight makes all others of its tensor round to nothing
+    ranges = measure_ranges(core, INPUTS_NCHW, "minmax")
+    worst = layers_by_sensitivity(core, ranges, Int8(per_channel=False), INPUTS_NCHW[:8])
+    assert worst[0] == "second"
+    assert sorted(worst) == ["first", "head", "second"]
+
+
+def test_half_precision_halves_the_bytes_and_keeps_its_ports() -> None:
+    core = small_core()
+    halved = to_fp16(core, [])
+    onnx.checker.check_model(halved, full_check=True)
+    assert {tensor.data_type for tensor in halved.graph.initializer} == {TensorProto.FLOAT16}
+    assert halved.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    expected = Graph(core.SerializeToString()).all_of(INPUTS_NCHW)
+    assert np.allclose(Graph(halved.SerializeToString()).all_of(INPUTS_NCHW), expected, atol=0.01)
+
+
+def test_what_half_precision_cannot_hold_stays_float() -> None:
+    core = small_core(3e5)
+    expected = Graph(core.SerializeToString()).all_of(INPUTS_NCHW)
+    beyond = layers_beyond_fp16(core, measure_ranges(core, INPUTS_NCHW, "minmax"))
+    assert {"first", "relu", "second"} <= set(beyond)
+    assert "head" not in beyond
+    found = Graph(to_fp16(core, beyond).SerializeToString()).all_of(INPUTS_NCHW)
+    assert np.allclose(found, expected, atol=0.02)
+    without = Graph(to_fp16(core, []).SerializeToString()).all_of(INPUTS_NCHW)  # the negative control
+    assert not np.allclose(without, expected, atol=0.02)
+
+
+def test_the_last_layers_begin_with_the_pooling() -> None:
+    assert last_layers(small_core()) == ["pool", "flatten", "head"]

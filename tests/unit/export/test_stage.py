@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from onnx.external_data_helper import uses_external_data
+
+from export.export import stage
+from export.export import torch_export as core_module
+from export.export.params import ExportParams
+from export.export.reference_frames import Evidence
+from export.export.torch_export import Attempt
+from export.graphs.params import ParityParams
+from export.graphs.preprocess_graph import join, preprocess_graph
+from export.graphs.runner import Graph
+from export.parity.blame import Halves, Trained, blame
+from export.parity.stage import parity
+from pipeline.base.errors import GateError
+from pipeline.base.files import read_json, sha256_of
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
+from pipeline.network.checkpoint import read_checkpoint
+from pipeline.network.preprocess import Preprocess
+from runtime.classifier import Classifier
+from runtime.contract import Contract
+from tests.support.gates import GATES
+from tests.support.small_project import set_params
+
+
+def test_the_contract_lists_every_chosen_variant_as_it_lies_on_disk(exported: Project) -> None:
+    contract = Contract.read(exported.contract_json)
+    assert {variant.name: variant.file for variant in contract.variants} == {
+        "fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"
+    }  # fmt: skip
+    assert contract.recommended == contract.variants[0].name
+    for variant in contract.variants:
+        path = exported.onnx / variant.file
+        assert (variant.sha256, variant.bytes) == (sha256_of(path), path.stat().st_size)
+        assert variant.precision == variant.name
+    sizes = {variant.name: variant.bytes for variant in contract.variants}
+    assert sizes["int8"] < 0.3 * sizes["fp32"]
+    assert sizes["fp16"] < 0.51 * sizes["fp32"]
+
+
+def test_a_quantised_variant_has_a_tolerance_of_its_own(exported: Project) -> None:
+    contract = Contract.read(exported.contract_json)
+    assert contract.variant("fp32").golden_tolerance == 0.001
+    assert contract.variant("int8").golden_tolerance > 0.001
+
+
+def test_every_graph_is_whole_valid_and_names_its_contract(exported: Project) -> None:
+    contract = Contract.read(exported.contract_json)
+    names = {"preprocess.onnx", "core.onnx", "core_batch1.onnx", "model.onnx", "model_fp16.onnx", "model_int8.onnx"}
+    assert {path.name for path in exported.onnx.iterdir()} == names
+    for name in names:
+        model = onnx.load(exported.onnx / name)
+        onnx.checker.check_model(model, full_check=True)
+        assert {each.key: each.value for each in model.metadata_props} == contract.metadata()
+        assert model.ir_version <= 10
+        assert not any(uses_external_data(tensor) for tensor in model.graph.initializer)
+
+
+def test_preprocessing_stays_float_in_every_variant(exported: Project) -> None:
+    for name in ("model_int8.onnx", "model_fp16.onnx"):
+        model = onnx.load(exported.onnx / name)
+        scale = next(each for each in model.graph.initializer if each.name == "preprocess/scale")
+        assert scale.data_type == onnx.TensorProto.FLOAT
+        resize = next(node for node in model.graph.node if node.op_type == "Resize")
+        assert next(node for node in model.graph.node if resize.input[0] in node.output).op_type == "Cast"
+
+
+def test_the_report_says_what_was_tried_and_on_which_frames(exported: Project) -> None:
+    report = read_json(exported.export_json)
+    assert report["chosen_on"] == "val"
+    assert report["n_frames"] == 8
+    assert report["calibration"] == {"n_frames": 16, "n_clips": 4, "by_class": {"red": 8, "蓝色": 8}}
+    assert report["exporters"] == [
+        {"exporter": "dynamo", "opset": 18, "batch": "dynamic", "verdict": "passed", "reasons": []}
+    ]
+    assert [trial["name"] for trial in report["trials"]][:2] == ["fp32", "fp16"]
+    assert sum(trial["chosen"] for trial in report["trials"]) == 3
+
+
+def _evidence(project: Project) -> Evidence:
+    checkpoint = read_checkpoint(project.checkpoint)
+    inputs_nchw = np.random.default_rng(0).normal(size=(20, 3, 32, 32)).astype(np.float32)
+    with torch.inference_mode():
+        logits = checkpoint.network()(torch.from_numpy(inputs_nchw)).numpy()
+    return Evidence(checkpoint.classes, logits.argmax(axis=1), inputs_nchw, logits)
+
+
+def _agree(project: Project) -> tuple[Attempt, stage.Record]:
+    params = read_section(project.params_yaml, "export", ExportParams)
+    record = stage.Record("fast", "val", 20, {})
+    attempt, _ = stage._agreeing_core(
+        read_checkpoint(project.checkpoint), params, GATES, _evidence(project), record, project
+    )
+    return attempt, record
+
+
+def _wrong(network: Any, size: int, attempt: Attempt) -> onnx.ModelProto:
+    """What a broken exporter gives: a bias is off."""
+    model = core_module.core_graph(network, size, Attempt("legacy", attempt.opset, attempt.batch))
+    last = next(node for node in model.graph.node if "logits" in node.output)
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == last.input[-1])
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32([1, 0]), bias.name))
+    return model
+
+
+def test_an_exporter_that_fails_parity_is_followed_by_the_next_and_the_reason_kept(
+    exported: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = stage.core_graph
+    monkeypatch.setattr(
+        stage,
+        "core_graph",
+        lambda network, size, attempt: (_wrong if attempt.exporter == "dynamo" else right)(network, size, attempt),
+    )
+    attempt, record = _agree(exported)
+    assert attempt == Attempt("legacy", 18)
+    assert [each["verdict"] for each in record.exporters] == ["failed", "passed"]
+    assert "largest logit difference" in record.exporters[0]["reasons"][0]
+
+
+def test_where_no_exporter_agrees_nothing_is_exported_and_the_report_says_how_not(
+    exported: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crashes(*_: object) -> onnx.ModelProto:
+        raise RuntimeError("cannot export\n  aten::strange")
+
+    monkeypatch.setattr(stage, "core_graph", crashes)
+    with pytest.raises(
+        GateError, match=r"no exporter gives .* \(dynamo, opset 18, dynamic batch: cannot be made \(cannot export"
+    ):
+        _agree(exported)
+    tried = read_json(exported.export_json)["exporters"]
+    assert [each["opset"] for each in tried] == [18, 18, 21, 21] * 2
+    assert [each["batch"] for each in tried] == ["dynamic"] * 4 + ["fixed"] * 4
+
+
+def test_where_no_dynamic_batch_agrees_a_batch_of_one_is_exported_proven_and_runs(
+    exported: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    right = stage.core_graph
+
+    def only_of_one_picture(network: Any, size: int, attempt: Attempt) -> onnx.ModelProto:
+        if attempt.batch == "dynamic" and attempt != Attempt("dynamo", 18):
+            raise RuntimeError("the batch is not what it was")
+        return (_wrong if attempt.batch == "dynamic" else right)(network, size, attempt)
+
+    monkeypatch.setattr(stage, "core_graph", only_of_one_picture)
+    set_params(exported, export={"max_megapixels": 1})
+    gates = read_section(exported.params_yaml, "parity", ParityParams)
+    stage.export(read_section(exported.params_yaml, "export", ExportParams), gates, exported)
+    tried = read_json(exported.export_json)["exporters"]
+    assert [each["verdict"] for each in tried] == ["failed"] * 4 + ["passed"]
+    assert "largest logit difference" in tried[0]["reasons"][0]
+    assert tried[3]["reasons"] == ["cannot be made (the batch is not what it was)"]
+    for name in ("model.onnx", "model_int8.onnx", "core.onnx"):
+        assert onnx.load(exported.onnx / name).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
+    judged = parity(gates, exported).variants  # in batches of 7, 2 and 1, and in a process of its own
+    assert {name: numbers["verdict"] for name, numbers in judged.items()}["fp32"] == "passed"
+    pictures_nhwc = np.random.default_rng(0).integers(0, 256, (3, 40, 56, 3), dtype=np.uint8)
+    classifier = Classifier(exported.contract_json, exported.onnx)
+    together = classifier.logits(pictures_nhwc)
+    assert np.array_equal(together, np.concatenate([classifier.logits(each[None]) for each in pictures_nhwc]))
+
+
+def test_a_graph_of_one_picture_can_be_explained(exported: Project) -> None:
+    checkpoint = read_checkpoint(exported.checkpoint)
+    core = core_module.core_graph(checkpoint.network(), 32, Attempt("dynamo", 18, "fixed"))
+    wrong = _wrong(checkpoint.network(), 32, Attempt("dynamo", 18, "fixed"))
+    joined = join(preprocess_graph(checkpoint.preprocess, 18), wrong)
+    pictures = list(np.random.default_rng(0).integers(0, 256, (6, 1, 40, 56, 3), dtype=np.uint8))
+    trained = Trained(checkpoint.preprocess, checkpoint.network())
+    halves = Halves.of(joined)
+    found = blame(halves, halves.core, "fp32", trained, pictures)
+    assert (found["part"], found["n_frames"]) == ("graph", 6)
+    assert found["layer"]["operator"] == "Gemm"
+    sound = Halves.of(join(preprocess_graph(checkpoint.preprocess, 18), core))
+    assert blame(sound, sound.core, "fp32", trained, pictures)["layer"] is None  # the negative control
+
+
+@pytest.mark.parametrize("crop", ["squash", "center"])
+def test_preprocessing_and_an_int8_core_answer_joined_as_they_do_apart(exported: Project, crop: Any) -> None:
+    """Onnxruntime moves an int8 core's channels-last layout up the graph, and what it meets there has to bear it."""
+    int8 = onnx.utils.Extractor(onnx.load(exported.onnx / "model_int8.onnx")).extract_model(["input"], ["logits"])
+    front = preprocess_graph(Preprocess(32, crop, 0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), 18)
+    picture_nhwc = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)
+    apart = Graph(int8.SerializeToString())(Graph(front.SerializeToString())(picture_nhwc))
+    np.testing.assert_array_equal(Graph(join(front, int8).SerializeToString())(picture_nhwc), apart)
+
+
+def test_the_contract_carries_temperature_and_threshold_of_the_checkpoint_or_why_there_is_none(
+    exported: Project,
+) -> None:
+    contract, checkpoint = read_json(exported.contract_json), read_checkpoint(exported.checkpoint)
+    assert contract["temperature"] == checkpoint.temperature
+    assert contract["temperature_reason"] == checkpoint.temperature_reason
+    assert contract["unknown_threshold"] is None
+    assert contract["unknown_threshold_reason"] == "2 validation clips; 0.05 false alarms need 19"
+    fitted = dataclasses.replace(checkpoint, unknown_threshold=1.5, unknown_threshold_reason=None)
+    draft = stage._draft(fitted, read_section(exported.params_yaml, "export", ExportParams), 18)
+    assert (draft.unknown_threshold, draft.unknown_threshold_reason) == (1.5, None)

@@ -1,0 +1,196 @@
+"""The page that is handed on: the verdict first, every number with its place, and nothing that a name could start."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from pipeline.base.errors import DataError
+from pipeline.base.files import read_json, write_json
+from pipeline.base.project import Project
+from pipeline.draw.sheets import write_png
+from pipeline.report.inline_images import MOST_BYTES
+from pipeline.report.stage import EXPLANATIONS_SHOWN, report
+from tests.support.command import run_pipe
+from tests.support.report_project import HOSTILE, Page, pointed_at, rename_class, says, with_data_reports
+
+
+@pytest.fixture
+def project(exported: Project) -> Project:
+    """A project that is ready for its report."""
+    return with_data_reports(exported)
+
+
+def _page(project: Project) -> str:
+    report(project)
+    return project.report_html.read_text(encoding="utf-8")
+
+
+def _wrong(project: Project, html: str) -> list[tuple[str, str]]:
+    """What the page shows otherwise than the files."""
+    return [(pointer, text) for pointer, text in Page(html).values if not says(text, pointed_at(project, pointer))]
+
+
+def test_every_value_is_that_of_the_file_that_it_points_at(project: Project) -> None:
+    html = _page(project)
+    assert _wrong(project, html) == []
+    shown = {pointer for pointer, _ in Page(html).values}
+    assert len(shown) > 200
+    for key in ("top1", "group_top1_ci95/0", "groups_right", "n_groups", "film_more/film", "baseline_majority"):
+        assert f"reports/evaluate.json#/{key}" in shown
+
+
+def test_a_number_that_is_not_the_files_is_found(project: Project) -> None:
+    html = _page(project)
+    value = read_json(project.evaluate_json)
+    write_json(project.evaluate_json, value | {"top1": value["top1"] + 0.01, "temperature": None})
+    assert {pointer for pointer, _ in _wrong(project, html)} == {
+        "reports/evaluate.json#/top1", "reports/evaluate.json#/temperature",
+    }  # fmt: skip
+
+
+def test_no_number_stands_on_the_page_without_its_pointer(project: Project) -> None:
+    names = {"95", "1", "256"}  # a 95 % interval, top-1 and F1, sha256
+    assert set(re.findall(r"\d+", " ".join(Page(_page(project)).outside))) <= names
+
+
+def test_the_page_begins_with_the_verdict_over_clips(project: Project) -> None:
+    said = report(project).headline
+    html = project.report_html.read_text(encoding="utf-8")
+    right = read_json(project.evaluate_json)["groups_right"]
+    assert said.startswith(f"{right} of 4 held-out clips right; on new clips of this kind expect between")
+    words = re.sub(r"<[^>]*>", "", html)
+    assert words.index(f"{right} of 4 held-out clips right") < words.index("What it is") < words.index("Data")
+    assert "red or 蓝色" in words
+    assert read_json(project.evaluate_json)["film_more"]["sentence"] in words
+    assert "5 of 10 frames promised" in words
+    assert "2 confirmed of 3 proposed among 40 pictures; 0 across sides" in words
+
+
+def test_what_was_tested_is_called_what_it_is(project: Project) -> None:
+    extracted = read_json(project.extract_json)
+    cases = (0, 40, 4, "groups of photos"), (0, 40, 16, "photos"), (5, 5, 4, "clips and photos")
+    for clips, photos, n_groups, word in cases:
+        write_json(project.extract_json, extracted | {"n_clips": clips, "n_photos": photos})
+        write_json(project.evaluate_json, read_json(project.evaluate_json) | {"n_groups": n_groups})
+        assert f"held-out {word} right" in report(project).headline
+
+
+@pytest.mark.parametrize(("low", "majority", "neighbours", "is_said"), [
+    (0.6, 0.5, None, False), (0.6, 0.5, 0.55, False), (0.6, 0.5, 0.7, True), (0.5, 0.5, None, True),
+])  # fmt: skip
+def test_an_interval_that_reaches_down_to_what_needs_no_training_is_said_to(
+    project: Project, low: float, majority: float, neighbours: float | None, is_said: bool
+) -> None:
+    numbers = {"group_top1_ci95": [low, 0.9], "baseline_majority": majority, "baseline_knn": neighbours}
+    write_json(project.evaluate_json, read_json(project.evaluate_json) | numbers)
+    assert ("does not show that training made it better" in _page(project)) is is_said
+
+
+def test_of_photos_the_page_speaks_of_no_clips_to_film(project: Project) -> None:
+    write_json(project.extract_json, read_json(project.extract_json) | {"n_clips": 0, "n_photos": 40})
+    words = re.sub(r"<[^>]*>", "", _page(project))
+    assert "40 frames of 40 photos." in words
+    assert re.search(r"film about \d+ more groups of photos of", words)
+    assert not re.search(r"(?<!\d)0 clips", words)
+
+
+def test_hostile_names_stay_text(project: Project) -> None:
+    rename_class(project, "red", HOSTILE)
+    html = _page(project)
+    assert "<script" not in html
+    assert '<img src="x' not in html
+    assert _wrong(project, html) == []
+    assert html.count("&lt;script&gt;") > 8
+
+
+def test_the_page_asks_the_network_for_nothing(project: Project) -> None:
+    html = _page(project)
+    assert "://" not in html
+    links = re.findall(r'(?:src|href)="([^"]*)', html)
+    assert len(links) > 15
+    assert all(link.startswith(("data:image/", "#")) for link in links)
+
+
+def test_the_same_reports_give_the_same_bytes(project: Project) -> None:
+    assert _page(project) == _page(project)
+
+
+def test_pictures_are_in_the_page_and_explanations_where_there_are_some(project: Project) -> None:
+    before = _page(project)
+    assert "None was drawn" in before
+    write_png(np.full((20, 30, 3), 90, np.uint8), project.explanations / f"{HOSTILE.replace('/', '_')}.png")
+    after = _page(project)
+    assert "None was drawn" not in after
+    counts = [html.count('<img src="data:image/') for html in (before, after)]
+    assert counts == [11, 12]  # ten of evaluate's, and the flips
+    assert "<script" not in after
+
+
+def test_of_many_explanations_the_evidence_comes_first_and_the_last_are_left_out(project: Project) -> None:
+    for name in ("evidence", *(f"activations_{number:02}" for number in range(EXPLANATIONS_SHOWN))):
+        write_png(np.full((8, 8, 3), 90, np.uint8), project.explanations / f"{name}.png")
+    captions = re.findall(r"<figcaption>([ae]\w+)<", _page(project))
+    assert captions == ["evidence", *(f"activations_{number:02}" for number in range(EXPLANATIONS_SHOWN - 1))]
+
+
+def test_it_is_built_also_when_parity_said_no_and_says_so(project: Project) -> None:
+    parity = read_json(project.parity_json)
+    parity |= {"passed": False, "recommended": None}
+    parity["variants"]["fp32"] |= {"verdict": "failed", "reasons": ["largest logit difference 1; allowed 0.1"]}
+    project.parity_json.write_text(json.dumps(parity))
+    assert "NOT fit to ship" in report(project).headline
+    html = project.report_html.read_text(encoding="utf-8")
+    assert "largest logit difference 1; allowed 0.1" in html
+    assert "nothing is bundled" in html
+    assert 'class="verdict bad"' in html
+
+
+def test_an_optimistic_number_is_called_so_on_the_page(project: Project) -> None:
+    assert "optimistic: " not in _page(project)
+    write_json(project.evaluate_json, read_json(project.evaluate_json) | {"optimistic": "one photograph per class"})
+    assert 'optimistic: <span data-json="reports/evaluate.json#/optimistic">one photograph' in _page(project)
+
+
+def test_many_classes_do_not_make_a_large_page(project: Project) -> None:
+    evaluation, split = read_json(project.evaluate_json), read_json(project.split_json)
+    names = [f"a class with a rather long name, number {number}" for number in range(1000)]
+    evaluation |= {"classes": names, "per_class": dict.fromkeys(names, evaluation["per_class"]["red"])}
+    evaluation["confusion"] = [[0] * 1000] * 1000
+    write_json(project.evaluate_json, evaluation)
+    counts = dict.fromkeys(names, split["counts"]["test"]["red"])
+    write_json(project.split_json, split | {"counts": dict.fromkeys(("train", "val", "test"), counts)})
+    text = re.sub(r'src="[^"]*"', "", _page(project))
+    assert len(text.encode()) + MOST_BYTES * 4 / 3 < 8e6
+
+
+def test_a_missing_report_is_one_clear_line(project: Project) -> None:
+    project.parity_json.unlink()
+    finished = run_pipe(project.root, "report")
+    assert finished.returncode == 1
+    assert "parity.json: missing" in finished.stderr
+    assert not project.report_html.exists()
+
+
+@pytest.mark.parametrize("key", ["groups_right", "per_class", "film_more", "protocol"])
+def test_a_report_of_another_version_is_one_clear_line(project: Project, key: str) -> None:
+    value = read_json(project.evaluate_json)
+    del value[key]
+    write_json(project.evaluate_json, value)
+    with pytest.raises(DataError, match=rf"not as its stage writes it \(.*{key}.*\); run `dvc repro`"):
+        report(project)
+    for value in ([], {}, {"classes": 1}):
+        write_json(project.evaluate_json, value)
+        with pytest.raises(DataError, match="not as its stage writes it"):
+            report(project)
+    assert not project.report_html.exists()
+
+
+def test_a_picture_that_is_none_is_named(project: Project) -> None:
+    project.explanations.mkdir()
+    (project.explanations / "broken.png").write_bytes(b"\x00" * 500_000)
+    with pytest.raises(DataError, match=r"broken\.png"):
+        report(project)

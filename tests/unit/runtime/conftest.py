@@ -1,0 +1,34 @@
+"""An unpacked bundle for the tests of the device's code, made once, copied for each test that damages it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from export.bundle.stage import bundle
+from runtime.archive import unpack
+from tests.support.tiny_bundle import draft_contract, write_project
+
+
+@pytest.fixture(scope="session")
+def bundle_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with two variants; not to be changed."""
+    project = write_project(tmp_path_factory.mktemp("bundle") / "project", draft_contract("fp32", "int8"))
+    bundle(project)
+    return project.bundle_zip
+
+
+@pytest.fixture(scope="session")
+def pristine(bundle_zip: Path) -> Path:
+    """The bundle unpacked; not to be changed."""
+    folder = bundle_zip.parent / "unpacked"
+    unpack(bundle_zip, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(pristine: Path, tmp_path: Path) -> Path:
+    """A copy of the unpacked bundle that a test may damage."""
+    return Path(shutil.copytree(pristine, tmp_path / "bundle"))

@@ -1,0 +1,243 @@
+"""The device's command line, run from the unpacked bundle by a Python that has nothing else."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from runtime.__main__ import main
+from tests.support.tiny_bundle import CLASSES, ROOT, picture, rewrite_sums, write_json
+
+# What stands between the bundle and an honest device: this checkout, and every library that training needs.
+ON_A_DEVICE = """
+import os, sys
+ALLOWED = {"runtime", "numpy", "onnxruntime", "PIL"} | sys.stdlib_module_names
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "torchvision", "timm", "onnx", "pipeline", "export", "cv2", "av"}:
+            raise ImportError(f"{name} is not on this device")
+sys.meta_path.insert(0, Blocker())
+sys.path.insert(0, os.getcwd())
+import runtime.__main__
+assert runtime.__file__.startswith(os.getcwd()), runtime.__file__
+code = runtime.__main__.main(sys.argv[1:])
+"""
+NO_TORCH = "sys.meta_path.insert(0, Blocker())"
+LAST_LINE = "sys.exit(code)\n"
+
+
+def on_device(
+    folder: Path, *arguments: str | Path, program: str = ON_A_DEVICE + LAST_LINE
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the bundle in a fresh process; the caller looks at the exit code."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [sys.executable, "-P", "-c", program, *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def without_times(printed: str) -> str:
+    """JSON of the runtime, but for what takes another time in every run."""
+    return re.sub(r'("median_ms": )[\d.e-]+|("time_shares": )\{[^}]*\}', r"\1\2", printed)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """Run a command in this process; gives exit code, output and errors."""
+    code = main(list(map(str, arguments)))
+    return code, *capsys.readouterr()
+
+
+def test_an_unpacked_bundle_needs_nothing_but_itself(folder: Path) -> None:
+    finished = on_device(folder, "selfcheck", "--json")
+    assert finished.stderr == ""
+    assert finished.returncode == 0
+    assert json.loads(finished.stdout)["passed"] is True
+    # A second time, with the caches that the first left behind.
+    assert on_device(folder, "selfcheck").returncode == 0
+
+
+@pytest.mark.slow
+def test_torch_beside_the_bundle_changes_no_answer(folder: Path) -> None:
+    assert ON_A_DEVICE.count(NO_TORCH) == 1
+    programs = (ON_A_DEVICE, ON_A_DEVICE.replace(NO_TORCH, "import torch") + "assert 'torch' in sys.modules\n")
+    both = "if code == 0:\n    code = runtime.__main__.main(['selfcheck', '--json'])\n"
+    command = ("classify", "--json", "golden")
+    alone, beside = (on_device(folder, *command, program=each + both + LAST_LINE) for each in programs)
+    assert (alone.returncode, beside.returncode, beside.stderr) == (0, 0, alone.stderr)
+    assert without_times(alone.stdout) == without_times(beside.stdout)
+    # Of what is held against one another nothing but times is left out.
+    assert "max_abs_logit_difference" in without_times(alone.stdout)
+    assert without_times(alone.stdout) != without_times(beside.stdout.replace('"probability": 0.', '"probability": 1.'))
+
+
+def test_a_device_that_lacks_onnxruntime_is_told_so(folder: Path) -> None:
+    program = ON_A_DEVICE.replace('"torch", ', '"torch", "onnxruntime", ') + LAST_LINE
+    finished = on_device(folder, "selfcheck", program=program)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("runtime: onnxruntime cannot be imported")
+    assert len(finished.stderr.splitlines()) == 1
+
+
+def test_the_runtime_is_light_to_import(folder: Path) -> None:
+    program = ON_A_DEVICE.replace("import runtime.__main__", "import runtime") + LAST_LINE
+    program = program.split("code = ")[0] + "print(sorted(name for name in sys.modules if '.' not in name))"
+    loaded = on_device(folder, program=program).stdout
+    assert "'runtime'" in loaded
+    assert not [name for name in ("numpy", "onnxruntime", "PIL", "argparse") if f"'{name}'" in loaded]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "runtime").rglob("*.py")), ids=lambda path: path.name)
+def test_the_code_speaks_the_oldest_python_that_is_promised(path: Path) -> None:
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
+
+
+def test_the_example_of_the_readme_works(folder: Path) -> None:
+    """As a person would: copy the lines, put the photo where they say."""
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    example = readme.split("```python\n")[1].split("```")[0]
+    Image.fromarray(picture(1)).save(folder.parent / "photo.jpg")
+    finished = on_device(folder, program=ON_A_DEVICE.partition("import runtime")[0] + example)
+    assert finished.stderr == ""
+    assert finished.stdout.startswith("green 0.9")
+
+
+def test_the_bundle_around_the_code_is_the_default(folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "photo.png")
+    program = ON_A_DEVICE.replace("os.getcwd()", repr(str(folder))) + LAST_LINE
+    finished = on_device(tmp_path, "classify", "photo.png", program=program)
+    assert finished.stdout == " 96.2%  red  photo.png\n"
+
+
+def test_classify_takes_files_and_folders(pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inner = tmp_path / "photos" / "inner"
+    inner.mkdir(parents=True)
+    paths = [tmp_path / "first.png", tmp_path / "photos" / "b.JPG", inner / "c.webp"]
+    for number, path in enumerate(paths):
+        Image.fromarray(picture(number)).save(path, format="PNG")
+    (inner / "notes.txt").write_text("not looked at")
+    code, out, err = run(capsys, "classify", "--bundle", pristine, "--json", paths[0], tmp_path / "photos")
+    answers: list[dict[str, Any]] = json.loads(out)
+    assert (code, err) == (0, "")
+    assert [(answer["path"], answer["label"]) for answer in answers] == list(zip(map(str, paths), CLASSES, strict=True))
+    assert list(answers[0]) == ["path", "label", "probability", "probabilities", "logits"]
+
+
+def test_a_bad_picture_among_good_ones_is_told_and_the_others_are_classified(
+    pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    Image.fromarray(picture(2)).save(tmp_path / "b.png")
+    code, out, err = run(capsys, "classify", "--bundle", pristine, tmp_path)
+    assert code == 1
+    assert "蓝色" in out
+    assert err.splitlines()[0].startswith(f"runtime: {tmp_path / 'a.jpg'}: not a picture")
+    assert err.splitlines()[1] == "runtime: 1 of 2 pictures could not be classified"
+    code, out, err = run(capsys, "classify", "--bundle", pristine, "--json", tmp_path)
+    assert [list(answer)[1] for answer in json.loads(out)] == ["error", "label"]
+
+
+def test_a_folder_without_pictures_is_refused(
+    pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "classify", "--bundle", pristine, tmp_path)
+    assert code == 1
+    assert "no picture in this folder" in err
+
+
+def test_info_and_bench_speak_in_lines_and_in_json(pristine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["info"], ["bench", "--repeats", "2"]):
+        code, out, err = run(capsys, *command, "--bundle", pristine)
+        assert (code, err) == (0, "")
+        assert "CPUExecutionProvider" in out
+        code, out, err = run(capsys, *command, "--bundle", pristine, "--json")
+        assert (code, err) == (0, "")
+        assert isinstance(json.loads(out), dict)
+
+
+def test_selfcheck_exits_3_when_the_numbers_differ(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "golden" / "golden.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["logits"]["fp32"][0][0] += 1
+    write_json(path, values)
+    rewrite_sums(folder)
+    code, out, err = run(capsys, "selfcheck", "--bundle", folder)
+    assert code == 3
+    assert out.endswith("selfcheck failed\n")
+    assert err == "runtime: fp32 on CPUExecutionProvider: logits differ by 1; expected at most 0.00495\n"
+    code, out, _ = run(capsys, "selfcheck", "--bundle", folder, "--json")
+    assert code == 3
+    assert json.loads(out)["passed"] is False
+
+
+def test_selfcheck_exits_1_when_a_byte_differs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = bytearray((folder / "model.onnx").read_bytes())
+    data[100] ^= 1
+    (folder / "model.onnx").write_bytes(data)
+    code, out, err = run(capsys, "selfcheck", "--bundle", folder)
+    assert (code, out) == (1, "")
+    assert err.endswith("'model.onnx' has been changed; unpack the bundle anew\n")
+    assert len(err.splitlines()) == 1
+
+
+def test_selfcheck_tells_of_another_decoder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(folder / "golden" / "000.jpg")
+    Image.new("RGB", (9, 9)).save(folder / "golden" / "001.jpg")
+    rewrite_sums(folder)
+    code, out, _ = run(capsys, "selfcheck", "--bundle", folder)
+    assert code == 0
+    assert "decoder: 1 of 3 pictures decode to the very pixels of the build" in out
+    assert "  001: decodes to (9, 9, 3); expected (24, 32, 3)" in out
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_json_is_json_whatever_the_output_can_write(encoding: str, pristine: Path, tmp_path: Path) -> None:
+    path = tmp_path / "é😀.png"
+    Image.fromarray(picture(2)).save(path)
+    command = [sys.executable, "-m", "runtime", "classify", "--json", "--bundle", pristine, path]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    (answer,) = json.loads(finished.stdout.decode("utf-8"))
+    assert (answer["path"], answer["label"]) == (str(path), "蓝色")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["train"], ["classify"], ["bench", "--repeats", "0"], ["bench", "--threads", "99999999999"]]
+)
+def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["selfcheck"], ["info"], ["bench"], ["classify", "photo.jpg"]):
+        code, _, err = run(capsys, *command, "--bundle", tmp_path)
+        assert code == 1
+        assert len(err.splitlines()) == 1
+
+
+def test_ctrl_c_exits_130(pristine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("runtime.__main__.selfcheck", interrupted)
+    assert run(capsys, "selfcheck", "--bundle", pristine) == (130, "", "runtime: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [("| true", 1, ""), (">/dev/full", 1, "runtime: output: No space left on device\n"), (">&-", 0, "")],
+)
+def test_an_output_that_takes_nothing_is_no_crash(redirection: str, code: int, said: str, pristine: Path) -> None:
+    command = f"set -o pipefail; {sys.executable} -m runtime info --bundle '{pristine}' {redirection}"
+    finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stderr) == (code, said)

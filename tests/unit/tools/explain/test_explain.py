@@ -1,0 +1,124 @@
+"""`pipe explain`: what it writes, what it refuses, and that its sheets show what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.base.errors import DataError, ParamsError
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
+from pipeline.network.checkpoint import Checkpoint
+from pipeline.network.params import ModelParams
+from pipeline.network.preprocess import Preprocess
+from pipeline.tools.explain.explain import GRID, explain
+from tests.support.command import run_pipe
+from tests.support.explained_networks import built
+from tests.support.small_project import set_params
+
+MANY = 10**6
+PREPROCESS = Preprocess(64, "squash", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@pytest.fixture
+def explained(project: Project) -> Project:
+    """A project with a checkpoint of the small network."""
+    set_params(project, model={"arch": "small_cnn", "weights": "none"})
+    model = read_section(project.params_yaml, "model", ModelParams)
+    state = built("small_cnn").state_dict()
+    Checkpoint(state, ("cat", "狗"), model, PREPROCESS, {"git": None, "data": None}, "last").write(project.checkpoint)
+    return project
+
+
+def photo(path: Path, side: int = 80) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_every_picture_gets_its_maps_and_all_share_a_sheet_of_evidence(explained: Project, tmp_path: Path) -> None:
+    images = [photo(tmp_path / name) for name in ("a/cat.png", "b/cat.png", "猫.png")]
+    report = explain(images, (), None, MANY, explained)
+    assert files(explained.explanations) == ["activations", "evidence.png"]
+    assert files(explained.explanations / "activations") == ["cat.png", "cat_2.png", "猫.png"]
+    assert report.headline == f"3 pictures explained; {explained.explanations}/"
+    sheet = cv2.imdecode(np.fromfile(explained.explanations / "evidence.png", np.uint8), cv2.IMREAD_COLOR)
+    assert sheet.shape[1] == 8 + 4 * 308  # two pictures a row, each with its twin
+
+
+def test_of_many_pictures_the_evidence_goes_on_several_sheets(
+    explained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.tools.explain.explain.PICTURES_AT_ONCE", 2)
+    images = [photo(tmp_path / f"{number}.png") for number in range(5)]
+    explain(images, (), None, MANY, explained)
+    assert files(explained.explanations) == ["activations", "evidence.png", "evidence_2.png", "evidence_3.png"]
+    widths = [cv2.imread(str(path)).shape[1] for path in sorted(explained.explanations.glob("*.png"))]
+    assert widths == [8 + 4 * 308, 8 + 4 * 308, 8 + 2 * 308]
+
+
+def test_no_two_pictures_share_a_sheet_of_maps() -> None:
+    from pipeline.tools.explain.explain import _names
+
+    images = [Path(name) for name in ("a.png", "a.jpg", "a_2.png", "A.PNG", "b/a.png")]
+    assert list(_names(images)) == ["a", "a_2", "a_2_2", "A_3", "a_4"]
+
+
+def test_the_sheet_of_maps_has_a_block_for_every_convolution_and_pooling(explained: Project, tmp_path: Path) -> None:
+    explain([photo(tmp_path / "photo.png")], (), tmp_path / "out", MANY, explained)
+    sheet = cv2.imread(str(tmp_path / "out" / "activations" / "photo.png"))
+    blocks = [32, 32, 64, 64, 64, 64, 64, 64]  # of small_cnn's layers; of 128 maps the first 64
+    heights = [24 + 58 * -(-n // 16) + 8 for n in blocks]
+    assert sheet.shape[0] == 24 + 8 + sum(heights)
+
+
+def test_filters_are_drawn_in_grids_and_those_that_stay_noise_are_counted(explained: Project) -> None:
+    layer = "backbone.features.conv1"
+    value = torch.load(explained.checkpoint, weights_only=True)
+    for part in (value["state_dict"][f"{layer}.{name}"] for name in ("weight", "bias")):
+        part[3:5] = part[31]  # random filters may be dead themselves; this one is not
+    value["state_dict"][f"{layer}.bias"][:3] = -1000.0  # their ReLU never opens
+    torch.save(value, explained.checkpoint)
+    report = explain((), ["features.conv1:1-4", "features.conv1:31"], None, MANY, explained)
+    assert files(explained.explanations) == [f"filters_{layer}_1-4.png", f"filters_{layer}_31-31.png"]
+    assert report.headline.startswith(f"{layer}: 2 of 4 filters stay noise; {layer}: 0 of 1 filters stay noise; ")
+
+
+@pytest.mark.parametrize("text", ["features.conv1:32", "features.conv1:4-2", "features.conv1:x", "features.conv1:-3"])
+def test_a_filter_that_is_not_there_is_refused(explained: Project, text: str) -> None:
+    with pytest.raises(ParamsError, match=r"has the filters 0 to 31"):
+        explain((), [text], None, MANY, explained)
+    assert not explained.explanations.exists()
+
+
+def test_without_numbers_the_first_filters_are_drawn() -> None:
+    from pipeline.tools.explain.explain import _filters
+
+    network = built("small_cnn")
+    assert _filters(network, "features.conv4").numbers == tuple(range(GRID))
+    assert _filters(network, "features.conv1").numbers == tuple(range(32))
+
+
+def test_a_picture_that_cannot_be_read_is_one_clear_line(explained: Project, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no picture")
+    with pytest.raises(DataError, match=r"broken\.jpg"):
+        explain([tmp_path / "broken.jpg"], (), None, MANY, explained)
+    with pytest.raises(DataError, match="expected at most 100"):
+        explain([photo(tmp_path / "large.png")], (), None, 100, explained)
+
+
+def test_the_command_needs_something_to_explain_and_a_checkpoint(project: Project, tmp_path: Path) -> None:
+    assert run_pipe(project.root, "explain").returncode == 2
+    finished = run_pipe(project.root, "explain", str(photo(tmp_path / "photo.png")))
+    assert finished.returncode == 1
+    assert "run `pipe train` first" in finished.stderr

@@ -1,0 +1,117 @@
+"""`params.yaml` comes back, whatever becomes of the study that lent it; and two studies never lend it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
+from pipeline.tools.studies.borrowed_params import alone_with_params, lending_params
+from tests.support.command import ROOT
+
+OWN = "train: {epochs: 20}  # 石墨\r\n"
+LENT = ["train: {epochs: 1}\n", "train: {epochs: 2}\n"]
+
+
+@pytest.fixture(autouse=True)
+def _signals_of_a_terminal() -> Iterator[None]:
+    """Whoever started the tests may have all three ignored, as `nohup` and a shell's `&` do."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def own(project: Project) -> Project:
+    project.params_yaml.write_bytes(OWN.encode())
+    return project
+
+
+def _lent_by_somebody_who_was_killed(project: Project, text: str = LENT[0]) -> None:
+    code = (
+        "import os, pathlib\n"
+        "from pipeline.base.project import Project\n"
+        "from pipeline.lending import *\n"
+        "project = Project(pathlib.Path.cwd())\n"
+        f"with alone_with_params(project), lending_params(project, {LENT!r}):\n"
+        f"    project.params_yaml.write_text({text!r})\n"
+        "    os._exit(9)\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], cwd=project.root, env=_environment(), check=False)
+    assert finished.returncode == 9
+    assert project.params_yaml.read_text() == text
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def _lend(project: Project, number: int) -> None:
+    """Lend it, and be sent a signal then."""
+    with alone_with_params(project), lending_params(project, LENT):
+        project.params_yaml.write_text(LENT[0])
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+
+def test_after_an_interrupt_it_is_as_it_was(own: Project) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _lend(own, signal.SIGINT)
+    assert own.params_yaml.read_bytes() == OWN.encode()
+    assert [path.name for path in own.cache.iterdir()] == ["pipe_study.lock"]
+
+
+def test_the_next_one_puts_back_what_one_that_was_killed_left(own: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    _lent_by_somebody_who_was_killed(own, LENT[1])
+    with alone_with_params(own):
+        assert own.params_yaml.read_bytes() == OWN.encode()
+    assert "params.yaml still had the values of a study that was killed" in capfd.readouterr().err
+    own.params_yaml.write_text(LENT[1])
+    with alone_with_params(own):  # nobody left that: it was written by hand
+        assert own.params_yaml.read_text() == LENT[1]
+
+
+def test_what_somebody_wrote_since_is_not_overwritten(own: Project) -> None:
+    _lent_by_somebody_who_was_killed(own)
+    own.params_yaml.write_text("train: {epochs: 3}\n")
+    with alone_with_params(own):
+        assert own.params_yaml.read_text() == "train: {epochs: 3}\n"
+
+
+def test_a_second_one_is_refused_while_the_first_goes_on(own: Project) -> None:
+    with (
+        alone_with_params(own),
+        pytest.raises(DataError, match="another `pipe study` is running here"),
+        alone_with_params(own),
+    ):
+        pytest.fail("both lend it")
+    with alone_with_params(own):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_goodbye_ends_it_as_an_interrupt_does(own: Project, number: int) -> None:
+    handler = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        _lend(own, number)
+    assert own.params_yaml.read_bytes() == OWN.encode()
+    assert signal.getsignal(number) is handler
+
+
+def test_a_goodbye_that_was_to_be_ignored_still_is(own: Project) -> None:
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with lending_params(own, LENT):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, handler)

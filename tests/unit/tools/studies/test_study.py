@@ -1,0 +1,277 @@
+"""A study runs every row as an experiment, survives those that fail, and leaves params.yaml as it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.base.errors import DataError, ParamsError, PipeError
+from pipeline.base.project import Project
+from pipeline.params import read_params
+from pipeline.tools.compare.compare import compare_study
+from pipeline.tools.studies.dvc_experiments import list_experiments
+from pipeline.tools.studies.study import experiment_names, study
+from tests.support.command import ROOT, run_pipe
+from tests.support.experiment_project import (
+    clone_of_repository,
+    commit,
+    experiment_project,
+    run,
+    trainings,
+    write_recipe,
+)
+from tests.support.media import write_raw
+
+RECIPE = """
+params: {train: {epochs: 3, watch_test: true}}
+rows:
+  I-VGG16 + FL: {train: {lr: 0.1}}
+  fails: {train: {lr: 0.3, momentum: 0.5}}
+  鳞片: {train: {lr: 0.2}}
+compare: {columns: [top1, train_loss], figures: []}
+"""
+
+
+@pytest.fixture(scope="module")
+def first_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """A project whose baseline has run and is committed, with a study of three rows, one of which fails."""
+    project = experiment_project(tmp_path_factory.mktemp("study") / "project")
+    write_recipe(project, RECIPE)
+    run(project.root, sys.executable, "-m", "dvc", "repro", "--quiet")
+    commit(project.root)
+    with pytest.raises(PipeError) as caught:
+        study("tiny", (), 1, project)
+    return project, str(caught.value)
+
+
+@pytest.fixture
+def studied(first_study: tuple[Project, str], tmp_path: Path) -> Project:
+    return Project(shutil.copytree(first_study[0].root, tmp_path / "studied", symlinks=True))
+
+
+def test_a_row_that_fails_is_named_with_its_reason_and_the_others_run(first_study: tuple[Project, str]) -> None:
+    project, message = first_study
+    assert "1 of 3 runs failed: tiny-fails: train: the loss of epoch 1 is inf; lower train.lr" in message
+    assert "\n" not in message
+    assert list(list_experiments(project)) == ["tiny-I-VGG16-FL", "tiny-鳞片"]
+    assert [line.split()[0] for line in trainings(project)] == ["0.001", "0.1", "0.3", "0.2"]
+
+
+def test_params_yaml_is_afterwards_as_it_was(first_study: tuple[Project, str]) -> None:
+    project, _ = first_study
+    assert project.params_yaml.read_bytes() == (ROOT / "params.yaml").read_bytes()
+
+
+def test_an_experiment_has_the_recipes_params_and_its_rows(first_study: tuple[Project, str]) -> None:
+    params = list_experiments(first_study[0])["tiny-I-VGG16-FL"].params
+    assert (params["train"]["lr"], params["train"]["epochs"], params["train"]["seed"]) == (0.1, 3, 0)
+
+
+def test_a_row_that_failed_has_no_numbers_in_the_comparison_though_its_baseline_has(studied: Project) -> None:
+    assert (studied.root / "reports" / "evaluate.json").is_file()
+    report = compare_study("tiny", studied)
+    table = (studied.compare_reports / "tiny" / "table.md").read_text(encoding="utf-8")
+    assert report.not_run == ("fails",)
+    assert "| fails | not run |  |  |" in table
+    assert "| I-VGG16 + FL | 1 | 90.0 % | 0.5000 |" in table
+
+
+def test_what_has_run_is_kept_and_only_the_rest_runs_again(studied: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    before = list_experiments(studied)
+    write_recipe(studied, RECIPE.replace(", momentum: 0.5", ""))
+    report = study("tiny", (), 1, studied)
+    assert (report.n_run, report.n_kept) == (1, 2)
+    assert [line.split()[0] for line in trainings(studied)] == ["0.001", "0.1", "0.3", "0.2", "0.3"]
+    after = list_experiments(studied)
+    assert {name: after[name].commit for name in before} == {name: found.commit for name, found in before.items()}
+    said = capfd.readouterr().err
+    assert "study tiny: 1/3 tiny-I-VGG16-FL: kept; it ran with the same params, data and code" in said
+    assert "Running stage 'train'" in said  # DVC's own words are passed on
+
+
+def test_a_change_of_the_data_or_of_a_value_runs_the_row_again_and_replaces_its_experiment(studied: Project) -> None:
+    (studied.raw / "another.mp4").write_text("another clip", encoding="utf-8")
+    old = list_experiments(studied)["tiny-鳞片"].commit
+    assert study("tiny", ["鳞片"], 1, studied).n_run == 1
+    new = list_experiments(studied)["tiny-鳞片"]
+    assert new.commit != old
+    write_recipe(studied, RECIPE.replace("0.2}", "0.25}"))
+    assert study("tiny", ["鳞片"], 1, studied).n_run == 1
+    assert list_experiments(studied)["tiny-鳞片"].params["train"]["lr"] == 0.25
+
+
+def test_seeds_are_runs_of_their_own(studied: Project) -> None:
+    assert study("tiny", ["鳞片"], 2, studied).n_run == 2
+    seeds = {name: found.params["train"]["seed"] for name, found in list_experiments(studied).items()}
+    assert seeds == {"tiny-I-VGG16-FL": 0, "tiny-鳞片": 0, "tiny-鳞片-s0": 0, "tiny-鳞片-s1": 1}
+    report = compare_study("tiny", studied)
+    assert report.n_runs == 3  # the row's own run has the seed of the first: counted once
+    table = (studied.compare_reports / "tiny" / "table.md").read_text(encoding="utf-8")
+    assert "| 鳞片 | 2 | 79.5 ± 0.7 % | 0.5625 ± 0.0884 |" in table
+
+
+def test_an_experiment_that_stopped_before_evaluate_is_not_counted_with_its_baselines_report(studied: Project) -> None:
+    write_recipe(studied, RECIPE.replace("fails:", "stops:").replace(", momentum: 0.5", ""))
+    dvc = [sys.executable, "-m", "dvc", "exp", "run", "--name", "tiny-stops", "-S", "train.lr=0.4", "train"]
+    run(studied.root, *dvc)
+    fault = list_experiments(studied)["tiny-stops"].fault()
+    assert fault is not None
+    assert "models/checkpoint.pt is not the one that was judged" in fault
+    report = compare_study("tiny", studied)
+    assert report.not_run == ("stops",)
+    table = (studied.compare_reports / "tiny" / "table.md").read_text(encoding="utf-8")
+    assert f"- tiny-stops is not counted: {fault}." in table
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_the_training_too_and_put_params_back(studied: Project, number: int) -> None:
+    write_recipe(studied, "params: {}\nrows:\n  never ends: {train: {weight_decay: 0.5}}\n")
+    before, n_before = studied.params_yaml.read_bytes(), len(trainings(studied))
+    command = [sys.executable, "-m", "pipeline", "study", "tiny"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    started = subprocess.Popen(command, cwd=studied.root, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(600):
+            if len(trainings(studied)) > n_before:
+                break
+            time.sleep(0.1)
+        assert studied.params_yaml.read_bytes() != before
+        interrupted = time.monotonic()
+        with pytest.raises(DataError, match="another `pipe study` is running here"):
+            study("tiny", (), 1, studied)
+        started.send_signal(number)
+        _, said = started.communicate(timeout=40)
+    finally:
+        started.kill()
+    assert started.returncode == 130, said
+    assert time.monotonic() - interrupted < 40  # the training alone would take a minute
+    assert studied.params_yaml.read_bytes() == before
+    assert "tiny-never-ends" not in list_experiments(studied)
+
+
+def refusal(project: Project, rows: tuple[str, ...] = ()) -> str:
+    with pytest.raises(PipeError) as caught:
+        study("tiny", rows, 1, project)
+    assert "\n" not in str(caught.value)
+    assert trainings(project) == []
+    return str(caught.value)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Project:
+    project = experiment_project(tmp_path / "fresh")
+    write_recipe(project, RECIPE)
+    return project
+
+
+def test_an_unknown_row_is_refused_with_the_nearest(fresh: Project) -> None:
+    assert "tiny.yaml: rows: found 'I-VGG16', which is not known; the nearest is 'I-VGG16 + FL'" in refusal(
+        fresh, ("I-VGG16",)
+    )
+
+
+def test_a_slip_in_the_last_row_comes_to_light_before_the_first_runs(fresh: Project) -> None:
+    write_recipe(fresh, RECIPE.replace("lr: 0.2", "learning: 0.2"))
+    assert "tiny.yaml: train.learning: unknown key" in refusal(fresh)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("top1", "top_1", "compare.columns: found 'top_1', which is not known; the nearest is 'top1'"),
+        ("top1", "train.rate", "the nearest is 'train."),
+        ("figures: []", "figures: [{title: f, curves: [train/los], rows: [鳞片]}]", "nearest is 'train/loss'"),
+        ("figures: []", "figures: [{title: f, curves: [train/loss], rows: [鱗片]}]", "nearest is '鳞片'"),
+        ("figures: []", "figurs: []", "compare.figurs: unknown key; the nearest valid name is 'figures'"),
+    ],
+)
+def test_an_unknown_name_in_compare_is_refused_before_the_study_runs(
+    fresh: Project, old: str, new: str, expected: str
+) -> None:
+    write_recipe(fresh, RECIPE.replace(old, new))
+    assert expected in refusal(fresh)
+
+
+def test_a_recipe_without_rows_is_refused(fresh: Project) -> None:
+    write_recipe(fresh, "params: {train: {epochs: 3}}\n")
+    assert "no mapping `rows:`" in refusal(fresh)
+
+
+def test_a_folder_without_git_or_without_a_commit_is_refused(fresh: Project) -> None:
+    shutil.rmtree(fresh.root / ".git")
+    assert "no git repository" in refusal(fresh)
+    run(fresh.root, "git", "init", "--quiet")
+    assert "no commit yet" in refusal(fresh)
+
+
+def test_an_empty_data_raw_is_refused(fresh: Project) -> None:
+    (fresh.raw / "clip.mp4").unlink()
+    with pytest.raises(DataError, match="no recordings"):
+        study("tiny", (), 1, fresh)
+
+
+def test_rows_become_names_that_git_allows_and_no_two_the_same() -> None:
+    rows = ["VGG16", "vgg16", "I-VGG16 + FL", "I VGG16/FL", "鳞片", "++", "lr 1e-4", "x-s1", "x", "a" * 300, ".lock"]
+    names = experiment_names("graphite", rows)
+    assert len({name.casefold() for name in names.values()}) == len(rows)
+    assert names["鳞片"] == "graphite-鳞片"
+    assert names["lr 1e-4"] == "graphite-lr-1e-4"
+    assert names["x"] + "-s1" not in names.values()
+    for name in names.values():
+        run(ROOT, "git", "check-ref-format", f"refs/exps/00/0/{name}")
+        assert len(name) < 100
+    assert not set(experiment_names("a", ["b-c"]).values()) & set(experiment_names("a-b", ["c"]).values())
+
+
+def test_the_recipe_itself_still_goes_into_params_without_its_rows(fresh: Project) -> None:
+    from pipeline.tools.studies.recipe import apply_recipe
+
+    apply_recipe("tiny", fresh)
+    assert read_params(fresh.params_yaml).train.epochs == 3
+
+
+def test_rows_that_are_no_mappings_are_refused(fresh: Project) -> None:
+    write_recipe(fresh, "params: {}\nrows: [VGG16]\n")
+    with pytest.raises(ParamsError, match="rows: Input should be a valid dictionary"):
+        study("tiny", (), 1, fresh)
+
+
+@pytest.mark.slow
+def test_the_real_chain_runs_as_a_study_and_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # the copy runs its own code
+    project = clone_of_repository(tmp_path / "project")
+    write_raw(project.raw, clips=3)  # one each for train, val and test
+    write_recipe(
+        project,
+        """
+params:
+  augment: {copies: []}
+  split: {near_duplicates: {search: false}}
+  model: {arch: resnet18, weights: none, freeze: none}
+  image: {size: 32}
+  train: {epochs: 2, batch_size: 8}
+rows:
+  slow: {train: {lr: 0.0001}}
+  fast: {train: {lr: 0.001}}
+compare:
+  columns: [top1, group_top1, mse, nll, train_loss, best_epoch, train.lr]
+  figures: [{title: both, curves: [train/loss, val/loss, val/accuracy], rows: [slow, fast]}]
+""",
+    )
+    assert study("tiny", (), 1, project).n_run == 2
+    assert study("tiny", (), 1, project).n_kept == 2
+    finished = run_pipe(project.root, "compare", "tiny")
+    assert finished.returncode == 0, finished.stderr
+    text = (project.compare_reports / "tiny" / "table.md").read_text(encoding="utf-8")
+    assert "| slow | 1 | " in text
+    assert "test frames of 2 clips or photos, protocol grouped" in text
+    assert "has no" not in text
+    assert (project.compare_reports / "tiny" / "figure_1.png").is_file()
+    assert {found.fault() for found in list_experiments(project).values()} == {None}

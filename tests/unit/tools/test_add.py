@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.base import files
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
+from pipeline.tools.add import add
+from tests.support.media import write_photo
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refusal(paths: list[Path], label: str, project: Project) -> str:
+    before = sorted(project.root.rglob("*"))
+    with pytest.raises(DataError) as caught:
+        add(paths, label, project)
+    assert sorted(project.root.rglob("*")) == before
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_files_and_folders_are_copied_below_their_class(project: Project, tmp_path: Path) -> None:
+    single = tmp_path / "IMG_1.MOV"
+    single.write_bytes(b"one")
+    for name in ("card/a.mp4", "card/deep/b.jpg", "card/notes.txt", "card/.hidden.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    report = add([single, tmp_path / "card"], "鳞片石墨", project)
+    assert content(project.raw) == {
+        "鳞片石墨/IMG_1.MOV": b"one",
+        "鳞片石墨/a.mp4": b"card/a.mp4",
+        "鳞片石墨/deep/b.jpg": b"card/deep/b.jpg",
+    }
+    assert single.exists()
+    assert report.headline == "3 files added to data/raw/鳞片石墨"
+
+
+def test_the_same_content_again_is_fine_and_said(project: Project, tmp_path: Path) -> None:
+    photos = [write_photo(tmp_path / f"{number}.png", number) for number in range(2)]
+    add(photos[:1], "a", project)
+    assert add(photos, "a", project).headline == "1 files added to data/raw/a (1 already there)"
+    assert add(photos, "a", project).headline == "0 files added to data/raw/a (2 already there)"
+
+
+def test_another_file_of_the_same_name_is_not_overwritten(project: Project, tmp_path: Path) -> None:
+    add([write_photo(tmp_path / "one" / "x.png", 1)], "a", project)
+    others = [write_photo(tmp_path / "two" / name, 2) for name in ("a.png", "x.png")]
+    before = content(project.raw)
+    assert "x.png: a file with other content is there; rename" in refusal(others, "a", project)
+    assert content(project.raw) == before
+
+
+def test_two_files_that_would_have_one_name_are_refused(project: Project, tmp_path: Path) -> None:
+    left, right = (write_photo(tmp_path / name / "x.png", number) for number, name in enumerate("lr"))
+    assert "but other content; rename one of them" in refusal([left, right], "a", project)
+    copy = tmp_path / "c" / "x.png"
+    copy.parent.mkdir()
+    shutil.copy(left, copy)
+    assert add([left, copy], "a", project).n_added == 1
+
+
+@pytest.mark.parametrize("label", ["", ".", "..", ".hidden", "a/b", "a\\b", "../a", "a\nb", " a", "a ", "石" * 86])
+def test_a_label_that_is_no_folder_is_refused(project: Project, tmp_path: Path, label: str) -> None:
+    refusal([write_photo(tmp_path / "x.png")], label, project)
+
+
+def test_what_is_no_media_is_refused(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "empty").mkdir()
+    assert "neither clip nor photo by its name" in refusal([tmp_path / "notes.txt"], "a", project)
+    assert "no such file" in refusal([tmp_path / "missing.mp4"], "a", project)
+    assert "no clip or photo in it" in refusal([tmp_path / "empty"], "a", project)
+    hidden = write_photo(tmp_path / ".x.png")
+    assert "expected a visible" in refusal([hidden], "a", project)
+
+
+def test_a_folder_is_searched_once_for_what_was_left_behind_however_many_files_come(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        write_photo(tmp_path / "card" / f"{number}.png", number)
+    searched: list[Path] = []
+    monkeypatch.setattr(files, "sweep_stale", searched.append)
+    add([tmp_path / "card"], "a", project)
+    assert len(content(project.raw)) == 20
+    assert len(searched) == 1  # a search for each would be quadratic: it looks at every name of the folder
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(project: Project, tmp_path: Path) -> None:
+    photo = write_photo(tmp_path / f"{'石' * 83}.png")
+    assert add([photo], "a", project).n_added == 1
+    assert content(project.raw).keys() == {f"a/{photo.name}"}
+
+
+def test_what_a_killed_run_left_is_swept(project: Project, tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = project.raw / "a" / f".added.{gone.pid}.tmp"
+    write_photo(left / "half.png")
+    add([write_photo(tmp_path / "x.png")], "a", project)
+    assert [path.name for path in (project.raw / "a").iterdir()] == ["x.png"]
+
+
+def test_when_the_disk_is_full_no_file_is_added(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [write_photo(tmp_path / "card" / "deep" / f"{number}.png", number) for number in range(3)]
+    copy = shutil.copyfile
+
+    def copy_until_full(source: Path, target: Path) -> Any:
+        copy(source, target)
+        if source == photos[2]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", copy_until_full)
+    with pytest.raises(OSError, match="No space left"):
+        add([tmp_path / "card"], "a", project)
+    assert not project.raw.exists() or not list(project.raw.iterdir())

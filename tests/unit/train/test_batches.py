@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
+from pipeline.network.inference import Frames
+from pipeline.train.batches import Images, Source, drawn, exact, pictures
+from pipeline.train.random_views import random_views, view_generator
+from tests.support.small_project import small_project
+from tests.support.training_images import CLASSES, CPU, CROP, FLIP, PREPROCESS, images_of, params_with
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return small_project(tmp_path_factory.mktemp("sources") / "project")
+
+
+def _frames(images: Images) -> Frames:
+    return Frames(images.project, images.rows, CLASSES, images.preprocess)
+
+
+def test_exact_images_are_bit_for_bit_what_evaluation_sees(small: Project) -> None:
+    images = images_of(small, "val")
+    source, frames = exact(images), _frames(images)
+    assert len(source) == len(frames)
+    numbers = [5, 0, 3]
+    inputs, labels = source.batch(numbers, 7, CPU)
+    assert inputs.dtype == torch.float32
+    assert labels.dtype == torch.int64
+    for position, number in enumerate(numbers):
+        input_chw, label = frames[number]
+        assert torch.equal(inputs[position], input_chw)
+        assert labels[position] == label
+
+
+def test_a_training_picture_without_views_differs_from_the_exact_one_by_rounding_alone(small: Project) -> None:
+    images = images_of(small, "train")
+    source = pictures(images, params_with(small))
+    inputs, labels = source.batch(range(len(source)), 0, CPU)
+    frames = _frames(images)
+    expected = torch.stack([frames[number][0] for number in range(len(frames))])
+    bound = torch.tensor([0.5 / 255 / std for std in PREPROCESS.std]).view(1, 3, 1, 1)
+    difference = (inputs - expected).abs()
+    assert (difference <= bound * (1 + 1e-4)).all()
+    assert (difference.amax(dim=(0, 2, 3)) > 0.9 * bound.flatten()).all()  # rounded they are
+    assert labels.tolist() == [CLASSES.index(row.label) for row in images.rows]
+
+
+def test_views_are_those_of_seed_epoch_and_number(small: Project) -> None:
+    params = params_with(small, CROP, FLIP, seed=3)
+    source = pictures(images_of(small, "train"), params)
+    numbers = [4, 9, 2]
+    assert source.pixels_nhwc.shape[1:3] == (37, 37)  # 32 x 8 / 7: head-room for the crop
+    raw = torch.from_numpy(source.pixels_nhwc[source.positions[numbers]]).permute(0, 3, 1, 2)
+    expected = random_views(raw, params.online, [view_generator(3, 5, number) for number in numbers], 32)
+    inputs, _ = source.batch(numbers, 5, CPU)
+    assert torch.equal(inputs, PREPROCESS.normalised(expected.permute(0, 2, 3, 1)))
+    assert not torch.equal(inputs, source.batch(numbers, 6, CPU)[0])
+
+
+def test_without_a_random_crop_pictures_are_kept_at_their_size(small: Project) -> None:
+    assert pictures(images_of(small, "train"), params_with(small, FLIP)).pixels_nhwc.shape[1:3] == (32, 32)
+
+
+def test_all_kept_frames_share_one_cache_whatever_the_split(small: Project, tmp_path: Path) -> None:
+    params = params_with(small)
+    first = pictures(images_of(small, "train"), params)
+    other = pictures(images_of(small, "test"), params)
+    assert len(first.pixels_nhwc) == len(manifest.read_split(small.split_csv))
+    assert other.pixels_nhwc.filename == first.pixels_nhwc.filename  # type: ignore[attr-defined]
+    assert not set(first.positions) & set(other.positions)
+
+
+class Numbers:
+    """A source whose inputs are the numbers asked for; it fails, or takes its time, where a test says so."""
+
+    def __init__(self, *, fails_at: int | None = None, seconds: float = 0.0) -> None:
+        self.fails_at = fails_at
+        self.seconds = seconds
+        self.asked: list[int] = []
+        self.threads: set[threading.Thread] = set()
+
+    def __len__(self) -> int:
+        return 100
+
+    def batch(self, numbers: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        self.threads.add(threading.current_thread())
+        self.asked.append(numbers[0])
+        time.sleep(self.seconds)
+        if numbers[0] == self.fails_at:
+            raise DataError("frame 6: broken")
+        return torch.tensor(numbers), torch.tensor([epoch])
+
+
+BATCHES = [range(start, start + 2) for start in range(0, 20, 2)]
+
+
+def _first_numbers(batches: Iterator[tuple[Tensor, Tensor]]) -> list[int]:
+    return [int(inputs[0]) for inputs, _ in batches]
+
+
+def test_batches_come_in_order_from_a_thread_that_then_ends() -> None:
+    source = Numbers()
+    assert _first_numbers(drawn(source, BATCHES, 0, CPU)) == list(range(0, 20, 2))
+    assert source.threads
+    assert threading.current_thread() not in source.threads
+    assert not any(thread.is_alive() for thread in source.threads)
+
+
+def test_the_next_batches_are_prepared_while_the_caller_computes_but_not_all() -> None:
+    source = Numbers()
+    batches = drawn(source, BATCHES, 0, CPU)
+    next(batches)
+    time.sleep(0.2)
+    assert source.asked == [0, 2, 4]
+    batches.close()  # type: ignore[attr-defined]
+
+
+def test_preparing_overlaps_with_computing() -> None:
+    start = time.perf_counter()
+    for _ in drawn(Numbers(seconds=0.05), BATCHES, 0, CPU):
+        time.sleep(0.05)
+    assert time.perf_counter() - start < 0.8  # 1.0 s one after the other
+
+
+def test_an_error_in_the_thread_arrives_where_the_batches_are_used() -> None:
+    source = Numbers(fails_at=6)
+    batches = drawn(source, BATCHES, 0, CPU)
+    assert [int(next(batches)[0][0]) for _ in range(3)] == [0, 2, 4]
+    with pytest.raises(DataError, match="frame 6: broken"):
+        next(batches)
+    assert not any(thread.is_alive() for thread in source.threads)
+
+
+def test_leaving_the_loop_early_stops_the_thread() -> None:
+    source = Numbers(seconds=0.2)
+    for inputs, _ in drawn(source, BATCHES, 0, CPU):
+        assert int(inputs[0]) == 0
+        break
+    assert source.asked == [0, 2]  # the second was under way, the third is given up
+    assert not any(thread.is_alive() for thread in source.threads)
+
+
+def test_no_batches_are_no_trouble() -> None:
+    assert list(drawn(Numbers(), [], 0, CPU)) == []
+
+
+def test_sources_are_sources(small: Project) -> None:
+    sources: list[Source] = [exact(images_of(small, "val")), pictures(images_of(small, "train"), params_with(small))]
+    for source in sources:
+        batches = list(drawn(source, [[0, 1], [2]], 0, CPU))
+        assert [len(labels) for _, labels in batches] == [2, 1]
+        assert all(inputs.shape[1:] == (3, 32, 32) for inputs, _ in batches)
+
+
+def test_a_frame_that_changes_on_disk_is_seen(small: Project) -> None:
+    images = images_of(small, "val")
+    before = exact(images).batch([0], 0, CPU)[0]
+    path = small.root / images.rows[0].path
+    original = path.read_bytes()
+    path.write_bytes((small.root / images.rows[-1].path).read_bytes())
+    assert not torch.equal(exact(images).batch([0], 0, CPU)[0], before)
+    path.write_bytes(original)
+    assert torch.equal(exact(images).batch([0], 0, CPU)[0], before)
+
+
+class Counting(Numbers):
+    """Says how many cores each batch may use."""
+
+    def batch(self, numbers: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        return torch.tensor(torch.get_num_threads()), torch.tensor(0)
+
+
+def test_batches_are_prepared_on_one_core_and_the_caller_keeps_its_own() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    assert [int(cores) for cores, _ in drawn(Counting(), BATCHES, 0, CPU)] == [1] * len(BATCHES)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)

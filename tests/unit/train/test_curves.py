@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+from pipeline.network.network import build_network
+from pipeline.train.best_epoch import Best
+from pipeline.train.curves import TensorBoard, write_curves
+from pipeline.train.summary import summarise
+from tests.support.fitting_by_hand import MODEL, train_params
+
+HISTORY = [{"train/loss": 0.5, "val/loss": 0.6}, {"train/loss": 0.4, "val/loss": 0.7}]
+
+
+def _shown(folder: Path) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(folder)).Reload()
+    return [(event.step, round(event.value, 3)) for event in events.Scalars("train/loss")]
+
+
+def _fit(folder: Path, n_done: int, losses: list[float], *, is_on: bool = True) -> None:
+    with TensorBoard(folder, HISTORY[:n_done], is_on=is_on) as board:
+        for epoch, loss in enumerate(losses, start=n_done + 1):
+            board.add(epoch, {"train/loss": loss})
+
+
+def test_tensorboard_shows_every_epoch(tmp_path: Path) -> None:
+    _fit(tmp_path / "run", 0, [0.5, 0.4])
+    assert _shown(tmp_path / "run") == [(1, 0.5), (2, 0.4)]
+
+
+def test_a_run_that_goes_on_shows_an_epoch_once(tmp_path: Path) -> None:
+    _fit(tmp_path / "run", 0, [0.5, 0.4])
+    _fit(tmp_path / "run", 1, [0.3, 0.2])
+    assert _shown(tmp_path / "run") == [(1, 0.5), (2, 0.3), (3, 0.2)]
+
+
+def test_a_run_that_starts_anew_forgets_the_old_curve(tmp_path: Path) -> None:
+    _fit(tmp_path / "run", 0, [0.5, 0.4])
+    _fit(tmp_path / "run", 0, [0.3])
+    assert _shown(tmp_path / "run") == [(1, 0.3)]
+
+
+def test_only_one_process_writes(tmp_path: Path) -> None:
+    _fit(tmp_path / "run", 0, [0.5], is_on=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_dvc_gets_the_curves_the_kept_epoch_and_the_network(tmp_path: Path) -> None:
+    best = Best(train_params(keep="best_val"))
+    for epoch, numbers in enumerate(HISTORY, start=1):
+        best.look(epoch, numbers, nn.Linear(1, 1))
+    summary = summarise(build_network(MODEL, 32, 3))
+    write_curves(tmp_path, HISTORY, best, summary)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["kept"] == {"epoch": 1, "train": {"loss": 0.5}, "val": {"loss": 0.6}}
+    assert (metrics["train"], metrics["val"], metrics["step"]) == ({"loss": 0.4}, {"loss": 0.7}, 1)
+    lines = (tmp_path / "plots" / "metrics" / "val" / "loss.tsv").read_text().splitlines()
+    assert [float(line.split("\t")[1]) for line in lines[1:]] == [0.6, 0.7]
+    assert json.loads((tmp_path / "network.json").read_text()) == summary.as_json()

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
+from pipeline.network.network import Network
+from pipeline.train import feature_cache as module
+from pipeline.train.batches import drawn, exact, pictures
+from pipeline.train.feature_cache import Views, exact_features, views
+from tests.support.code_copy import copy_of_the_code
+from tests.support.small_project import small_project
+from tests.support.training_images import (
+    CHANNELS,
+    CLASSES,
+    CPU,
+    CROP,
+    FLIP,
+    PREPROCESS,
+    images_of,
+    params_with,
+    tiny_network,
+)
+
+ONLINE = (CROP, FLIP)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Project:
+    return small_project(tmp_path / "project")
+
+
+@pytest.fixture
+def network(small: Project) -> Network:
+    return tiny_network(small)
+
+
+def _views(
+    small: Project, network: Network, *online: Any, precision: torch.dtype = torch.float32, **changed: Any
+) -> Views:
+    return views(network, images_of(small, "train"), params_with(small, *online, **changed), precision, CPU)
+
+
+def _keys(small: Project) -> set[str]:
+    return {path.name for path in (small.cache / "features").iterdir() if path.is_dir()}
+
+
+def test_features_are_the_backbones_of_every_view(small: Project, network: Network) -> None:
+    cached = _views(small, network, *ONLINE, cached_views=3)
+    source = pictures(images_of(small, "train"), params_with(small, *ONLINE))
+    assert cached.features.shape == (len(source), 3, CHANNELS)
+    everything = range(len(source))
+    for view in range(3):
+        with torch.inference_mode():
+            expected = network.eval().embed(source.batch(everything, view, CPU)[0])
+        assert torch.allclose(cached.features[:, view], expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(cached.features[:, 0], cached.features[:, 1], atol=1e-2)
+
+
+def test_any_epochs_in_a_row_see_every_view_once_and_images_take_their_turns_apart(
+    small: Project, network: Network
+) -> None:
+    cached = _views(small, network, *ONLINE, cached_views=4)
+    marked = dataclasses.replace(cached, features=torch.arange(4.0).expand(len(cached), 4)[..., None])
+    everything = range(len(cached))
+    seen = torch.cat([marked.batch(everything, epoch, CPU)[0] for epoch in range(9)], dim=1)
+    for start in range(5):
+        assert (seen[:, start : start + 4].sort(dim=1).values == torch.arange(4)).all()
+    assert len({tuple(line) for line in seen[:, :4].tolist()}) > 4
+    again = dataclasses.replace(_views(small, network, *ONLINE, cached_views=4), features=marked.features)
+    assert torch.equal(again.batch(everything, 2, CPU)[0], seen[:, 2:3])
+    assert not torch.equal(_views(small, network, *ONLINE, cached_views=4, seed=1).order, cached.order)
+
+
+def test_a_batch_has_the_features_and_labels_of_its_numbers(small: Project, network: Network) -> None:
+    cached = _views(small, network)
+    (features, labels), *_ = drawn(cached, [[5, 2]], 9, CPU)
+    assert cached.features.shape[1] == 1
+    assert torch.equal(features, cached.features[[5, 2], 0])
+    assert labels.tolist() == [CLASSES.index(images_of(small, "train").rows[number].label) for number in (5, 2)]
+    assert (features.dtype, labels.dtype) == (torch.float32, torch.int64)
+
+
+def test_features_in_bf16_are_kept_so_and_given_as_float32(small: Project, network: Network) -> None:
+    whole = _views(small, network)
+    half = _views(small, network, precision=torch.bfloat16)
+    assert half.features.dtype == torch.bfloat16
+    assert half.batch([0], 0, CPU)[0].dtype == torch.float32
+    span = float(whole.features.max() - whole.features.min())
+    difference = float((half.features.float() - whole.features).abs().max())
+    assert 0 < difference < 0.05 * span
+    again = _views(small, network, precision=torch.bfloat16)
+    assert torch.equal(again.features.view(torch.int16), half.features.view(torch.int16))
+
+
+def test_features_are_computed_once_and_need_no_frames_then(
+    small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _views(small, network, *ONLINE, cached_views=2)
+    held_out = exact_features(network, images_of(small, "val"), 4, CPU)
+    monkeypatch.setattr(module, "drawn", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(module, "pictures_from", lambda *_: pytest.fail("decoded again"))
+    assert torch.equal(_views(small, network, *ONLINE, cached_views=2).features, first.features)
+    assert torch.equal(exact_features(network, images_of(small, "val"), 4, CPU).features, held_out.features)
+    with pytest.raises(pytest.fail.Exception, match="decoded again"):
+        _views(small, network, *ONLINE, cached_views=3)
+
+
+def test_the_key_hangs_on_backbone_views_seed_precision_and_numbers_and_not_on_the_head(
+    small: Project, network: Network
+) -> None:
+    base: dict[str, Any] = {"cached_views": 2}
+    _views(small, network, *ONLINE, **base)
+    other_head = copy.deepcopy(network)
+    other_head.head = torch.nn.Linear(CHANNELS, 7)
+    _views(small, other_head, *ONLINE, **base, epochs=99, lr=0.5)
+    assert len(_keys(small)) == 1
+    _views(small, network, CROP, **base)
+    _views(small, network, *ONLINE, cached_views=1)
+    _views(small, network, *ONLINE, **base, seed=1)
+    _views(small, network, *ONLINE, **base, precision=torch.bfloat16)
+    assert len(_keys(small)) == 5
+    numbers = dataclasses.replace(
+        images_of(small, "train"), preprocess=dataclasses.replace(PREPROCESS, mean=(0.0,) * 3)
+    )
+    views(network, numbers, params_with(small, *ONLINE, **base), torch.float32, CPU)
+    views(network, images_of(small, "val"), params_with(small, *ONLINE, **base), torch.float32, CPU)
+    _views(small, tiny_network(small, seed=1), *ONLINE, **base)
+    other_shape = copy.deepcopy(network)
+    other_shape.backbone = torch.nn.Sequential(*list(network.backbone)[:2], torch.nn.ReLU6())
+    _views(small, other_shape, *ONLINE, **base)
+    assert len(_keys(small)) == 9
+
+
+def test_changed_code_or_another_torch_computes_features_anew(
+    small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look() -> int:
+        _views(small, network, *ONLINE, cached_views=1)
+        exact_features(network, images_of(small, "val"), 4, CPU)
+        return len(_keys(small))
+
+    assert look() == 2
+    fixed = copy_of_the_code(small.root / "code", monkeypatch) / "a_room" / "inside_it" / "views.py"
+    fixed.parent.mkdir(parents=True)
+    fixed.write_text("# views")
+    assert look() == 4
+    fixed.write_text("# a bug was fixed here")
+    assert look() == 6
+    monkeypatch.setattr(torch, "__version__", "0.0.0")
+    assert look() == 8
+
+
+def test_without_random_views_seeds_share_their_features(small: Project, network: Network) -> None:
+    for seed in (0, 1):
+        _views(small, network, seed=seed, cached_views=5)
+    assert len(_keys(small)) == 1
+
+
+def test_held_out_features_are_exact(small: Project, network: Network) -> None:
+    images = images_of(small, "val")
+    cached = exact_features(network, images, 3, CPU)
+    source = exact(images)
+    with torch.inference_mode():
+        expected = network.eval().embed(source.batch(range(len(source)), 0, CPU)[0])
+    assert torch.allclose(cached.batch(range(len(source)), 4, CPU)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_network_is_left_as_it_was(small: Project, network: Network) -> None:
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    _views(small, network)
+    exact_features(network, images_of(small, "val"), 4, CPU)
+    assert network.training
+    assert network.backbone.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_broken_frame_leaves_no_features(small: Project, network: Network) -> None:
+    rows = images_of(small, "train").rows
+    (small.root / rows[1].path).write_bytes(b"no picture")
+    with pytest.raises(DataError, match=Path(rows[1].path).name):
+        _views(small, network)
+    assert _keys(small) == set()

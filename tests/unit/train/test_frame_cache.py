@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.base import manifest
+from pipeline.base.errors import DataError
+from pipeline.base.frames import read_frame
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.network.preprocess import Preprocess
+from pipeline.train import frame_cache as module
+from pipeline.train.frame_cache import frame_cache
+from tests.support.small_project import small_project
+
+SQUASH = Preprocess(32, "squash", 1.0, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+CENTER = dataclasses.replace(SQUASH, crop="center", center_fraction=0.8)
+UINT8, FLOAT32 = np.dtype("u1"), np.dtype("f4")
+
+
+@pytest.fixture(scope="module")
+def _drawn_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return small_project(tmp_path_factory.mktemp("frames") / "project")
+
+
+@pytest.fixture
+def small(tmp_path: Path, _drawn_project: Project) -> Project:
+    import shutil
+
+    return Project(shutil.copytree(_drawn_project.root, tmp_path / "project"))
+
+
+def _rows(project: Project) -> list[Row]:
+    return manifest.read_split(project.split_csv)
+
+
+@pytest.mark.parametrize("preprocess", [SQUASH, CENTER])
+@pytest.mark.parametrize("side", [32, 37])
+def test_kept_levels_are_the_boxes_resized_exactly_or_rounded(
+    small: Project, preprocess: Preprocess, side: int
+) -> None:
+    rows = _rows(small)[:6]
+    exact = frame_cache(small, rows, preprocess, side, FLOAT32).pixels_nhwc()
+    rounded = frame_cache(small, rows, preprocess, side, UINT8).pixels_nhwc()
+    for number, row in enumerate(rows):
+        frame_nhwc = torch.from_numpy(read_frame(small, row))[None]
+        levels_hwc = preprocess.resized(frame_nhwc, side)[0].permute(1, 2, 0).numpy()
+        assert np.array_equal(exact[number], levels_hwc)
+        assert np.array_equal(rounded[number], np.rint(levels_hwc))
+
+
+def test_frames_are_decoded_once(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = _rows(small)
+    frame_cache(small, rows, SQUASH, 32, UINT8).pixels_nhwc()
+    monkeypatch.setattr(module, "read_frame", lambda *_: pytest.fail("decoded again"))
+    frame_cache(small, rows, SQUASH, 32, UINT8).pixels_nhwc()
+    with pytest.raises(pytest.fail.Exception, match="decoded again"):  # so the first would have been seen too
+        frame_cache(small, rows, SQUASH, 33, UINT8).pixels_nhwc()
+
+
+def test_the_key_hangs_on_names_bytes_and_box_and_on_nothing_else(small: Project) -> None:
+    rows = _rows(small)
+    key = frame_cache(small, rows, SQUASH, 32, UINT8).key
+    other_split = [dataclasses.replace(row, split="unused", label="other") for row in rows]
+    other_numbers = dataclasses.replace(SQUASH, mean=(0.0, 0.0, 0.0), center_fraction=0.5)
+    assert frame_cache(small, other_split, other_numbers, 32, UINT8).key == key
+    others = {
+        frame_cache(small, rows[1:], SQUASH, 32, UINT8).key,
+        frame_cache(small, rows[::-1], SQUASH, 32, UINT8).key,
+        frame_cache(small, rows, CENTER, 32, UINT8).key,
+        frame_cache(small, rows, dataclasses.replace(CENTER, center_fraction=0.5), 32, UINT8).key,
+        frame_cache(small, rows, SQUASH, 37, UINT8).key,
+        frame_cache(small, rows, SQUASH, 32, FLOAT32).key,
+    }
+    renamed = dataclasses.replace(rows[0], path=rows[0].path.replace("000000", "000009"))
+    (small.root / renamed.path).write_bytes((small.root / rows[0].path).read_bytes())
+    others.add(frame_cache(small, [renamed, *rows[1:]], SQUASH, 32, UINT8).key)
+    first, second = (small.root / row.path for row in rows[:2])
+    first.write_bytes(second.read_bytes())
+    others.add(frame_cache(small, rows, SQUASH, 32, UINT8).key)
+    assert len(others | {key}) == 9
+
+
+def test_a_frame_that_is_gone_is_named(small: Project) -> None:
+    rows = _rows(small)
+    (small.root / rows[3].path).unlink()
+    with pytest.raises(DataError, match=rf"^{rows[3].path}: No such file.*; expected a picture that can be read$"):
+        frame_cache(small, rows, SQUASH, 32, UINT8)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_a_broken_frame_is_named_and_nothing_is_kept(small: Project, content: bytes) -> None:
+    rows = _rows(small)
+    (small.root / rows[3].path).write_bytes(content)
+    cache = frame_cache(small, rows, SQUASH, 32, UINT8)
+    with pytest.raises(DataError, match=Path(rows[3].path).name):
+        cache.pixels_nhwc()
+    assert [path.suffix for path in (small.cache / "frames").iterdir()] == [".lock"]
