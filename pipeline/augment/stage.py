@@ -14,12 +14,11 @@ from pipeline.augment.params import AugmentParams
 from pipeline.augment.transforms import generator_for, make_copy
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
-from pipeline.base.files import alone, replacing_folder
+from pipeline.base.files import exclusive_lock, replacing_folder
+from pipeline.base.frames import read_frame_bgr
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
-from runtime.errors import ImageError
-from runtime.images.opencv import read_bgr
 
 _JPEG_MAX_SIDE = 65500  # pixels; libjpeg's limit
 
@@ -50,7 +49,7 @@ def augment(params: AugmentParams, project: Project) -> AugmentReport:
     """
     frames = _kept_frames(project)
     parents = frames if params.copies else []
-    with alone(project, "pipe augment"):
+    with exclusive_lock(project, "pipe augment"):
         with replacing_folder(project.augmented) as folder:
             made = each(partial(_copy_frame, params, project, folder), parents, "augment")
             rows = [row for copies in made for row in copies]
@@ -94,20 +93,12 @@ def _copy_frame(params: AugmentParams, project: Project, folder: Path, frame: Ro
 
 
 def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
-    path = safe_join(project.root, frame.path)
-    try:
-        pixels_hwc = read_bgr(path, max_pixels=frame.width * frame.height)
-    except ImageError as error:
-        raise DataError(f"{error}; run `pipe extract` again") from error
-    height, width = pixels_hwc.shape[:2]
-    if max(width, height) > _JPEG_MAX_SIDE:
-        raise DataError(f"{path}: {width} x {height} pixels; copies are JPEG files of at most {_JPEG_MAX_SIDE} a side")
-    if (width, height) != (frame.width, frame.height):
+    if max(frame.width, frame.height) > _JPEG_MAX_SIDE:
         raise DataError(
-            f"{path}: {width} x {height} pixels; "
-            f"{project.frames_csv.name} says {frame.width} x {frame.height}, run `pipe extract` again"
+            f"{frame.path}: {frame.width} x {frame.height} pixels; copies are JPEG files of at most {_JPEG_MAX_SIDE} "
+            "a side"
         )
-    return pixels_hwc
+    return read_frame_bgr(project, frame)
 
 
 def _write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path, quality: int) -> None:

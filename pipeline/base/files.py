@@ -77,7 +77,7 @@ class _UnixLines:
 
 
 @contextlib.contextmanager
-def alone(project: Project, command: str) -> Iterator[None]:
+def exclusive_lock(project: Project, command: str) -> Iterator[None]:
     """Hold an exclusive lock for `command`, such as `pipe extract`. A killed holder releases it.
 
     Raises:

@@ -1,6 +1,8 @@
-"""The pixels of a manifest's row, read from its file."""
+"""The one reader of a frame's picture: the file that a manifest row names, as pixels."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,44 +13,99 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project, safe_join
 from runtime.errors import ImageError
 from runtime.images import read_image
+from runtime.images.opencv import read_bgr
 
+# A JPEG can be decoded at a half, a quarter or an eighth of its size for a part of the cost.
 _REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
 
 
 def read_frame(project: Project, row: Row) -> NDArray[np.uint8]:
-    """Decode a row's image: (height, width, 3) RGB.
+    """Decode a row's picture: (height, width, 3) uint8 RGB.
 
     Raises:
-        DataError: the file is missing or broken, or is not of the size that the manifest states.
+        DataError: the file is missing or broken, or has another size than the manifest states.
     """
     try:
         frame_hwc = read_image(safe_join(project.root, row.path), max_pixels=row.width * row.height)
     except ImageError as error:
-        raise DataError(str(error)) from error
-    if frame_hwc.shape[:2] != (row.height, row.width):
-        height, width = frame_hwc.shape[:2]
-        raise DataError(f"{row.path}: found {width}x{height} pixels; the manifest says {row.width}x{row.height}")
+        raise DataError(f"{error}; run `pipe extract` again") from error
+    return _of_stated_size(frame_hwc, row)
+
+
+def read_frame_bgr(project: Project, row: Row) -> NDArray[np.uint8]:
+    """Decode a row's picture for OpenCV: (height, width, 3) uint8 BGR.
+
+    Raises:
+        DataError: as `read_frame`.
+    """
+    try:
+        frame_hwc = read_bgr(safe_join(project.root, row.path), max_pixels=row.width * row.height)
+    except ImageError as error:
+        raise DataError(f"{error}; run `pipe extract` again") from error
+    return _of_stated_size(frame_hwc, row)
+
+
+def _of_stated_size(frame_hwc: NDArray[np.uint8], row: Row) -> NDArray[np.uint8]:
+    height, width = frame_hwc.shape[:2]
+    if (height, width) != (row.height, row.width):
+        raise DataError(
+            f"{row.path}: found {width} x {height} pixels; the manifest says {row.width} x {row.height}; "
+            "run `pipe extract` again"
+        )
     return frame_hwc
 
 
 def read_thumbnail(project: Project, row: Row, side: int) -> NDArray[np.uint8]:
-    """The picture in grey, (height, width) uint8, its longer side `side` pixels.
+    """Decode a row's picture in grey, (height, width) uint8, its longer side resized to `side` pixels.
+
+    Args:
+        project: the project that the row's path is relative to.
+        row: the picture's row; its width and height must be those of the file.
+        side: pixels of the longer side.
 
     Raises:
         DataError: the file is missing or broken.
     """
     path = safe_join(project.root, row.path)
-    # A JPEG can be decoded at a half, a quarter or an eighth for a part of the cost; a thin picture would vanish.
-    shorter, longer = sorted((row.width, row.height))
+    return resize_longer_side(read_grey(path, row.width, row.height, side), side)
+
+
+def read_grey(path: Path, width: int, height: int, side: int) -> NDArray[np.uint8]:
+    """Decode a picture in grey, (height, width) uint8, its longer side reduced to `side` pixels where it is longer.
+
+    Args:
+        path: a JPEG or PNG file.
+        width: the file's width in pixels.
+        height: the file's height in pixels.
+        side: pixels of the longer side, at most.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    shorter, longer = sorted((width, height))
+    # A thin picture would vanish at an eighth.
     reduction = max((n for n in _REDUCED if longer >= n * side and shorter >= n), default=1)
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
-        grey_hw = cv2.imdecode(data, _REDUCED.get(reduction, cv2.IMREAD_GRAYSCALE)) if data.size else None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); run `pipe extract` again") from error
-    if grey_hw is None:
+    decoded = cv2.imdecode(data, _REDUCED.get(reduction, cv2.IMREAD_GRAYSCALE)) if data.size else None
+    if decoded is None:
         raise DataError(f"{path}: cannot be decoded; run `pipe extract` again")
-    scale = side / max(grey_hw.shape)
-    size = (max(1, round(grey_hw.shape[1] * scale)), max(1, round(grey_hw.shape[0] * scale)))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(grey_hw, size, interpolation=interpolation), dtype=np.uint8)
+    grey_hw: NDArray[np.uint8] = np.asarray(decoded, np.uint8)
+    return resize_longer_side(grey_hw, side) if max(grey_hw.shape) > side else grey_hw
+
+
+def resize_longer_side(pixels: NDArray[np.uint8], side: int, enlarging: int = cv2.INTER_LINEAR) -> NDArray[np.uint8]:
+    """Resize a picture so that its longer side has `side` pixels; the shorter side has at least one.
+
+    Args:
+        pixels: (height, width) or (height, width, channels) uint8.
+        side: pixels of the longer side.
+        enlarging: OpenCV's interpolation for a picture that becomes larger; one that becomes smaller is averaged.
+    """
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    interpolation = cv2.INTER_AREA if scale < 1 else enlarging
+    return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), np.uint8)

@@ -63,7 +63,7 @@ def refuse_leaks(rows: Sequence[Row], protocol: str = "grouped", *, augmented_in
     if protocol != "random" or not augmented_in_test:
         _refuse_stray_copies(rows)
     for side in ("train", "test"):
-        if not any(row.split == side and row.kept and not is_copy(row) for row in rows):
+        if not any(row.split == side and row.kept and not row.is_copy for row in rows):
             raise DataError(f"{_PLACE}: no kept frame in {side}; expected at least one, run `pipe split` again")
 
 
@@ -91,11 +91,6 @@ def clips_across_sides(rows: Iterable[Row]) -> dict[str, Any]:
         if len({side for _, side in times}) > 1
     }
     return {"clips": len(nearest), "nearest_seconds": round(min(nearest.values()), 6) if nearest else None}
-
-
-def is_copy(row: Row) -> bool:
-    """Whether the row is an augmented image and not a frame."""
-    return bool(row.parent or row.transform)
 
 
 def refuse_label_conflicts(frames: Sequence[Row], place: Path) -> None:
@@ -143,17 +138,17 @@ def _times_by_source(rows: Iterable[Row]) -> dict[str, list[tuple[float, str]]]:
     """When each clip's kept frames are, in order, and on which side; frames that are unused are left out."""
     times: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for row in rows:
-        if row.time_seconds is not None and row.kept and row.split != "unused" and not is_copy(row):
+        if row.time_seconds is not None and row.kept and row.split != "unused" and not row.is_copy:
             times[row.source].append((row.time_seconds, row.split))
     return {source: sorted(found) for source, found in sorted(times.items())}
 
 
 def _refuse_stray_copies(rows: Iterable[Row]) -> None:
-    side_of = {row.path: row.split for row in rows if not is_copy(row)}
+    side_of = {row.path: row.split for row in rows if not row.is_copy}
     strays = [
         row
         for row in rows
-        if is_copy(row)
+        if row.is_copy
         and (row.split in ("val", "test") or (row.split == "train" and side_of.get(row.parent) != "train"))
     ]
     if strays:

@@ -23,7 +23,8 @@ from pipeline.base.files import write_csv
 from pipeline.base.project import check_inside
 
 SIDES = ("train", "val", "test")
-SPLITS = (*SIDES, "unused")
+UNUSED = "unused"  # no side: what the asked numbers leave over, and the frames of a guard gap
+SPLITS = (*SIDES, UNUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Row:
     brightness: float | None = None  # mean luma, 0 to 255; None for an augmented image
     phash: str = ""  # 16 hex digits; empty for an augmented image
     split: str = ""  # train, val, test or unused; only in data/split.csv
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether augmentation made the image."""
+        return bool(self.parent or self.transform)
 
     def placed(self, group: str, split: str) -> Row:
         """The same image in a group and on a side; for a million rows, where `replace` takes its time."""
@@ -103,7 +109,7 @@ def read_split(path: Path) -> list[Row]:
 
 
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
+def paused_garbage_collection() -> Iterator[None]:
     """Pause the search for reference cycles: rows form none, and a million new ones would be searched over and over."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -139,7 +145,7 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     if header != list(columns):
         raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}")
     shared: dict[str, str] = {}  # a name that a thousand rows hold is held once
-    with uncollected():
+    with paused_garbage_collection():
         return [_parse(path, number, cells, len(columns), shared) for number, cells in enumerate(lines, start=2)]
 
 
@@ -187,6 +193,3 @@ def _to_number(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a finite number")
     return number
-
-
-UNUSED = "unused"  # no side: what the asked numbers leave over, and the frames of a guard gap

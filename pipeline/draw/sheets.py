@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_file
+from pipeline.base.frames import resize_longer_side
 
 TEXT_PIXELS = 16  # height of the letters
 GAP = 8  # pixels around a picture
@@ -32,11 +33,7 @@ class Cell:
 
 def thumbnail(pixels_hwc: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """The picture with its longer side resized to `side` pixels; (height, width, 3) uint8."""
-    height, width = pixels_hwc.shape[:2]
-    scale = side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    return np.asarray(cv2.resize(pixels_hwc, size, interpolation=interpolation), np.uint8)
+    return resize_longer_side(pixels_hwc, side, cv2.INTER_NEAREST)
 
 
 def sheet(cells: Sequence[Cell], heading: str, *, columns: int, side: int) -> NDArray[np.uint8]:
@@ -54,6 +51,14 @@ def sheet(cells: Sequence[Cell], heading: str, *, columns: int, side: int) -> ND
     draw_text(head_hwc, heading, GAP, GAP, width - 2 * GAP)
     starts = range(0, len(cells), columns)
     return np.vstack([head_hwc, *(_row(cells[start : start + columns], width, side) for start in starts)])
+
+
+def blank(heading: str) -> NDArray[np.uint8]:
+    """A sheet without pictures: its heading alone; (height, width, 3) uint8 RGB on white."""
+    width = 2 * GAP + _width(drawable(heading))
+    head_hwc = _white(_LINE + GAP, width)
+    draw_text(head_hwc, heading, GAP, GAP, width - 2 * GAP)
+    return head_hwc
 
 
 def _row(cells: Sequence[Cell], width: int, side: int) -> NDArray[np.uint8]:

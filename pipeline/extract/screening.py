@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
+from pipeline.base.frames import read_grey
 from pipeline.extract.child import Picture
 from pipeline.extract.params import ScreeningParams
 
@@ -21,11 +22,6 @@ REPEAT_PARTS = 16  # per axis: a frame is new when one part of it is, however sm
 _HASH_BITS = 8  # of 64: frames whose hashes differ more are not compared; those of all repeats seen differ in 0 to 4
 _COMPARED = 8  # kept frames, the closest by their hashes; in a long clip all of them would be too many
 _REMEMBERED = 512  # small pictures, some 20 MB
-_REDUCED = (
-    (4 * REPEAT_SIDE, cv2.IMREAD_REDUCED_GRAYSCALE_4),
-    (2 * REPEAT_SIDE, cv2.IMREAD_REDUCED_GRAYSCALE_2),
-    (0, cv2.IMREAD_GRAYSCALE),
-)
 
 
 def screen(pictures: Sequence[Picture], folder: Path, params: ScreeningParams) -> list[str]:
@@ -116,7 +112,8 @@ def _with_repeats(pictures: Sequence[Picture], reasons: Sequence[str], folder: P
 
     @lru_cache(_REMEMBERED)
     def small_of(number: int) -> NDArray[np.uint8]:
-        return _read_small(pictures[number], folder)
+        picture = pictures[number]
+        return read_grey(folder / picture["path"], picture["width"], picture["height"], REPEAT_SIDE)
 
     hashes = np.array([int(picture["phash"], 16) for picture in pictures], np.uint64)
     found, kept = list(reasons), np.empty(len(pictures), np.intp)
@@ -153,18 +150,3 @@ def difference_between(first_hw: NDArray[np.uint8], second_hw: NDArray[np.uint8]
     differences_hw = cv2.absdiff(first_hw, second_hw).astype(np.float32)
     size = (min(REPEAT_PARTS, first_hw.shape[1]), min(REPEAT_PARTS, first_hw.shape[0]))
     return float(cv2.resize(differences_hw, size, interpolation=cv2.INTER_AREA).max())
-
-
-def _read_small(picture: Picture, folder: Path) -> NDArray[np.uint8]:
-    """The luma (height, width) of a picture, with the longer side resized to 256 pixels where it is longer."""
-    side = max(picture["width"], picture["height"])
-    # JPEG decodes to a half or a quarter of the size in a fraction of the time; a thin picture would vanish.
-    is_thin = min(picture["width"], picture["height"]) < 4
-    flag = cv2.IMREAD_GRAYSCALE if is_thin else next(flag for least, flag in _REDUCED if side >= least)
-    path = folder / picture["path"]
-    luma_hw = cv2.imdecode(np.fromfile(path, np.uint8), flag)
-    if luma_hw is None:
-        raise DataError(f"{path}: cannot be decoded; run `pipe extract` again")
-    scale = min(1.0, REPEAT_SIDE / max(luma_hw.shape))
-    size = (max(1, round(luma_hw.shape[1] * scale)), max(1, round(luma_hw.shape[0] * scale)))
-    return np.asarray(cv2.resize(luma_hw, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
-from pipeline.base.files import alone, replacing_folder, write_json
+from pipeline.base.files import exclusive_lock, replacing_folder, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each, threads_for_each
 from pipeline.base.project import Project
@@ -105,7 +105,7 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
     sources, frames_folder = (PurePosixPath(project.relative(path)) for path in (project.raw, project.frames))
     cache = ClipCache(project.cache / "clips")
     place = _Place(sources, frames_folder, project.relative(project.frames_csv), project.root, cache)
-    with alone(project, "pipe extract"):
+    with exclusive_lock(project, "pipe extract"):
         with replacing_folder(project.frames) as frames:
             settled = _record(found.recordings, frames, params, place)
             recorded = _screened(settled.recorded, frames, params)

@@ -14,7 +14,6 @@ from pipeline.base.files import read_json, write_json
 from pipeline.base.leakage import (
     clips_across_sides,
     exact_duplicates_across_sides,
-    is_copy,
     read_split_without_leaks,
     refuse_label_conflicts,
     refuse_leaks,
@@ -91,7 +90,7 @@ def split(params: SplitParams, project: Project) -> SplitReport:
     pins = _pins(params, project, merged)
     side_of = assign_sides(frames, copies, params, pins, project.frames_csv)
     search = across_sides_first(search, side_of)
-    with manifest.uncollected():
+    with manifest.paused_garbage_collection():
         rows = [frame.placed(frame.group, side_of[frame.path]) for frame in frames]
         rows += [copy.placed(parents[copy.parent].group, side_of[copy.path]) for copy in copies]
     receipt = _receipt(rows, merged, pins, params) | {"leakage": _leakage(rows, search, params)}
@@ -178,8 +177,8 @@ def _receipt(
         "asked": params.model_dump(exclude={"protocol", "augmented_in_test", "caveat"}),
         "achieved_ratio": {side: round(number / (sum(frames.values()) or 1), 6) for side, number in frames.items()},
         "counts": counts,
-        "frames_unused": sum(not is_copy(row) for row in unused),
-        "augmented_unused": sum(is_copy(row) for row in unused),
+        "frames_unused": sum(not row.is_copy for row in unused),
+        "augmented_unused": sum(row.is_copy for row in unused),
         "groups": {side: sorted({row.group for row in found}) for side, found in by_side.items()},
         "merged_groups": merged,
         "pins": {
@@ -218,7 +217,7 @@ def _counts(rows: Sequence[Row], labels: Iterable[str]) -> dict[str, dict[str, i
 
 
 def _kind(row: Row) -> str:
-    if is_copy(row):
+    if row.is_copy:
         return "augmented"
     return "frames" if row.kept else "dropped"
 

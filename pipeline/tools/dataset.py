@@ -14,13 +14,11 @@ import numpy as np
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_folder, write_json
-from pipeline.base.leakage import is_copy
+from pipeline.base.frames import read_frame
 from pipeline.base.manifest import SPLITS, Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
 from pipeline.draw.sheets import Cell, sheet, thumbnail, write_png
-from runtime.errors import ImageError
-from runtime.images import read_image
 
 FRAMES_ON_A_SHEET = 24
 COLUMNS = 6
@@ -94,13 +92,9 @@ def _draw_class(label: str, rows: Sequence[Row], project: Project, folder: Path)
 
 
 def _cell(project: Project, row: Row) -> Cell:
-    try:
-        pixels_hwc = read_image(safe_join(project.root, row.path), max_pixels=row.width * row.height)
-    except ImageError as error:
-        raise DataError(f"{error}; run `pipe extract` again") from error
     name = Path(row.source).name
     title = name if row.time_seconds is None else f"{row.time_seconds:.1f} s {name}"
-    return Cell(thumbnail(pixels_hwc, SIDE), title)
+    return Cell(thumbnail(read_frame(project, row), SIDE), title)
 
 
 IMBALANCE = 2.0  # largest class by smallest, from which on it is worth a warning
@@ -122,7 +116,7 @@ def survey(frames: Sequence[Row], split: Sequence[Row]) -> dict[str, Any]:
         `brightness` (by class: kept frames in each 16 levels of mean luma), `warnings`.
     """
     sides = {row.path: row.split for row in split}
-    copies = Counter(row.label for row in split if is_copy(row) and row.split == "train")
+    copies = Counter(row.label for row in split if row.is_copy and row.split == "train")
     by_class = _grouped(frames, lambda row: row.label)
     by_clip = _grouped(frames, lambda row: (row.label, row.source))
     classes = {label: _class_counts(rows, sides) | {"copies": copies[label]} for label, rows in by_class.items()}
@@ -222,7 +216,7 @@ def _imbalance(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _stale(frames: Sequence[Row], split: Sequence[Row]) -> list[str]:
-    known = {row.path for row in split if not is_copy(row)}
+    known = {row.path for row in split if not row.is_copy}
     if not split or known == {row.path for row in frames}:
         return []
     return ["data/split.csv does not have the frames of data/frames.csv; run `pipe split` again"]

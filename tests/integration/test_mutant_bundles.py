@@ -1,4 +1,7 @@
-"""Damaged and hostile bundles do no harm; and the trial that says so notices harm. All 5,000: see `tests/trials/mutant_bundles.py`."""
+"""Damaged and hostile bundles do no harm; and the trial that says so notices harm.
+
+The trial of all 5,000 is `tests/trials/mutant_bundles.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Do damaged and hostile bundles do harm? `python -m tests.trials.mutant_bundles [--count 5000] [--seed 0] [--only NUMBER]`.
+"""Do damaged and hostile bundles do harm?
+
+python -m tests.trials.mutant_bundles [--count 5000] [--seed 0] [--only NUMBER]
 
 Each of `mutants.py` is unpacked and selfchecked as a device would, in children that serve many each: a graph that
 crashes onnxruntime costs a child. A mutant may be refused in one line, or be accepted and give the golden logits of

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from pipeline.base.files import alone, read_json, replacing_file, write_json
+from pipeline.base.files import exclusive_lock, read_json, replacing_file, write_json
 from pipeline.base.progress import warn
 from pipeline.base.project import Project
 
@@ -26,7 +26,7 @@ def alone_with_params(project: Project) -> Iterator[None]:
     Raises:
         DataError: somebody else is lending it.
     """
-    with alone(project, "pipe study"):
+    with exclusive_lock(project, "pipe study"):
         _put_back(project)
         yield
 

@@ -14,7 +14,7 @@ from pipeline.augment.params import AugmentParams
 from pipeline.augment.stage import augment
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
-from pipeline.base.files import alone
+from pipeline.base.files import exclusive_lock
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
@@ -254,7 +254,7 @@ def test_a_frame_of_another_size_than_its_row_says_is_refused(
 ) -> None:
     (frame,) = make_frames(project, 1)
     manifest.write([replace(frame, width=width, height=height)], project.frames_csv)
-    assert "000000.jpg: 40 x 30 pixels" in refusal(params, project)
+    assert "000000.jpg: found 40 x 30 pixels" in refusal(params, project)
 
 
 def test_nothing_kept_is_an_error(project: Project, params: AugmentParams) -> None:
@@ -265,7 +265,7 @@ def test_nothing_kept_is_an_error(project: Project, params: AugmentParams) -> No
 
 def test_while_another_augment_runs_here_nothing_is_touched(project: Project, params: AugmentParams) -> None:
     make_frames(project)
-    with alone(project, "pipe augment"):
+    with exclusive_lock(project, "pipe augment"):
         assert "another `pipe augment` is running here" in refusal(params, project)
 
 

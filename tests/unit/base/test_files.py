@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.base.errors import DataError
-from pipeline.base.files import alone, read_json, replacing_file, replacing_folder, sha256_of, sweep_stale, write_json
+from pipeline.base.files import (
+    exclusive_lock,
+    read_json,
+    replacing_file,
+    replacing_folder,
+    sha256_of,
+    sweep_stale,
+    write_json,
+)
 from pipeline.base.project import Project, safe_join
 
 
@@ -131,29 +139,32 @@ def test_sweeping_does_not_follow_a_link(tmp_path: Path, gone: int) -> None:
 
 def test_a_command_that_runs_here_already_is_refused_and_others_are_not(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    with alone(project, "pipe extract"):
-        with alone(project, "pipe augment"):
+    with exclusive_lock(project, "pipe extract"):
+        with exclusive_lock(project, "pipe augment"):
             pass
-        with pytest.raises(DataError, match=r"another `pipe extract` is running here"), alone(project, "pipe extract"):
+        with (
+            pytest.raises(DataError, match=r"another `pipe extract` is running here"),
+            exclusive_lock(project, "pipe extract"),
+        ):
             pytest.fail("both run")
-    with alone(project, "pipe extract"):
+    with exclusive_lock(project, "pipe extract"):
         pass
 
 
 def test_a_killed_command_stands_in_nobodys_way(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from pipeline.base.files import alone\n"
+    code = "import sys; from pathlib import Path; from pipeline.base.files import exclusive_lock\n"
     code += "from pipeline.base.project import Project\n"
-    code += "with alone(Project(Path(sys.argv[1])), 'pipe extract'): print('in', flush=True); sys.stdin.read()"
+    code += "with exclusive_lock(Project(Path(sys.argv[1])), 'pipe extract'): print('in', flush=True); sys.stdin.read()"
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with child:
         assert child.stdout is not None
         assert child.stdout.readline() == "in\n"
-        with pytest.raises(DataError, match="another"), alone(Project(tmp_path), "pipe extract"):
+        with pytest.raises(DataError, match="another"), exclusive_lock(Project(tmp_path), "pipe extract"):
             pytest.fail("both run")
         child.kill()
-    with alone(Project(tmp_path), "pipe extract"):
+    with exclusive_lock(Project(tmp_path), "pipe extract"):
         pass
 
 

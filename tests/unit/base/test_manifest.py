@@ -168,7 +168,7 @@ def test_a_placed_row_differs_in_group_and_side_alone() -> None:
 def test_the_search_for_cycles_is_as_it_was_after_a_pause(enabled: bool) -> None:
     (gc.enable if enabled else gc.disable)()
     try:
-        with manifest.uncollected():
+        with manifest.paused_garbage_collection():
             assert not gc.isenabled()
         assert gc.isenabled() == enabled
     finally:

@@ -23,7 +23,7 @@ from PIL import Image
 from pipeline.base import manifest
 from pipeline.base.child_process import run_in_child
 from pipeline.base.errors import DataError, PipeError
-from pipeline.base.files import alone
+from pipeline.base.files import exclusive_lock
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.extract.child import record
@@ -279,7 +279,7 @@ def test_a_video_by_itself_may_lose_all_its_frames(tmp_path: Path) -> None:
 
 
 def test_while_another_extract_runs_here_nothing_is_touched(filled: Project) -> None:
-    with alone(filled, "pipe extract"):
+    with exclusive_lock(filled, "pipe extract"):
         assert "another `pipe extract` is running here" in refusal(filled)
     extract(params(), filled)
 
