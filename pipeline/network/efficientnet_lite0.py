@@ -110,7 +110,7 @@ class EfficientNetLite0(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv_stem = SameConv2d(3, STEM_CHANNELS, 3, 2, bias=False)
-        # timm tries an attention layer of two convolutions here and drops it. We draw both: a seed gives the same weights.
+        # timm tries an attention layer of two convolutions here and drops it; drawn too, so that seeds mean the same.
         nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
         self.bn1 = BatchNormReLU6(STEM_CHANNELS)
         self.blocks = nn.Sequential(*_block_groups())
