@@ -194,7 +194,7 @@ def test_selfcheck_tells_of_another_decoder(folder: Path, capsys: pytest.Capture
     rewrite_sums(folder)
     code, out, _ = run(capsys, "selfcheck", "--bundle", folder)
     assert code == 0
-    assert "decoder: 1 of 3 pictures decode to the very pixels of the build" in out
+    assert "decoder: 1 of 3 pictures decode to exactly the pixels of the build" in out
     assert "  001: decodes to (9, 9, 3); expected (24, 32, 3)" in out
 
 

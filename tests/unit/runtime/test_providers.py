@@ -16,7 +16,7 @@ from export.graphs.runner import Graph
 from pipeline.tools.doctor import ONE_NODE_GRAPH, run_one_node
 from runtime import Classifier, providers
 from runtime.errors import ProviderError
-from runtime.providers import asked, preload, why_not
+from runtime.providers import preload, why_not_loaded, with_options
 from runtime.session import Opening
 from tests.support.tiny_bundle import draft_contract, write_models
 
@@ -95,18 +95,18 @@ def test_every_session_that_may_use_cuda_preloads(tmp_path: Path, monkeypatch: p
 
 
 def test_float32_means_float32_and_a_provider_without_options_stands_alone() -> None:
-    assert asked([CUDA, CPU]) == [(CUDA, {"use_tf32": "0"}), CPU]
+    assert with_options([CUDA, CPU]) == [(CUDA, {"use_tf32": "0"}), CPU]
 
 
 def test_a_provider_that_is_not_in_the_wheel_is_said_with_the_wheel_that_has_it(tmp_path: Path) -> None:
     fake = library(tmp_path)
-    assert why_not(fake, CUDA) == "onnxruntime 1.2.3 was built without it; install onnxruntime-gpu in its place"
-    assert why_not(fake, "NoSuchExecutionProvider") == "onnxruntime 1.2.3 was built without it"
+    assert why_not_loaded(fake, CUDA) == "onnxruntime 1.2.3 was built without it; install onnxruntime-gpu in its place"
+    assert why_not_loaded(fake, "NoSuchExecutionProvider") == "onnxruntime 1.2.3 was built without it"
 
 
 def test_a_missing_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(providers, "_DRIVER", "libnosuchdriver.so.1")
-    assert "libnosuchdriver.so.1" in why_not(library(tmp_path, CUDA), CUDA)
+    assert "libnosuchdriver.so.1" in why_not_loaded(library(tmp_path, CUDA), CUDA)
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler to make a library with")
@@ -118,10 +118,10 @@ def test_a_missing_library_behind_the_provider_is_named(with_driver: None, tmp_p
     compile_library(capi / "libonnxruntime_providers_shared.so")
     compile_library(capi / "libonnxruntime_providers_cuda.so", missing)
     missing.unlink()
-    assert "libnosuchcublas.so: cannot open shared object file" in why_not(fake, CUDA)
+    assert "libnosuchcublas.so: cannot open shared object file" in why_not_loaded(fake, CUDA)
     compile_library(capi / "libonnxruntime_providers_cuda.so")  # with all that it needs
     Path(capi / "libonnxruntime_providers_cuda.so").rename(capi / "libonnxruntime_providers_tensorrt.so")
-    assert why_not(library(tmp_path, "TensorrtExecutionProvider"), "TensorrtExecutionProvider").startswith("its libr")
+    assert why_not_loaded(library(tmp_path, "TensorrtExecutionProvider"), "TensorrtExecutionProvider").startswith("its libr")
 
 
 def test_a_provider_that_is_asked_for_alone_answers_or_nobody_does(tmp_path: Path) -> None:
