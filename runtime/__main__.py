@@ -121,7 +121,7 @@ def _print_selfcheck(report: Selfcheck) -> None:
     for check in report.variants:
         print(_describe_variant(check, report.n_samples))
     for provider, problem in report.not_used.items():
-        print(f"{provider} is not used: {problem.removeprefix(f'{provider} ')}")
+        print(f"{provider} is not used: {problem.removeprefix(f'{provider} does not load: ')}")
     same = sum(check.max_abs_pixel_difference == 0 for check in report.decoder)
     print(f"decoder: {same} of {report.n_samples} pictures decode to exactly the pixels of the build")
     for decoder_check in report.decoder:
