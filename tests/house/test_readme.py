@@ -1,4 +1,4 @@
-"""The README and the docs say only what is there."""
+"""The README and the docs name only commands, options, targets, links and files that exist."""
 
 from __future__ import annotations
 
