@@ -43,9 +43,7 @@ class VariantBench:
     load_ms: float  # opening contract and graph
     pixels: Latency  # from uint8 pixels to a label
     file: Latency  # from a file to a label
-    peak_memory_mib: (
-        float | None
-    )  # of the whole process, with Python and libraries; None where the system does not report it
+    peak_memory_mib: float | None  # of the whole process; None where the system does not report it
 
 
 @dataclass(frozen=True)
