@@ -9,7 +9,9 @@ from ruamel.yaml import YAML
 
 from tests.house.rooms import PACKAGES, ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = SETTINGS["project"]
+WHEEL = SETTINGS["tool"]["hatch"]["build"]["targets"]["wheel"]
 
 
 def test_the_command_has_two_names() -> None:
@@ -17,8 +19,8 @@ def test_the_command_has_two_names() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_says_that_it_is_typed(package: str) -> None:
-    assert (ROOT / package / "py.typed").is_file()
+def test_a_package_of_the_wheel_says_that_it_is_typed(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file() or f"{package}/py.typed" in WHEEL["force-include"].values()
     assert "Typing :: Typed" in PROJECT["classifiers"]
 
 
