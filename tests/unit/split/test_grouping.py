@@ -78,8 +78,8 @@ def test_a_file_that_the_pattern_does_not_fit_is_named(tmp_path: Path, pattern: 
     [
         (["source,group", "data/raw/brick/z.mp4,one"], "table.csv:2: no frame comes from 'data/raw/brick/z.mp4'"),
         (["source,group", "data/raw/brick/a.mp4,one", "data/raw/brick/a.mp4,two"], "in 'one' and in 'two'"),
-        (["source,group", "data/raw/brick/a.mp4,"], "expected a value each for source,group"),
-        (["source,group", "data/raw/brick/a.mp4"], "expected a value each for source,group"),
+        (["source,group", "data/raw/brick/a.mp4,"], "expected a value for each of source,group"),
+        (["source,group", "data/raw/brick/a.mp4"], "expected a value for each of source,group"),
         (["group,source"], "found the columns group,source"),
         (["source,group", '"data/raw'], "not a UTF-8 CSV file"),
     ],
