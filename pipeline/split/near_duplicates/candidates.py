@@ -35,7 +35,7 @@ class CandidatePair:
 
 def numbered_groups(rows: Sequence[Row]) -> Integers:
     """The number of each row's group, (rows,); groups are numbered in the order of their names."""
-    number_of = {group: number for number, group in enumerate(sorted({row.group for row in rows}))}
+    number_of = {group: index for index, group in enumerate(sorted({row.group for row in rows}))}
     return np.array([number_of[row.group] for row in rows], np.int64)
 
 

@@ -244,7 +244,7 @@ def test_a_random_copy_depends_on_its_position_alone(values: dict[str, Any]) -> 
     first = transformed(frame=frame, **values)
     np.testing.assert_array_equal(transformed(frame=frame, **values), first)
     others = [transformed(frame=frame, position=position, **values) for position in (1, 2, 3)]
-    assert any(not np.array_equal(other, first) for other in others)
+    assert any(not np.array_equal(copy_hwc, first) for copy_hwc in others)
 
 
 def test_every_transform_is_tried_here() -> None:

@@ -168,11 +168,11 @@ def test_a_copy_that_is_unused_is_on_no_side(project: Project) -> None:
 
 def test_the_same_frames_give_the_same_receipt_and_picture(project: Project) -> None:
     _split_with_copies(project)
-    made = []
+    outputs = []
     for _ in range(2):
         split(_params(project), project)
-        made.append((project.split_json.read_bytes(), project.near_duplicates_png.read_bytes()))
-    assert made[0] == made[1]
+        outputs.append((project.split_json.read_bytes(), project.near_duplicates_png.read_bytes()))
+    assert outputs[0] == outputs[1]
 
 
 def test_scenes_without_copies_have_no_near_duplicates(project: Project) -> None:
@@ -214,8 +214,8 @@ def test_no_two_fish_are_taken_for_one(shared: Path, project: Project) -> None:
 def test_planted_copies_among_real_photos_are_found_and_no_other_pair(shared: Path, project: Project) -> None:
     rows = _photos(shared, "cats_dogs/*/*.jpg", project)[::3] + _photos(shared, "lfw_top20/*/*.jpg", project)[::20]
     expected = set()
-    for number, row in enumerate(rows[::5]):
-        name, change = list(CHANGES.items())[number % len(CHANGES)]
+    for position, row in enumerate(rows[::5]):
+        name, change = list(CHANGES.items())[position % len(CHANGES)]
         stem = f"{Path(row.path).stem} {name}"
         rows.append(add_picture(project, stem, change(cv2.imread(str(project.root / row.path))), row.label))
         expected.add((Path(row.path).stem, stem))
