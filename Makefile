@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo install test check clean
+.PHONY: demo install test check trials clean
 
 demo: .venv/train
 	rm -rf build/demo
@@ -19,6 +19,15 @@ check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -q tests/house
+	$(BIN)/python -m tests.house.marks
+
+# Long trials that are run by hand; docs/testing.md has what they gave. The first and second read PIPE_SHARED.
+trials: .venv/test
+	$(BIN)/python -m tests.trials.every_recording
+	$(BIN)/python -m tests.trials.mutated_recordings 2000
+	rm -rf build/killed && mkdir -p build/killed
+	$(BIN)/python -m tests.trials.killed_extractions build/killed 50
+	$(BIN)/python -m tests.trials.mutant_bundles
 
 # One stamp per extra, renewed when what is to be installed changes.
 .venv/%: pyproject.toml constraints.txt

@@ -16,7 +16,7 @@ __all__ = ["Classifier", "Prediction"]
 
 
 def __getattr__(name: str) -> object:
-    """Import the classifier when it is asked for: reading a picture with `runtime.images` needs none of it."""
+    """Import the classifier on first use: `runtime.images` reads pictures without it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from runtime import classifier

@@ -1,7 +1,7 @@
 """The device's command line: `python -m runtime selfcheck | classify PATH… | video PATH | bench | info`.
 
-Exit codes: 0 it holds; 1 something the person can fix, one line says what; 2 usage; 3 the device does not compute what
-the bundle promised; 130 interrupted.
+Exit codes: 0 success; 1 a problem that the person can fix, named in one line; 2 wrong usage; 3 the device does not
+compute what the bundle promised; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ _MOST_THREADS = 10_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the returned number is the exit code."""
+    """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack the letters of a class's name
+        sys.stdout.reconfigure(errors="backslashreplace")  # the terminal's encoding may lack letters of a class name
     try:
         options.command(options)
-        if sys.stdout is not None:  # closed by whoever started us: the exit code is all they want
+        if sys.stdout is not None:  # None when the caller closed it: then only the exit code counts
             sys.stdout.flush()
     except DeviceError as error:
-        _complain(error)
+        _print_error(error)
         return error.exit_code
     except OSError as error:
         _discard_output()
-        if not isinstance(error, BrokenPipeError):  # a reader that has gone is nothing to speak of
-            _complain(f"{error.filename or 'output'}: {error.strerror}")
+        if not isinstance(error, BrokenPipeError):  # the reader has gone; that is no error of ours
+            _print_error(f"{error.filename or 'output'}: {error.strerror}")
         return 1
     except KeyboardInterrupt:
-        _complain("interrupted")
+        _print_error("interrupted")
         return 130
     return 0
 
@@ -59,24 +59,38 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON")
     bundle = Path(__file__).resolve().parent.parent
-    common.add_argument("--bundle", type=Path, default=bundle, metavar="DIR", help="another unpacked bundle")
+    common.add_argument(
+        "--bundle",
+        type=Path,
+        default=bundle,
+        metavar="DIR",
+        help="an unpacked bundle (default: the one around this code)",
+    )
     variant = argparse.ArgumentParser(add_help=False)
-    variant.add_argument("--variant", metavar="NAME", help="another graph than the recommended one")
+    variant.add_argument("--variant", metavar="NAME", help="the graph to use (default: the recommended one)")
 
-    command = commands.add_parser("selfcheck", parents=[common], help="does this device compute what was promised?")
+    command = commands.add_parser(
+        "selfcheck", parents=[common], help="check that this device computes what was promised"
+    )
     command.set_defaults(command=_selfcheck)
-    command = commands.add_parser("classify", parents=[common, variant], help="classify pictures, and those in folders")
+    command = commands.add_parser(
+        "classify", parents=[common, variant], help="classify pictures and folders of pictures"
+    )
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     command.set_defaults(command=_classify)
-    command = commands.add_parser("video", parents=[common, variant], help="classify a clip, second by second (OpenCV)")
+    command = commands.add_parser(
+        "video", parents=[common, variant], help="classify a clip once a second (needs OpenCV)"
+    )
     command.add_argument("path", type=Path, metavar="PATH")
     command.set_defaults(command=_video)
-    command = commands.add_parser("bench", parents=[common], help="how long one picture takes, and how much memory")
-    command.add_argument("--variant", metavar="NAME", help="one graph (default: each)")
-    command.add_argument("--repeats", type=_at_least_one, default=20, metavar="N", help="rounds (default: 20)")
-    command.add_argument("--threads", type=_threads, metavar="N", help="(default: as onnxruntime thinks right)")
+    command = commands.add_parser("bench", parents=[common], help="measure latency of one picture and peak memory")
+    command.add_argument("--variant", metavar="NAME", help="the graph to measure (default: all)")
+    command.add_argument(
+        "--repeats", type=_at_least_one, default=20, metavar="N", help="rounds over the pictures (default: 20)"
+    )
+    command.add_argument("--threads", type=_threads, metavar="N", help="CPU threads (default: onnxruntime chooses)")
     command.set_defaults(command=_bench)
-    command = commands.add_parser("info", parents=[common], help="what this bundle is, and what runs it")
+    command = commands.add_parser("info", parents=[common], help="print classes, graphs, versions and providers")
     command.set_defaults(command=_info)
     return parser
 
@@ -88,32 +102,32 @@ def _at_least_one(text: str) -> int:
 
 
 def _threads(text: str) -> int:
-    number = _at_least_one(text)
-    if number > _MOST_THREADS:
+    n_threads = _at_least_one(text)
+    if n_threads > _MOST_THREADS:
         raise argparse.ArgumentTypeError(f"{text!r} is more than {_MOST_THREADS}")
-    return number
+    return n_threads
 
 
 def _selfcheck(options: argparse.Namespace) -> None:
-    found = selfcheck(options.bundle)
-    _print_json(asdict(found)) if options.json else _print_selfcheck(found)
-    for check in found.variants:
+    report = selfcheck(options.bundle)
+    _print_json(asdict(report)) if options.json else _print_selfcheck(report)
+    for check in report.variants:
         if check.reason:
             raise SelfcheckError(f"{check.variant} on {check.provider}: {check.reason}")
 
 
-def _print_selfcheck(found: Selfcheck) -> None:
-    print(f"{found.n_files} files are as listed")
-    for check in found.variants:
-        print(_describe_variant(check, found.n_samples))
-    for provider, problem in found.not_used.items():
-        print(f"{provider} is not used: {problem.removeprefix(f'{provider} ')}")
-    same = sum(check.max_abs_pixel_difference == 0 for check in found.decoder)
-    print(f"decoder: {same} of {found.n_samples} pictures decode to the very pixels of the build")
-    for each in found.decoder:
-        if each.max_abs_pixel_difference != 0:
-            print(_describe_decoder(each))
-    print("selfcheck passed" if found.passed else "selfcheck failed")
+def _print_selfcheck(report: Selfcheck) -> None:
+    print(f"{report.n_files} files match SHA256SUMS")
+    for check in report.variants:
+        print(_describe_variant(check, report.n_samples))
+    for provider, problem in report.not_used.items():
+        print(f"{provider} is not used: {problem.removeprefix(f'{provider} does not load: ')}")
+    same = sum(check.max_abs_pixel_difference == 0 for check in report.decoder)
+    print(f"decoder: {same} of {report.n_samples} pictures decode to exactly the pixels of the build")
+    for decoder_check in report.decoder:
+        if decoder_check.max_abs_pixel_difference != 0:
+            print(_describe_decoder(decoder_check))
+    print("selfcheck passed" if report.passed else "selfcheck failed")
 
 
 def _describe_variant(check: VariantCheck, n_samples: int) -> str:
@@ -121,7 +135,7 @@ def _describe_variant(check: VariantCheck, n_samples: int) -> str:
     return (
         f"{check.variant} on {check.provider}: logits within {check.max_abs_logit_difference:.3g} (allowed"
         f" {check.allowed_logit_difference:.3g}), {check.labels_agree} of {n_samples} labels agree,"
-        f" {placement.nodes_on(check.provider)} of {placement.n_nodes} nodes and {share:.0%} of their time there,"
+        f" {placement.nodes_on(check.provider)} of {placement.n_nodes} nodes and {share:.0%} of their time on it,"
         f" {check.median_ms:.1f} ms a picture"
     )
 
@@ -142,7 +156,7 @@ def _classify(options: argparse.Namespace) -> None:
             prediction = classifier.classify(path)
         except ImageError as error:
             failed += 1
-            _complain(error)
+            _print_error(error)
             results.append({"path": str(path), "error": str(error)})
             continue
         results.append({"path": str(path), **asdict(prediction)})
@@ -155,7 +169,7 @@ def _classify(options: argparse.Namespace) -> None:
 
 
 def _pictures(paths: list[Path]) -> Iterator[Path]:
-    """The files among `paths`, and the pictures in the folders among them, sorted.
+    """Yield the files among `paths`, and the sorted pictures of the folders among them.
 
     Raises:
         DeviceError: a folder holds no picture.
@@ -164,50 +178,50 @@ def _pictures(paths: list[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
-        if not inside:
+        pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not pictures:
             raise DeviceError(f"{path}: no picture in this folder; expected one of {', '.join(sorted(SUFFIXES))}")
-        yield from inside
+        yield from pictures
 
 
-def _describe_prediction(prediction: Prediction | ClipAnswer, what: object) -> str:
-    return f"{prediction.probability:6.1%}  {prediction.label or '(none of the classes)'}  {what}"
+def _describe_prediction(prediction: Prediction | ClipAnswer, source: object) -> str:
+    return f"{prediction.probability:6.1%}  {prediction.label or '(none of the classes)'}  {source}"
 
 
 def _video(options: argparse.Namespace) -> None:
-    found = classify_clip(Classifier.load(options.bundle, options.variant), options.path)
+    answer = classify_clip(Classifier.load(options.bundle, options.variant), options.path)
     if options.json:
-        frames = [{"time_seconds": each.time_seconds, **asdict(each.prediction)} for each in found.frames]
-        _print_json({"path": str(options.path), **asdict(found), "frames": frames})
+        frames = [{"time_seconds": frame.time_seconds, **asdict(frame.prediction)} for frame in answer.frames]
+        _print_json({"path": str(options.path), **asdict(answer), "frames": frames})
         return
-    for each in found.frames:
-        print(f"{each.time_seconds:8.2f} s  {_describe_prediction(each.prediction, '').rstrip()}")
-    print(_describe_prediction(found, options.path))
+    for frame in answer.frames:
+        print(f"{frame.time_seconds:8.2f} s  {_describe_prediction(frame.prediction, '').rstrip()}")
+    print(_describe_prediction(answer, options.path))
 
 
 def _bench(options: argparse.Namespace) -> None:
-    found = bench(options.bundle, options.variant, options.repeats, options.threads)
+    report = bench(options.bundle, options.variant, options.repeats, options.threads)
     if options.json:
-        _print_json(asdict(found))
+        _print_json(asdict(report))
         return
-    threads = f"{found.threads} threads" if found.threads else "threads as onnxruntime thinks right"
-    print(f"one picture at a time; {threads}, {found.processors} processors")
-    for each in found.variants:
-        print(_describe_bench(each))
+    threads = f"{report.threads} threads" if report.threads else "as many threads as onnxruntime chooses"
+    print(f"one picture at a time; {threads}; {report.processors} processors")
+    for variant in report.variants:
+        print(_describe_bench(variant))
 
 
-def _describe_bench(found: VariantBench) -> str:
-    peak = f", at most {found.peak_memory_mib:.0f} MiB of memory" if found.peak_memory_mib else ""
+def _describe_bench(variant: VariantBench) -> str:
+    peak = f", at most {variant.peak_memory_mib:.0f} MiB of memory" if variant.peak_memory_mib else ""
     return "\n".join([
-        f"{found.variant} on {found.providers[0]}: opened in {found.load_ms:.0f} ms{peak}",
-        f"  {_describe_latency('from pixels', found.pixels)}",
-        f"  {_describe_latency('from a file', found.file)}",
+        f"{variant.variant} on {variant.providers[0]}: opened in {variant.load_ms:.0f} ms{peak}",
+        f"  {_describe_latency('from pixels', variant.pixels)}",
+        f"  {_describe_latency('from a file', variant.file)}",
     ])  # fmt: skip
 
 
-def _describe_latency(what: str, latency: Latency) -> str:
+def _describe_latency(source: str, latency: Latency) -> str:
     return (
-        f"{what}: median {latency.median_ms:.2f} ms, 95 % within {latency.p95_ms:.2f} ms,"
+        f"{source}: median {latency.median_ms:.2f} ms, 95 % within {latency.p95_ms:.2f} ms,"
         f" first {latency.first_ms:.2f} ms, {latency.calls} calls"
     )
 
@@ -218,7 +232,7 @@ def _info(options: argparse.Namespace) -> None:
     classifier = Classifier.load(options.bundle)
     values: dict[str, object] = {
         "classes": contract.classes,
-        "variants": [f"{each.name} ({each.bytes} bytes)" for each in contract.variants],
+        "variants": [f"{variant.name} ({variant.bytes} bytes)" for variant in contract.variants],
         "recommended": contract.recommended,
         "contract_sha256": contract.interface_sha256(),
         "max_pixels": contract.max_pixels,
@@ -241,12 +255,12 @@ def _print_json(value: object) -> None:
     print(schema.printable(value, getattr(sys.stdout, "encoding", None)))
 
 
-def _complain(message: object) -> None:
+def _print_error(message: object) -> None:
     print(f"runtime: {message}", file=sys.stderr)
 
 
 def _discard_output() -> None:
-    """Point standard output nowhere, so that Python's own flush at the end has nothing to fail on."""
+    """Point standard output to the null device, so that Python's flush at exit cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

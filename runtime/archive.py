@@ -1,7 +1,7 @@
-"""A bundle as a zip and as a folder: exactly the files of its SHA256SUMS, or nothing.
+"""A bundle as a zip and as a folder: it holds exactly the files of its SHA256SUMS, or it is refused.
 
-The opener trusts nothing and repairs nothing. A bundle is stored, never deflated, entry behind entry without a gap, so
-there is nothing to expand and nowhere to hide; whatever differs is refused.
+The opener trusts nothing and repairs nothing. A bundle's entries are stored without compression and without gaps. So
+no entry can expand beyond the size of the file, and no byte lies outside an entry.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from runtime.errors import BundleError
 
 SUMS = "SHA256SUMS"
-FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
-FILE_MODE = 0o100644 << 16  # a plain file, as zipfile's external attributes spell it
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
+FILE_MODE = 0o100644 << 16  # a plain file, in zipfile's external attributes
 UNIX = 3  # zipfile's create_system
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*)")
@@ -35,19 +35,19 @@ _ZIP_ERRORS = (
 
 
 def unpack(zip_path: Path, folder: Path) -> None:
-    """Unpack a bundle into a new folder, which appears whole or not at all.
+    """Unpack a bundle into a new folder, which appears complete or not at all.
 
     Raises:
-        BundleError: the file is not exactly a bundle, or the folder is there already or cannot be written.
+        BundleError: the file is not exactly a bundle, or the folder exists already or cannot be written.
     """
     if os.path.lexists(folder):
-        raise BundleError(f"{folder}: exists already; expected a folder that is yet to be made")
+        raise BundleError(f"{folder}: exists already; expected a folder that does not exist yet")
     temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir(parents=True)
         with zipfile.ZipFile(zip_path) as archive:
             _check_layout(archive, zip_path.stat().st_size)
-            for name, digest in _listed(archive).items():
+            for name, digest in _read_list(archive).items():
                 _extract(archive, name, digest, temporary)
         temporary.rename(folder)
     except BundleError as error:
@@ -62,7 +62,7 @@ def verify(folder: Path) -> int:
     """Check that an unpacked bundle holds exactly the files of its SHA256SUMS; `__pycache__` folders do not count.
 
     Returns:
-        How many files the list vouches for.
+        The number of files in the list.
 
     Raises:
         BundleError: a file is missing, changed or not listed; the message names it.
@@ -84,7 +84,7 @@ def parse_sums(data: bytes) -> dict[str, str]:
     """Read the list of a bundle's files: sha256 by name, in the list's sorted order.
 
     Raises:
-        BundleError: a line is not `<64 hex digits>  <plain relative name>`, or names are unsorted, not distinct or
+        BundleError: a line is not `<64 hex digits>  <plain relative name>`, or the names are unsorted, not distinct or
             too many.
     """
     if len(data) > _MAX_SUMS_BYTES:
@@ -95,14 +95,14 @@ def parse_sums(data: bytes) -> dict[str, str]:
         raise BundleError(f"{SUMS} is not a list of hashes and plain names")
     listed = {match[2]: match[1] for match in matches if match}
     names = list(listed)
-    # Names that differ in case alone are one file on some devices.
+    # Names that differ only in case are one file on some devices.
     if names != sorted(names) or len({name.casefold() for name in names} | {SUMS.casefold()}) != len(matches) + 1:
-        raise BundleError(f"{SUMS} is not sorted, or a name is there twice")
+        raise BundleError(f"{SUMS} is not sorted, or a name occurs twice")
     return listed
 
 
 def _check_layout(archive: zipfile.ZipFile, size: int) -> None:
-    """Every byte of the file belongs to one entry, or to the one directory behind them."""
+    """Check that every byte of the file belongs to one entry, or to the directory behind the entries."""
     at = directory = 0
     for entry in archive.infolist():
         _check_entry(entry)
@@ -126,8 +126,8 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise BundleError(f"{name} is not a plain name")
 
 
-def _listed(archive: zipfile.ZipFile) -> dict[str, str]:
-    """The archive's own list, once its entries are exactly the list's names and the list itself."""
+def _read_list(archive: zipfile.ZipFile) -> dict[str, str]:
+    """Read the archive's own list, after checking that its entries are exactly the listed files and the list itself."""
     names = archive.namelist()
     if names.count(SUMS) != 1 or archive.getinfo(SUMS).file_size > _MAX_SUMS_BYTES:
         raise BundleError(f"not one {SUMS}")
@@ -135,40 +135,40 @@ def _listed(archive: zipfile.ZipFile) -> dict[str, str]:
     listed = parse_sums(data)
     _check_names(set(names), listed)
     if len(names) != len(set(names)):
-        raise BundleError("an entry is there twice")
+        raise BundleError("an entry occurs twice")
     return {**listed, SUMS: hashlib.sha256(data).hexdigest()}
 
 
-def _check_names(found: set[str], listed: dict[str, str]) -> None:
-    for name in sorted(found ^ (set(listed) | {SUMS})):
-        raise BundleError(f"{name!r} is {'not listed' if name in found else 'missing'}")
+def _check_names(present: set[str], listed: dict[str, str]) -> None:
+    for name in sorted(present ^ (set(listed) | {SUMS})):
+        raise BundleError(f"{name!r} is {'not listed' if name in present else 'missing'}")
 
 
 def _extract(archive: zipfile.ZipFile, name: str, digest: str, folder: Path) -> None:
     target = folder.joinpath(*name.split("/"))
     target.parent.mkdir(parents=True, exist_ok=True)
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     with archive.open(name) as source, target.open("xb") as file:
         while block := source.read(_BLOCK_BYTES):
-            found.update(block)
+            sha256.update(block)
             file.write(block)
         file.flush()
         os.fsync(file.fileno())
-    if found.hexdigest() != digest:
+    if sha256.hexdigest() != digest:
         raise BundleError(f"{name!r} has been changed")
 
 
 def _files_in(folder: Path) -> set[str]:
-    """Names of everything in the folder that is not a folder, so that an empty one goes and a link is met."""
-    found = set()
+    """Return the names of all files below the folder. Empty folders do not count; links are refused."""
+    names = set()
     for parent, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if name != "__pycache__"]
         links = [name for name in folders if Path(parent, name).is_symlink()]
-        found |= {Path(parent, name).relative_to(folder).as_posix() for name in files + links}
-    for name in sorted(found):
+        names |= {Path(parent, name).relative_to(folder).as_posix() for name in files + links}
+    for name in sorted(names):
         if not folder.joinpath(name).is_file() or folder.joinpath(name).is_symlink():
             raise BundleError(f"{name!r} is not a plain file")
-    return found
+    return names
 
 
 def _raise(error: OSError) -> None:
@@ -182,8 +182,8 @@ def _check_hashes(folder: Path, listed: dict[str, str]) -> None:
 
 
 def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
-            found.update(block)
-    return found.hexdigest()
+            sha256.update(block)
+    return sha256.hexdigest()

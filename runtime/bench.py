@@ -1,4 +1,4 @@
-"""How long one picture takes on this device and how much memory, with and without decoding its file."""
+"""Latency and peak memory of one picture on this device, with and without decoding its file."""
 
 from __future__ import annotations
 
@@ -26,52 +26,64 @@ Picture = TypeVar("Picture")
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds for one picture at a time."""
+    """Latency of one picture at a time, in milliseconds."""
 
     first_ms: float  # the first call, which may compile and allocate
-    median_ms: float  # of the calls after it
+    median_ms: float  # of the calls after the first
     p95_ms: float
     calls: int
 
 
 @dataclass(frozen=True)
 class VariantBench:
-    """One variant over the golden pictures, in a process of its own."""
+    """Measurements of one variant on the golden pictures, in a process of its own."""
 
     variant: str
     providers: tuple[str, ...]
     load_ms: float  # opening contract and graph
     pixels: Latency  # from uint8 pixels to a label
     file: Latency  # from a file to a label
-    peak_memory_mib: float | None  # of the whole process, Python and libraries included; None where nobody counts it
+    peak_memory_mib: float | None  # of the whole process; None where the system does not report it
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Every variant that was asked for, the recommended one first."""
+    """Measurements of every requested variant, the recommended one first."""
 
-    threads: int | None  # of the CPU, for one picture; None: as many as onnxruntime thinks right
-    processors: int | None  # that Python counts here
+    threads: int | None  # CPU threads for one picture; None: onnxruntime chooses
+    processors: int | None  # as Python counts them
     variants: tuple[VariantBench, ...]
 
 
 def bench(folder: Path, variant: str | None, repeats: int, threads: int | None = None) -> Bench:
-    """Time a bundle's golden pictures, each `repeats` times, one by one; without `variant`, on each variant.
+    """Measure latency and memory on a bundle's golden pictures, one picture at a time.
+
+    Args:
+        folder: the unpacked bundle.
+        variant: name of the graph to measure; None for all of them.
+        repeats: rounds over the pictures.
+        threads: CPU threads for one picture; None lets onnxruntime choose.
 
     Raises:
         DeviceError: the bundle's contract, graph or golden pictures cannot be used.
     """
     contract = Contract.read(folder / CONTRACT)
-    known = [each.name for each in contract.variants]
+    known = [graph.name for graph in contract.variants]
     if variant is not None and variant not in known:
         raise ContractError(f"{folder / CONTRACT}: variant {variant!r}: unknown; expected {', '.join(known)}")
     names = [variant] if variant else sorted(known, key=lambda name: name != contract.recommended)
-    found = tuple(_bench_in_own_process(folder, name, repeats, threads) for name in names)
-    return Bench(threads=threads, processors=os.cpu_count(), variants=found)
+    variants = tuple(_bench_in_own_process(folder, name, repeats, threads) for name in names)
+    return Bench(threads=threads, processors=os.cpu_count(), variants=variants)
 
 
 def measure(call: Callable[[Picture], object], pictures: Sequence[Picture], repeats: int) -> Latency:
-    """Time `call` on every picture in turn, `repeats` rounds; the very first is kept apart."""
+    """Time a function on every picture in turn; the very first call is reported apart.
+
+    Args:
+        call: takes one picture; its result is ignored.
+        pictures: at least one, as `call` takes them.
+        repeats: rounds over the pictures, at least 1.
+    """
     times_ms = []
     for _ in range(repeats):
         for picture in pictures:
@@ -88,7 +100,7 @@ def measure(call: Callable[[Picture], object], pictures: Sequence[Picture], repe
 
 
 def _bench_in_own_process(folder: Path, variant: str, repeats: int, threads: int | None) -> VariantBench:
-    """A process keeps the largest memory that it ever had, so each variant gets one of its own."""
+    """Measure one variant in a child process: the system reports a process's peak memory over its whole life."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     arguments = (sender, folder, variant, repeats, threads)
@@ -96,19 +108,19 @@ def _bench_in_own_process(folder: Path, variant: str, repeats: int, threads: int
     child.start()
     sender.close()
     try:
-        found: VariantBench | DeviceError = receiver.recv()
+        answer: VariantBench | DeviceError = receiver.recv()
     except EOFError as error:
         raise DeviceError(f"{variant}: its process ended without an answer; is there enough memory?") from error
     finally:
         child.terminate()
         child.join()
-    if isinstance(found, DeviceError):
-        raise found
-    return found
+    if isinstance(answer, DeviceError):
+        raise answer
+    return answer
 
 
 def _answer(sender: Connection, folder: Path, variant: str, repeats: int, threads: int | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     try:
         sender.send(_bench_variant(folder, variant, repeats, threads))
     except DeviceError as error:
@@ -133,16 +145,16 @@ def _bench_variant(folder: Path, variant: str, repeats: int, threads: int | None
 
 
 def _peak_memory_mib(status: Path = Path("/proc/self/status")) -> float | None:
-    """The most memory that this process has had resident; None where the system does not tell it."""
+    """Return the peak resident memory of this process; None where the system does not report it."""
     if sys.platform == "win32":
         return None
     if sys.platform == "linux":
-        # Not getrusage: there a process counts what its parent held when it was started.
+        # getrusage would also count the memory that the parent held when it started this process.
         try:
             lines = status.read_text().splitlines()
         except OSError:  # without /proc
             return None
-        peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]  # gVisor's has none
+        peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]  # gVisor reports none
         return int(peaks[0]) / 1024 if peaks else None
     import resource
 

@@ -1,4 +1,4 @@
-"""Pictures in, labels out: the graph does the work, the contract says what its numbers mean."""
+"""Classify pictures: the graph computes logits, and the contract says what they mean."""
 
 from __future__ import annotations
 
@@ -15,35 +15,43 @@ from runtime.images import read_image
 from runtime.session import Opening, failures, open_session
 
 CONTRACT = "contract.json"
-USUAL = Opening()
+DEFAULT_OPENING = Opening()
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one picture shows."""
+    """The answer for one picture."""
 
-    label: str | None  # None: none of the classes, as far as the contract's threshold can tell
+    label: str | None  # None: none of the classes, by the contract's threshold
     probability: float  # of the most probable class
     probabilities: dict[str, float]  # by class, in the order of the logits; they add up to 1
-    logits: tuple[float, ...]  # as the graph gave them, before the temperature
+    logits: tuple[float, ...]  # of the graph, before the temperature
 
 
 class Classifier:
-    """A graph that is held to its contract.
+    """A graph that was checked against its contract, and answers for pictures.
 
     Attributes:
-        contract: what was read.
-        contract_path: the file that it was read from.
-        graphs: the folder of its graphs; with `contract_path`, what another process needs to open the same.
+        contract: the contract.
+        contract_path: the file that the contract was read from.
+        graphs: the folder of the graphs; another process can open the same graph with this and `contract_path`.
         variant: the graph in use, one of the contract's variants.
-        providers: onnxruntime's providers that really loaded, in the order in which they are asked.
+        providers: onnxruntime's providers that really loaded, in order of preference.
     """
 
-    def __init__(self, contract_path: Path, graphs: Path, variant: str | None = None, opening: Opening = USUAL) -> None:
-        """Open a graph of a contract, as they lie in a project: `models/contract.json` and `models/onnx/`.
+    def __init__(
+        self, contract_path: Path, graphs: Path, variant: str | None = None, opening: Opening = DEFAULT_OPENING
+    ) -> None:
+        """Open a graph whose contract lies elsewhere, as in a project: `models/contract.json` and `models/onnx/`.
+
+        Args:
+            contract_path: the contract's file.
+            graphs: the folder that holds the contract's graphs.
+            variant: name of the graph to open; None for the one that the contract recommends.
+            opening: how to open the graph, where not as the contract says.
 
         Raises:
-            ContractError: contract or graph do not hold together, or there is no such variant.
+            ContractError: the contract is invalid, the graph disagrees with it, or there is no such variant.
             DeviceError: onnxruntime is missing.
             ProviderError: none of the allowed providers works here; the message names what is missing.
         """
@@ -55,13 +63,19 @@ class Classifier:
             raise ContractError(f"{contract_path}: {error}") from error
         self._session: Any = open_session(self.contract, self.variant, graphs, opening)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
-        self._takes_one = self._session.get_inputs()[0].shape[:1] == [
-            1
-        ]  # some networks export with a batch of one only
+        # Some networks export with a batch of one only.
+        self._takes_one = self._session.get_inputs()[0].shape[:1] == [1]
 
     @classmethod
-    def load(cls, folder: str | Path = ".", variant: str | None = None, opening: Opening = USUAL) -> Classifier:
-        """Open a graph of an unpacked bundle; without `variant`, the one that its contract recommends.
+    def load(
+        cls, folder: str | Path = ".", variant: str | None = None, opening: Opening = DEFAULT_OPENING
+    ) -> Classifier:
+        """Open a graph of an unpacked bundle.
+
+        Args:
+            folder: the unpacked bundle.
+            variant: name of the graph to open; None for the one that the contract recommends.
+            opening: how to open the graph, where not as the contract says.
 
         Raises:
             DeviceError: as the constructor.
@@ -69,15 +83,18 @@ class Classifier:
         return cls(Path(folder) / CONTRACT, Path(folder), variant, opening)
 
     def logits(self, images_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Run the graph: uint8 RGB pictures (batch, height, width, 3) of one size, to float32 (batch, classes).
+        """Run the graph on uint8 RGB pictures (batch, height, width, 3) of one size.
+
+        Returns:
+            Logits, (batch, classes) float32.
 
         Raises:
-            ImageError: another dtype or shape, no picture, or a size outside the contract's bounds.
-            DeviceError: onnxruntime failed, or gave numbers that are none.
+            ImageError: the dtype or shape is wrong, there is no picture, or it is outside the contract's bounds.
+            DeviceError: onnxruntime failed, or a logit is not a finite number.
         """
         if images_nhwc.dtype != np.uint8 or images_nhwc.ndim != 4 or images_nhwc.shape[3] != 3:
-            found = f"{images_nhwc.dtype} {images_nhwc.shape}"
-            raise ImageError(f"pictures are {found}; expected uint8 (batch, height, width, 3)")
+            described = f"{images_nhwc.dtype} {images_nhwc.shape}"
+            raise ImageError(f"pictures are {described}; expected uint8 (batch, height, width, 3)")
         self._check_bounds(images_nhwc.shape)
         images = np.ascontiguousarray(images_nhwc)
         batches = np.split(images, len(images)) if self._takes_one else [images]
@@ -92,12 +109,12 @@ class Classifier:
         return result
 
     def _run(self, images_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
-        found: NDArray[np.float32]
-        (found,) = self._session.run([self.contract.output.name], {self.contract.input.name: images_nhwc})
-        return found
+        logits: NDArray[np.float32]
+        (logits,) = self._session.run([self.contract.output.name], {self.contract.input.name: images_nhwc})
+        return logits
 
     def classify(self, picture: str | Path | NDArray[np.uint8]) -> Prediction:
-        """Classify one picture: a file, or uint8 RGB pixels (height, width, 3), upright.
+        """Classify one picture: a file, or upright uint8 RGB pixels (height, width, 3).
 
         Raises:
             ImageError: the file cannot be read, or the picture is outside the contract's bounds.
@@ -115,14 +132,14 @@ class Classifier:
         """Read a picture within the contract's bounds, as `images.read_image`.
 
         Raises:
-            ImageError: it cannot be read, or has too many pixels.
+            ImageError: the file cannot be read, or has too many pixels.
         """
         return read_image(Path(path), max_pixels=self.contract.max_pixels)
 
     def judge(self, logits: NDArray[np.float32]) -> Prediction:
-        """Turn one picture's logits (classes) into a label and probabilities, by the contract's two numbers."""
+        """Turn one picture's logits (classes,) into an answer, by the contract's temperature and threshold."""
         below = logits.astype(np.float64) - logits.max()
-        with np.errstate(over="ignore"):  # by a very low temperature: then they are the less likely for it
+        with np.errstate(over="ignore"):  # a very low temperature overflows to -inf, which is probability 0
             shares = np.exp(below / (self.contract.temperature or 1.0))
         shares /= shares.sum()
         threshold, best = self.contract.unknown_threshold, int(logits.argmax())
@@ -135,7 +152,7 @@ class Classifier:
         )
 
     def end_profile(self) -> Path:
-        """Stop the profile that the opening asked for, and give its file."""
+        """Stop the profile that the opening started, and return its file."""
         return Path(self._session.end_profiling())
 
     def _check_bounds(self, shape: tuple[int, ...]) -> None:

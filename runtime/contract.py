@@ -1,7 +1,7 @@
-"""The contract between a bundle and the device: what goes in, what comes out, which graphs there are.
+"""The contract between a bundle and the device: inputs, outputs, preprocessing and graphs.
 
-One definition for both sides: `export/` writes `contract.json` through `Contract.to_json`, the device reads it with
-`Contract.read`. A value that has not been determined is null, with the reason beside it.
+Both sides use this definition: `export/` writes `contract.json` with `Contract.to_json`, and the device reads it with
+`Contract.read`. A value that is not known is null, and the key beside it holds the reason.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class LogitsOutput:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Which part of a picture the graph looks at, and the square it is resized to. The graph does it itself."""
+    """The part of a picture that the graph uses, and the square that it resizes this part to."""
 
     crop: Literal["squash", "center"]  # the whole picture, or its central square
     center_fraction: float  # for center: the square's side as a share of the shorter side
@@ -70,14 +70,14 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Variant:
-    """One graph that has proven itself."""
+    """One graph that passed its gate."""
 
     name: str  # such as fp32
-    file: str  # in the folder of the graphs
+    file: str  # name in the folder of the graphs
     sha256: str
     precision: str
     bytes: int
-    golden_tolerance: float  # share of the golden logits' range by which a device may differ
+    golden_tolerance: float  # how far a device's logits may differ, as a share of the golden logits' range
 
     def __post_init__(self) -> None:
         _require(bool(_NAME.fullmatch(self.name)), "name", self.name, "a short name of a-z, 0-9 and _")
@@ -90,7 +90,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """All of `contract.json`; the fields are its keys, in order."""
+    """The whole of `contract.json`; the fields are its keys, in order."""
 
     format_version: Literal[1] = 1
     classes: tuple[str, ...]  # in the order of the logits
@@ -102,13 +102,13 @@ class Contract:
     std: Channels
     opset: int
     temperature: float | None  # divides the logits before the softmax; None counts as 1
-    temperature_reason: str | None  # why there is none
-    unknown_threshold: float | None  # below this largest logit a picture shows none of the classes
+    temperature_reason: str | None  # why there is no temperature
+    unknown_threshold: float | None  # a picture whose largest logit is lower shows none of the classes
     unknown_threshold_reason: str | None
     max_pixels: int  # width times height of a picture
-    max_aspect: float  # longer side through shorter side
-    providers: tuple[str, ...]  # of onnxruntime, in the order in which they are tried
-    allow_fallback: bool  # whether a later provider may answer when the first does not load
+    max_aspect: float  # longer side divided by shorter side
+    providers: tuple[str, ...]  # onnxruntime's names, in the order in which they are tried
+    allow_fallback: bool  # whether a later provider may answer when the first one does not load
     variants: tuple[Variant, ...]
     recommended: str
 
@@ -134,7 +134,7 @@ class Contract:
         """Read and check `contract.json`.
 
         Raises:
-            ContractError: the file is missing, or anything in it is missing, unknown, of another type or out of range.
+            ContractError: the file is missing, or a key is missing, unknown, of another type or out of range.
         """
         try:
             return schema.read_json(path, cls)
@@ -142,23 +142,26 @@ class Contract:
             raise ContractError(f"{path}: {error}; expected a contract as `pipe export` writes it") from error
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values to write as `contract.json`, checked by the reader's own rules.
+        """Return plain values to write as `contract.json`, checked by the reader's own rules.
 
         Raises:
             ValueError: a value is not of the type that the reader expects.
         """
-        # Through the parser, so that an int where a float belongs is written, and hashed, as the reader will see it.
+        # The parser turns an int into a float where a float belongs, so the hash is the one that the reader computes.
         values: dict[str, Any] = schema.to_json(schema.parse(Contract, schema.to_json(self)))
         return values
 
     def interface_sha256(self) -> str:
-        """Hex digest of everything but the variants, which a graph can carry although the contract has its own hash."""
+        """Return the sha256 of everything but the variants, in hex.
+
+        A graph carries this digest. It cannot carry one of the whole contract, which holds the graph's own hash.
+        """
         interface = {key: value for key, value in self.to_json().items() if key not in ("variants", "recommended")}
         text = json.dumps(interface, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def metadata(self) -> dict[str, str]:
-        """What every graph of this contract carries as its metadata."""
+        """Return the metadata that every graph of this contract carries."""
         return {
             METADATA_VERSION: str(self.format_version),
             METADATA_SHA256: self.interface_sha256(),
@@ -166,15 +169,15 @@ class Contract:
         }
 
     def variant(self, name: str) -> Variant:
-        """The variant of that name.
+        """Return the variant of a name.
 
         Raises:
-            ValueError: there is none; the message names those there are.
+            ValueError: there is no such variant; the message names the existing ones.
         """
         for variant in self.variants:
             if variant.name == name:
                 return variant
-        raise ValueError(f"variant {name!r}: unknown; expected {', '.join(each.name for each in self.variants)}")
+        raise ValueError(f"variant {name!r}: unknown; expected {', '.join(variant.name for variant in self.variants)}")
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,31}")
@@ -182,15 +185,15 @@ _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.onnx")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def _require(holds: bool, name: str, found: object, expected: str) -> None:
+def _require(holds: bool, key: str, value: object, expected: str) -> None:
     if not holds:
-        raise ValueError(f"{name}: found {str(found)[:80]!r}; expected {expected}")
+        raise ValueError(f"{key}: found {str(value)[:80]!r}; expected {expected}")
 
 
-def _require_names(name: str, found: tuple[str, ...], at_least: int) -> None:
-    _require(len(found) >= at_least, name, found, f"at least {at_least}")
-    _require(len(set(found)) == len(found) and all(found), name, found, "names that differ and are not empty")
+def _require_names(key: str, names: tuple[str, ...], at_least: int) -> None:
+    _require(len(names) >= at_least, key, names, f"at least {at_least}")
+    _require(len(set(names)) == len(names) and all(names), key, names, "names that differ and are not empty")
 
 
-def _require_reason(name: str, value: float | None, reason: str | None) -> None:
-    _require((value is None) == bool(reason), f"{name}_reason", reason, "a reason where the value is null, else null")
+def _require_reason(key: str, value: float | None, reason: str | None) -> None:
+    _require((value is None) == bool(reason), f"{key}_reason", reason, "a reason where the value is null, else null")

@@ -1,21 +1,21 @@
-"""The errors of the device. Each is one line that the reader can act on, and knows its exit code.
+"""The errors of the device. Each is one line that the reader can act on, and has an exit code.
 
-DeviceError          1   something the person can fix: file, what was found, what was expected
+DeviceError          1   a problem that the person can fix: file, what was found, what was expected
 ├── ImageError       1   a picture cannot be read, or is outside the bounds of the contract
-├── ContractError    1   contract.json, or a graph that disagrees with it
+├── ContractError    1   contract.json is invalid, or a graph disagrees with it
 ├── ProviderError    1   an execution provider that must answer does not load
-└── BundleError      1   a bundle, packed or unpacked, is not what its list says
-SelfcheckError       3   the device does not compute what was promised
+└── BundleError      1   a bundle, packed or unpacked, does not match its list
+SelfcheckError       3   the device does not compute what the bundle promised
 """
 
 
 class DeviceError(Exception):
-    """Something the person can fix. The message says which file, what was found and what was expected."""
+    """A problem that the person can fix. The message names the file, what was found and what was expected."""
 
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        # One line whatever a file is called and whatever a library had to say.
+        # File names and messages of libraries may hold line breaks; an error is one line.
         super().__init__(" ".join(message.split()))
 
 
@@ -24,15 +24,15 @@ class ImageError(DeviceError):
 
 
 class ContractError(DeviceError):
-    """`contract.json` does not hold together, or a graph disagrees with it."""
+    """`contract.json` is invalid, or a graph disagrees with it."""
 
 
 class ProviderError(DeviceError):
-    """The execution provider that must answer does not load here; the message names what is missing."""
+    """The execution provider that must answer does not load here. The message names what is missing."""
 
 
 class BundleError(DeviceError):
-    """A bundle, packed or unpacked, is not exactly what its SHA256SUMS says."""
+    """A bundle, packed or unpacked, does not match its SHA256SUMS exactly."""
 
 
 class SelfcheckError(DeviceError):

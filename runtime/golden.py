@@ -1,4 +1,4 @@
-"""The golden pictures of a bundle: pixels and the logits that the bundle's graphs gave for them where it was built."""
+"""The golden pictures of a bundle: their pixels, and the logits that the graphs gave where the bundle was built."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Sample:
     """One golden picture."""
 
     name: str
-    label: str  # what it shows, by the person who filmed it
-    image: str  # the file, as it was filmed or stored
-    pixels: str  # the same decoded where the bundle was built: .npy, (height, width, 3) uint8 RGB
+    label: str  # the class that the person gave it
+    image: str  # file name of the encoded picture
+    pixels: str  # file name of the pixels decoded at build time: .npy, (height, width, 3) uint8 RGB
     height: int
     width: int
 
@@ -41,10 +41,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Golden:
-    """All of `golden/golden.json`."""
+    """The whole of `golden/golden.json`."""
 
     samples: tuple[Sample, ...]
-    logits: dict[str, tuple[tuple[float, ...], ...]]  # by variant, and `torch`: per sample, per class
+    logits: dict[str, tuple[tuple[float, ...], ...]]  # keys: variants and `torch`; values: (samples, classes)
 
     def __post_init__(self) -> None:
         if not self.samples:
@@ -55,10 +55,10 @@ class Golden:
 
     @classmethod
     def read(cls, folder: Path) -> Golden:
-        """Read the golden folder's list; the bundle's hashes have been checked before.
+        """Read the list in the golden folder; the bundle's hashes must have been checked before.
 
         Raises:
-            BundleError: it is missing or does not hold together.
+            BundleError: the list is missing or invalid.
         """
         path = folder / GOLDEN_JSON
         try:
@@ -67,10 +67,10 @@ class Golden:
             raise BundleError(f"{path}: {error}") from error
 
     def expected(self, variant: str, n_classes: int) -> NDArray[np.float64]:
-        """The logits (samples, classes) that a variant gave where the bundle was built.
+        """Return the logits (samples, classes) that a variant gave where the bundle was built.
 
         Raises:
-            BundleError: there are none for it, or not one per class.
+            BundleError: the list has no logits of this variant, or not one per class.
         """
         rows = np.array(self.logits.get(variant, ()), np.float64)
         if rows.shape != (len(self.samples), n_classes) or np.abs(rows).max() > np.finfo(np.float32).max:
@@ -81,14 +81,14 @@ class Golden:
 
 
 def read_pixels(folder: Path, sample: Sample) -> NDArray[np.uint8]:
-    """A sample's pixels as they were decoded where the bundle was built, (height, width, 3) uint8 RGB.
+    """Read a sample's pixels as they were decoded where the bundle was built: (height, width, 3) uint8 RGB.
 
     Raises:
-        BundleError: the file is no such array.
+        BundleError: the file does not hold such an array.
     """
     path = folder / sample.pixels
     try:
-        # Mapped, so that a header that states more than the file holds takes no memory. np.load would open a zip too.
+        # A mapped file takes no memory for a header that states too much. np.load would also open a zip.
         pixels = open_memmap(path, mode="r")
     except _NPY_ERRORS as error:
         raise BundleError(f"{path}: cannot be read ({error})") from error

@@ -1,4 +1,4 @@
-"""Where the nodes of a graph really ran, by onnxruntime's own profile."""
+"""Which provider ran the nodes of a graph, according to onnxruntime's profile."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from pathlib import Path
 
 from runtime.errors import DeviceError
 
-_KERNEL = "_kernel_time"  # ends the name of a node's run in the profile
-_COPIES = ("MemcpyFromHost", "MemcpyToHost")  # between the CPU and a provider: they compute nothing
+_KERNEL = "_kernel_time"  # suffix of a node's runs in the profile
+_COPIES = ("MemcpyFromHost", "MemcpyToHost")  # nodes that copy between the CPU and a provider, and compute nothing
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What each provider did."""
+    """How many nodes each provider ran, and its share of the time."""
 
-    nodes: dict[str, int]  # by provider, the most first: nodes after onnxruntime's fusion, copies left out
-    time_shares: dict[str, float]  # of the nodes' time; a GPU's counts what its launches took
+    nodes: dict[str, int]  # by provider, the largest number first; nodes after onnxruntime's fusion, without copies
+    time_shares: dict[str, float]  # by provider, share of the nodes' time; for a GPU the time of its launches
 
     def nodes_on(self, provider: str) -> int:
-        """How many nodes ran on a provider."""
+        """Return how many nodes ran on a provider."""
         return self.nodes.get(provider, 0)
 
     @property
     def n_nodes(self) -> int:
-        """How many nodes ran at all."""
+        """How many nodes ran on any provider."""
         return sum(self.nodes.values())
 
 
 def read_placement(path: Path) -> Placement:
-    """Read a profile that a session has ended.
+    """Read the profile of a session that has ended it.
 
     Raises:
-        DeviceError: it is missing or not as onnxruntime writes it.
+        DeviceError: the profile is missing, or is not what onnxruntime writes.
     """
     try:
         runs = _node_runs(path)
@@ -54,7 +54,7 @@ def read_placement(path: Path) -> Placement:
 
 
 def _node_runs(path: Path) -> list[tuple[str, str, int]]:
-    """(provider, node, microseconds) of every run of a node that computes."""
+    """Return (provider, node, microseconds) for every run of a node that computes something."""
     events = json.loads(path.read_bytes().decode("utf-8", errors="replace"))
     return [
         (str(event["args"]["provider"]), event["name"], int(event["dur"]))

@@ -1,4 +1,4 @@
-"""Does this device compute what was promised? Every file's hash, then every variant on every provider that loads."""
+"""Check that this device computes what the bundle promised: every file's hash, then every variant on every provider."""
 
 from __future__ import annotations
 
@@ -23,38 +23,41 @@ _LATENCY_ROUNDS = 5
 
 @dataclass(frozen=True)
 class VariantCheck:
-    """One variant on the golden pictures, on one provider alone."""
+    """The result of one variant on the golden pictures, on one provider."""
 
     variant: str
     provider: str
     passed: bool
-    reason: str | None  # why it did not
-    placement: Placement  # where its nodes really ran
-    max_abs_logit_difference: float  # to the logits that travelled with the bundle
+    reason: str | None  # why the check failed; None if it passed
+    placement: Placement  # which provider ran the nodes
+    max_abs_logit_difference: float  # from the bundle's golden logits
     allowed_logit_difference: float
-    labels_agree: int  # of `n_samples`
+    labels_agree: int  # number of samples with the golden label, of `n_samples`
     median_ms: float  # one picture, from pixels to a label
 
 
 @dataclass(frozen=True)
 class DecoderCheck:
-    """How this device's image decoder differs from the one where the bundle was built. Told, never failed."""
+    """How this device's image decoder differs from the one where the bundle was built.
+
+    A difference is reported and never fails the check.
+    """
 
     sample: str
-    max_abs_pixel_difference: int | None  # of 255; None where the file cannot be compared
+    max_abs_pixel_difference: int | None  # of 255; None if the file cannot be compared
     label_agrees: bool | None
     remark: str | None
 
 
 @dataclass(frozen=True)
 class Selfcheck:
-    """What `python -m runtime selfcheck` found."""
+    """The result of `python -m runtime selfcheck`."""
 
     passed: bool
-    n_files: int  # whose hashes are right
+    n_files: int  # files whose hashes are right
     n_samples: int
     variants: tuple[VariantCheck, ...]
-    not_used: dict[str, str]  # providers of the contract that do not load here, and why; later ones answer
+    not_used: dict[str, str]  # provider to reason: those of the contract that do not load here
     decoder: tuple[DecoderCheck, ...]
 
 
@@ -62,9 +65,9 @@ def selfcheck(folder: Path) -> Selfcheck:
     """Check an unpacked bundle on this device.
 
     Raises:
-        BundleError: a file is missing, changed or not listed, or the golden pictures do not hold together.
-        ContractError: the contract or a graph does not hold together.
-        ProviderError: no provider of the contract may answer here.
+        BundleError: a file is missing, changed or not listed, or the golden pictures are invalid.
+        ContractError: the contract is invalid, or a graph disagrees with it.
+        ProviderError: no provider that the contract allows loads here.
         DeviceError: onnxruntime cannot be used.
     """
     n_files = verify(folder)
@@ -89,10 +92,10 @@ def selfcheck(folder: Path) -> Selfcheck:
 def _check_variants(
     folder: Path, contract: Contract, golden: Golden, pictures: list[NDArray[np.uint8]]
 ) -> tuple[tuple[VariantCheck, ...], dict[str, str]]:
-    """Every variant on every provider that may answer; and why the others do not load.
+    """Check every variant on every provider that may answer; also return why the other providers do not load.
 
     Raises:
-        ProviderError: the contract allows no fallback and its first provider does not load, or none does.
+        ProviderError: no provider that may answer loads. Without fallback only the first one may.
     """
     checks, not_used = [], {}
     allowed = contract.providers if contract.allow_fallback else contract.providers[:1]
@@ -118,11 +121,11 @@ def _check_variant(
 ) -> VariantCheck:
     variant = classifier.variant
     expected = golden.expected(variant.name, len(classifier.contract.classes))
-    found = np.concatenate([classifier.logits(picture[np.newaxis]) for picture in pictures]).astype(np.float64)
+    logits = np.concatenate([classifier.logits(picture[np.newaxis]) for picture in pictures]).astype(np.float64)
     placement = read_placement(classifier.end_profile())
-    difference = float(np.abs(found - expected).max())
+    difference = float(np.abs(logits - expected).max())
     allowed = variant.golden_tolerance * float(np.ptp(expected))
-    agree = int((found.argmax(1) == expected.argmax(1)).sum())
+    agree = int((logits.argmax(1) == expected.argmax(1)).sum())
     reason = None
     if difference > allowed:
         reason = f"logits differ by {difference:.3g}; expected at most {allowed:.3g}"
@@ -154,5 +157,5 @@ def _check_decoder(
         remark = f"decodes to {decoded_hwc.shape}; expected {expected_hwc.shape}"
         return DecoderCheck(sample.name, None, None, remark)
     difference = int(np.abs(decoded_hwc.astype(np.int16) - expected_hwc).max())
-    found, expected = (classifier.logits(each[np.newaxis]).argmax() for each in (decoded_hwc, expected_hwc))
-    return DecoderCheck(sample.name, difference, bool(found == expected), None)
+    class_index, expected = (classifier.logits(pixels[np.newaxis]).argmax() for pixels in (decoded_hwc, expected_hwc))
+    return DecoderCheck(sample.name, difference, bool(class_index == expected), None)

@@ -1,4 +1,4 @@
-"""One graph in onnxruntime, opened only if it is the file that the contract names and agrees with it."""
+"""Opening of one graph in onnxruntime, after checking that it is the contract's file and agrees with the contract."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from typing import Any
 
 from runtime.contract import METADATA_CLASSES, METADATA_SHA256, METADATA_VERSION, Contract, Variant
 from runtime.errors import ContractError, DeviceError, ProviderError
-from runtime.providers import asked, missing_library, preload, why_not
+from runtime.providers import missing_library, preload, why_not_loaded, with_options
 
-EXACT_INT8 = "session.x64quantprecision"  # onnxruntime's name of the option; "1" asks for exact kernels
-_FATAL = 4  # onnxruntime's severity: what goes wrong arrives as an exception, or in the list of active providers
+EXACT_INT8 = "session.x64quantprecision"  # onnxruntime's option; "1" selects exact kernels
+_FATAL = 4  # onnxruntime's severity; errors arrive as exceptions or in the list of active providers
 
 
 @dataclass(frozen=True)
 class Opening:
-    """How to open a graph where not simply as the contract says."""
+    """How to open a graph, where not as the contract says."""
 
-    provider: str | None = None  # this one of the contract's must load; those behind it take the nodes that it cannot
-    threads: int | None = None  # of the CPU, for one run; None: as many as onnxruntime thinks right
-    profile: Path | None = None  # begin a profile in a file of which this is the beginning of the name
+    provider: str | None = None  # this provider must load; the contract's later ones run the nodes that it cannot
+    threads: int | None = None  # CPU threads for one run; None: onnxruntime chooses
+    profile: Path | None = None  # start a profile in a file whose name begins with this path
 
 
 def open_session(contract: Contract, variant: Variant, graphs: Path, opening: Opening) -> Any:
     """Open the graph of a variant on the contract's providers.
 
     Args:
-        contract: what the graph must agree with.
-        variant: one of its variants.
+        contract: the graph must agree with it; it also names the providers.
+        variant: the contract's variant to open.
         graphs: the folder that holds the graph.
-        opening: what is to be otherwise than usual.
+        opening: how to open the graph, where not as the contract says.
 
     Returns:
         An `onnxruntime.InferenceSession`.
@@ -63,7 +63,7 @@ def open_session(contract: Contract, variant: Variant, graphs: Path, opening: Op
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Every exception that onnxruntime raises; they have no common base."""
+    """Return every type of exception that onnxruntime raises; they have no common base class."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     own = [value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)]
@@ -71,10 +71,10 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def onnxruntime() -> Any:
-    """The library, imported when first needed and told to keep quiet.
+    """Import onnxruntime and switch its log off.
 
     Raises:
-        DeviceError: it is not installed.
+        DeviceError: onnxruntime is not installed.
     """
     try:
         import onnxruntime as library
@@ -92,61 +92,61 @@ def _read_graph(path: Path, variant: Variant) -> bytes:
         raise ContractError(f"{path}: cannot be read ({error.strerror}); the contract names it") from error
     if size != variant.bytes:
         raise ContractError(f"{path}: {size} bytes; the contract says {variant.bytes}")
-    found = hashlib.sha256(graph).hexdigest()
-    if found != variant.sha256:
-        raise ContractError(f"{path}: sha256 is {found}; the contract says {variant.sha256}")
+    digest = hashlib.sha256(graph).hexdigest()
+    if digest != variant.sha256:
+        raise ContractError(f"{path}: sha256 is {digest}; the contract says {variant.sha256}")
     return graph
 
 
 def _start_on_any(providers: Sequence[str], graph: bytes, path: Path, options: Any) -> Any:
-    """A session on the first of the providers that works, and those behind it."""
+    """Return a session on the first provider that works and those after it."""
     library = onnxruntime()
     wanted = [name for name in providers if name in library.get_available_providers()]
     if not wanted:
-        found = ", ".join(library.get_available_providers())
-        raise ProviderError(f"onnxruntime has {found}; the contract expects one of {', '.join(providers)}")
+        available = ", ".join(library.get_available_providers())
+        raise ProviderError(f"onnxruntime has {available}; the contract expects one of {', '.join(providers)}")
     preload(library, wanted)
     problem: Exception | None = None
     while wanted:
         try:
-            session = library.InferenceSession(graph, options, providers=asked(wanted), enable_fallback=0)
+            session = library.InferenceSession(graph, options, providers=with_options(wanted), enable_fallback=0)
         except failures() as error:
             problem, wanted = error, wanted[1:]
             continue
-        # Where none of them has its libraries, the CPU is there unasked.
+        # Where no wanted provider has its libraries, onnxruntime silently takes the CPU.
         if session.get_providers()[0] not in wanted:
             raise _refusal(wanted[0])
         return session
-    raise ContractError(f"{path}: onnxruntime cannot open it ({_said_by(problem)})") from problem
+    raise ContractError(f"{path}: onnxruntime cannot open it ({_reason_in(problem)})") from problem
 
 
 def _start_on_the_first(providers: Sequence[str], graph: bytes, path: Path, options: Any) -> Any:
-    """A session on the first of the providers, or none."""
+    """Return a session whose first provider is the first of `providers`, or raise ProviderError."""
     library, first = onnxruntime(), providers[0]
     wanted = [name for name in providers if name in library.get_available_providers()]
     if first not in wanted:
         raise _refusal(first)
     preload(library, wanted)
     try:
-        session = library.InferenceSession(graph, options, providers=asked(wanted), enable_fallback=0)
+        session = library.InferenceSession(graph, options, providers=with_options(wanted), enable_fallback=0)
     except failures() as error:
         if missing_library(library, first):
             raise _refusal(first) from error
-        raise ProviderError(f"{path}: {first} cannot open it ({_said_by(error)})") from error
-    # A provider that lacks a library raises nothing: the next one is there in its place.
+        raise ProviderError(f"{path}: {first} cannot open it ({_reason_in(error)})") from error
+    # A provider that lacks a library raises no error: onnxruntime takes the next one in its place.
     if session.get_providers()[0] != first:
         raise _refusal(first)
     return session
 
 
-def _said_by(error: Exception | None) -> str:
-    """What onnxruntime says went wrong; of a failure of CUDA without the lines of C++ around it."""
-    found = re.search(r"(CUDA|CUDNN|CUBLAS) failure \d+: [^;]+", str(error))
-    return found[0].strip() if found else str(error)
+def _reason_in(error: Exception | None) -> str:
+    """Return onnxruntime's message; of a CUDA failure without the C++ around it."""
+    cuda_failure = re.search(r"(CUDA|CUDNN|CUBLAS) failure \d+: [^;]+", str(error))
+    return cuda_failure[0].strip() if cuda_failure else str(error)
 
 
 def _refusal(provider: str) -> ProviderError:
-    return ProviderError(f"{provider} does not load: {why_not(onnxruntime(), provider)}")
+    return ProviderError(f"{provider} does not load: {why_not_loaded(onnxruntime(), provider)}")
 
 
 def _options(library: Any, path: Path, opening: Opening) -> Any:
@@ -158,39 +158,39 @@ def _options(library: Any, path: Path, opening: Opening) -> Any:
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.load_model_format", "ONNX")
     keep_int8_exact(options)
-    # The hash vouches for these bytes alone: weights in a second file are looked for where there can be none.
+    # The hash covers these bytes alone, so weights in a second file are searched in a folder that cannot exist.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", f"{path}/none")
     return options
 
 
 def keep_int8_exact(options: Any) -> None:
-    """Ask for exact int8 kernels on processors whose usual ones overflow; every session of ours is opened with this."""
+    """Select exact int8 kernels on processors whose usual ones overflow. Every session of this project calls this."""
     if _int8_may_overflow():
         options.add_session_config_entry(EXACT_INT8, "1")
 
 
 def _int8_may_overflow(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether onnxruntime's usual int8 kernels are inexact here: x86 without VNNI sums products in 16 bits."""
+    """Whether onnxruntime's usual int8 kernels are inexact here: on x86 without VNNI they sum products in 16 bits."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     try:
         with cpuinfo.open("rb") as file:
             first_processor = file.read(8192)
     except OSError:
-        return True  # nobody knows: exact rather than fast
+        return True  # unknown processor: prefer exact to fast
     return b"vnni" not in first_processor
 
 
 def _check_agreement(session: Any, path: Path, contract: Contract) -> None:
     try:
-        found = dict(session.get_modelmeta().custom_metadata_map)
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
         ports = [(port.name, port.type) for port in (*session.get_inputs(), *session.get_outputs())]
-    except failures() as error:  # names that are no UTF-8
+    except failures() as error:  # names that are not UTF-8
         raise ContractError(f"{path}: its metadata cannot be read ({error})") from error
     expected = contract.metadata()
     for key in (METADATA_VERSION, METADATA_SHA256, METADATA_CLASSES):
-        if found.get(key) != expected[key]:
-            raise ContractError(f"{path}: its {key} is {found.get(key)!r}; the contract expects {expected[key]!r}")
+        if metadata.get(key) != expected[key]:
+            raise ContractError(f"{path}: its {key} is {metadata.get(key)!r}; the contract expects {expected[key]!r}")
     wanted = [(contract.input.name, "tensor(uint8)"), (contract.output.name, "tensor(float)")]
     if ports != wanted:
         raise ContractError(f"{path}: its input and output are {json.dumps(ports)}; expected {json.dumps(wanted)}")

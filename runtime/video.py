@@ -1,4 +1,4 @@
-"""A clip on the device: one answer a second, and what they say together. OpenCV decodes, where it is installed."""
+"""Classification of a clip on the device: one answer a second, and a verdict for the clip. OpenCV decodes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from runtime.classifier import Classifier, Prediction
 from runtime.errors import DeviceError, ImageError
 
-_ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")  # MP4, MOV and their kin begin with one
+_ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")  # MP4, MOV and related files begin with one
 _MATROSKA = b"\x1aE\xdf\xa3"
 
 
 @dataclass(frozen=True)
 class FrameAnswer:
-    """What one frame shows."""
+    """The answer for one frame."""
 
     time_seconds: float  # since the clip's first frame
     prediction: Prediction
@@ -28,20 +28,20 @@ class FrameAnswer:
 
 @dataclass(frozen=True)
 class ClipAnswer:
-    """What a clip shows, by the mean probability over its frames."""
+    """The answer for a clip, by the mean probability over its frames."""
 
     label: str | None  # None: no frame shows one of the classes
     probability: float  # of the most probable class
-    probabilities: dict[str, float]  # the mean over the frames that show a class; over all of them where none does
+    probabilities: dict[str, float]  # mean over the frames that show a class; over all frames if none does
     frames: tuple[FrameAnswer, ...]
 
 
 def classify_clip(classifier: Classifier, path: Path) -> ClipAnswer:
-    """Classify the first frame at or after each full second of a clip, and the clip by them.
+    """Classify the first frame at or after each full second of a clip, and the clip by these frames.
 
     Raises:
-        ImageError: the file is no MP4, MOV, Matroska, WebM or AVI that OpenCV can decode, or its frames are outside the
-            contract's bounds.
+        ImageError: the file is not an MP4, MOV, Matroska, WebM or AVI that OpenCV can decode, or its frames are outside
+            the contract's bounds.
         DeviceError: OpenCV is not installed, or onnxruntime failed.
     """
     frames = []
@@ -56,7 +56,7 @@ def classify_clip(classifier: Classifier, path: Path) -> ClipAnswer:
 
 
 def verdict(frames: Sequence[FrameAnswer]) -> ClipAnswer:
-    """The most probable class of the mean over the frames that show a class."""
+    """Return the most probable class of the mean over the frames that show a class."""
     known = [frame for frame in frames if frame.prediction.label is not None]
     counted = known or frames
     shares = np.mean([list(frame.prediction.probabilities.values()) for frame in counted], axis=0)
@@ -66,9 +66,12 @@ def verdict(frames: Sequence[FrameAnswer]) -> ClipAnswer:
 
 
 def one_frame_a_second(path: Path, max_pixels: int) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """Decode a clip from its beginning: (seconds since its first frame, (height, width, 3) uint8 RGB, upright).
+    """Decode a clip from its beginning and yield the first frame at or after each full second.
 
-    OpenCV's seeks land beside the frame on phone clips, so nothing is skipped by seeking; one frame is held at a time.
+    OpenCV's seeks miss the wanted frame in phone clips, so every frame is decoded. One frame is in memory at a time.
+
+    Yields:
+        Seconds since the clip's first frame, and the frame: (height, width, 3) uint8 RGB, upright.
 
     Raises:
         ImageError, DeviceError: as `classify_clip`.
@@ -85,8 +88,8 @@ def one_frame_a_second(path: Path, max_pixels: int) -> Iterator[tuple[float, NDA
             time_seconds = (now_ms - start_ms) / 1000
             if time_seconds < next_seconds:
                 continue
-            is_there, frame_bgr = capture.retrieve()
-            if is_there:
+            is_decoded, frame_bgr = capture.retrieve()
+            if is_decoded:
                 yield time_seconds, np.asarray(cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2RGB), np.uint8)
                 next_seconds = np.floor(time_seconds) + 1
     except cv2.error as error:
@@ -96,22 +99,22 @@ def one_frame_a_second(path: Path, max_pixels: int) -> Iterator[tuple[float, NDA
 
 
 def _opencv() -> Any:
-    # OpenCV reads these when it opens a clip: FFmpeg keeps quiet, and opens nothing over the network.
+    # OpenCV reads these when it opens a clip. They silence FFmpeg, and keep it from opening network addresses.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
     try:
         import cv2
-    except (ImportError, OSError) as error:  # OSError: a system library that it needs
+    except (ImportError, OSError) as error:  # OSError: OpenCV lacks a system library
         raise DeviceError(
             f"OpenCV cannot be imported ({error}), and clips need it; pip install opencv-python-headless"
         ) from error
     library: Any = cv2
-    library.utils.logging.setLogLevel(library.utils.logging.LOG_LEVEL_SILENT)  # what fails, we say
+    library.utils.logging.setLogLevel(library.utils.logging.LOG_LEVEL_SILENT)  # failures are reported by this module
     return library
 
 
 def _check_container(path: Path) -> None:
-    """Refuse what is no clip by its first bytes: FFmpeg takes a playlist under any name and opens what it lists."""
+    """Refuse a file whose first bytes are not a clip's: FFmpeg would open a playlist and all that it lists."""
     try:
         with path.open("rb") as file:
             head = file.read(12)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
-from runtime.providers import asked, preload
+from runtime.providers import preload, with_options
 from runtime.session import EXACT_INT8, failures, keep_int8_exact, onnxruntime
 
 FRAMES_AT_ONCE = 8
@@ -43,7 +43,7 @@ class Graph:
         preload(library, [provider])
         try:
             self._session: Any = library.InferenceSession(
-                graph, options, providers=asked([provider]), enable_fallback=0
+                graph, options, providers=with_options([provider]), enable_fallback=0
             )
         except failures() as error:
             raise DataError(f"onnxruntime cannot open the graph on {provider} ({error})") from error

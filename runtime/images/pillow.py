@@ -1,4 +1,4 @@
-"""Pictures through Pillow."""
+"""Reading of pictures with Pillow."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _DECODER_ERRORS = (
 
 
 class _Quiet:
-    """Warnings are off while any thread decodes: a corrupt EXIF block is nothing to speak of when the pixels are there.
+    """Switch warnings off while any thread decodes: a corrupt EXIF block does not matter when the pixels are sound.
 
-    `warnings.catch_warnings` alone does not do in threads: the one that entered first may be the first to leave.
+    `warnings.catch_warnings` alone fails in threads: the thread that entered first may be the first to leave, and then
+    restores the filters while others still decode.
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,11 @@ _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 def read_with_pillow(path: Path, *, max_pixels: int, formats: Sequence[str]) -> NDArray[np.uint8]:
     """Read the first picture of a file as (height, width, 3) uint8 RGB; see `runtime.images.read_image`.
 
+    Args:
+        path: the picture's file.
+        max_pixels: the largest width times height; the size is read from the header before decoding.
+        formats: Pillow's names of the formats that are accepted.
+
     Raises:
         ImageError: as `read_image`.
     """
@@ -71,12 +77,12 @@ def _read(path: Path, max_pixels: int, formats: Sequence[str]) -> NDArray[np.uin
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
-    known = [name for name in formats if name in Image.OPEN]  # an older Pillow lacks AVIF
+    known = [name for name in formats if name in Image.OPEN]  # an older Pillow has no AVIF
     try:
         with Image.open(path, formats=known) as image:
             check_pixels(path, image.width, image.height, max_pixels)
             image.load()
-            # After loading: Pillow itself turns TIFF upright while it loads, and then says so.
+            # Read after loading: Pillow turns a TIFF upright while it loads, and then removes the orientation.
             orientation = _orientation(image)
             return turn_upright(np.array(_to_rgb(image)), orientation)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
@@ -92,7 +98,7 @@ def _read(path: Path, max_pixels: int, formats: Sequence[str]) -> NDArray[np.uin
 def _orientation(image: Image.Image) -> int:
     try:
         value: Any = image.getexif().get(_ORIENTATION, 1)
-    except _DECODER_ERRORS:  # damaged EXIF is like none
+    except _DECODER_ERRORS:  # damaged EXIF counts as none
         return 1
     return value if isinstance(value, int) else 1
 

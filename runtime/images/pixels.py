@@ -1,4 +1,4 @@
-"""What every reader of pictures does with pixels: bound their number, and turn them upright."""
+"""Steps that all readers of pictures share: bound the number of pixels, and turn a picture upright."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ from runtime.errors import ImageError
 def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
     """Refuse a picture by the size that its header states.
 
+    Args:
+        path: the picture's file, for the message.
+        width: pixels.
+        height: pixels.
+        max_pixels: the largest width times height.
+
     Raises:
-        ImageError: it has no pixels or more than `max_pixels`.
+        ImageError: the picture has no pixels, or more than `max_pixels`.
     """
     if not 0 < width * height <= max_pixels:
         raise ImageError(f"{path}: {width} x {height} pixels; expected between 1 and {max_pixels} in all")
 
 
 def turn_upright(pixels_hwc: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo an EXIF orientation (1 to 8; anything else counts as 1)."""
+    """Undo an EXIF orientation (1 to 8; any other value counts as 1) of pixels (height, width, channels)."""
     if orientation in (5, 6, 7, 8):
         pixels_hwc = pixels_hwc.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -215,6 +216,33 @@ def _wait_for_queue(folder: Path) -> None:
             return
         time.sleep(1)
     raise AssertionError(status)
+
+
+def _stages_run(output: str) -> list[str]:
+    """The stages that `dvc repro` ran, in order, from what it printed."""
+    return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
+
+
+def _comment(project: Project, *paths: str) -> None:
+    for path in paths:
+        with (project.root / path).open("a", encoding="utf-8") as file:
+            file.write("\n# changed\n")
+
+
+def test_a_change_of_training_leaves_extract_augment_and_split_as_they_are(finished: Project) -> None:
+    set_params(finished, train={"lr": 0.005})
+    _comment(finished, "pipeline/train/params.py", "pipeline/train/fit.py")
+    assert list(json.loads(_run(finished.root, "dvc", "status", "--json"))) == ["train"]
+    assert _stages_run(_run(finished.root, "dvc", "repro", "split")) == []
+
+
+def test_a_change_of_extraction_runs_extract_and_later_stages_only_where_its_outputs_changed(
+    finished: Project,
+) -> None:
+    _comment(finished, "pipeline/extract/stage.py", "pipeline/media/clip.py")
+    assert _stages_run(_run(finished.root, "dvc", "repro")) == ["extract"]
+    set_params(finished, extract={"jpeg_quality": 60})
+    assert _stages_run(_run(finished.root, "dvc", "repro", "split")) == ["extract", "augment", "split"]
 
 
 @pytest.mark.parametrize("stage", DVC["stages"])

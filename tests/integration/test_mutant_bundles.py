@@ -1,4 +1,4 @@
-"""Damaged and hostile bundles do no harm; and the trial that says so notices harm.
+"""Damaged and hostile bundles do no harm, and the trial that proves it notices harm.
 
 The trial of all 5,000 is `tests/trials/mutant_bundles.py`.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mutants import AT_THE_DOOR, BEHIND_THE_DOOR, mutant, zipped
+from tests.support.mutants import NEW_HASHES, OLD_HASHES, mutant, zipped
 from tests.trials import mutant_bundles as mutant_trial
 from tests.trials.mutant_bundles import ACCEPTED, HARMLESS, REFUSED, Outcome, Sound, judge, sound_bundle, trial
 
@@ -22,7 +22,7 @@ N_MUTANTS = 150
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unpacked bundle that mutants come from; not to be changed."""
+    """The unpacked bundle that mutants are made from; tests must not change it."""
     return sound_bundle(tmp_path_factory.mktemp("sound"))
 
 
@@ -30,11 +30,11 @@ def test_no_mutant_does_harm(sound: Path) -> None:
     outcomes = list(trial(range(N_MUTANTS), 0, sound))
     assert [outcome for outcome in outcomes if outcome.verdict not in HARMLESS] == []
     assert [outcome.number for outcome in outcomes] == list(range(N_MUTANTS))
-    assert {outcome.kind for outcome in outcomes} == {*AT_THE_DOOR, *BEHIND_THE_DOOR}
-    behind = [outcome for outcome in outcomes if outcome.number % 2]
-    refused_behind_the_opener = [each for each in behind if each.verdict == REFUSED and "mutant.zip" not in each.remark]
-    assert len(refused_behind_the_opener) > len(behind) / 4
-    assert sum(outcome.verdict == ACCEPTED for outcome in behind) > 5
+    assert {outcome.kind for outcome in outcomes} == {*OLD_HASHES, *NEW_HASHES}
+    rehashed = [outcome for outcome in outcomes if outcome.number % 2]
+    refused_after_opening = [o for o in rehashed if o.verdict == REFUSED and "mutant.zip" not in o.remark]
+    assert len(refused_after_opening) > len(rehashed) / 4
+    assert sum(outcome.verdict == ACCEPTED for outcome in rehashed) > 5
 
 
 def test_the_same_number_is_the_same_mutant_and_another_seed_another(sound: Path) -> None:
@@ -43,7 +43,7 @@ def test_the_same_number_is_the_same_mutant_and_another_seed_another(sound: Path
     assert mutant(4, files, "/x") != mutant(4, files, "/x", seed=1)
 
 
-# What the trial would notice, each planted
+# Planted faults, each of which the trial must notice
 
 
 def crash_at_second(zip_path: Path, folder: Path, sound: Sound) -> tuple[str, str]:
@@ -73,7 +73,7 @@ def chatter(zip_path: Path, folder: Path, sound: Sound) -> tuple[str, str]:
 
 
 def planted(name: str, numbers: range, sound: Path) -> list[Outcome]:
-    return list(trial(numbers, 0, sound, f"test_mutants:{name}"))
+    return list(trial(numbers, 0, sound, f"tests.integration.test_mutant_bundles:{name}"))
 
 
 def test_a_crash_costs_a_child_and_the_next_one_goes_on(sound: Path) -> None:
@@ -107,12 +107,12 @@ def test_a_sound_bundle_is_accepted_and_other_logits_are_not(sound: Path, tmp_pa
     assert judged(tmp_path, dataclasses.replace(found, logits=found.logits + 1)) == "other logits"
 
 
-@pytest.mark.parametrize(("said", "verdict"), [(KeyError("deep inside"), "traceback"), (MemoryError(), "traceback")])
+@pytest.mark.parametrize(("error", "verdict"), [(KeyError("deep inside"), "traceback"), (MemoryError(), "traceback")])
 def test_another_exception_than_a_refusal_is_a_traceback(
-    said: Exception, verdict: str, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, verdict: str, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
-        raise said
+        raise error
 
     monkeypatch.setattr(mutant_trial, "unpack", fails)
     assert judged(tmp_path, Sound.of(sound)) == verdict

@@ -1,7 +1,7 @@
-"""Damaged and hostile bundles: number `n` of a seed is always the same one.
+"""Damaged and hostile bundles: the same number and seed give the same mutant.
 
-Even numbers are stopped by nothing but the opener: hashes are as they were. In odd ones every hash is recomputed, as
-somebody would who wants the damage to be used.
+Mutants of even numbers keep the old hashes, so the opener can refuse them. In mutants of odd numbers every hash is
+recomputed around the damage, as an attacker would do.
 """
 
 from __future__ import annotations
@@ -38,39 +38,46 @@ Entry = tuple[zipfile.ZipInfo, bytes]
 
 @dataclass(frozen=True)
 class Mutant:
-    """One bundle that is not what `pipe bundle` wrote."""
+    """A bundle that `pipe bundle` did not write."""
 
     kind: str
     content: bytes  # of the zip
 
     @property
     def is_other_graph(self) -> bool:
-        """Whether a graph that was changed is listed as if it were sound."""
+        """Whether the mutant lists a changed graph with its right hash."""
         return self.kind.startswith("graph, ")
 
 
 def mutant(number: int, pristine: Files, root: str, seed: int = 0) -> Mutant:
-    """Make one of a bundle's files; absolute names in it lead into `root`."""
+    """Make a mutant of a bundle's files.
+
+    Args:
+        number: which mutant; its kind follows from the number.
+        pristine: the sound bundle's files by name.
+        root: absolute names in the mutant lead into this folder.
+        seed: another seed gives other mutants.
+    """
     chance, kind = random.Random(f"{seed}/{number}"), kind_of(number)
     return Mutant(kind, _kinds(number)[kind](chance, pristine, root))
 
 
 def kind_of(number: int) -> str:
-    """What is done to it."""
+    """Return the kind of a mutant by its number."""
     return list(_kinds(number))[number // 2 % len(_kinds(number))]
 
 
 def _kinds(number: int) -> dict[str, Make]:
-    return BEHIND_THE_DOOR if number % 2 else AT_THE_DOOR
+    return NEW_HASHES if number % 2 else OLD_HASHES
 
 
 def zipped(files: Files) -> bytes:
-    """An archive as the opener wants it, of files that may be anything."""
+    """Pack files into an archive of the form that the opener accepts."""
     return _zip([(entry(name), files[name]) for name in sorted(files)])
 
 
 def entry(name: str, mode: int = FILE_MODE) -> zipfile.ZipInfo:
-    """An entry as a bundle has it."""
+    """Return an entry as a bundle has it."""
     info = zipfile.ZipInfo(name, FIXED_DATE)
     info.filename = name  # zipfile cuts a name at a zero byte
     info.create_system, info.external_attr = UNIX, mode
@@ -78,7 +85,7 @@ def entry(name: str, mode: int = FILE_MODE) -> zipfile.ZipInfo:
 
 
 def rehashed(files: Files) -> Files:
-    """The same with a list, and graphs' hashes in the contract, that vouch for what is there."""
+    """Return the files with right hashes: in the list, and of the graphs in the contract."""
     files = dict(files)
     with_hashes = _contract_with_hashes(files)
     if with_hashes is not None:
@@ -95,21 +102,21 @@ def _contract_with_hashes(files: Files) -> bytes | None:
             graph = files[variant["file"]]
             variant |= {"sha256": hashlib.sha256(graph).hexdigest(), "bytes": len(graph)}
     except (ValueError, LookupError, TypeError, RecursionError):
-        return None  # so it was meant
+        return None  # the contract is damaged on purpose
     return json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _zip(entries: list[Entry], comment: bytes = b"") -> bytes:
     target = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(target, "w") as archive:
-        warnings.simplefilter("ignore")  # of names that are there twice
+        warnings.simplefilter("ignore")  # zipfile warns of repeated names
         archive.comment = comment
         for info, content in entries:
             archive.writestr(info, content)
     return target.getvalue()
 
 
-# At the door: the archive itself
+# With old hashes: changes of the archive itself
 
 
 def _damaged_archive(chance: random.Random, files: Files, root: str) -> bytes:
@@ -122,7 +129,7 @@ def _changed_file(chance: random.Random, files: Files, root: str) -> bytes:
 
 
 def _changed_directory(chance: random.Random, files: Files, root: str) -> bytes:
-    """A byte of the headers, where sizes, offsets, names and flags stand."""
+    """Change a byte of the headers, which hold sizes, offsets, names and flags."""
     data = bytearray(zipped(files))
     headers = [at for at in range(len(data) - 4) if data[at : at + 2] == b"PK" and data[at + 2] in (1, 3, 5)]
     at = chance.choice(headers) + chance.randrange(46)
@@ -131,19 +138,19 @@ def _changed_directory(chance: random.Random, files: Files, root: str) -> bytes:
 
 
 def _absurd_size(chance: random.Random, files: Files, root: str) -> bytes:
-    """Sizes in an entry of the directory that nothing could hold, or of another entry."""
+    """Write an impossible size, or that of another entry, into an entry of the directory."""
     data = bytearray(zipped(files))
     directory = data.index(b"PK\x01\x02")
     for _ in range(chance.randrange(len(files))):
         directory = data.index(b"PK\x01\x02", directory + 1)
     size = chance.choice((0, 1, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF, len(data), chance.getrandbits(32)))
-    for place in chance.choice(((20, 24), (24,), (20,), (42,))):  # packed size, size, where it begins
-        struct.pack_into("<I", data, directory + place, size)
+    for offset in chance.choice(((20, 24), (24,), (20,), (42,))):  # packed size, size, offset of the entry
+        struct.pack_into("<I", data, directory + offset, size)
     return bytes(data)
 
 
 def _odd_entry(chance: random.Random, files: Files, root: str) -> bytes:
-    """A link, a folder, a program, an extra field, a comment, another entry; listed or not."""
+    """Turn an entry into a link, a folder or a program, or add an extra field, a comment or compression."""
     name = chance.choice(sorted(files))
     info, content = entry(name), files[name]
     what = chance.randrange(6)
@@ -156,7 +163,7 @@ def _odd_entry(chance: random.Random, files: Files, root: str) -> bytes:
         info.comment = b"hidden"
     else:
         info.compress_type = zipfile.ZIP_DEFLATED
-    entries = [(info, content) if each == name else (entry(each), files[each]) for each in sorted(files)]
+    entries = [(info, content) if other == name else (entry(other), files[other]) for other in sorted(files)]
     return _zip(entries, b"a comment" if what == 5 else b"")
 
 
@@ -167,28 +174,28 @@ def _escaping_entry(chance: random.Random, files: Files, root: str) -> bytes:
 def _repeated_entry(chance: random.Random, files: Files, root: str) -> bytes:
     name = chance.choice(sorted(files))
     again = entry(name), chance.choice((files[name], b"another", b""))
-    entries = [(entry(each), files[each]) for each in sorted(files)]
+    entries = [(entry(listed), files[listed]) for listed in sorted(files)]
     entries.insert(chance.randrange(len(entries) + 1), again)
     return _zip(entries)
 
 
 def _overlapping_bomb(chance: random.Random, files: Files, root: str) -> bytes:
-    """A directory that names the same bytes again and again."""
+    """Let the directory name the same bytes many times."""
     data = zipped(files)
     directory = data.index(b"PK\x01\x02")
     end = data.index(b"PK\x05\x06")
     first_end = data.find(b"PK\x01\x02", directory + 1)
-    one = bytearray(data[directory:first_end])
+    first = bytearray(data[directory:first_end])
     times = chance.choice((1, 50, 3000))
     total = len(files) + times
-    many = b"".join(bytes(one[:46]) + b"%0*d" % (len(one) - 46, number) for number in range(times))
+    many = b"".join(bytes(first[:46]) + b"%0*d" % (len(first) - 46, number) for number in range(times))
     size = end - directory + len(many)
     tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, total, total, size, directory, 0)
     return data[:end] + many + tail
 
 
 def _deflated_bomb(chance: random.Random, files: Files, root: str) -> bytes:
-    """Little that expands to much, in place of a file, whose true size the directory states or does not."""
+    """Replace a file by little data that expands to much; the directory states the true size or another one."""
     name = chance.choice((GRAPH, CONTRACT, SUMS, GOLDEN))
     packed = _packed_zeros()
     data = bytearray(zipped({**files, name: packed}))
@@ -216,7 +223,7 @@ def _escape(chance: random.Random, root: str) -> str:
     return chance.choice(ESCAPES).replace("{root}", root)
 
 
-# Behind it: what the list vouches for
+# With new hashes: changes of listed files
 
 
 def _damaged_and_listed(name: str) -> Callable[[random.Random, Files, str], bytes]:
@@ -234,7 +241,7 @@ def _changed_graph(name: str) -> Callable[[random.Random, Files, str], bytes]:
 
 
 def _changed_contract(chance: random.Random, files: Files, root: str) -> bytes:
-    """Any value of it; where the reader takes it, half of the time the graph names that contract as its own."""
+    """Change any value. If the reader accepts the contract, half of the time the graph names it as its own."""
     text = changed_json(chance, files[CONTRACT], root)
     files = {**files, CONTRACT: text}
     if chance.random() < 0.5:
@@ -251,7 +258,7 @@ def _changed_golden_list(chance: random.Random, files: Files, root: str) -> byte
 
 
 def _changed_pixels(chance: random.Random, files: Files, root: str) -> bytes:
-    """A header that states what is not there: other shapes, objects, an order, a version."""
+    """Write a header that the data do not fit: another shape, type, order or version."""
     shape = chance.choice((
         "(24, 32, 3)", "(10**9, 10**9, 3)", "(-1, 32, 3)", "(1000000, 1000000, 3)", "(24, 32)", "()", "(0, 0, 3)", "24",
     ))  # fmt: skip
@@ -275,7 +282,7 @@ def _bomb_and_listed(chance: random.Random, files: Files, root: str) -> bytes:
 
 
 Make = Callable[[random.Random, Files, str], bytes]
-AT_THE_DOOR: dict[str, Make] = {
+OLD_HASHES: dict[str, Make] = {
     "damaged archive": _damaged_archive,
     "changed file": _changed_file,
     "changed directory": _changed_directory,
@@ -287,7 +294,7 @@ AT_THE_DOOR: dict[str, Make] = {
     "deflated bomb": _deflated_bomb,
     "graph without its hash": _graph_without_its_hash,
 }
-BEHIND_THE_DOOR: dict[str, Make] = {
+NEW_HASHES: dict[str, Make] = {
     **{f"graph, {name}": _changed_graph(name) for name in GRAPH_CHANGES},
     "graph, damaged": _damaged_and_listed(GRAPH),
     "contract": _changed_contract,

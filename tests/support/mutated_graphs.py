@@ -1,4 +1,4 @@
-"""Graphs that are not what they were: by their bytes they are still ONNX, by what they say they may be anything."""
+"""Changes of ONNX graphs: the result still parses as ONNX, and may state anything."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def _on_model(change: Callable[[random.Random, onnx.ModelProto, str], None]) -> 
 
 
 def _metadata(chance: random.Random, model: onnx.ModelProto, metadata: str) -> None:
-    """Another contract's mark; without one, a mark that is none."""
+    """Give the graph the metadata of another contract, or invalid metadata."""
     values = json.loads(metadata) if metadata.startswith("{") else {"contract_sha256": "0" * 64, "class_names": "x\n"}
     helper.set_model_props(model, values)
 
 
 def _absurd_shape(chance: random.Random, model: onnx.ModelProto, root: str) -> None:
-    """A constant of a shape that it does not have, or a number that is a shape."""
+    """Give a constant a shape that its data do not have, or put an absurd number into a shape."""
     tensor = chance.choice(model.graph.initializer)
     if tensor.data_type == TensorProto.INT64 and chance.random() < 0.7:
         values = numpy_helper.to_array(tensor).copy()
@@ -56,7 +56,7 @@ def _absurd_shape(chance: random.Random, model: onnx.ModelProto, root: str) -> N
 
 
 def _huge_tensor(chance: random.Random, model: onnx.ModelProto, root: str) -> None:
-    """Much memory asked for by few bytes, and a bit of it added to the logits."""
+    """Ask for much memory in few bytes, and add a part of it to the logits, so that it is computed."""
     elements = chance.choice((2**20, 2**36, 2**40, 2**62))
     shape = numpy_helper.from_array(np.array([elements], np.int64), "huge_shape")
     model.graph.initializer.append(shape)
@@ -80,7 +80,7 @@ def _external_data(chance: random.Random, model: onnx.ModelProto, root: str) -> 
 
 
 def _weights(chance: random.Random, model: onnx.ModelProto, root: str) -> None:
-    """Other numbers, or none: infinities, NaN, zeros, more or fewer of them."""
+    """Replace a weight by an infinity, NaN, zero or an extreme number, or change the number of weights."""
     tensor = chance.choice(model.graph.initializer)
     data = bytearray(tensor.raw_data)
     if not data:
@@ -92,7 +92,7 @@ def _weights(chance: random.Random, model: onnx.ModelProto, root: str) -> None:
 
 
 def _types(chance: random.Random, model: onnx.ModelProto, root: str) -> None:
-    """Another type of a constant or a port, or another shape of a port."""
+    """Change the type of a constant or a port, or the shape of a port."""
     port = chance.choice([*model.graph.input, *model.graph.output])
     if chance.random() < 0.4:
         chance.choice(model.graph.initializer).data_type = chance.choice((*range(24), 99, -1))
@@ -104,7 +104,7 @@ def _types(chance: random.Random, model: onnx.ModelProto, root: str) -> None:
 
 
 def _nodes(chance: random.Random, model: onnx.ModelProto, root: str) -> None:
-    """Another operator or attribute, an input gone or doubled, nodes gone, repeated or in another order."""
+    """Change an operator or attribute, drop or double inputs, drop, repeat or shuffle nodes."""
     nodes = model.graph.node
     node = chance.choice(nodes)
     what = chance.randrange(9)
@@ -152,8 +152,8 @@ def _versions(chance: random.Random, model: onnx.ModelProto, root: str) -> None:
 
 
 def _nested(chance: random.Random, model: onnx.ModelProto, root: str) -> None:
-    """Branches within branches, deeper than any network."""
-    depth = chance.choice((1, 10, 28))  # protobuf itself takes no more than 100 messages in one another
+    """Nest branches in branches, deeper than any network does."""
+    depth = chance.choice((1, 10, 28))  # protobuf accepts at most 100 nested messages
     inner = helper.make_graph(
         [helper.make_node("Constant", [], ["end"], value=numpy_helper.from_array(np.float32(0)))],
         "end", [], [helper.make_tensor_value_info("end", TensorProto.FLOAT, [])],

@@ -1,4 +1,4 @@
-"""Bytes and JSON that are not what they were."""
+"""Changes of bytes and of JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DAMAGES = ("flipped", "truncated", "spliced")
 
 
 def damaged(chance: random.Random, content: bytes) -> bytes:
-    """Some bytes flipped, the end cut off, or a piece left out, repeated or replaced."""
+    """Flip some bytes, cut the end off, or leave out, repeat or replace a piece."""
     how, data = chance.choice(DAMAGES), bytearray(content)
     if how == "truncated" or not data:
         return bytes(data[: chance.randrange(len(data) + 1)])
@@ -25,7 +25,7 @@ def damaged(chance: random.Random, content: bytes) -> bytes:
 
 
 def changed_json(chance: random.Random, text: bytes, root: str) -> bytes:
-    """One value somewhere in it becomes something else, goes, or comes twice; or the text itself is damaged."""
+    """Replace, remove or double one value anywhere in the JSON, or damage the text itself."""
     if chance.random() < 0.2:
         return damaged(chance, text)
     values = json.loads(text)
@@ -41,7 +41,7 @@ def changed_json(chance: random.Random, text: bytes, root: str) -> bytes:
         holder[key] = chance.choice(_absurd(root))
     changed = json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass")
     if what > 0.95:
-        return changed.replace(b"{", b'{"format_version": 1, ', 1)  # a key twice
+        return changed.replace(b"{", b'{"format_version": 1, ', 1)  # a repeated key
     return changed
 
 

@@ -1,12 +1,13 @@
-"""Do damaged and hostile bundles do harm?
+"""Trial of damaged and hostile bundles: a device refuses each one, or answers as from the sound bundle.
 
 python -m tests.trials.mutant_bundles [--count 5000] [--seed 0] [--only NUMBER]
 
-Each of `mutants.py` is unpacked and selfchecked as a device would, in children that serve many each: a graph that
-crashes onnxruntime costs a child. A mutant may be refused in one line, or be accepted and give the golden logits of
-the sound bundle; whatever else happens is a fault, and so is a file written outside the folder it was told, a word on
-standard error, a minute without an answer, or much more memory than the sound bundle takes. What a listed graph asks
-for, onnxruntime gives it: there the limit is only that of the child, and running into it must be a refusal too.
+Every mutant of `tests/support/mutants.py` is unpacked and selfchecked as on a device. Child processes do this, many
+mutants each, so that a graph that crashes onnxruntime costs one child. A mutant may be refused in one line, or be
+accepted and give the golden logits of the sound bundle. Every other outcome is a fault. So are a file outside the given
+folder, output on standard error, a minute without an answer, and much more memory than the sound bundle needs.
+onnxruntime gives a listed graph whatever memory it asks for. There the child's own limit holds, and running into this
+limit must be a refusal too.
 """
 
 from __future__ import annotations
@@ -49,23 +50,23 @@ JUDGE = "tests.trials.mutant_bundles:judge"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one mutant."""
+    """The result of one mutant."""
 
     number: int
     kind: str
     verdict: str  # refused, accepted, or the fault
-    remark: str  # the one line, or what more there is to say
+    remark: str  # the error's line, or a detail of the fault
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a child works: everything that it may reach with a relative name is watched."""
+class Workplace:
+    """The folder of a child. Everything that a relative name can reach is watched."""
 
     root: Path
 
     @property
     def inner(self) -> Path:
-        return self.root / "a" / "b"  # so that names that lead upwards still end inside
+        return self.root / "a" / "b"  # deep, so that names that lead upwards still end inside the root
 
     @property
     def sound(self) -> Path:
@@ -78,12 +79,12 @@ class Place:
         }
 
 
-# In the child
+# The child's side
 
 
 @dataclass(frozen=True)
 class Sound:
-    """The bundle that the mutants come from."""
+    """The bundle that the mutants are made from, and its answers."""
 
     files: Files
     pictures_hwc: Sequence[NDArray[np.uint8]]
@@ -101,31 +102,31 @@ class Sound:
         return cls(files, pictures, logits, tolerance)
 
 
-def serve(numbers: Sequence[int], seed: int, place: Place, judge: str) -> Iterator[Outcome]:
-    """Try some mutants, one after the other."""
+def serve(numbers: Sequence[int], seed: int, workplace: Workplace, judge: str) -> Iterator[Outcome]:
+    """Try mutants one after the other, and yield their outcomes."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     module, name = judge.split(":")
     decide = getattr(importlib.import_module(module), name)
-    sound = Sound.of(place.sound)
+    sound = Sound.of(workplace.sound)
     for number in numbers:
-        made = mutant(number, sound.files, str(place.root), seed)
-        (place.inner / "mutant.zip").write_bytes(made.content)
-        before = place.contents()
-        Path("/proc/self/clear_refs").write_text("5")  # forget the largest memory so far
+        bundle = mutant(number, sound.files, str(workplace.root), seed)
+        (workplace.inner / "mutant.zip").write_bytes(bundle.content)
+        before = workplace.contents()
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak memory
         started_mib = _memory_mib("VmRSS")
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            verdict, remark = decide(place.inner / "mutant.zip", place.inner / "bundle", sound)
+            verdict, remark = decide(workplace.inner / "mutant.zip", workplace.inner / "bundle", sound)
         grown_mib = _memory_mib("VmHWM") - started_mib
-        shutil.rmtree(place.inner / "bundle", ignore_errors=True)
-        if (after := place.contents()) != before:
+        shutil.rmtree(workplace.inner / "bundle", ignore_errors=True)
+        if (after := workplace.contents()) != before:
             verdict, remark = "wrote outside", str(sorted(set(after.items()) ^ set(before.items())))[:200]
-        elif grown_mib > MEMORY_MIB and not made.is_other_graph:
+        elif grown_mib > MEMORY_MIB and not bundle.is_other_graph:
             verdict, remark = "much memory", f"{grown_mib:.0f} MiB; {verdict}: {remark}"
-        yield Outcome(number, made.kind, verdict, remark)
+        yield Outcome(number, bundle.kind, verdict, remark)
 
 
 def judge(zip_path: Path, folder: Path, sound: Sound) -> tuple[str, str]:
-    """Unpack, selfcheck and ask one mutant: refused or accepted, or the fault; and the line."""
+    """Unpack, selfcheck and run one mutant; return the verdict and a remark."""
     try:
         unpack(zip_path, folder)
         code, line = _selfcheck(folder)
@@ -134,21 +135,21 @@ def judge(zip_path: Path, folder: Path, sound: Sound) -> tuple[str, str]:
         return (REFUSED, line) if code else _compared(folder, sound)
     except DeviceError as error:
         return REFUSED if "\n" not in str(error) else "more than a line", str(error)
-    except Exception as error:  # noqa: BLE001  # whatever it is, it would have been a traceback
+    except Exception as error:  # noqa: BLE001  # any other exception would have been a traceback
         return "traceback", f"{type(error).__name__}: {error}"
 
 
 def _selfcheck(folder: Path) -> tuple[int, str]:
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said):
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
         code = on_device(["selfcheck", "--json", "--bundle", str(folder)])
-    return code, said.getvalue().rstrip("\n")
+    return code, errors.getvalue().rstrip("\n")
 
 
 def _compared(folder: Path, sound: Sound) -> tuple[str, str]:
     classifier = Classifier.load(folder)
-    found = np.concatenate([classifier.logits(picture[None]) for picture in sound.pictures_hwc])
-    difference = float(np.abs(found - sound.logits).max()) if found.shape == sound.logits.shape else float("inf")
+    logits = np.concatenate([classifier.logits(picture[None]) for picture in sound.pictures_hwc])
+    difference = float(np.abs(logits - sound.logits).max()) if logits.shape == sound.logits.shape else float("inf")
     return (ACCEPTED if difference <= sound.tolerance else "other logits", f"logits differ by {difference:.3g}")
 
 
@@ -157,35 +158,37 @@ def _memory_mib(field: str) -> float:
     return int(fields[field].split()[0]) / 1024
 
 
-# In the parent
+# The parent's side
 
 
 def trial(numbers: Sequence[int], seed: int, sound: Path, judge: str = JUDGE) -> Iterator[Outcome]:
-    """Try mutants of an unpacked bundle in children; one that dies is followed by another, behind what killed it."""
+    """Try mutants of an unpacked bundle in child processes. After a child dies, another one takes the next mutant."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as parent:
-        place = Place(Path(parent) / "watched")
-        place.inner.mkdir(parents=True)
-        (place.root / "secret").write_bytes(bytes(96))
-        (place.root / "tmp").mkdir()
-        shutil.copytree(sound, place.sound)
+        workplace = Workplace(Path(parent) / "watched")
+        workplace.inner.mkdir(parents=True)
+        (workplace.root / "secret").write_bytes(bytes(96))
+        (workplace.root / "tmp").mkdir()
+        shutil.copytree(sound, workplace.sound)
         waiting = list(numbers)
         while waiting:
             done = 0
-            for outcome in _child(waiting, seed, place, judge):
+            for outcome in _child(waiting, seed, workplace, judge):
                 done += 1
                 yield outcome
             waiting = waiting[done:]
 
 
-def _child(numbers: Sequence[int], seed: int, place: Place, judge: str) -> Iterator[Outcome]:
-    """The outcomes of one child, the last of them its end if it was no good one."""
-    work = {"numbers": list(numbers), "seed": seed, "root": str(place.root), "judge": judge}
+def _child(numbers: Sequence[int], seed: int, workplace: Workplace, judge: str) -> Iterator[Outcome]:
+    """Yield the outcomes of one child. The last one describes its end, if that was not a clean one."""
+    work = {"numbers": list(numbers), "seed": seed, "root": str(workplace.root), "judge": judge}
     here = [str(ROOT), *sys.path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(here), "TMPDIR": str(place.root / "tmp")}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(here), "TMPDIR": str(workplace.root / "tmp")}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     command = [sys.executable, "-m", "tests.trials.mutant_bundles", "--serve"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=place.inner, env=environment) as process:
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=workplace.inner, env=environment
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -198,13 +201,12 @@ def _child(numbers: Sequence[int], seed: int, place: Place, judge: str) -> Itera
         code = process.wait()
         noise = process.stderr.read().decode(errors="replace").strip()[-300:]
     if n_done < len(numbers):
-        said = signal.Signals(-code).name if code < 0 else f"exit {code}"
-        yield Outcome(
-            numbers[n_done], kind_of(numbers[n_done]), "hang" if code == -signal.SIGALRM else f"crash ({said})", noise
-        )
-        shutil.rmtree(place.inner / "bundle", ignore_errors=True)
-        for left in (place.root / "tmp").iterdir():
-            shutil.rmtree(left, ignore_errors=True)
+        end = signal.Signals(-code).name if code < 0 else f"exit {code}"
+        verdict = "hang" if code == -signal.SIGALRM else f"crash ({end})"
+        yield Outcome(numbers[n_done], kind_of(numbers[n_done]), verdict, noise)
+        shutil.rmtree(workplace.inner / "bundle", ignore_errors=True)
+        for leftover in (workplace.root / "tmp").iterdir():
+            shutil.rmtree(leftover, ignore_errors=True)
     elif noise:
         yield Outcome(numbers[-1], "of one child", "noise", noise)
 
@@ -220,7 +222,7 @@ def _line_in_time(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def sound_bundle(folder: Path) -> Path:
-    """An unpacked bundle with all that a mutant can be of: a preprocessing, convolutions, golden pictures; no code."""
+    """Make an unpacked bundle with all parts that a mutant changes: preprocessing, convolutions, golden pictures."""
     import onnx
 
     from export.bundle.stage import bundle
@@ -251,7 +253,7 @@ def sound_bundle(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Try them and count; exit 1 where one did harm."""
+    """Try all mutants and count the outcomes; exit 1 if a mutant did harm."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
@@ -268,20 +270,23 @@ def main() -> None:
             counts[outcome.kind, outcome.verdict] += 1
             if outcome.verdict not in HARMLESS or arguments.only is not None:
                 print(f"{outcome.number} {outcome.kind}: {outcome.verdict}: {outcome.remark}", flush=True)
-    for (kind, verdict), number in sorted(counts.items()):
-        print(f"{kind:32} {verdict:20} {number:6}")
-    harm = sum(number for (_, verdict), number in counts.items() if verdict not in HARMLESS)
-    refused, accepted = (sum(n for (_, each), n in counts.items() if each == verdict) for verdict in HARMLESS)
+    for (kind, verdict), n_mutants in sorted(counts.items()):
+        print(f"{kind:32} {verdict:20} {n_mutants:6}")
+    by_verdict: Counter[str] = Counter()
+    for (_, verdict), n_mutants in counts.items():
+        by_verdict[verdict] += n_mutants
+    refused, accepted = by_verdict[REFUSED], by_verdict[ACCEPTED]
+    harm = by_verdict.total() - refused - accepted
     print(f"{len(numbers)} mutants: {refused} refused, {accepted} accepted with the golden logits, {harm} did harm")
     sys.exit(1 if harm else 0)
 
 
 def _serve() -> None:
     work = json.load(sys.stdin)
-    # What a library prints is noise, wherever it prints it; only the outcomes go to the parent.
+    # Output of libraries is noise, on either stream. Only the outcomes go to the parent.
     to_parent = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for outcome in serve(work["numbers"], work["seed"], Place(Path(work["root"])), work["judge"]):
+    for outcome in serve(work["numbers"], work["seed"], Workplace(Path(work["root"])), work["judge"]):
         print(json.dumps(dataclasses.asdict(outcome)), file=to_parent, flush=True)
 
 

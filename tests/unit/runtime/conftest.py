@@ -1,4 +1,4 @@
-"""An unpacked bundle for the tests of the device's code, made once, copied for each test that damages it."""
+"""An unpacked bundle for the tests of the device's code: made once, and copied for each test that damages it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.tiny_bundle import draft_contract, write_project
 
 @pytest.fixture(scope="session")
 def bundle_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with two variants; not to be changed."""
+    """A bundle with two variants; tests must not change it."""
     project = write_project(tmp_path_factory.mktemp("bundle") / "project", draft_contract("fp32", "int8"))
     bundle(project)
     return project.bundle_zip
@@ -22,7 +22,7 @@ def bundle_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pristine(bundle_zip: Path) -> Path:
-    """The bundle unpacked; not to be changed."""
+    """The bundle unpacked; tests must not change it."""
     folder = bundle_zip.parent / "unpacked"
     unpack(bundle_zip, folder)
     return folder

@@ -1,4 +1,4 @@
-"""How long a picture takes and how much memory, told for each graph."""
+"""Latency and memory of a picture, for each graph."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tests.support.tiny_bundle import CLASSES, rewrite_sums
 
 
 def test_every_graph_is_timed_the_recommended_one_first(pristine: Path) -> None:
-    found = bench(pristine, None, repeats=3, threads=1)
-    assert [each.variant for each in found.variants] == ["fp32", "int8"]
-    assert (found.threads, found.processors) == (1, os.cpu_count())
-    for each in found.variants:
-        assert each.load_ms > 0
-        assert each.peak_memory_mib is None or 20 < each.peak_memory_mib < 1000
-        for latency in (each.pixels, each.file):
+    report = bench(pristine, None, repeats=3, threads=1)
+    assert [graph.variant for graph in report.variants] == ["fp32", "int8"]
+    assert (report.threads, report.processors) == (1, os.cpu_count())
+    for graph in report.variants:
+        assert graph.load_ms > 0
+        assert graph.peak_memory_mib is None or 20 < graph.peak_memory_mib < 1000
+        for latency in (graph.pixels, graph.file):
             assert latency.calls == 3 * len(CLASSES)
             assert 0 < latency.median_ms <= latency.p95_ms
             assert latency.first_ms > 0
 
 
 def test_one_graph_is_timed_where_one_is_asked_for(pristine: Path) -> None:
-    assert [each.variant for each in bench(pristine, "int8", repeats=1).variants] == ["int8"]
+    assert [graph.variant for graph in bench(pristine, "int8", repeats=1).variants] == ["int8"]
 
 
 def test_an_unknown_variant_is_refused(pristine: Path) -> None:
@@ -37,7 +37,7 @@ def test_an_unknown_variant_is_refused(pristine: Path) -> None:
         bench(pristine, "fp16", repeats=1)
 
 
-def test_what_goes_wrong_in_its_process_is_told_as_it_was_said(folder: Path) -> None:
+def test_an_error_in_the_child_process_reaches_the_caller(folder: Path) -> None:
     (folder / "golden" / "000.npy").write_bytes(b"no array")
     rewrite_sums(folder)
     with pytest.raises(BundleError, match=r"000\.npy: cannot be read"):
@@ -48,7 +48,7 @@ def _dies(*_: Any) -> None:
     os._exit(9)
 
 
-def test_a_process_that_dies_is_told(pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_process_that_dies_is_reported(pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_module, "_answer", _dies)
     with pytest.raises(DeviceError, match="fp32: its process ended without an answer"):
         bench(pristine, "fp32", repeats=1)
@@ -57,14 +57,14 @@ def test_a_process_that_dies_is_told(pristine: Path, monkeypatch: pytest.MonkeyP
 def test_the_first_call_is_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([0.0, 0.9, 1.0, 1.1, 2.0, 2.3])
     monkeypatch.setattr("runtime.bench.time.perf_counter", lambda: next(seconds))
-    found = measure(lambda _: None, ["picture"], repeats=3)
-    assert found.first_ms == pytest.approx(900)
-    assert found.median_ms == pytest.approx(200)
-    assert found.p95_ms == pytest.approx(290)
-    assert found.calls == 3
+    latency = measure(lambda _: None, ["picture"], repeats=3)
+    assert latency.first_ms == pytest.approx(900)
+    assert latency.median_ms == pytest.approx(200)
+    assert latency.p95_ms == pytest.approx(290)
+    assert latency.calls == 3
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere /proc is not asked")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not use /proc")
 @pytest.mark.parametrize(("status", "peak"), [(None, None), ("Name:\tpython\n", None), ("VmHWM:\t  2048 kB\n", 2.0)])
 def test_without_the_systems_count_there_is_no_peak(status: str | None, peak: float | None, tmp_path: Path) -> None:
     if status is not None:

@@ -1,4 +1,4 @@
-"""The classifier: a graph held to its contract."""
+"""The classifier: a graph that is checked against its contract, and its answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.tiny_bundle import CLASSES, colour_graph, draft_contract, pic
 
 
 def write(folder: Path, contract: Contract, graph: bytes | None = None) -> Path:
-    """A folder with a contract and its graphs; with `graph`, that one under a contract that vouches for it."""
+    """Write a contract and its graphs; with `graph`, this graph and a contract with its hash."""
     contract_path = folder / "contract.json"
     written = write_models(contract_path, folder, contract)
     if graph is not None:

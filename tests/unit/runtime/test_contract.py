@@ -1,4 +1,4 @@
-"""contract.json, written and read through one definition."""
+"""contract.json: what is written is read, and every fault is refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.tiny_bundle import CLASSES, draft_contract
 
 
 def written(contract: Contract) -> dict[str, Any]:
-    """The contract as JSON, free to be changed."""
+    """Return the contract as JSON; the caller may change the values."""
     return copy.deepcopy(contract.to_json())
 
 
@@ -45,7 +45,7 @@ def test_a_contract_states_every_value_that_the_device_needs() -> None:
 
 
 def change(*keys: str | int, to: object) -> Callable[[dict[str, Any]], None]:
-    """A fault: put a value somewhere in the contract's JSON."""
+    """Return a fault that puts a value somewhere into the contract's JSON."""
 
     def plant(values: Any) -> None:
         for key in keys[:-1]:

@@ -1,4 +1,4 @@
-"""The C++ of docs/device.md gives what the bundle's own code gives, where a compiler and onnxruntime's headers are."""
+"""The C++ of docs/device.md answers as the bundle's code does. It needs a compiler and onnxruntime's headers."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ SECONDS = 120
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The documented program, compiled against the library that the Python wheel carries."""
+    """Compile the documented program against the library in the Python wheel."""
     folder = tmp_path_factory.mktemp("cpp")
-    found = importlib.util.find_spec("onnxruntime")
-    assert found is not None
-    assert found.origin is not None
-    libraries = sorted((Path(found.origin).parent / "capi").glob("libonnxruntime.so.*"))
+    package = importlib.util.find_spec("onnxruntime")
+    assert package is not None
+    assert package.origin is not None
+    libraries = sorted((Path(package.origin).parent / "capi").glob("libonnxruntime.so.*"))
     if shutil.which("c++") is None or not libraries:
         pytest.skip("no C++ compiler, or no libonnxruntime.so in onnxruntime's wheel")
-    asked = ["c++", f"-I{HEADERS}", "-E", "-x", "c++", "-"]
-    if subprocess.run(asked, input=f"#include <{HEADER}>", capture_output=True, text=True, check=False).returncode:
+    preprocessor = ["c++", f"-I{HEADERS}", "-E", "-x", "c++", "-"]
+    if subprocess.run(
+        preprocessor, input=f"#include <{HEADER}>", capture_output=True, text=True, check=False
+    ).returncode:
         pytest.skip(f"{HEADER} is not there: install libonnxruntime-dev (Debian 13), or set CPLUS_INCLUDE_PATH")
     for name in ("libonnxruntime.so", "libonnxruntime.so.1"):  # for the linker, and for the program
         (folder / name).symlink_to(libraries[-1])

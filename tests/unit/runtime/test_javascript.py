@@ -1,4 +1,4 @@
-"""The JavaScript of docs/device.md gives what the bundle's own code gives, where Node and npm's registry are there."""
+"""The JavaScript of docs/device.md answers as the bundle's code does. It needs Node and npm's registry."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SECONDS = 120
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The documented program in a folder with what it imports, which takes some 300 MB and is removed."""
+    """The documented program beside its packages, which take some 300 MB and are removed afterwards."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("Node or npm is not installed")
     folder = tmp_path_factory.mktemp("javascript")
     (folder / "package.json").write_text('{"private": true}')
-    # Without scripts: the package's own fetches CUDA's libraries from another host.
+    # Without scripts: the package's own script fetches CUDA's libraries from another host.
     flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=0"]
     try:
         command = ["npm", "install", *flags, PACKAGE]
@@ -72,7 +72,7 @@ def test_javascript_knows_temperature_and_threshold(program: Path, folder: Path)
 
 
 @pytest.mark.slow
-def test_javascript_tells_other_logits_and_refuses_another_graph(program: Path, folder: Path) -> None:
+def test_javascript_reports_other_logits_and_refuses_another_graph(program: Path, folder: Path) -> None:
     values = json.loads((folder / "golden" / "golden.json").read_text(encoding="utf-8"))
     values["logits"]["fp32"][0][0] += 1
     write_json(folder / "golden" / "golden.json", values)

@@ -18,7 +18,7 @@ from PIL import Image
 from runtime.__main__ import main
 from tests.support.tiny_bundle import CLASSES, ROOT, picture, rewrite_sums, write_json
 
-# What stands between the bundle and an honest device: this checkout, and every library that training needs.
+# Runs the bundle as on a device: without this checkout, and without the libraries that training needs.
 ON_A_DEVICE = """
 import os, sys
 ALLOWED = {"runtime", "numpy", "onnxruntime", "PIL"} | sys.stdlib_module_names
@@ -39,19 +39,19 @@ LAST_LINE = "sys.exit(code)\n"
 def on_device(
     folder: Path, *arguments: str | Path, program: str = ON_A_DEVICE + LAST_LINE
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of the bundle in a fresh process; the caller looks at the exit code."""
+    """Run a command of the bundle in a fresh process; the caller checks the exit code."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [sys.executable, "-P", "-c", program, *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def without_times(printed: str) -> str:
-    """JSON of the runtime, but for what takes another time in every run."""
+    """Remove the values of the runtime's JSON that differ in every run."""
     return re.sub(r'("median_ms": )[\d.e-]+|("time_shares": )\{[^}]*\}', r"\1\2", printed)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    """Run a command in this process; gives exit code, output and errors."""
+    """Run a command in this process; return exit code, output and errors."""
     code = main(list(map(str, arguments)))
     return code, *capsys.readouterr()
 
@@ -74,12 +74,12 @@ def test_torch_beside_the_bundle_changes_no_answer(folder: Path) -> None:
     alone, beside = (on_device(folder, *command, program=each + both + LAST_LINE) for each in programs)
     assert (alone.returncode, beside.returncode, beside.stderr) == (0, 0, alone.stderr)
     assert without_times(alone.stdout) == without_times(beside.stdout)
-    # Of what is held against one another nothing but times is left out.
+    # Only the times are removed before the comparison.
     assert "max_abs_logit_difference" in without_times(alone.stdout)
     assert without_times(alone.stdout) != without_times(beside.stdout.replace('"probability": 0.', '"probability": 1.'))
 
 
-def test_a_device_that_lacks_onnxruntime_is_told_so(folder: Path) -> None:
+def test_a_missing_onnxruntime_is_reported_in_one_line(folder: Path) -> None:
     program = ON_A_DEVICE.replace('"torch", ', '"torch", "onnxruntime", ') + LAST_LINE
     finished = on_device(folder, "selfcheck", program=program)
     assert finished.returncode == 1
@@ -97,11 +97,11 @@ def test_the_runtime_is_light_to_import(folder: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "runtime").rglob("*.py")), ids=lambda path: path.name)
 def test_the_code_speaks_the_oldest_python_that_is_promised(path: Path) -> None:
-    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
+    assert ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10)) is not None  # does not raise
 
 
 def test_the_example_of_the_readme_works(folder: Path) -> None:
-    """As a person would: copy the lines, put the photo where they say."""
+    """Copy the lines, and put a photo where they expect it."""
     readme = (folder / "README.md").read_text(encoding="utf-8")
     example = readme.split("```python\n")[1].split("```")[0]
     Image.fromarray(picture(1)).save(folder.parent / "photo.jpg")
@@ -121,8 +121,8 @@ def test_classify_takes_files_and_folders(pristine: Path, tmp_path: Path, capsys
     inner = tmp_path / "photos" / "inner"
     inner.mkdir(parents=True)
     paths = [tmp_path / "first.png", tmp_path / "photos" / "b.JPG", inner / "c.webp"]
-    for number, path in enumerate(paths):
-        Image.fromarray(picture(number)).save(path, format="PNG")
+    for index, path in enumerate(paths):
+        Image.fromarray(picture(index)).save(path, format="PNG")
     (inner / "notes.txt").write_text("not looked at")
     code, out, err = run(capsys, "classify", "--bundle", pristine, "--json", paths[0], tmp_path / "photos")
     answers: list[dict[str, Any]] = json.loads(out)
@@ -131,7 +131,7 @@ def test_classify_takes_files_and_folders(pristine: Path, tmp_path: Path, capsys
     assert list(answers[0]) == ["path", "label", "probability", "probabilities", "logits"]
 
 
-def test_a_bad_picture_among_good_ones_is_told_and_the_others_are_classified(
+def test_a_bad_picture_among_good_ones_is_reported_and_the_others_are_classified(
     pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no picture")
@@ -188,13 +188,13 @@ def test_selfcheck_exits_1_when_a_byte_differs(folder: Path, capsys: pytest.Capt
     assert len(err.splitlines()) == 1
 
 
-def test_selfcheck_tells_of_another_decoder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_selfcheck_reports_another_decoder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(folder / "golden" / "000.jpg")
     Image.new("RGB", (9, 9)).save(folder / "golden" / "001.jpg")
     rewrite_sums(folder)
     code, out, _ = run(capsys, "selfcheck", "--bundle", folder)
     assert code == 0
-    assert "decoder: 1 of 3 pictures decode to the very pixels of the build" in out
+    assert "decoder: 1 of 3 pictures decode to exactly the pixels of the build" in out
     assert "  001: decodes to (9, 9, 3); expected (24, 32, 3)" in out
 
 
@@ -234,10 +234,10 @@ def test_ctrl_c_exits_130(pristine: Path, capsys: pytest.CaptureFixture[str], mo
 
 
 @pytest.mark.parametrize(
-    ("redirection", "code", "said"),
+    ("redirection", "code", "errors"),
     [("| true", 1, ""), (">/dev/full", 1, "runtime: output: No space left on device\n"), (">&-", 0, "")],
 )
-def test_an_output_that_takes_nothing_is_no_crash(redirection: str, code: int, said: str, pristine: Path) -> None:
+def test_an_output_that_takes_nothing_is_no_crash(redirection: str, code: int, errors: str, pristine: Path) -> None:
     command = f"set -o pipefail; {sys.executable} -m runtime info --bundle '{pristine}' {redirection}"
     finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert (finished.returncode, finished.stderr) == (code, said)
+    assert (finished.returncode, finished.stderr) == (code, errors)

@@ -1,4 +1,4 @@
-"""Where the nodes of a graph really ran."""
+"""Which provider ran the nodes of a graph, read from onnxruntime's profile."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_no_run_at_all_is_no_division_by_zero(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[{", "{}x", '[{"cat": "Node"}]', "[1]", '[{"cat": "Node", "name": "a_kernel_time"}]']
 )
-def test_a_profile_that_cannot_be_read_is_told_in_one_line(text: str, tmp_path: Path) -> None:
+def test_a_profile_that_cannot_be_read_is_reported_in_one_line(text: str, tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_text(text)
     with pytest.raises(DeviceError, match=r"profile\.json: onnxruntime's profile cannot be read") as caught:
@@ -59,7 +59,7 @@ def test_a_profile_that_cannot_be_read_is_told_in_one_line(text: str, tmp_path: 
     assert "\n" not in str(caught.value)
 
 
-def test_onnxruntime_writes_what_is_read_here(tmp_path: Path) -> None:
+def test_a_profile_of_onnxruntime_is_read(tmp_path: Path) -> None:
     write_models(tmp_path / "contract.json", tmp_path, draft_contract())
     classifier = Classifier.load(tmp_path, opening=Opening(profile=tmp_path / "run"))
     classifier.classify(picture(0))
@@ -68,4 +68,4 @@ def test_onnxruntime_writes_what_is_read_here(tmp_path: Path) -> None:
     found = read_placement(path)
     assert sum(found.time_shares.values()) == pytest.approx(1)
     assert found.n_nodes == 3
-    classifier.classify(picture(0))  # goes on without a profile
+    classifier.classify(picture(0))  # works without a profile

@@ -1,4 +1,4 @@
-"""What is loaded for a provider, and what is said when it does not load."""
+"""Loading of a provider's libraries, and the reason when a provider does not load."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from export.graphs.runner import Graph
 from pipeline.tools.doctor import ONE_NODE_GRAPH, run_one_node
 from runtime import Classifier, providers
 from runtime.errors import ProviderError
-from runtime.providers import asked, preload, why_not
+from runtime.providers import preload, why_not_loaded, with_options
 from runtime.session import Opening
 from tests.support.tiny_bundle import draft_contract, write_models
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-# What onnxruntime 1.31 raises where the libraries are there and the GPU is not.
+# The error of onnxruntime 1.31 where CUDA's libraries are present and a GPU is not.
 NO_DEVICE = (
     "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:154 std::conditional_t<THRW, void, "
     "onnxruntime::common::Status> onnxruntime::CudaCall(ERRTYPE, const char*) [with ERRTYPE = cudaError] "
@@ -30,19 +30,19 @@ NO_DEVICE = (
 
 
 def library(folder: Path, *available: str) -> Any:
-    """Stands for onnxruntime in a package of its own; counts how often it is told to preload, and prints as it does."""
+    """A stand-in for onnxruntime: counts the calls of `preload_dlls`, and prints as onnxruntime does."""
     calls: list[bool] = []
 
     def preload_dlls() -> None:
         calls.append(True)
         sys.stdout.write("Failed to load libcublas.so.13")
 
-    found = {"get_available_providers": lambda: [*available, CPU], "preload_dlls": preload_dlls, "calls": calls}
-    return SimpleNamespace(__file__=str(folder / "__init__.py"), __version__="1.2.3", **found)
+    attributes = {"get_available_providers": lambda: [*available, CPU], "preload_dlls": preload_dlls, "calls": calls}
+    return SimpleNamespace(__file__=str(folder / "__init__.py"), __version__="1.2.3", **attributes)
 
 
 def compile_library(path: Path, *linked: Path) -> None:
-    """An empty shared library, linked to others."""
+    """Compile an empty shared library, linked to others."""
     source = path.with_suffix(".c")
     source.write_text("int present(void) { return 1; }\n")
     command = ["gcc", "-shared", "-fPIC", "-Wl,--no-as-needed", "-o", path, source, *linked]
@@ -73,10 +73,11 @@ def test_without_a_driver_nothing_is_loaded(tmp_path: Path, monkeypatch: pytest.
     assert fake.calls == []
 
 
-def test_an_older_onnxruntime_cannot_preload_and_is_not_asked(with_driver: None, tmp_path: Path) -> None:
+def test_an_older_onnxruntime_without_preloading_is_left_alone(with_driver: None, tmp_path: Path) -> None:
     fake = library(tmp_path, CUDA)
     del fake.preload_dlls
-    preload(fake, [CUDA])
+    assert preload(fake, [CUDA]) is None  # does not raise
+    assert fake.calls == []
 
 
 def test_every_session_that_may_use_cuda_preloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,8 +86,8 @@ def test_every_session_that_may_use_cuda_preloads(tmp_path: Path, monkeypatch: p
     def noted(_: Any, names: list[str]) -> None:
         loaded.append(list(names))
 
-    for place in ("runtime.session", "export.graphs.runner", "runtime.providers"):
-        monkeypatch.setattr(f"{place}.preload", noted)
+    for module in ("runtime.session", "export.graphs.runner", "runtime.providers"):
+        monkeypatch.setattr(f"{module}.preload", noted)
     write_models(tmp_path / "contract.json", tmp_path, draft_contract())
     Classifier.load(tmp_path)
     Graph(ONE_NODE_GRAPH)
@@ -95,18 +96,18 @@ def test_every_session_that_may_use_cuda_preloads(tmp_path: Path, monkeypatch: p
 
 
 def test_float32_means_float32_and_a_provider_without_options_stands_alone() -> None:
-    assert asked([CUDA, CPU]) == [(CUDA, {"use_tf32": "0"}), CPU]
+    assert with_options([CUDA, CPU]) == [(CUDA, {"use_tf32": "0"}), CPU]
 
 
-def test_a_provider_that_is_not_in_the_wheel_is_said_with_the_wheel_that_has_it(tmp_path: Path) -> None:
+def test_a_provider_that_the_wheel_lacks_is_named_with_the_wheel_that_has_it(tmp_path: Path) -> None:
     fake = library(tmp_path)
-    assert why_not(fake, CUDA) == "onnxruntime 1.2.3 was built without it; install onnxruntime-gpu in its place"
-    assert why_not(fake, "NoSuchExecutionProvider") == "onnxruntime 1.2.3 was built without it"
+    assert why_not_loaded(fake, CUDA) == "onnxruntime 1.2.3 was built without it; install onnxruntime-gpu in its place"
+    assert why_not_loaded(fake, "NoSuchExecutionProvider") == "onnxruntime 1.2.3 was built without it"
 
 
 def test_a_missing_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(providers, "_DRIVER", "libnosuchdriver.so.1")
-    assert "libnosuchdriver.so.1" in why_not(library(tmp_path, CUDA), CUDA)
+    assert "libnosuchdriver.so.1" in why_not_loaded(library(tmp_path, CUDA), CUDA)
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler to make a library with")
@@ -118,13 +119,15 @@ def test_a_missing_library_behind_the_provider_is_named(with_driver: None, tmp_p
     compile_library(capi / "libonnxruntime_providers_shared.so")
     compile_library(capi / "libonnxruntime_providers_cuda.so", missing)
     missing.unlink()
-    assert "libnosuchcublas.so: cannot open shared object file" in why_not(fake, CUDA)
+    assert "libnosuchcublas.so: cannot open shared object file" in why_not_loaded(fake, CUDA)
     compile_library(capi / "libonnxruntime_providers_cuda.so")  # with all that it needs
     Path(capi / "libonnxruntime_providers_cuda.so").rename(capi / "libonnxruntime_providers_tensorrt.so")
-    assert why_not(library(tmp_path, "TensorrtExecutionProvider"), "TensorrtExecutionProvider").startswith("its libr")
+    assert why_not_loaded(library(tmp_path, "TensorrtExecutionProvider"), "TensorrtExecutionProvider").startswith(
+        "its libr"
+    )
 
 
-def test_a_provider_that_is_asked_for_alone_answers_or_nobody_does(tmp_path: Path) -> None:
+def test_a_provider_that_is_required_answers_or_none_does(tmp_path: Path) -> None:
     contract = dataclasses.replace(draft_contract(), providers=("NoSuchExecutionProvider", CPU), allow_fallback=True)
     write_models(tmp_path / "contract.json", tmp_path, contract)
     assert Classifier.load(tmp_path, opening=Opening(provider=CPU)).providers == (CPU,)
@@ -132,8 +135,10 @@ def test_a_provider_that_is_asked_for_alone_answers_or_nobody_does(tmp_path: Pat
         Classifier.load(tmp_path, opening=Opening(provider="NoSuchExecutionProvider"))
 
 
-def test_where_the_cpu_steps_in_unasked_the_session_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CUDA wheel on a machine without a GPU: onnxruntime raises nothing, and answers from the CPU."""
+def test_a_session_that_silently_fell_back_to_the_cpu_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a CUDA wheel and no GPU onnxruntime raises no error, and answers from the CPU."""
     contract = dataclasses.replace(draft_contract(), allow_fallback=False)
     write_models(tmp_path / "contract.json", tmp_path, contract)
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, CPU])
@@ -155,16 +160,16 @@ def test_a_fallback_that_the_contract_does_not_name_is_none(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(
-    ("driver", "said"),
+    ("driver", "reason"),
     [
         ("libnosuchdriver.so.1", "does not load: libnosuch"),
         (None, r"cannot open it \(CUDA failure 100: no CUDA-capable device is detected\)"),
     ],
 )
 def test_a_session_that_fails_names_the_missing_library_or_else_the_graph(
-    driver: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    driver: str | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorRT raises where CUDA lets the CPU step in."""
+    """TensorRT raises an error where CUDA silently leaves the CPU to answer."""
     contract = dataclasses.replace(draft_contract(), allow_fallback=False)
     write_models(tmp_path / "contract.json", tmp_path, contract)
 
@@ -177,5 +182,5 @@ def test_a_session_that_fails_names_the_missing_library_or_else_the_graph(
     monkeypatch.setattr(providers, "_own_libraries", lambda *_: [])
     if driver is None:
         monkeypatch.setattr(providers, "_NVIDIA", frozenset())
-    with pytest.raises(ProviderError, match=f"CUDAExecutionProvider {said}.*; the contract allows no fallback"):
+    with pytest.raises(ProviderError, match=f"CUDAExecutionProvider {reason}.*; the contract allows no fallback"):
         Classifier.load(tmp_path)

@@ -1,4 +1,4 @@
-"""Does this device compute what was promised?"""
+"""The check that a device computes what its bundle promised."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.tiny_bundle import CLASSES, colour_graph, rewrite_sums, write
 
 
 def golden(folder: Path) -> dict[str, Any]:
-    """golden.json, free to be changed."""
+    """Read golden.json; the caller may change the values."""
     values: dict[str, Any] = json.loads((folder / "golden" / "golden.json").read_text(encoding="utf-8"))
     return values
 
@@ -29,7 +29,7 @@ CPU = "CPUExecutionProvider"
 
 
 def node_run(provider: str, node: str) -> dict[str, Any]:
-    """One run of a node, as onnxruntime's profile has it."""
+    """Return one run of a node, as in onnxruntime's profile."""
     return {"cat": "Node", "name": f"{node}_kernel_time", "dur": 5, "args": {"provider": provider, "op_name": "MatMul"}}
 
 
@@ -39,7 +39,7 @@ def write_json_file(path: Path, value: object) -> Path:
 
 
 def rewrite_golden(folder: Path, values: object) -> None:
-    """Replace golden.json, and let the list vouch for it."""
+    """Replace golden.json, and rewrite the list with its hash."""
     write_json(folder / "golden" / "golden.json", values)
     rewrite_sums(folder)
 
@@ -138,7 +138,7 @@ def test_another_decoder_is_told_and_does_not_fail(folder: Path) -> None:
 
 
 def under_contract(folder: Path, **changes: Any) -> None:
-    """Change the bundle's contract, and everything that names it, as whoever built it otherwise would have."""
+    """Change the bundle's contract, and rewrite every file that names it."""
     contract = dataclasses.replace(Contract.read(folder / "contract.json"), **changes)
     graph = colour_graph(contract.metadata())
     variants = tuple(
@@ -151,7 +151,7 @@ def under_contract(folder: Path, **changes: Any) -> None:
     rewrite_sums(folder)
 
 
-def test_a_provider_that_does_not_load_is_told_where_another_may_answer(folder: Path) -> None:
+def test_a_provider_that_does_not_load_is_reported_where_another_may_answer(folder: Path) -> None:
     under_contract(folder, providers=("NoSuchExecutionProvider", CPU))
     found = selfcheck(folder)
     assert found.passed

@@ -1,4 +1,4 @@
-"""The session's settings for processors that this one is not."""
+"""The session's settings on other processors than this one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runtime import session
         ("x86_64", "flags : avx2 avx512_vnni", False),
         ("AMD64", "flags : avx2 avx_vnni", False),
         ("x86_64", "flags : sse4_1 avx2", True),
-        ("x86_64", None, True),  # nobody knows: exact rather than fast
+        ("x86_64", None, True),  # unknown processor: prefer exact to fast
         ("aarch64", "Features : asimd", False),
         ("arm64", None, False),
     ],

@@ -1,4 +1,4 @@
-"""A clip on the device: one answer a second, and the verdict by their mean."""
+"""A clip on the device: one answer a second, and the verdict by the mean of the answers."""
 
 from __future__ import annotations
 
