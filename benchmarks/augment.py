@@ -1,12 +1,12 @@
 """Augmentation against its peers: `python benchmarks/augment.py [--quick] [--json]`; needs the extra `bench`.
 
-Four copies (two mirror flips, a quarter turn, a random affine map) of 1080p JPEG frames, JPEG quality 95, written to
-disk. Ours is the stage as `pipe augment` runs it: it reads the manifest, checks, writes, flushes to disk and writes the
-manifest of the copies. A peer is the loop that people write: for every copy it opens the frame, transforms it and saves
-it; its frames are shared out among as many processes as there are processors, started and warm before the clock
-starts, each with its library's own threads switched off (with them on, they get in each other's way). Ours and the
-peers run in turn, so that a busy machine slows all alike. The ratio is the peer's time divided by ours: above 1, ours
-is faster.
+Each makes four copies (two mirror flips, a quarter turn, a random affine map) of 1080p JPEG frames and writes them to
+disk with JPEG quality 95. Ours is the stage as `pipe augment` runs it: it reads the manifest, checks, writes, flushes
+to disk and writes the manifest of the copies. A peer is the loop that people write: for every copy it opens the frame,
+transforms it and saves it. Its frames are shared out among as many processes as there are processors. The processes
+are started and warm before the clock starts, and their libraries' own threads are off, since threads of several
+processes slow one another. Ours and the peers run in turn, so that a busy machine slows all alike. The ratio is the
+peer's time divided by ours: above 1, ours is faster.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for a newer version at every start
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # albumentations asks the network for a newer version at every start
 
 import cv2
 import numpy as np
@@ -40,7 +40,7 @@ from pipeline.base.section import read_section
 WIDTH, HEIGHT = 1920, 1080
 QUALITY = 95
 PHOTOGRAPHS = ("astronaut", "brick", "coffee", "grass", "gravel", "rocket")  # CC0 or public domain, in scikit-image
-NOISE = 2.0  # standard deviation; with it a frame has about as many bytes as one of a phone's (500 kB)
+NOISE = 2.0  # standard deviation in levels; a frame then has about as many bytes as a phone's (500 kB)
 ROTATION, SHIFT, SCALE, SHEAR = 15.0, 0.1, (0.9, 1.1), 10.0  # as in params.yaml
 
 
@@ -75,8 +75,8 @@ def pil_loop(frame: Path, folder: Path) -> None:
             image.size, Image.Transform.AFFINE, tuple(_inverse_affine().ravel()), Image.Resampling.BILINEAR
         ),
     )
-    for number, make in enumerate(makers):
-        make(Image.open(frame).convert("RGB")).save(folder / f"{frame.stem}_{number}.jpg", quality=QUALITY)
+    for position, make in enumerate(makers):
+        make(Image.open(frame).convert("RGB")).save(folder / f"{frame.stem}_{position}.jpg", quality=QUALITY)
 
 
 def torchvision_pil(frame: Path, folder: Path) -> None:
@@ -87,8 +87,8 @@ def torchvision_pil(frame: Path, folder: Path) -> None:
 
     torch.set_num_threads(1)
     makers = _torchvision_makers(v2, InterpolationMode)
-    for number, make in enumerate(makers):
-        make(Image.open(frame).convert("RGB")).save(folder / f"{frame.stem}_{number}.jpg", quality=QUALITY)
+    for position, make in enumerate(makers):
+        make(Image.open(frame).convert("RGB")).save(folder / f"{frame.stem}_{position}.jpg", quality=QUALITY)
 
 
 def torchvision_tensor(frame: Path, folder: Path) -> None:
@@ -99,8 +99,8 @@ def torchvision_tensor(frame: Path, folder: Path) -> None:
 
     torch.set_num_threads(1)
     makers = _torchvision_makers(v2, InterpolationMode)
-    for number, make in enumerate(makers):
-        io.write_jpeg(make(io.decode_image(str(frame))), str(folder / f"{frame.stem}_{number}.jpg"), quality=QUALITY)
+    for position, make in enumerate(makers):
+        io.write_jpeg(make(io.decode_image(str(frame))), str(folder / f"{frame.stem}_{position}.jpg"), quality=QUALITY)
 
 
 def albumentations(frame: Path, folder: Path) -> None:
@@ -117,10 +117,10 @@ def albumentations(frame: Path, folder: Path) -> None:
             border_mode=cv2.BORDER_REFLECT_101, p=1,
         ),
     )  # fmt: skip
-    for number, make in enumerate(makers):
+    for position, make in enumerate(makers):
         pixels_hwc = cv2.cvtColor(cv2.imread(str(frame)), cv2.COLOR_BGR2RGB)
         copy_hwc = cv2.cvtColor(make(image=pixels_hwc)["image"], cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(folder / f"{frame.stem}_{number}.jpg"), copy_hwc, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        cv2.imwrite(str(folder / f"{frame.stem}_{position}.jpg"), copy_hwc, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
 
 
 PEERS = (pil_loop, torchvision_pil, torchvision_tensor, albumentations)
@@ -151,11 +151,11 @@ def _project(root: Path, n_frames: int) -> Project:
     (project.frames / "class" / "clip").mkdir(parents=True)
     generator = np.random.default_rng(0)
     rows = []
-    for number in range(n_frames):
-        photograph = getattr(skimage.data, PHOTOGRAPHS[number % len(PHOTOGRAPHS)])()
+    for index in range(n_frames):
+        photograph = getattr(skimage.data, PHOTOGRAPHS[index % len(PHOTOGRAPHS)])()
         pixels_hwc = cv2.resize(np.atleast_3d(photograph), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
         noisy = np.atleast_3d(pixels_hwc) + generator.normal(0, NOISE, (HEIGHT, WIDTH, 3))
-        path = project.frames / "class" / "clip" / f"{number:06}.jpg"
+        path = project.frames / "class" / "clip" / f"{index:06}.jpg"
         cv2.imwrite(str(path), noisy.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         rows.append(Row(project.relative(path), "class", "clip.mp4", "0" * 64, "clip", width=WIDTH, height=HEIGHT))
     manifest.write(rows, project.frames_csv)
@@ -176,13 +176,13 @@ def _measure(project: Project, rounds: int) -> dict[str, list[float]]:
     return {name: values[1:] for name, values in seconds.items()}  # the first round warms up
 
 
-def _seconds(work: Callable[[], object], made: Path) -> float:
-    """How long it takes; what it made is removed, so that all write new files, as in a first run."""
-    os.sync()  # ours flushes what it wrote, and must not pay for what the peers left in memory
+def _seconds(work: Callable[[], object], output: Path) -> float:
+    """The seconds of the work. Its output folder is then removed, so that each run writes new files, as a first run."""
+    os.sync()  # ours flushes its files, and must not pay for files of the peers that are still in memory
     started = time.perf_counter()
     work()
     elapsed = time.perf_counter() - started
-    shutil.rmtree(made)
+    shutil.rmtree(output)
     return elapsed
 
 

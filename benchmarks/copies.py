@@ -1,9 +1,9 @@
-"""How many planted copies the search for near duplicates finds: `python benchmarks/copies.py [--quick] [--json]`.
+"""The planted copies that the search for near duplicates finds: `python benchmarks/copies.py [--quick] [--json]`.
 
-Among real photos (PIPE_SHARED: hymenoptera, cats_dogs, lfw_top20, neu_surface) one in ten is copied, once with each
+One in ten of some real photos (PIPE_SHARED: hymenoptera, cats_dogs, lfw_top20, neu_surface) is copied, once with each
 change; every picture is a group of its own. Recall is by kind of change. Precision counts every confirmed pair of
-different originals as wrong, but for the steel patches, whose originals do overlap: their pairs are counted apart, to
-be looked at by eye in the sheet that `--sheet FILE` writes, the doubtful ones first.
+different originals as wrong, except for the steel patches, whose originals do overlap. Their pairs are counted apart;
+`--sheet FILE` draws them for a look by eye, the doubtful ones first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import params_path, read_section
 from pipeline.extract import quality
-from pipeline.split.near_duplicates.search import Search, find_near_duplicates
+from pipeline.split.near_duplicates.search import SearchResult, find_near_duplicates
 from pipeline.split.near_duplicates.sheet import draw_pairs
 from pipeline.split.params import SplitParams
 
@@ -44,7 +44,7 @@ SEED = 2026
 
 @dataclass(frozen=True)
 class Planted:
-    """Where a picture comes from."""
+    """The origin of a picture."""
 
     original: str
     change: str  # "" for an original
@@ -90,20 +90,20 @@ def _changes(generator: np.random.Generator) -> dict[str, Callable[[Picture], Pi
 
 
 def _plant(project: Project, every: int) -> tuple[list[Row], dict[str, Planted]]:
-    """Write originals and, of one in ten, a copy with each change; gives the rows, and what each path is."""
+    """Write the originals and, of one in ten, a copy with each change. Returns rows and origins by path."""
     generator = np.random.default_rng(SEED)
     shared = Path(os.environ.get("PIPE_SHARED", "../shared")) / "data"
     rows, planted = [], {}
     for name, pattern in SETS.items():
         paths = sorted(shared.glob(pattern))[:: every * (4 if name == "lfw" else 1)]
         chosen = set(generator.choice(len(paths), len(paths) // 10, replace=False).tolist())
-        for number, path in enumerate(paths):
+        for position, path in enumerate(paths):
             picture_hwc = np.asarray(cv2.imread(str(path)), np.uint8)
             for change, apply in {"": lambda picture: picture, **_changes(generator)}.items():
-                if not change or number in chosen:
-                    row = _write(project, f"{name}_{number}_{change}", apply(picture_hwc), change)
+                if not change or position in chosen:
+                    row = _write(project, f"{name}_{position}_{change}", apply(picture_hwc), change)
                     rows.append(row)
-                    planted[row.path] = Planted(f"{name}_{number}", change)
+                    planted[row.path] = Planted(f"{name}_{position}", change)
     return rows, planted
 
 
@@ -116,23 +116,23 @@ def _write(project: Project, name: str, picture_hwc: Picture, change: str) -> Ro
     return Row(project.relative(path), "a", name, name, name, width=width, height=height, phash=phash)
 
 
-def _judge(search: Search, planted: dict[str, Planted]) -> dict[str, object]:
-    found: Counter[str] = Counter()
+def _judge(search: SearchResult, planted: dict[str, Planted]) -> dict[str, object]:
+    n_found: Counter[str] = Counter()
     right = wrong = overlaps = 0
     for pair in search.confirmed:
-        one, other = planted[pair.first.path], planted[pair.second.path]
-        if one.original == other.original:
+        first, second = planted[pair.first.path], planted[pair.second.path]
+        if first.original == second.original:
             right += 1
-            if not (one.change and other.change):
-                found[one.change or other.change] += 1
-        elif one.original.startswith(OVERLAPPING) and other.original.startswith(OVERLAPPING):
-            overlaps += not one.change and not other.change
+            if not (first.change and second.change):
+                n_found[first.change or second.change] += 1
+        elif first.original.startswith(OVERLAPPING) and second.original.startswith(OVERLAPPING):
+            overlaps += not first.change and not second.change
         else:
             wrong += 1
     expected = Counter(picture.change for picture in planted.values() if picture.change)
     kept = [change for change in expected if change != "crop_30_to_70"]
-    recalls = {f"recall_{change}": round(found[change] / expected[change], 4) for change in expected}
-    total = sum(found[change] for change in kept) / sum(expected[change] for change in kept)
+    recalls = {f"recall_{change}": round(n_found[change] / expected[change], 4) for change in expected}
+    total = sum(n_found[change] for change in kept) / sum(expected[change] for change in kept)
     return {
         **recalls,
         "recall_keeping_70_percent": round(total, 4),
@@ -141,14 +141,14 @@ def _judge(search: Search, planted: dict[str, Planted]) -> dict[str, object]:
     }
 
 
-def _write_sheet(search: Search, planted: dict[str, Planted], project: Project, path: Path) -> None:
+def _write_sheet(search: SearchResult, planted: dict[str, Planted], project: Project, path: Path) -> None:
     steel = [
         pair
         for pair in search.confirmed
         if planted[pair.first.path].original != planted[pair.second.path].original
         and not (planted[pair.first.path].change or planted[pair.second.path].change)
     ]
-    draw_pairs(Search(tuple(reversed(steel)), search.n_looked_at, search.n_proposed), project)
+    draw_pairs(SearchResult(tuple(reversed(steel)), search.n_pictures, search.n_proposed), project)
     path.write_bytes(project.near_duplicates_png.read_bytes())
 
 

@@ -1,8 +1,8 @@
-"""What proposing near duplicates costs: `python benchmarks/duplicates.py [--quick] [--json]`.
+"""The cost of proposing near duplicates: `python benchmarks/duplicates.py [--quick] [--json]`.
 
-A generated manifest of 1,000,000 rows in 20,000 groups (with --quick a tenth of both), hashes as in clips, where frames
-differ in a few bits from one another, and 1,000 planted pairs across groups. `growth_10x` is the time for ten times the
-rows, over the time for one; the memory is the largest of the process.
+The generated manifest has 1,000,000 rows in 20,000 groups (with --quick a tenth of both). Its hashes are as in clips,
+whose frames differ in a few bits from one another, and 1,000 pairs across groups are planted. `growth_10x` is the time
+for ten times the rows, divided by the time for the rows; the memory is the peak of the process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 import numpy as np
 
 from pipeline.base.manifest import Row
-from pipeline.split.near_duplicates.candidates import propose
+from pipeline.split.near_duplicates.candidates import propose_by_hashes
 
 FRAMES_PER_GROUP = 50
 PLANTED = 1000
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     n_rows = 100_000 if arguments.quick else 1_000_000
-    # The small one is over in a second, in which a busy machine counts for much.
+    # The small manifest takes a second, which a busy machine can double: the median of three is taken.
     small = statistics.median(_measure(n_rows // 10)[0] for _ in range(3))
     large, recall = _measure(n_rows)
     result = {
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _measure(n_rows: int) -> tuple[float, float]:
-    """Seconds, and the share of planted pairs that were proposed."""
+    """The seconds of proposing, and the share of the planted pairs that were proposed."""
     generator = np.random.default_rng(0)
     hashes = np.repeat(generator.integers(0, 2**64, n_rows // FRAMES_PER_GROUP, dtype=np.uint64), FRAMES_PER_GROUP)
     for _ in range(4):
@@ -64,7 +64,7 @@ def _measure(n_rows: int) -> tuple[float, float]:
         for i, value in enumerate(hashes.tolist())
     ]
     started = time.perf_counter()
-    pairs = {(pair.first, pair.second) for pair in propose(rows, HASH_BITS)}
+    pairs = {(pair.first, pair.second) for pair in propose_by_hashes(rows, HASH_BITS)}
     seconds = time.perf_counter() - started
     planted = list(zip(np.minimum(originals, copies), np.maximum(originals, copies), strict=True))
     return seconds, sum(pair in pairs for pair in planted) / len(planted)

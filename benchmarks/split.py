@@ -1,9 +1,9 @@
-"""How long `pipe split` takes as the data grow: `python benchmarks/split.py [--quick] [--json]`.
+"""The time of `pipe split` as the data grow: `python benchmarks/split.py [--quick] [--json]`.
 
-Manifests of 100,000 and of 1,000,000 rows (frames and one copy of each, fifty rows to a clip) are generated and split
-in turn, each time in a process of its own; the medians, what ten times the rows cost, and the peak memory are printed.
-`growth_10x` is the time of ten times the rows over the time of the rows: 10 is linear. The rows have no pictures: near
-duplicates are not looked for; benchmarks/duplicates.py measures proposing them.
+Manifests of 100,000 and of 1,000,000 rows (frames and one copy of each, fifty rows to a clip) are generated. They are
+split in turn, each time in a process of its own. Printed are the medians, the growth and the peak memory. `growth_10x`
+is the time for ten times the rows divided by the time for the rows: 10 is linear. The rows have no pictures, so near
+duplicates are not searched for; benchmarks/duplicates.py measures proposing them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, one round instead of three")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)  # split one project and print what it took
+    parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)  # split one project and print its time and memory
     arguments = parser.parse_args()
     if arguments.once:
         print(json.dumps(_split_once(Project(arguments.once))))
@@ -61,19 +61,19 @@ def _generate(project: Project, n_clips: int) -> None:
 
 def _frames(clip: int) -> Iterator[Row]:
     source = f"data/raw/class {clip % CLASSES}/clip_{clip:06}.mp4"
-    for number in range(ROWS_PER_CLIP // 2):
+    for index in range(ROWS_PER_CLIP // 2):
         yield Row(
-            path=f"{source.replace('raw', 'frames', 1)}/{number:06}.jpg",
+            path=f"{source.replace('raw', 'frames', 1)}/{index:06}.jpg",
             label=f"class {clip % CLASSES}",
             source=source,
             source_sha256=f"{clip:064x}",
             group=source,
-            time_seconds=float(number),
+            time_seconds=float(index),
             width=1920,
             height=1080,
-            sharpness=100.0 + number,
+            sharpness=100.0 + index,
             brightness=128.0,
-            phash=f"{clip * ROWS_PER_CLIP + number:016x}",
+            phash=f"{clip * ROWS_PER_CLIP + index:016x}",
         )
 
 
@@ -117,20 +117,20 @@ def _split_once(project: Project) -> dict[str, float]:
 
 
 def _peak_kib() -> int:
-    # Not getrusage: its peak is inherited from the process that started this one.
+    # Not from getrusage, whose peak is inherited from the process that started this one.
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def _result(taken: dict[int, list[dict[str, float]]], small: int) -> dict[str, object]:
     median = {
-        (n_rows, what): statistics.median(one[what] for one in found)
-        for n_rows, found in taken.items()
-        for what in found[0]
+        (n_rows, quantity): statistics.median(run[quantity] for run in runs)
+        for n_rows, runs in taken.items()
+        for quantity in runs[0]
     }
     return {
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "medians": {f"rows_{n_rows}_{what}": round(value, 3) for (n_rows, what), value in median.items()},
+        "medians": {f"rows_{n_rows}_{quantity}": round(value, 3) for (n_rows, quantity), value in median.items()},
         "ratios": {"growth_10x": round(median[10 * small, "seconds"] / median[small, "seconds"], 2)},
     }
 

@@ -1,7 +1,7 @@
-"""What an entry of `augment.copies` may be: one model per transform, told apart by `name`.
+"""The section `augment` of `params.yaml`: a model for each kind of copy, which `name` selects.
 
-A range is two numbers; the copy's own is drawn evenly from between them. `fill` is what comes in from outside the
-picture: `reflect` its mirror image, `nearest` its edge pixels.
+A range is two numbers, and each copy draws its own number evenly from between them. `fill` says what comes in from
+outside the picture: its mirror image (`reflect`) or its edge pixels (`nearest`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.base.section import (
-    Area,
-    Degrees,
-    Scales,
-    Section,
-    ShearDegrees,
-    Translate,
-)
+from pipeline.base.section import Area, Degrees, Scales, Section, ShearDegrees, Translate
 
 Fill = Literal["reflect", "nearest"]
 Factor = Annotated[float, Field(ge=0, le=10)]
@@ -33,7 +26,7 @@ class MirrorCopy(Section):
 
 
 class QuarterTurnCopy(Section):
-    """One, two or three quarter turns, clockwise."""
+    """A turn by one, two or three quarters, clockwise."""
 
     name: Literal["rotate_90", "rotate_180", "rotate_270"]
 
@@ -50,7 +43,7 @@ class AffineCopy(Section):
 
 
 class RotateCopy(Section):
-    """A turn about the centre."""
+    """A rotation about the centre."""
 
     name: Literal["rotate"]
     degrees: Degrees  # drawn from [-degrees, degrees]
@@ -74,7 +67,7 @@ class ShiftCopy(Section):
 
 
 class ZoomCopy(Section):
-    """The size changed about the centre: above 1 nearer, below 1 farther away."""
+    """A change of size about the centre: a scale above 1 shows the picture nearer, below 1 farther away."""
 
     name: Literal["zoom"]
     scale: Scales
@@ -82,14 +75,14 @@ class ZoomCopy(Section):
 
 
 class CropCopy(Section):
-    """A part of the picture, of its aspect, anywhere in it."""
+    """A part of the picture with the picture's aspect, anywhere in it."""
 
     name: Literal["crop"]
-    area: tuple[Area, Area]  # of the picture's
+    area: tuple[Area, Area]  # as a share of the picture's
 
 
 class PerspectiveCopy(Section):
-    """Seen from an angle: every corner moves on its own."""
+    """A view from an angle: every corner moves on its own."""
 
     name: Literal["perspective"]
     distortion: Annotated[float, Field(ge=0, lt=0.5)]  # a corner moves by up to ± this share of width and of height
@@ -97,41 +90,41 @@ class PerspectiveCopy(Section):
 
 
 class ColourCopy(Section):
-    """Brightness times a factor, or contrast or saturation: 0 is black, flat grey or no colour; 1 changes nothing."""
+    """Brightness, contrast or saturation times a factor. 0 is black, flat grey or no colour; 1 changes nothing."""
 
     name: Literal["brightness", "contrast", "saturation"]
     factor: Factors
 
 
 class HueCopy(Section):
-    """Every colour moved around the colour circle."""
+    """A shift of every colour around the colour circle."""
 
     name: Literal["hue"]
     degrees: Degrees  # drawn from [-degrees, degrees]
 
 
 class GreyCopy(Section):
-    """Without colour."""
+    """The picture without colour."""
 
     name: Literal["grey"]
 
 
 class BlurCopy(Section):
-    """Out of focus: a Gaussian."""
+    """A Gaussian blur, as of a picture out of focus."""
 
     name: Literal["blur"]
     sigma_pixels: tuple[Sigma, Sigma]
 
 
 class NoiseCopy(Section):
-    """Sensor noise: Gaussian, of its own in every pixel and channel."""
+    """Gaussian noise, as of a sensor, drawn for every pixel and channel."""
 
     name: Literal["noise"]
     sigma_levels: tuple[Sigma, Sigma]  # standard deviation, of 255 levels
 
 
 class JpegCopy(Section):
-    """What JPEG of a low quality leaves."""
+    """The picture after JPEG of a low quality."""
 
     name: Literal["jpeg"]
     quality: tuple[Quality, Quality]
@@ -145,7 +138,7 @@ Copy = Annotated[
 
 
 class AugmentParams(Section):
-    """Offline augmentation: one copy of every kept frame per entry of `copies`."""
+    """Augmentation before training: one copy of every kept frame per entry of `copies`."""
 
     seed: Annotated[int, Field(ge=0)]
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]

@@ -1,4 +1,4 @@
-"""Augmented copies of the frames: each frame is decoded once, and its copies lie where it lies, in data/augmented."""
+"""Augmented copies of the frames, in `data/augmented`. Each frame is decoded once for all its copies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _JPEG_MAX_SIDE = 65500  # pixels; libjpeg's limit
 
 @dataclass(frozen=True)
 class AugmentReport:
-    """What `augment` made."""
+    """What `augment` wrote."""
 
     n_frames: int  # parents
     n_copies: int
@@ -44,15 +44,15 @@ def augment(params: AugmentParams, project: Project) -> AugmentReport:
     `data/augmented.csv`. Without entries the folder and the manifest are empty.
 
     Raises:
-        DataError: the manifest is missing, no frame was kept, or a frame is missing, corrupt or of another size than
-            the manifest says, or another `pipe augment` runs here; nothing has been written then.
+        DataError: the manifest is missing, no frame was kept, a frame is missing, corrupt or of another size than the
+            manifest says, or another `pipe augment` runs here. The earlier copies and manifest then stay.
     """
     frames = _kept_frames(project)
     parents = frames if params.copies else []
     with exclusive_lock(project, "pipe augment"):
         with replacing_folder(project.augmented) as folder:
-            made = each(partial(_copy_frame, params, project, folder), parents, "augment")
-            rows = [row for copies in made for row in copies]
+            rows_by_frame = each(partial(_copy_frame, params, project, folder), parents, "augment")
+            rows = [row for rows_of_frame in rows_by_frame for row in rows_of_frame]
             # The old manifest must not vouch for the new copies if this process dies before it has written its own.
             project.augmented_csv.unlink(missing_ok=True)
         manifest.write(rows, project.augmented_csv)
@@ -62,17 +62,20 @@ def augment(params: AugmentParams, project: Project) -> AugmentReport:
 def _kept_frames(project: Project) -> list[Row]:
     frames = [row for row in manifest.read(project.frames_csv) if row.kept]
     if not frames:
-        raise DataError(f"{project.frames_csv}: screening kept no frame; expected at least one")
-    owner: dict[str, str] = {}
+        raise DataError(f"{project.frames_csv}: screening kept no frame; expected at least one, see extract.screening")
+    path_by_stem: dict[str, str] = {}
     for frame in frames:
-        other = owner.setdefault(_stem(frame, project), frame.path)
-        if other != frame.path:
-            raise DataError(f"{project.frames_csv}: copies of {other} and {frame.path} would have the same names")
+        first = path_by_stem.setdefault(_stem(frame, project), frame.path)
+        if first != frame.path:
+            raise DataError(
+                f"{project.frames_csv}: copies of {first} and {frame.path} would have the same names; "
+                "rename one of their recordings and run `pipe extract` again"
+            )
     return frames
 
 
 def _stem(frame: Row, project: Project) -> str:
-    """Where the copies of a frame lie below data/augmented, but for what tells them apart."""
+    """The common start of the names of a frame's copies, relative to data/augmented."""
     folder = project.relative(project.frames)
     if not frame.path.startswith(f"{folder}/"):
         raise DataError(f"{project.frames_csv}: {frame.path} is not in {folder}; run `pipe extract` again")
@@ -80,7 +83,7 @@ def _stem(frame: Row, project: Project) -> str:
 
 
 def _copy_frame(params: AugmentParams, project: Project, folder: Path, frame: Row) -> list[Row]:
-    """Decode one frame and write all its copies below `folder`; their rows name the place where it will stand."""
+    """Decode one frame and write all its copies below `folder`; the rows name their paths below data/augmented."""
     pixels_hwc = _read_frame(frame, project)
     rows = []
     for position, copy in enumerate(params.copies):
@@ -96,7 +99,7 @@ def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
     if max(frame.width, frame.height) > _JPEG_MAX_SIDE:
         raise DataError(
             f"{frame.path}: {frame.width} x {frame.height} pixels; copies are JPEG files of at most {_JPEG_MAX_SIDE} "
-            "a side"
+            "pixels a side"
         )
     return read_frame_bgr(project, frame)
 

@@ -1,7 +1,7 @@
-"""Pictures into pictures: the copies that `augment` makes, each with randomness of its own.
+"""The transforms of `augment`: from a frame to a copy, with random numbers of the copy's own.
 
-Frames are (height, width, 3) uint8 BGR; so are the results, which are new arrays. BGR is how OpenCV decodes and
-encodes: turning the channels around for every copy and back takes a tenth of the time that `augment` has.
+Frames are (height, width, 3) uint8 BGR, and so are the copies, which are new arrays. OpenCV decodes and encodes BGR.
+A change to RGB and back for every copy would take a tenth of the time of `augment`.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ from pipeline.augment.params import (
 Frame = NDArray[np.uint8]
 
 _BORDERS = {"reflect": cv2.BORDER_REFLECT_101, "nearest": cv2.BORDER_REPLICATE}
-_EXACT: dict[str, Callable[[Frame], cv2.typing.MatLike]] = {
+_FLIPS_AND_TURNS: dict[str, Callable[[Frame], cv2.typing.MatLike]] = {
     "mirror_left_right": lambda frame_hwc: cv2.flip(frame_hwc, 1),
     "mirror_top_bottom": lambda frame_hwc: cv2.flip(frame_hwc, 0),
     "rotate_90": lambda frame_hwc: cv2.rotate(frame_hwc, cv2.ROTATE_90_CLOCKWISE),
     "rotate_180": lambda frame_hwc: cv2.rotate(frame_hwc, cv2.ROTATE_180),
     "rotate_270": lambda frame_hwc: cv2.rotate(frame_hwc, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-_HUES = 360.0  # OpenCV's hue of floating-point pixels goes around in degrees
-_STILL: dict[str, Any] = {"degrees": 0.0, "translate": 0.0, "scale": (1.0, 1.0), "shear_degrees": 0.0}
+_HUE_CIRCLE = 360.0  # degrees: OpenCV's unit for the hue of floating-point pixels
+_NO_CHANGE: dict[str, Any] = {"degrees": 0.0, "translate": 0.0, "scale": (1.0, 1.0), "shear_degrees": 0.0}
 
 
 def generator_for(seed: int, parent: str, position: int) -> np.random.Generator:
-    """The randomness of one copy: it hangs on these three and nothing else, so a new frame changes no other copy.
+    """The random numbers of one copy. They depend on the arguments alone, so a new frame changes no other copy.
 
     Args:
-        seed: of the whole augmentation.
+        seed: seed of the whole augmentation.
         parent: path of the frame, as the manifest spells it.
-        position: of the copy in `augment.copies`, from 0.
+        position: position of the copy in `augment.copies`, from 0.
     """
     digest = hashlib.sha256(f"{seed}\n{position}\n{parent}".encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
@@ -63,18 +63,24 @@ def generator_for(seed: int, parent: str, position: int) -> np.random.Generator:
 def make_copy(copy: Copy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
     """Make the copy that one entry of `augment.copies` describes.
 
+    Args:
+        copy: the entry.
+        frame_hwc: (height, width, 3) uint8 BGR.
+        generator: the copy's random numbers, as of `generator_for`.
+
     Returns:
-        (height, width, 3) uint8, as large as the frame; a quarter turn exchanges height and width, a crop is smaller.
+        (height, width, 3) uint8 BGR, as large as the frame. A quarter turn exchanges height and width; a crop is
+        smaller.
     """
     match copy:
         case MirrorCopy() | QuarterTurnCopy():
-            return _uint8(_EXACT[copy.name](frame_hwc))
+            return _uint8(_FLIPS_AND_TURNS[copy.name](frame_hwc))
         case AffineCopy() | RotateCopy() | ShearCopy() | ShiftCopy() | ZoomCopy():
-            return affine(_as_affine(copy), frame_hwc, generator)
+            return _affine(_as_affine(copy), frame_hwc, generator)
         case CropCopy():
-            return crop(copy, frame_hwc, generator)
+            return _crop(copy, frame_hwc, generator)
         case PerspectiveCopy():
-            return perspective(copy, frame_hwc, generator)
+            return _perspective(copy, frame_hwc, generator)
         case ColourCopy() | HueCopy() | GreyCopy():
             return _recolour(copy, frame_hwc, generator)
         case _:
@@ -84,22 +90,22 @@ def make_copy(copy: Copy, frame_hwc: Frame, generator: np.random.Generator) -> F
 def _recolour(copy: ColourCopy | HueCopy | GreyCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
     match copy:
         case ColourCopy(name=name, factor=factors):
-            change = {"brightness": brightness, "contrast": contrast, "saturation": saturation}[name]
+            change = {"brightness": _brightness, "contrast": _contrast, "saturation": _saturation}[name]
             return change(frame_hwc, _between(factors, generator))
         case HueCopy(degrees=degrees):
-            return hue(frame_hwc, generator.uniform(-degrees, degrees))
+            return _hue(frame_hwc, generator.uniform(-degrees, degrees))
         case GreyCopy():
-            return grey(frame_hwc)
+            return _grey(frame_hwc)
 
 
 def _degrade(copy: BlurCopy | NoiseCopy | JpegCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
     match copy:
         case BlurCopy(sigma_pixels=sigmas):
-            return blur(frame_hwc, _between(sigmas, generator))
+            return _blur(frame_hwc, _between(sigmas, generator))
         case NoiseCopy(sigma_levels=sigmas):
-            return noise(frame_hwc, _between(sigmas, generator), generator)
+            return _noise(frame_hwc, _between(sigmas, generator), generator)
         case JpegCopy(quality=qualities):
-            return jpeg(frame_hwc, int(generator.integers(min(qualities), max(qualities), endpoint=True)))
+            return _jpeg(frame_hwc, int(generator.integers(min(qualities), max(qualities), endpoint=True)))
 
 
 def _as_affine(copy: AffineCopy | RotateCopy | ShearCopy | ShiftCopy | ZoomCopy) -> AffineCopy:
@@ -114,14 +120,11 @@ def _as_affine(copy: AffineCopy | RotateCopy | ShearCopy | ShiftCopy | ZoomCopy)
             part = {"translate": translate}
         case ZoomCopy(scale=scale):
             part = {"scale": scale}
-    return AffineCopy(name="affine", **{**_STILL, **part}, fill=copy.fill)
+    return AffineCopy(name="affine", **{**_NO_CHANGE, **part}, fill=copy.fill)
 
 
-def affine(copy: AffineCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
-    """Shear along x, scale and rotate about the centre, then shift; each amount drawn uniformly from its range.
-
-    What comes in from outside the frame is filled by `copy.fill`: the frame's reflection or its nearest pixel.
-    """
+def _affine(copy: AffineCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
+    """Shear along x, scale and rotate about the centre, then shift. Each amount is drawn uniformly from its range."""
     height, width = frame_hwc.shape[:2]
     angle = math.radians(generator.uniform(-copy.degrees, copy.degrees))
     shift = generator.uniform(-copy.translate, copy.translate, size=2) * (width, height)
@@ -136,8 +139,8 @@ def affine(copy: AffineCopy, frame_hwc: Frame, generator: np.random.Generator) -
     return _uint8(cv2.warpAffine(frame_hwc, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=fill))
 
 
-def perspective(copy: PerspectiveCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
-    """Move each corner by its own amount, drawn uniformly for both axes, and what lies between with it."""
+def _perspective(copy: PerspectiveCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
+    """Move each corner, and the picture with it, by an amount that is drawn uniformly for each axis."""
     height, width = frame_hwc.shape[:2]
     corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], np.float32)
     moves = generator.uniform(-copy.distortion, copy.distortion, size=(4, 2)) * (width, height)
@@ -146,8 +149,8 @@ def perspective(copy: PerspectiveCopy, frame_hwc: Frame, generator: np.random.Ge
     return _uint8(cv2.warpPerspective(frame_hwc, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=fill))
 
 
-def crop(copy: CropCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
-    """Cut out a part of the frame's aspect, its share of the area and its place drawn uniformly; not resized."""
+def _crop(copy: CropCopy, frame_hwc: Frame, generator: np.random.Generator) -> Frame:
+    """Cut out a part with the frame's aspect, without resizing it. Its area and position are drawn uniformly."""
     height, width = frame_hwc.shape[:2]
     side = math.sqrt(_between(copy.area, generator))
     rows, columns = max(1, round(side * height)), max(1, round(side * width))
@@ -156,47 +159,47 @@ def crop(copy: CropCopy, frame_hwc: Frame, generator: np.random.Generator) -> Fr
     return frame_hwc[top : top + rows, left : left + columns].copy()
 
 
-def brightness(frame_hwc: Frame, factor: float) -> Frame:
-    """Every level times a factor."""
+def _brightness(frame_hwc: Frame, factor: float) -> Frame:
+    """Multiply every level by a factor."""
     return _uint8(cv2.convertScaleAbs(frame_hwc, alpha=factor))
 
 
-def contrast(frame_hwc: Frame, factor: float) -> Frame:
-    """Every level's distance to the frame's mean luma times a factor."""
+def _contrast(frame_hwc: Frame, factor: float) -> Frame:
+    """Multiply every level's distance to the frame's mean luma by a factor."""
     mean = cv2.mean(cv2.cvtColor(frame_hwc, cv2.COLOR_BGR2GRAY))[0]
     return _uint8(cv2.LUT(frame_hwc, np.rint((np.arange(256) - mean) * factor + mean).clip(0, 255).astype(np.uint8)))
 
 
-def saturation(frame_hwc: Frame, factor: float) -> Frame:
-    """Every level's distance to its pixel's luma times a factor."""
-    return _uint8(cv2.addWeighted(frame_hwc, factor, grey(frame_hwc), 1 - factor, 0))
+def _saturation(frame_hwc: Frame, factor: float) -> Frame:
+    """Multiply every level's distance to its pixel's luma by a factor."""
+    return _uint8(cv2.addWeighted(frame_hwc, factor, _grey(frame_hwc), 1 - factor, 0))
 
 
-def hue(frame_hwc: Frame, degrees: float) -> Frame:
-    """Every colour `degrees` farther around the circle of hues (HSV)."""
+def _hue(frame_hwc: Frame, degrees: float) -> Frame:
+    """Turn every colour by `degrees` around the circle of hues (HSV)."""
     hsv_hwc = cv2.cvtColor(frame_hwc.astype(np.float32), cv2.COLOR_BGR2HSV)
-    hsv_hwc[:, :, 0] = (hsv_hwc[:, :, 0] + degrees) % _HUES
+    hsv_hwc[:, :, 0] = (hsv_hwc[:, :, 0] + degrees) % _HUE_CIRCLE
     return _uint8(cv2.convertScaleAbs(cv2.cvtColor(hsv_hwc, cv2.COLOR_HSV2BGR)))
 
 
-def grey(frame_hwc: Frame) -> Frame:
-    """Every pixel's luma (BT.601 weights) in all three channels."""
+def _grey(frame_hwc: Frame) -> Frame:
+    """Put every pixel's luma (BT.601 weights) into all three channels."""
     return _uint8(cv2.cvtColor(cv2.cvtColor(frame_hwc, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR))
 
 
-def blur(frame_hwc: Frame, sigma_pixels: float) -> Frame:
-    """A Gaussian of this standard deviation."""
+def _blur(frame_hwc: Frame, sigma_pixels: float) -> Frame:
+    """Blur with a Gaussian of this standard deviation."""
     return _uint8(cv2.GaussianBlur(frame_hwc, (0, 0), sigma_pixels))
 
 
-def noise(frame_hwc: Frame, sigma_levels: float, generator: np.random.Generator) -> Frame:
-    """A Gaussian of this standard deviation added to every level."""
+def _noise(frame_hwc: Frame, sigma_levels: float, generator: np.random.Generator) -> Frame:
+    """Add Gaussian noise of this standard deviation to every level."""
     added_hwc = generator.standard_normal(frame_hwc.shape, dtype=np.float32) * np.float32(sigma_levels)
     return _uint8(cv2.add(frame_hwc, added_hwc, dtype=cv2.CV_8U))
 
 
-def jpeg(frame_hwc: Frame, quality: int) -> Frame:
-    """What is left of the frame after JPEG of this quality (1 to 100)."""
+def _jpeg(frame_hwc: Frame, quality: int) -> Frame:
+    """Encode the frame as JPEG of this quality, 1 to 100, and decode it."""
     _, data = cv2.imencode(".jpg", frame_hwc, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return _uint8(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
@@ -206,5 +209,5 @@ def _between(ends: Sequence[float], generator: np.random.Generator) -> float:
 
 
 def _uint8(pixels_hwc: NDArray[np.uint8] | cv2.typing.MatLike | None) -> Frame:
-    """What OpenCV types as any picture is of the type that went in."""
+    """The pixels with their type: OpenCV's stubs do not say that uint8 pixels stay uint8."""
     return np.asarray(pixels_hwc, dtype=np.uint8)

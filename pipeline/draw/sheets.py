@@ -20,7 +20,7 @@ TEXT_PIXELS = 16  # height of the letters
 GAP = 8  # pixels around a picture
 _LINE = TEXT_PIXELS + GAP
 _JPEG_QUALITY = 85
-_FONT = "uni"  # OpenCV's own; it has CJK, so that a sheet looks the same on a machine without such fonts
+_FONT = "uni"  # comes with OpenCV and has CJK, so a sheet looks the same on a machine without such fonts
 
 
 @dataclass(frozen=True)
@@ -37,50 +37,43 @@ def thumbnail(pixels_hwc: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def sheet(cells: Sequence[Cell], heading: str, *, columns: int, side: int) -> NDArray[np.uint8]:
-    """A heading, and the cells in rows below it; (height, width, 3) uint8 RGB on white.
+    """A heading and below it the cells in rows; (height, width, 3) uint8 RGB on white.
 
     Args:
-        cells: at least one, in reading order.
-        heading: one line, any Unicode.
+        cells: the pictures in reading order; without any the sheet is its heading.
+        heading: one line, any Unicode; it is cut where it is wider than the cells.
         columns: cells in a row, at most.
         side: pixels of a picture's longer side.
     """
     columns = min(columns, len(cells))
-    width = GAP + columns * (side + GAP)
-    head_hwc = _white(_LINE + GAP, width)
-    draw_text(head_hwc, heading, GAP, GAP, width - 2 * GAP)
-    starts = range(0, len(cells), columns)
-    return np.vstack([head_hwc, *(_row(cells[start : start + columns], width, side) for start in starts)])
+    width = GAP + columns * (side + GAP) if cells else 2 * GAP + _width(sheet_text(heading))
+    heading_hwc = _white(_LINE + GAP, width)
+    draw_text(heading_hwc, heading, GAP, GAP, width - 2 * GAP)
+    starts = range(0, len(cells), max(1, columns))
+    return np.vstack([heading_hwc, *(_row(cells[start : start + columns], width, side) for start in starts)])
 
 
-def blank(heading: str) -> NDArray[np.uint8]:
-    """A sheet without pictures: its heading alone; (height, width, 3) uint8 RGB on white."""
-    width = 2 * GAP + _width(drawable(heading))
-    head_hwc = _white(_LINE + GAP, width)
-    draw_text(head_hwc, heading, GAP, GAP, width - 2 * GAP)
-    return head_hwc
-
-
-def _row(cells: Sequence[Cell], width: int, side: int) -> NDArray[np.uint8]:
-    thumbnails = [thumbnail(cell.pixels_hwc, side) for cell in cells]
-    strip_hwc = _white(_LINE + max(small_hwc.shape[0] for small_hwc in thumbnails) + GAP, width)
-    for number, (cell, small_hwc) in enumerate(zip(cells, thumbnails, strict=True)):
-        left = GAP + number * (side + GAP)
-        strip_hwc[_LINE : _LINE + small_hwc.shape[0], left : left + small_hwc.shape[1]] = small_hwc
-        draw_text(strip_hwc, cell.title, left, 0, side)
-    return strip_hwc
-
-
-def _white(height: int, width: int) -> NDArray[np.uint8]:
-    return np.full((height, width, 3), 255, np.uint8)
+def stack(sheets: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Sheets below one another, the narrower ones widened with white; (height, width, 3) uint8 RGB."""
+    width = max(sheet_hwc.shape[1] for sheet_hwc in sheets)
+    widened = [
+        np.pad(sheet_hwc, ((0, 0), (0, width - sheet_hwc.shape[1]), (0, 0)), constant_values=255)
+        for sheet_hwc in sheets
+    ]
+    return np.vstack(widened)
 
 
 def draw_text(canvas_hwc: NDArray[np.uint8], text: str, left: int, top: int, width: int) -> None:
-    r"""Draw one black line of any Unicode in place, cut with … to `width` pixels.
+    """Draw one black line of text on a canvas, in place.
 
-    What the font lacks is drawn as its escape, such as \u0e44.
+    Args:
+        canvas_hwc: (height, width, 3) uint8 RGB.
+        text: one line, any Unicode; letters that the font lacks are drawn as escapes.
+        left: pixels from the canvas's left edge.
+        top: pixels from the canvas's upper edge.
+        width: pixels that the line may take; a longer line ends in ….
     """
-    line = drawable(text)
+    line = sheet_text(text)
     cut = line
     while len(line) > 1 and _width(cut) > width:
         line = line[:-1]
@@ -89,39 +82,53 @@ def draw_text(canvas_hwc: NDArray[np.uint8], text: str, left: int, top: int, wid
     cv2.putText(canvas_hwc, cut, (left, top + TEXT_PIXELS), (0, 0, 0), _font(), TEXT_PIXELS, wrap=(0, 1 << 20))
 
 
-def drawable(text: str) -> str:
-    """The text, composed (NFC), with characters that the font lacks as escapes."""
+def sheet_text(text: str) -> str:
+    r"""The text as a sheet can show it: composed (NFC), with letters that its font lacks as escapes such as \u0e44."""
     composed = unicodedata.normalize("NFC", text)
     return "".join(letter if _has(letter) else letter.encode("unicode_escape").decode() for letter in composed)
 
 
 def check_png(path: Path) -> None:
-    """Refuse a name that a sheet cannot have, before the work of drawing it.
+    """Refuse a file name that a sheet cannot have, before the sheet is drawn.
 
     Raises:
-        DataError: it does not end in .png.
+        DataError: the name does not end in .png.
     """
     if path.suffix.lower() != ".png":
         raise DataError(f"{path}: a sheet is a PNG file; expected a name that ends in .png")
 
 
 def write_png(pixels_hwc: NDArray[np.uint8], path: Path) -> None:
-    """Write RGB pixels as a PNG file, whole or not at all; one channel is stored where all three are the same.
+    """Write RGB pixels as a PNG file, whole or not at all; a grey picture is stored with one channel.
 
     Raises:
-        DataError: the picture does not fit into PNG.
+        DataError: the picture is too large for PNG.
     """
     is_grey = not np.ptp(pixels_hwc, axis=2).any()
     _write(pixels_hwc[..., :1] if is_grey else pixels_hwc, path, "PNG", ())
 
 
 def write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path) -> None:
-    """Write RGB pixels as a JPEG file, whole or not at all: for sheets of photos, which as PNG are ten times as large.
+    """Write RGB pixels as a JPEG file, whole or not at all. A sheet of photos is ten times as large as PNG.
 
     Raises:
-        DataError: the picture does not fit into JPEG (65,535 pixels).
+        DataError: the picture is too large for JPEG (65,535 pixels).
     """
     _write(pixels_hwc, path, "JPEG", (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+
+
+def _row(cells: Sequence[Cell], width: int, side: int) -> NDArray[np.uint8]:
+    thumbnails = [thumbnail(cell.pixels_hwc, side) for cell in cells]
+    row_hwc = _white(_LINE + max(small_hwc.shape[0] for small_hwc in thumbnails) + GAP, width)
+    for column, (cell, small_hwc) in enumerate(zip(cells, thumbnails, strict=True)):
+        left = GAP + column * (side + GAP)
+        row_hwc[_LINE : _LINE + small_hwc.shape[0], left : left + small_hwc.shape[1]] = small_hwc
+        draw_text(row_hwc, cell.title, left, 0, side)
+    return row_hwc
+
+
+def _white(height: int, width: int) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), 255, np.uint8)
 
 
 def _write(pixels_hwc: NDArray[np.uint8], path: Path, kind: str, settings: Sequence[int]) -> None:
@@ -139,12 +146,13 @@ def _font() -> cv2.FontFace:
 
 
 def _width(text: str) -> int:
+    """Pixels of a line of text."""
     return int(cv2.getTextSize((1 << 20, TEXT_PIXELS), text, (0, 0), _font(), TEXT_PIXELS)[2])
 
 
 @functools.cache
 def _has(letter: str) -> bool:
-    """Whether the font has it: what it lacks, it draws as a question mark."""
+    """Whether the font has the letter. OpenCV draws a question mark for a letter that the font lacks."""
     return letter in "? " or (letter.isprintable() and _drawn(letter) != _drawn("?"))
 
 
@@ -152,12 +160,3 @@ def _drawn(letter: str) -> bytes:
     canvas_hwc = np.zeros((3 * TEXT_PIXELS, 3 * TEXT_PIXELS, 3), np.uint8)
     cv2.putText(canvas_hwc, letter, (TEXT_PIXELS, 2 * TEXT_PIXELS), (255, 255, 255), _font(), TEXT_PIXELS)
     return canvas_hwc.tobytes()
-
-
-def stack(sheets: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Sheets below one another, the narrower ones filled up with white; (height, width, 3) uint8 RGB."""
-    width = max(one_hwc.shape[1] for one_hwc in sheets)
-    padded = [
-        np.pad(one_hwc, ((0, 0), (0, width - one_hwc.shape[1]), (0, 0)), constant_values=255) for one_hwc in sheets
-    ]
-    return np.vstack(padded)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.draw.charts import chart, drawable
+from pipeline.draw.charts import chart, chart_text
 from pipeline.evaluate.projection import Projection
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _draw_by_class(axes: Axes, points: Points, x: str, y: str) -> None:
     *classes, pooled = names  # the pooled answers come last
     for name in names:
         of_class = [point for point in points if point["class"] == name]
-        style: dict[str, Any] = {"label": drawable(name)}
+        style: dict[str, Any] = {"label": chart_text(name)}
         if name == pooled:
             style |= {"color": "black", "linewidth": 2}
         elif len(classes) > _IN_LEGEND:
@@ -219,5 +219,5 @@ def draw_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path)
 
 def _short(name: str) -> str:
     """A name that leaves room for the drawing."""
-    text = drawable(name)
+    text = chart_text(name)
     return text if len(text) <= 24 else f"{text[:23]}…"

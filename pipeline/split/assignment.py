@@ -1,4 +1,4 @@
-"""Whole groups onto sides: pure arithmetic, the same for the same groups in whatever order they come."""
+"""The assignment of whole groups to sides: pure arithmetic, whose result does not depend on the order of the groups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.base.manifest import UNUSED
 Shares = Mapping[str, Fraction] | Mapping[str, float]
 Rounding = Literal["nearest", "down"]
 
-# Few enough that another seed gives another split of a small data set, where all the best arrangements are soon seen.
+# So few that another seed gives another split of a small data set: with many tries each seed would find the best one.
 _TRIES = 8
 _NONE_PINNED: Mapping[str, str] = MappingProxyType({})
 
@@ -30,19 +30,20 @@ def assign_groups(
     rounding: Rounding = "nearest",
     pinned: Mapping[str, str] = _NONE_PINNED,
 ) -> dict[str, str]:
-    """Put the groups of one class on sides.
+    """Assign the groups of one class to sides.
 
-    Each side gets the whole number of groups that `group_quotas` gives it, and at least one; of several seeded
-    arrangements with these numbers the one whose frames come closest to the shares wins.
+    Each side gets the number of groups that `group_quotas` computes, and at least one. Of several seeded arrangements
+    with these numbers the one whose frames come closest to the shares is taken.
 
     Args:
-        frames_by_group: number of kept frames of each group. Groups without any are dealt out by the same shares,
-            beside the others and with no minimum.
-        shares: what each side should get; they add up to 1, and there are at least as many groups with frames as
-            sides, not counting those that are pinned to a side which has another.
-        seed: another seed, another arrangement.
-        rounding: see `group_quotas`.
-        pinned: sides that are settled; the others are dealt out so that the whole comes closest to the shares.
+        frames_by_group: number of kept frames of each group. Groups without any are assigned by the same shares,
+            apart from the others and with no minimum.
+        shares: the share of the groups that each side should get. The shares add up to 1. There are at least as many
+            groups with frames as sides, not counting groups that are pinned to a side which has another.
+        seed: another seed gives another arrangement.
+        rounding: as in `group_quotas`.
+        pinned: the sides of groups that must stay. The others are assigned so that all together come closest to the
+            shares.
 
     Returns:
         The side of each group.
@@ -63,10 +64,14 @@ def assign_groups(
 def group_quotas(
     n_groups: int, shares: Shares, *, at_least: Mapping[str, int], rounding: Rounding = "nearest"
 ) -> dict[str, int]:
-    """Whole numbers that add up to `n_groups`, each within one of its share unless `at_least` forbids it.
+    """The number of groups of each side: each within one of its share unless `at_least` forbids it.
 
-    `nearest` is the method of the largest remainder: every share is rounded down, and what is left goes where most is
-    missing. With `down` it goes to the first side.
+    Args:
+        n_groups: the sum of the numbers.
+        shares: the share of each side; they add up to 1.
+        at_least: the least number of each side.
+        rounding: all shares are rounded down. With `nearest` the groups that are left over go to the sides that miss
+            most (the method of the largest remainder), with `down` to the first side.
     """
     ideal = {side: n_groups * share for side, share in shares.items()}
     quotas = {side: max(at_least[side], int(groups)) for side, groups in ideal.items()}
@@ -75,7 +80,7 @@ def group_quotas(
         quotas[first] += 1
     while sum(quotas.values()) > n_groups:
         spare = [side for side in quotas if quotas[side] > at_least[side]]
-        # What was to be left over goes first: the sides were asked for.
+        # `unused` gives up groups first, since the sides were asked for and it was not.
         most = UNUSED if UNUSED in spare else max(spare, key=lambda side: quotas[side] - ideal[side])
         quotas[most] -= 1
     return quotas
@@ -83,14 +88,14 @@ def group_quotas(
 
 @dataclass(frozen=True)
 class Stretches:
-    """The time of one clip, cut into one contiguous stretch per side with a guard gap around every cut."""
+    """The time of one clip, cut into one contiguous stretch per side, with a guard gap around every cut."""
 
     sides: Sequence[str]  # in the order of time
     cuts: Sequence[float]  # seconds, ascending; one fewer than sides
     guard_seconds: float
 
     def side_at(self, time_seconds: float) -> str:
-        """The side of a frame; frames on two sides are at least the guard apart, those between are `unused`."""
+        """The side of a frame. Frames of two sides are at least the guard apart; those within a gap are `unused`."""
         if any(abs(time_seconds - cut) < self.guard_seconds / 2 for cut in self.cuts):
             return UNUSED
         return self.sides[bisect_right(self.cuts, time_seconds)]
@@ -99,7 +104,14 @@ class Stretches:
 def cut_clip(clip: str, kept_seconds: Sequence[float], shares: Shares, guard_seconds: float, seed: int) -> Stretches:
     """Cut a clip where its sides have their shares of the kept frames, before the guard gaps are taken out.
 
-    The order of the sides is drawn from the seed and the clip's name. `kept_seconds` holds at least one time.
+    The order of the sides is drawn from the seed and the clip's name.
+
+    Args:
+        clip: the clip's name.
+        kept_seconds: presentation times of the kept frames, at least one.
+        shares: the share of the frames that each side should get; they add up to 1.
+        guard_seconds: time between the frames of two sides.
+        seed: another seed gives other orders.
     """
     times = sorted(kept_seconds)
     at_least = dict.fromkeys(shares, int(len(times) >= len(shares)))
@@ -111,7 +123,7 @@ def cut_clip(clip: str, kept_seconds: Sequence[float], shares: Shares, guard_sec
 
 
 def count_by_side(sides: Iterable[str], shares: Shares) -> dict[str, int]:
-    """How often each of the sides that have a share occurs."""
+    """How often each side of `shares` occurs."""
     counts = Counter(sides)
     return {side: counts[side] for side in shares}
 
@@ -119,25 +131,26 @@ def count_by_side(sides: Iterable[str], shares: Shares) -> dict[str, int]:
 def _arrange(
     groups: Mapping[str, int], free: Mapping[str, int], settled: Mapping[str, str], shares: Shares, seed: int
 ) -> dict[str, str]:
-    """Deal the groups that are not settled onto the free places; the best of several arrangements."""
+    """Assign the groups that are not settled to the free places of each side; the best of several arrangements."""
     new = groups.keys() - settled.keys()
-    if len(set(groups.values())) <= 1:  # no arrangement is better than another
+    if len(set(groups.values())) <= 1:  # all arrangements are equally good
         return _deal(_shuffled(new, seed, 0), free)
-    tries = [_deal(_shuffled(new, seed, number), free) for number in range(_TRIES)]
+    tries = [_deal(_shuffled(new, seed, attempt), free) for attempt in range(_TRIES)]
     return min(tries, key=lambda sides: _distance({**settled, **sides}, groups, shares))
 
 
-def _shuffled(names: Iterable[str], seed: int, number: int | str) -> list[str]:
-    # By hash and not by a random generator: the order hangs on the names alone, in every version of every library.
-    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}\n{number}\n{name}".encode()).digest())
+def _shuffled(names: Iterable[str], seed: int, salt: int | str) -> list[str]:
+    # By hash and not by a random generator: the order depends on the names alone, in every version of every library.
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}\n{salt}\n{name}".encode()).digest())
 
 
 def _deal(groups: Sequence[str], free: Mapping[str, int]) -> dict[str, str]:
-    sides = [side for side, number in free.items() for _ in range(number)]
+    sides = [side for side, n_groups in free.items() for _ in range(n_groups)]
     return dict(zip(groups, sides, strict=True))
 
 
 def _distance(sides: Mapping[str, str], frames_by_group: Mapping[str, int], shares: Shares) -> float:
+    """How far the frames of the sides are from the shares: the sum of the differences, as shares."""
     achieved = dict.fromkeys(shares, 0)
     for group, side in sides.items():
         achieved[side] += frames_by_group[group]

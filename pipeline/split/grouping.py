@@ -1,4 +1,4 @@
-"""What a split may not divide: which recordings belong together, and where their groups have been pinned."""
+"""Groups, which a split may not divide: which recordings belong together, and which groups are pinned to a side."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ def regroup(frames: Sequence[Row], groups_csv: Path, pattern: str | None) -> lis
 
     Args:
         frames: rows whose group is their recording.
-        groups_csv: a CSV file of `source` (as in the manifest) and `group`; it may be missing or empty. It goes
-            before the pattern.
-        pattern: a regular expression, searched in the name of every other source without its folders; the group is
-            what its first parenthesis matched, or the whole match without one.
+        groups_csv: a CSV file of `source` (as in the manifest) and `group`. It may be missing or empty.
+        pattern: a regular expression, searched in the file name of every source that `groups_csv` does not name. The
+            group is what its first parenthesis matched, or the whole match without one.
 
     Raises:
-        DataError: the file names a source that there is not, or one source twice; or the pattern does not fit.
+        DataError: the file names an unknown source, or one source twice; or the pattern does not fit.
     """
     sources = {frame.source for frame in frames}
     named = _named_groups(groups_csv, sources)
@@ -38,17 +37,18 @@ def regroup(frames: Sequence[Row], groups_csv: Path, pattern: str | None) -> lis
 
 
 def merge_groups(frames: Sequence[Row], alike: Iterable[tuple[str, str]] = ()) -> tuple[list[Row], list[list[str]]]:
-    """Make one group of groups that hold the same recording under several names, or frames known to be alike.
+    """Merge groups that hold the same recording under several names, or pictures known to be the same.
 
     Args:
-        frames: rows with a label of one kind in every group.
+        frames: rows with one label in every group.
         alike: pairs of paths of frames that show the same picture, such as confirmed near duplicates.
 
     Returns:
-        The frames, with the first of the merged names (in sorted order) as their group; and the names merged.
+        The frames, with the first of the merged names (in sorted order) as their group; and the names of each merged
+        group.
 
     Raises:
-        DataError: two frames that are alike have two labels; such a pair is to be shown, not merged.
+        DataError: two frames that are alike have two labels. Such a pair must be shown to the person, not merged.
     """
     root_of = {frame.group: frame.group for frame in frames}
     for first, second in [*_same_recording(frames), *_groups_alike(frames, alike)]:
@@ -65,23 +65,24 @@ def merge_groups(frames: Sequence[Row], alike: Iterable[tuple[str, str]] = ()) -
 
 
 def read_pins(path: Path, merged: Iterable[Sequence[str]] = ()) -> dict[str, str]:
-    """The side of each pinned group; none where the file is missing or has its header only.
+    """Read the side of each pinned group; none where the file is missing or has its header only.
 
     Groups that have been merged since are pinned together, under the first of their names.
 
     Raises:
-        DataError: a side that there is not, or a group, or groups that are one now, on two sides.
+        DataError: a side is unknown, or one group, perhaps merged of several, is pinned to two sides.
     """
     first_name = {group: groups[0] for groups in merged for group in groups}
     pins: dict[str, tuple[str, str]] = {}
-    for place, (group, side) in _read_table(path, PINS_COLUMNS):
+    for line, (group, side) in _read_table(path, PINS_COLUMNS):
         if side not in SIDES:
-            raise DataError(f"{place}: {group!r} is pinned to {side!r}; expected one of {', '.join(SIDES)}")
-        other, settled = pins.setdefault(first_name.get(group, group), (group, side))
-        if settled != side:
-            beside = "" if other == group else f", and the two hold the same pictures ({first_name[group]!r} now)"
+            raise DataError(f"{line}: {group!r} is pinned to {side!r}; expected one of {', '.join(SIDES)}")
+        earlier, earlier_side = pins.setdefault(first_name.get(group, group), (group, side))
+        if earlier_side != side:
+            merged_as = "" if earlier == group else f", and the two hold the same pictures ({first_name[group]!r} now)"
             raise DataError(
-                f"{place}: {group!r} is pinned to {side}, {other!r} to {settled}{beside}; delete one of the lines"
+                f"{line}: {group!r} is pinned to {side}, {earlier!r} to {earlier_side}{merged_as}; "
+                "delete one of the lines"
             )
     return {group: side for group, (_, side) in pins.items()}
 
@@ -93,21 +94,21 @@ def write_pins(side_of: Mapping[str, str], path: Path) -> None:
 
 def _named_groups(path: Path, sources: set[str]) -> dict[str, str]:
     named: dict[str, str] = {}
-    for place, (source, group) in _read_table(path, GROUPS_COLUMNS):
+    for line, (source, group) in _read_table(path, GROUPS_COLUMNS):
         if source not in sources:
-            raise DataError(f"{place}: no frame comes from {source!r}; expected a source such as {min(sources)!r}")
+            raise DataError(f"{line}: no frame comes from {source!r}; expected a source such as {min(sources)!r}")
         if named.setdefault(source, group) != group:
-            raise DataError(f"{place}: {source!r} is in {named[source]!r} and in {group!r}; expected one group")
+            raise DataError(f"{line}: {source!r} is in {named[source]!r} and in {group!r}; expected one group")
     return named
 
 
 def _captured(pattern: str, source: str) -> str:
-    found = re.search(pattern, PurePosixPath(source).name)
-    group = found and (found[1] if found.re.groups else found[0])
+    match = re.search(pattern, PurePosixPath(source).name)
+    group = match and (match[1] if match.re.groups else match[0])
     if not group:
         raise DataError(
             f"{source}: split.group_pattern {pattern!r} finds no group in its name; "
-            "expected it to fit every file, or name the group in data/groups.csv"
+            "expected a pattern that fits every file; change it, or name the group in data/groups.csv"
         )
     return group
 
@@ -127,20 +128,20 @@ def _groups_alike(frames: Iterable[Row], alike: Iterable[tuple[str, str]]) -> It
         if first.label != second.label:
             raise DataError(
                 f"{first.path} (label {first.label!r}) and {second.path} (label {second.label!r}) show the same; "
-                "expected one label, correct the wrong one"
+                "expected one label; correct the wrong one"
             )
         yield first.group, second.group
 
 
 def _root(root_of: dict[str, str], group: str) -> str:
     while root_of[group] != group:
-        root_of[group] = root_of[root_of[group]]  # halve the path, or a long chain takes quadratic time
+        root_of[group] = root_of[root_of[group]]  # halves the path; without this a long chain takes quadratic time
         group = root_of[group]
     return group
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """The lines of an optional CSV file that a person may edit, each with its place for messages."""
+    """The lines of an optional CSV file that a person may edit: `path:line number` for messages, and the cells."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file, strict=True))
@@ -151,8 +152,10 @@ def _read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[
     header = lines[0] if lines else list(columns)
     if header != list(columns):
         raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}")
-    for number, cells in enumerate(lines[1:], start=2):
+    for line_number, cells in enumerate(lines[1:], start=2):
         if cells and (len(cells) != len(columns) or not all(cells)):
-            raise DataError(f"{path}:{number}: found {','.join(cells)}; expected a value each for {','.join(columns)}")
+            raise DataError(
+                f"{path}:{line_number}: found {','.join(cells)}; expected a value for each of {','.join(columns)}"
+            )
         if cells:
-            yield f"{path}:{number}", cells
+            yield f"{path}:{line_number}", cells

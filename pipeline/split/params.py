@@ -1,4 +1,4 @@
-"""The parts of the section `split` that are sections of their own."""
+"""The section `split` of `params.yaml`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.base.section import Section, Share
 
 
 class SplitCounts(Section):
-    """How many groups (for `random`: images) of each class a side gets; what is over stays unused."""
+    """How many groups (for `random`: images) of each class a side gets; the others stay unused."""
 
     train: Annotated[int, Field(ge=1)]
     val: Annotated[int, Field(ge=0)]
@@ -20,15 +20,15 @@ class SplitCounts(Section):
 
 
 class NearDuplicateParams(Section):
-    """Which pictures count as the same."""
+    """Which pictures count as near duplicates."""
 
     search: bool
-    hash_bits: Annotated[int, Field(ge=0, le=6)]  # propose: at most so many of 64 bits differ
-    correlation: Annotated[float, Field(gt=0, lt=1)]  # confirm: nine tenths of the textured overlap agree so well
+    hash_bits: Annotated[int, Field(ge=0, le=6)]  # of 64, that may differ; more propose more pairs
+    correlation: Annotated[float, Field(gt=0, lt=1)]  # that nine tenths of the textured overlap must reach
 
 
 class SplitParams(Section):
-    """Which groups train, which are held out."""
+    """Which groups train, and which are held out."""
 
     protocol: Literal["grouped", "blocks", "random", "given"]
     ratio: str
@@ -46,7 +46,7 @@ class SplitParams(Section):
 
     @field_validator("ratio", mode="before")
     @classmethod
-    def _two_positive_numbers(cls, value: object) -> str:
+    def _check_ratio(cls, value: object) -> str:
         match = re.fullmatch(r"(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)", str(value))
         if not match or not all(float(part) > 0 for part in match.groups()):
             raise ValueError(f'{value!r} is not a ratio; expected two positive numbers in quotes, such as "8:2"')
@@ -54,7 +54,7 @@ class SplitParams(Section):
 
     @field_validator("group_pattern")
     @classmethod
-    def _a_regular_expression(cls, value: str | None) -> str | None:
+    def _check_pattern(cls, value: str | None) -> str | None:
         try:
             re.compile(value or "")
         except re.error as error:
@@ -62,7 +62,7 @@ class SplitParams(Section):
         return value
 
     @model_validator(mode="after")
-    def _together(self) -> SplitParams:
+    def _check_together(self) -> SplitParams:
         for wrong, problem in (
             (self.augmented_in_test and self.protocol != "random", "augmented_in_test needs protocol: random"),
             (self.counts and self.protocol not in ("grouped", "random"), "counts needs protocol: grouped or random"),
@@ -76,6 +76,6 @@ class SplitParams(Section):
 
     @property
     def test_share(self) -> Fraction:
-        """The test side's share of the data, in (0, 1); exact, so that rounding down is too."""
+        """The test side's share of the data, between 0 and 1; a fraction, so that rounding down is exact."""
         training, test = (Fraction(part) for part in self.ratio.split(":"))
         return test / (training + test)

@@ -1,4 +1,4 @@
-"""The protocols of a split: how each says which side an image is on, and why its numbers may flatter the model."""
+"""The protocols of a split: how each chooses the side of an image, and why its numbers may flatter the model."""
 
 from __future__ import annotations
 
@@ -12,58 +12,61 @@ from pipeline.base.manifest import SIDES, UNUSED, Row
 from pipeline.split.assignment import assign_groups, cut_clip
 from pipeline.split.params import SplitCounts, SplitParams
 
-Sizes = Mapping[str, Mapping[str, int]]  # per class: the kept images of each unit that is dealt out as one
+Sizes = Mapping[str, Mapping[str, int]]  # by class: number of kept images of each unit, a group or an image
 
 _GROUPS = "clips or photos"
-_FEWER = {2: "one is", 3: "two are"}  # without val, of so many sides
+_ENOUGH_WITHOUT_VAL = {2: "one is", 3: "two are"}  # by the number of sides
 
 
 def assign_sides(
-    frames: Sequence[Row], copies: Sequence[Row], params: SplitParams, pins: Mapping[str, str], place: Path
+    frames: Sequence[Row], copies: Sequence[Row], params: SplitParams, pins: Mapping[str, str], frames_csv: Path
 ) -> dict[str, str]:
-    """The side of every image by its path: train, val, test or unused.
+    """Choose the side of every image.
 
-    A copy is in train with its parent, or unused; with `params.augmented_in_test` it is dealt out like a frame.
+    A copy is in train with its parent, or unused. With `params.augmented_in_test` it gets a side like a frame.
 
     Args:
-        frames: of at least two classes; those that screening dropped get a side too.
+        frames: all frames, of at least two classes; those that screening dropped get a side too.
         copies: augmented images whose parents are among the frames.
-        params: the protocol and its numbers.
-        pins: the sides of groups that must stay there; only the protocol `grouped` without folds looks at them.
-        place: the frames' manifest, for messages.
+        params: the section `split`.
+        pins: the side of each pinned group; only the protocol `grouped` without folds uses them.
+        frames_csv: the frames' manifest, for messages.
+
+    Returns:
+        train, val, test or unused, by path.
 
     Raises:
         DataError: a side of a class would be empty; the message says what to film or to change.
     """
     if params.protocol == "random":
         images = [*frames, *copies] if params.augmented_in_test else frames
-        side_of = _by_image(images, params, place)
+        side_of = _by_image(images, params, frames_csv)
     elif params.protocol == "blocks":
-        side_of = _by_stretch(frames, params, place)
+        side_of = _by_stretch(frames, params, frames_csv)
     elif params.protocol == "given":
-        side_of = _by_folder(frames, params, place)
+        side_of = _by_folder(frames, params, frames_csv)
     else:
-        side_of = _by_group(frames, params, pins, place)
+        side_of = _by_group(frames, params, pins, frames_csv)
     followed = {copy.path: "train" if side_of[copy.parent] == "train" else UNUSED for copy in copies}
     return followed | side_of
 
 
 def shares_of_ratio(params: SplitParams) -> dict[str, Fraction]:
-    """What part of each class a side should get: the ratio is (train + val) : test."""
+    """The share of each class that a side should get; the ratio is (train + val) : test."""
     training = {side: share * (1 - params.test_share) for side, share in training_shares(params).items()}
     return training | {"test": params.test_share}
 
 
 def training_shares(params: SplitParams) -> dict[str, Fraction]:
-    """How the training side is divided, val being carved out of it."""
+    """The shares of train and val within the training part, which val is taken from."""
     if params.val is None:
         return {"train": Fraction(1)}
-    val = Fraction(str(params.val))  # as it is written: 0.2 is a fifth
+    val = Fraction(str(params.val))  # of the decimal text, so that 0.2 is exactly a fifth
     return {"train": 1 - val, "val": val}
 
 
 def why_optimistic(params: SplitParams) -> str | None:
-    """Why the numbers flatter the model: the protocol's reason and the person's caveat; None for neither."""
+    """Why the numbers flatter the model: the protocol's reason and the person's caveat; None without both."""
     reasons = [params.caveat] if params.caveat else []
     if params.protocol == "blocks":
         reasons.insert(0, f"training and test frames are of the same clips, {params.guard_seconds:g} s apart or more")
@@ -73,25 +76,27 @@ def why_optimistic(params: SplitParams) -> str | None:
     return "; ".join(reasons) or None
 
 
-def _by_group(frames: Sequence[Row], params: SplitParams, pins: Mapping[str, str], place: Path) -> dict[str, str]:
+def _by_group(frames: Sequence[Row], params: SplitParams, pins: Mapping[str, str], frames_csv: Path) -> dict[str, str]:
     sizes = _sizes((frame.label, frame.group, frame.kept) for frame in frames)
     if params.folds is not None:
-        side_of = _deal_fold(sizes, params, params.folds, place)
+        side_of = _deal_fold(sizes, params, params.folds, frames_csv)
     else:
-        side_of = _deal_out(sizes, params, pins, place, _GROUPS)
+        side_of = _deal_out(sizes, params, pins, frames_csv, _GROUPS)
     return {frame.path: side_of[frame.group] for frame in frames}
 
 
-def _by_image(images: Sequence[Row], params: SplitParams, place: Path) -> dict[str, str]:
+def _by_image(images: Sequence[Row], params: SplitParams, frames_csv: Path) -> dict[str, str]:
     sizes = _sizes((image.label, image.path, image.kept) for image in images)
-    return _deal_out(sizes, params, {}, place, "images")
+    return _deal_out(sizes, params, {}, frames_csv, "images")
 
 
-def _by_stretch(frames: Sequence[Row], params: SplitParams, place: Path) -> dict[str, str]:
+def _by_stretch(frames: Sequence[Row], params: SplitParams, frames_csv: Path) -> dict[str, str]:
     clips: dict[tuple[str, str], dict[str, tuple[float, bool]]] = defaultdict(dict)
     for frame in frames:
         if frame.time_seconds is None:
-            raise DataError(f"{place}: {frame.source} is a photo, and split.protocol: blocks cuts clips; use grouped")
+            raise DataError(
+                f"{frames_csv}: {frame.source} is a photo, and split.protocol: blocks cuts clips; use grouped"
+            )
         clips[frame.group, frame.source][frame.path] = frame.time_seconds, frame.kept
     shares = shares_of_ratio(params)
     side_of: dict[str, str] = {}
@@ -99,26 +104,26 @@ def _by_stretch(frames: Sequence[Row], params: SplitParams, place: Path) -> dict
         kept_seconds = [time for time, kept in times.values() if kept] or [time for time, _ in times.values()]
         stretches = cut_clip(group, kept_seconds, shares, params.guard_seconds, params.seed)
         side_of |= {path: stretches.side_at(time) for path, (time, _) in times.items()}
-    _refuse_empty_sides(frames, side_of, tuple(shares), place, "film longer clips, or lower split.guard_seconds")
+    _refuse_empty_sides(frames, side_of, tuple(shares), frames_csv, "film longer clips, or lower split.guard_seconds")
     return side_of
 
 
-def _by_folder(frames: Sequence[Row], params: SplitParams, place: Path) -> dict[str, str]:
+def _by_folder(frames: Sequence[Row], params: SplitParams, frames_csv: Path) -> dict[str, str]:
     for frame in frames:
         if frame.given_split not in SIDES:
             raise DataError(
-                f"{place}: no folder says which side {frame.source} is on; split.protocol: given expects "
+                f"{frames_csv}: no folder says which side {frame.source} is on; split.protocol: given expects "
                 "data/raw/<split>/<class>/ and extract.layout: split"
             )
     side_of = {frame.path: frame.given_split for frame in frames}
-    _refuse_empty_sides(frames, side_of, ("train",), place, "add some to its folder")
+    _refuse_empty_sides(frames, side_of, ("train",), frames_csv, "add some to its folder")
     if "test" not in side_of.values():
-        raise DataError(f"{place}: no frame is in the folder test; expected some for split.protocol: given")
+        raise DataError(f"{frames_csv}: no frame is in the folder test; expected some for split.protocol: given")
     if params.val is None or "val" in side_of.values():
         return side_of
     training = [frame for frame in frames if frame.given_split == "train"]
     sizes = _sizes((frame.label, frame.group, frame.kept) for frame in training)
-    carved = _deal(sizes, dict.fromkeys(sizes, training_shares(params)), params, {}, place, _GROUPS)
+    carved = _deal(sizes, dict.fromkeys(sizes, training_shares(params)), params, {}, frames_csv, _GROUPS)
     return side_of | {frame.path: carved[frame.group] for frame in training}
 
 
@@ -129,11 +134,13 @@ def _sizes(images: Iterable[tuple[str, str, bool]]) -> Sizes:
     return dict(sorted(sizes.items()))
 
 
-def _deal_out(sizes: Sizes, params: SplitParams, pins: Mapping[str, str], place: Path, units: str) -> dict[str, str]:
+def _deal_out(
+    sizes: Sizes, params: SplitParams, pins: Mapping[str, str], frames_csv: Path, units: str
+) -> dict[str, str]:
     if params.counts is None:
-        return _deal(sizes, dict.fromkeys(sizes, shares_of_ratio(params)), params, pins, place, units)
-    shares = {label: _shares_of(params.counts, label, units_of, place, units) for label, units_of in sizes.items()}
-    return _deal(sizes, shares, params, pins, place, units)
+        return _deal(sizes, dict.fromkeys(sizes, shares_of_ratio(params)), params, pins, frames_csv, units)
+    shares = {label: _shares_of(params.counts, label, units_of, frames_csv, units) for label, units_of in sizes.items()}
+    return _deal(sizes, shares, params, pins, frames_csv, units)
 
 
 def _deal(
@@ -141,25 +148,25 @@ def _deal(
     shares: Mapping[str, Mapping[str, Fraction]],
     params: SplitParams,
     pins: Mapping[str, str],
-    place: Path,
+    frames_csv: Path,
     units: str,
 ) -> dict[str, str]:
-    """The side of each unit; `shares` holds those of each class."""
+    """Choose the side of each unit; `shares` holds the shares of each side by class."""
     sides = [side for side in next(iter(shares.values())) if side != UNUSED]
     missing = {label: _n_missing(units_of, sides, pins) for label, units_of in sizes.items()}
-    way_out = f"; with split.val: null {_FEWER[len(sides)]} enough" if "val" in sides else ""
-    _refuse_missing(sizes, missing, f"{len(sides)}, one each for {', '.join(sides)}{way_out}", place, units)
+    way_out = f"; with split.val: null {_ENOUGH_WITHOUT_VAL[len(sides)]} enough" if "val" in sides else ""
+    _refuse_missing(sizes, missing, f"{len(sides)}, one each for {', '.join(sides)}{way_out}", frames_csv, units)
     side_of: dict[str, str] = {}
     for label, units_of in sizes.items():
         side_of |= assign_groups(units_of, shares[label], params.seed, rounding=params.rounding, pinned=pins)
     return side_of
 
 
-def _deal_fold(sizes: Sizes, params: SplitParams, folds: int, place: Path) -> dict[str, str]:
-    """One fold is the test side; the others are divided into train and val as the training side of a ratio is."""
+def _deal_fold(sizes: Sizes, params: SplitParams, folds: int, frames_csv: Path) -> dict[str, str]:
+    """Make one fold the test side, and divide the others into train and val like the training part of a ratio."""
     needed = next(n for n in range(folds, 2 * folds + 1) if n - -(-n // folds) >= len(training_shares(params)))
     missing = {label: max(0, needed - _n_filled(units_of)) for label, units_of in sizes.items()}
-    _refuse_missing(sizes, missing, f"{needed} for {folds} folds", place, _GROUPS)
+    _refuse_missing(sizes, missing, f"{needed} for {folds} folds", frames_csv, _GROUPS)
     side_of: dict[str, str] = {}
     for units_of in sizes.values():
         fold_of = assign_groups(units_of, {str(fold): Fraction(1, folds) for fold in range(folds)}, params.seed)
@@ -170,41 +177,44 @@ def _deal_fold(sizes: Sizes, params: SplitParams, folds: int, place: Path) -> di
 
 
 def _shares_of(
-    counts: SplitCounts, label: str, units_of: Mapping[str, int], place: Path, units: str
+    counts: SplitCounts, label: str, units_of: Mapping[str, int], frames_csv: Path, units: str
 ) -> dict[str, Fraction]:
-    """The asked numbers as shares of one class, the rest unused."""
-    asked = {side: number for side, number in counts.model_dump().items() if number}
+    """The asked counts as shares of one class, the rest being unused."""
+    asked = {side: count for side, count in counts.model_dump().items() if count}
     n_filled, n_asked = _n_filled(units_of), sum(asked.values())
     if n_filled < n_asked:
-        raise DataError(f"{place}: {label!r} has {n_filled} {units} with kept frames; split.counts asks for {n_asked}")
-    return {side: Fraction(number, n_filled) for side, number in (asked | {UNUSED: n_filled - n_asked}).items()}
+        raise DataError(
+            f"{frames_csv}: {label!r} has {n_filled} {units} with kept frames; split.counts asks for {n_asked}"
+        )
+    return {side: Fraction(count, n_filled) for side, count in (asked | {UNUSED: n_filled - n_asked}).items()}
 
 
 def _n_filled(units_of: Mapping[str, int]) -> int:
+    """How many units have kept frames."""
     return sum(1 for kept in units_of.values() if kept)
 
 
 def _n_missing(units_of: Mapping[str, int], sides: Sequence[str], pins: Mapping[str, str]) -> int:
-    """How many more units with kept frames it takes for each side to have one."""
+    """How many units with kept frames are missing for each side to have one."""
     filled = {unit for unit, kept in units_of.items() if kept}
     settled = {pins[unit] for unit in filled if unit in pins}
     return max(0, len(set(sides) - settled) - len(filled - pins.keys()))
 
 
-def _refuse_missing(sizes: Sizes, missing: Mapping[str, int], needed: str, place: Path, units: str) -> None:
+def _refuse_missing(sizes: Sizes, missing: Mapping[str, int], needed: str, frames_csv: Path, units: str) -> None:
     few = [f"{label!r} has {_n_filled(sizes[label])} (film {n} more)" for label, n in missing.items() if n]
     if few:
         raise DataError(
-            f"{place}: too few {units} with kept frames: {', '.join(few)}; every class needs {needed} "
+            f"{frames_csv}: too few {units} with kept frames: {', '.join(few)}; every class needs {needed} "
             "(those that show the same pixels count as one: split.near_duplicates)"
         )
 
 
 def _refuse_empty_sides(
-    frames: Iterable[Row], side_of: Mapping[str, str], sides: Sequence[str], place: Path, advice: str
+    frames: Iterable[Row], side_of: Mapping[str, str], sides: Sequence[str], frames_csv: Path, advice: str
 ) -> None:
     present = {(frame.label, side_of[frame.path]) for frame in frames if frame.kept}
     for label in sorted({frame.label for frame in frames}):
         for side in sides:
             if (label, side) not in present:
-                raise DataError(f"{place}: {label!r} has no kept frame in {side}; {advice}")
+                raise DataError(f"{frames_csv}: {label!r} has no kept frame in {side}; {advice}")

@@ -1,7 +1,7 @@
 """Pairs of similar 64-bit hashes among millions, without comparing each with each.
 
-The bits are cut into pieces, three more than may differ: then three pieces at least agree, whichever they are, and a
-sort by each choice of three brings the pair together (multi-index hashing: Norouzi, Punjani, Fleet, CVPR 2012).
+The 64 bits are cut into pieces, three more than bits may differ. At least three pieces of a similar pair then agree,
+and a sort by each choice of three brings the pair together (multi-index hashing: Norouzi, Punjani, Fleet, CVPR 2012).
 """
 
 from __future__ import annotations
@@ -14,39 +14,37 @@ from numpy.typing import NDArray
 
 AGREEING = 3
 MAX_BITS = 6
-FEWEST_PIECES = (
-    7  # so that the three that agree are 27 bits at most, and leave 32 bits of the sorted word for a position
-)
-CHUNK = 1 << 21  # candidates that are looked at together: 16 MB an array
+FEWEST_PIECES = 7  # three agreeing pieces are then at most 28 bits, and leave 32 of the sorted word for a position
+CHUNK = 1 << 21  # candidate pairs in one array of 16 MB
 
 Hashes = NDArray[np.uint64]
-Numbers = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
 
-def similar_hashes(hashes: Hashes, groups: Numbers, max_bits: int, mirror: int) -> tuple[Numbers, Numbers]:
-    """Every two hashes that differ in at most `max_bits` bits, as they are or with one of them mirrored.
+def similar_hashes(hashes: Hashes, groups: Integers, max_bits: int, mirror: int) -> tuple[Integers, Integers]:
+    """Find every two hashes that differ in at most `max_bits` bits, as they are or with one of them mirrored.
 
     Args:
         hashes: (n,) distinct values, n below 2^31.
-        groups: (n,) two hashes of one group make no pair, but those of group -1 do.
-        max_bits: at most 6.
-        mirror: the bits that a mirrored picture has turned.
+        groups: (n,) the group of each hash. Two hashes of one group make no pair, but two of group -1 do.
+        max_bits: bits that may differ, at most 6.
+        mirror: the bits of a hash that are inverted in the mirror image.
 
     Returns:
         The positions (m,) of the first and of the second of each pair, first < second, in sorted order.
     """
     both = np.concatenate([hashes, hashes ^ np.uint64(mirror)])
-    found = np.empty(0, np.int64)
+    pairs = np.empty(0, np.int64)
     for pieces in combinations(_pieces(max(FEWEST_PIECES, max_bits + AGREEING)), AGREEING):
-        near = [found, *_near(both, groups, _key(both, pieces), max_bits)]
-        found = np.unique(np.concatenate(near)) if len(near) > 1 else found
-    first, second = np.divmod(found, max(1, len(hashes)))
+        parts = [pairs, *_near_pairs(both, groups, _key(both, pieces), max_bits)]
+        pairs = np.unique(np.concatenate(parts)) if len(parts) > 1 else pairs
+    first, second = np.divmod(pairs, max(1, len(hashes)))
     return first, second
 
 
-def _pieces(number: int) -> list[tuple[int, int]]:
-    """(lowest bit, width) of `number` pieces that are 64 bits together."""
-    edges = [64 * piece // number for piece in range(number + 1)]
+def _pieces(n_pieces: int) -> list[tuple[int, int]]:
+    """(lowest bit, width) of each of `n_pieces` pieces that are 64 bits together."""
+    edges = [64 * piece // n_pieces for piece in range(n_pieces + 1)]
     return [(low, high - low) for low, high in pairwise(edges)]
 
 
@@ -58,35 +56,35 @@ def _key(hashes: Hashes, pieces: tuple[tuple[int, int], ...]) -> Hashes:
     return key
 
 
-def _near(both: Hashes, groups: Numbers, key: Hashes, max_bits: int) -> Iterator[Numbers]:
-    """Pairs with the same key that are near, as first * n + second."""
+def _near_pairs(both: Hashes, groups: Integers, key: Hashes, max_bits: int) -> Iterator[Integers]:
+    """Pairs with equal keys that differ in few bits, as first * n + second."""
     n = len(groups)
     # Key and position in one word: sorting values is several times faster than sorting positions.
     words = np.sort(key << np.uint64(32) | np.arange(2 * n, dtype=np.uint64))
-    places = (words & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    positions = (words & np.uint64(0xFFFFFFFF)).astype(np.int64)
     words >>= np.uint64(32)
-    # Each entry meets those behind it with its key.
+    # Each entry is compared with the entries behind it that have its key.
     last = np.flatnonzero(np.append(words[1:] != words[:-1], True))
     lengths = np.repeat(last, np.diff(last, prepend=-1)) - np.arange(2 * n)
-    for at, behind in _expand(lengths):
-        one, other = places[at], places[behind]
-        first, second = np.minimum(one % n, other % n), np.maximum(one % n, other % n)
-        meet = (np.minimum(one, other) < n) & (first != second)  # two mirrored ones are what the two others are
-        meet &= (groups[first] != groups[second]) | (groups[first] < 0)
-        meet[meet] = np.bitwise_count(both[one[meet]] ^ both[other[meet]]) <= max_bits
-        if meet.any():
-            yield first[meet] * n + second[meet]
+    for ahead, behind in _entries_with_followers(lengths):
+        a, b = positions[ahead], positions[behind]
+        first, second = np.minimum(a % n, b % n), np.maximum(a % n, b % n)
+        near = (np.minimum(a, b) < n) & (first != second)  # two mirrored hashes differ as the two hashes do
+        near &= (groups[first] != groups[second]) | (groups[first] < 0)
+        near[near] = np.bitwise_count(both[a[near]] ^ both[b[near]]) <= max_bits
+        if near.any():
+            yield first[near] * n + second[near]
 
 
-def _expand(lengths: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
-    """Each place with the `lengths[place]` places behind it, in chunks."""
-    some = np.flatnonzero(lengths)
-    totals = np.cumsum(lengths[some])
-    at = 0
-    while at < len(some):
-        before = totals[at - 1] if at else 0
-        stop = max(at + 1, int(np.searchsorted(totals, before + CHUNK, side="right")))
-        part = lengths[some[at:stop]]
-        places = np.repeat(some[at:stop], part)
-        yield places, places + 1 + np.arange(len(places)) - np.repeat(np.cumsum(part) - part, part)
-        at = stop
+def _entries_with_followers(lengths: Integers) -> Iterator[tuple[Integers, Integers]]:
+    """Each entry, repeated, beside each of the `lengths[entry]` entries behind it, in chunks."""
+    followed = np.flatnonzero(lengths)
+    totals = np.cumsum(lengths[followed])
+    start = 0
+    while start < len(followed):
+        before = totals[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(totals, before + CHUNK, side="right")))
+        part = lengths[followed[start:stop]]
+        entries = np.repeat(followed[start:stop], part)
+        yield entries, entries + 1 + np.arange(len(entries)) - np.repeat(np.cumsum(part) - part, part)
+        start = stop

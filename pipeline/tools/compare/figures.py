@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.draw.charts import chart, drawable
+from pipeline.draw.charts import chart, chart_text
 from pipeline.tools.compare.columns import Run
 from pipeline.tools.studies.recipe_schema import FigureParams
 
@@ -33,7 +33,7 @@ def draw_figure(figure: FigureParams, rows: Mapping[str, Sequence[Run]], path: P
         return lacking
     width, height = _PANEL_INCHES
     with chart(path, width * len(panels), height + 0.4) as picture:
-        picture.suptitle(drawable(figure.title))
+        picture.suptitle(chart_text(figure.title))
         for axes, (curve, lines) in zip(
             picture.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
         ):
@@ -54,7 +54,7 @@ def _draw_panel(axes: Axes, curve: str, lines: Mapping[str, list[list[float]]]) 
         means = [statistics.fmean(values) for values in epochs]
         drawn += axes.plot(x, means, marker="." if len(means) < 30 else None)
         n_runs = len(epochs[0])
-        labels.append(drawable(f"{row} ({n_runs} runs)" if n_runs > 1 else row))
+        labels.append(chart_text(f"{row} ({n_runs} runs)" if n_runs > 1 else row))
         if n_runs > 1:
             spread = [statistics.stdev(values) for values in epochs]
             low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))

@@ -90,9 +90,7 @@ def test_every_kept_frame_has_one_copy_per_entry(project: Project, params: Augme
     assert {row.parent for row in rows} == {frame.path for frame in frames}
 
 
-def test_a_copy_says_where_it_comes_from_and_does_not_claim_its_parents_measures(
-    project: Project, params: AugmentParams
-) -> None:
+def test_the_row_of_a_copy_names_its_parent_and_has_no_measures_of_it(project: Project, params: AugmentParams) -> None:
     (frame,) = make_frames(project, 1)
     augment(params, project)
     rows = manifest.read(project.augmented_csv)
@@ -103,7 +101,7 @@ def test_a_copy_says_where_it_comes_from_and_does_not_claim_its_parents_measures
         assert row == replace(expected, path=row.path, transform=row.transform, width=row.width, height=row.height)
 
 
-def test_the_copies_are_the_pictures_that_they_are_called(project: Project, params: AugmentParams) -> None:
+def test_the_copies_show_what_their_names_say(project: Project, params: AugmentParams) -> None:
     (frame,) = make_frames(project, 1)
     augment(params, project)
     parent = cv2.imdecode(np.frombuffer((project.root / frame.path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
@@ -156,15 +154,15 @@ def test_a_frame_that_no_jpeg_can_hold_is_refused(project: Project, params: Augm
 def test_a_copy_is_the_same_whatever_number_of_threads_opencv_uses(project: Project, params: AugmentParams) -> None:
     frames = [make_frame(project, "brick/clip/0.jpg")]
     manifest.write(frames, project.frames_csv)
-    before, threads = [], cv2.getNumThreads()
+    outputs, threads = [], cv2.getNumThreads()
     try:
-        for number in (1, 4):
-            cv2.setNumThreads(number)
+        for n_threads in (1, 4):
+            cv2.setNumThreads(n_threads)
             augment(params, project)
-            before.append(everything_in(project))
+            outputs.append(everything_in(project))
     finally:
         cv2.setNumThreads(threads)
-    assert before[0] == before[1]
+    assert outputs[0] == outputs[1]
 
 
 def test_a_dropped_frame_has_no_copies(project: Project, params: AugmentParams) -> None:
@@ -194,7 +192,7 @@ def test_another_frame_changes_no_copy_of_the_others(project: Project, params: A
     assert all(after[name] == before[name] for name in pictures)
 
 
-def test_every_copy_hangs_on_its_frame_and_position_only(project: Project, params: AugmentParams) -> None:
+def test_every_copy_depends_on_its_frame_and_position_only(project: Project, params: AugmentParams) -> None:
     every = YAML(typ="safe").load(documented_copies())
     params = AugmentParams.model_validate({**params.model_dump(), **every["augment"]})
     make_frames(project, 2)

@@ -1,4 +1,4 @@
-"""Copies of pictures: what lies where afterwards, and what their randomness hangs on."""
+"""Copies of pictures: where the pixels lie afterwards, and what the random numbers depend on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from pipeline.augment.params import AffineCopy, Copy
-from pipeline.augment.transforms import affine, generator_for, make_copy
+from pipeline.augment.transforms import generator_for, make_copy
 
 Frame = NDArray[np.uint8]
 COPIES: TypeAdapter[Copy] = TypeAdapter(Copy)
@@ -71,7 +71,7 @@ def copy_of(name: str, **values: object) -> Copy:
     return COPIES.validate_python({"name": name, **values})
 
 
-def made(name: str, frame: Frame, position: int = 0, **values: object) -> Frame:
+def transformed(name: str, frame: Frame, position: int = 0, **values: object) -> Frame:
     return make_copy(copy_of(name, **values), frame, rng(position))
 
 
@@ -87,7 +87,7 @@ def made(name: str, frame: Frame, position: int = 0, **values: object) -> Frame:
 )
 def test_flips_and_quarter_turns_move_pixels_and_change_none(name: str, expected: Callable[[Frame], Frame]) -> None:
     frame = picture()
-    result = made(name, frame)
+    result = transformed(name, frame)
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(result, expected(frame))
 
@@ -95,7 +95,7 @@ def test_flips_and_quarter_turns_move_pixels_and_change_none(name: str, expected
 def test_the_quarter_turn_is_clockwise() -> None:
     frame = np.zeros((2, 3, 3), np.uint8)
     frame[0, 0] = 255  # upper left goes to upper right
-    turned = made("rotate_90", frame)
+    turned = transformed("rotate_90", frame)
     assert turned.shape == (3, 2, 3)
     assert turned[0, -1].tolist() == [255, 255, 255]
 
@@ -117,7 +117,7 @@ def test_the_quarter_turn_is_clockwise() -> None:
 )
 def test_an_empty_range_changes_nothing(name: str, values: dict[str, object]) -> None:
     frame = picture()
-    result = made(name, frame, **values)
+    result = transformed(name, frame, **values)
     np.testing.assert_array_equal(result, frame)
     assert not np.shares_memory(result, frame)
 
@@ -135,34 +135,34 @@ def test_a_single_change_is_the_affine_map_with_the_other_ranges_empty(
     name: str, values: dict[str, object], the_same: dict[str, Any]
 ) -> None:
     frame = smooth_picture()
-    result = made(name, frame, fill="nearest", **values)
-    np.testing.assert_array_equal(result, affine(affine_copy(fill="nearest", **the_same), frame, rng()))
+    result = transformed(name, frame, fill="nearest", **values)
+    np.testing.assert_array_equal(result, make_copy(affine_copy(fill="nearest", **the_same), frame, rng()))
     assert not np.array_equal(result, frame)
 
 
 def test_a_crop_is_a_part_of_the_frame_of_its_aspect_and_of_the_asked_area() -> None:
     frame = np.arange(100 * 200 * 3, dtype=np.uint32).reshape(100, 200, 3)  # every pixel tells where it was
-    places = set()
+    corners = set()
     for position in range(20):
-        part = np.asarray(made("crop", frame, position, area=[0.25, 0.25]))  # type: ignore[arg-type]
+        part = np.asarray(transformed("crop", frame, position, area=[0.25, 0.25]))  # type: ignore[arg-type]
         assert part.shape == (50, 100, 3)
         top, left = divmod(int(part[0, 0, 0]) // 3, 200)
         np.testing.assert_array_equal(part, frame[top : top + 50, left : left + 100])
-        places.add((top, left))
-    assert len(places) > 10
+        corners.add((top, left))
+    assert len(corners) > 10
 
 
 def test_a_crop_of_a_tiny_picture_keeps_a_pixel() -> None:
-    assert made("crop", picture(1, 3), area=[0.01, 0.01]).shape == (1, 1, 3)
+    assert transformed("crop", picture(1, 3), area=[0.01, 0.01]).shape == (1, 1, 3)
 
 
 def test_a_perspective_moves_each_corner_on_its_own_and_no_farther_than_asked() -> None:
     frame = np.zeros((101, 201, 3), np.uint8)
     frame[[20, 20, 80, 80], [40, 160, 160, 40]] = 255
     frame = np.asarray(cv2.dilate(frame, np.ones((3, 3))), np.uint8)
-    seen = [made("perspective", frame, position, distortion=0.1, fill="nearest") for position in range(20)]
+    views = [transformed("perspective", frame, position, distortion=0.1, fill="nearest") for position in range(20)]
     centres = np.array(
-        [[np.argwhere(quarter.max(axis=2) > 100).mean(axis=0) for quarter in quarters(one)] for one in seen]
+        [[np.argwhere(quarter.max(axis=2) > 100).mean(axis=0) for quarter in quarters(view)] for view in views]
     )
     assert np.ptp(centres, axis=0).min() > 3  # pixels
     assert np.ptp(centres - centres[:, :1], axis=0)[1:].min() > 3
@@ -175,36 +175,36 @@ def quarters(frame: Frame) -> list[Frame]:
 
 def test_brightness_is_a_factor_and_stops_at_white() -> None:
     frame = np.array([[[0, 100, 200]]], np.uint8)
-    assert made("brightness", frame, factor=[1.5, 1.5]).tolist() == [[[0, 150, 255]]]
-    assert made("brightness", frame, factor=[0, 0]).tolist() == [[[0, 0, 0]]]
+    assert transformed("brightness", frame, factor=[1.5, 1.5]).tolist() == [[[0, 150, 255]]]
+    assert transformed("brightness", frame, factor=[0, 0]).tolist() == [[[0, 0, 0]]]
 
 
 def test_contrast_is_the_distance_to_the_mean() -> None:
     frame = np.array([[[80, 80, 80], [120, 120, 120]]], np.uint8)
-    assert made("contrast", frame, factor=[2, 2])[..., 0].tolist() == [[60, 140]]
-    assert made("contrast", frame, factor=[0, 0])[..., 0].tolist() == [[100, 100]]
-    assert made("contrast", frame, factor=[10, 10])[..., 0].tolist() == [[0, 255]]
+    assert transformed("contrast", frame, factor=[2, 2])[..., 0].tolist() == [[60, 140]]
+    assert transformed("contrast", frame, factor=[0, 0])[..., 0].tolist() == [[100, 100]]
+    assert transformed("contrast", frame, factor=[10, 10])[..., 0].tolist() == [[0, 255]]
 
 
 def test_without_saturation_a_picture_is_grey_and_with_more_it_is_more_colourful() -> None:
     frame = smooth_picture()
-    np.testing.assert_array_equal(made("saturation", frame, factor=[0, 0]), made("grey", frame))
-    grey = made("grey", frame)
+    np.testing.assert_array_equal(transformed("saturation", frame, factor=[0, 0]), transformed("grey", frame))
+    grey = transformed("grey", frame)
     assert (grey == grey[..., :1]).all()
-    assert np.ptp(made("saturation", frame, factor=[2, 2]), axis=2).mean() > 1.8 * np.ptp(frame, axis=2).mean()
+    assert np.ptp(transformed("saturation", frame, factor=[2, 2]), axis=2).mean() > 1.8 * np.ptp(frame, axis=2).mean()
 
 
 def test_grey_is_the_luma_of_blue_green_and_red_in_this_order() -> None:
     frame = np.eye(3, dtype=np.uint8)[None] * 255
-    assert made("grey", frame)[0, :, 0].tolist() == [29, 150, 76]
+    assert transformed("grey", frame)[0, :, 0].tolist() == [29, 150, 76]
 
 
 def test_a_hue_is_drawn_from_both_directions_of_the_circle() -> None:
     red = np.full((1, 1, 3), (0, 0, 200), np.uint8)  # BGR
-    colours = np.array([made("hue", red, position, degrees=180)[0, 0] for position in range(100)])
+    colours = np.array([transformed("hue", red, position, degrees=180)[0, 0] for position in range(100)])
     assert (colours.max(axis=1) == 200).all()  # the value stays
     assert {0, 1, 2} == set(colours.argmax(axis=1))
-    few = np.array([made("hue", red, position, degrees=20)[0, 0] for position in range(100)])
+    few = np.array([transformed("hue", red, position, degrees=20)[0, 0] for position in range(100)])
     assert (few[:, 2] == 200).all()
     assert 60 <= few[:, 1].max() <= 67
     assert 60 <= few[:, 0].max() <= 67
@@ -212,39 +212,39 @@ def test_a_hue_is_drawn_from_both_directions_of_the_circle() -> None:
 
 def test_blur_keeps_the_mean_and_takes_the_detail() -> None:
     frame = picture()
-    blurred = made("blur", frame, sigma_pixels=[3, 3])
+    blurred = transformed("blur", frame, sigma_pixels=[3, 3])
     assert abs(float(blurred.mean()) - float(frame.mean())) < 1
     assert blurred.std() < frame.std() / 4
 
 
 def test_noise_has_the_asked_deviation_and_no_bias() -> None:
     frame = np.full((200, 200, 3), 128, np.uint8)
-    added = made("noise", frame, sigma_levels=[8, 8]).astype(int) - 128
+    added = transformed("noise", frame, sigma_levels=[8, 8]).astype(int) - 128
     assert added.std() == pytest.approx(8, abs=0.1)
     assert abs(added.mean()) < 0.1
     assert abs(np.corrcoef(added[..., 0].ravel(), added[..., 1].ravel())[0, 1]) < 0.05
 
 
 def test_noise_stops_at_black_and_white() -> None:
-    black = made("noise", np.zeros((50, 50, 3), np.uint8), sigma_levels=[5, 5])
+    black = transformed("noise", np.zeros((50, 50, 3), np.uint8), sigma_levels=[5, 5])
     assert (black == 0).mean() > 0.45
     assert black.max() < 40
 
 
 def test_a_low_jpeg_quality_leaves_less() -> None:
     frame = smooth_picture()
-    losses = [np.abs(made("jpeg", frame, quality=[q, q]).astype(int) - frame).mean() for q in (95, 30, 5)]
+    losses = [np.abs(transformed("jpeg", frame, quality=[q, q]).astype(int) - frame).mean() for q in (95, 30, 5)]
     assert losses == sorted(losses)
     assert losses[0] < 3 < losses[2]  # channels in order: exchanged ones would lose more
 
 
 @pytest.mark.parametrize("values", RANDOM.values(), ids=RANDOM)
-def test_a_random_copy_hangs_on_its_place_alone(values: dict[str, Any]) -> None:
+def test_a_random_copy_depends_on_its_position_alone(values: dict[str, Any]) -> None:
     frame = smooth_picture()
-    first = made(frame=frame, **values)
-    np.testing.assert_array_equal(made(frame=frame, **values), first)
-    others = [made(frame=frame, position=position, **values) for position in (1, 2, 3)]
-    assert any(not np.array_equal(other, first) for other in others)
+    first = transformed(frame=frame, **values)
+    np.testing.assert_array_equal(transformed(frame=frame, **values), first)
+    others = [transformed(frame=frame, position=position, **values) for position in (1, 2, 3)]
+    assert any(not np.array_equal(copy_hwc, first) for copy_hwc in others)
 
 
 def test_every_transform_is_tried_here() -> None:
@@ -257,12 +257,12 @@ def test_every_transform_is_tried_here() -> None:
 
 def test_an_affine_map_with_empty_ranges_changes_nothing() -> None:
     frame = picture()
-    np.testing.assert_array_equal(affine(affine_copy(), frame, rng()), frame)
+    np.testing.assert_array_equal(make_copy(affine_copy(), frame, rng()), frame)
 
 
 def test_an_affine_map_keeps_the_size_and_the_centre() -> None:
     frame = smooth_picture()
-    moved = affine(affine_copy(degrees=30, scale=(0.9, 1.1), shear=10), frame, rng())
+    moved = make_copy(affine_copy(degrees=30, scale=(0.9, 1.1), shear=10), frame, rng())
     assert moved.shape == frame.shape
     assert not np.array_equal(moved, frame)
     assert np.abs(moved[40, 40].astype(int) - frame[40, 40]).max() <= 2
@@ -271,18 +271,18 @@ def test_an_affine_map_keeps_the_size_and_the_centre() -> None:
 def test_a_shift_stays_within_its_share_of_each_side() -> None:
     frame = np.zeros((101, 201, 3), np.uint8)
     frame[50, 100] = 255
-    places = []
+    shifts = []
     for position in range(200):
-        moved = affine(affine_copy(translate=0.1), frame, rng(position))
+        moved = make_copy(affine_copy(translate=0.1), frame, rng(position))
         y, x = np.unravel_index(moved[..., 0].argmax(), moved.shape[:2])
-        places.append((abs(int(x) - 100), abs(int(y) - 50)))
-    assert 17 <= max(x for x, _ in places) <= 21
-    assert 8 <= max(y for _, y in places) <= 11
+        shifts.append((abs(int(x) - 100), abs(int(y) - 50)))
+    assert 17 <= max(x for x, _ in shifts) <= 21
+    assert 8 <= max(y for _, y in shifts) <= 11
 
 
 def test_the_scale_is_drawn_from_its_range_in_either_order() -> None:
     frame = smooth_picture()
-    grown, same = (affine(affine_copy(scale=scale), frame, rng()) for scale in ((1.2, 1.5), (1.5, 1.2)))
+    grown, same = (make_copy(affine_copy(scale=scale), frame, rng()) for scale in ((1.2, 1.5), (1.5, 1.2)))
     np.testing.assert_array_equal(grown, same)
     by_hand = np.abs(grown.astype(int) - cv2.resize(frame, None, fx=1.35, fy=1.35)[14:95, 14:95]).mean()
     assert by_hand < np.abs(grown.astype(int) - frame).mean() / 2
@@ -291,14 +291,16 @@ def test_the_scale_is_drawn_from_its_range_in_either_order() -> None:
 def test_what_comes_in_from_outside_is_a_reflection_or_the_nearest_pixel() -> None:
     frame = np.zeros((20, 20, 3), np.uint8)
     frame[:, 0] = 200  # a line at the left edge: `nearest` smears it, `reflect` shows what lies behind it
-    shrunk = {fill: affine(affine_copy(scale=(0.5, 0.5), fill=fill), frame, rng()) for fill in ("reflect", "nearest")}
+    shrunk = {
+        fill: make_copy(affine_copy(scale=(0.5, 0.5), fill=fill), frame, rng()) for fill in ("reflect", "nearest")
+    }
     assert (shrunk["nearest"][10, :4] > 150).all()
     assert (shrunk["reflect"][10, :3] < 50).all()
 
 
-def test_the_randomness_of_a_copy_hangs_on_seed_parent_and_position_only() -> None:
+def test_the_randomness_of_a_copy_depends_on_seed_parent_and_position_only() -> None:
     def numbers(seed: int, parent: str, position: int) -> list[float]:
-        return [float(number) for number in generator_for(seed, parent, position).random(3)]
+        return generator_for(seed, parent, position).random(3).tolist()
 
     first = numbers(0, "a.jpg", 1)
     assert numbers(0, "a.jpg", 1) == first

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
-from pipeline.draw.sheets import GAP, Cell, draw_text, drawable, sheet, thumbnail, write_png
+from pipeline.draw.sheets import GAP, Cell, draw_text, sheet, sheet_text, stack, thumbnail, write_png
 from runtime.images import read_image
 
 
@@ -30,7 +30,7 @@ def ink(canvas: NDArray[np.uint8]) -> int:
 
 @pytest.mark.parametrize("text", ["flake", "鳞片石墨", "膨胀", "카본", "カーボン", "Ünï Ελ Кир"])
 def test_letters_of_many_scripts_are_drawn_as_themselves(text: str) -> None:
-    assert drawable(text) == text
+    assert sheet_text(text) == text
     assert ink(drawn(text)) > 20 * len(text)
 
 
@@ -39,19 +39,19 @@ def test_different_names_look_different() -> None:
 
 
 @pytest.mark.parametrize(("text", "escaped"), [("ไท", r"\u0e44\u0e17"), ("a\nb", r"a\nb"), ("🙂", r"\U0001f642")])
-def test_what_the_font_lacks_is_drawn_as_its_escape(text: str, escaped: str) -> None:
-    assert drawable(text) == escaped
+def test_a_letter_that_the_font_lacks_is_drawn_as_its_escape(text: str, escaped: str) -> None:
+    assert sheet_text(text) == escaped
 
 
 def test_a_question_mark_is_a_question_mark() -> None:
-    assert drawable("what? 鳞") == "what? 鳞"
+    assert sheet_text("what? 鳞") == "what? 鳞"
 
 
 def test_a_decomposed_name_is_drawn_like_the_composed_one() -> None:
-    assert drawable("Gru\u0308n") == "Grün"
+    assert sheet_text("Gru\u0308n") == "Grün"
 
 
-def test_a_long_line_is_cut_and_does_not_leave_its_place() -> None:
+def test_a_long_line_is_cut_to_its_width() -> None:
     canvas = drawn("膨胀石墨" * 30, width=100)
     assert (canvas[:, 112:] == 255).all()
     assert ink(canvas) > 100
@@ -66,14 +66,31 @@ def test_a_thumbnail_keeps_the_aspect() -> None:
 
 def test_pictures_stand_in_reading_order_each_under_its_title() -> None:
     colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
-    cells = [Cell(flat(colour), str(number)) for number, colour in enumerate(colours)]
+    cells = [Cell(flat(colour), str(position)) for position, colour in enumerate(colours)]
     canvas = sheet(cells, "heading", columns=2, side=60)
-    places = [np.argwhere((canvas == colour).all(axis=2)) for colour in colours]
-    assert [len(place) for place in places] == [30 * 60] * 3
-    tops, lefts = zip(*(place.min(axis=0).tolist() for place in places), strict=True)
+    pixels = [np.argwhere((canvas == colour).all(axis=2)) for colour in colours]
+    assert [len(positions) for positions in pixels] == [30 * 60] * 3
+    tops, lefts = zip(*(positions.min(axis=0).tolist() for positions in pixels), strict=True)
     assert tops[0] == tops[1] < tops[2]
     assert lefts[0] == lefts[2] == GAP < lefts[1]
     assert ink(canvas[tops[0] - 24 : tops[0], lefts[0] : lefts[0] + 60]) > 10
+
+
+def test_a_sheet_without_pictures_is_its_whole_heading() -> None:
+    heading = "no picture of 膨胀石墨 was taken"
+    canvas = sheet([], heading, columns=3, side=60)
+    expected = np.full_like(canvas, 255)
+    draw_text(expected, heading, GAP, GAP, 10_000)
+    np.testing.assert_array_equal(canvas, expected)
+    assert (canvas[:, -GAP:] == 255).all()
+
+
+def test_stacked_sheets_stand_below_one_another_and_the_narrower_is_widened_with_white() -> None:
+    canvas = stack([flat((200, 0, 0), 5, 20), flat((0, 200, 0), 7, 30)])
+    assert canvas.shape == (12, 30, 3)
+    assert (canvas[:5, :20] == (200, 0, 0)).all()
+    assert (canvas[:5, 20:] == 255).all()
+    assert (canvas[5:] == (0, 200, 0)).all()
 
 
 def test_a_sheet_on_disk_has_its_colours_in_order(tmp_path: Path) -> None:

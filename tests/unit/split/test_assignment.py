@@ -1,4 +1,4 @@
-"""Groups onto sides: the numbers, and what the arrangement hangs on."""
+"""The assignment of groups to sides: the numbers, and what the arrangement depends on."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ sizes = st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 500), mi
 parts = st.lists(st.floats(0.01, 1), min_size=2, max_size=3)
 
 
-def as_shares(numbers: list[float]) -> dict[str, float]:
-    return {side: number / sum(numbers) for side, number in zip(("train", "test", "val"), numbers, strict=False)}
+def as_shares(weights: list[float]) -> dict[str, float]:
+    return {side: weight / sum(weights) for side, weight in zip(("train", "test", "val"), weights, strict=False)}
 
 
 @settings(deadline=None, max_examples=150)
 @given(sizes, parts, st.integers(0, 5))
 def test_every_side_gets_a_group_and_within_one_of_its_share(
-    frames_by_group: dict[str, int], numbers: list[float], seed: int
+    frames_by_group: dict[str, int], weights: list[float], seed: int
 ) -> None:
-    shares = as_shares(numbers)
+    shares = as_shares(weights)
     sides = assign_groups(frames_by_group, shares, seed)
     assert sides.keys() == frames_by_group.keys()
     for side, share in shares.items():
-        got, ideal = list(sides.values()).count(side), share * len(frames_by_group)
-        assert got >= 1
-        forced = any(len(frames_by_group) * other < 1 for other in shares.values())  # one group is the least of a side
-        assert abs(got - ideal) < (len(shares) if forced else 1)
+        n_groups, ideal = list(sides.values()).count(side), share * len(frames_by_group)
+        assert n_groups >= 1
+        forced = any(len(frames_by_group) * least < 1 for least in shares.values())  # a side gets one group at least
+        assert abs(n_groups - ideal) < (len(shares) if forced else 1)
 
 
 @settings(deadline=None, max_examples=50)
@@ -50,8 +50,8 @@ def test_the_order_of_the_groups_does_not_matter(frames_by_group: dict[str, int]
 
 def test_another_seed_gives_another_arrangement() -> None:
     frames_by_group = {f"clip{number}": 60 for number in range(12)}
-    found = {tuple(assign_groups(frames_by_group, EIGHT_TWO, seed).items()) for seed in range(5)}
-    assert len(found) == 5
+    arrangements = {tuple(assign_groups(frames_by_group, EIGHT_TWO, seed).items()) for seed in range(5)}
+    assert len(arrangements) == 5
 
 
 def test_five_clips_of_unlike_length_still_differ_between_seeds() -> None:
@@ -78,7 +78,7 @@ def test_the_numbers_of_8_to_2(n_groups: int, expected: dict[str, int]) -> None:
     assert group_quotas(n_groups, EIGHT_TWO, at_least=ONE_EACH) == expected
 
 
-def test_a_tiny_share_gets_its_one_group_and_the_rest_bears_it() -> None:
+def test_a_tiny_share_gets_one_group_at_the_cost_of_the_largest_share() -> None:
     shares = {"train": 0.98, "val": 0.01, "test": 0.01}
     assert group_quotas(4, shares, at_least=ONE_EACH) == {"train": 2, "val": 1, "test": 1}
 
@@ -136,7 +136,7 @@ def test_without_a_guard_a_clip_is_cut_by_the_shares_and_another_seed_orders_the
     assert len(orders) > 2
 
 
-def test_groups_without_frames_are_dealt_out_beside_the_others() -> None:
+def test_groups_without_frames_are_assigned_apart_from_the_others() -> None:
     frames_by_group = {f"clip{number}": 20 for number in range(10)}
     screened_out = {f"dark{number}": 0 for number in range(10)}
     sides = assign_groups(frames_by_group | screened_out, EIGHT_TWO, 0)

@@ -1,4 +1,4 @@
-"""What belongs together: what the person says, what the files show, and what has been pinned."""
+"""Groups: those that the person names, those that the files show, and those that are pinned."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refusal(path: Path, frames: list[Row], pattern: str | None = None) -> str:
     return str(caught.value)
 
 
-def test_without_a_word_of_the_person_a_clip_is_its_own_group(tmp_path: Path) -> None:
+def test_where_the_person_names_no_groups_a_clip_is_its_own_group(tmp_path: Path) -> None:
     frames = [frame("a"), frame("b")]
     assert regroup(frames, tmp_path / "groups.csv", None) == frames
     assert regroup(frames, table(tmp_path, "source,group"), None) == frames
@@ -78,8 +78,8 @@ def test_a_file_that_the_pattern_does_not_fit_is_named(tmp_path: Path, pattern: 
     [
         (["source,group", "data/raw/brick/z.mp4,one"], "table.csv:2: no frame comes from 'data/raw/brick/z.mp4'"),
         (["source,group", "data/raw/brick/a.mp4,one", "data/raw/brick/a.mp4,two"], "in 'one' and in 'two'"),
-        (["source,group", "data/raw/brick/a.mp4,"], "expected a value each for source,group"),
-        (["source,group", "data/raw/brick/a.mp4"], "expected a value each for source,group"),
+        (["source,group", "data/raw/brick/a.mp4,"], "expected a value for each of source,group"),
+        (["source,group", "data/raw/brick/a.mp4"], "expected a value for each of source,group"),
         (["group,source"], "found the columns group,source"),
         (["source,group", '"data/raw'], "not a UTF-8 CSV file"),
     ],

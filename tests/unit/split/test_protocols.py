@@ -1,4 +1,4 @@
-"""The protocols of the split: what each divides, what it refuses, and what it says of its own numbers."""
+"""The protocols of the split: what each divides, what each refuses, and why its numbers may flatter."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def side_of_groups(rows: Sequence[Row]) -> dict[str, str]:
     for row in rows:
         if not row.parent:
             sides[row.group].add(row.split)
-    return {group: "+".join(sorted(found)) for group, found in sides.items()}
+    return {group: "+".join(sorted(sides_of_group)) for group, sides_of_group in sides.items()}
 
 
 # The papers' protocol
@@ -209,13 +209,13 @@ def test_blocks_divide_one_clip_per_class_with_a_gap_between_the_sides(project: 
     assert receipt["frames_unused"] == 16
 
 
-def test_the_reason_of_the_protocol_and_the_caveat_stand_together(project: Project) -> None:
+def test_the_reason_of_the_protocol_and_the_caveat_are_both_given(project: Project) -> None:
     split_rows(project, params(protocol="random", caveat="one photograph per class"), clips(3))
     optimistic = read_json(project.split_json)["optimistic"]
     assert optimistic == "images were dealt out at random, whatever clip they are of; one photograph per class"
 
 
-def test_a_clip_that_the_gaps_eat_up_is_refused(project: Project) -> None:
+def test_a_clip_that_is_shorter_than_its_gaps_is_refused(project: Project) -> None:
     asked = params(protocol="blocks", guard_seconds=30.0)
     assert "film longer clips, or lower split.guard_seconds" in refusal(project, asked, clips(1, 20))
 
@@ -387,7 +387,7 @@ def test_the_command_freezes_and_refuses_where_there_is_no_split(project: Projec
     assert finished.stdout == "8 groups pinned to their sides in data/split.keep.csv; commit it\n"
 
 
-# Groups, and values that do not go together
+# Groups, and params that contradict one another
 
 
 def test_clips_of_one_sample_stay_together(project: Project) -> None:
@@ -434,7 +434,7 @@ def test_every_fish_of_the_shared_crops_is_on_one_side(project: Project, shared:
         ({"rounding": "up"}, "'nearest' or 'down'"),
     ],
 )
-def test_values_that_do_not_go_together_are_refused(changes: dict[str, object], expected: str) -> None:
+def test_params_that_contradict_one_another_are_refused(changes: dict[str, object], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         params(**changes)
 
@@ -446,4 +446,4 @@ def test_a_planted_fault_in_the_arithmetic_is_caught_before_anything_is_written(
         return {row.path: ("train", "val", "test")[number % 3] for number, row in enumerate(frames)}
 
     monkeypatch.setattr(protocols, "_by_group", alternating)
-    refusal(project, DEFAULTS, clips(3), LeakageError)
+    assert "group 'data/raw/brick/clip00.mp4' is in train" in refusal(project, DEFAULTS, clips(3), LeakageError)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
@@ -18,15 +17,14 @@ from pipeline.base.files import read_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.extract import quality
 from pipeline.split.grouping import merge_groups
-from pipeline.split.near_duplicates.candidates import Pair, propose
-from pipeline.split.near_duplicates.search import Search, find_near_duplicates, pairs_to_merge, spread_over_groups
+from pipeline.split.near_duplicates.candidates import CandidatePair, propose_by_hashes
+from pipeline.split.near_duplicates.search import SearchResult, find_near_duplicates, pairs_to_merge, spread_over_groups
 from pipeline.split.params import SplitParams
 from pipeline.split.stage import split
+from tests.support.scenes import CHANGES, add_picture, jpeg_40, scene
 from tests.support.small_project import set_params
 
-Picture = NDArray[np.uint8]
 KNOWN_IN_STEEL = {
     ("crazing_271", "crazing_273"),
     ("pitted_surface_175", "pitted_surface_291"),
@@ -35,103 +33,52 @@ KNOWN_IN_STEEL = {
 }
 
 
-def _crop(picture_hwc: Picture, keep: float) -> Picture:
-    height, width = (round(side * keep**0.5) for side in picture_hwc.shape[:2])
-    top, left = (picture_hwc.shape[0] - height) // 3, (picture_hwc.shape[1] - width) // 2
-    return picture_hwc[top : top + height, left : left + width]
-
-
-def _jpeg_40(picture_hwc: Picture) -> Picture:
-    encoded = cv2.imencode(".jpg", picture_hwc, [cv2.IMWRITE_JPEG_QUALITY, 40])[1]
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
-
-
-CHANGES: dict[str, Callable[[Picture], Picture]] = {
-    "jpeg_40": _jpeg_40,
-    "brighter": lambda picture: np.asarray(cv2.add(picture, (20, 20, 20, 0)), np.uint8),
-    "darker": lambda picture: np.asarray(cv2.subtract(picture, (20, 20, 20, 0)), np.uint8),
-    "mirror": lambda picture: np.ascontiguousarray(picture[:, ::-1]),
-    "crop_70": lambda picture: _crop(picture, 0.7),
-}
-
-
-def _scene(seed: int) -> Picture:
-    """A picture with shapes of all sizes: (180, 240, 3)."""
-    generator = np.random.default_rng(seed)
-    scene_hwc = np.full((180, 240, 3), generator.integers(60, 200, 3), np.uint8)
-    for _ in range(60):
-        x, y, radius = generator.integers((0, 0, 3), (240, 180, 30))
-        colour = [int(value) for value in generator.integers(20, 230, 3)]
-        if generator.random() < 0.5:
-            cv2.circle(scene_hwc, (int(x), int(y)), int(radius), colour, -1)
-        else:
-            cv2.rectangle(scene_hwc, (int(x), int(y)), (int(x + radius), int(y + radius // 2)), colour, -1)
-    return scene_hwc
-
-
-def _add(project: Project, name: str, picture_hwc: Picture, label: str = "a") -> Row:
-    path = project.frames / label / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), picture_hwc)
-    height, width = picture_hwc.shape[:2]
-    return Row(
-        path=project.relative(path),
-        label=label,
-        source=f"data/raw/{label}/{name}.png",
-        source_sha256=f"{label} {name}",
-        group=f"{label}/{name}",
-        width=width,
-        height=height,
-        phash=quality.phash(quality.luma(np.ascontiguousarray(picture_hwc[:, :, ::-1]))),
-    )
-
-
 def _params(project: Project) -> SplitParams:
     return read_section(project.params_yaml, "split", SplitParams)
 
 
-def _search(rows: Sequence[Row], project: Project) -> Search:
+def _search(rows: Sequence[Row], project: Project) -> SearchResult:
     return find_near_duplicates(rows, _params(project).near_duplicates, project)
 
 
-def _found(search: Search) -> set[tuple[str, str]]:
+def _confirmed(search: SearchResult) -> set[tuple[str, str]]:
     return {(Path(pair.first.path).stem, Path(pair.second.path).stem) for pair in search.confirmed}
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_copy_is_found_and_nothing_else(project: Project, change: str) -> None:
-    rows = [_add(project, f"scene{seed}", _scene(seed)) for seed in range(6)]
-    rows.append(_add(project, "copy", CHANGES[change](_scene(2))))
-    assert _found(_search(rows, project)) == {("scene2", "copy")}
+    rows = [add_picture(project, f"scene{seed}", scene(seed)) for seed in range(6)]
+    rows.append(add_picture(project, "copy", CHANGES[change](scene(2))))
+    assert _confirmed(_search(rows, project)) == {("scene2", "copy")}
 
 
 def test_pictures_with_one_hash_that_show_other_pixels_are_proposed_and_not_confirmed(project: Project) -> None:
-    rows = [_add(project, f"scene{seed}", _scene(seed)) for seed in range(2)]
+    rows = [add_picture(project, f"scene{seed}", scene(seed)) for seed in range(2)]
     rows = [replace(row, phash="0123456789abcdef") for row in rows]
-    assert propose(rows, 4) == [Pair(0, 1)]
+    assert propose_by_hashes(rows, 4) == [CandidatePair(0, 1)]
     assert _search(rows, project).confirmed == ()
 
 
 def test_frames_of_one_clip_are_not_compared_with_one_another(project: Project) -> None:
-    rows = [replace(_add(project, f"frame{number}", _scene(0)), group="clip") for number in range(3)]
+    rows = [replace(add_picture(project, f"frame{number}", scene(0)), group="clip") for number in range(3)]
     assert _search(rows, project).n_proposed == 0
 
 
 @pytest.mark.parametrize("sides", [(1, 1), (1, 3000), (3000, 1), (2, 2), (3000, 3), (3, 3000), (7, 3000)])
 def test_a_picture_however_thin_is_compared(project: Project, sides: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*sides, 3), np.uint8)
-    rows = [_add(project, name, noise) for name in ("one", "two")]
-    assert _search(rows, project).n_looked_at == 2
+    rows = [add_picture(project, name, noise) for name in ("one", "two")]
+    assert _search(rows, project).n_pictures == 2
 
 
 def test_a_flat_picture_is_a_duplicate_of_nothing(project: Project) -> None:
-    rows = [_add(project, f"grey{number}", np.full((60, 80, 3), 90, np.uint8)) for number in range(2)]
+    rows = [add_picture(project, f"grey{number}", np.full((60, 80, 3), 90, np.uint8)) for number in range(2)]
     assert _search(rows, project).confirmed == ()
 
 
 def test_copies_become_one_group_unless_their_labels_differ(project: Project) -> None:
-    rows = [_add(project, "one", _scene(0)), _add(project, "two", _jpeg_40(_scene(0)))]
-    rows.append(_add(project, "three", _jpeg_40(_jpeg_40(_scene(0))), label="b"))
+    rows = [add_picture(project, "one", scene(0)), add_picture(project, "two", jpeg_40(scene(0)))]
+    rows.append(add_picture(project, "three", jpeg_40(jpeg_40(scene(0))), label="b"))
     search = _search(rows, project)
     assert len(search.confirmed) == 3
     merged, _ = merge_groups(rows, pairs_to_merge(search, "grouped"))
@@ -139,7 +86,7 @@ def test_copies_become_one_group_unless_their_labels_differ(project: Project) ->
 
 
 def test_where_folders_give_the_sides_copies_in_those_of_one_side_become_one_group(project: Project) -> None:
-    rows = [_add(project, name, _jpeg_40(_scene(0))) for name in ("one", "two", "three")]
+    rows = [add_picture(project, name, jpeg_40(scene(0))) for name in ("one", "two", "three")]
     rows = [replace(row, given_split=side) for row, side in zip(rows, ("train", "train", "test"), strict=True)]
     search = _search(rows, project)
     assert len(search.confirmed) == 3
@@ -149,7 +96,7 @@ def test_where_folders_give_the_sides_copies_in_those_of_one_side_become_one_gro
 
 @pytest.mark.parametrize("protocol", ["random", "blocks"])
 def test_nothing_is_merged_where_groups_may_be_divided(project: Project, protocol: str) -> None:
-    rows = [_add(project, "one", _scene(0)), _add(project, "two", _jpeg_40(_scene(0)))]
+    rows = [add_picture(project, "one", scene(0)), add_picture(project, "two", jpeg_40(scene(0)))]
     assert pairs_to_merge(_search(rows, project), protocol) == []
 
 
@@ -162,16 +109,16 @@ def test_without_the_search_nothing_is_opened(project: Project) -> None:
 
 
 def test_a_missing_frame_is_named(project: Project) -> None:
-    rows = [_add(project, "one", _scene(0)), _add(project, "two", _scene(1))]
+    rows = [add_picture(project, "one", scene(0)), add_picture(project, "two", scene(1))]
     (project.root / rows[1].path).write_bytes(b"")
     with pytest.raises(DataError, match=r"two\.png: cannot be decoded"):
         _search(rows, project)
 
 
 def _split_with_copies(project: Project) -> None:
-    rows = [_add(project, f"scene{seed}", _scene(seed), "ab"[seed % 2]) for seed in range(12)]
-    rows += [_add(project, f"copy{seed}", _jpeg_40(_scene(seed)), "ab"[seed % 2]) for seed in range(10)]
-    rows.append(_add(project, "odd", CHANGES["mirror"](_scene(11)), "a"))
+    rows = [add_picture(project, f"scene{seed}", scene(seed), "ab"[seed % 2]) for seed in range(12)]
+    rows += [add_picture(project, f"copy{seed}", jpeg_40(scene(seed)), "ab"[seed % 2]) for seed in range(10)]
+    rows.append(add_picture(project, "odd", CHANGES["mirror"](scene(11)), "a"))
     manifest.write(rows, project.frames_csv)
     manifest.write([], project.augmented_csv)
 
@@ -195,11 +142,13 @@ def test_copies_across_sides_are_listed_where_groups_are_not_merged(
     _split_with_copies(project)
     monkeypatch.setattr("pipeline.split.near_duplicates.search.WHOLE_GROUPS", ())
     split(_params(project), project)
-    found = read_json(project.split_json)["leakage"]["near_duplicates"]
-    assert found["across_sides"] == len(found["pairs_across_sides"]) > 0
-    assert found["pairs"][: found["across_sides"]] == found["pairs_across_sides"]  # and so the sheet draws them first
-    assert found["confirmed"] > found["across_sides"]
-    assert all(pair["splits"][0] != pair["splits"][1] for pair in found["pairs_across_sides"])
+    receipt = read_json(project.split_json)["leakage"]["near_duplicates"]
+    assert receipt["across_sides"] == len(receipt["pairs_across_sides"]) > 0
+    assert (
+        receipt["pairs"][: receipt["across_sides"]] == receipt["pairs_across_sides"]
+    )  # and so the sheet draws them first
+    assert receipt["confirmed"] > receipt["across_sides"]
+    assert all(pair["splits"][0] != pair["splits"][1] for pair in receipt["pairs_across_sides"])
 
 
 def test_a_copy_that_is_unused_is_on_no_side(project: Project) -> None:
@@ -207,46 +156,48 @@ def test_a_copy_that_is_unused_is_on_no_side(project: Project) -> None:
     counts = {"train": 4, "val": 0, "test": 4}  # of the 11 and 12 pictures of a class
     set_params(project, split={"protocol": "random", "counts": counts})
     split(_params(project), project)
-    found = read_json(project.split_json)["leakage"]["near_duplicates"]
-    apart = [set(pair["splits"]) for pair in found["pairs"] if len(set(pair["splits"])) == 2]
+    receipt = read_json(project.split_json)["leakage"]["near_duplicates"]
+    apart = [set(pair["splits"]) for pair in receipt["pairs"] if len(set(pair["splits"])) == 2]
     assert {"train", "test"} in apart
     assert any("unused" in sides for sides in apart)
-    assert [set(pair["splits"]) for pair in found["pairs_across_sides"]] == [{"train", "test"}] * found["across_sides"]
-    assert found["across_sides"] == apart.count({"train", "test"})
+    assert [set(pair["splits"]) for pair in receipt["pairs_across_sides"]] == [{"train", "test"}] * receipt[
+        "across_sides"
+    ]
+    assert receipt["across_sides"] == apart.count({"train", "test"})
 
 
 def test_the_same_frames_give_the_same_receipt_and_picture(project: Project) -> None:
     _split_with_copies(project)
-    made = []
+    outputs = []
     for _ in range(2):
         split(_params(project), project)
-        made.append((project.split_json.read_bytes(), project.near_duplicates_png.read_bytes()))
-    assert made[0] == made[1]
+        outputs.append((project.split_json.read_bytes(), project.near_duplicates_png.read_bytes()))
+    assert outputs[0] == outputs[1]
 
 
-def test_where_there_are_none_the_picture_says_so(project: Project) -> None:
-    rows = [_add(project, f"scene{seed}", _scene(seed), "ab"[seed % 2]) for seed in range(8)]
+def test_scenes_without_copies_have_no_near_duplicates(project: Project) -> None:
+    rows = [add_picture(project, f"scene{seed}", scene(seed), "ab"[seed % 2]) for seed in range(8)]
     manifest.write(rows, project.frames_csv)
     manifest.write([], project.augmented_csv)
     split(_params(project), project)
     assert read_json(project.split_json)["leakage"]["near_duplicates"]["confirmed"] == 0
-    assert cv2.imread(str(project.near_duplicates_png)).shape[0] < 100
+    assert cv2.imread(str(project.near_duplicates_png)).shape[0] < 100  # the heading alone
 
 
 def _photos(shared: Path, pattern: str, project: Project) -> list[Row]:
     paths = sorted((shared / "data").glob(pattern))
-    return [_add(project, path.stem, cv2.imread(str(path)), path.parent.name) for path in paths]
+    return [add_picture(project, path.stem, cv2.imread(str(path)), path.parent.name) for path in paths]
 
 
 @pytest.mark.slow
-def test_the_four_known_pairs_of_steel_are_found(shared: Path, project: Project) -> None:
+def test_the_four_known_pairs_of_steel_are_confirmed(shared: Path, project: Project) -> None:
     names = {name for pair in KNOWN_IN_STEEL for name in pair}
     rows = [
         row
         for row in _photos(shared, "neu_surface/*/*.jpg", project)
         if Path(row.path).stem in names or row.path.endswith("1.jpg")
     ]
-    assert _found(_search(rows, project)) >= KNOWN_IN_STEEL
+    assert _confirmed(_search(rows, project)) >= KNOWN_IN_STEEL
 
 
 @pytest.mark.slow
@@ -263,14 +214,14 @@ def test_no_two_fish_are_taken_for_one(shared: Path, project: Project) -> None:
 def test_planted_copies_among_real_photos_are_found_and_no_other_pair(shared: Path, project: Project) -> None:
     rows = _photos(shared, "cats_dogs/*/*.jpg", project)[::3] + _photos(shared, "lfw_top20/*/*.jpg", project)[::20]
     expected = set()
-    for number, row in enumerate(rows[::5]):
-        name, change = list(CHANGES.items())[number % len(CHANGES)]
+    for position, row in enumerate(rows[::5]):
+        name, change = list(CHANGES.items())[position % len(CHANGES)]
         stem = f"{Path(row.path).stem} {name}"
-        rows.append(_add(project, stem, change(cv2.imread(str(project.root / row.path))), row.label))
+        rows.append(add_picture(project, stem, change(cv2.imread(str(project.root / row.path))), row.label))
         expected.add((Path(row.path).stem, stem))
-    found = _found(_search(rows, project))
-    assert len(found & expected) >= 0.95 * len(expected)
-    assert len(found & expected) >= 0.95 * len(found)
+    confirmed = _confirmed(_search(rows, project))
+    assert len(confirmed & expected) >= 0.95 * len(expected)
+    assert len(confirmed & expected) >= 0.95 * len(confirmed)
 
 
 def test_of_more_photos_than_are_looked_at_every_part_of_the_list_is(monkeypatch: pytest.MonkeyPatch) -> None:

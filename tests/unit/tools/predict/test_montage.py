@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.draw.sheets import drawable
+from pipeline.draw.sheets import sheet_text
 from pipeline.extract.params import ExtractParams
 from pipeline.tools.predict import montage
 from pipeline.tools.predict.answers import Answer
@@ -49,7 +49,7 @@ def test_a_title_says_label_and_probability_in_any_letters(
     (answer,) = predict([tmp_path], colour_classifier, extract_params)
     cell = montage._cell(colour_classifier, extract_params, answer)
     assert answer.verdict is not None
-    assert cell.title == f"{answer.verdict.probability:.0%} 蓝色" == drawable(cell.title)
+    assert cell.title == f"{answer.verdict.probability:.0%} 蓝色" == sheet_text(cell.title)
 
 
 def test_of_many_pictures_a_few_are_shown_spread_over_all(

@@ -1,0 +1,241 @@
+"""The receipt of a split: its JSON to the letter, and the contradictions that it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.base import manifest
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
+from pipeline.split import receipt as receipt_module
+from pipeline.split.near_duplicates.alignment import Alignment
+from pipeline.split.near_duplicates.search import ConfirmedPair, SearchResult
+from pipeline.split.params import SplitParams
+from pipeline.split.receipt import ClassCounts, NearDuplicates, PinCounts, SplitReceipt, make_receipt
+from pipeline.split.stage import split
+from tests.support.command import ROOT
+from tests.support.small_project import without_search
+
+DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))
+
+SPLIT_JSON = """\
+{
+  "protocol": "grouped",
+  "augmented_in_test": false,
+  "optimistic": "one photograph per class, 一张",
+  "asked": {
+    "ratio": "8:2",
+    "val": null,
+    "rounding": "nearest",
+    "counts": null,
+    "folds": null,
+    "fold": 0,
+    "guard_seconds": 2.0,
+    "group_pattern": null,
+    "seed": 0,
+    "near_duplicates": {
+      "search": false,
+      "hash_bits": 4,
+      "correlation": 0.7
+    }
+  },
+  "achieved_ratio": {
+    "train": 0.6,
+    "test": 0.4
+  },
+  "counts": {
+    "train": {
+      "brick": {
+        "frames": 2,
+        "dropped": 0,
+        "augmented": 2,
+        "groups": 1
+      },
+      "砾石": {
+        "frames": 1,
+        "dropped": 0,
+        "augmented": 1,
+        "groups": 1
+      }
+    },
+    "test": {
+      "brick": {
+        "frames": 1,
+        "dropped": 0,
+        "augmented": 0,
+        "groups": 1
+      },
+      "砾石": {
+        "frames": 1,
+        "dropped": 1,
+        "augmented": 0,
+        "groups": 1
+      }
+    }
+  },
+  "frames_unused": 0,
+  "augmented_unused": 2,
+  "groups": {
+    "train": [
+      "brick/0",
+      "砾石/2"
+    ],
+    "test": [
+      "brick/2",
+      "砾石/0"
+    ]
+  },
+  "merged_groups": [
+    [
+      "brick/0",
+      "brick/1"
+    ]
+  ],
+  "pins": {
+    "pinned": 0,
+    "new": 4,
+    "gone": 0
+  },
+  "leakage": {
+    "exact_duplicates": [],
+    "label_conflicts": [],
+    "near_duplicates": null,
+    "near_duplicates_reason": "split.near_duplicates.search is false",
+    "same_clip_within_seconds": null,
+    "same_clip_within_seconds_reason": "whole clips are on one side, so no two of their frames are apart"
+  }
+}
+"""
+
+
+def frame(label: str, clip: int, *, split: str = "", kept: bool = True, sha256: str = "") -> Row:
+    return Row(
+        path=f"data/frames/{label}/{clip}.jpg",
+        label=label,
+        source=f"data/raw/{label}/{clip}.mp4",
+        source_sha256=sha256 or f"{label} {clip}",
+        group=f"{label}/{clip}",
+        time_seconds=float(clip),
+        kept=kept,
+        drop_reason="" if kept else "dark",
+        split=split,
+    )
+
+
+def copy_of(row: Row) -> Row:
+    return replace(row, path=f"data/augmented/{row.path}.0.jpg", parent=row.path, transform="rotate_90")
+
+
+def pair_of(first: Row, second: Row, score: float) -> ConfirmedPair:
+    return ConfirmedPair(first, second, Alignment(score, 0.9, 0.45678, mirrored=False))
+
+
+PLACED = [
+    frame("a", 0, split="train"),
+    frame("a", 1, split="test"),
+    frame("b", 2, split="test"),
+    frame("b", 3, split="unused"),
+]
+PAIRS = (pair_of(PLACED[0], PLACED[1], 0.98765), pair_of(PLACED[1], PLACED[2], 0.9), pair_of(PLACED[2], PLACED[3], 0.8))
+
+
+def receipt_of(**params: object) -> SplitReceipt:
+    asked = DEFAULTS.model_copy(update=params)
+    return make_receipt(PLACED, asked, [["a/0", "old"]], {"a/0": "train", "gone": "val"}, SearchResult(PAIRS, 4, 9))
+
+
+def test_the_file_of_a_small_project_to_the_letter(project: Project) -> None:
+    frames = [
+        frame("brick", 0), frame("brick", 1, sha256="brick 0"), frame("brick", 2),
+        frame("砾石", 0), frame("砾石", 1, kept=False), frame("砾石", 2),
+    ]  # fmt: skip
+    frames[4] = replace(frames[4], group=frames[3].group, source=frames[3].source, source_sha256="砾石 0")
+    manifest.write(frames, project.frames_csv)
+    manifest.write([copy_of(row) for row in frames if row.kept], project.augmented_csv)
+    split(DEFAULTS.model_copy(update={"val": None, "caveat": "one photograph per class, 一张"}), project)
+    assert project.split_json.read_bytes().decode() == SPLIT_JSON
+
+
+def test_near_duplicates_are_listed_with_their_sides_and_an_unused_picture_is_on_none() -> None:
+    listed = [
+        {"paths": ["data/frames/a/0.jpg", "data/frames/a/1.jpg"], "labels": ["a", "a"], "splits": ["train", "test"],
+         "score": 0.988, "overlap": 0.457, "mirrored": False},
+        {"paths": ["data/frames/a/1.jpg", "data/frames/b/2.jpg"], "labels": ["a", "b"], "splits": ["test", "test"],
+         "score": 0.9, "overlap": 0.457, "mirrored": False},
+        {"paths": ["data/frames/b/2.jpg", "data/frames/b/3.jpg"], "labels": ["b", "b"], "splits": ["test", "unused"],
+         "score": 0.8, "overlap": 0.457, "mirrored": False},
+    ]  # fmt: skip
+    expected = {
+        "exact_duplicates": [],
+        "label_conflicts": [listed[1]],
+        "near_duplicates": {
+            "pictures": 4, "proposed": 9, "confirmed": 3, "across_sides": 1, "pairs": listed,
+            "pairs_across_sides": [listed[0]],
+        },
+        "same_clip_within_seconds": None,
+        "same_clip_within_seconds_reason": "whole clips are on one side, so no two of their frames are apart",
+    }  # fmt: skip
+    leakage = receipt_of().to_json()["leakage"]
+    assert leakage == expected
+    assert list(leakage) == list(expected)
+    assert list(leakage["near_duplicates"]) == list(expected["near_duplicates"])
+    assert list(leakage["near_duplicates"]["pairs"][0]) == list(listed[0])
+
+
+def test_the_lists_of_pairs_are_cut_and_the_counts_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receipt_module, "LISTED", 1)
+    receipt = receipt_of()
+    near_duplicates = receipt.to_json()["leakage"]["near_duplicates"]
+    assert [len(near_duplicates[name]) for name in ("pairs", "pairs_across_sides")] == [1, 1]
+    assert near_duplicates["confirmed"] == 3
+    assert "WARNING: 1 near duplicates have two labels" in receipt.headline
+
+
+def test_a_protocol_that_divides_clips_says_how_near_the_sides_come() -> None:
+    leakage = receipt_of(protocol="random").to_json()["leakage"]
+    assert leakage["same_clip_within_seconds"] == {"clips": 0, "nearest_seconds": None}
+    assert leakage["same_clip_within_seconds_reason"] is None
+
+
+def test_the_closing_line_has_sizes_pins_reason_and_conflicts() -> None:
+    assert receipt_of(caveat="one photograph").headline == (
+        "frames (groups): train 1 (1), test 2 (2); 1 groups pinned, 3 new; optimistic: one photograph; "
+        "WARNING: 1 near duplicates have two labels; data/split.csv"
+    )
+
+
+def test_groups_without_a_pin_are_new_and_pins_without_a_group_are_gone() -> None:
+    assert receipt_of().pins == PinCounts(pinned=1, new=3, gone=1)
+
+
+def test_a_data_set_whose_frames_were_all_dropped_has_a_ratio_of_nothing() -> None:
+    rows = [replace(row, kept=False) for row in PLACED]
+    receipt = make_receipt(rows, DEFAULTS, [], {}, None)
+    assert receipt.to_json()["achieved_ratio"] == {"train": 0.0, "test": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda _: ClassCounts(1, -1, 0, 1), "dropped is -1; expected 0 or more"),
+        (lambda _: PinCounts(0, 0, -2), "gone is -2; expected 0 or more"),
+        (lambda _: NearDuplicates(-1, 0, ()), "pictures is -1; expected 0 or more"),
+        (lambda receipt: replace(receipt, frames_unused=-1), "frames_unused is -1; expected 0 or more"),
+        (lambda receipt: replace(receipt.leakage.near_duplicates, proposed=2), "3 pairs confirmed of 2 proposed"),
+        (lambda receipt: replace(receipt, groups={"train": ["a/0"]}), "expected the same sides"),
+        (
+            lambda receipt: replace(receipt, groups={"train": ["a/0"], "test": ["a/1"]}),
+            "test: 2 groups counted, 1 named; expected the same number",
+        ),
+        (lambda receipt: replace(receipt, pins=PinCounts(1, 1, 0)), "for 3 groups; expected each group to be pinned"),
+    ],
+)
+def test_a_receipt_that_contradicts_itself_is_refused(build: Callable[[Any], object], message: str) -> None:
+    receipt = receipt_of()
+    with pytest.raises(ValueError, match=message):
+        build(receipt)
