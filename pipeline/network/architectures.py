@@ -8,7 +8,7 @@ import urllib.error
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -233,8 +233,8 @@ def _efficientnet_lite0_state() -> State:
 def _efficientnet_lite0() -> Architecture:
     return Architecture(
         build=EfficientNetLite0,
-        cut=lambda network: _cut_body(_without_classifier(network, nn.Identity())),
-        plain=lambda network: _cut_body(_without_classifier(network, network.global_pool)),
+        cut=_cut_efficientnet_lite0,
+        plain=_plain_of_efficientnet_lite0,
         head=lambda _: "classifier",
         imagenet_state=_efficientnet_lite0_state,
         mean=(0.5, 0.5, 0.5),
@@ -242,9 +242,14 @@ def _efficientnet_lite0() -> Architecture:
     )
 
 
-def _without_classifier(network: Any, pooling: nn.Module) -> nn.Module:
-    network.global_pool, network.classifier = pooling, nn.Identity()
-    return cast("nn.Module", network)
+def _cut_efficientnet_lite0(network: Any) -> Body:
+    network.global_pool = nn.Identity()
+    return _plain_of_efficientnet_lite0(network)
+
+
+def _plain_of_efficientnet_lite0(network: Any) -> Body:
+    network.classifier = nn.Identity()
+    return _cut_body(network)
 
 
 def _small_cnn() -> Architecture:
