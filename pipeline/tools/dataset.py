@@ -28,6 +28,11 @@ FRAMES_ON_A_SHEET = 24
 COLUMNS = 6
 SIDE = 200  # pixels of a picture on a sheet
 JSON, TEXT, SHEETS = "dataset.json", "dataset.txt", "classes"  # what the command writes into its folder
+IMBALANCE = 2.0  # ratio of the largest to the smallest class that is worth a warning
+BRIGHTNESS_BINS = 16  # of 256 levels
+CLIPS_SHOWN, SIZES_SHOWN = 40, 10  # in the text; dataset.json has them all
+_BARS = " ▁▂▃▄▅▆▇█"
+_NO_WRAP = 1_000_000  # cells: wider than any table
 
 
 @dataclass(frozen=True)
@@ -102,15 +107,8 @@ def _cell(project: Project, row: Row) -> Cell:
     return Cell(thumbnail(read_frame(project, row), SIDE), title)
 
 
-IMBALANCE = 2.0  # ratio of the largest to the smallest class that is worth a warning
-BRIGHTNESS_BINS = 16  # of 256 levels
-CLIPS_SHOWN, SIZES_SHOWN = 40, 10  # in the text; dataset.json has them all
-_BARS = " ▁▂▃▄▅▆▇█"
-_NO_WRAP = 1_000_000  # cells: wider than any table
-
-
 def dataset_statistics(frames: Sequence[Row], split: Sequence[Row]) -> dict[str, Any]:
-    """Count frames by class, clip, side, size and brightness. The same rows in any order give the same result.
+    """Count frames by class, clip, side, size and brightness. Every list and mapping is sorted.
 
     Args:
         frames: rows of `data/frames.csv`.

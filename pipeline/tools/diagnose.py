@@ -21,6 +21,13 @@ from pipeline.extract.params import ExtractParams
 from pipeline.extract.stage import MANIFEST, extract_files
 from runtime.images import read_image
 
+SHOWN = 48  # at most so many kept frames and so many dropped ones, spread over the clip
+_COLUMNS, _SIDE = 4, 320
+_WIDTH = GAP + _COLUMNS * (_SIDE + GAP)
+_PLOT_HEIGHT = 160  # pixels
+_GREEN, _RED, _GREY = (0, 128, 0), (200, 0, 0), (160, 160, 160)
+_BORDER = 6  # pixels
+
 
 @dataclass(frozen=True)
 class FileDiagnosis:
@@ -124,14 +131,6 @@ def _spacing(seconds: float | None) -> str:
 
 def _range(spread: dict[str, float]) -> str:
     return f"{spread['least']:.1f} to {spread['most']:.1f}, median {spread['median']:.1f}"
-
-
-SHOWN = 48  # at most so many kept frames and so many dropped ones, spread over the clip
-_COLUMNS, _SIDE = 4, 320
-_WIDTH = GAP + _COLUMNS * (_SIDE + GAP)
-_PLOT_HEIGHT = 160  # pixels
-_GREEN, _RED, _GREY = (0, 128, 0), (200, 0, 0), (160, 160, 160)
-_BORDER = 6  # pixels
 
 
 def contact_sheet(heading: str, rows: Sequence[Row], folder: Path, min_sharpness: float) -> NDArray[np.uint8]:
