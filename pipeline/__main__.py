@@ -1,4 +1,4 @@
-"""`python -m pipeline` is `pipe`; `dvc.yaml` uses it, so that a copy of the project runs the code that lies in it."""
+"""`python -m pipeline` is `pipe`. `dvc.yaml` uses it, so that a copy of the project runs its own code."""
 
 from pipeline.cli.main import main
 

@@ -1,4 +1,4 @@
-"""All of `params.yaml`: the sections of every room together, for recipes and studies."""
+"""The whole `params.yaml`: the sections of all rooms together, for recipes and studies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from export.export.params import ExportParams
 from export.graphs.params import ParityParams
 from pipeline.augment.params import AugmentParams
-from pipeline.base.section import Section, _load_yaml, validate_section
+from pipeline.base.section import Section, load_yaml, validate_section
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.extract.params import ExtractParams
 from pipeline.network.params import ImageParams, ModelParams
@@ -16,7 +16,7 @@ from pipeline.train.params import TrainParams
 
 
 class Params(Section):
-    """All of `params.yaml`."""
+    """The whole `params.yaml`."""
 
     extract: ExtractParams
     augment: AugmentParams
@@ -30,18 +30,18 @@ class Params(Section):
 
 
 def read_params(path: Path) -> Params:
-    """Read and check every section.
+    """Read and check every section of a `params.yaml`.
 
     Raises:
         ParamsError: as `read_section`.
     """
-    return validate_params(_load_yaml(path), path)
+    return validate_params(load_yaml(path), path)
 
 
 def validate_params(values: object, path: Path) -> Params:
-    """Check a whole parsed `params.yaml`; `path` is for the message.
+    """Check the parsed values of a whole `params.yaml`; `path` is for the message.
 
     Raises:
-        ParamsError: all violations in one message.
+        ParamsError: one message has all violations.
     """
     return validate_section(path, Params, values, "")

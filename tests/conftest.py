@@ -1,4 +1,4 @@
-"""What several test files need: the shared data where it is present, and a project in a temporary folder."""
+"""What several test files need: the real data where it is present, and projects in temporary folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real data; tests that need it skip, saying so, where it is absent."""
+    """The folder with real data. Where it is absent, tests that need it are skipped with the reason."""
     folder = Path(os.environ.get("PIPE_SHARED", ROOT.parent / "shared")).resolve()
     if not (folder / "data").is_dir():
         pytest.skip(f"no real data: {folder / 'data'} is absent; set PIPE_SHARED")
@@ -26,7 +26,7 @@ def shared() -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """An empty project with the defaults."""
+    """A project that holds the default `params.yaml` and nothing else."""
     root = tmp_path / "project"
     root.mkdir()
     shutil.copy(ROOT / "params.yaml", root)
@@ -44,5 +44,5 @@ def _exported(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def exported(_exported: Project, tmp_path: Path) -> Project:
-    """A small project, trained, evaluated, exported and compared; a copy of its own for every test."""
+    """A small project after train, evaluate, export and parity. Every test gets a copy of its own."""
     return Project(shutil.copytree(_exported.root, tmp_path / "exported"))

@@ -1,6 +1,6 @@
 """Run a function in a child process.
 
-Native decoders run there: one can crash or hang on a damaged file. In a child process this costs the file, not the run.
+A damaged file can crash a native decoder or stop it forever. In a child process this costs the file, not the run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from pipeline.base import errors
 from pipeline.base.errors import DataError, PipeError
 
-# The child searches where its parent searches, so that both import the same package whatever the working directory.
+# The child gets its parent's import path, so that both import the same package in any working directory.
 _BOOTSTRAP = (
     "import sys; sys.path[:] = sys.argv[2:]; from pipeline.base.child_process import _serve; _serve(int(sys.argv[1]))"
 )
@@ -31,11 +31,11 @@ _OUT_OF_MEMORY = {"out_of_memory": True}
 
 
 class ChildCrashedError(DataError):
-    """A child process died, or was stopped because it took too long."""
+    """A child process crashed, took too long, or needed too much memory."""
 
 
 class _StoppedError(Exception):
-    """No more children are started: the work that wanted them was given up."""
+    """The group was stopped, so it starts no child any more."""
 
 
 class ChildGroup:
@@ -48,7 +48,7 @@ class ChildGroup:
 
     @contextlib.contextmanager
     def start(self, command: Sequence[str], folder: Path | None) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a child of the group; it is killed when the block ends."""
+        """Start a child of the group in `folder`, and kill it when the block ends."""
         with self._lock:
             if self._stopped:
                 raise _StoppedError
@@ -66,7 +66,7 @@ class ChildGroup:
                 self._children.discard(process)
 
     def stop(self) -> None:
-        """Kill every child, and let none start any more."""
+        """Kill every child, and start none any more."""
         with self._lock:
             self._stopped = True
             children = list(self._children)
@@ -88,29 +88,29 @@ def run_in_child(
     folder: Path | None = None,
     max_bytes: int | None = None,
 ) -> Any:
-    """Call a function in a fresh Python process and give what it returned.
+    """Call a function in a fresh Python process and return its result.
 
-    What the function, or a library under it, prints is not mixed with its result. The child dies with its parent.
+    The function, or a library below it, may print: that does not mix with the result. The child dies with its parent.
 
     Args:
-        function: "module:name", imported by the child.
-        arguments: its keyword arguments; they and the result travel as JSON.
-        subject: what the work is about, a file as a rule; error messages begin with it.
-        timeout_seconds: after which the child is killed.
-        folder: where relative paths start; None for the working directory.
-        max_bytes: of memory that the child may take (Linux only); None for as much as there is.
+        function: "module:name", which the child imports.
+        arguments: the function's keyword arguments. They and the result travel as JSON.
+        subject: the file that the work is about; error messages begin with it.
+        timeout_seconds: after this time the child is killed.
+        folder: the child's working directory; None for that of the parent.
+        max_bytes: the memory that the child may allocate (Linux only); None for no limit.
 
     Raises:
-        ChildCrashedError: the child was killed by a signal or by the timeout, or had not enough memory.
+        ChildCrashedError: a signal or the timeout killed the child, or it ran out of memory.
         PipeError: the function raised one; its message is unchanged.
-        RuntimeError: the function raised anything else; the message holds the child's traceback.
+        RuntimeError: the function raised another error; the message holds the child's traceback.
     """
     import_path = [str(Path(entry).absolute()) for entry in sys.path]
     command = [sys.executable, "-P", "-c", _BOOTSTRAP, str(os.getpid()), *import_path]
     request = json.dumps({"function": function, "arguments": arguments, "max_bytes": max_bytes}).encode()
     with (child_group.get() or ChildGroup()).start(command, folder) as process:
         try:
-            answer, chatter = process.communicate(request, timeout_seconds)
+            answer, standard_error = process.communicate(request, timeout_seconds)
         except subprocess.TimeoutExpired as error:
             raise ChildCrashedError(
                 f"{subject}: decoding took more than {timeout_seconds:g} s and was stopped; delete or re-copy the file"
@@ -120,28 +120,28 @@ def run_in_child(
             f"{subject}: decoder crashed (signal {-process.returncode}); delete or re-copy the file"
         )
     if process.returncode > 0:
-        raise RuntimeError(f"{function} failed in a child process:\n{chatter.decode(errors='replace')}")
+        raise RuntimeError(f"{function} failed in a child process:\n{standard_error.decode(errors='replace')}")
     result = json.loads(answer)
     if result == _OUT_OF_MEMORY:
-        most = f"{max_bytes / 1e9:g} GB" if max_bytes else "there is"
-        way_out = "make it smaller, or raise extract.decode_max_gigabytes"
-        raise ChildCrashedError(f"{subject}: decoding needed more memory than {most} and was stopped; {way_out}")
+        limit = f"{max_bytes / 1e9:g} GB" if max_bytes else "there is"
+        advice = "make it smaller, or raise extract.decode_max_gigabytes"
+        raise ChildCrashedError(f"{subject}: decoding needed more memory than {limit} and was stopped; {advice}")
     return _result(result)
 
 
 def _result(answer: dict[str, Any]) -> Any:
     if "error" in answer:
-        kind: type[PipeError] = getattr(errors, answer["error"])
-        raise kind(answer["message"])
+        error_type: type[PipeError] = getattr(errors, answer["error"])
+        raise error_type(answer["message"])
     return answer["result"]
 
 
 def _serve(parent: int) -> None:
-    """The child's side: read the request from standard input, answer through what was standard output."""
+    """In the child: read the request from standard input and write the answer to the original standard output."""
     _die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent decides
-    channel = os.dup(1)
-    os.dup2(2, 1)  # from here on, what decoders print goes to standard error
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
+    original_stdout = os.dup(1)
+    os.dup2(2, 1)  # from here on, the output of decoders goes to standard error
     request = json.loads(sys.stdin.buffer.read())
     _limit_memory(request["max_bytes"])
     module, _, name = request["function"].partition(":")
@@ -150,26 +150,27 @@ def _serve(parent: int) -> None:
     except MemoryError:
         answer = _OUT_OF_MEMORY
     except PipeError as error:
-        kind = next(base.__name__ for base in type(error).__mro__ if base.__module__ == errors.__name__)
-        answer = {"error": kind, "message": str(error)}
-    with os.fdopen(channel, "wb") as file:
+        # The parent may not know the error's own type, so send the nearest one of `errors`.
+        name = next(base.__name__ for base in type(error).__mro__ if base.__module__ == errors.__name__)
+        answer = {"error": name, "message": str(error)}
+    with os.fdopen(original_stdout, "wb") as file:
         file.write(json.dumps(answer, allow_nan=False).encode())
 
 
 def _die_with_parent(parent: int) -> None:
-    """Ask Linux to kill this process when the thread that started it ends; elsewhere a killed parent leaves it."""
+    """Ask Linux to kill this process when the thread that started it ends. Elsewhere it outlives a killed parent."""
     if sys.platform != "linux":
         return
     import resource
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # the parent died before prctl took effect
         os._exit(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no core file in the project
 
 
 def _limit_memory(max_bytes: int | None) -> None:
-    """Bound what this process may allocate; other systems than Linux do not count what is mapped."""
+    """Limit the memory of this process. Only Linux counts mapped memory."""
     if max_bytes is None or sys.platform != "linux":
         return
     import resource

@@ -1,9 +1,9 @@
-"""The errors of the toolchain. Each is one line that the reader can act on, and knows its exit code.
+"""The errors of the toolchain. Each is one line that the reader can act on, and has its exit code.
 
 PipeError            1   something the person can fix: file, what was found, what was expected
 ├── DataError        1   the footage, photos, manifests or models
 ├── ParamsError      1   params.yaml or a recipe
-└── GateError        3   a gate said no; its report has been written
+└── GateError        3   a gate refused; its report has been written
     └── LeakageError 3   training and test would share something
 """
 
@@ -24,11 +24,11 @@ class DataError(PipeError):
 
 
 class ParamsError(PipeError):
-    """`params.yaml`, a recipe or an override does not hold together."""
+    """A value or name in `params.yaml`, a recipe or an override is not valid."""
 
 
 class GateError(PipeError):
-    """A gate said no."""
+    """A gate refused."""
 
     exit_code = 3
 
@@ -37,6 +37,6 @@ class LeakageError(GateError):
     """Training and test would share a clip, a file or a frame."""
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """The most similar of some names."""
-    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that is spelled most like `name`, for an error message; None where no name is known."""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.0)), None)

@@ -1,4 +1,4 @@
-"""Reading and writing files: hashes, JSON, CSV, and outputs that appear whole or not at all."""
+"""Read and write files: hashes, JSON, CSV, and outputs that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pipeline.base.project import Project
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes, read in blocks."""
+    """The hex digest of a file's bytes, which are read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON report or contract; NaN and Infinity are refused.
+    """Parse a JSON report or contract, and refuse NaN and Infinity.
 
     Raises:
         DataError: the file is missing or is not JSON.
@@ -44,16 +44,16 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a report: sorted as given, indented, Unicode kept, no NaN, whole or not at all."""
+    """Write JSON whole or not at all: keys in the order given, indented, Unicode unescaped, NaN refused."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     with replacing_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_csv(path: Path, lines: Iterable[Iterable[object]]) -> None:
-    """Write a table, the header being the first line, whole or not at all.
+    """Write a table whole or not at all; the first line is the header.
 
-    The name of a file that is asked about may be bytes that are no text: they are written as escapes.
+    A file name may contain bytes that are not text. They are written as escapes.
     """
     with (
         replacing_file(path) as temporary,
@@ -64,10 +64,9 @@ def write_csv(path: Path, lines: Iterable[Iterable[object]]) -> None:
 
 @dataclass(frozen=True)
 class _UnixLines:
-    """Ends each line in a bare newline.
+    """A file for `csv.writer` that ends each line in a bare newline.
 
-    With that as the writer's own line end, Python 3.11 does not quote a carriage return in a name, and then cannot
-    read it.
+    If the writer itself ended lines so, Python 3.11 would not quote a carriage return in a name, and could not read it.
     """
 
     file: TextIO
@@ -78,28 +77,28 @@ class _UnixLines:
 
 @contextlib.contextmanager
 def exclusive_lock(project: Project, command: str) -> Iterator[None]:
-    """Hold an exclusive lock for `command`, such as `pipe extract`. A killed holder releases it.
+    """Hold an exclusive lock for `command`, such as `pipe extract`. A killed process releases its lock.
 
     Raises:
-        DataError: another process holds it.
+        DataError: another process holds the lock.
     """
     from filelock import FileLock, Timeout
 
     project.cache.mkdir(parents=True, exist_ok=True)
     try:
-        held = FileLock(project.cache / f"{command.replace(' ', '_')}.lock").acquire(blocking=False)
+        lock = FileLock(project.cache / f"{command.replace(' ', '_')}.lock").acquire(blocking=False)
     except Timeout as error:
         raise DataError(f"{project.root}: another `{command}` is running here; wait until it has ended") from error
-    with held:
+    with lock:
         yield
 
 
 @contextlib.contextmanager
 def replacing_file(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside `target`; when the block ends well, it becomes `target`.
+    """Yield a temporary path beside `target`. When the block ends without an error, that file becomes `target`.
 
-    The temporary is flushed before the rename and the parent after it, so that after a power cut there is the old
-    file or the new one. When the block raises, `target` is as it was.
+    The temporary file is flushed before the rename, and the folder after it. So a power cut leaves either the old file
+    or the new one. When the block raises, `target` stays as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep_stale(target)
@@ -115,12 +114,12 @@ def replacing_file(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside `target`; when the block ends well, it becomes `target`.
+    """Yield an empty temporary folder beside `target`. When the block ends without an error, it becomes `target`.
 
-    Everything in it is on disk before the rename, so a manifest written afterwards vouches for files that exist.
+    All its files are on disk before the rename, so a manifest that is written afterwards lists files that exist.
 
     Raises:
-        DataError: `target` is a file or a link: what a link leads to may be anybody's, and is not ours to replace.
+        DataError: `target` is a file or a link. The folder behind a link may be anybody's, and is not ours to replace.
     """
     if target.is_symlink() or target.is_file():
         raise DataError(f"{target}: a {'link' if target.is_symlink() else 'file'}; expected a folder, or a free name")
@@ -135,7 +134,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside `target`, on its file system; it is gone when the block ends."""
+    """Yield an empty folder beside `target`, on the same file system, and remove it when the block ends."""
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep_stale(target)
     temporary = _temporary_beside(target)
@@ -147,21 +146,21 @@ def temporary_folder(target: Path) -> Iterator[Path]:
 
 
 def flush_filesystem(folder: Path) -> None:
-    """Flush the file system that holds `folder`: one call where thousands of fsyncs would take minutes."""
+    """Flush the file system that holds `folder`, in one call: thousands of fsyncs would take minutes."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
         if syncfs is None:  # not Linux
             os.sync()
         elif syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(folder))
+            error_number = ctypes.get_errno()
+            raise OSError(error_number, os.strerror(error_number), str(folder))
     finally:
         os.close(descriptor)
 
 
 def sweep_stale(target: Path) -> None:
-    """Remove temporaries of `target` that processes left behind which are gone."""
+    """Remove the temporaries of `target` that killed processes left behind."""
     for stale in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         owner = stale.name.removesuffix(".tmp").rsplit(".", 1)[-1]
         if not owner.isdigit() or (int(owner) != os.getpid() and _is_running(int(owner))):
@@ -180,7 +179,7 @@ def _is_running(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)
     except OSError as error:
-        return isinstance(error, PermissionError)  # somebody else's process
+        return isinstance(error, PermissionError)  # the process runs, but belongs to another user
     return True
 
 

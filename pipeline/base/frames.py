@@ -1,4 +1,4 @@
-"""The one reader of a frame's picture: the file that a manifest row names, as pixels."""
+"""The one reader of frames: it decodes the picture that a manifest row names."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ from runtime.errors import ImageError
 from runtime.images import read_image
 from runtime.images.opencv import read_bgr
 
-# A JPEG can be decoded at a half, a quarter or an eighth of its size for a part of the cost.
-_REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
+# OpenCV decodes a JPEG at a half, a quarter or an eighth of its size, which is faster than decoding all of it.
+_REDUCED_FLAGS = {
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 
 
 def read_frame(project: Project, row: Row) -> NDArray[np.uint8]:
-    """Decode a row's picture: (height, width, 3) uint8 RGB.
+    """Decode a row's picture.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
 
     Raises:
         DataError: the file is missing or broken, or has another size than the manifest states.
@@ -33,7 +40,10 @@ def read_frame(project: Project, row: Row) -> NDArray[np.uint8]:
 
 
 def read_frame_bgr(project: Project, row: Row) -> NDArray[np.uint8]:
-    """Decode a row's picture for OpenCV: (height, width, 3) uint8 BGR.
+    """Decode a row's picture for OpenCV.
+
+    Returns:
+        (height, width, 3) uint8 BGR.
 
     Raises:
         DataError: as `read_frame`.
@@ -56,12 +66,15 @@ def _of_stated_size(frame_hwc: NDArray[np.uint8], row: Row) -> NDArray[np.uint8]
 
 
 def read_thumbnail(project: Project, row: Row, side: int) -> NDArray[np.uint8]:
-    """Decode a row's picture in grey, (height, width) uint8, its longer side resized to `side` pixels.
+    """Decode a row's picture in grey, resized up or down to a given longer side.
 
     Args:
         project: the project that the row's path is relative to.
         row: the picture's row; its width and height must be those of the file.
-        side: pixels of the longer side.
+        side: pixels of the result's longer side.
+
+    Returns:
+        (height, width) uint8.
 
     Raises:
         DataError: the file is missing or broken.
@@ -71,25 +84,28 @@ def read_thumbnail(project: Project, row: Row, side: int) -> NDArray[np.uint8]:
 
 
 def read_grey(path: Path, width: int, height: int, side: int) -> NDArray[np.uint8]:
-    """Decode a picture in grey, (height, width) uint8, its longer side reduced to `side` pixels where it is longer.
+    """Decode a picture in grey; a picture larger than `side` is resized down to it.
 
     Args:
         path: a JPEG or PNG file.
         width: the file's width in pixels.
         height: the file's height in pixels.
-        side: pixels of the longer side, at most.
+        side: pixels of the result's longer side, at most.
+
+    Returns:
+        (height, width) uint8.
 
     Raises:
         DataError: the file is missing or broken.
     """
     shorter, longer = sorted((width, height))
-    # A thin picture would vanish at an eighth.
-    reduction = max((n for n in _REDUCED if longer >= n * side and shorter >= n), default=1)
+    # A picture thinner than eight pixels would vanish at an eighth of its size.
+    reduction = max((n for n in _REDUCED_FLAGS if longer >= n * side and shorter >= n), default=1)
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); run `pipe extract` again") from error
-    decoded = cv2.imdecode(data, _REDUCED.get(reduction, cv2.IMREAD_GRAYSCALE)) if data.size else None
+    decoded = cv2.imdecode(data, _REDUCED_FLAGS.get(reduction, cv2.IMREAD_GRAYSCALE)) if data.size else None
     if decoded is None:
         raise DataError(f"{path}: cannot be decoded; run `pipe extract` again")
     grey_hw: NDArray[np.uint8] = np.asarray(decoded, np.uint8)
@@ -97,12 +113,15 @@ def read_grey(path: Path, width: int, height: int, side: int) -> NDArray[np.uint
 
 
 def resize_longer_side(pixels: NDArray[np.uint8], side: int, enlarging: int = cv2.INTER_LINEAR) -> NDArray[np.uint8]:
-    """Resize a picture so that its longer side has `side` pixels; the shorter side has at least one.
+    """Resize a picture to a given longer side. Its shorter side keeps at least one pixel.
 
     Args:
         pixels: (height, width) or (height, width, channels) uint8.
-        side: pixels of the longer side.
-        enlarging: OpenCV's interpolation for a picture that becomes larger; one that becomes smaller is averaged.
+        side: pixels of the result's longer side.
+        enlarging: OpenCV's interpolation for enlarging; reducing always averages over areas.
+
+    Returns:
+        The resized picture, with the channels of `pixels`, uint8.
     """
     height, width = pixels.shape[:2]
     scale = side / max(height, width)

@@ -1,4 +1,4 @@
-"""What may not be on two sides of a split: told from the rows alone, so that every stage that reads them can check."""
+"""What may not be on two sides of a split. The rows alone decide, so that every stage that reads them can check."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pipeline.base.files import read_json
 from pipeline.base.manifest import SPLITS, Row, read_split
 from pipeline.base.project import Project
 
-_PLACE = Project(Path()).split_csv.as_posix()
+_SPLIT_CSV = Project(Path()).split_csv.as_posix()
 
-# What a row may share with rows of its own side only, and how a message calls it.
+# The columns whose value may be on one side only, and the noun for each in a message.
 _UNDIVIDED = {"group": "group", "source_sha256": "recording with sha256", "path": "image"}
-# Protocols that divide clips: each of their rows may share a clip with another side, but not be the same image.
+# Protocols that divide clips: two sides may share a clip, but not an image.
 _DIVIDING = ("blocks", "random")
 _PROTOCOLS = ("grouped", "given", *_DIVIDING)
 
 
 def read_split_without_leaks(project: Project) -> list[Row]:
-    """Read `data/split.csv` and refuse what its protocol, in `reports/split.json`, does not allow.
+    """Read `data/split.csv` and refuse leaks that its protocol, in `reports/split.json`, does not allow.
 
     Raises:
-        LeakageError, DataError: as `refuse_leaks`; or a file is missing or not what `pipe split` writes.
+        LeakageError, DataError: as `refuse_leaks`, or a file is missing or not one that `pipe split` wrote.
     """
     rows = read_split(project.split_csv)
     receipt = read_json(project.split_json)
@@ -42,17 +42,17 @@ def read_split_without_leaks(project: Project) -> list[Row]:
 
 
 def refuse_leaks(rows: Sequence[Row], protocol: str = "grouped", *, augmented_in_test: bool = False) -> None:
-    """Refuse a split that tests on what was trained on; for whoever writes or reads `data/split.csv`.
+    """Refuse a split in which training and test share something. Every writer and reader of `data/split.csv` calls it.
 
     Args:
-        rows: all of a split's rows.
+        rows: all rows of the split.
         protocol: `blocks` and `random` may have a clip on two sides, `grouped` and `given` may not.
-        augmented_in_test: with `random`, whether augmented images may be anywhere, as in some papers.
+        augmented_in_test: whether augmented images may be on any side, as in some papers; only with `random`.
 
     Raises:
-        LeakageError: a group, the same recording (by its sha256) or an image is on two sides; the stretches of a clip
-            overlap in time; an augmented image is in val or test, or in train without its parent. The first one is
-            named, the others are counted.
+        LeakageError: a group, a recording (by its sha256) or an image is on two sides; the stretches of a clip overlap
+            in time; or an augmented image is in val or test, or in train without its parent. The message names the
+            first leak and counts the others.
         DataError: train or test has no kept frame.
     """
     for column, name in _UNDIVIDED.items():
@@ -64,42 +64,42 @@ def refuse_leaks(rows: Sequence[Row], protocol: str = "grouped", *, augmented_in
         _refuse_stray_copies(rows)
     for side in ("train", "test"):
         if not any(row.split == side and row.kept and not row.is_copy for row in rows):
-            raise DataError(f"{_PLACE}: no kept frame in {side}; expected at least one, run `pipe split` again")
+            raise DataError(f"{_SPLIT_CSV}: no kept frame in {side}; expected at least one, run `pipe split` again")
 
 
 def exact_duplicates_across_sides(rows: Iterable[Row]) -> list[dict[str, list[str]]]:
-    """The recordings that lie under several names and on several sides: their sources and sides, for the receipt."""
+    """The sources and sides of recordings that have several names and are on several sides, for the split's report."""
     sided = [row for row in rows if row.split != "unused"]
     renamed = {sha256 for sha256, _ in _divided(sided, "source_sha256", "source")}
     divided = _divided([row for row in sided if row.source_sha256 in renamed], "source_sha256", "split")
     sources: dict[str, set[str]] = {sha256: set() for sha256, _ in divided}
     for row in sided if divided else ():
         sources.get(row.source_sha256, set()).add(row.source)
-    return [{"sources": sorted(sources[sha256]), "splits": _in_order(found)} for sha256, found in divided]
+    return [{"sources": sorted(sources[sha256]), "splits": _in_order(row_by_side)} for sha256, row_by_side in divided]
 
 
 def clips_across_sides(rows: Iterable[Row]) -> dict[str, Any]:
-    """How near the sides come to one another within a clip, for the receipt of a protocol that divides clips.
+    """How near two sides come to each other within a clip, for the report of a protocol that divides clips.
 
     Returns:
-        `clips` with frames on more than one side, and `nearest_seconds`: the least time between two of their kept
-        frames on two sides, or null where no clip is divided.
+        `clips`: how many clips have frames on more than one side. `nearest_seconds`: the least time between two kept
+        frames of one clip that are on two sides; null where no clip is divided.
     """
     nearest = {
-        source: min(second - first for (first, here), (second, there) in pairwise(times) if here != there)
+        source: min(late - early for (early, side), (late, next_side) in pairwise(times) if side != next_side)
         for source, times in _times_by_source(rows).items()
         if len({side for _, side in times}) > 1
     }
     return {"clips": len(nearest), "nearest_seconds": round(min(nearest.values()), 6) if nearest else None}
 
 
-def refuse_label_conflicts(frames: Sequence[Row], place: Path) -> None:
-    """Refuse frames of which nobody can say what they show; `place` is their manifest, for the message.
+def refuse_label_conflicts(frames: Sequence[Row], manifest_path: Path) -> None:
+    """Refuse frames whose label is ambiguous; `manifest_path` is for the message.
 
     Raises:
-        DataError: one recording stands under two labels, or one group does. The first is named, the others counted.
+        DataError: a recording or a group has two labels. The message names the first and counts the others.
     """
-    for column, found_as, advice in (
+    for column, problem, advice in (
         ("source_sha256", "hold the same bytes", "delete the one whose label is wrong and run `pipe extract` again"),
         ("group", "are one group", "expected one label in a group"),
     ):
@@ -107,40 +107,40 @@ def refuse_label_conflicts(frames: Sequence[Row], place: Path) -> None:
         if conflicts:
             first, second, *_ = conflicts[0][1].values()
             raise DataError(
-                f"{place}: {first.source} (label {first.label!r}) and {second.source} (label {second.label!r}) "
-                f"{found_as}{_more(len(conflicts) - 1)}; {advice}"
+                f"{manifest_path}: {first.source} (label {first.label!r}) and {second.source} (label {second.label!r}) "
+                f"{problem}{_more(len(conflicts) - 1)}; {advice}"
             )
 
 
 def _refuse_divided(rows: Iterable[Row], column: str, name: str) -> None:
     divided = _divided([row for row in rows if row.split != "unused"], column, "split")
     if divided:
-        value, found = divided[0]
-        where = " and ".join(f"{side} ({found[side].source})" for side in _in_order(found))
+        value, row_by_side = divided[0]
+        where = " and ".join(f"{side} ({row_by_side[side].source})" for side in _in_order(row_by_side))
         raise LeakageError(
-            f"{_PLACE}: {name} {value!r} is in {where}{_more(len(divided) - 1)}; "
+            f"{_SPLIT_CSV}: {name} {value!r} is in {where}{_more(len(divided) - 1)}; "
             "expected each on one side, run `pipe split` again"
         )
 
 
 def _refuse_overlaps(rows: Iterable[Row]) -> None:
-    """Refuse clips whose sides take turns in time."""
+    """Refuse a clip in which one side has frames before and after those of another."""
     for source, times in _times_by_source(rows).items():
         stretches = [side for side, _ in groupby(side for _, side in times)]
         if len(stretches) > len(set(stretches)):
             raise LeakageError(
-                f"{_PLACE}: the frames of {source} change sides {len(stretches) - 1} times; "
+                f"{_SPLIT_CSV}: the frames of {source} change sides {len(stretches) - 1} times; "
                 "expected one stretch of time per side, run `pipe split` again"
             )
 
 
 def _times_by_source(rows: Iterable[Row]) -> dict[str, list[tuple[float, str]]]:
-    """When each clip's kept frames are, in order, and on which side; frames that are unused are left out."""
+    """For each clip the time and side of its kept frames, sorted by time. Unused frames are left out."""
     times: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for row in rows:
         if row.time_seconds is not None and row.kept and row.split != "unused" and not row.is_copy:
             times[row.source].append((row.time_seconds, row.split))
-    return {source: sorted(found) for source, found in sorted(times.items())}
+    return {source: sorted(times[source]) for source in sorted(times)}
 
 
 def _refuse_stray_copies(rows: Iterable[Row]) -> None:
@@ -154,27 +154,27 @@ def _refuse_stray_copies(rows: Iterable[Row]) -> None:
     if strays:
         first = strays[0]
         raise LeakageError(
-            f"{_PLACE}: augmented image {first.path!r} is in {first.split}, its parent {first.parent!r} in "
+            f"{_SPLIT_CSV}: augmented image {first.path!r} is in {first.split}, its parent {first.parent!r} in "
             f"{side_of.get(first.parent, 'no row')}{_more(len(strays) - 1)}; "
             "expected copies of training frames in train and the others unused, run `pipe split` again"
         )
 
 
 def _divided(rows: Sequence[Row], column: str, within: str) -> list[tuple[str, dict[str, Row]]]:
-    """The values of `column` beside which `within` has several values, sorted; one row for each of those."""
+    """Values of `column` whose rows have several values of `within`, sorted, each with the first row by `within`."""
     value_of, within_of = attrgetter(column), attrgetter(within)
     first: dict[str, str] = {}
     divided = {value_of(row) for row in rows if first.setdefault(value_of(row), within_of(row)) != within_of(row)}
-    found: dict[str, dict[str, Row]] = {value: {} for value in sorted(divided) if value}
-    for row in rows if found else ():
-        if value_of(row) in found:
-            found[value_of(row)].setdefault(within_of(row), row)
-    return list(found.items())
+    examples: dict[str, dict[str, Row]] = {value: {} for value in sorted(divided) if value}
+    for row in rows if examples else ():
+        if value_of(row) in examples:
+            examples[value_of(row)].setdefault(within_of(row), row)
+    return list(examples.items())
 
 
 def _in_order(sides: Iterable[str]) -> list[str]:
     return sorted(sides, key=SPLITS.index)
 
 
-def _more(number: int) -> str:
-    return f", and {number} more like it" if number else ""
+def _more(n_others: int) -> str:
+    return f", and {n_others} more like it" if n_others else ""

@@ -23,7 +23,7 @@ from pipeline.base.files import write_csv
 from pipeline.base.project import check_inside
 
 SIDES = ("train", "val", "test")
-UNUSED = "unused"  # no side: what the asked numbers leave over, and the frames of a guard gap
+UNUSED = "unused"  # on no side: rows beyond the numbers asked for, and the frames of a guard gap
 SPLITS = (*SIDES, UNUSED)
 
 
@@ -33,14 +33,14 @@ class Row:
 
     path: str  # relative to the project, / between the parts
     label: str
-    source: str  # the clip or photo it came from, relative to the project
+    source: str  # the clip or photo that the image came from, relative to the project
     source_sha256: str
     group: str  # what a split may not divide
     given_split: str = ""  # train, val or test where the folders say so
     time_seconds: float | None = None  # presentation time in the clip; None for a photo
     parent: str = ""  # the frame that an augmented image came from
-    transform: str = ""  # what was done to the parent
-    kept: bool = True  # screening marks, it does not delete
+    transform: str = ""  # how augmentation changed the parent
+    kept: bool = True  # False where screening dropped the image; screening deletes no file
     drop_reason: str = ""
     width: int = 0  # pixels
     height: int = 0
@@ -55,7 +55,7 @@ class Row:
         return bool(self.parent or self.transform)
 
     def placed(self, group: str, split: str) -> Row:
-        """The same image in a group and on a side; for a million rows, where `replace` takes its time."""
+        """The same row with another group and side. For a million rows `dataclasses.replace` would be too slow."""
         values = list(_values(self))
         values[_GROUP], values[_SPLIT] = group, split
         return Row(*values)
@@ -87,8 +87,8 @@ def read(path: Path, *, empty_is_fine: bool = False) -> list[Row]:
     """Read `data/frames.csv` or `data/augmented.csv`.
 
     Raises:
-        DataError: the file is missing, has other columns or a bad value (file and line are named), or has no rows
-            where some are needed.
+        DataError: the file is missing, or has other columns, a bad value or no rows (unless `empty_is_fine`). The
+            message names the file, and the line of a bad value.
     """
     rows = _read(path, COLUMNS)
     if not rows and not empty_is_fine:
@@ -110,7 +110,7 @@ def read_split(path: Path) -> list[Row]:
 
 @contextlib.contextmanager
 def paused_garbage_collection() -> Iterator[None]:
-    """Pause the search for reference cycles: rows form none, and a million new ones would be searched over and over."""
+    """Pause Python's search for reference cycles: rows form none, and it would search a million of them repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -121,7 +121,7 @@ def paused_garbage_collection() -> Iterator[None]:
 
 
 def class_names(rows: Iterable[Row]) -> list[str]:
-    """The classes in the order in which the model numbers them: sorted by code point."""
+    """The class names in the order of the model's outputs: sorted by code point."""
     return sorted({row.label for row in rows})
 
 
@@ -130,8 +130,8 @@ def _write(rows: Iterable[Row], path: Path, columns: Sequence[str]) -> None:
     write_csv(path, chain([columns], (_to_cells(row, len(columns)) for row in ordered)))
 
 
-def _to_cells(row: Row, number: int) -> list[object]:
-    cells: list[object] = list(_values(row)[:number])
+def _to_cells(row: Row, n_columns: int) -> list[object]:
+    cells: list[object] = list(_values(row)[:n_columns])
     for column in _NUMBER_COLUMNS:
         value = cells[column]
         cells[column] = "" if value is None else f"{value:.6f}"
@@ -144,9 +144,9 @@ def _read(path: Path, columns: Sequence[str]) -> list[Row]:
     header = next(lines, [])
     if header != list(columns):
         raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}")
-    shared: dict[str, str] = {}  # a name that a thousand rows hold is held once
+    shared: dict[str, str] = {}  # one string object for a name that a thousand rows have
     with paused_garbage_collection():
-        return [_parse(path, number, cells, len(columns), shared) for number, cells in enumerate(lines, start=2)]
+        return [_parse(path, line, cells, len(columns), shared) for line, cells in enumerate(lines, start=2)]
 
 
 def _lines(path: Path) -> Iterator[list[str]]:
@@ -184,12 +184,12 @@ def _parse(path: Path, line: int, cells: list[str], n_columns: int, shared: dict
 
 
 def _check_hash(text: str) -> None:
-    if text and not _HEX.fullmatch(text):  # spreadsheets take some of them for numbers
+    if text and not _HEX.fullmatch(text):  # spreadsheets turn some hashes into numbers
         raise ValueError(f"{text} is not a phash of 16 hex digits")
 
 
 def _to_number(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
+    value = float(text)
+    if not math.isfinite(value):
         raise ValueError(f"{text} is not a finite number")
-    return number
+    return value

@@ -1,4 +1,4 @@
-"""Work per clip or per frame on every processor, through joblib."""
+"""Parallel work per clip or per frame, through joblib."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ Result = TypeVar("Result")
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:
-    """Apply `function` to every item in as many threads as there are processors; results come in the order of items.
+    """Apply a function to every item, in as many threads as there are processors.
 
-    The first error ends the work, as does closing the iterator; children started by `run_in_child` are then killed.
+    The first error ends the work, and so does closing the iterator. Both kill the children that `run_in_child` started.
+
+    Args:
+        function: runs in a thread; it must release the GIL, or start a child, to gain anything.
+        items: the work.
+        description: the words beside the progress bar.
+
+    Yields:
+        The results, in the order of the items.
     """
     import joblib
 
@@ -35,12 +43,12 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], description:
         yield from track(results, description, len(items))
     finally:
         group.stop()
-        with warnings.catch_warnings(action="ignore"):  # joblib warns of work that was cancelled, as was asked here
+        with warnings.catch_warnings(action="ignore"):  # joblib warns of cancelled work, which is intended here
             results.close()
 
 
 def threads_for_each(n_items: int) -> int:
-    """How many threads each of some items may use, so that `each` keeps every processor busy and no more."""
+    """How many threads each item may use, so that `each` keeps every processor busy and starts no more threads."""
     import joblib
 
     processors: int = joblib.cpu_count()

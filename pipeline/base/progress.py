@@ -9,7 +9,13 @@ Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    """Yield `items` while a bar on standard error shows how many of `total` are done."""
+    """Yield `items`, and show a progress bar on standard error where that is a terminal.
+
+    Args:
+        items: the work, or its results.
+        description: the words beside the bar.
+        total: how many items there will be.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -20,16 +26,16 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
 
 
 def tell(line: str) -> None:
-    """Say a line on standard output."""
-    _say(line, to_error=False)
+    """Print a line on standard output."""
+    _print_line(line, to_stderr=False)
 
 
 def warn(line: str) -> None:
-    """Say a line on standard error."""
-    _say(line, to_error=True)
+    """Print a line on standard error."""
+    _print_line(line, to_stderr=True)
 
 
-def _say(line: str, *, to_error: bool) -> None:
+def _print_line(line: str, *, to_stderr: bool) -> None:
     from rich.console import Console
 
-    Console(stderr=to_error, markup=False, highlight=False, soft_wrap=True).print(line)
+    Console(stderr=to_stderr, markup=False, highlight=False, soft_wrap=True).print(line)

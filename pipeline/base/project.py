@@ -1,4 +1,4 @@
-"""Where everything in a project lies: the one place that spells its paths."""
+"""Where the files of a project lie: the only place that spells its paths."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from pipeline.base.errors import DataError
 
 
-class _Under:
-    """A path of a project, below its root."""
+class _BelowRoot:
+    """A path of a project, given relative to its root."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -20,58 +20,58 @@ class _Under:
 
 @dataclass(frozen=True)
 class Project:
-    """The paths of one project. Stages ask it; nothing else spells them."""
+    """The paths of one project, each below its root."""
 
     root: Path
 
-    params_yaml = _Under("params.yaml")
-    dvc_lock = _Under("dvc.lock")
-    recipes = _Under("recipes")
-    raw = _Under("data/raw")
-    frames = _Under("data/frames")
-    frames_csv = _Under("data/frames.csv")
-    extract_json = _Under("reports/extract.json")
-    augmented = _Under("data/augmented")
-    augmented_csv = _Under("data/augmented.csv")
-    dataset_reports = _Under("reports/dataset")
-    groups_csv = _Under("data/groups.csv")
-    split_keep_csv = _Under("data/split.keep.csv")
-    split_csv = _Under("data/split.csv")
-    split_json = _Under("reports/split.json")
-    near_duplicates_png = _Under("reports/near_duplicates.png")
-    checkpoint = _Under("models/checkpoint.pt")
-    # Outlives a run and is shared by runs. It may be deleted at any time.
-    cache = _Under(".cache")
-    tensorboard = _Under(".cache/tensorboard")
-    train_reports = _Under("reports/train")
-    evaluate_json = _Under("reports/evaluate.json")
-    metrics_json = _Under("reports/metrics.json")
-    predictions_csv = _Under("reports/predictions.csv")
-    plots = _Under("reports/plots")
-    explanations = _Under("reports/explain")
-    onnx = _Under("models/onnx")
-    contract_json = _Under("models/contract.json")
-    export_json = _Under("reports/export.json")
-    golden = _Under("models/golden")
-    parity_json = _Under("reports/parity.json")
-    flips_csv = _Under("reports/flips.csv")
-    flips_png = _Under("reports/flips.png")
-    compare_reports = _Under("reports/compare")
-    report_html = _Under("reports/report.html")
-    runtime = _Under("runtime")
-    bundle_zip = _Under("dist/bundle.zip")
+    params_yaml = _BelowRoot("params.yaml")
+    dvc_lock = _BelowRoot("dvc.lock")
+    recipes = _BelowRoot("recipes")
+    raw = _BelowRoot("data/raw")
+    frames = _BelowRoot("data/frames")
+    frames_csv = _BelowRoot("data/frames.csv")
+    extract_json = _BelowRoot("reports/extract.json")
+    augmented = _BelowRoot("data/augmented")
+    augmented_csv = _BelowRoot("data/augmented.csv")
+    dataset_reports = _BelowRoot("reports/dataset")
+    groups_csv = _BelowRoot("data/groups.csv")
+    split_keep_csv = _BelowRoot("data/split.keep.csv")
+    split_csv = _BelowRoot("data/split.csv")
+    split_json = _BelowRoot("reports/split.json")
+    near_duplicates_png = _BelowRoot("reports/near_duplicates.png")
+    checkpoint = _BelowRoot("models/checkpoint.pt")
+    # Runs share the cache, and it outlives them. It may be deleted at any time.
+    cache = _BelowRoot(".cache")
+    tensorboard = _BelowRoot(".cache/tensorboard")
+    train_reports = _BelowRoot("reports/train")
+    evaluate_json = _BelowRoot("reports/evaluate.json")
+    metrics_json = _BelowRoot("reports/metrics.json")
+    predictions_csv = _BelowRoot("reports/predictions.csv")
+    plots = _BelowRoot("reports/plots")
+    explanations = _BelowRoot("reports/explain")
+    onnx = _BelowRoot("models/onnx")
+    contract_json = _BelowRoot("models/contract.json")
+    export_json = _BelowRoot("reports/export.json")
+    golden = _BelowRoot("models/golden")
+    parity_json = _BelowRoot("reports/parity.json")
+    flips_csv = _BelowRoot("reports/flips.csv")
+    flips_png = _BelowRoot("reports/flips.png")
+    compare_reports = _BelowRoot("reports/compare")
+    report_html = _BelowRoot("reports/report.html")
+    runtime = _BelowRoot("runtime")
+    bundle_zip = _BelowRoot("dist/bundle.zip")
 
     def resume_state(self, key: str) -> Path:
-        """The state of a training run that was stopped."""
+        """The saved state of a training run that was stopped; `key` identifies the run."""
         return self.cache / "resume" / f"{key}.pt"
 
     def relative(self, path: Path) -> str:
-        """The path as manifests spell it: relative to the project, with `/`."""
+        """The path as manifests spell it: relative to the project, with `/` between its parts."""
         return path.relative_to(self.root).as_posix()
 
 
 def safe_join(root: Path, name: str) -> Path:
-    """The file that a manifest names, refusing names that leave the project.
+    """Join a name from a manifest to the project's root, and refuse a name that leaves the project.
 
     Raises:
         DataError: the name is absolute, has `..` or a backslash, or is empty.
@@ -81,7 +81,9 @@ def safe_join(root: Path, name: str) -> Path:
 
 
 def check_inside(name: str) -> None:
-    """Refuse a name that leaves the project, by its letters alone: a manifest may hold a million.
+    """Refuse a name that leaves the project.
+
+    It looks at the letters alone, not at the file system, since a manifest may hold a million names.
 
     Raises:
         DataError: as `safe_join`.

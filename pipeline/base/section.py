@@ -1,6 +1,6 @@
-"""The one reader of `params.yaml`: every value typed, every violation named in one message.
+"""The one reader of `params.yaml`: it checks every value's type and names every violation in one message.
 
-A section is frozen and knows only itself; each lies in the room of its stage. A stage receives its own section alone.
+A section is frozen. It lies in the room of its stage, and a stage receives its own section only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """A part of `params.yaml`: frozen, strict about names."""
+    """A part of `params.yaml`. It is frozen and refuses unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -30,21 +30,31 @@ SectionType = TypeVar("SectionType", bound=Section)
 def read_section(path: Path, name: str, section: type[SectionType]) -> SectionType:
     """Read one section and nothing else, so that a stage depends only on the params that DVC lists for it.
 
+    Args:
+        path: a `params.yaml`.
+        name: the section's name in the file, such as `train`.
+        section: the section's type.
+
     Raises:
-        ParamsError: the file is missing or not YAML, or the section breaks a rule; all violations in one message.
+        ParamsError: the file is missing or not YAML, or the section breaks a rule. One message has all violations.
     """
-    return validate_section(path, section, _load_yaml(path).get(name), name)
+    return validate_section(path, section, load_yaml(path).get(name), name)
 
 
 def params_path(project: Project) -> Path:
-    """The project's `params.yaml`; outside a project the one that came with the package."""
+    """The path of the project's `params.yaml`; outside a project, of the one that came with the package."""
     package = Path(pipeline.__file__).parent
-    # In a wheel it lies in the package, in a checkout beside it.
+    # A wheel has params.yaml in the package, a checkout has it beside the package.
     candidates = (project.params_yaml, package / "params.yaml", package.parent / "params.yaml")
     return next((path for path in candidates if path.is_file()), project.params_yaml)
 
 
-def _load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Parse a `params.yaml` without checking its values.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or is not a mapping.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -52,7 +62,7 @@ def _load_yaml(path: Path) -> dict[str, Any]:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ParamsError(f"{path}: missing; run inside a project (a clone of the repository)") from error
-    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that there is not
+    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
         raise ParamsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: found {type(values).__name__}; expected sections such as `train:`")
@@ -60,38 +70,51 @@ def _load_yaml(path: Path) -> dict[str, Any]:
 
 
 def validate_section(path: Path, section: type[SectionType], values: object, name: str) -> SectionType:
-    """Check the parsed values of one section; `path` and `name` are for the message.
+    """Check the parsed values of one section.
+
+    Args:
+        path: the file that the values came from, for the message.
+        section: the section's type.
+        values: the parsed values; anything but a mapping is refused.
+        name: the section's name in the file, for the message; empty for the whole file.
 
     Raises:
-        ParamsError: all violations in one message.
+        ParamsError: one message has all violations.
     """
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: {name}: section missing; expected {', '.join(section.model_fields)}")
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        problems = [_explain(section, problem, name) for problem in error.errors()]
-        raise ParamsError(f"{path}: {'; '.join(problems)}") from error
+        messages = [_violation_message(section, violation, name) for violation in error.errors()]
+        raise ParamsError(f"{path}: {'; '.join(messages)}") from error
 
 
-def _explain(section: type[Section], problem: Any, prefix: str) -> str:
-    place = [str(part) for part in problem["loc"]]
-    key = ".".join(part for part in (prefix, *place) if part)
-    if problem["type"] != "extra_forbidden":
-        return f"{key}: {problem['msg'].removeprefix('Value error, ')}" + (
-            f" (found {problem['input']!r})" if problem["type"] not in ("missing", "value_error") else ""
-        )
-    known = names_beside(section, place)
-    return f"{key}: unknown key" + (f"; the nearest valid name is {nearest(place[-1], known)!r}" if known else "")
+def _violation_message(section: type[Section], violation: Any, prefix: str) -> str:
+    key_parts = [str(part) for part in violation["loc"]]
+    key = ".".join(part for part in (prefix, *key_parts) if part)
+    if violation["type"] != "extra_forbidden":
+        value = f" (found {violation['input']!r})" if violation["type"] not in ("missing", "value_error") else ""
+        return f"{key}: {violation['msg'].removeprefix('Value error, ')}{value}"
+    suggestion = nearest(key_parts[-1], names_beside(section, key_parts))
+    return f"{key}: unknown key" + ("" if suggestion is None else f"; the nearest valid name is {suggestion!r}")
 
 
-def names_beside(section: type[Section], place: list[str]) -> list[str]:
-    """The valid names where a key stands: those of the model that holds it."""
+def names_beside(section: type[Section], key_parts: list[str]) -> list[str]:
+    """The names that are valid where a key stands.
+
+    Args:
+        section: the section that the key starts in.
+        key_parts: the parts of the dotted key, its own name last; an index of a list is a part of digits.
+
+    Returns:
+        The fields of the model that holds the key. Where several models may stand there, the fields of all of them.
+    """
     models: list[type[Section]] = [section]
-    for part in place[:-1]:
-        inner = [field for model in models for field in [model.model_fields.get(part)] if field is not None]
-        found = [model for field in inner for model in _models_in(field.annotation)]
-        models = found or [model for model in models if not part.isdigit()] or models
+    for part in key_parts[:-1]:
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        inner_models = [model for field in fields for model in _models_in(field.annotation)]
+        models = inner_models or [model for model in models if not part.isdigit()] or models
     return [name for model in models for name in model.model_fields]
 
 

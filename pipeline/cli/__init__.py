@@ -1,1 +1,1 @@
-"""The command line: one command per stage, the tools, options, exit codes. Nothing imports this room."""
+"""The command line: commands, options, help, exit codes. It may import any room, and only `__main__` imports it."""

@@ -1,4 +1,4 @@
-"""The desk that every command stands at: the project, a stage's section, and the line that ends a command."""
+"""What every command needs: the project, a section of the params, and a closing line that names the next command."""
 
 from __future__ import annotations
 
@@ -11,29 +11,60 @@ if TYPE_CHECKING:
     from pipeline.base.project import Project
     from pipeline.base.section import SectionType
 
+# What to run after each command, so that no stage has to know the chain. A command with several ways has several lines.
+NEXT = {
+    "add": "pipe extract, or dvc repro for the whole chain",
+    "extract": "pipe augment",
+    "extract VIDEOS": "pipe add VIDEOS --label CLASS, to use them in a project",
+    "augment": "pipe split",
+    "augment --preview": "pipe augment",
+    "split": "pipe train",
+    "split --freeze": "pipe split",
+    "train": "pipe evaluate",
+    "evaluate": "pipe export",
+    "export": "pipe parity",
+    "parity": "pipe report",
+    "parity --against": "pipe parity",
+    "report": "pipe bundle",
+    "bundle": "python -m runtime selfcheck, in the unpacked bundle",
+    "dataset": "dvc repro, which runs the stages that are left",
+    "explain": "pipe predict PATHS",
+    "recipe": "dvc repro",
+    "study": "pipe compare {name}",
+    "compare": "dvc exp apply EXPERIMENT, to take over the params and results of a run",
+    "demo": "dvc repro, which has nothing left to do; then pipe add, in a new clone for your own clips",
+    "doctor": "pipe demo",
+}
+
 
 class Report(Protocol):
-    """What every stage gives back."""
+    """What every stage returns."""
 
     @property
     def headline(self) -> str:
-        """One line: what was made, and where it is."""
+        """One line: what the stage wrote, and where."""
 
 
-def here() -> Project:
-    """The project that the working folder is."""
+def current_project() -> Project:
+    """The project in the working folder."""
     from pipeline.base.project import Project
 
     return Project(Path.cwd())
 
 
 def section_of(name: str, section: type[SectionType]) -> SectionType:
-    """The stage's own section of the project's params; outside a project, of the defaults."""
+    """Read a stage's section of the project's `params.yaml`; outside a project, of the defaults."""
     from pipeline.base.section import params_path, read_section
 
-    return read_section(params_path(here()), name, section)
+    return read_section(params_path(current_project()), name, section)
 
 
-def done(report: Report) -> None:
-    """Say what was made, and where it is."""
-    click.echo(report.headline)
+def done(report: Report, command: str, **names: str) -> None:
+    """Print the closing line of a command: the report's headline and the next command.
+
+    Args:
+        report: what the command returned.
+        command: a key of `NEXT`.
+        names: values for the braces in the line of `NEXT`, such as the name of a study.
+    """
+    click.echo(f"{report.headline}; next: {NEXT[command].format(**names)}")

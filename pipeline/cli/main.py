@@ -1,4 +1,4 @@
-"""The command `pipe`: a command per stage, and the tools."""
+"""The command `pipe`: all commands, by section."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from collections.abc import Sequence
 import click
 
 from pipeline.cli import exit_codes
+from pipeline.cli.help import SectionedGroup, example
 from pipeline.cli.stages import STAGES
-from pipeline.cli.tools import TOOLS
+from pipeline.cli.tools import LOOK, MACHINE, STUDIES
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show a traceback where something goes wrong.")
+@click.group(
+    cls=SectionedGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example("pipe add ~/film/IMG_0412.MOV --label flake", "dvc repro", "pipe predict photo.jpg"),
+)
+@click.option("--debug", is_flag=True, help="Print the traceback of an internal error.")
 @click.version_option(package_name="clip2edge", prog_name="pipe")
-def cli(debug: bool) -> None:  # read at the door, before click parses
+def cli(debug: bool) -> None:  # exit_codes reads --debug itself, before click parses
     """Turn phone clips into an image classifier on an edge device, with a number you can believe.
 
-    Put clips or photos into data/raw/<class>/ (or use `pipe add`), then run `dvc repro`; or run the stages one by one:
-    extract, augment, split, train, evaluate, export, parity, report, bundle.
+    Put clips or photos into data/raw/<class>/, or use `pipe add`. Then run `dvc repro`: it runs the chain, and later
+    only those stages whose input changed. Each stage is a command too.
     """
 
 
-for command in (*STAGES, *TOOLS):
-    cli.add_command(command)
+cli.add_section("The chain, in its order", STAGES)
+cli.add_section("Look at data and answers", LOOK)
+cli.add_section("Studies", STUDIES)
+cli.add_section("Machine and start", MACHINE)
 
 
 def main() -> None:
@@ -34,5 +41,5 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; gives its exit code."""
+    """Run one command and return its exit code."""
     return exit_codes.run(cli, arguments)

@@ -1,4 +1,4 @@
-"""The nine commands that are stages of the chain. Each imports what is heavy in its own body."""
+"""The nine commands of the chain. Each imports its heavy libraries in its own body."""
 
 from __future__ import annotations
 
@@ -7,154 +7,171 @@ from pathlib import Path
 import click
 
 from pipeline.base.errors import GateError
-from pipeline.cli.context import done, here, section_of
+from pipeline.cli.context import current_project, done, section_of
+from pipeline.cli.help import example
 
 
-@click.command()
+@click.command(
+    epilog=example(
+        "pipe extract",
+        "pipe extract walk.mp4 --out frames/",
+        "pipe extract --diagnose walk.mp4 --out sheet.png",
+    )
+)
 @click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for VIDEOS' frames [default: <stem>_frames/].")
-@click.option("--explain", is_flag=True, help="Say what VIDEOS are instead; --out is then a PNG file for their frames.")
-def extract(videos: tuple[Path, ...], out: Path | None, explain: bool) -> None:
-    """Recordings to frames: of the project's data/raw, or of VIDEOS alone."""
+@click.option("--diagnose", is_flag=True, help="Only describe VIDEOS and their damage; --out is a PNG contact sheet.")
+def extract(videos: tuple[Path, ...], out: Path | None, diagnose: bool) -> None:
+    """Decode recordings into frames.
+
+    Reads the clips and photos in data/raw and writes data/frames/. With VIDEOS, reads only these files.
+    """
     from pipeline.extract import stage
     from pipeline.extract.params import ExtractParams
 
-    if explain:
-        _explain(videos, out)
+    if diagnose:
+        _diagnose(videos, out)
         return
     if not videos:
         if out is not None:
             raise click.UsageError("--out goes with VIDEOS; the project's frames go to data/frames/")
-        done(stage.extract(section_of("extract", ExtractParams), here()))
+        done(stage.extract(section_of("extract", ExtractParams), current_project()), "extract")
         return
     if out is None and len(videos) > 1:
         raise click.UsageError("several VIDEOS need --out")
     folder = out or Path(f"{videos[0].stem}_frames")
-    done(stage.extract_files(videos, folder, section_of("extract", ExtractParams)))
+    done(stage.extract_files(videos, folder, section_of("extract", ExtractParams)), "extract VIDEOS")
 
 
-@click.command()
-@click.option(
-    "--preview", "frame", type=click.Path(path_type=Path), help="Draw this picture's copies on a sheet instead."
+def _diagnose(videos: tuple[Path, ...], out: Path | None) -> None:
+    from pipeline.extract.params import ExtractParams
+    from pipeline.tools import diagnose
+
+    if not videos:
+        raise click.UsageError("--diagnose needs VIDEOS")
+    diagnoses = diagnose.diagnose(videos, section_of("extract", ExtractParams), out)
+    for diagnosis in diagnoses:
+        click.echo("\n".join(diagnosis.lines))
+    diagnose.refuse_unusable(diagnoses)
+
+
+@click.command(
+    epilog=example("pipe augment", "pipe augment --preview data/frames/flake/clip/000001.jpg --out sheet.png")
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The sheet, a PNG file.")
+@click.option("--preview", "frame", type=click.Path(path_type=Path), help="Only draw the copies of this picture.")
+@click.option("--out", type=click.Path(path_type=Path), help="PNG file for the preview.")
 def augment(frame: Path | None, out: Path | None) -> None:
-    """Frames to augmented copies."""
+    """Make augmented copies of the frames."""
     from pipeline.augment import stage
     from pipeline.augment.params import AugmentParams
     from pipeline.extract.params import ExtractParams
 
     params = section_of("augment", AugmentParams)
     if frame is None and out is None:
-        done(stage.augment(params, here()))
+        done(stage.augment(params, current_project()), "augment")
         return
     if frame is None or out is None:
         raise click.UsageError("--preview FRAME and --out SHEET.png go together")
     from pipeline.tools.preview import preview
 
-    done(preview(frame, out, params, section_of("extract", ExtractParams), here()))
+    done(preview(frame, out, params, section_of("extract", ExtractParams), current_project()), "augment --preview")
 
 
-@click.command()
-@click.option("--freeze", is_flag=True, help="Pin the present split's groups to their sides, in data/split.keep.csv.")
+@click.command(epilog=example("pipe split", "pipe split --freeze"))
+@click.option("--freeze", is_flag=True, help="Pin every group to its present side, in data/split.keep.csv.")
 def split(freeze: bool) -> None:
-    """Every clip to training, validation or test, as a whole."""
+    """Assign every clip to training, validation or test as a whole."""
     from pipeline.split import stage
     from pipeline.split.params import SplitParams
 
     if freeze:
-        done(stage.freeze(here()))
+        done(stage.freeze(current_project()), "split --freeze")
         return
-    done(stage.split(section_of("split", SplitParams), here()))
+    done(stage.split(section_of("split", SplitParams), current_project()), "split")
 
 
-@click.command()
+@click.command(epilog=example("pipe train"))
 def train() -> None:
-    """Fit the network; writes models/checkpoint.pt."""
+    """Train the network and write models/checkpoint.pt."""
     from pipeline.network.params import ImageParams, ModelParams
     from pipeline.train import stage
     from pipeline.train.params import TrainParams
 
     sections = section_of("train", TrainParams), section_of("model", ModelParams), section_of("image", ImageParams)
-    report = stage.train(*sections, here())
-    if report is not None:  # one process of several speaks
-        done(report)
+    report = stage.train(*sections, current_project())
+    if report is not None:  # of several processes, only the first has a report
+        done(report, "train")
 
 
-@click.command()
+@click.command(epilog=example("pipe evaluate"))
 def evaluate() -> None:
     """Judge the checkpoint on the held-out frames."""
     from pipeline.evaluate import stage
     from pipeline.evaluate.params import EvaluateParams
 
-    done(stage.evaluate(section_of("evaluate", EvaluateParams), here()))
+    done(stage.evaluate(section_of("evaluate", EvaluateParams), current_project()), "evaluate")
 
 
-@click.command()
+@click.command(epilog=example("pipe export"))
 def export() -> None:
-    """Checkpoint to ONNX graphs and the contract with the device."""
+    """Write the checkpoint as ONNX graphs, and their contract."""
     from export.export import stage
     from export.export.params import ExportParams
     from export.graphs.params import ParityParams
 
-    done(stage.export(section_of("export", ExportParams), section_of("parity", ParityParams), here()))
+    sections = section_of("export", ExportParams), section_of("parity", ParityParams)
+    done(stage.export(*sections, current_project()), "export")
 
 
-@click.command()
-@click.option("--record", is_flag=True, help="Exit 0 on a bad verdict too; the report records it and bundle refuses.")
-@click.option("--against", type=click.Choice(["pil", "opencv"]), help="Say what this library's resize would cost.")
+@click.command(epilog=example("pipe parity", "pipe parity --against opencv"))
+@click.option("--record", is_flag=True, help="Exit 0 on a bad verdict too. The report has it, and bundle refuses.")
+@click.option("--against", type=click.Choice(["pil", "opencv"]), help="Only measure what this library's resize costs.")
 def parity(record: bool, against: str | None) -> None:
-    """Compare the graphs with torch on every held-out frame; exits 3 on a bad verdict."""
+    """Compare the graphs with torch on every held-out frame.
+
+    Exits 3 on a bad verdict.
+    """
     if against is not None:
         from export.against.other_resize import against as compare_with
 
-        done(compare_with(against, here()))
+        done(compare_with(against, current_project()), "parity --against")
         return
     from export.graphs.params import ParityParams
     from export.parity import stage
 
-    report = stage.parity(section_of("parity", ParityParams), here())
+    report = stage.parity(section_of("parity", ParityParams), current_project())
     if not report.passed and not record:
         raise GateError(report.headline)
-    done(report)
+    done(report, "parity")
 
 
-@click.command()
+@click.command(epilog=example("pipe report"))
 def report() -> None:
-    """Every report on one page, reports/report.html."""
+    """Put every report on one page, reports/report.html."""
     from pipeline.report import stage
 
-    done(stage.report(here()))
+    done(stage.report(current_project()), "report")
 
 
-@click.command()
+@click.command(epilog=example("pipe bundle", "pipe bundle --against last_week.zip"))
 @click.option("--against", "earlier", type=click.Path(path_type=Path), help="Then compare it with this earlier bundle.")
 def bundle(earlier: Path | None) -> None:
-    """Graphs, contract and runtime to dist/bundle.zip; exits 3 when parity said no."""
+    """Pack graphs, contract and runtime into dist/bundle.zip.
+
+    Exits 3 when the graphs did not pass parity.
+    """
     from export.bundle import stage
 
     if earlier is None:
-        done(stage.bundle(here()))
+        done(stage.bundle(current_project()), "bundle")
         return
     from export.against.earlier_bundle import compare, opened_earlier
 
-    with opened_earlier(earlier, here()) as opened:  # before, since it may be the one that is replaced
-        done(stage.bundle(here()))
-        found = compare(opened, here())
-    click.echo(found.table)
-    done(found)
-
-
-def _explain(videos: tuple[Path, ...], out: Path | None) -> None:
-    from pipeline.extract.params import ExtractParams
-    from pipeline.tools import diagnose
-
-    if not videos:
-        raise click.UsageError("--explain needs VIDEOS")
-    findings = diagnose.diagnose(videos, section_of("extract", ExtractParams), out)
-    for finding in findings:
-        click.echo("\n".join(finding.lines))
-    diagnose.refuse_unusable(findings)
+    with opened_earlier(earlier, current_project()) as opened:  # opened first, since it may be the one that is replaced
+        click.echo(stage.bundle(current_project()).headline)
+        comparison = compare(opened, current_project())
+    click.echo(comparison.table)
+    done(comparison, "bundle")
 
 
 STAGES = (extract, augment, split, train, evaluate, export, parity, report, bundle)

@@ -1,4 +1,4 @@
-"""The commands of `pipe` that are no stage; what is heavy is imported in the body of the command that needs it."""
+"""The commands that are no stage, by section of the help. Each imports its heavy libraries in its own body."""
 
 from __future__ import annotations
 
@@ -7,66 +7,82 @@ from pathlib import Path
 import click
 
 from pipeline.base.errors import PipeError
-from pipeline.cli.context import done, here, section_of
+from pipeline.cli.context import current_project, done, section_of
+from pipeline.cli.help import example
 
 
-@click.command()
+@click.command(epilog=example("pipe add ~/film/IMG_0412.MOV ~/film/close_ups/ --label flake"))
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--label", required=True, help="The class that they show.")
+@click.option("--label", required=True, help="The class that the recordings show.")
 def add(paths: tuple[Path, ...], label: str) -> None:
     """Copy videos, photos or folders of them into data/raw/LABEL/."""
     from pipeline.tools.add import add as add_paths
 
-    done(add_paths(paths, label, here()))
+    done(add_paths(paths, label, current_project()), "add")
 
 
-@click.command()
+@click.command(epilog=example("pipe demo"))
 def demo() -> None:
-    """Make demo clips, run the whole chain on them and classify from the finished bundle."""
+    """Film demo clips, run the chain, and classify with the bundle.
+
+    The clips come from a virtual camera. The project's data/raw must be empty.
+    """
     from pipeline.tools.demo import demo as run_demo
 
-    run_demo(here())
+    done(run_demo(current_project()), "demo")
 
 
-@click.command()
+@click.command(epilog=example("pipe recipe", "pipe recipe demo"))
 @click.argument("name", required=False)
 def recipe(name: str | None) -> None:
-    """Write recipe NAME into params.yaml; without NAME, list the recipes."""
+    """Write recipe NAME into params.yaml; without NAME, list all."""
     from pipeline.tools.studies.recipe import apply_recipe, list_recipes
 
     if name is None:
-        for line in list_recipes(here()):
+        for line in list_recipes(current_project()):
             click.echo(line)
         return
-    done(apply_recipe(name, here()))
+    done(apply_recipe(name, current_project()), "recipe")
 
 
-@click.command()
+@click.command(epilog=example("pipe study graphite", "pipe study graphite --row VGG16 --seeds 3"))
 @click.argument("name")
-@click.option("--row", "rows", multiple=True, help="Only this row; may be given several times.")
+@click.option("--row", "rows", multiple=True, help="Run only this row; may be given several times.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, help="Runs of each row, with train.seed 0, 1, 2 …")
 def study(name: str, rows: tuple[str, ...], seeds: int) -> None:
-    """Run every row of recipe NAME as a DVC experiment; params.yaml stays as it is."""
+    """Run every row of recipe NAME as a DVC experiment.
+
+    params.yaml is afterwards as it was before.
+    """
     from pipeline.tools.studies.study import study as run_study
 
-    done(run_study(name, rows, seeds, here()))
+    done(run_study(name, rows, seeds, current_project()), "study", name=name)
 
 
-@click.command()
+@click.command(epilog=example("pipe compare graphite", "pipe compare"))
 @click.argument("name", required=False)
 def compare(name: str | None) -> None:
-    """Table and figures of study NAME's experiments; without NAME, a table of all experiments."""
+    """Put the experiments of study NAME into a table and figures.
+
+    Without NAME, writes a table of all experiments.
+    """
     from pipeline.tools.compare.compare import compare_all, compare_study
 
-    done(compare_all(here()) if name is None else compare_study(name, here()))
+    done(compare_all(current_project()) if name is None else compare_study(name, current_project()), "compare")
 
 
-@click.command()
+@click.command(
+    epilog=example(
+        "pipe predict photo.jpg walk.mp4",
+        "pipe predict photos/ --csv answers.csv --montage sheet.png",
+        "pipe predict photo.jpg --bundle dist/bundle.zip",
+    )
+)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--bundle", type=click.Path(path_type=Path), help="A zip or folder [default: the project's graph].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Also write a CSV file.")
-@click.option("--montage", type=click.Path(path_type=Path), help="Also draw what was classified, a PNG file.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Also write the answers to a CSV file.")
+@click.option("--montage", type=click.Path(path_type=Path), help="Also draw the classified pictures, a PNG file.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Also draw every clip's timeline, a PNG file.")
 def predict(
     paths: tuple[Path, ...],
@@ -76,7 +92,7 @@ def predict(
     montage: Path | None,
     plot: Path | None,
 ) -> None:
-    """Classify images, folders and videos."""
+    """Classify photos, clips, and folders of them."""
     import sys
 
     from pipeline.draw.sheets import check_png
@@ -90,7 +106,7 @@ def predict(
     for sheet in filter(None, (montage, plot)):
         check_png(sheet)
     params = section_of("extract", ExtractParams)
-    with prediction.opened(here(), bundle) as classifier:
+    with prediction.opened(current_project(), bundle) as classifier:
         answers = prediction.predict(paths, classifier, params)
         if as_json:
             click.echo(printable(told.as_json(answers), getattr(sys.stdout, "encoding", None)))
@@ -105,43 +121,53 @@ def predict(
     told.refuse_failures(answers)
 
 
-@click.command()
+@click.command(
+    epilog=example("pipe explain photo.jpg", "pipe explain --filters features.10", "pipe explain photo.jpg --out why/")
+)
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--filters", multiple=True, metavar="LAYER[:N[-M]]", help="Draw what filters of a convolution look for.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures [default: reports/explain/].")
 def explain(images: tuple[Path, ...], filters: tuple[str, ...], out: Path | None) -> None:
-    """Draw why the checkpoint answers as it does on IMAGES: evidence, activation maps; and what filters look for."""
+    """Draw why the network answers as it does on IMAGES.
+
+    Draws evidence (Grad-CAM) and activation maps of IMAGES, and the patterns that filters respond to.
+    """
     from pipeline.extract.params import ExtractParams
     from pipeline.tools.explain.explain import explain as draw
 
     if not images and not filters:
         raise click.UsageError("name IMAGES, or a convolution with --filters")
     max_megapixels = section_of("extract", ExtractParams).max_megapixels
-    done(draw(images, filters, out, round(max_megapixels * 1e6), here()))
+    done(draw(images, filters, out, round(max_megapixels * 1e6), current_project()), "explain")
 
 
-@click.command()
+@click.command(epilog=example("pipe dataset"))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the sheets [default: reports/dataset/].")
 def dataset(out: Path | None) -> None:
-    """Look at the data before you train: counts, sizes, brightness, and a contact sheet of every class."""
-    from pipeline.tools.dataset import dataset as survey
+    """Count the frames and draw contact sheets, before you train.
 
-    surveyed = survey(here(), out)
-    click.echo("\n".join(surveyed.lines))
-    done(surveyed)
+    Prints counts, sizes and brightness, and draws a contact sheet of every class.
+    """
+    from pipeline.tools.dataset import dataset as describe_dataset
+
+    report = describe_dataset(current_project(), out)
+    click.echo("\n".join(report.lines))
+    done(report, "dataset")
 
 
-@click.command()
+@click.command(epilog=example("pipe doctor"))
 def doctor() -> None:
-    """Look at this machine: Python, torch, onnxruntime and its providers, DVC, disk."""
+    """Check this machine: Python, libraries, providers, disk."""
     from pipeline.tools.doctor import examine
 
-    findings = examine()
-    for finding in findings:
-        click.echo(finding)
-    failed = [finding.name for finding in findings if finding.level == "fail"]
-    if failed:
-        raise PipeError(f"doctor: {', '.join(failed)}: see the lines marked fail above")
+    report = examine()
+    for check in report.checks:
+        click.echo(check)
+    if report.failed:
+        raise PipeError(f"doctor: {', '.join(report.failed)}: see the lines marked fail above")
+    done(report, "doctor")
 
 
-TOOLS = (add, demo, recipe, study, compare, predict, explain, dataset, doctor)
+LOOK = (dataset, predict, explain)
+STUDIES = (recipe, study, compare)
+MACHINE = (doctor, demo, add)

@@ -58,7 +58,7 @@ def check_no_class_is_empty(frames: Iterable[tuple[str, str]]) -> None:
             found = ", ".join(f"{number} {kind}" for kind, number in kinds(reasons).items())
             raise DataError(
                 f"class {label!r}: screening kept none of its {len(reasons)} frames ({found}); look at them with "
-                "`pipe extract --explain`, then replace the footage, or change extract.screening or extract.keep_all"
+                "`pipe extract --diagnose`, then replace the footage, or change extract.screening or extract.keep_all"
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import http.client
 import urllib.error
 from collections.abc import Callable, Iterable
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.base.errors import DataError, ParamsError
+from pipeline.base.errors import DataError, ParamsError, nearest
 from pipeline.network.efficientnet_lite0 import EfficientNetLite0
 from pipeline.network.feature_extractors import Features, ResNetFeatures, SmallCnn, cut_before_pooling
 from pipeline.network.preprocess import Channels
@@ -70,9 +69,9 @@ def architecture_of(arch: str) -> Architecture:
 
 
 def _unknown(arch: str, known: list[str]) -> ParamsError:
-    near = difflib.get_close_matches(arch, known, n=1, cutoff=0.0)
+    near = nearest(arch, known)
     return ParamsError(
-        f"model.arch: found {arch!r}; the nearest valid name is {near[0]!r} (ours, torchvision's, or {TIMM}<name>)"
+        f"model.arch: found {arch!r}; the nearest valid name is {near!r} (ours, torchvision's, or {TIMM}<name>)"
     )
 
 

@@ -1,1 +1,1 @@
-"""Commands that are no stage. They may import any room below; nothing but the command line imports them."""
+"""Commands that are no stage. They may import any room below, and only the command line imports them."""

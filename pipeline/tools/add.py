@@ -1,4 +1,4 @@
-"""Files into the project: clips and photos are copied into `data/raw/<label>/`, all of them or none."""
+"""Copy clips and photos into the project's `data/raw/<label>/`: all of them or none."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pipeline.base.files import flush_filesystem, sha256_of, temporary_folder
 from pipeline.base.project import Project
 from pipeline.media import recordings
 
-MAX_NAME_BYTES = 255  # of a folder, on the file systems of Linux, macOS and Windows
-_ADDED = "added"  # beside the files of a folder, hidden: what has not got its name yet
+MAX_NAME_BYTES = 255  # longest folder name on the file systems of Linux, macOS and Windows
+_ADDED = "added"  # part of the name of the hidden folder that holds copies until they get their names
 
 
 @dataclass(frozen=True)
 class AddReport:
-    """What `add` did."""
+    """What `add` copied."""
 
     n_added: int
-    n_present: int  # the same content was there already
+    n_present: int  # files that were already there with the same content
     folder: str  # relative to the project
 
     @property
@@ -33,11 +33,16 @@ class AddReport:
 
 
 def add(paths: Sequence[Path], label: str, project: Project) -> AddReport:
-    """Copy clips and photos, and those in folders (with their folders below), into `data/raw/<label>/`.
+    """Copy clips, photos, and folders of them into `data/raw/<label>/`; a folder keeps its subfolders.
+
+    Args:
+        paths: clips, photos or folders.
+        label: the class that they show.
+        project: the project to copy them into.
 
     Raises:
-        DataError: the label is no name of a folder; a path is missing or no clip or photo; a folder has none; a file of
-            the same name but with other content is there. Nothing has been copied then.
+        DataError: the label cannot name a folder; a path is missing, or is neither clip nor photo; a folder has
+            neither; or a file of the same name has other content. Then nothing was copied.
     """
     check_label(label)
     folder = project.raw / label
@@ -54,10 +59,10 @@ def add(paths: Sequence[Path], label: str, project: Project) -> AddReport:
 
 
 def check_label(label: str) -> None:
-    """Refuse what cannot be the name of one visible folder.
+    """Refuse a label that cannot be the name of one visible folder.
 
     Raises:
-        DataError: it is empty, hidden, too long, has blanks at an end, or would leave `data/raw`.
+        DataError: the label is empty, hidden or too long, has blanks at an end, or would leave `data/raw`.
     """
     recordings.check_name(label)
     if not label or label.startswith(".") or "/" in label or label != label.strip():
@@ -69,18 +74,18 @@ def check_label(label: str) -> None:
 
 
 def _media(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Each clip and photo, and its name below the folder of its class."""
+    """Yield each clip and photo with its path below the folder of its class."""
     for path in paths:
         if path.is_dir():
-            found = [file for file in recordings.walk(path) if recordings.is_media(file)]
-            if not found:
+            files = [file for file in recordings.walk(path) if recordings.is_media(file)]
+            if not files:
                 raise DataError(f"{path}: no clip or photo in it; expected at least one")
-            yield from ((file, file.relative_to(path)) for file in found)
+            yield from ((file, file.relative_to(path)) for file in files)
         elif not path.is_file():
             raise DataError(f"{path}: no such file; expected a clip, a photo or a folder of them")
         elif not recordings.is_media(path) or path.name.startswith("."):
-            known = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
-            raise DataError(f"{path}: neither clip nor photo by its name; expected a visible file {known}")
+            suffixes = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
+            raise DataError(f"{path}: neither clip nor photo by its name; expected a visible file {suffixes}")
         else:
             yield path, Path(path.name)
 
@@ -95,20 +100,20 @@ def _is_present(source: Path, target: Path) -> bool:
 
 def _copy_all(copies: dict[Path, Path], folder: Path) -> None:
     try:
-        # Everything is on disk before the first file gets its name: a full disk leaves none behind.
+        # All copies are on disk before the first one gets its name, so a full disk leaves no file behind.
         with contextlib.ExitStack() as stack:
             parents = sorted({target.parent for target in copies})
-            beside = {parent: stack.enter_context(temporary_folder(parent / _ADDED)) for parent in parents}
+            hidden = {parent: stack.enter_context(temporary_folder(parent / _ADDED)) for parent in parents}
             for target, source in copies.items():
-                shutil.copyfile(source, beside[target.parent] / target.name)
-            for temporary in beside.values():  # a folder below may be a link to another disk
+                shutil.copyfile(source, hidden[target.parent] / target.name)
+            for temporary in hidden.values():  # every folder, since a subfolder may be a link to another disk
                 flush_filesystem(temporary)
             for target in sorted(copies):
-                (beside[target.parent] / target.name).rename(target)
+                (hidden[target.parent] / target.name).rename(target)
             for parent in parents:
                 flush_filesystem(parent)
     finally:
-        made = {parent for target in copies for parent in target.parents if parent.is_relative_to(folder)}
-        for empty in sorted(made, reverse=True):
-            with contextlib.suppress(OSError):  # not empty: all is well
-                empty.rmdir()
+        created = {parent for target in copies for parent in target.parents if parent.is_relative_to(folder)}
+        for parent in sorted(created, reverse=True):
+            with contextlib.suppress(OSError):  # not empty: the copies are in it
+                parent.rmdir()

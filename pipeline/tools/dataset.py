@@ -1,7 +1,8 @@
-"""What is in the data, before anybody trains on it: counts, sizes, brightness, and a contact sheet of every class."""
+"""What the data set holds, before you train on it: counts, sizes, brightness, and a contact sheet of every class."""
 
 from __future__ import annotations
 
+import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
@@ -23,22 +27,27 @@ from pipeline.draw.sheets import Cell, sheet, thumbnail, write_png
 FRAMES_ON_A_SHEET = 24
 COLUMNS = 6
 SIDE = 200  # pixels of a picture on a sheet
-JSON, TEXT, SHEETS = "dataset.json", "dataset.txt", "classes"  # what a folder of ours holds
+JSON, TEXT, SHEETS = "dataset.json", "dataset.txt", "classes"  # what the command writes into its folder
+IMBALANCE = 2.0  # ratio of the largest to the smallest class that is worth a warning
+BRIGHTNESS_BINS = 16  # of 256 levels
+CLIPS_SHOWN, SIZES_SHOWN = 40, 10  # in the text; dataset.json has them all
+_BARS = " ▁▂▃▄▅▆▇█"
+_NO_WRAP = 1_000_000  # cells: wider than any table
 
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What `dataset` found."""
+    """What `dataset` counted and drew."""
 
-    lines: tuple[str, ...]  # for the terminal; dataset.txt has the same
-    n_frames: int  # that screening kept
+    lines: tuple[str, ...]  # the text for the terminal, as in dataset.txt
+    n_frames: int  # those that screening kept
     n_classes: int
     n_warnings: int
     folder: str
 
     @property
     def headline(self) -> str:
-        """The closing line: how much there is, and where it can be seen."""
+        """The closing line: the counts, and the folder of the sheets."""
         warnings = "1 warning" if self.n_warnings == 1 else f"{self.n_warnings} warnings"
         return f"{self.n_frames} frames of {self.n_classes} classes, {warnings}; contact sheets in {self.folder}"
 
@@ -46,35 +55,37 @@ class DatasetReport:
 def dataset(project: Project, out: Path | None = None) -> DatasetReport:
     """Count the frames and draw a contact sheet of every class.
 
-    Reads `data/frames.csv`, the frames that it draws, and `data/split.csv` where there is one; writes `dataset.txt`,
-    `dataset.json` and `classes/<class>.png` into `out`, or `reports/dataset/`.
+    Reads `data/frames.csv`, `data/split.csv` where it exists, and the frames to draw. Writes `dataset.txt`,
+    `dataset.json` and `classes/<class>.png` into `out`, or into `reports/dataset/`.
 
     Raises:
-        DataError: a manifest is missing or broken, a frame cannot be read, or `out` holds something else.
+        DataError: a manifest is missing or broken, a frame cannot be read, or `out` holds other files.
     """
     folder = project.dataset_reports if out is None else out
     _refuse_other_folder(folder)
     frames = manifest.read(project.frames_csv)
-    value = survey(frames, manifest.read_split(project.split_csv) if project.split_csv.is_file() else [])
-    lines = as_lines(value)
+    split = manifest.read_split(project.split_csv) if project.split_csv.is_file() else []
+    statistics = dataset_statistics(frames, split)
+    lines = statistics_as_text(statistics)
     with replacing_folder(folder) as temporary:
-        write_json(temporary / JSON, value)
+        write_json(temporary / JSON, statistics)
         (temporary / TEXT).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-        for label in value["classes"]:
+        for label in statistics["classes"]:
             _draw_class(label, [row for row in frames if row.label == label and row.kept], project, temporary)
-    n_frames = sum(counts["frames"] for counts in value["classes"].values())
-    shown = project.relative(folder) if out is None else str(out)
-    return DatasetReport(tuple(lines), n_frames, len(value["classes"]), len(value["warnings"]), shown)
+    n_frames = sum(counts["frames"] for counts in statistics["classes"].values())
+    shown_folder = project.relative(folder) if out is None else str(out)
+    return DatasetReport(tuple(lines), n_frames, len(statistics["classes"]), len(statistics["warnings"]), shown_folder)
 
 
 def _refuse_other_folder(folder: Path) -> None:
-    """The folder is replaced as a whole, so all that is in it must be ours."""
+    """Refuse a folder with files that this command did not write, since the folder is replaced as a whole."""
     if not folder.exists():
         return
-    others = sorted(path for path in folder.rglob("*") if not path.is_dir() and not _is_ours(path.relative_to(folder)))
-    if others or not folder.is_dir():
-        found = f"holds {others[0].relative_to(folder)}" if others else "is a file"
-        raise DataError(f"{folder}: {found}; expected a new folder, or one that `pipe dataset` made")
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    foreign = [name for name in names if not _is_ours(name)]
+    if foreign or not folder.is_dir():
+        problem = f"holds {foreign[0]}" if foreign else "is a file"
+        raise DataError(f"{folder}: {problem}; expected a new folder, or one that `pipe dataset` made")
 
 
 def _is_ours(name: Path) -> bool:
@@ -84,9 +95,8 @@ def _is_ours(name: Path) -> bool:
 def _draw_class(label: str, rows: Sequence[Row], project: Project, folder: Path) -> None:
     if not rows:
         return
-    places = np.unique(np.linspace(0, len(rows) - 1, FRAMES_ON_A_SHEET).round().astype(int))
-    shown = [rows[place] for place in places]
-    cells = list(each(partial(_cell, project), shown, label))
+    positions = np.unique(np.linspace(0, len(rows) - 1, FRAMES_ON_A_SHEET).round().astype(int))
+    cells = list(each(partial(_cell, project), [rows[position] for position in positions], label))
     heading = f"{label}: {len(cells)} of {len(rows)} frames"
     write_png(sheet(cells, heading, columns=COLUMNS, side=SIDE), safe_join(folder, f"{SHEETS}/{label}.png"))
 
@@ -97,14 +107,8 @@ def _cell(project: Project, row: Row) -> Cell:
     return Cell(thumbnail(read_frame(project, row), SIDE), title)
 
 
-IMBALANCE = 2.0  # largest class by smallest, from which on it is worth a warning
-BRIGHTNESS_BINS = 16  # of 256 levels
-CLIPS_SHOWN, SIZES_SHOWN = 40, 10  # as text; the survey itself has them all
-_BARS = " ▁▂▃▄▅▆▇█"
-
-
-def survey(frames: Sequence[Row], split: Sequence[Row]) -> dict[str, Any]:
-    """Count; every list and mapping is sorted, so that the same rows give the same survey.
+def dataset_statistics(frames: Sequence[Row], split: Sequence[Row]) -> dict[str, Any]:
+    """Count frames by class, clip, side, size and brightness. Every list and mapping is sorted.
 
     Args:
         frames: rows of `data/frames.csv`.
@@ -112,8 +116,8 @@ def survey(frames: Sequence[Row], split: Sequence[Row]) -> dict[str, Any]:
 
     Returns:
         `classes` (by name: clips, groups, frames that screening kept, frames that it dropped, kept frames of each
-        side, copies that are trained on), `clips`, `dropped` (by reason), `resolutions` (kept frames by size),
-        `brightness` (by class: kept frames in each 16 levels of mean luma), `warnings`.
+        side, copies for training), `clips`, `dropped` (by reason), `resolutions` (kept frames by size), `brightness`
+        (by class: kept frames in each bin of 16 levels of mean luma), `warnings`.
     """
     sides = {row.path: row.split for row in split}
     copies = Counter(row.label for row in split if row.is_copy and row.split == "train")
@@ -130,9 +134,9 @@ def survey(frames: Sequence[Row], split: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def as_lines(value: Mapping[str, Any]) -> list[str]:
-    """A survey as text, for a terminal."""
-    classes, clips = value["classes"], value["clips"]
+def statistics_as_text(statistics: Mapping[str, Any]) -> list[str]:
+    """The statistics as lines for a terminal."""
+    classes, clips = statistics["classes"], statistics["clips"]
     sides = [side for side in SPLITS if any(side in counts["sides"] for counts in classes.values())]
     head = ["class", "clips", "frames", "dropped", *sides, *(["copies"] if sides else [])]
     lines = _table([head, *(_class_cells(label, counts, sides) for label, counts in classes.items())])
@@ -142,13 +146,13 @@ def as_lines(value: Mapping[str, Any]) -> list[str]:
         cells = [[*row, ", ".join(clip["sides"])] for row, clip in zip(cells, clips, strict=False)]
     lines += ["", *_table([head, *cells])]
     lines += _more(clips, CLIPS_SHOWN)
-    sizes = [[n, size] for size, n in value["resolutions"].items()]
+    sizes = [[n, size] for size, n in statistics["resolutions"].items()]
     lines += ["", *_table([["frames", "pixels"], *sizes[:SIZES_SHOWN]]), *_more(sizes, SIZES_SHOWN)]
-    bars = [[label, f"|{_bar(counts)}|"] for label, counts in value["brightness"].items()]
+    bars = [[label, f"|{_bar(counts)}|"] for label, counts in statistics["brightness"].items()]
     lines += ["", *_table([["class", "brightness, dark to light"], *bars])]
-    if value["dropped"]:
-        lines += ["", *_table([["dropped", "reason"], *([n, reason] for reason, n in value["dropped"].items())])]
-    return [*lines, "", *(f"warning: {warning}" for warning in value["warnings"])]
+    if statistics["dropped"]:
+        lines += ["", *_table([["dropped", "reason"], *([n, reason] for reason, n in statistics["dropped"].items())])]
+    return [*lines, "", *(f"warning: {warning}" for warning in statistics["warnings"])]
 
 
 def _more(rows: Sequence[object], shown: int) -> list[str]:
@@ -235,23 +239,18 @@ def _class_cells(label: str, counts: Mapping[str, Any], sides: Sequence[str]) ->
 
 
 def _bar(counts: Sequence[int]) -> str:
-    """Block characters; what is not empty shows at least the lowest."""
+    """One block character a bin; a bin that is not empty shows at least the lowest block."""
     top = max(counts)
     return "".join(_BARS[-(-count * (len(_BARS) - 1) // top) if top else 0] for count in counts)
 
 
 def _table(rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Columns as wide as a terminal shows them: a CJK character takes two cells. Numbers stand to the right."""
-    from rich.cells import cell_len
-
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(cell_len(text) for text in column) for column in zip(*texts, strict=True)]
-    lines = []
-    for row, cells in zip(texts, rows, strict=True):
-        padding = [" " * (width - cell_len(text)) for width, text in zip(widths, row, strict=True)]
-        joined = [
-            gap + text if isinstance(cell, int) else text + gap
-            for gap, text, cell in zip(padding, row, cells, strict=True)
-        ]
-        lines.append("  ".join(joined).rstrip())
-    return lines
+    """Lay rows out in columns, integers to the right; a CJK character takes two cells of the terminal."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for cell in rows[-1]:
+        table.add_column(justify="right" if isinstance(cell, int) else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))  # Text, since a string could hold markup
+    drawn = io.StringIO()
+    Console(file=drawn, width=_NO_WRAP, color_system=None).print(table)
+    return [line.rstrip() for line in drawn.getvalue().splitlines()]

@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from export.graphs.device_process import AS_ON_A_DEVICE
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json
@@ -21,20 +23,26 @@ from pipeline.tools.demo_clips import make_demo_clips
 from pipeline.tools.studies.recipe import apply_recipe
 from runtime.archive import unpack
 
-# What a device lacks: with None in sys.modules an import of it fails.
-AS_ON_A_DEVICE = """
-import runpy, sys
-for name in ("torch", "torchvision", "timm", "pipeline", "export"):
-    sys.modules[name] = None
-runpy.run_module("runtime", run_name="__main__", alter_sys=True)
-"""
+
+@dataclass(frozen=True)
+class DemoReport:
+    """How the bundle answered."""
+
+    n_frames: int  # of the test side
+    n_different: int  # answers that differ from predictions.csv
+
+    @property
+    def headline(self) -> str:
+        """The closing line."""
+        answers = f"the bundle answered {self.n_frames} test frames, {self.n_different} differ from predictions.csv"
+        return f"{answers}; reports/report.html"
 
 
-def demo(project: Project) -> None:
-    """Make clips in `data/raw`, apply the recipe `demo`, run `dvc repro`, and print what came of it.
+def demo(project: Project) -> DemoReport:
+    """Make clips in `data/raw`, apply the recipe `demo`, run `dvc repro`, classify with the bundle, print a table.
 
     Raises:
-        DataError: `data/raw` is not empty, a stage failed, or the bundle answers differently from `predictions.csv`.
+        DataError: `data/raw` is not empty, a stage failed, or the bundle cannot run.
     """
     if project.raw.exists() and any(project.raw.iterdir()):
         raise DataError(f"{project.raw}: found clips; the demo makes its own and needs an empty project")
@@ -47,23 +55,22 @@ def demo(project: Project) -> None:
     console.print("4/4 classifying every test frame from the unpacked bundle, where torch cannot be imported")
     bundle = project.bundle_zip.with_suffix("")
     unpack(project.bundle_zip, bundle)
-    n_frames, n_other = _classify_on_device(project, bundle)
-    console.print(_closing_table(project, _on_device(bundle, "bench"), repro_seconds))
-    console.print(f"The bundle answered {n_frames} test frames; {n_other} differ from predictions.csv.")
-    console.print("Look at reports/report.html, and run `dvc repro` again: nothing is left to do.")
+    report = _classify_on_device(project, bundle)
+    console.print(_results_table(project, _run_on_device(bundle, "bench"), repro_seconds))
+    return report
 
 
 def _repro(project: Project) -> float:
-    """Run the chain; gives its seconds."""
+    """Run the chain and return how many seconds it took."""
     started = time.monotonic()
     finished = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=project.root, check=False)
     if finished.returncode != 0:
-        raise DataError(f"dvc repro: ended with {finished.returncode}; the stage's own line stands above")
+        raise DataError(f"dvc repro: ended with {finished.returncode}; see the failed stage's line above")
     return time.monotonic() - started
 
 
-def _on_device(bundle: Path, *arguments: str) -> Any:
-    """Run `python -m runtime` in the unpacked bundle without the training libraries; gives its JSON."""
+def _run_on_device(bundle: Path, *arguments: str) -> Any:
+    """Run `python -m runtime` in the unpacked bundle, without the training libraries, and return its JSON."""
     command = [sys.executable, "-c", AS_ON_A_DEVICE, *arguments, "--json"]
     finished = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=False)
     if finished.returncode != 0:
@@ -71,19 +78,19 @@ def _on_device(bundle: Path, *arguments: str) -> Any:
     return json.loads(finished.stdout)
 
 
-def _classify_on_device(project: Project, bundle: Path) -> tuple[int, int]:
-    """How many test frames the bundle answered, and how many of its answers are not those of `predictions.csv`."""
+def _classify_on_device(project: Project, bundle: Path) -> DemoReport:
+    """Classify every test frame with the bundle, and compare the answers with `predictions.csv`."""
     rows = [row for row in manifest.read_split(project.split_csv) if row.split == "test"]
-    answers = _on_device(bundle, "classify", *(str(project.root / row.path) for row in rows))
+    answers = _run_on_device(bundle, "classify", *(str(project.root / row.path) for row in rows))
     with project.predictions_csv.open(encoding="utf-8", newline="") as file:
-        expected = {row["path"]: row["predicted"] for row in csv.DictReader(file)}
-    # Also of a frame that is taken for none of the classes, predictions.csv has the most probable one.
-    said = [max(answer["probabilities"], key=answer["probabilities"].get) for answer in answers]
-    other = [row for row, label in zip(rows, said, strict=True) if label != expected[row.path]]
-    return len(rows), len(other)
+        predicted = {row["path"]: row["predicted"] for row in csv.DictReader(file)}
+    # predictions.csv has the most probable class, even where the answer is "none of the classes".
+    labels = [max(answer["probabilities"], key=answer["probabilities"].get) for answer in answers]
+    n_different = sum(label != predicted[row.path] for row, label in zip(rows, labels, strict=True))
+    return DemoReport(len(rows), n_different)
 
 
-def _closing_table(project: Project, bench: dict[str, Any], repro_seconds: float) -> Table:
+def _results_table(project: Project, bench: dict[str, Any], repro_seconds: float) -> Table:
     evaluation, split, parity = (
         read_json(path) for path in (project.evaluate_json, project.split_json, project.parity_json)
     )
@@ -91,7 +98,7 @@ def _closing_table(project: Project, bench: dict[str, Any], repro_seconds: float
     counts = {side: sum(numbers["frames"] for numbers in classes.values()) for side, classes in split["counts"].items()}
     fp32 = parity["variants"]["fp32"]
     latency = bench["variants"][0]  # the recommended one
-    table = Table(title="What came of it", show_header=False)
+    table = Table(title="Results", show_header=False)
     table.add_row("frames", str(sum(counts.values())))
     table.add_row("split, by whole clips", ", ".join(f"{side} {n}" for side, n in counts.items()))
     table.add_row("top-1 on held-out frames", f"{evaluation['top1']:.1%} of {evaluation['n_frames']}")

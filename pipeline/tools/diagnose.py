@@ -1,4 +1,4 @@
-"""The footage doctor: what a clip is, what is wrong with it, and what screening would keep of it."""
+"""Describe a clip or photo: its format, its damage, and the frames that screening would keep."""
 
 from __future__ import annotations
 
@@ -21,70 +21,80 @@ from pipeline.extract.params import ExtractParams
 from pipeline.extract.stage import MANIFEST, extract_files
 from runtime.images import read_image
 
+SHOWN = 48  # at most so many kept frames and so many dropped ones, spread over the clip
+_COLUMNS, _SIDE = 4, 320
+_WIDTH = GAP + _COLUMNS * (_SIDE + GAP)
+_PLOT_HEIGHT = 160  # pixels
+_GREEN, _RED, _GREY = (0, 128, 0), (200, 0, 0), (160, 160, 160)
+_BORDER = 6  # pixels
+
 
 @dataclass(frozen=True)
-class Finding:
-    """What was found of one file."""
+class FileDiagnosis:
+    """The description of one file."""
 
     path: Path
     lines: tuple[str, ...]  # for the reader; the first names the file
     usable: bool
 
 
-def diagnose(paths: Sequence[Path], params: ExtractParams, out: Path | None) -> list[Finding]:
-    """Extract each clip or photo by itself into a temporary folder, and say what came of it.
+def diagnose(paths: Sequence[Path], params: ExtractParams, out: Path | None) -> list[FileDiagnosis]:
+    """Extract each clip or photo by itself into a temporary folder, and describe it.
 
     Args:
         paths: the files.
-        params: which frames are looked at, and how they are screened.
-        out: a PNG file for the contact sheets, one below the other; it appears whole or not at all.
+        params: which frames are extracted, and how they are screened.
+        out: a PNG file for the contact sheets, one below the other, written whole or not at all; None for no sheet.
+
+    Returns:
+        One description a file, in the order of `paths`.
 
     Raises:
-        DataError: `out` does not end in .png; it is to be written and no file can be used; or the sheet is too large
-            for a PNG file.
+        DataError: `out` does not end in .png, no file is usable for the sheet in `out`, or the sheet is too large for
+            PNG.
     """
     if out is not None:
         sheets.check_png(out)
-    findings, drawn = [], []
+    diagnoses, drawn = [], []
     for path in paths:
         with tempfile.TemporaryDirectory(prefix="pipe-") as folder:
             try:
-                finding, sheet_hwc = _diagnose(path, params, Path(folder) / "frames", draw=out is not None)
+                diagnosis, sheet_hwc = _diagnose(path, params, Path(folder) / "frames", draw=out is not None)
             except PipeError as error:
-                finding, sheet_hwc = Finding(path, (str(error),), usable=False), None
-        findings.append(finding)
+                diagnosis, sheet_hwc = FileDiagnosis(path, (str(error),), usable=False), None
+        diagnoses.append(diagnosis)
         drawn += [] if sheet_hwc is None else [sheet_hwc]
     if out is not None:
         if not drawn:
-            raise DataError("; ".join(line for finding in findings for line in finding.lines))
+            raise DataError("; ".join(line for diagnosis in diagnoses for line in diagnosis.lines))
         sheets.write_png(sheets.stack(drawn), out)
-    return findings
+    return diagnoses
 
 
-def refuse_unusable(findings: Sequence[Finding]) -> None:
-    """Raise where a file cannot be used.
+def refuse_unusable(diagnoses: Sequence[FileDiagnosis]) -> None:
+    """Raise an error where a file is unusable.
 
     Raises:
-        DataError: there is one; all of them have their line in the findings.
+        DataError: at least one file is unusable. Its own description says why.
     """
-    unusable = [finding for finding in findings if not finding.usable]
+    unusable = [diagnosis for diagnosis in diagnoses if not diagnosis.usable]
     if unusable:
-        raise DataError(f"{len(unusable)} of {len(findings)} files cannot be used; see their lines above")
+        raise DataError(f"{len(unusable)} of {len(diagnoses)} files cannot be used; see their lines above")
 
 
 def _diagnose(
     path: Path, params: ExtractParams, folder: Path, *, draw: bool
-) -> tuple[Finding, NDArray[np.uint8] | None]:
+) -> tuple[FileDiagnosis, NDArray[np.uint8] | None]:
     report = extract_files([path], folder, params.model_copy(update={"on_damage": "keep"}))
     rows = manifest.read(folder / MANIFEST)
     lines = _clip_lines(report.clips[0]) if report.clips else [f"photo, {rows[0].width} x {rows[0].height}"]
-    lines += [f"wrong suffix: {found}" for found in report.misnamed.values()]
+    lines += [f"wrong suffix: {mismatch}" for mismatch in report.misnamed.values()]
     if not report.clips:
         lines.append(rows[0].drop_reason or "kept")
-    finding = Finding(path, (f"{path}: {lines[0]}", *(f"  {line}" for line in lines[1:])), usable=True)
+    diagnosis = FileDiagnosis(path, (f"{path}: {lines[0]}", *(f"  {line}" for line in lines[1:])), usable=True)
     if not draw:
-        return finding, None
-    return finding, contact_sheet(f"{path.name}: {lines[0]}", rows, folder, params.screening.min_sharpness)
+        return diagnosis, None
+    return diagnosis, contact_sheet(f"{path.name}: {lines[0]}", rows, folder, params.screening.min_sharpness)
 
 
 def _clip_lines(clip: dict[str, Any]) -> list[str]:
@@ -92,8 +102,8 @@ def _clip_lines(clip: dict[str, Any]) -> list[str]:
     turned = f", turned by {clip['rotation']} degrees" if clip["rotation"] else ""
     promised = "an unknown number" if clip["frames_promised"] is None else clip["frames_promised"]
     hidden = f", {clip['frames_hidden']} hidden by an edit list" if clip["frames_hidden"] else ""
-    dropped = ", ".join(f"{number} {kind}" for kind, number in clip["dropped"].items()) or "none dropped"
-    undamaged = f"none met in the {clip['frames_decoded']} frames decoded"  # the others may not be whole
+    dropped = ", ".join(f"{count} {reason}" for reason, count in clip["dropped"].items()) or "none dropped"
+    undamaged = f"none met in the {clip['frames_decoded']} frames decoded"  # others may be damaged
     return [
         f"{clip['codec']} in {footage['container']}, {clip['width']} x {clip['height']}{turned}",
         f"frames: {clip['frames_found']} found, {promised} promised{hidden}; {clip['duration_seconds']:.2f} s",
@@ -123,22 +133,14 @@ def _range(spread: dict[str, float]) -> str:
     return f"{spread['least']:.1f} to {spread['most']:.1f}, median {spread['median']:.1f}"
 
 
-SHOWN = 48  # of the dropped frames and of the kept ones, each spread over the clip
-_COLUMNS, _SIDE = 4, 320
-_WIDTH = GAP + _COLUMNS * (_SIDE + GAP)
-_PLOT_HEIGHT = 160  # pixels
-_GREEN, _RED, _GREY = (0, 128, 0), (200, 0, 0), (160, 160, 160)
-_BORDER = 6  # pixels
-
-
 def contact_sheet(heading: str, rows: Sequence[Row], folder: Path, min_sharpness: float) -> NDArray[np.uint8]:
-    """The plot, and below it kept frames with a green border and dropped ones with a red one, in the order of time.
+    """Draw a plot of sharpness, and below it the frames in order of time: kept ones green, dropped ones red.
 
     Args:
         heading: one line.
-        rows: of one clip or photo; at least one.
-        folder: where the paths of the rows start.
-        min_sharpness: the threshold that is drawn, as a share of the median.
+        rows: the frames of one clip or photo; at least one.
+        folder: the folder that the rows' paths are relative to.
+        min_sharpness: the threshold to draw, as a share of the median sharpness.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -163,7 +165,7 @@ def contact_sheet(heading: str, rows: Sequence[Row], folder: Path, min_sharpness
 def _spread(rows: Sequence[Row]) -> list[Row]:
     if len(rows) <= SHOWN:
         return list(rows)
-    return [rows[number] for number in np.linspace(0, len(rows) - 1, SHOWN).round().astype(int)]
+    return [rows[position] for position in np.linspace(0, len(rows) - 1, SHOWN).round().astype(int)]
 
 
 def _cell(row: Row, folder: Path) -> Cell:
@@ -175,13 +177,13 @@ def _cell(row: Row, folder: Path) -> Cell:
 
 
 def _plot(rows: Sequence[Row], min_sharpness: float) -> NDArray[np.uint8]:
-    """Sharpness over time, from zero; the grey line is the threshold."""
+    """Plot sharpness over time, from zero. The grey line is the threshold."""
     values = np.array([row.sharpness or 0.0 for row in rows])
     times = np.array([row.time_seconds or 0.0 for row in rows])
     median, most, end = float(np.median(values)), float(values.max()) or 1.0, float(times.max()) or 1.0
     canvas_hwc = np.full((_PLOT_HEIGHT + 5 * GAP, _WIDTH, 3), 255, np.uint8)
-    said = f"sharpness over {times.max():.1f} s: median {median:.1f}, most {values.max():.1f}; grey: the least to keep"
-    draw_text(canvas_hwc, said, GAP, 0, _WIDTH - 2 * GAP)
+    title = f"sharpness over {times.max():.1f} s: median {median:.1f}, most {values.max():.1f}; grey: the least to keep"
+    draw_text(canvas_hwc, title, GAP, 0, _WIDTH - 2 * GAP)
     bottom = canvas_hwc.shape[0] - GAP
     x = np.round(2 * GAP + times / end * (_WIDTH - 4 * GAP)).astype(int)
     y = np.round(bottom - values / most * (_PLOT_HEIGHT - GAP)).astype(int)

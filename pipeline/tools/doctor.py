@@ -1,9 +1,10 @@
-"""What this machine has and lacks: each finding is looked at, not assumed."""
+"""What this machine has and lacks. Each check tries the thing itself and assumes nothing."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +23,11 @@ _PROBE_TIMEOUT_SECONDS = 120  # loading CUDA for the first time takes a while
 _LOW_DISK_GIB = 10
 _NO_DISK_GIB = 1
 _FEW_OPEN_FILES = 1024
+_OWN_DISTRIBUTION = "clip2edge"
+OWN_PACKAGES = ("pipeline", "export", "runtime")
 
-# A graph of one node, y = x + x over float32 (1,), opset 18, IR 8: onnx itself comes with the extra `train` only.
+# A graph of one node, y = x + x over float32 (1,), opset 18, IR 8. These are its bytes, since only the extra `train`
+# has onnx.
 ONE_NODE_GRAPH = bytes.fromhex(
     "08083a370a0e0a01780a0178120179220341646412036f6e655a0f0a0178120a0a08080112040a020801"
     "620f0a0179120a0a08080112040a02080142040a001012"
@@ -30,8 +35,8 @@ ONE_NODE_GRAPH = bytes.fromhex(
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. Work is possible with a `warn`, and not with a `fail`."""
+class MachineCheck:
+    """The result of one check. The toolchain works with a `warn`, and does not with a `fail`."""
 
     level: Level
     name: str
@@ -41,10 +46,29 @@ class Finding:
         return f"{self.level:4} {self.name}: {self.text}"
 
 
-def examine() -> list[Finding]:
-    """Look at Python, torch, onnxruntime and its providers, OpenCV, PyAV, DVC, git, disk and open files."""
-    return [
+@dataclass(frozen=True)
+class MachineReport:
+    """All checks of a machine."""
+
+    checks: tuple[MachineCheck, ...]
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the checks that failed."""
+        return [check.name for check in self.checks if check.level == "fail"]
+
+    @property
+    def headline(self) -> str:
+        """The closing line."""
+        n_warnings = sum(check.level == "warn" for check in self.checks)
+        return f"{len(self.checks)} checks, {n_warnings} warnings, {len(self.failed)} failed"
+
+
+def examine() -> MachineReport:
+    """Check Python, our own packages, torch, onnxruntime and its providers, other libraries, DVC, git, disk, files."""
+    checks = [
         _python(),
+        *_own_packages(),
         _torch(),
         _onnxruntime(),
         *_providers(),
@@ -55,13 +79,14 @@ def examine() -> list[Finding]:
         _disk(Path.cwd()),
         *_open_files(),
     ]
+    return MachineReport(tuple(checks))
 
 
 def run_one_node(provider: str) -> None:
     """Load one execution provider of onnxruntime and let it compute 1 + 1.
 
     Raises:
-        RuntimeError: another provider stepped in, or the sum is wrong. What a provider itself raises is let through.
+        RuntimeError: another provider took over, or the sum is wrong. Errors of the provider itself pass through.
     """
     import numpy as np
     import onnxruntime
@@ -78,18 +103,49 @@ def run_one_node(provider: str) -> None:
         raise RuntimeError(f"{provider} computed 1 + 1 = {result.tolist()}")
 
 
-def _python() -> Finding:
+def _python() -> MachineCheck:
     version = ".".join(str(part) for part in sys.version_info[:3])
     if sys.version_info < _OLDEST_PYTHON:
-        return Finding("fail", "Python", f"{version}; expected at least {'.'.join(map(str, _OLDEST_PYTHON))}")
-    return Finding("ok", "Python", version)
+        return MachineCheck("fail", "Python", f"{version}; expected at least {'.'.join(map(str, _OLDEST_PYTHON))}")
+    return MachineCheck("ok", "Python", version)
 
 
-def _torch() -> Finding:
+def _own_packages() -> Iterator[MachineCheck]:
+    """Check that Python imports our packages, and no foreign ones of the same name."""
+    own_folder = Path(__file__).resolve().parents[2]  # holds the three packages
+    distributions = importlib.metadata.packages_distributions()
+    for package in OWN_PACKAGES:
+        foreign = sorted(set(distributions.get(package, ())) - {_OWN_DISTRIBUTION})
+        yield _own_package(own_folder / package, " and ".join(foreign))
+
+
+def _own_package(folder: Path, foreign_distribution: str) -> MachineCheck:
+    """Check that `folder` is what Python imports by its name; a foreign distribution may have that name too."""
+    spec = importlib.util.find_spec(folder.name)
+    locations = [Path(path).resolve() for path in _locations(spec)]
+    hiding = [path for path in locations if path.parent != folder.parent]
+    if hiding:
+        rename = f"rename it, or take {hiding[0].parent} off Python's path"
+        advice = f"uninstall {foreign_distribution}" if foreign_distribution else rename
+        return MachineCheck("fail", folder.name, f"{hiding[0]} hides our package; expected {folder}; {advice}")
+    if foreign_distribution:
+        text = f"{foreign_distribution} has a package of this name too; uninstall it before it hides ours"
+        return MachineCheck("warn", folder.name, text)
+    return MachineCheck("ok", folder.name, str(folder))
+
+
+def _locations(spec: ModuleSpec | None) -> list[str]:
+    """The folders of a package, or the file of a module."""
+    if spec is None:
+        return []
+    return list(spec.submodule_search_locations or filter(None, [spec.origin]))
+
+
+def _torch() -> MachineCheck:
     try:
         import torch
-    except (ImportError, OSError) as error:  # OSError: a library of CUDA that does not fit
-        return Finding(
+    except (ImportError, OSError) as error:  # OSError: a CUDA library of another version
+        return MachineCheck(
             "warn", "torch", f"cannot be imported ({_one_line(error)}); training needs `pip install '.[train]'`"
         )
     if torch.cuda.is_available():
@@ -98,84 +154,90 @@ def _torch() -> Finding:
     else:
         bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         device = f"cpu, {torch.get_num_threads()} threads"
-    return Finding("ok", "torch", f"{torch.__version__} on {device}, {'bf16' if bf16 else 'no bf16'}")
+    return MachineCheck("ok", "torch", f"{torch.__version__} on {device}, {'bf16' if bf16 else 'no bf16'}")
 
 
-def _onnxruntime() -> Finding:
-    found = {name: _version(name) for name in ("onnxruntime", "onnxruntime-gpu")}
-    installed = [f"{name} {version}" for name, version in found.items() if version]
+def _onnxruntime() -> MachineCheck:
+    versions = {name: _version(name) for name in ("onnxruntime", "onnxruntime-gpu")}
+    installed = [f"{name} {version}" for name, version in versions.items() if version]
     if len(installed) == 1:
-        return Finding("ok", "onnxruntime", installed[0])
+        return MachineCheck("ok", "onnxruntime", installed[0])
     if installed:
-        way_out = "they share a folder and break each other: uninstall both, then install one"
-        return Finding("fail", "onnxruntime", f"{' and '.join(installed)} are both installed; {way_out}")
-    return Finding(
+        advice = "they share a folder and break each other: uninstall both, then install one"
+        return MachineCheck("fail", "onnxruntime", f"{' and '.join(installed)} are both installed; {advice}")
+    return MachineCheck(
         "fail", "onnxruntime", "not installed; expected onnxruntime-gpu where it has a wheel, or onnxruntime"
     )
 
 
-def _providers() -> Iterator[Finding]:
+def _providers() -> Iterator[MachineCheck]:
     try:
         onnxruntime = importlib.import_module("onnxruntime")
         providers = onnxruntime.get_available_providers()
-    except (ImportError, AttributeError) as error:  # AttributeError: half a package, after one of two was uninstalled
-        yield Finding("fail", "providers", f"onnxruntime cannot be used ({_one_line(error)}); reinstall it")
+    except (
+        ImportError,
+        AttributeError,
+    ) as error:  # AttributeError: an incomplete package, after one of the two distributions was uninstalled
+        yield MachineCheck("fail", "providers", f"onnxruntime cannot be used ({_one_line(error)}); reinstall it")
         return
     for provider in sorted(providers):
         yield _provider(provider)
 
 
-def _provider(provider: str) -> Finding:
-    """Try a provider in a child process: some print when they fail, some crash."""
+def _provider(provider: str) -> MachineCheck:
+    """Try a provider in a child process, since some print when they fail and some crash."""
     command = [sys.executable, "-c", f"from pipeline.tools.doctor import run_one_node; run_one_node({provider!r})"]
-    searched = os.environ | {
-        "PYTHONPATH": os.pathsep.join(sys.path)
-    }  # the child must find this package, wherever it is
+    # The child must find this package, wherever it is.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     limit = _PROBE_TIMEOUT_SECONDS
     try:
-        child = subprocess.run(command, env=searched, capture_output=True, text=True, timeout=limit, check=False)
+        child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
-        return Finding("fail", provider, f"gave no answer within {limit} s")
+        return MachineCheck("fail", provider, f"gave no answer within {limit} s")
     if child.returncode == 0:
-        return Finding("ok", provider, "loads and runs a node")
+        return MachineCheck("ok", provider, "loads and runs a node")
     if provider == "CPUExecutionProvider":
-        return Finding("fail", provider, f"does not run ({_reason(child.stderr)}); reinstall onnxruntime")
+        return MachineCheck("fail", provider, f"does not run ({_reason(child.stderr)}); reinstall onnxruntime")
     if provider == "CUDAExecutionProvider" and Path("/dev/nvidiactl").exists():
-        return Finding("warn", provider, f"there is an NVIDIA device, but it does not load ({_reason(child.stderr)})")
-    return Finding("ok", provider, "is in the wheel and does not load here; later providers answer")
+        return MachineCheck(
+            "warn", provider, f"does not load ({_reason(child.stderr)}), though there is an NVIDIA device"
+        )
+    return MachineCheck("ok", provider, "is in the wheel and does not load here; the next provider is used")
 
 
-def _library(name: str, module: str) -> Finding:
+def _library(name: str, module: str) -> MachineCheck:
     try:
         version = importlib.import_module(module).__version__
     except (ImportError, OSError) as error:
-        return Finding("fail", name, f"cannot be imported ({_one_line(error)}); run `pip install .`")
-    return Finding("ok", name, version)
+        return MachineCheck("fail", name, f"cannot be imported ({_one_line(error)}); run `pip install .`")
+    return MachineCheck("ok", name, version)
 
 
-def _git() -> Finding:
+def _git() -> MachineCheck:
     if shutil.which("git") is None:
-        return Finding("fail", "git", "not found; DVC's experiments need it")
+        return MachineCheck("fail", "git", "not found; DVC's experiments need it")
     answer = subprocess.run(["git", "--version"], capture_output=True, text=True, check=False)
-    return Finding("ok", "git", answer.stdout.strip().removeprefix("git version "))
+    return MachineCheck("ok", "git", answer.stdout.strip().removeprefix("git version "))
 
 
-def _disk(folder: Path) -> Finding:
+def _disk(folder: Path) -> MachineCheck:
     free_gib = shutil.disk_usage(folder).free / 2**30
     text = f"{free_gib:.1f} GiB free in {folder}"
     if free_gib < _NO_DISK_GIB:
-        return Finding("fail", "disk", f"{text}; expected at least {_NO_DISK_GIB}")
-    return Finding("warn" if free_gib < _LOW_DISK_GIB else "ok", "disk", text)
+        return MachineCheck("fail", "disk", f"{text}; expected at least {_NO_DISK_GIB}")
+    return MachineCheck("warn" if free_gib < _LOW_DISK_GIB else "ok", "disk", text)
 
 
-def _open_files() -> Iterator[Finding]:
+def _open_files() -> Iterator[MachineCheck]:
     if sys.platform == "win32":
         return
     import resource
 
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    few = 0 <= limit < _FEW_OPEN_FILES  # unlimited is negative
-    yield Finding("warn" if few else "ok", "open files", f"limit {limit}{'; raise it with `ulimit -n`' if few else ''}")
+    few = 0 <= limit < _FEW_OPEN_FILES  # a negative limit means none
+    yield MachineCheck(
+        "warn" if few else "ok", "open files", f"limit {limit}{'; raise it with `ulimit -n`' if few else ''}"
+    )
 
 
 def _version(distribution: str) -> str | None:
@@ -186,7 +248,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _reason(stderr: str) -> str:
-    """What a child died of: the library that was not found, or the exception."""
+    """Why a child process failed: the missing library, or the exception."""
     missing = re.search(r"with error: (.+)", stderr)
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     return missing.group(1) if missing else (lines or ["it crashed"])[-1]

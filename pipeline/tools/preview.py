@@ -1,4 +1,4 @@
-"""What `pipe augment` would make of one frame, on one sheet."""
+"""A sheet of the copies that `pipe augment` would make of one frame."""
 
 from __future__ import annotations
 
@@ -38,7 +38,14 @@ class PreviewReport:
 def preview(frame: Path, out: Path, params: AugmentParams, bounds: ExtractParams, project: Project) -> PreviewReport:
     """Draw the frame and each of its copies into a PNG file, titled with position and transform.
 
-    A frame of the project is drawn with the very numbers that the stage would draw for it.
+    The copies of a project's frame are those that the stage makes: both draw the same random numbers.
+
+    Args:
+        frame: a picture, in the project or elsewhere.
+        out: the PNG file to write.
+        params: the copies to make, and the seed.
+        bounds: how large the picture may be.
+        project: a frame is drawn by its path relative to this project.
 
     Raises:
         DataError: the frame cannot be read, or `out` does not end in .png.
@@ -48,21 +55,21 @@ def preview(frame: Path, out: Path, params: AugmentParams, bounds: ExtractParams
         frame_hwc = read_image(frame, max_pixels=round(bounds.max_megapixels * 1e6))
     except ImageError as error:
         raise DataError(str(error)) from error
-    parent = _as_manifests_spell_it(frame, project)
+    parent = _path_in_manifest(frame, project)
     cells = [Cell(frame_hwc, "frame")]
     for position, copy in enumerate(params.copies):
-        copy_hwc = make_copy(copy, _swapped(frame_hwc), generator_for(params.seed, parent, position))
-        cells.append(Cell(_swapped(copy_hwc), f"{position} {copy.name}"))
+        copy_hwc = make_copy(copy, _swap_red_and_blue(frame_hwc), generator_for(params.seed, parent, position))
+        cells.append(Cell(_swap_red_and_blue(copy_hwc), f"{position} {copy.name}"))
     write_png(sheet(cells, f"{parent}, seed {params.seed}", columns=COLUMNS, side=SIDE), out)
     return PreviewReport(len(params.copies), out)
 
 
-def _swapped(pixels_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB to BGR, which `transforms` takes, and back."""
+def _swap_red_and_blue(pixels_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Convert RGB to the BGR of `transforms`, or back."""
     return np.asarray(cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), np.uint8)
 
 
-def _as_manifests_spell_it(frame: Path, project: Project) -> str:
-    """By its name, not by what that leads to: DVC can make a frame a link into its cache."""
+def _path_in_manifest(frame: Path, project: Project) -> str:
+    """The path of the frame itself, not of a link's target: DVC can make a frame a link into its cache."""
     absolute, root = frame.parent.resolve() / frame.name, project.root.resolve()
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else frame.as_posix()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
-from pipeline.base.errors import ParamsError
+from pipeline.base.errors import ParamsError, nearest
 from pipeline.train.params import CosineSchedule, MultiStepSchedule, StepSchedule, TrainParams
 
 
@@ -44,9 +43,9 @@ def _groups(params: TrainParams, parameters: dict[str, nn.Parameter]) -> list[di
     layers = sorted({name.rsplit(".", n)[0] for name in parameters for n in range(name.count(".") + 1)})
     for prefix in params.lr_factors:
         if prefix not in layers:
-            near = difflib.get_close_matches(prefix, layers, n=1, cutoff=0.0)
+            near = nearest(prefix, layers)
             raise ParamsError(
-                f"train.lr_factors: found {prefix!r}, where nothing learns; the nearest layer that does is {near[0]!r}"
+                f"train.lr_factors: found {prefix!r}, where nothing learns; the nearest layer that does is {near!r}"
             )
     members: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in ("", *params.lr_factors)}
     for name, parameter in parameters.items():

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from export.graphs.device_process import AS_ON_A_DEVICE
 from pipeline.base import manifest
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
@@ -27,15 +28,9 @@ from tests.support.command import ROOT, run_pipe
 from tests.support.media import write_raw
 from tests.support.small_project import set_params
 
-TORCH_FREE = """
-import runpy, sys
-for name in ("torch", "torchvision", "timm", "pipeline", "export"):
-    sys.modules[name] = None
-runpy.run_module("runtime", run_name="__main__", alter_sys=True)
-"""
 DVC: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 # What the command line needs beside a stage's own code.
-DOOR = (
+COMMAND_LINE = (
     "pipeline/__init__.py", "pipeline/__main__.py", "pipeline/cli", "export/__init__.py", "runtime/__init__.py",
     "runtime/errors.py",
 )  # fmt: skip
@@ -113,7 +108,7 @@ def _test_rows(project: Project) -> list[manifest.Row]:
 def _answers_of_bundle(project: Project, folder: Path) -> list[dict[str, Any]]:
     unpack(project.bundle_zip, folder)
     paths = [str(project.root / row.path) for row in _test_rows(project)]
-    return json.loads(_run(folder, sys.executable, "-c", TORCH_FREE, "classify", "--json", *paths))  # type: ignore[no-any-return]
+    return json.loads(_run(folder, sys.executable, "-c", AS_ON_A_DEVICE, "classify", "--json", *paths))  # type: ignore[no-any-return]
 
 
 def _assert_bundle_agrees(project: Project, folder: Path) -> None:
@@ -142,12 +137,12 @@ def test_the_unpacked_bundle_passes_its_selfcheck_and_a_flipped_byte_fails_it(
 ) -> None:
     folder = tmp_path / "bundle"
     unpack(finished.bundle_zip, folder)
-    _run(folder, sys.executable, "-c", TORCH_FREE, "selfcheck")
+    _run(folder, sys.executable, "-c", AS_ON_A_DEVICE, "selfcheck")
     damaged = bytearray((folder / "model.onnx").read_bytes())
     damaged[len(damaged) // 2] ^= 1
     (folder / "model.onnx").write_bytes(damaged)
     with pytest.raises(AssertionError, match=r"model\.onnx"):
-        _run(folder, sys.executable, "-c", TORCH_FREE, "selfcheck")
+        _run(folder, sys.executable, "-c", AS_ON_A_DEVICE, "selfcheck")
 
 
 def test_the_readmes_example_runs_on_the_bundle(finished: Project, tmp_path: Path) -> None:
@@ -251,7 +246,7 @@ def test_a_stage_needs_nothing_but_its_declared_deps_and_writes_nothing_but_its_
 ) -> None:
     copy = tmp_path / "copy"
     declared = DVC["stages"][stage]
-    for name in [*declared["deps"], *DOOR, "params.yaml"]:
+    for name in [*declared["deps"], *COMMAND_LINE, "params.yaml"]:
         source, target = finished.root / name, copy / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import ScalarString
 
-from pipeline.base.errors import ParamsError
+from pipeline.base.errors import ParamsError, nearest
 from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
 from pipeline.base.section import validate_section
@@ -110,8 +109,8 @@ def find_recipe(name: str, project: Project) -> Path:
         return project.recipes / f"{name}.yaml"
     if not names:
         raise ParamsError(f"{project.recipes}: no recipes; run inside a project (a clone of the repository)")
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
-    raise ParamsError(f"{project.recipes}: no recipe {name!r}; the nearest is {nearest!r}, all are {', '.join(names)}")
+    near = nearest(name, names)
+    raise ParamsError(f"{project.recipes}: no recipe {name!r}; the nearest is {near!r}, all are {', '.join(names)}")
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
@@ -123,8 +122,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(recipe, dict) or not isinstance(recipe.get("params"), dict):
         raise ParamsError(f"{path}: no mapping `params:`; expected the values that differ from params.yaml")
     for key in recipe.keys() - set(_KEYS):
-        nearest = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0)
-        raise ParamsError(f"{path}: {key}: unknown key; the nearest valid name is {nearest[0]!r}")
+        raise ParamsError(f"{path}: {key}: unknown key; the nearest valid name is {nearest(str(key), _KEYS)!r}")
     return recipe
 
 

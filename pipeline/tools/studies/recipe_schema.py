@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from pipeline.base.errors import ParamsError
+from pipeline.base.errors import ParamsError, nearest
 from pipeline.base.section import Section, names_beside
 from pipeline.params import Params
 
@@ -65,8 +64,7 @@ def refuse_unknown(name: str, known: Sequence[str], place: str) -> None:
     Raises:
         ParamsError: always.
     """
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-    raise ParamsError(f"{place}: found {name!r}, which is not known; the nearest is {nearest!r}")
+    raise ParamsError(f"{place}: found {name!r}, which is not known; the nearest is {nearest(name, known)!r}")
 
 
 def is_param(column: str) -> bool:

@@ -61,7 +61,7 @@ class StudyReport:
     def headline(self) -> str:
         """The closing line."""
         kept = f", {self.n_kept} kept" if self.n_kept else ""
-        return f"study {self.name}: {self.n_run} experiments run{kept}; see them with: pipe compare {self.name}"
+        return f"study {self.name}: {self.n_run} experiments run{kept}"
 
 
 def study(name: str, rows: Sequence[str], seeds: int, project: Project) -> StudyReport:

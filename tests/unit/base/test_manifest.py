@@ -1,4 +1,4 @@
-"""The manifest comes back as it went in, has one order, and is not believed where it cannot be true."""
+"""The manifest comes back as it was written, has one order, and is refused where it cannot be true."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_split_comes_back_with_its_sides(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["", "Train", "validation"])
-def test_a_split_that_is_none_is_refused(tmp_path: Path, split: str) -> None:
+def test_an_unknown_split_is_refused(tmp_path: Path, split: str) -> None:
     manifest.write_split([replace(PHOTO, split=split)], tmp_path / "split.csv")
     with pytest.raises(DataError, match=r"split\.csv:2: split is .*; expected one of train, val, test, unused"):
         manifest.read_split(tmp_path / "split.csv")
@@ -149,10 +149,11 @@ def test_a_name_with_line_ends_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe\x00", b'path,"label\n'])
-def test_what_is_no_csv_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_csv_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "frames.csv"
     path.write_bytes(data)
-    refusal(path)
+    message = refusal(path)
+    assert "not a UTF-8 CSV file" in message or "found the columns none" in message
 
 
 def test_class_names_are_in_the_order_of_code_points() -> None:
@@ -205,9 +206,9 @@ numbers = st.none() | st.floats(-1e6, 1e6).map(lambda number: round(number, 6) +
 def test_whatever_the_names_rows_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> None:
     path = tmp_path_factory.getbasetemp() / "split.csv"
     manifest.write_split(rows, path)
-    found = manifest.read_split(path)
-    assert [row.path for row in found] == sorted(row.path for row in rows)
-    for row, original in zip(found, sorted(rows, key=lambda row: row.path), strict=True):
+    rows_read = manifest.read_split(path)
+    assert [row.path for row in rows_read] == sorted(row.path for row in rows)
+    for row, original in zip(rows_read, sorted(rows, key=lambda row: row.path), strict=True):
         assert replace(row, time_seconds=None, sharpness=None) == replace(original, time_seconds=None, sharpness=None)
         assert (row.time_seconds is None) == (original.time_seconds is None)
         assert math.isclose(row.time_seconds or 0, original.time_seconds or 0, abs_tol=1e-6)

@@ -384,7 +384,7 @@ def test_the_command_freezes_and_refuses_where_there_is_no_split(project: Projec
     split_rows(project, DEFAULTS, clips(4))
     finished = run_pipe(project.root, "split", "--freeze")
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout == "8 groups pinned to their sides in data/split.keep.csv; commit it\n"
+    assert finished.stdout == "8 groups pinned to their sides in data/split.keep.csv; commit it; next: pipe split\n"
 
 
 # Groups, and params that contradict one another

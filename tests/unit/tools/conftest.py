@@ -1,4 +1,4 @@
-"""What the tests of answering need: a project whose graph answers with colours, and how clips are sampled."""
+"""What the tests of `predict` and `explain` need: a project whose graph tells colours apart, and params for clips."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.tiny_bundle import ROOT, write_project
 
 @pytest.fixture(scope="session")
 def colour_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with graphs and a bundle; not to be changed."""
+    """A project with graphs and a bundle. All tests share it, so none may change it."""
     project = write_project(tmp_path_factory.mktemp("colours") / "project")
     bundle(project)
     return project
@@ -25,12 +25,12 @@ def colour_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def colour_classifier(colour_project: Project) -> Iterator[Classifier]:
-    """The project's own."""
-    with opened(colour_project, None) as found:
-        yield found
+    """A classifier that runs the project's own graph."""
+    with opened(colour_project, None) as classifier:
+        yield classifier
 
 
 @pytest.fixture(scope="session")
 def extract_params() -> ExtractParams:
-    """The defaults: one frame per second."""
+    """The default params: one frame per second."""
     return read_section(ROOT / "params.yaml", "extract", ExtractParams)

@@ -1,3 +1,5 @@
+"""`pipe add`: recordings are copied below their class, all of them or none."""
+
 from __future__ import annotations
 
 import errno
@@ -46,7 +48,7 @@ def test_files_and_folders_are_copied_below_their_class(project: Project, tmp_pa
     assert report.headline == "3 files added to data/raw/鳞片石墨"
 
 
-def test_the_same_content_again_is_fine_and_said(project: Project, tmp_path: Path) -> None:
+def test_the_same_content_again_is_counted_as_already_there(project: Project, tmp_path: Path) -> None:
     photos = [write_photo(tmp_path / f"{number}.png", number) for number in range(2)]
     add(photos[:1], "a", project)
     assert add(photos, "a", project).headline == "1 files added to data/raw/a (1 already there)"
@@ -55,9 +57,9 @@ def test_the_same_content_again_is_fine_and_said(project: Project, tmp_path: Pat
 
 def test_another_file_of_the_same_name_is_not_overwritten(project: Project, tmp_path: Path) -> None:
     add([write_photo(tmp_path / "one" / "x.png", 1)], "a", project)
-    others = [write_photo(tmp_path / "two" / name, 2) for name in ("a.png", "x.png")]
+    photos = [write_photo(tmp_path / "two" / name, 2) for name in ("a.png", "x.png")]
     before = content(project.raw)
-    assert "x.png: a file with other content is there; rename" in refusal(others, "a", project)
+    assert "x.png: a file with other content is there; rename" in refusal(photos, "a", project)
     assert content(project.raw) == before
 
 
@@ -72,10 +74,11 @@ def test_two_files_that_would_have_one_name_are_refused(project: Project, tmp_pa
 
 @pytest.mark.parametrize("label", ["", ".", "..", ".hidden", "a/b", "a\\b", "../a", "a\nb", " a", "a ", "石" * 86])
 def test_a_label_that_is_no_folder_is_refused(project: Project, tmp_path: Path, label: str) -> None:
-    refusal([write_photo(tmp_path / "x.png")], label, project)
+    message = refusal([write_photo(tmp_path / "x.png")], label, project)
+    assert "--label" in message or "name" in message
 
 
-def test_what_is_no_media_is_refused(project: Project, tmp_path: Path) -> None:
+def test_a_path_that_is_neither_clip_nor_photo_is_refused(project: Project, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     (tmp_path / "empty").mkdir()
     assert "neither clip nor photo by its name" in refusal([tmp_path / "notes.txt"], "a", project)
@@ -85,7 +88,7 @@ def test_what_is_no_media_is_refused(project: Project, tmp_path: Path) -> None:
     assert "expected a visible" in refusal([hidden], "a", project)
 
 
-def test_a_folder_is_searched_once_for_what_was_left_behind_however_many_files_come(
+def test_a_folder_is_searched_once_for_temporaries_however_many_files_come(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(20):
@@ -94,7 +97,9 @@ def test_a_folder_is_searched_once_for_what_was_left_behind_however_many_files_c
     monkeypatch.setattr(files, "sweep_stale", searched.append)
     add([tmp_path / "card"], "a", project)
     assert len(content(project.raw)) == 20
-    assert len(searched) == 1  # a search for each would be quadratic: it looks at every name of the folder
+    assert (
+        len(searched) == 1
+    )  # a search for each file would be quadratic, since a search looks at every name of the folder
 
 
 def test_a_name_may_be_as_long_as_the_file_system_allows(project: Project, tmp_path: Path) -> None:
@@ -103,10 +108,10 @@ def test_a_name_may_be_as_long_as_the_file_system_allows(project: Project, tmp_p
     assert content(project.raw).keys() == {f"a/{photo.name}"}
 
 
-def test_what_a_killed_run_left_is_swept(project: Project, tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    left = project.raw / "a" / f".added.{gone.pid}.tmp"
+def test_temporaries_of_a_killed_run_are_removed(project: Project, tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = project.raw / "a" / f".added.{dead.pid}.tmp"
     write_photo(left / "half.png")
     add([write_photo(tmp_path / "x.png")], "a", project)
     assert [path.name for path in (project.raw / "a").iterdir()] == ["x.png"]

@@ -17,7 +17,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.draw.sheets import Cell
 from pipeline.tools import dataset as module
-from pipeline.tools.dataset import as_lines, dataset, survey
+from pipeline.tools.dataset import dataset, dataset_statistics, statistics_as_text
 from tests.support.command import run_pipe
 from tests.support.media import write_photo
 
@@ -70,7 +70,7 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 def test_frames_are_counted_by_class_clip_and_side() -> None:
     rows = [*frames_of("砾石"), *frames_of("brick", n_clips=2)]
     rows[1] = replace(rows[1], kept=False, drop_reason="blurred")
-    value = survey(rows, split_of(rows))
+    value = dataset_statistics(rows, split_of(rows))
     assert list(value["classes"]) == ["brick", "砾石"]
     assert value["classes"]["砾石"] == {
         "clips": 3, "groups": 3, "frames": 11, "dropped": 1, "sides": {"train": 8, "test": 3}, "copies": 8,
@@ -82,9 +82,9 @@ def test_frames_are_counted_by_class_clip_and_side() -> None:
 
 
 def test_before_the_split_no_side_is_made_up() -> None:
-    value = survey(frames_of("brick"), [])
+    value = dataset_statistics(frames_of("brick"), [])
     assert value["classes"]["brick"]["sides"] == {}
-    assert as_lines(value)[0].split() == ["class", "clips", "frames", "dropped"]
+    assert statistics_as_text(value)[0].split() == ["class", "clips", "frames", "dropped"]
 
 
 def test_sizes_and_brightness_are_those_of_the_kept_frames() -> None:
@@ -95,14 +95,14 @@ def test_sizes_and_brightness_are_those_of_the_kept_frames() -> None:
         frame("brick", 0, 3, brightness=128.0, width=8, height=8, kept=False, drop_reason="dark"),
         frame("brick", 0, 4, brightness=None),
     ]
-    value = survey(rows, [])
+    value = dataset_statistics(rows, [])
     assert value["resolutions"] == {"1920 x 1080": 2, "64 x 48": 2}
     assert value["brightness"]["brick"] == [1, *[0] * 14, 2]
 
 
 def test_the_text_lines_up_where_names_are_wide() -> None:
     rows = [*frames_of("砾石"), *frames_of("brick")]
-    lines = as_lines(survey(rows, split_of(rows)))
+    lines = statistics_as_text(dataset_statistics(rows, split_of(rows)))
     assert lines[:3] == [
         "class  clips  frames  dropped  train  test  copies",
         "brick      3      12        0      8     4       8",
@@ -112,45 +112,45 @@ def test_the_text_lines_up_where_names_are_wide() -> None:
 
 
 def test_an_imbalance_is_a_warning_that_names_both_classes_and_a_balance_is_none() -> None:
-    (warning,) = survey([*frames_of("砾石", 4), *frames_of("brick", 2)], [])["warnings"]
+    (warning,) = dataset_statistics([*frames_of("砾石", 4), *frames_of("brick", 2)], [])["warnings"]
     assert warning.startswith("砾石 has 16 frames, brick has 8: 2.0 times as many")
-    assert survey([*frames_of("砾石", 3), *frames_of("brick", 2)], [])["warnings"] == []
+    assert dataset_statistics([*frames_of("砾石", 3), *frames_of("brick", 2)], [])["warnings"] == []
 
 
 def test_dropped_frames_do_not_count_for_the_balance() -> None:
     rows = [*frames_of("砾石", 2), *(replace(row, kept=row.group == "brick/0") for row in frames_of("brick", 2))]
-    assert len(survey(rows, [])["warnings"]) == 1
+    assert len(dataset_statistics(rows, [])["warnings"]) == 1
 
 
 def test_a_class_without_a_kept_frame_is_a_warning() -> None:
     rows = [*frames_of("砾石"), *(replace(row, kept=False, drop_reason="dark") for row in frames_of("brick"))]
-    assert survey(rows, [])["warnings"] == ["brick: screening kept no frame; film it again"]
+    assert dataset_statistics(rows, [])["warnings"] == ["brick: screening kept no frame; film it again"]
 
 
 def test_a_split_of_other_frames_is_a_warning() -> None:
     rows = frames_of("brick")
-    assert survey(rows, split_of(rows))["warnings"] == []
-    (warning,) = survey(rows, split_of(rows[1:]))["warnings"]
+    assert dataset_statistics(rows, split_of(rows))["warnings"] == []
+    (warning,) = dataset_statistics(rows, split_of(rows[1:]))["warnings"]
     assert "run `pipe split` again" in warning
 
 
 def test_many_clips_are_shortened_in_the_text_only() -> None:
-    value = survey(frames_of("brick", n_clips=50, n_frames=1), [])
+    value = dataset_statistics(frames_of("brick", n_clips=50, n_frames=1), [])
     assert len(value["clips"]) == 50
-    assert "… and 10 more in dataset.json" in as_lines(value)
+    assert "… and 10 more in dataset.json" in statistics_as_text(value)
 
 
 def test_many_sizes_are_shortened_in_the_text_only() -> None:
-    value = survey([frame("brick", 0, number, width=number + 1) for number in range(13)], [])
+    value = dataset_statistics([frame("brick", 0, number, width=number + 1) for number in range(13)], [])
     assert len(value["resolutions"]) == 13
-    assert "… and 3 more in dataset.json" in as_lines(value)
+    assert "… and 3 more in dataset.json" in statistics_as_text(value)
 
 
 def test_the_command_prints_the_counts_and_says_where_the_sheets_are(filled: Project) -> None:
     finished = run_pipe(filled.root, "dataset")
     assert finished.returncode == 0, finished.stderr
     lines = finished.stdout.splitlines()
-    assert lines[-1] == "24 frames of 2 classes, 0 warnings; contact sheets in reports/dataset"
+    assert lines[-1].startswith("24 frames of 2 classes, 0 warnings; contact sheets in reports/dataset; next: ")
     written = everything_in(filled.dataset_reports)
     assert set(written) == {"dataset.json", "dataset.txt", "classes/brick.png", "classes/砾石.png"}
     assert written["dataset.txt"].decode() == "\n".join(lines[:-1]) + "\n"
@@ -193,10 +193,10 @@ def test_a_sheet_shows_frames_from_the_first_to_the_last_of_its_class_alone(
 
 
 def test_sheets_go_where_they_are_asked_for_and_replace_only_their_like(filled: Project, tmp_path: Path) -> None:
-    place = tmp_path / "鳞 片"
+    folder = tmp_path / "鳞 片"
     for _ in range(2):
-        assert dataset(filled, place).folder == str(place)
-    assert (place / "classes" / "砾石.png").is_file()
+        assert dataset(filled, folder).folder == str(folder)
+    assert (folder / "classes" / "砾石.png").is_file()
     assert not filled.dataset_reports.exists()
     holiday = tmp_path / "holiday"
     write_photo(holiday / "photo.jpg")
@@ -207,13 +207,13 @@ def test_sheets_go_where_they_are_asked_for_and_replace_only_their_like(filled: 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "classes/notes.txt", "classes/more/photo.png", ".hidden"])
 def test_a_folder_that_holds_more_than_sheets_is_left_alone(filled: Project, tmp_path: Path, name: str) -> None:
-    place = tmp_path / "annotated"
-    dataset(filled, place)  # so it has a dataset.json, as other people's data sets have too
-    (place / name).parent.mkdir(parents=True, exist_ok=True)
-    (place / name).write_bytes(b"precious")
+    folder = tmp_path / "annotated"
+    dataset(filled, folder)  # so it has a dataset.json, as other people's data sets have too
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(b"precious")
     with pytest.raises(DataError, match=f"holds {name}; expected a new folder"):
-        dataset(filled, place)
-    assert (place / name).read_bytes() == b"precious"
+        dataset(filled, folder)
+    assert (folder / name).read_bytes() == b"precious"
 
 
 def test_a_frame_that_cannot_be_read_leaves_the_earlier_sheets(filled: Project) -> None:

@@ -1,3 +1,5 @@
+"""The clips of the demo: the same seed gives the same bytes, and they have what phone clips have."""
+
 from __future__ import annotations
 
 import itertools
@@ -14,10 +16,10 @@ from pipeline.tools import demo_clips
 from pipeline.tools.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, SIDES, make_demo_clips
 
 
-def film(folder: Path, label: str, number: int, seed: int = 0) -> Path:
+def film(folder: Path, label: str, clip: int, seed: int = 0) -> Path:
     folder.mkdir(exist_ok=True)
-    demo_clips._film(folder, demo_clips._Shot(label, number, seed))
-    return folder / label / f"clip_{number}.mp4"
+    demo_clips._film(folder, demo_clips._Shot(label, clip, seed))
+    return folder / label / f"clip_{clip}.mp4"
 
 
 def look(path: Path, frames_per_second: float = 1) -> tuple[list[Frame], ClipInfo]:
@@ -26,11 +28,11 @@ def look(path: Path, frames_per_second: float = 1) -> tuple[list[Frame], ClipInf
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
-    first, again, other = (
+    first, again, another_seed = (
         film(tmp_path / name, "砾石", 1, seed).read_bytes() for name, seed in (("a", 0), ("b", 0), ("c", 1))
     )
     assert first == again
-    assert first != other
+    assert first != another_seed
 
 
 def test_a_clip_lasts_six_to_eight_seconds_and_moves(tmp_path: Path) -> None:
@@ -54,10 +56,10 @@ def test_one_clip_has_a_variable_rate(tmp_path: Path) -> None:
     assert info.frames_found < 0.9 * info.duration_seconds * demo_clips.FRAMES_PER_SECOND
 
 
-def test_no_two_clips_see_the_same_place() -> None:
-    seen_hw = np.zeros((512, 512), np.uint8)
-    for number in range(CLIPS_PER_CLASS):
-        region_hw = demo_clips._region(seen_hw, number)
+def test_no_two_clips_see_the_same_region() -> None:
+    photograph_hw = np.zeros((512, 512), np.uint8)
+    for position in range(CLIPS_PER_CLASS):
+        region_hw = demo_clips._region(photograph_hw, position)
         assert region_hw.size > 40_000
         assert not region_hw.any()
         region_hw += 1
@@ -86,11 +88,11 @@ def test_a_folder_with_recordings_is_left_alone(tmp_path: Path) -> None:
 
 def test_all_clips_of_all_classes_are_filmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def touch(folder: Path, shot: demo_clips._Shot) -> None:
-        path = folder / shot.label / f"clip_{shot.number}.mp4"
+        path = folder / shot.label / f"clip_{shot.clip}.mp4"
         path.parent.mkdir(exist_ok=True)
         path.touch()
 
     monkeypatch.setattr(demo_clips, "_film", touch)
     make_demo_clips(tmp_path / "data" / "raw")
-    made = {path.relative_to(tmp_path / "data" / "raw").as_posix() for path in tmp_path.rglob("*.mp4")}
-    assert made == {f"{label}/clip_{number}.mp4" for label in PHOTOGRAPHS for number in range(1, 6)}
+    written = {path.relative_to(tmp_path / "data" / "raw").as_posix() for path in tmp_path.rglob("*.mp4")}
+    assert written == {f"{label}/clip_{clip}.mp4" for label in PHOTOGRAPHS for clip in range(1, 6)}

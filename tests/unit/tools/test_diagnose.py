@@ -1,3 +1,5 @@
+"""`pipe extract --diagnose`: the lines about a clip or photo, and the contact sheet of its frames."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,7 +13,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.section import read_section
 from pipeline.draw.sheets import stack
 from pipeline.extract.params import ExtractParams
-from pipeline.tools.diagnose import SHOWN, Finding, contact_sheet, diagnose, refuse_unusable
+from pipeline.tools.diagnose import SHOWN, FileDiagnosis, contact_sheet, diagnose, refuse_unusable
 from runtime.images import read_image
 from tests.support.command import ROOT, run_pipe
 from tests.support.media import damage, write_clip, write_photo
@@ -28,14 +30,14 @@ def has_colour(pixels_hwc: np.ndarray[Any, np.dtype[np.uint8]], colour: tuple[in
     return bool((pixels_hwc == colour).all(axis=2).any())
 
 
-def test_a_clip_is_told_in_lines(tmp_path: Path) -> None:
+def test_a_clip_is_described_in_lines(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "walk.mp4", n_frames=33)
     any_sharpness = params().screening.model_dump() | {"min_sharpness": 0.0}  # what media draws is flat
-    (finding,) = diagnose([clip], params(frames_per_second=10, screening=any_sharpness), None)
-    assert finding.usable
-    first, *others = finding.lines
+    (diagnosis,) = diagnose([clip], params(frames_per_second=10, screening=any_sharpness), None)
+    assert diagnosis.usable
+    first, *rest = diagnosis.lines
     assert first == f"{clip}: h264 in mov, 64 x 48"
-    assert others[:6] == [
+    assert rest[:6] == [
         "  frames: 33 found, 33 promised; 3.30 s",
         "  rate: 10.000 frames per second, constant, 0.1000 to 0.1000 s apart",
         "  colour: yuv420p, transfer not stated",
@@ -43,10 +45,10 @@ def test_a_clip_is_told_in_lines(tmp_path: Path) -> None:
         "  damage: none met in the 33 frames decoded",
         "  screening: 30 of 33 frames kept; 3 repeated",
     ]
-    assert [line.split(":")[0] for line in others[6:]] == ["  sharpness", "  brightness"]
+    assert [line.split(":")[0] for line in rest[6:]] == ["  sharpness", "  brightness"]
 
 
-def test_damage_and_a_variable_rate_are_told(tmp_path: Path) -> None:
+def test_damage_and_a_variable_rate_are_described(tmp_path: Path) -> None:
     clip = damage(write_clip(tmp_path / "cut.mkv", n_frames=40, sides=(320, 240), noise=20), flipped=30)
     uneven = write_clip(tmp_path / "uneven.mp4", times_ms=[0, 100, 700])
     damaged, variable = diagnose([clip, uneven], params(), None)
@@ -54,16 +56,16 @@ def test_damage_and_a_variable_rate_are_told(tmp_path: Path) -> None:
     assert any("variable, 0.1000 to 0.6000 s apart" in line for line in variable.lines)
 
 
-def test_a_bad_file_has_its_line_and_the_others_are_told(tmp_path: Path) -> None:
+def test_an_unusable_file_has_its_line_and_the_others_are_described(tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_text("no video", encoding="utf-8")
     paths = [tmp_path / "bad.mp4", write_clip(tmp_path / "good.mp4"), tmp_path / "missing.mov"]
-    findings = diagnose(paths, params(), tmp_path / "sheet.png")
-    assert [finding.usable for finding in findings] == [False, True, False]
-    assert findings[0].lines[0].startswith(f"{tmp_path}/bad.mp4: its content is not MP4")
-    assert "No such file" in findings[2].lines[0]
+    diagnoses = diagnose(paths, params(), tmp_path / "sheet.png")
+    assert [diagnosis.usable for diagnosis in diagnoses] == [False, True, False]
+    assert diagnoses[0].lines[0].startswith(f"{tmp_path}/bad.mp4: its content is not MP4")
+    assert "No such file" in diagnoses[2].lines[0]
     with pytest.raises(DataError, match="2 of 3 files cannot be used"):
-        refuse_unusable(findings)
-    refuse_unusable([Finding(paths[1], (), usable=True)])
+        refuse_unusable(diagnoses)
+    assert refuse_unusable([FileDiagnosis(paths[1], (), usable=True)]) is None  # does not raise
 
 
 def test_a_sheet_of_nothing_is_refused(tmp_path: Path) -> None:
@@ -81,10 +83,10 @@ def test_a_sheet_does_not_replace_what_is_no_sheet(tmp_path: Path) -> None:
     assert second.read_bytes() == before
 
 
-def test_a_photo_is_told_too(tmp_path: Path) -> None:
+def test_a_photo_is_described_too(tmp_path: Path) -> None:
     photo = write_photo(tmp_path / "stone.png").rename(tmp_path / "stone.jpg")
-    (finding,) = diagnose([photo], params(), tmp_path / "sheet.png")
-    assert finding.lines == (f"{photo}: photo, 64 x 48", "  wrong suffix: PNG named .jpg", "  kept")
+    (diagnosis,) = diagnose([photo], params(), tmp_path / "sheet.png")
+    assert diagnosis.lines == (f"{photo}: photo, 64 x 48", "  wrong suffix: PNG named .jpg", "  kept")
     assert (tmp_path / "sheet.png").exists()
 
 
@@ -111,18 +113,18 @@ def test_a_long_clip_gives_a_sheet_of_bounded_size(tmp_path: Path) -> None:
 
 def test_the_command_prints_the_lines_and_writes_nothing_but_the_sheet(tmp_path: Path) -> None:
     write_clip(tmp_path / "walk.mp4")
-    finished = run_pipe(tmp_path, "extract", "--explain", "walk.mp4", "--out", "sheet.png")
+    finished = run_pipe(tmp_path, "extract", "--diagnose", "walk.mp4", "--out", "sheet.png")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.startswith("walk.mp4: h264 in mov, 64 x 48\n")
     assert {path.name for path in tmp_path.iterdir()} == {"walk.mp4", "sheet.png"}
-    assert run_pipe(tmp_path, "extract", "--explain").returncode == 2
+    assert run_pipe(tmp_path, "extract", "--diagnose").returncode == 2
     (tmp_path / "bad.mp4").touch()
-    refused = run_pipe(tmp_path, "extract", "--explain", "bad.mp4")
+    refused = run_pipe(tmp_path, "extract", "--diagnose", "bad.mp4")
     assert refused.returncode == 1
     assert "bad.mp4: empty file (0 bytes)" in refused.stdout
 
 
-def test_no_broken_video_is_without_its_lines(shared: Path) -> None:
+def test_every_broken_video_has_its_lines(shared: Path) -> None:
     paths = sorted((shared / "data" / "videos" / "broken").iterdir())
-    findings = diagnose(paths, params(), None)
-    assert [finding.path.name for finding in findings if not finding.usable] == ["streamio_broken.mp4"]
+    diagnoses = diagnose(paths, params(), None)
+    assert [diagnosis.path.name for diagnosis in diagnoses if not diagnosis.usable] == ["streamio_broken.mp4"]

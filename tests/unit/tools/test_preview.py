@@ -1,4 +1,4 @@
-"""The preview: the very copies that the stage makes, on one sheet."""
+"""`pipe augment --preview`: the copies that the stage would make, on one sheet."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_picture_from_elsewhere_can_be_previewed_as_well(project: Project, tmp
     photo = write_photo(tmp_path / "elsewhere.png")
     finished = run_pipe(project.root, "augment", "--preview", str(photo), "--out", "sheets/照片.png")
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout == "the frame and its 4 copies in sheets/照片.png\n"
+    assert finished.stdout == "the frame and its 4 copies in sheets/照片.png; next: pipe augment\n"
     assert pixels(project.root / "sheets" / "照片.png").shape[1] > 4 * module.SIDE
     assert not project.augmented.exists()
 
@@ -75,7 +75,7 @@ def test_a_frame_that_is_a_link_is_drawn_with_the_numbers_of_its_own_name(
 
 
 @pytest.mark.parametrize("arguments", [["--preview", "a.jpg"], ["--out", "a.png"]])
-def test_a_preview_without_a_place_is_a_usage_error(project: Project, arguments: list[str]) -> None:
+def test_a_preview_without_a_picture_or_an_output_is_a_usage_error(project: Project, arguments: list[str]) -> None:
     finished = run_pipe(project.root, "augment", *arguments)
     assert finished.returncode == 2
     assert "--preview FRAME and --out SHEET.png go together" in finished.stderr
