@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.project import Project
-from pipeline.tools.compare.columns import Run
+from pipeline.tools.compare.columns import StudyRun
 from pipeline.tools.compare.compare import compare_all, compare_study
 from pipeline.tools.compare.figures import draw_figure
 from pipeline.tools.studies.dvc_experiments import list_experiments
@@ -191,7 +191,7 @@ def test_a_figure_differs_with_its_curves_and_letters_without_a_font_are_escaped
 ) -> None:
     plant_experiment(project, "one", reports({"train/loss": LOSSES}))
     plant_experiment(project, "two", reports({"train/loss": [1.0, 0.5, 0.75]}))
-    runs = [Run(experiment) for experiment in list_experiments(project).values()]
+    runs = [StudyRun(experiment) for experiment in list_experiments(project).values()]
     figure = FigureParams(title="\U00010480 鳞片 _x_ $", curves=("train/loss",), rows=("_a_",))
     for number, rows in enumerate(({"_a_": runs[:1]}, {"_a_": runs[:1]}, {"_a_": runs[1:]}, {"_a_": runs})):
         assert draw_figure(figure, rows, tmp_path / f"{number}.png") == []

@@ -11,9 +11,9 @@ import pytest
 from scipy import stats
 
 from pipeline.base.project import Project
-from pipeline.tools.compare import pairs as pairing
-from pipeline.tools.compare.columns import Run
+from pipeline.tools.compare.columns import StudyRun
 from pipeline.tools.compare.compare import compare_all
+from pipeline.tools.compare.pairs import RunPair, pair_rows
 from pipeline.tools.studies.dvc_experiments import list_experiments
 from tests.support.experiment_project import experiment_project, plant_experiment
 
@@ -46,10 +46,10 @@ def plant(project: Project, name: str, lines: Sequence[str] | None, seed: int = 
     plant_experiment(project, name, reports, seed=seed)
 
 
-def found(project: Project, **rows: Sequence[str]) -> tuple[list[pairing.Pair], list[str]]:
+def found(project: Project, **rows: Sequence[str]) -> tuple[list[RunPair], list[str]]:
     """The pairs of rows, each with the names of its experiments."""
     experiments = list_experiments(project)
-    return pairing.pairs({row: [Run(experiments[name]) for name in names] for row, names in rows.items()})
+    return pair_rows({row: [StudyRun(experiments[name]) for name in names] for row, names in rows.items()})
 
 
 def test_a_clip_counts_once_however_many_frames_it_has(project: Project) -> None:

@@ -17,8 +17,8 @@ from PIL import Image
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
-from pipeline.tools.predict.answers import as_json, as_lines, refuse_failures, write_csv
-from pipeline.tools.predict.predict import opened, predict
+from pipeline.tools.predict.answers import refuse_failures, to_json, to_lines, write_csv
+from pipeline.tools.predict.predict import open_classifier, predict
 from runtime.classifier import Classifier
 from runtime.errors import BundleError
 from tests.support.tiny_bundle import CLASSES, ROOT, draft_contract, picture, write_colour_clip, write_models
@@ -55,7 +55,7 @@ def test_a_clip_is_judged_by_the_mean_over_one_frame_per_second(
     for name in CLASSES:
         mean = np.mean([frame.verdict.probabilities[name] for frame in answer.frames])
         assert answer.verdict.probabilities[name] == pytest.approx(mean)
-    assert as_lines([answer]) == [
+    assert to_lines([answer]) == [
         f"{answer.verdict.probability:6.1%}  green  {answer.path}  (3 frames: green 2, red 1)",
         "                 0.0 s  red",
         "          1.0 to 2.0 s  green",
@@ -81,7 +81,7 @@ def test_frames_that_show_no_class_do_not_vote(
     (answer,) = predict([clip], Classifier.load(tmp_path), extract_params)
     assert answer.verdict is not None
     assert answer.verdict.label == label
-    assert ("(none of the classes)" in as_lines([answer])[0]) == (threshold > 0)
+    assert ("(none of the classes)" in to_lines([answer])[0]) == (threshold > 0)
 
 
 def test_a_file_that_cannot_be_used_is_told_and_the_others_are_answered(
@@ -124,8 +124,8 @@ def test_a_bundle_answers_like_the_project(
     clip = write_colour_clip(tmp_path / "clip.mp4", [2])
     answers = []
     for source in (None, colour_project.bundle_zip):
-        with opened(colour_project, source) as found:
-            answers.append(predict([tmp_path / "photo.png", clip], found, extract_params))
+        with open_classifier(colour_project, source) as classifier:
+            answers.append(predict([tmp_path / "photo.png", clip], classifier, extract_params))
     assert answers[0] == answers[1]
 
 
@@ -133,22 +133,25 @@ def test_an_unpacked_bundle_is_verified(colour_project: Project, tmp_path: Path)
     from runtime.archive import unpack
 
     unpack(colour_project.bundle_zip, tmp_path / "bundle")
-    with opened(colour_project, tmp_path / "bundle") as found:
-        assert found.variant.name == "fp32"
+    with open_classifier(colour_project, tmp_path / "bundle") as classifier:
+        assert classifier.variant.name == "fp32"
     (tmp_path / "bundle" / "extra").touch()
-    with pytest.raises(BundleError, match="'extra' is not listed"), opened(colour_project, tmp_path / "bundle"):
+    with (
+        pytest.raises(BundleError, match="'extra' is not listed"),
+        open_classifier(colour_project, tmp_path / "bundle"),
+    ):
         pass
 
 
 def test_a_damaged_bundle_is_refused(colour_project: Project, tmp_path: Path) -> None:
     path = tmp_path / "bundle.zip"
     path.write_bytes(colour_project.bundle_zip.read_bytes()[:-1])
-    with pytest.raises(BundleError, match=r"bundle\.zip"), opened(colour_project, path):
+    with pytest.raises(BundleError, match=r"bundle\.zip"), open_classifier(colour_project, path):
         pass
 
 
 def test_a_project_without_a_graph_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="run `dvc repro`"), opened(Project(tmp_path), None):
+    with pytest.raises(DataError, match="run `dvc repro`"), open_classifier(Project(tmp_path), None):
         pass
 
 
@@ -158,7 +161,7 @@ def test_json_and_csv_hold_every_frame(
     write_colour_clip(tmp_path / "clip\r.mp4", [0, 1])
     (tmp_path / "bad.jpg").touch()
     answers = predict([tmp_path], colour_classifier, extract_params)
-    bad, clip = json.loads(json.dumps(as_json(answers), allow_nan=False))
+    bad, clip = json.loads(json.dumps(to_json(answers), allow_nan=False))
     assert bad["verdict"] is None
     assert bad["error"].startswith(bad["path"])
     assert [frame["verdict"]["label"] for frame in clip["frames"]] == ["red", "green"]
@@ -205,7 +208,7 @@ def test_a_file_whose_name_is_no_text_is_answered_all_the_same(
 
 
 def test_predicting_loads_no_torch() -> None:
-    program = "import sys, pipeline.predict; print('torch' in sys.modules, 'onnx' in sys.modules)"
+    program = "import sys, pipeline.tools.predict.predict; print('torch' in sys.modules, 'onnx' in sys.modules)"
     finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert finished.stdout == "False False\n"
 

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.tools.studies.borrowed_params import alone_with_params, lending_params
+from pipeline.tools.studies.borrowed_params import borrowed_params, exclusive_params
 from tests.support.command import ROOT
 
 OWN = "train: {epochs: 20}  # 石墨\r\n"
@@ -40,9 +40,9 @@ def _lent_by_somebody_who_was_killed(project: Project, text: str = LENT[0]) -> N
     code = (
         "import os, pathlib\n"
         "from pipeline.base.project import Project\n"
-        "from pipeline.lending import *\n"
+        "from pipeline.tools.studies.borrowed_params import *\n"
         "project = Project(pathlib.Path.cwd())\n"
-        f"with alone_with_params(project), lending_params(project, {LENT!r}):\n"
+        f"with exclusive_params(project), borrowed_params(project, {LENT!r}):\n"
         f"    project.params_yaml.write_text({text!r})\n"
         "    os._exit(9)\n"
     )
@@ -57,7 +57,7 @@ def _environment() -> dict[str, str]:
 
 def _lend(project: Project, number: int) -> None:
     """Lend it, and be sent a signal then."""
-    with alone_with_params(project), lending_params(project, LENT):
+    with exclusive_params(project), borrowed_params(project, LENT):
         project.params_yaml.write_text(LENT[0])
         os.kill(os.getpid(), number)
         time.sleep(5)
@@ -72,29 +72,29 @@ def test_after_an_interrupt_it_is_as_it_was(own: Project) -> None:
 
 def test_the_next_one_puts_back_what_one_that_was_killed_left(own: Project, capfd: pytest.CaptureFixture[str]) -> None:
     _lent_by_somebody_who_was_killed(own, LENT[1])
-    with alone_with_params(own):
+    with exclusive_params(own):
         assert own.params_yaml.read_bytes() == OWN.encode()
     assert "params.yaml still had the values of a study that was killed" in capfd.readouterr().err
     own.params_yaml.write_text(LENT[1])
-    with alone_with_params(own):  # nobody left that: it was written by hand
+    with exclusive_params(own):  # nobody left that: it was written by hand
         assert own.params_yaml.read_text() == LENT[1]
 
 
 def test_what_somebody_wrote_since_is_not_overwritten(own: Project) -> None:
     _lent_by_somebody_who_was_killed(own)
     own.params_yaml.write_text("train: {epochs: 3}\n")
-    with alone_with_params(own):
+    with exclusive_params(own):
         assert own.params_yaml.read_text() == "train: {epochs: 3}\n"
 
 
 def test_a_second_one_is_refused_while_the_first_goes_on(own: Project) -> None:
     with (
-        alone_with_params(own),
+        exclusive_params(own),
         pytest.raises(DataError, match="another `pipe study` is running here"),
-        alone_with_params(own),
+        exclusive_params(own),
     ):
         pytest.fail("both lend it")
-    with alone_with_params(own):
+    with exclusive_params(own):
         pass
 
 
@@ -110,7 +110,7 @@ def test_a_goodbye_ends_it_as_an_interrupt_does(own: Project, number: int) -> No
 def test_a_goodbye_that_was_to_be_ignored_still_is(own: Project) -> None:
     handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
     try:
-        with lending_params(own, LENT):
+        with borrowed_params(own, LENT):
             os.kill(os.getpid(), signal.SIGHUP)
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
