@@ -1,4 +1,4 @@
-"""Every network that has a name here can be explained: evidence, the maps of all its layers, patterns of filters."""
+"""Every named architecture can be explained: heat maps, the maps of all its layers, patterns of its filters."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_the_table_has_every_name() -> None:
     "arch", [pytest.param(arch, marks=[pytest.mark.slow] if arch in DEEP else []) for arch in NAMED_ARCHITECTURES]
 )
 def test_every_named_network_can_be_explained(arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, found = built(arch), []
+    network, recorded = built(arch), []
     convolutions = [name for name, part in map_layers(network).items() if isinstance(part, nn.Conv2d)]
 
     def counted(of: Network, input_nchw: object) -> list[LayerMaps]:
-        found.extend(all_maps(of, input_nchw))  # type: ignore[arg-type]
-        return found
+        recorded.extend(all_maps(of, input_nchw))  # type: ignore[arg-type]
+        return recorded
 
     checkpoint = Checkpoint({}, ("cat", "狗"), MODEL, Preprocess(64, "squash", 1.0, (0.5,) * 3, (0.5,) * 3), {}, "last")
     monkeypatch.setattr(command, "read_checkpoint", lambda _: checkpoint)
@@ -53,7 +53,7 @@ def test_every_named_network_can_be_explained(arch: str, tmp_path: Path, monkeyp
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)).save(photo)
     ends = [f"{convolutions[0]}:0-1", f"{convolutions[-1]}:0-1"]
     report = command.explain([photo], ends, tmp_path / "out", 10**6, Project(tmp_path))
-    assert len(found) == LAYERS[arch]
+    assert len(recorded) == LAYERS[arch]
     assert _files(tmp_path / "out") == sorted(
         ["activations", "evidence.png", *(f"filters_{end.replace(':', '_')}.png" for end in ends)]
     )

@@ -59,7 +59,7 @@ class Experiment:
         except ValueError as error:
             raise DataError(f"{self.name}: {self.project.relative(path)}: not valid JSON ({error})") from error
         if not isinstance(values, dict | None):
-            raise DataError(f"{self.name}: {self.project.relative(path)}: found a list; expected an object")
+            raise DataError(f"{self.name}: {self.project.relative(path)}: found no JSON object; expected one")
         return values
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""What convolutions and poolings give, and what stands directly behind them."""
+"""Maps of convolutions and poolings, after the normalisation and activation directly behind them."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def test_what_is_written_over_a_layers_output_later_is_not_taken_for_it() -> Non
 @pytest.mark.parametrize(("arch", "n_maps"), [("small_cnn", 8), ("resnet18", 21), ("timm:convnext_atto", 40)])
 def test_every_convolution_and_pooling_is_found_in_the_order_of_computation(arch: str, n_maps: int) -> None:
     network = built(arch)
-    found = all_maps(network, torch.zeros(1, 3, 64, 64))
-    names = [maps.layer for maps in found]
+    layers = all_maps(network, torch.zeros(1, 3, 64, 64))
+    names = [maps.layer for maps in layers]
     assert len(names) == len(set(names)) == n_maps
-    sides = [maps.maps_nchw.shape[2] for maps in found if "downsample" not in maps.layer]
+    sides = [maps.maps_nchw.shape[2] for maps in layers if "downsample" not in maps.layer]
     assert sides == sorted(sides, reverse=True)
 
 
-def test_a_single_place_is_no_map() -> None:
+def test_an_output_with_a_single_position_is_no_map() -> None:
     network = network_of(nn.Sequential(nn.Conv2d(3, 4, 32), nn.ReLU()), 4)
     assert all_maps(network, INPUT) == []
 
@@ -83,7 +83,7 @@ def test_the_last_layer_of_a_network_can_be_asked_for_too() -> None:
     assert maps_of_layer(network, "backbone.0", INPUT).min() == 0
 
 
-def test_a_convolution_has_a_name_with_and_without_its_place() -> None:
+def test_a_convolution_is_found_by_its_name_with_and_without_its_prefix() -> None:
     network = built("small_cnn")
     for name in ("backbone.features.conv2", "features.conv2"):
         assert find_convolution(network, name) == "backbone.features.conv2"

@@ -46,7 +46,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_every_picture_gets_its_maps_and_all_share_a_sheet_of_evidence(explained: Project, tmp_path: Path) -> None:
+def test_every_photo_has_a_sheet_of_maps_and_all_share_a_sheet_of_heat_maps(explained: Project, tmp_path: Path) -> None:
     images = [photo(tmp_path / name) for name in ("a/cat.png", "b/cat.png", "猫.png")]
     report = explain(images, (), None, MANY, explained)
     assert files(explained.explanations) == ["activations", "evidence.png"]
@@ -56,7 +56,7 @@ def test_every_picture_gets_its_maps_and_all_share_a_sheet_of_evidence(explained
     assert sheet.shape[1] == 8 + 4 * 308  # two pictures a row, each with its twin
 
 
-def test_of_many_pictures_the_evidence_goes_on_several_sheets(
+def test_the_heat_maps_of_many_photos_go_on_several_sheets(
     explained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.tools.explain.explain.PICTURES_AT_ONCE", 2)

@@ -1,4 +1,4 @@
-"""Patterns that filters look for: of filters whose taste is known, and of dead ones."""
+"""Patterns of filters whose preferred picture is known, and of dead filters."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def test_a_dead_filter_stays_the_noise_that_it_was_and_is_counted_and_a_live_one
 
 def test_the_filters_output_rises() -> None:
     network = oriented()
-    (found,) = patterns(network, PREPROCESS, "backbone.0", [ACROSS])
+    (pattern,) = patterns(network, PREPROCESS, "backbone.0", [ACROSS])
     means = [
         float(network.backbone(PREPROCESS.normalised(levels.permute(0, 2, 3, 1)))[0, ACROSS].mean())
-        for levels in (starting_levels(32), found.levels_chw[None])
+        for levels in (starting_levels(32), pattern.levels_chw[None])
     ]
     assert means[1] > 5 * means[0]
 
@@ -68,7 +68,7 @@ def test_the_start_is_grey_with_noise_of_twenty_levels() -> None:
     assert torch.equal(start_nchw, starting_levels(64))
 
 
-def test_likeness_is_a_correlation() -> None:
+def test_the_correlation_is_1_for_the_same_picture_and_0_for_a_flat_one() -> None:
     start_chw = starting_levels(16)[0]
     assert correlation(3 * start_chw + 5, start_chw) == pytest.approx(1.0)
     assert correlation(-start_chw, start_chw) == pytest.approx(-1.0)

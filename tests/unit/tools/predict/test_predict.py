@@ -1,8 +1,7 @@
-"""Answers for photos, folders and clips."""
+"""Photos, folders and clips are classified by the project's graph or by a bundle's."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
@@ -17,7 +16,7 @@ from PIL import Image
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
-from pipeline.tools.predict.answers import refuse_failures, to_json, to_lines, write_csv
+from pipeline.tools.predict.answers import refuse_failures, to_lines
 from pipeline.tools.predict.predict import open_classifier, predict
 from runtime.classifier import Classifier
 from runtime.errors import BundleError
@@ -74,7 +73,7 @@ def test_a_clip_is_sampled_as_densely_as_the_params_say(
 def test_frames_that_show_no_class_do_not_vote(
     threshold: float, label: str | None, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
-    """Three dark frames outvote a bright one, unless they are too dark to tell; where all are, nothing can be told."""
+    """Three dark frames outvote a bright one, unless they show no class. If no frame shows one, the clip has none."""
     contract = dataclasses.replace(draft_contract(), unknown_threshold=threshold, unknown_threshold_reason=None)
     write_models(tmp_path / "contract.json", tmp_path, contract)
     clip = write_colour_clip(tmp_path / "clip.mp4", [2, 2, 2, 1], n_dark=3)
@@ -84,7 +83,7 @@ def test_frames_that_show_no_class_do_not_vote(
     assert ("(none of the classes)" in to_lines([answer])[0]) == (threshold > 0)
 
 
-def test_a_file_that_cannot_be_used_is_told_and_the_others_are_answered(
+def test_a_file_that_cannot_be_used_is_reported_and_the_others_are_answered(
     colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
     (tmp_path / "a.jpg").write_text("no picture")
@@ -100,7 +99,7 @@ def test_a_file_that_cannot_be_used_is_told_and_the_others_are_answered(
         refuse_failures(answers)
 
 
-def test_a_clip_outside_the_contract_is_told(extract_params: ExtractParams, tmp_path: Path) -> None:
+def test_a_clip_outside_the_contract_is_reported(extract_params: ExtractParams, tmp_path: Path) -> None:
     contract = dataclasses.replace(draft_contract(), max_pixels=1000)
     write_models(tmp_path / "contract.json", tmp_path, contract)
     clip = write_colour_clip(tmp_path / "clip.mp4", [0])
@@ -153,37 +152,6 @@ def test_a_damaged_bundle_is_refused(colour_project: Project, tmp_path: Path) ->
 def test_a_project_without_a_graph_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="run `dvc repro`"), open_classifier(Project(tmp_path), None):
         pass
-
-
-def test_json_and_csv_hold_every_frame(
-    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
-) -> None:
-    write_colour_clip(tmp_path / "clip\r.mp4", [0, 1])
-    (tmp_path / "bad.jpg").touch()
-    answers = predict([tmp_path], colour_classifier, extract_params)
-    bad, clip = json.loads(json.dumps(to_json(answers), allow_nan=False))
-    assert bad["verdict"] is None
-    assert bad["error"].startswith(bad["path"])
-    assert [frame["verdict"]["label"] for frame in clip["frames"]] == ["red", "green"]
-    write_csv(answers, tmp_path / "answers.csv")
-    with (tmp_path / "answers.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [
-        "path",
-        "time_seconds",
-        "n_frames",
-        "label",
-        "probability",
-        *(f"p_{c}" for c in CLASSES),
-        "error",
-    ]
-    assert rows[1]["path"] == str(tmp_path / "clip\r.mp4")
-    assert [(row["time_seconds"], row["n_frames"], row["label"]) for row in rows] == [
-        ("", "", ""),
-        ("", "2", clip["verdict"]["label"]),
-        ("0.000000", "", "red"),
-        ("1.000000", "", "green"),
-    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1"])

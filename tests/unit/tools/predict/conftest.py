@@ -32,5 +32,5 @@ def colour_classifier(colour_project: Project) -> Iterator[Classifier]:
 
 @pytest.fixture(scope="session")
 def extract_params() -> ExtractParams:
-    """The defaults: one frame per second."""
+    """The defaults: clips are sampled at one frame per second."""
     return read_section(ROOT / "params.yaml", "extract", ExtractParams)
