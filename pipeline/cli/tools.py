@@ -106,12 +106,12 @@ def predict(
     for sheet in filter(None, (montage, plot)):
         check_png(sheet)
     params = section_of("extract", ExtractParams)
-    with prediction.opened(current_project(), bundle) as classifier:
+    with prediction.open_classifier(current_project(), bundle) as classifier:
         answers = prediction.predict(paths, classifier, params)
         if as_json:
-            click.echo(printable(told.as_json(answers), getattr(sys.stdout, "encoding", None)))
+            click.echo(printable(told.to_json(answers), getattr(sys.stdout, "encoding", None)))
         else:
-            click.echo("\n".join(told.as_lines(answers)))
+            click.echo("\n".join(told.to_lines(answers)))
         if csv_path is not None:
             told.write_csv(answers, csv_path)
         if montage is not None:

@@ -1,4 +1,4 @@
-"""Every network that has a name here can be explained: evidence, the maps of all its layers, patterns of filters."""
+"""Every named architecture can be explained: heat maps, the maps of all its layers, patterns of its filters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.network.network import Network
 from pipeline.network.preprocess import Preprocess
 from pipeline.tools.explain import explain as command
 from pipeline.tools.explain import filter_patterns
-from pipeline.tools.explain.activations import Maps, mapping_layers, maps_of
+from pipeline.tools.explain.activations import LayerMaps, all_maps, map_layers
 from tests.support.explained_networks import MODEL, built
 
 # Convolutions and poolings up to the last feature map: 13 + 5 of VGG16, 17 + 3 + 1 of ResNet18, and so on.
@@ -37,23 +37,23 @@ def test_the_table_has_every_name() -> None:
     "arch", [pytest.param(arch, marks=[pytest.mark.slow] if arch in DEEP else []) for arch in NAMED_ARCHITECTURES]
 )
 def test_every_named_network_can_be_explained(arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, found = built(arch), []
-    convolutions = [name for name, part in mapping_layers(network).items() if isinstance(part, nn.Conv2d)]
+    network, recorded = built(arch), []
+    convolutions = [name for name, part in map_layers(network).items() if isinstance(part, nn.Conv2d)]
 
-    def counted(of: Network, input_nchw: object) -> list[Maps]:
-        found.extend(maps_of(of, input_nchw))  # type: ignore[arg-type]
-        return found
+    def counted(of: Network, input_nchw: object) -> list[LayerMaps]:
+        recorded.extend(all_maps(of, input_nchw))  # type: ignore[arg-type]
+        return recorded
 
     checkpoint = Checkpoint({}, ("cat", "狗"), MODEL, Preprocess(64, "squash", 1.0, (0.5,) * 3, (0.5,) * 3), {}, "last")
     monkeypatch.setattr(command, "read_checkpoint", lambda _: checkpoint)
     monkeypatch.setattr(Checkpoint, "network", lambda _: network)  # instead of writing 240 MB of ResNet152
-    monkeypatch.setattr(command, "maps_of", counted)
+    monkeypatch.setattr(command, "all_maps", counted)
     monkeypatch.setattr(filter_patterns, "STEPS", 1)
     photo = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)).save(photo)
     ends = [f"{convolutions[0]}:0-1", f"{convolutions[-1]}:0-1"]
     report = command.explain([photo], ends, tmp_path / "out", 10**6, Project(tmp_path))
-    assert len(found) == LAYERS[arch]
+    assert len(recorded) == LAYERS[arch]
     assert _files(tmp_path / "out") == sorted(
         ["activations", "evidence.png", *(f"filters_{end.replace(':', '_')}.png" for end in ends)]
     )

@@ -1,4 +1,4 @@
-"""A DVC project in git whose two stages write the reports of a training in no time: what they write hangs on params."""
+"""A DVC project in git whose three small stages stand for the chain: their reports depend on the params alone."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ import os, pathlib
 pathlib.Path("data/split.csv").write_text(",".join(sorted(os.listdir("data/raw"))))
 """
 
-# momentum 0.5 stands for a training that fails after an epoch; weight_decay 0.5 for one that never ends.
+# momentum 0.5 stands for a training that fails after an epoch, weight_decay 0.5 for a training that never ends.
 _TRAIN = """
 import json, pathlib, sys, time
 from ruamel.yaml import YAML
@@ -121,18 +121,18 @@ def write_recipe(project: Project, text: str, name: str = "tiny") -> None:
 
 
 def plant_experiment(project: Project, name: str, reports: dict[str, str], lr: float = 0.1, seed: int = 0) -> None:
-    """Put a successful run into git as DVC would have done, in a fraction of its time; the workspace stays clean.
+    """Put a successful run into git as DVC would, in a fraction of the time. The workspace stays clean.
 
-    `reports` are files by their path in the project; `dvc.lock` vouches for `reports/evaluate.json`.
+    `reports` are texts of files by their path in the project; `dvc.lock` has the digest of `reports/evaluate.json`.
     """
     head = run(project.root, "git", "rev-parse", "HEAD").strip()
     set_params(project, train={"lr": lr, "seed": seed})
     train = YAML(typ="safe").load(project.params_yaml)["train"]
     evaluation = hashlib.md5(reports["reports/evaluate.json"].encode(), usedforsecurity=False).hexdigest()
-    made = {"path": "models/checkpoint.pt", "md5": name}
+    checkpoint = {"path": "models/checkpoint.pt", "md5": name}
     stages = {
-        "train": {"params": {"params.yaml": {"train": train}}, "outs": [made]},
-        "evaluate": {"deps": [made], "outs": [{"path": "reports/evaluate.json", "md5": evaluation}]},
+        "train": {"params": {"params.yaml": {"train": train}}, "outs": [checkpoint]},
+        "evaluate": {"deps": [checkpoint], "outs": [{"path": "reports/evaluate.json", "md5": evaluation}]},
     }
     for path, text in {**reports, "dvc.lock": json.dumps({"stages": stages})}.items():
         (project.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -143,13 +143,13 @@ def plant_experiment(project: Project, name: str, reports: dict[str, str], lr: f
 
 
 def trainings(project: Project) -> list[str]:
-    """Rate and seed of every training that has begun."""
+    """Learning rate and seed of every training that has begun."""
     log = project.root / "trained.log"
     return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
 
 
 def run(folder: Path, *command: str) -> str:
-    """Run a program of this environment; what it printed."""
+    """Run a program of this environment; give its output."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, f"{command}: {finished.stdout}\n{finished.stderr}"

@@ -1,4 +1,4 @@
-"""The columns of a comparison: each a value of one run, or the reason why that run has none."""
+"""The columns of a comparison: for each run a value, or the reason why the run has none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.base.errors import DataError
-from pipeline.tools.studies.dvc_experiments import Experiment, param
+from pipeline.tools.studies.dvc_experiments import Experiment, param_value
 from pipeline.tools.studies.recipe_schema import CURVES
 
 Scalar = float | int | bool | str
@@ -29,22 +29,22 @@ _SHARES = {"top1", "top5", "group_top1", *_END_OF_INTERVAL, "best_accuracy"}
 
 
 @dataclass(frozen=True)
-class Value:
-    """What a run has in a column; without it, why not."""
+class ColumnValue:
+    """The value of a run in a column, or the reason why it has none."""
 
     value: Scalar | None
     reason: str | None = None
 
 
 @dataclass(frozen=True)
-class Run:
-    """An experiment with its reports."""
+class StudyRun:
+    """An experiment together with the reports that it wrote."""
 
     experiment: Experiment
 
     @functools.cached_property
     def evaluation(self) -> dict[str, Any]:
-        """`reports/evaluate.json`."""
+        """`reports/evaluate.json`; empty where the run has none."""
         return self.experiment.json(self.experiment.project.evaluate_json) or {}
 
     @functools.cached_property
@@ -54,16 +54,16 @@ class Run:
 
     @functools.cached_property
     def curves(self) -> dict[str, list[float]]:
-        """A value per epoch, by the names in `CURVES`; those that the run has."""
+        """The curves that the run has, by their names in `CURVES`: one value per epoch."""
         return {name: values for name in CURVES if (values := self._curve(name))}
 
     @property
     def loss(self) -> dict[str, Any]:
-        """What the training loss was, as in `params.yaml`."""
-        return dict(param(self.experiment.params, "train.loss") or {})
+        """The training loss and its settings, as in `params.yaml`."""
+        return dict(param_value(self.experiment.params, "train.loss") or {})
 
     def _curve(self, name: str) -> list[float]:
-        """The last column of DVCLive's table.
+        """The last column of DVCLive's table; empty where the run has no such table.
 
         Raises:
             DataError: a value is no finite number.
@@ -73,26 +73,27 @@ class Run:
         try:
             values = [float(row[-1]) for row in rows]
         except (ValueError, IndexError) as error:
-            raise DataError(f"{self.experiment.name}: {path.name}: found no number ({error})") from error
+            raise DataError(
+                f"{self.experiment.name}: {path.name}: found a row without a number ({error}); expected one per epoch"
+            ) from error
         if not all(math.isfinite(value) for value in values):
             raise DataError(f"{self.experiment.name}: {name}: a value of the curve is not finite")
         return values
 
 
-def value_of(column: str, run: Run) -> Value:
-    """The value of a column that `Comparison.check_names` knows."""
+def value_of(column: str, run: StudyRun) -> ColumnValue:
+    """Look up a column that `CompareSection.check_names` accepts."""
     if column in _NETWORK:
-        return _of_network(column, run)
+        return _network_value(column, run)
     if column in _EVALUATION:
-        return _of_evaluation(column, run)
+        return _evaluation_value(column, run)
     if column in _END_OF_INTERVAL:
-        ends = run.evaluation.get("group_top1_ci95")
-        return Value(ends[_END_OF_INTERVAL[column]]) if ends else Value(None, "the run has no interval over clips")
+        return _end_of_interval(_END_OF_INTERVAL[column], run)
     if column in _LAST_OF_CURVE:
-        return _last(_LAST_OF_CURVE[column], run)
+        return _last_epoch(_LAST_OF_CURVE[column], run)
     if column in _COMPUTED:
         return _COMPUTED[column](run)
-    return _of_params(column, run)
+    return _params_value(column, run)
 
 
 def is_share(column: str) -> bool:
@@ -100,68 +101,77 @@ def is_share(column: str) -> bool:
     return column in _SHARES
 
 
-def hangs_on_training_loss(column: str) -> bool:
-    """Whether the column's numbers can only be set side by side where the training loss is the same."""
+def depends_on_training_loss(column: str) -> bool:
+    """Whether values of a column or curve are comparable only between runs with the same training loss."""
     return column in ("train_loss", "stability_loss", "train/loss")
 
 
-def _of_network(column: str, run: Run) -> Value:
+def _network_value(column: str, run: StudyRun) -> ColumnValue:
     if run.network is None:
-        return Value(None, "the run has no reports/train/network.json")
-    return Value(run.network.get(_NETWORK[column]))
+        return ColumnValue(None, "the run has no reports/train/network.json")
+    return ColumnValue(run.network.get(_NETWORK[column]))
 
 
-def _of_evaluation(column: str, run: Run) -> Value:
+def _evaluation_value(column: str, run: StudyRun) -> ColumnValue:
     value = run.evaluation.get(column)
-    return Value(value, None if value is not None else run.evaluation.get(f"{column}_reason"))
+    return ColumnValue(value, None if value is not None else run.evaluation.get(f"{column}_reason"))
 
 
-def _of_params(column: str, run: Run) -> Value:
-    value = param(run.experiment.params, column)
-    return Value(value if isinstance(value, Scalar) else None if value is None else in_words(value))
+def _end_of_interval(end: int, run: StudyRun) -> ColumnValue:
+    ends = run.evaluation.get("group_top1_ci95")
+    return ColumnValue(ends[end]) if ends else ColumnValue(None, "the run has no interval over clips")
 
 
-def in_words(value: Any) -> str:
-    """A param in one line, such as `name focal, gamma 0.25`."""
+def _params_value(column: str, run: StudyRun) -> ColumnValue:
+    value = param_value(run.experiment.params, column)
+    if value is None or isinstance(value, Scalar):
+        return ColumnValue(value)
+    return ColumnValue(param_in_words(value))
+
+
+def param_in_words(value: Any) -> str:
+    """Spell a param in one line, such as `name focal, gamma 0.25`."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {in_words(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {param_in_words(inner)}" for name, inner in value.items())
     if isinstance(value, list):
-        return "[" + ", ".join(in_words(inner) for inner in value) + "]"
+        return "[" + ", ".join(param_in_words(inner) for inner in value) + "]"
     return "null" if value is None else str(value)
 
 
-def _last(curve: str, run: Run) -> Value:
+def _last_epoch(curve: str, run: StudyRun) -> ColumnValue:
     values = run.curves.get(curve)
-    return Value(values[-1]) if values else Value(None, f"the run has no curve {curve}")
+    return ColumnValue(values[-1]) if values else ColumnValue(None, f"the run has no curve {curve}")
 
 
-def _judged_accuracy(run: Run) -> list[float]:
+def _held_out_accuracy(run: StudyRun) -> list[float]:
     return run.curves.get("test/accuracy") or run.curves.get("val/accuracy") or []
 
 
-def _best_accuracy(run: Run) -> Value:
-    values = _judged_accuracy(run)
-    return Value(max(values)) if values else Value(None, "the run has no curve test/accuracy or val/accuracy")
+def _best_accuracy(run: StudyRun) -> ColumnValue:
+    values = _held_out_accuracy(run)
+    return (
+        ColumnValue(max(values)) if values else ColumnValue(None, "the run has no curve test/accuracy or val/accuracy")
+    )
 
 
-def _best_epoch(run: Run) -> Value:
-    """Counted from 1; of equals the first."""
-    values = _judged_accuracy(run)
-    return Value(values.index(max(values)) + 1) if values else _best_accuracy(run)
+def _best_epoch(run: StudyRun) -> ColumnValue:
+    """The epoch with the highest accuracy, counted from 1; the first one where several are equal."""
+    values = _held_out_accuracy(run)
+    return ColumnValue(values.index(max(values)) + 1) if values else _best_accuracy(run)
 
 
-def _stability(name: str, run: Run) -> Value:
+def _stability(name: str, run: StudyRun) -> ColumnValue:
     """Mean over epochs of |train - test| (study 003)."""
     training, test = (run.curves.get(f"{side}/{name}") for side in ("train", "test"))
     if not training or not test:
         missing = "train" if not training else "test"
-        return Value(None, f"the run has no curve {missing}/{name}")
+        return ColumnValue(None, f"the run has no curve {missing}/{name}")
     if len(training) != len(test):
-        return Value(None, f"train/{name} has {len(training)} epochs and test/{name} {len(test)}")
-    return Value(sum(abs(a - b) for a, b in zip(training, test, strict=True)) / len(training))
+        return ColumnValue(None, f"train/{name} has {len(training)} epochs and test/{name} {len(test)}")
+    return ColumnValue(sum(abs(a - b) for a, b in zip(training, test, strict=True)) / len(training))
 
 
-_COMPUTED: dict[str, Callable[[Run], Value]] = {
+_COMPUTED: dict[str, Callable[[StudyRun], ColumnValue]] = {
     "best_accuracy": _best_accuracy,
     "best_epoch": _best_epoch,
     "stability_loss": functools.partial(_stability, "loss"),

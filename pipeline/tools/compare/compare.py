@@ -1,6 +1,6 @@
-"""Experiments side by side: a table in Markdown and CSV, and the figures that a study's recipe asks for.
+"""Set experiments side by side: a table in Markdown and CSV, and the figures that a study's recipe asks for.
 
-Nothing is ranked: rows stand in the recipe's order, and notes say what must not be set side by side.
+Nothing is ranked. Rows keep the recipe's order, and notes say which numbers must not be compared.
 """
 
 from __future__ import annotations
@@ -13,14 +13,22 @@ from typing import Any
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.files import replacing_folder, write_csv
 from pipeline.base.project import Project
-from pipeline.tools.compare import pairs as pairing
-from pipeline.tools.compare import table as compare_table
-from pipeline.tools.compare.columns import Run
+from pipeline.tools.compare.columns import StudyRun
 from pipeline.tools.compare.figures import draw_figure
-from pipeline.tools.compare.table import about_losses, about_tests
-from pipeline.tools.studies.dvc_experiments import Experiment, list_experiments, param
+from pipeline.tools.compare.pairs import pair_rows, pairs_csv_rows, pairs_markdown
+from pipeline.tools.compare.table import (
+    RunsByRow,
+    escape_markdown,
+    judged_on_notes,
+    loss_warnings,
+    missing_value_notes,
+    table_cells,
+    table_csv_rows,
+    table_markdown,
+)
+from pipeline.tools.studies.dvc_experiments import Experiment, list_experiments, param_value
 from pipeline.tools.studies.recipe import differences, find_recipe, read_study
-from pipeline.tools.studies.recipe_schema import COMMON_COLUMNS, Comparison
+from pipeline.tools.studies.recipe_schema import COMMON_COLUMNS, CompareSection, FigureParams
 from pipeline.tools.studies.study import experiment_names, is_run_of
 
 ALL = "experiments"  # the folder of a comparison without a study
@@ -28,13 +36,13 @@ ALL = "experiments"  # the folder of a comparison without a study
 
 @dataclass(frozen=True)
 class CompareReport:
-    """What was set side by side."""
+    """The size of a comparison, and where it lies."""
 
     table: str  # the table's path in the project
     n_rows: int
     n_runs: int
     n_figures: int
-    not_run: tuple[str, ...]
+    not_run: tuple[str, ...]  # names of rows
 
     @property
     def headline(self) -> str:
@@ -48,7 +56,7 @@ def compare_study(name: str, project: Project) -> CompareReport:
     """Write `reports/compare/<name>/` from the experiments that `pipe study` has run.
 
     Raises:
-        ParamsError: there is no such recipe, or it does not say what to compare.
+        ParamsError: there is no such recipe, or it has no section `compare`.
         DataError: none of its rows has run.
     """
     study = read_study(name, project)
@@ -56,12 +64,12 @@ def compare_study(name: str, project: Project) -> CompareReport:
     if study.compare is None:
         raise ParamsError(f"{path}: no mapping `compare:`; expected the columns of the table and its figures")
     names = experiment_names(name, list(study.rows))
-    listed = list_experiments(project).values()
+    experiments = list_experiments(project).values()
     rows, notes = {}, []
     for row, values in study.rows.items():
-        runs, faults = _sound([experiment for experiment in listed if is_run_of(experiment.name, names[row])])
+        runs, faults = _valid_runs([entry for entry in experiments if is_run_of(entry.name, names[row])])
         rows[row] = _one_per_seed(runs)
-        notes += faults + [_of_another_recipe(run, study.params, values) for run in rows[row]]
+        notes += faults + [_outdated_note(run, study.params, values) for run in rows[row]]
     if not any(rows.values()):
         raise DataError(f"{path}: no row has run; pipe study {name} runs them" + "".join(f"; {note}" for note in notes))
     heading = f"Study {name}"
@@ -74,63 +82,66 @@ def compare_all(project: Project) -> CompareReport:
     Raises:
         DataError: there is none.
     """
-    runs, notes = _sound(list_experiments(project).values())
+    runs, notes = _valid_runs(list_experiments(project).values())
     if not runs:
         raise DataError(f"{project.root}: no experiments; run some with `dvc exp run` or `pipe study NAME`")
     rows = {run.experiment.name: [run] for run in runs}
-    return _write(
-        project.compare_reports / ALL, "All experiments", rows, Comparison(columns=COMMON_COLUMNS, figures=()), notes
-    )
+    section = CompareSection(columns=COMMON_COLUMNS, figures=())
+    return _write(project.compare_reports / ALL, "All experiments", rows, section, notes)
 
 
-def _sound(found: Iterable[Experiment]) -> tuple[list[Run], list[str]]:
-    """The runs whose numbers are theirs, and a note for each of the others."""
-    faults = {experiment: experiment.fault() for experiment in found}
-    runs = [Run(experiment) for experiment, fault in faults.items() if not fault]
+def _valid_runs(experiments: Iterable[Experiment]) -> tuple[list[StudyRun], list[str]]:
+    """The runs whose reports belong to their params, and a note for each of the others."""
+    faults = {experiment: experiment.fault() for experiment in experiments}
+    runs = [StudyRun(experiment) for experiment, fault in faults.items() if not fault]
     return runs, [f"{experiment.name} is not counted: {fault}." for experiment, fault in faults.items() if fault]
 
 
-def _one_per_seed(runs: Sequence[Run]) -> list[Run]:
-    """Of runs with the same seed (the row's own, and one of `--seeds`) the later name: they are the same run."""
-    by_seed = {param(run.experiment.params, "train.seed"): run for run in runs}
+def _one_per_seed(runs: Sequence[StudyRun]) -> list[StudyRun]:
+    """Keep one run per seed, the one whose name is sorted last.
+
+    A row's own run and one of `--seeds` may have the same seed; they are the same run.
+    """
+    by_seed = {param_value(run.experiment.params, "train.seed"): run for run in runs}
     return [by_seed[seed] for seed in sorted(by_seed, key=str)]
 
 
-def _of_another_recipe(run: Run, *layers: Mapping[str, Any]) -> str:
+def _outdated_note(run: StudyRun, *layers: Mapping[str, Any]) -> str:
+    """A note if the run's params differ from the recipe of today; else empty."""
     text = run.experiment.text(run.experiment.project.params_yaml) or ""
-    differs = [name for name in differences(text, layers) if name != "train.seed"]
-    return f"{run.experiment.name} ran with another {', '.join(differs)} than the recipe has now." if differs else ""
+    changed = [name for name in differences(text, layers) if name != "train.seed"]
+    return f"{run.experiment.name} ran with another {', '.join(changed)} than the recipe has now." if changed else ""
 
 
-def _write(
-    folder: Path, heading: str, rows: Mapping[str, Sequence[Run]], comparison: Comparison, notes: Sequence[str]
-) -> CompareReport:
+def _write(folder: Path, heading: str, rows: RunsByRow, section: CompareSection, notes: Sequence[str]) -> CompareReport:
     done = {row: runs for row, runs in rows.items() if runs}
-    cells = compare_table.cells(done, comparison.columns)
-    pairs, unpaired = pairing.pairs(done)
-    about = about_losses(done, comparison.columns)
-    all_notes = [*about, *compare_table.reasons(cells), *notes, *unpaired]
+    cells = table_cells(done, section.columns)
+    pairs, unpaired = pair_rows(done)
+    all_notes = [*loss_warnings(done, section.columns), *missing_value_notes(cells), *notes, *unpaired]
     lines = [
         f"# {heading}",
-        *compare_table.markdown(list(rows), cells, comparison.columns),
-        *about_tests(done),
+        *table_markdown(list(rows), cells, section.columns),
+        *judged_on_notes(done),
         *(f"- {note}" for note in dict.fromkeys(all_notes)),
-        *pairing.markdown(pairs),
+        *pairs_markdown(pairs),
     ]
-    n_figures = 0
     with replacing_folder(folder) as temporary:
-        for number, figure in enumerate(comparison.figures, start=1):
-            missing = draw_figure(figure, done, temporary / f"figure_{number}.png")
-            is_drawn = (temporary / f"figure_{number}.png").exists()
-            n_figures += is_drawn
-            picture = f"![{compare_table.escaped(figure.title)}](figure_{number}.png)" if is_drawn else "Not drawn."
-            about = about_losses({row: done[row] for row in figure.rows if row in done}, figure.curves)
-            lines += ["", f"## {compare_table.escaped(figure.title)}", "", picture, ""]
-            lines += [f"- {note}" for note in (*missing, *about)]
+        for index, figure in enumerate(section.figures, start=1):
+            lines += _figure_lines(figure, done, temporary / f"figure_{index}.png")
         (temporary / "table.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8", newline="\n")
-        write_csv(temporary / "table.csv", compare_table.csv_lines(list(rows), cells, comparison.columns))
+        write_csv(temporary / "table.csv", table_csv_rows(list(rows), cells, section.columns))
         if pairs:
-            write_csv(temporary / "pairs.csv", pairing.csv_lines(pairs))
+            write_csv(temporary / "pairs.csv", pairs_csv_rows(pairs))
+        n_figures = len(list(temporary.glob("figure_*.png")))
     table = "/".join([*folder.parts[-3:], "table.md"])
     n_runs = sum(len(runs) for runs in done.values())
     return CompareReport(table, len(done), n_runs, n_figures, tuple(row for row in rows if row not in done))
+
+
+def _figure_lines(figure: FigureParams, rows: RunsByRow, path: Path) -> list[str]:
+    """Draw a figure; give its section of the page."""
+    lacking = draw_figure(figure, rows, path)
+    picture = f"![{escape_markdown(figure.title)}]({path.name})" if path.exists() else "Not drawn."
+    warnings = loss_warnings({row: rows[row] for row in figure.rows if row in rows}, figure.curves)
+    notes = [f"- {note}" for note in (*lacking, *warnings)]
+    return ["", f"## {escape_markdown(figure.title)}", "", picture, "", *notes]

@@ -1,4 +1,4 @@
-"""Curves of a comparison: a panel per curve, a line per row, a band of one standard deviation where seeds repeat."""
+"""Figures of a comparison: a panel per curve, a line per row, a band of one standard deviation where seeds repeat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.draw.charts import chart, chart_text
-from pipeline.tools.compare.columns import Run
+from pipeline.tools.compare.columns import StudyRun
 from pipeline.tools.studies.recipe_schema import FigureParams
 
 if TYPE_CHECKING:
@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 _PANEL_INCHES = (4.5, 3.5)
 
 
-def draw_figure(figure: FigureParams, rows: Mapping[str, Sequence[Run]], path: Path) -> list[str]:
-    """Draw a figure as a PNG file, the same bytes for the same curves; gives what it lacks, a sentence each.
+def draw_figure(figure: FigureParams, rows: Mapping[str, Sequence[StudyRun]], path: Path) -> list[str]:
+    """Draw a figure of a recipe as a PNG file. The same curves give the same bytes.
 
-    Where no row has any of the curves nothing is drawn.
+    Args:
+        figure: the title, the curves and the rows that the recipe asks for.
+        rows: the runs of each row of the study that has run, by the row's name.
+        path: the file; it is not written where no row has any of the curves.
+
+    Returns:
+        One sentence for each row that has not run, and for each curve that a row lacks.
     """
     lacking = [f"{row} has not run." for row in figure.rows if row not in rows]
     panels = {curve: _lines(curve, figure.rows, rows) for curve in figure.curves}
@@ -32,19 +38,17 @@ def draw_figure(figure: FigureParams, rows: Mapping[str, Sequence[Run]], path: P
     if not any(panels.values()):
         return lacking
     width, height = _PANEL_INCHES
-    with chart(path, width * len(panels), height + 0.4) as picture:
-        picture.suptitle(chart_text(figure.title))
-        for axes, (curve, lines) in zip(
-            picture.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-        ):
+    with chart(path, width * len(panels), height + 0.4) as canvas:
+        canvas.suptitle(chart_text(figure.title))
+        for axes, (curve, lines) in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
             _draw_panel(axes, curve, lines)
     return lacking
 
 
-def _lines(curve: str, names: Sequence[str], rows: Mapping[str, Sequence[Run]]) -> dict[str, list[list[float]]]:
-    """By row: for every epoch from the first the values of its runs, as far as all of them have come."""
-    found = {row: [run.curves[curve] for run in rows[row] if curve in run.curves] for row in names if row in rows}
-    return {row: [list(epoch) for epoch in zip(*curves, strict=False)] for row, curves in found.items() if curves}
+def _lines(curve: str, names: Sequence[str], rows: Mapping[str, Sequence[StudyRun]]) -> dict[str, list[list[float]]]:
+    """For each row that has the curve: per epoch the values of its runs, up to the last epoch that all runs have."""
+    curves_of = {row: [run.curves[curve] for run in rows[row] if curve in run.curves] for row in names if row in rows}
+    return {row: [list(epoch) for epoch in zip(*curves, strict=False)] for row, curves in curves_of.items() if curves}
 
 
 def _draw_panel(axes: Axes, curve: str, lines: Mapping[str, list[list[float]]]) -> None:

@@ -1,4 +1,4 @@
-"""Two rows of a comparison on the same frames, paired by clip: neighbouring frames are no separate evidence."""
+"""Pairs of rows on the same test frames, compared clip by clip: frames of one clip are not independent evidence."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from scipy import stats
 
 from pipeline.base.errors import DataError
 from pipeline.evaluate.intervals import paired_bootstrap_interval
-from pipeline.tools.compare.columns import Run
-from pipeline.tools.compare.table import escaped
+from pipeline.tools.compare.columns import StudyRun
+from pipeline.tools.compare.table import escape_markdown
 
 _ALPHA = 0.05
-_ROUNDING = 1e-9  # shares of right frames that differ by less are the same
+_ROUNDING = 1e-9  # shares of right frames that differ by less are equal
 _COLUMNS = ("row", "against", "clips", "better", "worse", "p", "top1_difference", "low", "high")
 
 
 @dataclass(frozen=True)
-class Marked:
-    """Which frames a row got right: the kept test frames by path, each with its clip and, over seeds, a share."""
+class FrameScores:
+    """How often the runs of a row got each kept test frame right."""
 
-    groups: Mapping[str, str]
-    right: Mapping[str, float]
+    groups: Mapping[str, str]  # the clip or photo of each frame, by the frame's path
+    right: Mapping[str, float]  # the share of the row's runs that are right, by the frame's path
 
 
 @dataclass(frozen=True)
-class Pair:
-    """What the second of two rows does that the first does not, on the same frames."""
+class RunPair:
+    """The runs of a row against those of an earlier row, on the same frames."""
 
     row: str
     against: str
@@ -43,54 +43,59 @@ class Pair:
     interval: list[float] | None  # 95 %, over clips; None below 30 of them
 
 
-def pairs(rows: Mapping[str, Sequence[Run]]) -> tuple[list[Pair], list[str]]:
-    """Every two rows that were judged on the same frames, the later against the earlier; and why others were not."""
-    marked, notes = {}, []
+def pair_rows(rows: Mapping[str, Sequence[StudyRun]]) -> tuple[list[RunPair], list[str]]:
+    """Compare every two rows that were judged on the same frames, the later against the earlier.
+
+    Returns:
+        The pairs, and one note for each row or pair of rows that could not be compared.
+    """
+    scores_of, notes = {}, []
     for row, runs in rows.items():
         try:
-            marked[row] = _mark(runs)
+            scores_of[row] = _score_frames(runs)
         except DataError as error:
-            notes.append(f"{escaped(row)} is in no pair: {escaped(str(error))}.")
-    found = []
-    for (against, first), (row, second) in itertools.combinations(marked.items(), 2):
+            notes.append(f"{escape_markdown(row)} is in no pair: {escape_markdown(str(error))}.")
+    pairs = []
+    for (against, first), (row, second) in itertools.combinations(scores_of.items(), 2):
         if first.groups == second.groups:
-            found.append(_pair(row, against, first, second))
+            pairs.append(_compare(row, against, first, second))
         else:
-            notes.append(f"{escaped(row)} and {escaped(against)} were not judged on the same frames: no pair.")
-    return found, notes
+            both = f"{escape_markdown(row)} and {escape_markdown(against)}"
+            notes.append(f"{both} were not judged on the same frames: no pair.")
+    return pairs, notes
 
 
-def markdown(found: Sequence[Pair]) -> Iterator[str]:
-    """The lines of the section; nothing without a pair."""
-    if not found:
+def pairs_markdown(pairs: Sequence[RunPair]) -> Iterator[str]:
+    """Write the section of the pairs, line by line; no line where there is no pair."""
+    if not pairs:
         return
     yield from ("", "## Paired, by clip", "")
     yield "| row | against | clips | better | worse | p | top-1 | 95 % over clips |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|"
-    for pair in found:
+    for pair in pairs:
         low_high = "" if pair.interval is None else " to ".join(f"{100 * end:+.1f}" for end in pair.interval)
-        numbers = f"{pair.n_clips} | {pair.better} | {pair.worse} | {pair.p:.2g} | {100 * pair.top1_difference:+.1f}"
-        yield f"| {escaped(pair.row)} | {escaped(pair.against)} | {numbers} | {low_high} |"
+        counts = f"{pair.n_clips} | {pair.better} | {pair.worse} | {pair.p:.2g} | {100 * pair.top1_difference:+.1f}"
+        yield f"| {escape_markdown(pair.row)} | {escape_markdown(pair.against)} | {counts} | {low_high} |"
     yield ""
     yield (
-        "- A clip (or photo) is better where the row gets more of its kept test frames right than the other, over all "
-        "seeds; p is the exact sign test over the clips that differ. top-1 is the difference in points."
+        "- A clip (or photo) counts as better where the row gets more of its kept test frames right than the other "
+        "row, over all seeds. p is the exact sign test over the clips that differ. top-1 is the difference in points."
     )
-    if len(found) > 1:
-        by_chance = _ALPHA * len(found)
-        yield f"- Of {len(found)} pairs that do not differ at all, about {by_chance:.1f} have a p below {_ALPHA}."
+    if len(pairs) > 1:
+        by_chance = _ALPHA * len(pairs)
+        yield f"- If no pair differed, about {by_chance:.1f} of {len(pairs)} pairs would still have a p below {_ALPHA}."
 
 
-def csv_lines(found: Sequence[Pair]) -> list[Sequence[object]]:
-    """The same with all digits, the header first."""
-    return [_COLUMNS, *((*astuple(pair)[:-1], *(pair.interval or ("", ""))) for pair in found)]
+def pairs_csv_rows(pairs: Sequence[RunPair]) -> list[Sequence[object]]:
+    """The pairs with all digits, the header first."""
+    return [_COLUMNS, *((*astuple(pair)[:-1], *(pair.interval or ("", ""))) for pair in pairs)]
 
 
-def _mark(runs: Sequence[Run]) -> Marked:
-    """The runs of one row together.
+def _score_frames(runs: Sequence[StudyRun]) -> FrameScores:
+    """Take the runs of one row together.
 
     Raises:
-        DataError: a run has no predictions, or not for the same frames as the others.
+        DataError: a run has no predictions, or its frames are not those of the other runs.
     """
     tables = [_predictions(run) for run in runs]
     groups = {path: line["group"] for path, line in tables[0].items()}
@@ -99,14 +104,14 @@ def _mark(runs: Sequence[Run]) -> Marked:
     shares = {
         path: sum(table[path]["predicted"] == table[path]["label"] for table in tables) / len(tables) for path in groups
     }
-    return Marked(groups, shares)
+    return FrameScores(groups, shares)
 
 
-def _predictions(run: Run) -> dict[str, dict[str, str]]:
+def _predictions(run: StudyRun) -> dict[str, dict[str, str]]:
     """The kept frames of `reports/predictions.csv` by path.
 
     Raises:
-        DataError: the run has no such file, or one without these columns.
+        DataError: the run has no such file, or the file lacks a column.
     """
     path = run.experiment.project.predictions_csv
     # Not by `splitlines`, which ends a line at letters that a name may have, such as U+2028.
@@ -116,13 +121,14 @@ def _predictions(run: Run) -> dict[str, dict[str, str]]:
     return {line["path"]: line for line in lines if line["kept"] == "true"}
 
 
-def _pair(row: str, against: str, first: Marked, second: Marked) -> Pair:
+def _compare(row: str, against: str, first: FrameScores, second: FrameScores) -> RunPair:
+    """Compare `row`, whose scores are `second`, with `against`, whose scores are `first`."""
     paths = list(first.groups)
-    names, group_of_frame = np.unique([first.groups[path] for path in paths], return_inverse=True)
+    clips, clip_of_frame = np.unique([first.groups[path] for path in paths], return_inverse=True)
     gains = np.array([second.right[path] - first.right[path] for path in paths])
-    n_frames = np.bincount(group_of_frame)
-    gain_of_clip = np.bincount(group_of_frame, weights=gains).astype(np.float64)
+    n_frames = np.bincount(clip_of_frame)
+    gain_of_clip = np.bincount(clip_of_frame, weights=gains).astype(np.float64)
     better, worse = int((gain_of_clip > _ROUNDING).sum()), int((gain_of_clip < -_ROUNDING).sum())
     p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
     interval = paired_bootstrap_interval(gain_of_clip, n_frames, seed=0)
-    return Pair(row, against, len(names), better, worse, p, float(gains.mean()), interval)
+    return RunPair(row, against, len(clips), better, worse, p, float(gains.mean()), interval)

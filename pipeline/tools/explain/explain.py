@@ -1,4 +1,4 @@
-"""Why the network answers as it does: evidence and activation maps of pictures, and what filters look for."""
+"""Draw why the network answers as it does: heat maps and activation maps of photos, and patterns of filters."""
 
 from __future__ import annotations
 
@@ -21,54 +21,54 @@ from pipeline.draw.sheets import Cell, sheet, write_png
 from pipeline.media.photos import read_photo
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.network import Network
-from pipeline.tools.explain.activations import Maps, convolution_of, maps_of
+from pipeline.tools.explain.activations import LayerMaps, all_maps, find_convolution
 from pipeline.tools.explain.filter_patterns import STAYS_NOISE, Pattern, drawable_levels, patterns
-from pipeline.tools.explain.grad_cam import evidence
+from pipeline.tools.explain.grad_cam import heat_map
 from runtime.errors import ImageError
 
-GRID = 64  # maps or patterns of a layer at once
-PICTURES_AT_ONCE = 100  # on a sheet of evidence
+GRID = 64  # maps of a layer, or patterns, on one sheet
+PICTURES_AT_ONCE = 100  # photos on one sheet of heat maps
 _MAP_COLUMNS, _MAP_SIDE = 16, 56  # of the activation maps; pixels
 _PATTERN_COLUMNS, _PATTERN_SIDE = 8, 150
-_PICTURE_COLUMNS, _PICTURE_SIDE = 4, 300  # of the evidence: a picture, and beside it the same with its evidence
-_HEAT_SHARE = 0.5  # of the evidence's colours, over the picture
+_PICTURE_COLUMNS, _PICTURE_SIDE = 4, 300  # of the heat maps: a photo, and beside it the same photo with its heat map
+_HEAT_SHARE = 0.5  # of the heat map's colours, over the photo
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which filters of which convolution are drawn."""
+    """Filters of a convolution."""
 
     layer: str
-    numbers: tuple[int, ...]
+    indices: tuple[int, ...]  # from 0
 
 
 @dataclass(frozen=True)
 class ExplainReport:
-    """What was drawn."""
+    """The number of explained photos, the filters that stay noise, and the folder of the sheets."""
 
     n_pictures: int
-    noise: tuple[tuple[str, int, int], ...]  # layer, how many of its filters stay noise, of how many
+    noise: tuple[tuple[str, int, int], ...]  # layer, number of its filters that stay noise, number of filters drawn
     folder: Path
 
     @property
     def headline(self) -> str:
-        """One line: the pictures, and how many filters of each layer stay noise."""
-        said = [f"{self.n_pictures} pictures explained"] if self.n_pictures else []
-        said += [f"{layer}: {n} of {of} filters stay noise" for layer, n, of in self.noise]
-        return f"{'; '.join(said)}; {self.folder}/"
+        """One line: the number of photos, and how many filters of each layer stay noise."""
+        parts = [f"{self.n_pictures} pictures explained"] if self.n_pictures else []
+        parts += [f"{layer}: {n} of {of} filters stay noise" for layer, n, of in self.noise]
+        return f"{'; '.join(parts)}; {self.folder}/"
 
 
 def explain(
     images: Sequence[Path], filters: Sequence[str], out: Path | None, max_pixels: int, project: Project
 ) -> ExplainReport:
-    """Draw into PNG files: `evidence.png` and `activations/<name>.png` of images, `filters_<layer>_<which>.png`.
+    """Draw PNG files: `evidence.png` and `activations/<name>.png` of photos, `filters_<layer>_<first>-<last>.png`.
 
     Args:
-        images: photos; may be none.
-        filters: convolutions, such as `backbone.features.conv1`, with `:5` or `:64-127` behind for some filters only.
-        out: the folder; None: `reports/explain/`.
-        max_pixels: of an image; larger ones are refused.
-        project: whose checkpoint is explained.
+        images: photos; may be empty.
+        filters: convolutions, such as `backbone.features.conv1`; `:5` or `:64-127` at the end selects filters.
+        out: the folder of the files; None for `reports/explain/`.
+        max_pixels: height x width of a photo; larger ones are refused.
+        project: its checkpoint is explained.
 
     Raises:
         DataError: the checkpoint or an image is missing or broken, or the network cannot be explained.
@@ -76,84 +76,85 @@ def explain(
     """
     checkpoint = read_checkpoint(project.checkpoint)
     network = checkpoint.network()
-    wanted = [_filters(network, each) for each in filters]
+    selections = [_parse_filters(network, text) for text in filters]
     folder = out or project.explanations
     _explain_pictures(images, network, checkpoint, max_pixels, folder)
     noise = []
-    for each in wanted:
-        found = patterns(network, checkpoint.preprocess, each.layer, each.numbers)
-        for first in range(0, len(found), GRID):
-            _write_patterns(found[first : first + GRID], each.layer, folder)
-        noise.append((each.layer, sum(pattern.stays_noise for pattern in found), len(found)))
+    for selected in selections:
+        drawn = patterns(network, checkpoint.preprocess, selected.layer, selected.indices)
+        for first in range(0, len(drawn), GRID):
+            _write_patterns(drawn[first : first + GRID], selected.layer, folder)
+        noise.append((selected.layer, sum(pattern.stays_noise for pattern in drawn), len(drawn)))
     return ExplainReport(len(images), tuple(noise), folder)
 
 
 def _explain_pictures(
     images: Sequence[Path], network: Network, checkpoint: Checkpoint, max_pixels: int, folder: Path
 ) -> None:
-    """A sheet of maps for each, and sheets of evidence with so many each."""
-    named = zip(track(images, "pictures", len(images)), _names(images), strict=True)
-    for number in range(1, -(-len(images) // PICTURES_AT_ONCE) + 1):
+    """Write a sheet of activation maps per photo, and a sheet of heat maps per `PICTURES_AT_ONCE` photos."""
+    named = zip(track(images, "pictures", len(images)), _unique_names(images), strict=True)
+    for sheet_number in range(1, -(-len(images) // PICTURES_AT_ONCE) + 1):
         cells: list[Cell] = []
         for path, name in itertools.islice(named, PICTURES_AT_ONCE):
             picture_nhwc = _read(path, max_pixels)
             write_png(
-                _activations(network, checkpoint.preprocess(picture_nhwc), path.name),
+                _activation_sheet(network, checkpoint.preprocess(picture_nhwc), path.name),
                 folder / "activations" / f"{name}.png",
             )
-            cells += _evidence(network, checkpoint, picture_nhwc, path.name)
-        heading = "where the network found the class that it answers (Grad-CAM): red where most"
+            cells += _heat_map_cells(network, checkpoint, picture_nhwc, path.name)
+        heading = "Grad-CAM: red marks what speaks most for the class that the network answers"
         sheet_hwc = sheet(cells, heading, columns=_PICTURE_COLUMNS, side=_PICTURE_SIDE)
-        write_png(sheet_hwc, folder / ("evidence.png" if number == 1 else f"evidence_{number}.png"))
+        write_png(sheet_hwc, folder / ("evidence.png" if sheet_number == 1 else f"evidence_{sheet_number}.png"))
 
 
-def _filters(network: Network, text: str) -> Filters:
-    """Read `LAYER`, `LAYER:5` or `LAYER:64-127`; without numbers the first filters.
+def _parse_filters(network: Network, text: str) -> Filters:
+    """Parse `LAYER`, `LAYER:5` or `LAYER:64-127`; a layer alone means its first filters.
 
     Raises:
         ParamsError: there is no such convolution, or it has no such filter.
     """
-    name, _, numbers = text.partition(":")
-    layer = convolution_of(network, name)
+    name, _, interval = text.partition(":")
+    layer = find_convolution(network, name)
     n_filters = network.get_parameter(f"{layer}.weight").shape[0]
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", numbers or f"0-{min(GRID, n_filters) - 1}")
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", interval or f"0-{min(GRID, n_filters) - 1}")
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if not first <= last < n_filters:
-        raise ParamsError(f"--filters: {text!r}: {layer} has the filters 0 to {n_filters - 1}; expected {layer}:0-63")
+        example = f"{layer}:0-{min(GRID, n_filters) - 1}"
+        raise ParamsError(f"--filters: {text!r}: {layer} has the filters 0 to {n_filters - 1}; expected {example}")
     return Filters(layer, tuple(range(first, last + 1)))
 
 
-def _names(images: Sequence[Path]) -> Iterator[str]:
-    """A name for each file's sheet: its stem, and a number where it is taken; no two differ in case alone."""
+def _unique_names(images: Sequence[Path]) -> Iterator[str]:
+    """A name for each photo's sheet: its stem, and a number where the name is taken. No two differ in case alone."""
     taken: set[str] = set()
     for path in images:
-        numbered = (f"{path.stem}_{number}" for number in itertools.count(2))
+        numbered = (f"{path.stem}_{suffix}" for suffix in itertools.count(2))
         name = next(name for name in itertools.chain([path.stem], numbered) if name.casefold() not in taken)
         taken.add(name.casefold())
         yield name
 
 
 def _read(path: Path, max_pixels: int) -> Tensor:
-    """(1, height, width, 3) uint8."""
+    """The photo; (1, height, width, 3) uint8 RGB."""
     try:
         return torch.from_numpy(read_photo(path, max_pixels=max_pixels).pixels_hwc)[None]
     except ImageError as error:
         raise DataError(str(error)) from error
 
 
-def _evidence(network: Network, checkpoint: Checkpoint, picture_nhwc: Tensor, name: str) -> list[Cell]:
-    """The picture as the network sees it, and the same with the evidence for its answer in colours."""
+def _heat_map_cells(network: Network, checkpoint: Checkpoint, picture_nhwc: Tensor, name: str) -> list[Cell]:
+    """The photo as the network sees it, and the same photo with the heat map of its most probable class."""
     input_nchw = checkpoint.preprocess(picture_nhwc)
     with torch.no_grad():
-        shares = (network(input_nchw)[0] / (checkpoint.temperature or 1.0)).softmax(dim=0)
-    number = int(shares.argmax())
-    heat_hw = evidence(network, input_nchw, number)
+        probabilities = (network(input_nchw)[0] / (checkpoint.temperature or 1.0)).softmax(dim=0)
+    class_index = int(probabilities.argmax())
+    heat_hw = heat_map(network, input_nchw, class_index)
     seen_nchw = checkpoint.preprocess.resized(picture_nhwc, checkpoint.preprocess.size)
     seen_hwc = seen_nchw[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
-    said = f"{shares[number]:.0%} {checkpoint.classes[number]}"
+    title = f"{probabilities[class_index]:.0%} {checkpoint.classes[class_index]}"
     return [
         Cell(_enlarged(seen_hwc), name),
-        Cell(_enlarged(_coloured(seen_hwc, heat_hw)), said if heat_hw.any() else f"{said}: no evidence"),
+        Cell(_enlarged(_coloured(seen_hwc, heat_hw)), title if heat_hw.any() else f"{title}: no evidence"),
     ]
 
 
@@ -164,34 +165,34 @@ def _coloured(seen_hwc: NDArray[np.uint8], heat_hw: NDArray[np.float32]) -> NDAr
 
 
 def _enlarged(pixels_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """To the size on the sheet, smoothly: a sheet itself repeats pixels."""
+    """Enlarge smoothly to the size on the sheet, since the sheet itself would repeat pixels."""
     return np.asarray(cv2.resize(pixels_hwc, (_PICTURE_SIDE, _PICTURE_SIDE), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _activations(network: Network, input_nchw: Tensor, name: str) -> NDArray[np.uint8]:
-    """A sheet with a block of maps for every convolution and pooling, in the order in which they are computed."""
-    found = maps_of(network, input_nchw)
-    if not found:
-        raise DataError(f"{name}: no convolution or pooling of this network gives a map of more than one place")
-    cells = [Cell(_mosaic(maps), _title(maps)) for maps in found]
+def _activation_sheet(network: Network, input_nchw: Tensor, name: str) -> NDArray[np.uint8]:
+    """A sheet with a block of maps for every convolution and pooling, in the order of computation."""
+    layers = all_maps(network, input_nchw)
+    if not layers:
+        raise DataError(f"{name}: no convolution or pooling of this network gives a map of more than one position")
+    cells = [Cell(_mosaic(maps), _title(maps)) for maps in layers]
     width = cells[0].pixels_hwc.shape[1]
     heading = f"{name}: each map from its least (black) to its largest value (white)"
     return sheet(cells, heading, columns=1, side=width)
 
 
-def _title(maps: Maps) -> str:
+def _title(maps: LayerMaps) -> str:
     _, n, height, width = maps.maps_nchw.shape
     first = f"the first {GRID} of " if n > GRID else ""
     return f"{maps.layer} ({maps.kind}): {first}{n} maps of {width} x {height}"
 
 
-def _mosaic(maps: Maps) -> NDArray[np.uint8]:
+def _mosaic(maps: LayerMaps) -> NDArray[np.uint8]:
     """The first maps of a layer side by side on white; (height, width, 3) uint8."""
     step, n = _MAP_SIDE + 2, min(GRID, maps.maps_nchw.shape[1])
     canvas_hw = np.full((-(-n // _MAP_COLUMNS) * step, _MAP_COLUMNS * step), 255, np.uint8)
-    for number in range(n):
-        top, left = (step * place for place in divmod(number, _MAP_COLUMNS))
-        canvas_hw[top : top + _MAP_SIDE, left : left + _MAP_SIDE] = _grey(maps.maps_nchw[0, number])
+    for channel in range(n):
+        top, left = (step * cell for cell in divmod(channel, _MAP_COLUMNS))
+        canvas_hw[top : top + _MAP_SIDE, left : left + _MAP_SIDE] = _grey(maps.maps_nchw[0, channel])
     return np.repeat(canvas_hw[..., np.newaxis], 3, axis=2)
 
 
@@ -202,17 +203,17 @@ def _grey(map_hw: Tensor) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(levels_hw, (_MAP_SIDE, _MAP_SIDE), interpolation=interpolation).round(), np.uint8)
 
 
-def _write_patterns(found: Sequence[Pattern], layer: str, folder: Path) -> None:
-    """A grid of patterns; the name of the file says which, the heading how many stay noise and what that means."""
-    first, last = found[0].number, found[-1].number
-    n_noise = sum(pattern.stays_noise for pattern in found)
+def _write_patterns(grid: Sequence[Pattern], layer: str, folder: Path) -> None:
+    """Write a grid of patterns. Its heading says how many stay noise, and what that means."""
+    first, last = grid[0].filter_index, grid[-1].filter_index
+    n_noise = sum(pattern.stays_noise for pattern in grid)
     heading = (
-        f"{layer}, filters {first} to {last}: {n_noise} of {len(found)} stay noise "
+        f"{layer}, filters {first} to {last}: {n_noise} of {len(grid)} stay noise "
         f"(correlation with the noise at the start above {STAYS_NOISE:g})"
     )
     cells = [
-        Cell(drawable_levels(pattern.levels_chw).numpy(), f"{pattern.number}{' noise' * pattern.stays_noise}")
-        for pattern in found
+        Cell(drawable_levels(pattern.levels_chw).numpy(), f"{pattern.filter_index}{' noise' * pattern.stays_noise}")
+        for pattern in grid
     ]
     drawn = sheet(cells, heading, columns=_PATTERN_COLUMNS, side=_PATTERN_SIDE)
     write_png(drawn, folder / f"filters_{layer}_{first}-{last}.png")

@@ -1,1 +1,4 @@
-"""`pipe predict`: classify pictures, folders and videos with the project's graph or with a bundle."""
+"""`pipe predict`: classify photos, folders and clips with the project's graph or with a bundle's.
+
+Reads `models/contract.json`, its graphs, and the files to classify; writes what `--csv`, `--montage`, `--plot` name.
+"""

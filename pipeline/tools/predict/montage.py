@@ -1,4 +1,4 @@
-"""Answered photos and clips on one sheet, each under what it was taken for."""
+"""A sheet of the classified photos and clips, each titled with its label and probability."""
 
 from __future__ import annotations
 
@@ -24,22 +24,28 @@ from pipeline.tools.predict.answers import Answer, FrameAnswer
 from pipeline.tools.predict.predict import clip_bounds
 from runtime.classifier import Classifier
 
-SHOWN = 200  # pictures of a sheet, spread over all of them: more would be a file that nothing opens
+SHOWN = 200  # pictures on a sheet, spread over all answers: no viewer opens a file of many more
 _COLUMNS, _SIDE = 8, 200
-_SLACK_SECONDS = 0.001  # a time that was rounded up would ask for the frame after it
+_SLACK_SECONDS = 0.001  # without it, a time that was rounded up would select the next frame
 
 
 def write_montage(answers: Sequence[Answer], path: Path, classifier: Classifier, params: ExtractParams) -> None:
-    """Draw the pictures that were classified, titled with label and probability; of a clip, a frame of its verdict.
+    """Draw the files that were classified, each titled with label and probability. A clip is shown by one frame.
+
+    Args:
+        answers: of `predict`; those without a verdict are left out.
+        path: the PNG file to write.
+        classifier: reads the photos, as it did for the answers.
+        params: bounds of what is decoded of a clip.
 
     Raises:
-        DataError: nothing was classified, or a file has changed since.
+        DataError: nothing was classified, or a file cannot be read any more.
     """
     answered = [answer for answer in answers if answer.verdict]
     if not answered:
         raise DataError(f"{path}: nothing was classified; there is no picture to show")
-    places = np.unique(np.linspace(0, len(answered) - 1, SHOWN).round().astype(int))
-    shown = [answered[place] for place in places]
+    indices = np.unique(np.linspace(0, len(answered) - 1, SHOWN).round().astype(int))
+    shown = [answered[index] for index in indices]
     cells = list(each(partial(_cell, classifier, params), shown, "montage"))
     heading = f"{len(shown)} of {len(answered)} files, in the order of the answers"
     write_png(sheet(cells, heading, columns=_COLUMNS, side=_SIDE), path)
@@ -49,14 +55,14 @@ def _cell(classifier: Classifier, params: ExtractParams, answer: Answer) -> Cell
     if answer.verdict is None:
         raise ValueError(f"{answer.path}: has no verdict")
     small_hwc = _frame(answer, params) if answer.frames else thumbnail(classifier.read(answer.path), _SIDE)
-    return Cell(small_hwc, f"{answer.verdict.probability:.0%} {answer.verdict.said}")
+    return Cell(small_hwc, f"{answer.verdict.probability:.0%} {answer.verdict.label_text}")
 
 
 def _frame(answer: Answer, params: ExtractParams) -> NDArray[np.uint8]:
-    """The frame that shows best what the clip was taken for; (height, width, 3) uint8."""
+    """The frame that speaks most for the clip's label; (height, width, 3) uint8 RGB."""
     encoded = run_in_child(
         "pipeline.tools.predict.montage:png_of_frame",
-        {"path": answer.path, "time_seconds": _best(answer).time_seconds, "bounds": clip_bounds(params)},
+        {"path": answer.path, "time_seconds": _most_probable(answer).time_seconds, "bounds": clip_bounds(params)},
         subject=answer.path,
         timeout_seconds=params.decode_timeout_seconds,
     )
@@ -64,17 +70,25 @@ def _frame(answer: Answer, params: ExtractParams) -> NDArray[np.uint8]:
     return np.asarray(decoded, np.uint8)
 
 
-def _best(answer: Answer) -> FrameAnswer:
+def _most_probable(answer: Answer) -> FrameAnswer:
     label = answer.verdict.label if answer.verdict else None
-    of_verdict = [frame for frame in answer.frames if frame.verdict.label == label]
-    return max(of_verdict or answer.frames, key=lambda frame: frame.verdict.probability)
+    with_label = [frame for frame in answer.frames if frame.verdict.label == label]
+    return max(with_label or answer.frames, key=lambda frame: frame.verdict.probability)
 
 
 def png_of_frame(path: str, time_seconds: float, bounds: dict[str, Any]) -> str:
-    """The child's side: the frame of a clip at a time, made small, as a PNG file in base64.
+    """Decode one frame of a clip and make it small; run in a child process, since a decoder may crash.
+
+    Args:
+        path: the clip.
+        time_seconds: presentation time of the frame, since the clip's first frame.
+        bounds: the fields of `demuxer.Bounds`.
+
+    Returns:
+        A PNG file in base64.
 
     Raises:
-        DataError: the clip cannot be decoded there.
+        DataError: the clip cannot be decoded at this time.
     """
     decode = partial(_decode, Path(path), time_seconds, Bounds(**bounds))
     try:

@@ -1,4 +1,4 @@
-"""Answers for photos, folders and clips, from the project's graph or from a bundle."""
+"""Classify photos, folders and clips with the project's graph or with a bundle's."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pipeline.media import recordings
 from pipeline.media.clip import open_clip
 from pipeline.media.decode_plan import Wanted
 from pipeline.media.demuxer import Bounds, DamagedClipError
-from pipeline.tools.predict.answers import Answer, FrameAnswer, Verdict
+from pipeline.tools.predict.answers import Answer, Classification, FrameAnswer
 from runtime.archive import unpack, verify
 from runtime.classifier import Classifier, Prediction
 from runtime.errors import DeviceError
 
 
 @contextlib.contextmanager
-def opened(project: Project, bundle: Path | None) -> Iterator[Classifier]:
-    """Open the project's recommended graph, or that of a bundle: a zip, or the folder it was unpacked to.
+def open_classifier(project: Project, bundle: Path | None) -> Iterator[Classifier]:
+    """Open the recommended graph of a project, or of a bundle: a zip, or the folder it was unpacked to.
 
     Raises:
-        DataError: neither bundle nor contract is there.
-        DeviceError: the bundle is not exactly its list, or contract and graph do not hold together.
+        DataError: no bundle is named, and the project has no contract.
+        DeviceError: the bundle's files are not those that it lists, or contract and graph do not fit together.
     """
     if bundle is None:
         if not project.contract_json.is_file():
@@ -50,10 +50,18 @@ def opened(project: Project, bundle: Path | None) -> Iterator[Classifier]:
 
 
 def predict(paths: Sequence[Path], classifier: Classifier, params: ExtractParams) -> list[Answer]:
-    """Classify photos and clips, and those in folders; the answers come in the order of `paths`, folders sorted.
+    """Classify photos and clips.
 
-    A clip is sampled at `params.frames_per_second`; its verdict is the most probable class of the mean over its frames.
-    A file that cannot be used gives an answer with its error, and the others go on.
+    A clip's verdict is the most probable class of the mean over its frames. A file that cannot be read does not stop
+    the others: its answer has an error instead of a verdict.
+
+    Args:
+        paths: photos, clips, or folders of them.
+        classifier: the graph that answers.
+        params: how densely clips are sampled, and the bounds of what is decoded.
+
+    Returns:
+        One answer per file, in the order of `paths`; the files of a folder are sorted.
 
     Raises:
         DataError: a folder holds no photo and no clip, or a path does not exist.
@@ -77,17 +85,17 @@ def _answer(classifier: Classifier, params: ExtractParams, path: Path) -> Answer
     try:
         if recordings.is_clip(path):
             return _answer_clip(classifier, params, path)
-        return Answer(str(path), _verdict(classifier.classify(path)))
+        return Answer(str(path), _classification(classifier.classify(path)))
     except (PipeError, DeviceError) as error:
         return Answer(str(path), None, error=str(error))
 
 
-def _verdict(prediction: Prediction) -> Verdict:
-    return Verdict(prediction.label, prediction.probability, prediction.probabilities)
+def _classification(prediction: Prediction) -> Classification:
+    return Classification(prediction.label, prediction.probability, prediction.probabilities)
 
 
 def _answer_clip(classifier: Classifier, params: ExtractParams, path: Path) -> Answer:
-    found = run_in_child(
+    decoded = run_in_child(
         "pipeline.tools.predict.predict:logits_of_clip",
         {
             "path": str(path),
@@ -100,20 +108,20 @@ def _answer_clip(classifier: Classifier, params: ExtractParams, path: Path) -> A
         max_bytes=round(params.decode_max_gigabytes * 1e9),
     )
     frames = tuple(
-        FrameAnswer(time_seconds, _verdict(classifier.judge(np.array(logits, np.float32))))
-        for time_seconds, logits in found["frames"]
+        FrameAnswer(time_seconds, _classification(classifier.judge(np.array(logits, np.float32))))
+        for time_seconds, logits in decoded["frames"]
     )
     verdicts = [frame.verdict for frame in frames]
-    return Answer(str(path), _verdict_on_clip(verdicts), frames, tuple(found["warnings"]))
+    return Answer(str(path), _clip_verdict(verdicts), frames, tuple(decoded["warnings"]))
 
 
 def clip_bounds(params: ExtractParams) -> dict[str, Any]:
-    """The fields of `video.Bounds`, as a child is told them."""
+    """The fields of `demuxer.Bounds`, as arguments for a child process."""
     return {"max_pixels": round(params.max_megapixels * 1e6), "max_seconds": params.max_clip_seconds}
 
 
-def _verdict_on_clip(verdicts: Sequence[Verdict]) -> Verdict:
-    """The mean over the frames that show a class; over all of them where none does."""
+def _clip_verdict(verdicts: Sequence[Classification]) -> Classification:
+    """The mean over the frames that show a class, or over all frames where none shows a class."""
     known = [verdict for verdict in verdicts if verdict.label is not None]
     counted = known or verdicts
     means = {
@@ -121,20 +129,20 @@ def _verdict_on_clip(verdicts: Sequence[Verdict]) -> Verdict:
         for name in counted[0].probabilities
     }
     best = max(means, key=means.__getitem__)
-    return Verdict(best if known else None, means[best], means)
+    return Classification(best if known else None, means[best], means)
 
 
 def logits_of_clip(path: str, graph: list[str], frames_per_second: float, bounds: dict[str, Any]) -> dict[str, Any]:
-    """The child's side: decode a clip and classify its frames, where a decoder that crashes takes nothing along.
+    """Decode a clip and classify its frames; run in a child process, since a decoder may crash.
 
     Args:
         path: the clip.
-        graph: contract, folder of graphs and variant of the classifier.
-        frames_per_second: how densely the clip is sampled.
-        bounds: the fields of `video.Bounds`.
+        graph: the classifier's contract, folder of graphs, and variant.
+        frames_per_second: how many frames are taken of each second.
+        bounds: the fields of `demuxer.Bounds`.
 
     Returns:
-        `frames`: (time in seconds, logits) of each; `warnings`: what was wrong with the clip.
+        `frames`: a pair (time in seconds, logits) per frame; `warnings`: the damage of the clip.
 
     Raises:
         DataError: the clip cannot be decoded, or its frames are outside the contract's bounds.

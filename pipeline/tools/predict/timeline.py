@@ -1,4 +1,4 @@
-"""What a clip shows, second by second, as a picture: the classes' probabilities over time, and the answers below."""
+"""A timeline of a clip as a picture: the classes' probabilities over time, and below them the label of each frame."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pipeline.tools.predict.answers import NO_LABEL, Answer
 Colour = tuple[int, int, int]
 
 WIDTH, HEIGHT = 960, 160  # pixels of the curves
-SHOWN = 8  # classes; the eye tells no more colours apart
-_LEFT, _LINE, _BAND = 48, TEXT_PIXELS + GAP, 20  # pixels: of the scale, a line of text, the answers
+SHOWN = 8  # classes: more colours cannot be told apart
+_LEFT, _LINE, _BAND = 48, TEXT_PIXELS + GAP, 20  # pixels: width of the scale, height of a line, height of the band
 _GREY, _PALE, _BLACK = (160, 160, 160), (225, 225, 225), (0, 0, 0)
-_PER_ROW = 4  # names of the legend
+_PER_ROW = 4  # names in a row of the legend
 
 
 def write_timelines(answers: Sequence[Answer], path: Path) -> None:
@@ -36,7 +36,7 @@ def write_timelines(answers: Sequence[Answer], path: Path) -> None:
 
 
 def timeline(clip: Answer) -> NDArray[np.uint8]:
-    """One clip: verdict, curves from 0 to 1 over its seconds, a band of its frames' answers, the names of the colours.
+    """Draw one clip: its verdict, the probabilities over time, a band with the frames' labels, and the legend.
 
     Returns:
         (height, width, 3) uint8 RGB on white.
@@ -49,15 +49,17 @@ def timeline(clip: Answer) -> NDArray[np.uint8]:
 def _heading(clip: Answer) -> str:
     if clip.verdict is None:
         raise ValueError(f"{clip.path}: has no verdict")
-    return f"{clip.verdict.probability:.1%} {clip.verdict.said}: {clip.path}"
+    return f"{clip.verdict.probability:.1%} {clip.verdict.label_text}: {clip.path}"
 
 
 def _colours(clip: Answer) -> dict[str, Colour]:
-    """A colour for each class that is drawn: those with the largest mean probability."""
+    """A colour for each of the classes with the largest mean probability; the other classes are not drawn."""
     means = clip.verdict.probabilities if clip.verdict else {}
     drawn = sorted(means, key=means.__getitem__, reverse=True)[:SHOWN]
-    hues = [colorsys.hsv_to_rgb(number / len(drawn), 0.85, 0.8) for number in range(len(drawn))]
-    return {name: (round(255 * r), round(255 * g), round(255 * b)) for name, (r, g, b) in zip(drawn, hues, strict=True)}
+    colours = [colorsys.hsv_to_rgb(index / len(drawn), 0.85, 0.8) for index in range(len(drawn))]
+    return {
+        name: (round(255 * r), round(255 * g), round(255 * b)) for name, (r, g, b) in zip(drawn, colours, strict=True)
+    }
 
 
 def _curves(clip: Answer, colours: Mapping[str, Colour]) -> NDArray[np.uint8]:
@@ -67,7 +69,7 @@ def _curves(clip: Answer, colours: Mapping[str, Colour]) -> NDArray[np.uint8]:
         cv2.line(canvas_hwc, (_LEFT, y), (WIDTH - GAP, y), _PALE, 1)
         draw_text(canvas_hwc, f"{level:g}", GAP, y - TEXT_PIXELS // 2, _LEFT - GAP)
     columns = _columns(clip)[:-1]
-    for name, colour in reversed(list(colours.items())):  # the likeliest on top
+    for name, colour in reversed(list(colours.items())):  # the most probable class on top
         rows = [_y(frame.verdict.probabilities[name]) for frame in clip.frames]
         points_xy = np.stack([columns, rows], axis=1).astype(np.int32)
         cv2.polylines(canvas_hwc, [points_xy], False, colour, 2, cv2.LINE_AA)
@@ -76,12 +78,12 @@ def _curves(clip: Answer, colours: Mapping[str, Colour]) -> NDArray[np.uint8]:
     return canvas_hwc
 
 
-def _y(share: float) -> int:
-    return round(_LINE / 2 + (1 - share) * HEIGHT)
+def _y(probability: float) -> int:
+    return round(_LINE / 2 + (1 - probability) * HEIGHT)
 
 
 def _columns(clip: Answer) -> NDArray[np.int64]:
-    """Where each frame begins, and where the last one ends: it is taken to last as long as the one before."""
+    """The x of each frame's start, and of the last frame's end. The last frame lasts as long as the one before it."""
     times = [frame.time_seconds for frame in clip.frames]
     end = 2 * times[-1] - times[-2] if len(times) > 1 else times[-1] + 1
     shares = (np.array([*times, end]) - times[0]) / (end - times[0])
@@ -92,7 +94,9 @@ def _band(clip: Answer, colours: Mapping[str, Colour]) -> NDArray[np.uint8]:
     canvas_hwc = _white(_BAND)
     columns = _columns(clip).tolist()
     for frame, left, right in zip(clip.frames, columns, columns[1:], strict=False):
-        canvas_hwc[:, left:right] = colours.get(frame.verdict.said, _BLACK if frame.verdict.label is None else _GREY)
+        canvas_hwc[:, left:right] = colours.get(
+            frame.verdict.label_text, _BLACK if frame.verdict.label is None else _GREY
+        )
     return canvas_hwc
 
 
@@ -112,8 +116,8 @@ def _legend(clip: Answer, colours: Mapping[str, Colour]) -> list[NDArray[np.uint
     rows, named = [], list(entries.items())
     for start in range(0, len(named), _PER_ROW):
         canvas_hwc, width = _white(_LINE), (WIDTH - _LEFT) // _PER_ROW
-        for place, (name, colour) in enumerate(named[start : start + _PER_ROW]):
-            left = _LEFT + place * width
+        for column, (name, colour) in enumerate(named[start : start + _PER_ROW]):
+            left = _LEFT + column * width
             canvas_hwc[4:TEXT_PIXELS, left : left + TEXT_PIXELS] = colour
             draw_text(canvas_hwc, name, left + TEXT_PIXELS + GAP, 0, width - TEXT_PIXELS - 2 * GAP)
         rows.append(canvas_hwc)

@@ -1,4 +1,4 @@
-"""`params.yaml`, lent to one run after another, and afterwards as it was."""
+"""Borrow `params.yaml` for the runs of a study, and restore it afterwards."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from pipeline.base.files import exclusive_lock, read_json, replacing_file, write
 from pipeline.base.progress import warn
 from pipeline.base.project import Project
 
-# Sent by `kill`, by whoever shuts a machine down, and by a terminal that is closed (not on Windows).
-_GOODBYES = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# Sent by `kill`, by a machine that shuts down, and by a terminal that is closed (Windows has no SIGHUP).
+_TERMINATION_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextlib.contextmanager
-def alone_with_params(project: Project) -> Iterator[None]:
-    """Let nobody else lend `params.yaml` meanwhile; what somebody left in it who was killed is put back first.
+def exclusive_params(project: Project) -> Iterator[None]:
+    """Keep other studies from borrowing `params.yaml`. First restore what a killed study left in the file.
 
     Raises:
-        DataError: somebody else is lending it.
+        DataError: another study is running in this project.
     """
     with exclusive_lock(project, "pipe study"):
-        _put_back(project)
+        _restore_after_kill(project)
         yield
 
 
 @contextlib.contextmanager
-def lending_params(project: Project, texts: Sequence[str]) -> Iterator[None]:
-    """Put `params.yaml` back as it was, whatever happens in the block; `texts` are what it may hold meanwhile.
+def borrowed_params(project: Project, texts: Sequence[str]) -> Iterator[None]:
+    """Restore `params.yaml` when the block ends, whatever happens in the block.
 
-    SIGTERM and a closed terminal end the block as Ctrl-C does. After SIGKILL it is put back by the next
-    `alone_with_params`.
+    SIGTERM and a closed terminal end the block as Ctrl-C does. After SIGKILL the next `exclusive_params` restores
+    the file; `texts` are all contents that the block may write, so that it can recognise them.
     """
     own = project.params_yaml.read_bytes()
-    lent = [_digest(text.encode("utf-8")) for text in texts]
-    write_json(_note(project), {"own": own.decode("utf-8"), "lent": lent})
-    with _goodbyes_as_interrupts():
+    borrowed = [_digest(text.encode("utf-8")) for text in texts]
+    write_json(_backup(project), {"own": own.decode("utf-8"), "lent": borrowed})
+    with _termination_as_interrupt():
         try:
             yield
         finally:
             _write(project, own)
-            _note(project).unlink()
+            _backup(project).unlink()
 
 
-def _put_back(project: Project) -> None:
-    """What a lender was killed over; a `params.yaml` that somebody has changed since stays as it is."""
-    note = _note(project)
-    if not note.is_file():
+def _restore_after_kill(project: Project) -> None:
+    """Restore the file that a killed study left. A file that was edited since then stays as it is."""
+    backup = _backup(project)
+    if not backup.is_file():
         return
-    kept = read_json(note)
-    if _digest(project.params_yaml.read_bytes()) in kept["lent"]:
-        _write(project, kept["own"].encode("utf-8"))
-        warn(f"{project.params_yaml.name} still had the values of a study that was killed; it is as it was before")
-    note.unlink()
+    state = read_json(backup)
+    if _digest(project.params_yaml.read_bytes()) in state["lent"]:
+        _write(project, state["own"].encode("utf-8"))
+        warn(f"{project.params_yaml.name} still had the values of a study that was killed; it was restored")
+    backup.unlink()
 
 
 def _write(project: Project, content: bytes) -> None:
@@ -67,7 +67,7 @@ def _write(project: Project, content: bytes) -> None:
             temporary.write_bytes(content)
 
 
-def _note(project: Project) -> Path:
+def _backup(project: Project) -> Path:
     return project.cache / "lending.json"
 
 
@@ -76,18 +76,19 @@ def _digest(content: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _goodbyes_as_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # Python asks only the main one
+def _termination_as_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt on the signals that end a process."""
+    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
         yield
         return
-    before = {number: signal.getsignal(number) for number in _GOODBYES}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as under nohup
+    handlers = {number: signal.getsignal(number) for number in _TERMINATION_SIGNALS}
+    for number, handler in handlers.items():
+        if handler is not signal.SIG_IGN:  # ignored under nohup
             signal.signal(number, _interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 

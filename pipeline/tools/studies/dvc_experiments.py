@@ -1,7 +1,7 @@
 """DVC's experiments, read out of git: each is a commit under `refs/exps/<its parent>/<name>`.
 
-Only a run that succeeded has such a commit. `dvc exp show` also lists queued and failed runs, beside whose params it
-prints the metrics of the commit that they started from; so it is not asked.
+Only a run that succeeded has such a commit. `dvc exp show` is not used: it also lists queued and failed runs, and
+prints beside their params the metrics of the commit that they started from.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REF = re.compile(r"refs/exps/(?P<start>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38,62})/(
 
 @dataclass(frozen=True)
 class Experiment:
-    """One successful run, as its commit has it."""
+    """One successful run, as its commit holds it."""
 
     project: Project
     name: str
@@ -55,37 +55,37 @@ class Experiment:
         """
         text = self.text(path)
         try:
-            values = None if text is None else json.loads(text, parse_constant=_refuse)
+            values = None if text is None else json.loads(text, parse_constant=_refuse_constant)
         except ValueError as error:
             raise DataError(f"{self.name}: {self.project.relative(path)}: not valid JSON ({error})") from error
         if not isinstance(values, dict | None):
-            raise DataError(f"{self.name}: {self.project.relative(path)}: found a list; expected an object")
+            raise DataError(f"{self.name}: {self.project.relative(path)}: found no JSON object; expected one")
         return values
 
     @functools.cached_property
     def params(self) -> dict[str, Any]:
-        """The whole `params.yaml` of this run."""
+        """The parsed `params.yaml` of this run."""
         return parse_yaml(self.text(self.project.params_yaml))
 
     @functools.cached_property
     def stages(self) -> dict[str, Any]:
-        """What DVC recorded of the stages up to `evaluate`, by name; empty when that one did not run."""
-        return chain(parse_yaml(self.text(self.project.dvc_lock)))
+        """DVC's records of the stages up to `evaluate`, by name; empty where `evaluate` did not run."""
+        return stages_up_to_evaluate(parse_yaml(self.text(self.project.dvc_lock)))
 
     def fault(self) -> str | None:
-        """Why the numbers of this commit are not those of its params; None when they are.
+        """Say why the reports of this commit do not belong to its params; None where they do.
 
-        An experiment that ran the first stages only carries the reports of the commit that it started from.
+        An experiment that ran only the first stages still has the reports of the commit that it started from.
         """
         if not self.stages:
             return f"it has not run `{LAST_STAGE}`"
-        outs = dict(_entries(self.stages, "outs"))
-        for path, digest in _entries(self.stages, "deps"):
+        outs = dict(_digests(self.stages, "outs"))
+        for path, digest in _digests(self.stages, "deps"):
             if outs.get(path, digest) != digest:
                 return f"{path} is not the one that was judged"
         for values in (stage.get("params", {}).get("params.yaml", {}) for stage in self.stages.values()):
             for name, value in values.items():
-                if param(self.params, name) != value:
+                if param_value(self.params, name) != value:
                     return f"its stages did not run with its {name}"
         return self._altered_report(outs)
 
@@ -99,29 +99,31 @@ class Experiment:
 
 
 def list_experiments(project: Project) -> dict[str, Experiment]:
-    """The successful experiments by name, sorted; of one name those of the present commit, else the newest.
+    """The successful experiments by name, sorted.
+
+    Of several with one name, the one started from the present commit is taken, else the newest.
 
     Raises:
         DataError: there is no git repository, or no commit in it.
     """
     head = check_repository(project)
-    found: dict[str, Experiment] = {}
+    by_name: dict[str, Experiment] = {}
     for experiment in _every_experiment(project):
-        known = found.get(experiment.name)
-        if known is None or known.parent != head:
-            found[experiment.name] = experiment
-    return dict(sorted(found.items()))
+        earlier = by_name.get(experiment.name)
+        if earlier is None or earlier.parent != head:
+            by_name[experiment.name] = experiment
+    return dict(sorted(by_name.items()))
 
 
 def remove_experiments(name: str, project: Project) -> None:
-    """Forget the runs of this name, whatever commit they were started from."""
+    """Delete all experiments of this name, whichever commit they were started from."""
     for experiment in list(_every_experiment(project)):
         if experiment.name == name:
             _git(project.root, "update-ref", "-d", experiment.ref)
 
 
 def check_repository(project: Project) -> str:
-    """The present commit.
+    """Check that experiments can be made here; give the present commit.
 
     Raises:
         DataError: there is no git repository, or no commit in it.
@@ -134,34 +136,34 @@ def check_repository(project: Project) -> str:
     return head.decode("ascii").strip()
 
 
-def chain(lock: Mapping[str, Any]) -> dict[str, Any]:
-    """The stages of a parsed `dvc.lock` that `evaluate` hangs on, itself included; empty without it."""
+def stages_up_to_evaluate(lock: Mapping[str, Any]) -> dict[str, Any]:
+    """The stages of a parsed `dvc.lock` that `evaluate` depends on, and `evaluate` itself; empty without it."""
     stages = lock.get("stages", {})
-    made_by = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
+    maker = {out["path"]: name for name, stage in stages.items() for out in stage.get("outs", [])}
     needed: dict[str, Any] = {}
     waiting = [LAST_STAGE] if LAST_STAGE in stages else []
     while waiting:
         name = waiting.pop()
         if name not in needed:
             needed[name] = stages[name]
-            waiting += [made_by[dep["path"]] for dep in stages[name].get("deps", []) if dep["path"] in made_by]
+            waiting += [maker[dep["path"]] for dep in stages[name].get("deps", []) if dep["path"] in maker]
     return needed
 
 
-def sources(stages: Mapping[str, Any]) -> dict[str, str]:
-    """The digests of what people put there, data and code: every dep that no stage makes, by path."""
-    made = {path for path, _ in _entries(stages, "outs")}
-    return {path: digest for path, digest in _entries(stages, "deps") if path not in made}
+def source_digests(stages: Mapping[str, Any]) -> dict[str, str]:
+    """The digests of data and code, by path: of every dependency that is not the output of a stage."""
+    outputs = {path for path, _ in _digests(stages, "outs")}
+    return {path: digest for path, digest in _digests(stages, "deps") if path not in outputs}
 
 
 def digest_of(experiment: Experiment, path: Path) -> str | None:
     """The digest of a file that `evaluate` read in this run; None where it read no such file."""
-    read = dict(_entries({LAST_STAGE: experiment.stages.get(LAST_STAGE, {})}, "deps"))
-    return read.get(experiment.project.relative(path))
+    inputs = dict(_digests({LAST_STAGE: experiment.stages.get(LAST_STAGE, {})}, "deps"))
+    return inputs.get(experiment.project.relative(path))
 
 
-def param(params: Mapping[str, Any], dotted: str) -> Any:
-    """The value of a dotted name in parsed params; None where there is none."""
+def param_value(params: Mapping[str, Any], dotted: str) -> Any:
+    """The value of a dotted name, such as `train.lr`, in parsed params; None where there is none."""
     value: Any = params
     for part in dotted.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -169,45 +171,43 @@ def param(params: Mapping[str, Any], dotted: str) -> Any:
 
 
 def parse_yaml(text: str | None) -> dict[str, Any]:
-    """A parsed YAML mapping; empty for no text."""
+    """Parse a YAML mapping; empty where there is no text or no mapping."""
     values = YAML(typ="safe", pure=True).load(text or "")
     return values if isinstance(values, dict) else {}
 
 
-def _entries(stages: Mapping[str, Any], kind: str) -> Iterator[tuple[str, str]]:
-    """Path and digest of every dep, or of every out."""
+def _digests(stages: Mapping[str, Any], kind: str) -> Iterator[tuple[str, str]]:
+    """Path and digest of every entry of the stages; `kind` is "deps" or "outs"."""
     for stage in stages.values():
         for entry in stage.get(kind, []):
             yield entry["path"], entry.get("md5", "")
 
 
 def _every_experiment(project: Project) -> Iterator[Experiment]:
-    """Those of all commits, the oldest first."""
-    listed = _git(
-        project.root, "for-each-ref", "--sort=committerdate", "--format=%(objectname) %(refname)", "refs/exps"
-    )
-    for line in listed.splitlines():
+    """The experiments of all commits, the oldest first."""
+    refs = _git(project.root, "for-each-ref", "--sort=committerdate", "--format=%(objectname) %(refname)", "refs/exps")
+    for line in refs.splitlines():
         commit, ref = line.split(" ", 1)
         match = _REF.fullmatch(ref)
         if match:
             yield Experiment(project, match["name"], ref, commit, match["start"] + match["rest"])
 
 
-def _refuse(constant: str) -> float:
+def _refuse_constant(constant: str) -> float:
     raise ValueError(f"{constant} is not JSON")
 
 
 def _git(folder: Path, *arguments: str) -> str:
     content = _git_bytes(folder, *arguments)
     if content is None:
-        raise DataError(f"{folder}: git {' '.join(arguments[:2])} failed")
+        raise DataError(f"{folder}: git {' '.join(arguments[:2])} failed; expected a git repository")
     return content.decode("utf-8")
 
 
 def _git_bytes(folder: Path, *arguments: str) -> bytes | None:
-    """What git printed; None where it failed."""
+    """The standard output of git; None where git failed."""
     try:
         finished = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
     except FileNotFoundError as error:
-        raise DataError("git: not installed; experiments are commits") from error
+        raise DataError("git: not installed; install it, since experiments are commits") from error
     return finished.stdout if finished.returncode == 0 else None

@@ -1,6 +1,7 @@
-"""Recipes: `recipes/<name>.yaml` holds what differs from the defaults, and is written into `params.yaml`.
+"""Recipes: `recipes/<name>.yaml` holds the values that differ from the defaults.
 
-`params` is common to all; `rows` are the variants that `pipe study` runs; `compare` is what `pipe compare` draws.
+`params` is common to all rows and is written into `params.yaml`; `rows` are the variants that `pipe study` runs;
+`compare` says what `pipe compare` draws.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
 from pipeline.base.section import validate_section
 from pipeline.params import read_params, validate_params
+from pipeline.tools.studies.dvc_experiments import param_value
 from pipeline.tools.studies.recipe_schema import Study
 
 _KEYS = ("params", "rows", "compare")
@@ -30,7 +32,7 @@ _KEYS = ("params", "rows", "compare")
 
 @dataclass(frozen=True)
 class RecipeReport:
-    """What a recipe changed."""
+    """The params that a recipe changed."""
 
     name: str
     changed: tuple[str, ...]  # dotted names, such as train.epochs
@@ -38,15 +40,17 @@ class RecipeReport:
     @property
     def headline(self) -> str:
         """The closing line."""
-        return f"recipe {self.name}: params.yaml has its {', '.join(self.changed) or 'defaults (nothing differs)'}"
+        if not self.changed:
+            return f"recipe {self.name}: params.yaml already had its values"
+        return f"recipe {self.name}: params.yaml now has its {', '.join(self.changed)}"
 
 
 def apply_recipe(name: str, project: Project) -> RecipeReport:
-    """Write the values of `recipes/<name>.yaml` into `params.yaml`, whose comments and other values stay.
+    """Write the values of `recipes/<name>.yaml` into `params.yaml`. Its comments and other values stay.
 
     Raises:
-        ParamsError: there is no such recipe, `params.yaml` does not hold together, or would not with the recipe; then
-            nothing has been written.
+        ParamsError: there is no such recipe, or `params.yaml` is invalid, as it is or with the recipe. Nothing has
+            been written then.
     """
     path = find_recipe(name, project)
     values = _read_recipe(path)["params"]
@@ -58,10 +62,18 @@ def apply_recipe(name: str, project: Project) -> RecipeReport:
 
 
 def compose(text: str, layers: Iterable[Mapping[str, Any]], path: Path) -> tuple[str, list[str]]:
-    """The text of a `params.yaml` with sections laid over it, and the dotted names of the values that changed.
+    """Lay values over a `params.yaml`, one layer after the other.
+
+    Args:
+        text: the whole `params.yaml`.
+        layers: values by section, such as `{"train": {"lr": 0.1}}`; a later layer wins.
+        path: the recipe, for the message of an error.
+
+    Returns:
+        The new text, and the dotted names of the values that changed.
 
     Raises:
-        ParamsError: the result would not hold together; `path` is for the message.
+        ParamsError: the result is invalid.
     """
     yaml = _round_trip()
     params = yaml.load(text)
@@ -73,15 +85,15 @@ def compose(text: str, layers: Iterable[Mapping[str, Any]], path: Path) -> tuple
 
 
 def differences(text: str, layers: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The dotted names in which a `params.yaml`, perhaps of an older version, is not as the sections want it."""
+    """The dotted names whose values differ between a `params.yaml`, perhaps of an older version, and the layers."""
     return _merge_all(layers, _round_trip().load(text))
 
 
 def read_study(name: str, project: Project) -> Study:
-    """A recipe with its rows and what is to be drawn of them.
+    """Read a recipe with its rows and its comparison.
 
     Raises:
-        ParamsError: there is no such recipe, it has no rows, or a name in it is not known.
+        ParamsError: there is no such recipe, it has no rows, or it has an unknown name.
     """
     path = find_recipe(name, project)
     recipe = _read_recipe(path)
@@ -99,7 +111,7 @@ def list_recipes(project: Project) -> list[str]:
 
 
 def find_recipe(name: str, project: Project) -> Path:
-    """Where a recipe lies.
+    """The path of a recipe.
 
     Raises:
         ParamsError: there is no such recipe.
@@ -109,12 +121,13 @@ def find_recipe(name: str, project: Project) -> Path:
         return project.recipes / f"{name}.yaml"
     if not names:
         raise ParamsError(f"{project.recipes}: no recipes; run inside a project (a clone of the repository)")
-    near = nearest(name, names)
-    raise ParamsError(f"{project.recipes}: no recipe {name!r}; the nearest is {near!r}, all are {', '.join(names)}")
+    raise ParamsError(
+        f"{project.recipes}: no recipe {name!r}; the nearest is {nearest(name, names)!r}, all are {', '.join(names)}"
+    )
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
-    """The parts of a recipe, by name."""
+    """The parts of a recipe, by key; `params` is there, the others may be missing."""
     try:
         recipe = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
@@ -127,7 +140,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _round_trip() -> YAML:
-    """A reader and writer that gives back the bytes of `params.yaml` where nothing changes."""
+    """A reader and writer that keeps the bytes of `params.yaml` wherever no value changes."""
     yaml = YAML()
     yaml.Representer = _Representer
     yaml.preserve_quotes = True
@@ -144,29 +157,18 @@ _Representer.add_representer(type(None), lambda writer, _: writer.represent_scal
 
 
 def _merge_all(layers: Iterable[Mapping[str, Any]], into: CommentedMap) -> list[str]:
-    """As `_merge`, of one layer after the other; a name that one sets and a later one sets back is not given."""
+    """Merge one layer after the other; give the dotted names of the values that differ in the end."""
     before = copy.deepcopy(into)
     names = [name for values in layers for name in _merge(values, into)]
-    return [name for name in dict.fromkeys(names) if _at(into, name) != _at(before, name)]
-
-
-def _at(params: Mapping[str, Any], dotted: str) -> Any:
-    value: Any = params
-    for part in dotted.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
+    return [name for name in dict.fromkeys(names) if param_value(into, name) != param_value(before, name)]
 
 
 def _merge(values: Mapping[str, Any], into: CommentedMap, prefix: str = "") -> list[str]:
-    """Set the values in place, so that the comments beside them stay; give the dotted names of those that changed."""
+    """Set values in place, so that the comments beside them stay; give the dotted names of those that changed."""
     changed = []
     for key, value in values.items():
         old = into.get(key)
-        if (
-            isinstance(value, dict)
-            and isinstance(old, CommentedMap)
-            and not (prefix and _is_of_another_kind(value, old))
-        ):
+        if isinstance(value, dict) and isinstance(old, CommentedMap) and not (prefix and _is_another_kind(value, old)):
             changed += _merge(value, old, f"{prefix}{key}.")
         elif key not in into or old != value:
             changed.append(f"{prefix}{key}")
@@ -178,13 +180,16 @@ def _merge(values: Mapping[str, Any], into: CommentedMap, prefix: str = "") -> l
     return changed
 
 
-def _is_of_another_kind(value: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    """Whether a loss, a schedule or a form of freezing takes another's place, whose keys would not fit it."""
+def _is_another_kind(value: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether a mapping is of another kind than the one it replaces, so that old keys must not remain.
+
+    This holds for another loss, another schedule, or another form of freezing.
+    """
     return ("name" in value and value["name"] != old.get("name")) or not value.keys() & old.keys()
 
 
 def _replace_items(sequence: CommentedSeq, items: list[Any]) -> None:
-    """Exchange a list's items; what stands after the last one (a blank line, the next comment) stays behind it."""
+    """Replace a list's items. A blank line or comment after the last item stays after the last item."""
     after_last = sequence.ca.items.get(len(sequence) - 1)
     sequence.ca.items.clear()
     del sequence[:]
@@ -197,7 +202,7 @@ def _replace_items(sequence: CommentedSeq, items: list[Any]) -> None:
 
 
 def _keep_after_empty(sequence: CommentedSeq, after_last: list[Any] | None) -> None:
-    # ruamel writes nothing after `[]` but the comment beside its key, so the rest is hung on that one.
+    # After `[]` ruamel writes the comment beside its key and nothing else, so the rest is appended to that comment.
     beside_key = (sequence.ca.comment or [None])[0]
     if beside_key is not None:
         rest = [token for token in (after_last or []) if token is not None] + list(sequence.ca.end)
@@ -205,6 +210,7 @@ def _keep_after_empty(sequence: CommentedSeq, after_last: list[Any] | None) -> N
 
 
 def _in_one_line(value: Any) -> Any:
+    """Let a mapping or a list be written in one line, such as `{name: focal, gamma: 0.25}`."""
     if isinstance(value, dict):
         value = CommentedMap({key: _in_one_line(inner) for key, inner in value.items()})
     elif isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What a recipe's `compare` can ask for: columns of the table, and figures of curves by row."""
+"""The schema of a study: its params, its rows, and the comparison that it asks for."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ CURVES = (
     *(f"{side}/{name}" for side in ("train", "val", "test") for name in ("loss", "accuracy", "mse")),
     "train/lr", "train/minutes", "train/images_per_second",
 )  # fmt: skip
-# Of `pipe compare` without a name.
+# The columns of `pipe compare` without a name.
 COMMON_COLUMNS = ("top1", "group_top1", "group_top1_low", "group_top1_high", "mse", "train_loss", "minutes")
 
 Name = Annotated[str, Field(min_length=1)]
 
 
 class FigureParams(Section):
-    """One picture: a panel per curve, a line per row."""
+    """One figure: a panel per curve, a line per row."""
 
     title: Name
     curves: Annotated[tuple[Name, ...], Field(min_length=1)]
     rows: Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
-class Comparison(Section):
-    """The part `compare` of a recipe."""
+class CompareSection(Section):
+    """The section `compare` of a recipe: the columns of the table, and the figures."""
 
     columns: Annotated[tuple[Name, ...], Field(min_length=1)]
     figures: tuple[FigureParams, ...]
 
     def check_names(self, rows: Sequence[str], path: Path) -> None:
-        """Refuse names that nothing has.
+        """Refuse columns and curves that do not exist, and rows that the recipe does not have.
 
         Raises:
-            ParamsError: a column, curve or row is unknown; the message has the nearest name.
+            ParamsError: a name is unknown; the message has the nearest known name.
         """
         for column in self.columns:
             if column not in COLUMNS and not is_param(column):
-                refuse_unknown(column, [*COLUMNS, *_param_names(column)], f"{path}: compare.columns")
+                refuse_unknown(column, [*COLUMNS, *_params_of_section(column)], f"{path}: compare.columns")
         for figure in self.figures:
             for kind, names, known in (("curves", figure.curves, CURVES), ("rows", figure.rows, rows)):
                 for name in names:
@@ -58,31 +58,37 @@ class Comparison(Section):
                         refuse_unknown(name, known, f"{path}: compare.figures: {figure.title}: {kind}")
 
 
-def refuse_unknown(name: str, known: Sequence[str], place: str) -> None:
-    """Say that there is no such name, and which is the nearest.
+class Study(Section):
+    """A recipe with all its parts."""
+
+    params: dict[str, dict[str, Any]]  # values that differ from `params.yaml`, common to all rows
+    rows: dict[str, dict[str, dict[str, Any]]]  # by the row's name: its values that differ from `params`
+    compare: CompareSection | None
+
+
+def refuse_unknown(name: str, known: Sequence[str], location: str) -> None:
+    """Report that a name is not known, and which known name is nearest.
+
+    Args:
+        name: the unknown name.
+        known: all valid names; at least one.
+        location: the file and the key that hold the name. The message begins with it.
 
     Raises:
         ParamsError: always.
     """
-    raise ParamsError(f"{place}: found {name!r}, which is not known; the nearest is {nearest(name, known)!r}")
+    raise ParamsError(f"{location}: found {name!r}, which is not known; the nearest is {nearest(name, known)!r}")
 
 
 def is_param(column: str) -> bool:
     """Whether `params.yaml` may have this dotted name."""
-    place = column.split(".")
-    return len(place) > 1 and all(part in names_beside(Params, place[: depth + 1]) for depth, part in enumerate(place))
+    keys = column.split(".")
+    return len(keys) > 1 and all(key in names_beside(Params, keys[: depth + 1]) for depth, key in enumerate(keys))
 
 
-def _param_names(column: str) -> list[str]:
-    """Dotted names of the section that a column seems to mean."""
+def _params_of_section(column: str) -> list[str]:
+    """All dotted names of the section that a column names; none where there is no such section."""
     section = column.split(".", maxsplit=1)[0]
-    place = [section, ""] if section in Params.model_fields else []
-    return [f"{section}.{name}" for name in (names_beside(Params, place) if place else [])]
-
-
-class Study(Section):
-    """A recipe with all its parts."""
-
-    params: dict[str, dict[str, Any]]  # what differs from `params.yaml`, common to all rows
-    rows: dict[str, dict[str, dict[str, Any]]]  # what a row's variant differs in from `params`
-    compare: Comparison | None
+    if section not in Params.model_fields:
+        return []
+    return [f"{section}.{name}" for name in names_beside(Params, [section, ""])]

@@ -1,7 +1,7 @@
-"""A study: every row of a recipe as a DVC experiment, one after the other, up to `evaluate`.
+"""A study: every row of a recipe is run as a DVC experiment, one after the other, up to `evaluate`.
 
-They run in the workspace, so that they share the frames, the split and the caches; `params.yaml` is lent to each of
-them, and is afterwards as it was.
+The rows run in the workspace, so that they share the frames, the split and the caches. Each row borrows `params.yaml`,
+which is restored afterwards.
 """
 
 from __future__ import annotations
@@ -29,33 +29,41 @@ from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
 from pipeline.params import read_params
-from pipeline.tools.studies import dvc_experiments
-from pipeline.tools.studies.borrowed_params import alone_with_params, lending_params
+from pipeline.tools.studies.borrowed_params import borrowed_params, exclusive_params
+from pipeline.tools.studies.dvc_experiments import (
+    LAST_STAGE,
+    check_repository,
+    list_experiments,
+    parse_yaml,
+    remove_experiments,
+    source_digests,
+    stages_up_to_evaluate,
+)
 from pipeline.tools.studies.recipe import compose, find_recipe, read_study
 from pipeline.tools.studies.recipe_schema import Study, refuse_unknown
 
 _LONGEST_SLUG = 60  # letters: git keeps a name in a file name
-_TAIL_BYTES = 1 << 16  # the reason of a failure stands in the last lines
+_TAIL_BYTES = 1 << 16  # of the output: the last lines hold the reason of a failure
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours and cursor movements of progress bars
 _PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A row, with one seed."""
+    """A row with one seed."""
 
     experiment: str
     params_text: str  # the whole params.yaml
-    differs: tuple[str, ...]  # dotted names: where it is not the project's own params.yaml
+    changed: tuple[str, ...]  # dotted names of the values that differ from the project's own params.yaml
 
 
 @dataclass(frozen=True)
 class StudyReport:
-    """What ran."""
+    """How many experiments of a study were run."""
 
     name: str
     n_run: int
-    n_kept: int
+    n_kept: int  # experiments that had run before
 
     @property
     def headline(self) -> str:
@@ -65,25 +73,31 @@ class StudyReport:
 
 
 def study(name: str, rows: Sequence[str], seeds: int, project: Project) -> StudyReport:
-    """Run the rows of a recipe, or only those named, each with `seeds` seeds; those that fail do not stop the others.
+    """Run the rows of a recipe. A run that fails does not stop the others.
 
     A run whose experiment exists with the same params, data and code is kept.
 
+    Args:
+        name: the recipe.
+        rows: the rows to run; empty for all rows.
+        seeds: runs of each row. From two on, the runs have `train.seed` 0, 1, 2 …; a single run keeps its own seed.
+        project: where the experiments run.
+
     Raises:
-        ParamsError: there is no such recipe or row, or one does not hold together; then nothing has run.
-        DataError: no git repository, no commit, no recordings, or another study runs here.
-        PipeError: some runs failed; each is named with its reason.
+        ParamsError: there is no such recipe or row, or the params of a row are invalid; then nothing has run.
+        DataError: no git repository, no commit, no recordings, or another study is running here.
+        PipeError: some runs failed; the message has the reason of each.
     """
     recipe = read_study(name, project)
     for row in rows:
         if row not in recipe.rows:
             refuse_unknown(row, list(recipe.rows), f"{find_recipe(name, project)}: rows")
-    dvc_experiments.check_repository(project)
+    check_repository(project)
     if not project.raw.is_dir() or not any(project.raw.iterdir()):
         raise DataError(f"{project.raw}: no recordings; put them there, or use `pipe add`")
-    with alone_with_params(project):
+    with exclusive_params(project):
         plan = _plan(name, recipe, list(dict.fromkeys(rows or recipe.rows)), seeds, project)
-        with lending_params(project, [planned.params_text for planned in plan]):
+        with borrowed_params(project, [planned.params_text for planned in plan]):
             n_kept, failed = _run_all(name, plan, project)
     if failed:
         reasons = "; ".join(f"{experiment}: {reason}" for experiment, reason in failed.items())
@@ -92,29 +106,29 @@ def study(name: str, rows: Sequence[str], seeds: int, project: Project) -> Study
 
 
 def experiment_names(study_name: str, rows: Sequence[str]) -> dict[str, str]:
-    """A name that git allows for each of a study's rows; no two rows have the same, seeds included.
+    """Give each row of a study a name that git allows. No two rows share a name, with or without a seed.
 
-    What git or a shell would not take becomes `-`; where that alone could be read as another row's, a digest follows.
+    Characters that git or a shell refuses become `-`. A digest follows where the name could belong to another row.
     """
     slugs = {row: re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", row)).strip("-") for row in rows}
-    folded = [slug.casefold() for slug in slugs.values()]  # some file systems do not tell A from a
+    folded = [slug.casefold() for slug in slugs.values()]  # some file systems ignore case
     names = {}
     for row, slug in slugs.items():
-        alone = folded.count(slug.casefold()) == 1 and len(slug) <= _LONGEST_SLUG
+        is_unique = folded.count(slug.casefold()) == 1 and len(slug) <= _LONGEST_SLUG
         names[row] = f"{study_name}-{slug}"
-        if not slug or not alone or re.search(r"(^|-)s\d+$", slug) or "-" in study_name:
+        if not slug or not is_unique or re.search(r"(^|-)s\d+$", slug) or "-" in study_name:
             digest = hashlib.sha256(f"{study_name}/{row}".encode()).hexdigest()[:8]
             names[row] = "-".join(part for part in (study_name, slug[:_LONGEST_SLUG], digest) if part)
     return names
 
 
 def is_run_of(experiment: str, name: str) -> bool:
-    """Whether an experiment is the row of this name, with its own seed or one that the study gave it."""
+    """Whether an experiment is a run of the row with this name, with or without a seed of `--seeds`."""
     return re.fullmatch(re.escape(name) + r"(-s\d+)?", experiment) is not None
 
 
 def _plan(name: str, recipe: Study, rows: Sequence[str], seeds: int, project: Project) -> list[PlannedRun]:
-    """All that will run, checked before the first of it: a row with a slip must not come to light after hours."""
+    """Compose and check all runs before the first one starts: an error in the last row must not show after hours."""
     read_params(project.params_yaml)
     own = project.params_yaml.read_text(encoding="utf-8")
     path = find_recipe(name, project)
@@ -127,22 +141,26 @@ def _plan(name: str, recipe: Study, rows: Sequence[str], seeds: int, project: Pr
             if seeds > 1:
                 layers.append({"train": {"seed": seed}})
                 experiment += f"-s{seed}"
-            text, differs = compose(own, layers, path)
-            plan.append(PlannedRun(experiment, text, tuple(differs)))
+            text, changed = compose(own, layers, path)
+            plan.append(PlannedRun(experiment, text, tuple(changed)))
     return plan
 
 
 def _run_all(name: str, plan: Sequence[PlannedRun], project: Project) -> tuple[int, dict[str, str]]:
-    """Run what has not run yet; gives how many were kept, and by experiment the reasons of those that failed."""
+    """Run the planned runs that have not run yet.
+
+    Returns:
+        How many were kept, and the reasons of those that failed, by experiment.
+    """
     console = Console(stderr=True)
     n_kept, failed = 0, {}
-    for number, planned in enumerate(plan, start=1):
-        say = functools.partial(console.print, f"study {name}: {number}/{len(plan)} {planned.experiment}:", **_PLAIN)
+    for index, planned in enumerate(plan, start=1):
+        say = functools.partial(console.print, f"study {name}: {index}/{len(plan)} {planned.experiment}:", **_PLAIN)
         if _is_done(planned, project):
             say("kept; it ran with the same params, data and code")
             n_kept += 1
             continue
-        say(", ".join(planned.differs) or "as params.yaml")
+        say(", ".join(planned.changed) or "with params.yaml unchanged")
         started = time.monotonic()
         reason = _run(planned, project)
         say(f"failed: {reason}" if reason else f"done in {time.monotonic() - started:.0f} s")
@@ -152,26 +170,25 @@ def _run_all(name: str, plan: Sequence[PlannedRun], project: Project) -> tuple[i
 
 
 def _is_done(planned: PlannedRun, project: Project) -> bool:
-    """Whether the experiment is there and would come out the same: same params, same data, same code."""
-    experiment = dvc_experiments.list_experiments(project).get(planned.experiment)
+    """Whether the experiment exists, with the same params, data and code."""
+    experiment = list_experiments(project).get(planned.experiment)
     if experiment is None or experiment.fault():
         return False
-    if experiment.params != dvc_experiments.parse_yaml(planned.params_text):
+    if experiment.params != parse_yaml(planned.params_text):
         return False
-    present = _present_sources(project)
-    return bool(present) and dvc_experiments.sources(experiment.stages) == present
+    present = _workspace_sources(project)
+    return bool(present) and source_digests(experiment.stages) == present
 
 
-def _present_sources(project: Project) -> dict[str, str]:
-    """Digests of the workspace's data and code as `dvc.lock` has them; empty where that is not what lies there."""
+def _workspace_sources(project: Project) -> dict[str, str]:
+    """Digests of the workspace's data and code, from `dvc.lock`; empty where the files have changed since."""
     if not project.dvc_lock.is_file():
         return {}
-    command = [sys.executable, "-m", "dvc", "status", "--json", "--with-deps", dvc_experiments.LAST_STAGE]
+    command = [sys.executable, "-m", "dvc", "status", "--json", "--with-deps", LAST_STAGE]
     finished = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False)
     if finished.returncode != 0:
         raise DataError(f"dvc status: {_reason(finished.stderr)}")
-    stages = dvc_experiments.chain(dvc_experiments.parse_yaml(project.dvc_lock.read_text(encoding="utf-8")))
-    present = dvc_experiments.sources(stages)
+    present = source_digests(stages_up_to_evaluate(parse_yaml(project.dvc_lock.read_text(encoding="utf-8"))))
     altered = {
         path
         for changes in json.loads(finished.stdout).values()
@@ -183,16 +200,16 @@ def _present_sources(project: Project) -> dict[str, str]:
 
 
 def _run(planned: PlannedRun, project: Project) -> str | None:
-    """Run one experiment; gives the reason of its failure, or None.
+    """Run one experiment; give the reason of its failure, or None.
 
-    DVC's run cache does not serve stages whose reports are in git, so what has run before is recognised by `_is_done`;
-    and DVC's `--force` would run every stage again, so an older run of the name is removed instead.
+    DVC's run cache does not serve stages whose reports are in git, so `_is_done` recognises runs instead. DVC's
+    `--force` would run every stage again, so an older experiment of this name is removed instead.
     """
-    dvc_experiments.remove_experiments(planned.experiment, project)
+    remove_experiments(planned.experiment, project)
     with replacing_file(project.params_yaml) as temporary:
         temporary.write_text(planned.params_text, encoding="utf-8", newline="\n")
-    command = [sys.executable, "-m", "dvc", "exp", "run", "--name", planned.experiment, dvc_experiments.LAST_STAGE]
-    # In a process group of its own: Ctrl-C comes to us alone, and goes once to DVC and all that it started.
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--name", planned.experiment, LAST_STAGE]
+    # In a process group of its own: the terminal sends Ctrl-C to this process alone, which passes it to DVC once.
     process = subprocess.Popen(
         command,
         cwd=project.root,
@@ -202,20 +219,23 @@ def _run(planned: PlannedRun, project: Project) -> str | None:
         stderr=subprocess.STDOUT,
         process_group=0,
     )
-    with process, _ending_with_us(process):
-        said = _passed_on(process)
+    with process, _interrupting_group(process):
+        output = _forward_output(process)
         code = process.wait()
-    return _reason(said) if code else None
+    return _reason(output) if code else None
 
 
 @contextlib.contextmanager
-def _ending_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """An interrupt goes to the whole group, and is raised when it has ended."""
+def _interrupting_group(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Pass an interrupt to the whole process group, wait until it has ended, and raise the interrupt.
+
+    Whatever else ends the block kills the group.
+    """
     try:
         yield
     except KeyboardInterrupt:
         os.killpg(process.pid, signal.SIGINT)
-        _passed_on(process)
+        _forward_output(process)
         raise
     finally:
         if process.poll() is None:
@@ -223,26 +243,26 @@ def _ending_with_us(process: subprocess.Popen[bytes]) -> Iterator[None]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def _passed_on(process: subprocess.Popen[bytes]) -> str:
-    """Everything that the process prints goes to standard error as it comes; gives the last of it."""
-    said = b""
+def _forward_output(process: subprocess.Popen[bytes]) -> str:
+    """Copy the process's output to standard error as it comes; give the end of the output."""
+    tail = b""
     while chunk := os.read(process.stdout.fileno(), _TAIL_BYTES) if process.stdout else b"":
         sys.stderr.buffer.write(chunk)
         sys.stderr.buffer.flush()
-        said = (said + chunk)[-_TAIL_BYTES:]
-    return said.decode("utf-8", errors="replace")
+        tail = (tail + chunk)[-_TAIL_BYTES:]
+    return tail.decode("utf-8", errors="replace")
 
 
 def _environment() -> dict[str, str]:
-    """`python` in dvc.yaml is the Python that runs us; and where we end on a terminal, stages draw their progress."""
+    """Let `python` in dvc.yaml be this Python; on a terminal, let stages draw their progress."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     terminal = {"TTY_COMPATIBLE": "1", "COLUMNS": str(shutil.get_terminal_size().columns)}
     return os.environ | {"PATH": path} | (terminal if sys.stderr.isatty() else {})
 
 
-def _reason(said: str) -> str:
-    """The one line of the stage that failed, else DVC's own last word."""
-    lines = [line.strip() for line in _CONTROL.sub("", said).splitlines() if line.strip()]
+def _reason(output: str) -> str:
+    """The error line of the stage that failed, else the last error of DVC, else the last line."""
+    lines = [line.strip() for line in _CONTROL.sub("", output).splitlines() if line.strip()]
     of_stage = [line.removeprefix("pipe: ") for line in lines if line.startswith("pipe: ")]
     of_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return (of_stage or of_dvc or lines or ["no reason was printed"])[-1]

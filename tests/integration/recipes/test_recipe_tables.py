@@ -38,7 +38,7 @@ def recipe(study: str) -> dict[str, Any]:
 
 
 def compose(project: Project, *parts: dict[str, Any]) -> Params:
-    """What `params.yaml` holds after each part was applied as a recipe is."""
+    """The params after each part was applied as a recipe."""
     project.recipes.mkdir(exist_ok=True)
     for part in parts:
         YAML().dump({"params": part}, project.recipes / "part.yaml")
@@ -59,7 +59,7 @@ def value_of(params: Params, name: str) -> Any:
 
 
 def wrong_lines(params: Params, table: Table, row: str) -> list[str]:
-    """The names whose value is another than the table's; whole numbers and floats of one value are the same."""
+    """The names whose value differs from the table's. An int and a float of the same value are equal."""
     return [name for name, value, _ in [*table["*"], *table[row]] if value_of(params, name) != value]
 
 
@@ -106,18 +106,18 @@ def _names(values: dict[str, Any]) -> set[str]:
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_recipe_means_the_same_after_any_other(tmp_path: Path, study: str) -> None:
     first_row = next(iter(recipe(study)["rows"]))
-    found = []
+    params_of = []
     for others in ([], [other for other in STUDIES if other != study]):
         (tmp_path / str(len(others))).mkdir()
         project = Project(tmp_path / str(len(others)))
         shutil.copy(ROOT / "params.yaml", project.root)
         for other in others:
             composed(project, other, next(iter(recipe(other)["rows"])))
-        found.append(_without_what_has_no_effect(composed(project, study, first_row)))
-    assert found[0] == found[1]
+        params_of.append(_without_ineffective(composed(project, study, first_row)))
+    assert params_of[0] == params_of[1]
 
 
-def _without_what_has_no_effect(params: Params) -> dict[str, Any]:
+def _without_ineffective(params: Params) -> dict[str, Any]:
     values = params.model_dump()
     values["extract"].pop("frames_per_second")  # four of the studies have photos
     if params.model.head != "fc":
@@ -140,7 +140,7 @@ def test_a_comparison_names_known_columns_curves_and_rows(study: str) -> None:
 
 
 def missing_words(text: str, table: Table) -> list[str]:
-    """The words that a table quotes and the text has not; a page break or a line break does not matter."""
+    """The words that a table quotes and the text lacks, whatever its line breaks."""
     bare = re.sub(r"\s", "", text)
     words = [words for lines in table.values() for _, _, words in lines if not words.startswith("ours")]
     return [quoted for quoted in words if re.sub(r"\s", "", quoted) not in bare]
@@ -228,7 +228,7 @@ def _with_split(params: Params, **changed: object) -> Params:
     return params.model_copy(update={"split": split})
 
 
-# What a name of the recipes stands for
+# The meaning of names in the recipes
 
 
 def test_adam_with_a_nesterov_momentum_of_0_9(project: Project) -> None:

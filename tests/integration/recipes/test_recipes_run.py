@@ -1,7 +1,7 @@
-"""The recipes go from photos to a judged network, in reduced size and by the same steps.
+"""Each recipe goes from photos to a judged network, by the same steps in reduced size.
 
-`recipes/small.yaml` comes last, as `pipe recipe graphite && pipe recipe small` does. Left out for its cost: graphite's
-VGG16 with its published head, of 134 million parameters at any size: more than 2 GB with their gradients and moments.
+`recipes/small.yaml` is applied last, as in `pipe recipe graphite && pipe recipe small`. Graphite's VGG16 with its
+published head is left out: 134 million parameters at any picture size need more than 2 GB with gradients and moments.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def in_small(project: Project, study: str, row: str) -> Params:
-    """The params of a row, then those of the overlay."""
+    """The params of a row with the overlay on top."""
     shutil.copytree(ROOT / "recipes", project.recipes)
     yaml = YAML()
     rows = yaml.load(project.recipes / f"{study}.yaml")["rows"]
@@ -95,7 +95,7 @@ def test_a_row_trains_and_is_judged(tmp_path: Path, study: str, row: str) -> Non
 
 
 @pytest.mark.parametrize("study", LABELS)
-def test_the_overlay_leaves_what_a_study_is_about(project: Project, study: str) -> None:
+def test_the_overlay_keeps_the_values_that_a_study_is_about(project: Project, study: str) -> None:
     row = next(name for known, name in ROWS if known == study)
     params = in_small(project, study, row)
     assert (params.train.epochs, params.train.batch_size, params.image.size) == (2, 8, 48)

@@ -1,4 +1,4 @@
-"""The pages of the studies quote what the texts say, and show the commands of their own recipe."""
+"""The pages of the studies quote their texts word for word, and show the commands of their recipes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def page(study: str) -> str:
 
 
 def misquoted(words: str, text: str) -> list[str]:
-    """What stands between quotation marks in `words`, in Chinese, and not in the text; an ellipsis leaves some out."""
+    """The Chinese quotations in `words` that the text lacks; an ellipsis in a quotation leaves words out."""
     bare = re.sub(r"\s", "", text)
     quotations = [quoted for quoted in re.findall(r'"([^"\n]+)"', words) if CHINESE.search(quoted)]
     assert quotations
@@ -26,7 +26,7 @@ def misquoted(words: str, text: str) -> list[str]:
 
 
 def missing_numbers(words: str, text: str) -> list[str]:
-    """The numbers in `words` that the text has not, whatever parts their thousands."""
+    """The numbers in `words` that the text lacks, however their thousands are separated."""
     bare = re.sub(r"\s", "", text)
     numbers = re.findall(r"\d+(?:[ ,]\d{3})*\.?\d*", words)
     return [number for number in numbers if re.sub(r"[ ,]", "", number).rstrip(".") not in bare]

@@ -1,4 +1,4 @@
-"""What the literal tables of the recipes have in common."""
+"""Values and words that the literal tables of the recipes share."""
 
 from __future__ import annotations
 

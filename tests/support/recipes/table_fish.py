@@ -8,14 +8,14 @@ from tests.support.recipes.lines import CROSS_ENTROPY, FEW, Line, Table
 
 
 def _fish_row(arch: str, **changed: Any) -> list[Line]:
-    said = {
+    published = {
         "lr": (0.0001, "設定學習率為固定的值0.000 1"),
         "batch_size": (16, "批尺寸的數值設定為16"),
         "epochs": (10, "訓練周期設置為10"),
     }
-    values = said | changed
+    values = published | changed
     words = "ResNet34、ResNet50以及ResNet101"
-    return [("model.arch", arch, words), *((f"train.{key}", *values[key]) for key in said)]
+    return [("model.arch", arch, words), *((f"train.{key}", *values[key]) for key in published)]
 
 
 FISH: Table = {

@@ -1,6 +1,6 @@
-"""Every value that the studies' recipes set, literally, beside the words of the text that say so.
+"""Every value that the recipes of the studies set, written out, beside the words of the text that give it.
 
-A value that no text gives has the reason for it instead, beginning with `ours`.
+A value that the text does not give has a reason instead, which begins with `ours`.
 """
 
 from __future__ import annotations

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pytest
 from scipy import stats
 
 from pipeline.base.project import Project
-from pipeline.tools.compare import pairs as pairing
-from pipeline.tools.compare.columns import Run
+from pipeline.tools.compare.columns import StudyRun
 from pipeline.tools.compare.compare import compare_all
+from pipeline.tools.compare.pairs import RunPair, pair_rows
 from pipeline.tools.studies.dvc_experiments import list_experiments
-from tests.support.experiment_project import experiment_project, plant_experiment
+from tests.support.experiment_project import plant_experiment
 
 HEADER = "path,group,label,predicted,confidence,kept,logit_a,logit_b"
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return experiment_project(tmp_path_factory.mktemp("pairing") / "project")
-
-
-@pytest.fixture
-def project(bare: Project, tmp_path: Path) -> Project:
-    return Project(shutil.copytree(bare.root, tmp_path / "project", symlinks=True))
-
-
 def predictions(right: Mapping[str, str], kept: str = "true") -> list[str]:
-    """Lines of `predictions.csv`: for every clip a letter per frame, `+` where it was got right."""
+    """Lines of `predictions.csv` from a letter per frame of each clip: `+` for a right answer."""
     return [
         f"{clip}_{number}.jpg,{clip},a,{'a' if letter == '+' else 'b'},0.9,{kept},1.0,0.0"
         for clip, letters in right.items()
@@ -46,16 +34,16 @@ def plant(project: Project, name: str, lines: Sequence[str] | None, seed: int = 
     plant_experiment(project, name, reports, seed=seed)
 
 
-def found(project: Project, **rows: Sequence[str]) -> tuple[list[pairing.Pair], list[str]]:
+def compared(project: Project, **rows: Sequence[str]) -> tuple[list[RunPair], list[str]]:
     """The pairs of rows, each with the names of its experiments."""
     experiments = list_experiments(project)
-    return pairing.pairs({row: [Run(experiments[name]) for name in names] for row, names in rows.items()})
+    return pair_rows({row: [StudyRun(experiments[name]) for name in names] for row, names in rows.items()})
 
 
 def test_a_clip_counts_once_however_many_frames_it_has(project: Project) -> None:
     plant(project, "first", predictions({"long": "-" * 40, "other": "+", "same": "+-"}))
     plant(project, "second", predictions({"long": "+" * 40, "other": "-", "same": "-+"}))
-    (pair,), notes = found(project, A=["first"], B=["second"])
+    (pair,), notes = compared(project, A=["first"], B=["second"])
     assert (pair.row, pair.against, pair.n_clips, pair.better, pair.worse, pair.p) == ("B", "A", 3, 1, 1, 1.0)
     assert pair.top1_difference == pytest.approx(39 / 43)
     assert pair.interval is None
@@ -68,7 +56,7 @@ def test_p_is_that_of_an_exact_sign_test_over_the_clips_that_differ(project: Pro
     plant(
         project, "second", predictions({clip: "-" if number in (20, 21) else "+" for number, clip in enumerate(clips)})
     )
-    (pair,), _ = found(project, A=["first"], B=["second"])
+    (pair,), _ = compared(project, A=["first"], B=["second"])
     assert (pair.better, pair.worse) == (9, 2)
     assert pair.p == pytest.approx(stats.binomtest(9, 11).pvalue)
     assert pair.interval is not None
@@ -80,7 +68,7 @@ def test_rows_that_answer_alike_differ_by_nothing_but_the_interval_is_no_point(p
     lines = predictions({f"clip{number:02}": "+" for number in range(30)})
     plant(project, "first", lines)
     plant(project, "second", lines)
-    (pair,), _ = found(project, A=["first"], B=["second"])
+    (pair,), _ = compared(project, A=["first"], B=["second"])
     assert (pair.better, pair.worse, pair.p, pair.top1_difference) == (0, 0, 1.0, 0.0)
     assert pair.interval is not None
     assert pair.interval[0] < 0 < pair.interval[1]
@@ -90,7 +78,7 @@ def test_the_seeds_of_a_row_are_taken_together(project: Project) -> None:
     plant(project, "first", predictions({"a": "++", "b": "+-"}))
     plant(project, "second-s0", predictions({"a": "+-", "b": "++"}), seed=0)
     plant(project, "second-s1", predictions({"a": "++", "b": "--"}), seed=1)
-    (pair,), _ = found(project, A=["first"], B=["second-s0", "second-s1"])
+    (pair,), _ = compared(project, A=["first"], B=["second-s0", "second-s1"])
     assert (pair.better, pair.worse) == (0, 1)  # of b one of two frames, half the time both and half the time none
     assert pair.top1_difference == pytest.approx(-0.5 / 4)
 
@@ -99,7 +87,7 @@ def test_the_seeds_of_a_row_are_taken_together(project: Project) -> None:
 def test_a_clip_counts_though_its_name_has_a_letter_that_python_ends_lines_at(project: Project, letter: str) -> None:
     plant(project, "first", predictions({f"od{letter}d": "-", "b": "+"}))
     plant(project, "second", predictions({f"od{letter}d": "+", "b": "+"}))
-    (pair,), notes = found(project, A=["first"], B=["second"])
+    (pair,), notes = compared(project, A=["first"], B=["second"])
     assert (pair.n_clips, pair.better, pair.worse) == (2, 1, 0)
     assert not notes
 
@@ -107,7 +95,7 @@ def test_a_clip_counts_though_its_name_has_a_letter_that_python_ends_lines_at(pr
 def test_screened_out_frames_decide_nothing(project: Project) -> None:
     plant(project, "first", [*predictions({"a": "+"}), *predictions({"b": "---"}, kept="false")])
     plant(project, "second", [*predictions({"a": "+"}), *predictions({"b": "+++"}, kept="false")])
-    (pair,), _ = found(project, A=["first"], B=["second"])
+    (pair,), _ = compared(project, A=["first"], B=["second"])
     assert (pair.n_clips, pair.better, pair.worse) == (1, 0, 0)
 
 
@@ -115,7 +103,7 @@ def test_rows_judged_on_other_frames_are_no_pair(project: Project) -> None:
     plant(project, "first", predictions({"a": "+", "b": "-"}))
     plant(project, "second", predictions({"a": "+", "c": "-"}))
     plant(project, "third", None)
-    pairs, notes = found(project, A=["first"], B=["second"], C=["third"])
+    pairs, notes = compared(project, A=["first"], B=["second"], C=["third"])
     assert not pairs
     assert notes == [
         "C is in no pair: third has no reports/predictions.csv of this version.",

@@ -46,7 +46,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_every_picture_gets_its_maps_and_all_share_a_sheet_of_evidence(explained: Project, tmp_path: Path) -> None:
+def test_every_photo_has_a_sheet_of_maps_and_all_share_a_sheet_of_heat_maps(explained: Project, tmp_path: Path) -> None:
     images = [photo(tmp_path / name) for name in ("a/cat.png", "b/cat.png", "猫.png")]
     report = explain(images, (), None, MANY, explained)
     assert files(explained.explanations) == ["activations", "evidence.png"]
@@ -56,7 +56,7 @@ def test_every_picture_gets_its_maps_and_all_share_a_sheet_of_evidence(explained
     assert sheet.shape[1] == 8 + 4 * 308  # two pictures a row, each with its twin
 
 
-def test_of_many_pictures_the_evidence_goes_on_several_sheets(
+def test_the_heat_maps_of_many_photos_go_on_several_sheets(
     explained: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.tools.explain.explain.PICTURES_AT_ONCE", 2)
@@ -68,10 +68,10 @@ def test_of_many_pictures_the_evidence_goes_on_several_sheets(
 
 
 def test_no_two_pictures_share_a_sheet_of_maps() -> None:
-    from pipeline.tools.explain.explain import _names
+    from pipeline.tools.explain.explain import _unique_names
 
     images = [Path(name) for name in ("a.png", "a.jpg", "a_2.png", "A.PNG", "b/a.png")]
-    assert list(_names(images)) == ["a", "a_2", "a_2_2", "A_3", "a_4"]
+    assert list(_unique_names(images)) == ["a", "a_2", "a_2_2", "A_3", "a_4"]
 
 
 def test_the_sheet_of_maps_has_a_block_for_every_convolution_and_pooling(explained: Project, tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ def test_a_filter_that_is_not_there_is_refused(explained: Project, text: str) ->
 
 
 def test_without_numbers_the_first_filters_are_drawn() -> None:
-    from pipeline.tools.explain.explain import _filters
+    from pipeline.tools.explain.explain import _parse_filters
 
     network = built("small_cnn")
-    assert _filters(network, "features.conv4").numbers == tuple(range(GRID))
-    assert _filters(network, "features.conv1").numbers == tuple(range(32))
+    assert _parse_filters(network, "features.conv4").indices == tuple(range(GRID))
+    assert _parse_filters(network, "features.conv1").indices == tuple(range(32))
 
 
 def test_a_picture_that_cannot_be_read_is_one_clear_line(explained: Project, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Patterns that filters look for: of filters whose taste is known, and of dead ones."""
+"""Patterns of filters whose preferred picture is known, and of dead filters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.network.network import Network
 from pipeline.network.preprocess import Preprocess
-from pipeline.tools.explain.filter_patterns import GREY, NOISE, drawable_levels, likeness, patterns, starting_levels
+from pipeline.tools.explain.filter_patterns import GREY, NOISE, correlation, drawable_levels, patterns, starting_levels
 from tests.support.explained_networks import network_of
 
 PREPROCESS = Preprocess(32, "squash", 1.0, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -35,22 +35,22 @@ def test_an_oriented_filter_gives_stripes_of_its_own_direction() -> None:
     across, down = patterns(oriented(), PREPROCESS, "backbone.0", [ACROSS, DOWN])
     assert changes(across.levels_chw)[0] > 3 * changes(across.levels_chw)[1]
     assert changes(down.levels_chw)[1] > 3 * changes(down.levels_chw)[0]
-    assert (across.number, down.number) == (ACROSS, DOWN)
+    assert (across.filter_index, down.filter_index) == (ACROSS, DOWN)
 
 
 def test_a_dead_filter_stays_the_noise_that_it_was_and_is_counted_and_a_live_one_is_not() -> None:
     live, dead = patterns(oriented(), PREPROCESS, "backbone.0", [ACROSS, DEAD])
     assert torch.equal(dead.levels_chw, starting_levels(32)[0])
-    assert (dead.stays_noise, dead.likeness) == (True, pytest.approx(1.0))
+    assert (dead.stays_noise, dead.noise_correlation) == (True, pytest.approx(1.0))
     assert not live.stays_noise
 
 
 def test_the_filters_output_rises() -> None:
     network = oriented()
-    (found,) = patterns(network, PREPROCESS, "backbone.0", [ACROSS])
+    (pattern,) = patterns(network, PREPROCESS, "backbone.0", [ACROSS])
     means = [
         float(network.backbone(PREPROCESS.normalised(levels.permute(0, 2, 3, 1)))[0, ACROSS].mean())
-        for levels in (starting_levels(32), found.levels_chw[None])
+        for levels in (starting_levels(32), pattern.levels_chw[None])
     ]
     assert means[1] > 5 * means[0]
 
@@ -68,12 +68,12 @@ def test_the_start_is_grey_with_noise_of_twenty_levels() -> None:
     assert torch.equal(start_nchw, starting_levels(64))
 
 
-def test_likeness_is_a_correlation() -> None:
+def test_the_correlation_is_1_for_the_same_picture_and_0_for_a_flat_one() -> None:
     start_chw = starting_levels(16)[0]
-    assert likeness(3 * start_chw + 5, start_chw) == pytest.approx(1.0)
-    assert likeness(-start_chw, start_chw) == pytest.approx(-1.0)
-    assert abs(likeness(torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1)), start_chw)) < 0.15
-    assert likeness(torch.zeros(3, 16, 16), start_chw) == 0
+    assert correlation(3 * start_chw + 5, start_chw) == pytest.approx(1.0)
+    assert correlation(-start_chw, start_chw) == pytest.approx(-1.0)
+    assert abs(correlation(torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(1)), start_chw)) < 0.15
+    assert correlation(torch.zeros(3, 16, 16), start_chw) == 0
 
 
 def test_a_pattern_is_drawn_about_the_middle_of_the_range() -> None:

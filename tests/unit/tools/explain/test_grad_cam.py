@@ -1,4 +1,4 @@
-"""Evidence: it lies where the network has to look, and nowhere where nothing speaks for the class."""
+"""Heat maps are warm where the network has to look, and nowhere warm if nothing speaks for the class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pipeline.base.errors import DataError
 from pipeline.network.heads import Head
 from pipeline.network.network import Network
-from pipeline.tools.explain.grad_cam import as_maps, evidence, last_layer_of_places
+from pipeline.tools.explain.grad_cam import as_maps, heat_map, last_spatial_layer
 from tests.support.explained_networks import built, network_of
 
 
@@ -33,8 +33,8 @@ def spot(top: int, left: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (0, 24), (24, 0), (24, 24)])
-def test_evidence_lies_in_the_corner_where_it_is(top: int, left: int) -> None:
-    heat_hw = evidence(brightness(1.0), spot(top, left), 0)
+def test_the_heat_lies_in_the_corner_of_the_bright_square(top: int, left: int) -> None:
+    heat_hw = heat_map(brightness(1.0), spot(top, left), 0)
     assert heat_hw.shape == (32, 32)
     assert heat_hw.max() == pytest.approx(1.0)
     inside = heat_hw[max(0, top - 1) : top + 9, max(0, left - 1) : left + 9]
@@ -42,9 +42,9 @@ def test_evidence_lies_in_the_corner_where_it_is(top: int, left: int) -> None:
     assert inside.mean() > 0.5
 
 
-def test_what_speaks_for_another_class_is_no_evidence() -> None:
-    assert not evidence(brightness(1.0), spot(0, 0), 1).any()
-    assert evidence(brightness(-1.0), spot(0, 0), 1).any()
+def test_what_speaks_for_another_class_gives_no_heat() -> None:
+    assert not heat_map(brightness(1.0), spot(0, 0), 1).any()
+    assert heat_map(brightness(-1.0), spot(0, 0), 1).any()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_what_speaks_for_another_class_is_no_evidence() -> None:
 def test_every_kind_of_backbone_can_be_explained(arch: str, head: str) -> None:
     size = 224 if "vit" in arch else 64
     network = built(arch, head) if size == 64 else vit()
-    heat_hw = evidence(network, torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)), 0)
+    heat_hw = heat_map(network, torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)), 0)
     assert heat_hw.shape == (size, size)
     assert np.isfinite(heat_hw).all()
     assert heat_hw.min() >= 0
@@ -76,13 +76,13 @@ def vit() -> Network:
     return Network(backbone, nn.Identity(), Head(nn.Sequential(), nn.Sequential(nn.Linear(192, 2))), 224).eval()
 
 
-def test_of_a_cut_network_its_last_map_is_asked_and_of_tokens_those_before_the_last_attention() -> None:
+def test_the_last_spatial_layer_is_the_last_map_or_the_tokens_before_the_last_attention() -> None:
     network = built("resnet18").requires_grad_()
     picture = torch.randn(1, 3, 64, 64)
-    assert last_layer_of_places(network, picture, 0) in (network.backbone, network.backbone.layer4)
+    assert last_spatial_layer(network, picture, 0) in (network.backbone, network.backbone.layer4)
     transformer = vit().requires_grad_()
-    found = last_layer_of_places(transformer, torch.randn(1, 3, 224, 224), 0)
-    assert found is transformer.backbone.blocks[-1].norm1
+    layer = last_spatial_layer(transformer, torch.randn(1, 3, 224, 224), 0)
+    assert layer is transformer.backbone.blocks[-1].norm1
 
 
 def test_tokens_and_channels_that_come_last_are_laid_out_as_maps() -> None:
@@ -93,7 +93,7 @@ def test_tokens_and_channels_that_come_last_are_laid_out_as_maps() -> None:
         assert torch.equal(as_maps(laid), maps_nchw)
 
 
-def test_a_network_without_places_is_refused() -> None:
+def test_a_network_without_positions_is_refused() -> None:
     network = Network(nn.Flatten(), nn.Identity(), Head(nn.Sequential(), nn.Sequential(nn.Linear(48, 2))), 4).eval()
-    with pytest.raises(DataError, match="no layer has both places and gradients"):
-        evidence(network, torch.randn(1, 3, 4, 4), 0)
+    with pytest.raises(DataError, match="no layer with both positions and gradients"):
+        heat_map(network, torch.randn(1, 3, 4, 4), 0)

@@ -1,4 +1,4 @@
-"""The sheet of what was classified."""
+"""The sheet shows the classified photos and clips in the order of the answers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.support.command import run_pipe
 from tests.support.tiny_bundle import picture, write_colour_clip
 
 
-def colour_of(sheet_bgr: np.ndarray, place: int) -> int:
-    """Which channel (0 is red) the picture at a place of the first row has most of."""
-    left = 8 + place * 208 + 50
+def colour_of(sheet_bgr: np.ndarray, column: int) -> int:
+    """The strongest channel (0 is red) of the picture in a column of the first row."""
+    left = 8 + column * 208 + 50
     return 2 - int(sheet_bgr[80:120, left : left + 50].mean(axis=(0, 1)).argmax())
 
 
@@ -39,7 +39,7 @@ def test_photos_and_clips_are_shown_in_the_order_of_the_answers(
     write_montage(answers, tmp_path / "sheet.png", colour_classifier, extract_params)
     drawn = cv2.imread(str(tmp_path / "sheet.png"))
     assert drawn.shape[1] == 8 + 3 * 208
-    assert [colour_of(drawn, place) for place in range(3)] == [2, 1, 0]
+    assert [colour_of(drawn, column) for column in range(3)] == [2, 1, 0]
 
 
 def test_a_title_says_label_and_probability_in_any_letters(
@@ -66,7 +66,7 @@ def test_of_many_pictures_a_few_are_shown_spread_over_all(
     )
     drawn = cv2.imread(str(tmp_path / "sheet.png"))
     assert drawn.shape[1] == 8 + 3 * 208
-    assert [colour_of(drawn, place) for place in range(3)] == [0, 1, 2]
+    assert [colour_of(drawn, column) for column in range(3)] == [0, 1, 2]
 
 
 def test_without_any_picture_there_is_no_sheet(

@@ -1,8 +1,7 @@
-"""Answers for photos, folders and clips."""
+"""Photos, folders and clips are classified by the project's graph or by a bundle's."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
@@ -17,8 +16,8 @@ from PIL import Image
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
-from pipeline.tools.predict.answers import as_json, as_lines, refuse_failures, write_csv
-from pipeline.tools.predict.predict import opened, predict
+from pipeline.tools.predict.answers import refuse_failures, to_lines
+from pipeline.tools.predict.predict import open_classifier, predict
 from runtime.classifier import Classifier
 from runtime.errors import BundleError
 from tests.support.tiny_bundle import CLASSES, ROOT, draft_contract, picture, write_colour_clip, write_models
@@ -55,7 +54,7 @@ def test_a_clip_is_judged_by_the_mean_over_one_frame_per_second(
     for name in CLASSES:
         mean = np.mean([frame.verdict.probabilities[name] for frame in answer.frames])
         assert answer.verdict.probabilities[name] == pytest.approx(mean)
-    assert as_lines([answer]) == [
+    assert to_lines([answer]) == [
         f"{answer.verdict.probability:6.1%}  green  {answer.path}  (3 frames: green 2, red 1)",
         "                 0.0 s  red",
         "          1.0 to 2.0 s  green",
@@ -74,17 +73,17 @@ def test_a_clip_is_sampled_as_densely_as_the_params_say(
 def test_frames_that_show_no_class_do_not_vote(
     threshold: float, label: str | None, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
-    """Three dark frames outvote a bright one, unless they are too dark to tell; where all are, nothing can be told."""
+    """Three dark frames outvote a bright one, unless they show no class. If no frame shows one, the clip has none."""
     contract = dataclasses.replace(draft_contract(), unknown_threshold=threshold, unknown_threshold_reason=None)
     write_models(tmp_path / "contract.json", tmp_path, contract)
     clip = write_colour_clip(tmp_path / "clip.mp4", [2, 2, 2, 1], n_dark=3)
     (answer,) = predict([clip], Classifier.load(tmp_path), extract_params)
     assert answer.verdict is not None
     assert answer.verdict.label == label
-    assert ("(none of the classes)" in as_lines([answer])[0]) == (threshold > 0)
+    assert ("(none of the classes)" in to_lines([answer])[0]) == (threshold > 0)
 
 
-def test_a_file_that_cannot_be_used_is_told_and_the_others_are_answered(
+def test_a_file_that_cannot_be_used_is_reported_and_the_others_are_answered(
     colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
     (tmp_path / "a.jpg").write_text("no picture")
@@ -100,7 +99,7 @@ def test_a_file_that_cannot_be_used_is_told_and_the_others_are_answered(
         refuse_failures(answers)
 
 
-def test_a_clip_outside_the_contract_is_told(extract_params: ExtractParams, tmp_path: Path) -> None:
+def test_a_clip_outside_the_contract_is_reported(extract_params: ExtractParams, tmp_path: Path) -> None:
     contract = dataclasses.replace(draft_contract(), max_pixels=1000)
     write_models(tmp_path / "contract.json", tmp_path, contract)
     clip = write_colour_clip(tmp_path / "clip.mp4", [0])
@@ -124,8 +123,8 @@ def test_a_bundle_answers_like_the_project(
     clip = write_colour_clip(tmp_path / "clip.mp4", [2])
     answers = []
     for source in (None, colour_project.bundle_zip):
-        with opened(colour_project, source) as found:
-            answers.append(predict([tmp_path / "photo.png", clip], found, extract_params))
+        with open_classifier(colour_project, source) as classifier:
+            answers.append(predict([tmp_path / "photo.png", clip], classifier, extract_params))
     assert answers[0] == answers[1]
 
 
@@ -133,54 +132,26 @@ def test_an_unpacked_bundle_is_verified(colour_project: Project, tmp_path: Path)
     from runtime.archive import unpack
 
     unpack(colour_project.bundle_zip, tmp_path / "bundle")
-    with opened(colour_project, tmp_path / "bundle") as found:
-        assert found.variant.name == "fp32"
+    with open_classifier(colour_project, tmp_path / "bundle") as classifier:
+        assert classifier.variant.name == "fp32"
     (tmp_path / "bundle" / "extra").touch()
-    with pytest.raises(BundleError, match="'extra' is not listed"), opened(colour_project, tmp_path / "bundle"):
+    with (
+        pytest.raises(BundleError, match="'extra' is not listed"),
+        open_classifier(colour_project, tmp_path / "bundle"),
+    ):
         pass
 
 
 def test_a_damaged_bundle_is_refused(colour_project: Project, tmp_path: Path) -> None:
     path = tmp_path / "bundle.zip"
     path.write_bytes(colour_project.bundle_zip.read_bytes()[:-1])
-    with pytest.raises(BundleError, match=r"bundle\.zip"), opened(colour_project, path):
+    with pytest.raises(BundleError, match=r"bundle\.zip"), open_classifier(colour_project, path):
         pass
 
 
 def test_a_project_without_a_graph_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="run `dvc repro`"), opened(Project(tmp_path), None):
+    with pytest.raises(DataError, match="run `dvc repro`"), open_classifier(Project(tmp_path), None):
         pass
-
-
-def test_json_and_csv_hold_every_frame(
-    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
-) -> None:
-    write_colour_clip(tmp_path / "clip\r.mp4", [0, 1])
-    (tmp_path / "bad.jpg").touch()
-    answers = predict([tmp_path], colour_classifier, extract_params)
-    bad, clip = json.loads(json.dumps(as_json(answers), allow_nan=False))
-    assert bad["verdict"] is None
-    assert bad["error"].startswith(bad["path"])
-    assert [frame["verdict"]["label"] for frame in clip["frames"]] == ["red", "green"]
-    write_csv(answers, tmp_path / "answers.csv")
-    with (tmp_path / "answers.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [
-        "path",
-        "time_seconds",
-        "n_frames",
-        "label",
-        "probability",
-        *(f"p_{c}" for c in CLASSES),
-        "error",
-    ]
-    assert rows[1]["path"] == str(tmp_path / "clip\r.mp4")
-    assert [(row["time_seconds"], row["n_frames"], row["label"]) for row in rows] == [
-        ("", "", ""),
-        ("", "2", clip["verdict"]["label"]),
-        ("0.000000", "", "red"),
-        ("1.000000", "", "green"),
-    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1"])
@@ -205,7 +176,7 @@ def test_a_file_whose_name_is_no_text_is_answered_all_the_same(
 
 
 def test_predicting_loads_no_torch() -> None:
-    program = "import sys, pipeline.predict; print('torch' in sys.modules, 'onnx' in sys.modules)"
+    program = "import sys, pipeline.tools.predict.predict; print('torch' in sys.modules, 'onnx' in sys.modules)"
     finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert finished.stdout == "False False\n"
 

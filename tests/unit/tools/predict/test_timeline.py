@@ -1,4 +1,4 @@
-"""The picture of a clip's answers."""
+"""The timeline of a clip shows its frames' probabilities and labels in their order."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 
 from pipeline.base.errors import DataError
-from pipeline.tools.predict.answers import Answer, FrameAnswer, Verdict
+from pipeline.tools.predict.answers import Answer, Classification, FrameAnswer
 from pipeline.tools.predict.timeline import HEIGHT, WIDTH, timeline, write_timelines
 
 
 def clip(*shares: float, unknown: tuple[int, ...] = ()) -> Answer:
-    """A clip of two classes, a frame a second; of each the probability of 蓝色."""
+    """A clip of two classes with one frame per second; `shares` are the probabilities of 蓝色 by frame."""
 
-    def verdict(share: float, known: bool) -> Verdict:
+    def verdict(share: float, known: bool) -> Classification:
         label = "蓝色" if share > 0.5 else "red"
-        return Verdict(label if known else None, max(share, 1 - share), {"red": 1 - share, "蓝色": share})
+        return Classification(label if known else None, max(share, 1 - share), {"red": 1 - share, "蓝色": share})
 
     frames = [FrameAnswer(float(i), verdict(share, i not in unknown)) for i, share in enumerate(shares)]
     return Answer("clip.mp4", verdict(float(np.mean(shares)), True), tuple(frames))
 
 
 def band(drawn_hwc: np.ndarray) -> list[tuple[int, ...]]:
-    """The colours of the answers from left to right, a run of one colour once."""
+    """The colours of the band from left to right; a run of one colour counts once."""
     row = [tuple(pixel) for pixel in drawn_hwc[24 + 8 + HEIGHT + 24 + 10].tolist()]
     coloured = [pixel for pixel in row if pixel != (255, 255, 255)]
     return [pixel for number, pixel in enumerate(coloured) if not number or pixel != coloured[number - 1]]
@@ -55,13 +55,14 @@ def test_a_probability_that_rises_is_drawn_higher() -> None:
 
 def test_one_frame_and_many_classes_are_drawn_too() -> None:
     shares = {f"class {number}": 0.05 for number in range(20)}
-    only = Answer("clip.mp4", Verdict("class 0", 0.05, shares), (FrameAnswer(0.0, Verdict("class 0", 0.05, shares)),))
-    assert timeline(only).shape[1] == WIDTH
-    assert len(band(timeline(only))) == 1
+    verdict = Classification("class 0", 0.05, shares)
+    clip_of_one = Answer("clip.mp4", verdict, (FrameAnswer(0.0, verdict),))
+    assert timeline(clip_of_one).shape[1] == WIDTH
+    assert len(band(timeline(clip_of_one))) == 1
 
 
 def test_several_clips_stand_below_one_another_and_photos_are_left_out(tmp_path: Path) -> None:
-    photo = Answer("photo.png", Verdict("red", 1.0, {"red": 1.0, "蓝色": 0.0}))
+    photo = Answer("photo.png", Classification("red", 1.0, {"red": 1.0, "蓝色": 0.0}))
     write_timelines([photo, clip(0.9, 0.1), clip(0.1)], tmp_path / "plot.png")
     drawn = cv2.imread(str(tmp_path / "plot.png"))
     assert drawn.shape == (2 * timeline(clip(0.1)).shape[0], WIDTH, 3)

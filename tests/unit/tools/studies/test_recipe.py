@@ -1,4 +1,4 @@
-"""Recipes go into params.yaml whole or not at all, and leave its comments alone."""
+"""A recipe is written into params.yaml whole or not at all, and the comments stay."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_loss_a_schedule_or_a_form_of_freezing_takes_the_place_of_another_as_a
     assert f"  {after.partition('{')[2][:-1]}" in project.params_yaml.read_text(encoding="utf-8")
 
 
-def test_of_a_mapping_of_the_same_kind_only_the_named_value_changes(project: Project) -> None:
+def test_in_a_mapping_of_the_same_kind_only_the_named_value_changes(project: Project) -> None:
     write_recipe(project, "params: {split: {near_duplicates: {hash_bits: 2}}, train: {loss: {name: cross_entropy}}}\n")
     assert apply_recipe("fish", project).changed == ("split.near_duplicates.hash_bits",)
     write_recipe(project, "params: {train: {loss: {name: cross_entropy, label_smoothing: 0.1}}}\n")

@@ -1,4 +1,4 @@
-"""A study runs every row as an experiment, survives those that fail, and leaves params.yaml as it was."""
+"""A study runs every row as an experiment, goes on after failures, and restores params.yaml."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_row_that_fails_is_named_with_its_reason_and_the_others_run(first_stud
     assert [line.split()[0] for line in trainings(project)] == ["0.001", "0.1", "0.3", "0.2"]
 
 
-def test_params_yaml_is_afterwards_as_it_was(first_study: tuple[Project, str]) -> None:
+def test_params_yaml_is_restored_afterwards(first_study: tuple[Project, str]) -> None:
     project, _ = first_study
     assert project.params_yaml.read_bytes() == (ROOT / "params.yaml").read_bytes()
 
@@ -90,10 +90,10 @@ def test_what_has_run_is_kept_and_only_the_rest_runs_again(studied: Project, cap
     assert (report.n_run, report.n_kept) == (1, 2)
     assert [line.split()[0] for line in trainings(studied)] == ["0.001", "0.1", "0.3", "0.2", "0.3"]
     after = list_experiments(studied)
-    assert {name: after[name].commit for name in before} == {name: found.commit for name, found in before.items()}
-    said = capfd.readouterr().err
-    assert "study tiny: 1/3 tiny-I-VGG16-FL: kept; it ran with the same params, data and code" in said
-    assert "Running stage 'train'" in said  # DVC's own words are passed on
+    assert all(after[name].commit == experiment.commit for name, experiment in before.items())
+    stderr = capfd.readouterr().err
+    assert "study tiny: 1/3 tiny-I-VGG16-FL: kept; it ran with the same params, data and code" in stderr
+    assert "Running stage 'train'" in stderr  # DVC's own output is passed on
 
 
 def test_a_change_of_the_data_or_of_a_value_runs_the_row_again_and_replaces_its_experiment(studied: Project) -> None:
@@ -109,7 +109,7 @@ def test_a_change_of_the_data_or_of_a_value_runs_the_row_again_and_replaces_its_
 
 def test_seeds_are_runs_of_their_own(studied: Project) -> None:
     assert study("tiny", ["鳞片"], 2, studied).n_run == 2
-    seeds = {name: found.params["train"]["seed"] for name, found in list_experiments(studied).items()}
+    seeds = {name: experiment.params["train"]["seed"] for name, experiment in list_experiments(studied).items()}
     assert seeds == {"tiny-I-VGG16-FL": 0, "tiny-鳞片": 0, "tiny-鳞片-s0": 0, "tiny-鳞片-s1": 1}
     report = compare_study("tiny", studied)
     assert report.n_runs == 3  # the row's own run has the seed of the first: counted once
@@ -147,10 +147,10 @@ def test_ctrl_c_and_sigterm_end_the_training_too_and_put_params_back(studied: Pr
         with pytest.raises(DataError, match="another `pipe study` is running here"):
             study("tiny", (), 1, studied)
         started.send_signal(number)
-        _, said = started.communicate(timeout=40)
+        _, stderr = started.communicate(timeout=40)
     finally:
         started.kill()
-    assert started.returncode == 130, said
+    assert started.returncode == 130, stderr
     assert time.monotonic() - interrupted < 40  # the training alone would take a minute
     assert studied.params_yaml.read_bytes() == before
     assert "tiny-never-ends" not in list_experiments(studied)
@@ -177,7 +177,7 @@ def test_an_unknown_row_is_refused_with_the_nearest(fresh: Project) -> None:
     )
 
 
-def test_a_slip_in_the_last_row_comes_to_light_before_the_first_runs(fresh: Project) -> None:
+def test_a_slip_in_the_last_row_is_found_before_the_first_row_runs(fresh: Project) -> None:
     write_recipe(fresh, RECIPE.replace("lr: 0.2", "learning: 0.2"))
     assert "tiny.yaml: train.learning: unknown key" in refusal(fresh)
 
@@ -274,4 +274,4 @@ compare:
     assert "test frames of 2 clips or photos, protocol grouped" in text
     assert "has no" not in text
     assert (project.compare_reports / "tiny" / "figure_1.png").is_file()
-    assert {found.fault() for found in list_experiments(project).values()} == {None}
+    assert {experiment.fault() for experiment in list_experiments(project).values()} == {None}

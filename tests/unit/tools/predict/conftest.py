@@ -1,4 +1,4 @@
-"""What the tests of `predict` and `explain` need: a project whose graph tells colours apart, and params for clips."""
+"""Fixtures of the tests of `pipe predict`: a project whose graph tells colours apart, and the sampling of clips."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from export.bundle.stage import bundle
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.extract.params import ExtractParams
-from pipeline.tools.predict.predict import opened
+from pipeline.tools.predict.predict import open_classifier
 from runtime.classifier import Classifier
 from tests.support.tiny_bundle import ROOT, write_project
 
 
 @pytest.fixture(scope="session")
 def colour_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with graphs and a bundle. All tests share it, so none may change it."""
+    """A project with graphs and a bundle. Tests must not change it."""
     project = write_project(tmp_path_factory.mktemp("colours") / "project")
     bundle(project)
     return project
@@ -25,12 +25,12 @@ def colour_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def colour_classifier(colour_project: Project) -> Iterator[Classifier]:
-    """A classifier that runs the project's own graph."""
-    with opened(colour_project, None) as classifier:
+    """The classifier of that project."""
+    with open_classifier(colour_project, None) as classifier:
         yield classifier
 
 
 @pytest.fixture(scope="session")
 def extract_params() -> ExtractParams:
-    """The default params: one frame per second."""
+    """The defaults: clips are sampled at one frame per second."""
     return read_section(ROOT / "params.yaml", "extract", ExtractParams)

@@ -1,0 +1,56 @@
+"""Columns of a comparison hold what the reports of a run say."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
+from tests.support.compared_runs import LOSSES, compared_table, reports
+from tests.support.experiment_project import plant_experiment
+
+
+def test_every_column_is_what_its_report_says(project: Project) -> None:
+    network = {
+        "n_parameters": 1234567, "n_trained_parameters": 1000, "n_layers": 16, "has_batch_norm": False,
+        "has_residual": True,
+    }  # fmt: skip
+    curves = {
+        "train/loss": LOSSES,
+        "test/loss": [1.5, 0.75, 0.75],
+        "train/accuracy": [0.5, 0.75, 1.0],
+        "test/accuracy": [0.5, 0.875, 0.875],
+        "train/minutes": [0.5, 1.0, 1.75],
+    }
+    evaluation = {"auc": 0.9, "mse": 0.2, "nll": 0.3, "top5": 1.0, "group_top1_ci95": [0.4, 1.0]}
+    plant_experiment(project, "tiny-鳞片-a", reports(curves, network, **evaluation))
+    columns = (
+        "parameters, trained_parameters, layers, batch_norm, residual, top1, top5, group_top1, group_top1_low, "
+        "group_top1_high, auc, mse, nll, train_loss, test_loss,"
+        " minutes, best_accuracy, best_epoch, stability_loss, stability_acc, train.lr, train.loss"
+    )
+    _, rows = compared_table(project, columns)
+    values = {name: value for name, value in rows["鳞片 | a"].items() if not name.endswith("_sd")}
+    assert values == {
+        "row": "鳞片 | a", "runs": "1", "parameters": "1234567", "trained_parameters": "1000", "layers": "16",
+        "batch_norm": "False", "residual": "True", "top1": "0.875", "top5": "1.0", "group_top1": "1.0",
+        "group_top1_low": "0.4", "group_top1_high": "1.0", "auc": "0.9",
+        "mse": "0.2", "nll": "0.3", "train_loss": "0.25", "test_loss": "0.75", "minutes": "1.75",
+        "best_accuracy": "0.875", "best_epoch": "2",
+        "stability_loss": str((0.5 + 0.25 + 0.5) / 3), "stability_acc": str((0 + 0.125 + 0.125) / 3),
+        "train.lr": "0.1", "train.loss": "name cross_entropy, label_smoothing 0.0, balanced False",
+    }  # fmt: skip
+
+
+def test_the_best_epoch_is_that_of_validation_where_no_test_curve_is(project: Project) -> None:
+    plant_experiment(project, "tiny-b", reports({"val/accuracy": [0.5, 0.25]}), lr=0.2)
+    _, rows = compared_table(project, "best_accuracy, best_epoch")
+    assert (rows["b"]["best_accuracy"], rows["b"]["best_epoch"]) == ("0.5", "1")
+
+
+def test_a_curve_that_is_no_number_is_refused(project: Project) -> None:
+    files = reports({"train/loss": LOSSES})
+    path = "reports/train/plots/metrics/train/loss.tsv"
+    plant_experiment(project, "tiny-b", files | {path: files[path].replace("0.25", "nan")}, lr=0.2)
+    with pytest.raises(DataError, match="tiny-b: train/loss: a value of the curve is not finite"):
+        compared_table(project, "train_loss")

@@ -1,0 +1,42 @@
+"""Figures of a comparison show the curves of its rows, and say which curves are missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.base.project import Project
+from pipeline.tools.compare.columns import StudyRun
+from pipeline.tools.compare.figures import draw_figure
+from pipeline.tools.studies.dvc_experiments import list_experiments
+from pipeline.tools.studies.recipe_schema import FigureParams
+from tests.support.compared_runs import LOSSES, compared_table, reports
+from tests.support.experiment_project import plant_experiment
+
+
+def test_figures_are_drawn_and_say_what_they_lack(project: Project) -> None:
+    plant_experiment(project, "tiny-鳞片-a", reports({"train/loss": LOSSES, "test/accuracy": LOSSES}))
+    text, _ = compared_table(project, "top1")
+    folder = project.compare_reports / "tiny"
+    assert sorted(path.name for path in folder.iterdir()) == ["figure_1.png", "table.csv", "table.md"]
+    with Image.open(folder / "figure_1.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 2 * picture.height
+    assert "![figure 1: $鳞片$](figure_1.png)" in text
+    assert "- b has not run." in text.split("## figure 1")[1]
+    assert "Not drawn." in text.split("## figure 2")[1]
+
+
+def test_a_figure_differs_with_its_curves_and_letters_without_a_font_are_escaped(
+    project: Project, tmp_path: Path
+) -> None:
+    plant_experiment(project, "one", reports({"train/loss": LOSSES}))
+    plant_experiment(project, "two", reports({"train/loss": [1.0, 0.5, 0.75]}))
+    runs = [StudyRun(experiment) for experiment in list_experiments(project).values()]
+    figure = FigureParams(title="\U00010480 鳞片 _x_ $", curves=("train/loss",), rows=("_a_",))
+    for number, rows in enumerate(({"_a_": runs[:1]}, {"_a_": runs[:1]}, {"_a_": runs[1:]}, {"_a_": runs})):
+        assert draw_figure(figure, rows, tmp_path / f"{number}.png") == []
+    pictures = [(tmp_path / f"{number}.png").read_bytes() for number in range(4)]
+    assert pictures[0] == pictures[1]
+    assert len(set(pictures)) == 3

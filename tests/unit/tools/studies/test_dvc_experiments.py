@@ -1,0 +1,41 @@
+"""An experiment counts only with the reports that its own stages wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
+from pipeline.tools.studies.dvc_experiments import list_experiments
+from tests.support.compared_runs import reports
+from tests.support.experiment_project import experiment_project, plant_experiment, run
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return experiment_project(tmp_path / "project")
+
+
+def test_params_that_the_stages_did_not_run_with_are_not_counted(project: Project) -> None:
+    files = reports({})
+    plant_experiment(project, "tiny-b", files, lr=0.2)
+    first = list_experiments(project)["tiny-b"]
+    lock = first.text(project.dvc_lock)
+    assert lock is not None
+    assert first.fault() is None
+    plant_experiment(project, "tiny-b", files, lr=0.3)
+    second = list_experiments(project)["tiny-b"]
+    run(project.root, "git", "checkout", "--quiet", "--detach", second.commit)
+    (project.root / "dvc.lock").write_text(lock, encoding="utf-8")
+    run(project.root, "git", "commit", "--quiet", "--all", "-m", "the lock of another")
+    run(project.root, "git", "update-ref", second.ref, "HEAD")
+    assert list_experiments(project)["tiny-b"].fault() == "its stages did not run with its train"
+
+
+def test_a_report_with_nan_is_refused(project: Project) -> None:
+    plant_experiment(project, "tiny-b", reports({}, top1=float("nan")), lr=0.2)
+    experiment = list_experiments(project)["tiny-b"]
+    with pytest.raises(DataError, match=r"tiny-b: reports/evaluate\.json: not valid JSON \(NaN is not JSON\)"):
+        experiment.json(project.evaluate_json)
