@@ -92,14 +92,14 @@ def main() -> None:
 
 def ours(clip: Path, out: Path, frames_per_second: float) -> None:
     """The stage's child."""
-    from pipeline.extract.child import record
+    from pipeline.extract.child import Outcome, Settings, decode_recordings
+    from pipeline.media.decode_plan import Wanted
 
-    wanted = {"frames_per_second": frames_per_second}
-    limits = {"max_pixels": 200_000_000, "max_seconds": 7200, "threads": os.cpu_count()}
-    settings = {"wanted": wanted, "suffix": ".jpg", "jpeg_quality": QUALITY, **limits}
-    (made,) = record([(str(clip), "clip")], str(out), settings)
-    if isinstance(made, str):
-        raise SystemExit(made)
+    settings = Settings(Wanted(frames_per_second), ".jpg", QUALITY, 200_000_000, 7200, os.cpu_count() or 1)
+    (answer,) = decode_recordings([(str(clip), "clip")], str(out), settings.to_json())
+    outcome = Outcome.from_json(answer)
+    if not outcome.pictures:
+        raise SystemExit(outcome.error or outcome.damage)
     # Of this program alone: what getrusage says of a child includes what its parent had.
     status = Path("/proc/self/status")
     if status.exists():

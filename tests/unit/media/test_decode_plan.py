@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.media.clip import ClipInfo, Frame, open_clip
-from pipeline.media.decode_plan import Choice, Wanted
+from pipeline.media.decode_plan import FramePicker, Wanted
 from pipeline.media.demuxer import Bounds, DamagedClipError
 from tests.support.media import damage, read_barcode, write_coded
 
@@ -28,7 +28,9 @@ def decode(
 ) -> tuple[list[tuple[int, float, int | None, str]], ClipInfo]:
     with open_clip(path, BOUNDS, strict=True) as clip:
         clip._packets = clip._packets if planned else None
-        made = clip.each(wanted, fingerprint, threads=threads) if threads else map(fingerprint, clip.frames(wanted))
+        made = (
+            clip.map_frames(wanted, fingerprint, threads=threads) if threads else map(fingerprint, clip.frames(wanted))
+        )
         return list(made), clip.info()
 
 
@@ -142,7 +144,7 @@ def test_times_that_contradict_one_another_are_said(tmp_path: Path) -> None:
 
 
 def takes(wanted: Wanted, *times: float) -> list[float]:
-    choice = Choice(wanted)
+    choice = FramePicker(wanted)
     return [time for time in times if choice.takes(Fraction(str(time)))]
 
 

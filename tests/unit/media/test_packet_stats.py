@@ -11,19 +11,19 @@ from av.video.reformatter import ColorTrc
 
 from pipeline.media.clip import open_clip
 from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds, demuxer_of, opened
-from pipeline.media.packet_stats import Footage, PacketLog, footage_of
+from pipeline.media.demuxer import Bounds, demuxer_of, open_container
+from pipeline.media.packet_stats import PacketLog, PacketStats, packet_stats_of
 from tests.support.media import damage, picture, write_clip
 
 
-def survey(path: Path) -> Footage:
+def survey(path: Path) -> PacketStats:
     """What is told of a clip whose packets were read, as far as they can be."""
     log = PacketLog()
-    with opened(path, Bounds(10**8, 7200), strict=False, threads=1) as (container, stream):
+    with open_container(path, Bounds(10**8, 7200), strict=False, threads=1) as (container, stream):
         with contextlib.suppress(FFmpegError):
             for packet in container.demux(stream):
                 log.note(packet)
-        return footage_of(demuxer_of(path), stream, log)
+        return packet_stats_of(demuxer_of(path), stream, log)
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.ts"])  # one that is planned, and one that is decoded whole
@@ -31,7 +31,7 @@ def test_a_clip_tells_the_same_once_its_frames_were_asked_for(tmp_path: Path, na
     path = write_clip(tmp_path / name)
     with open_clip(path, Bounds(10**8, 7200), strict=True) as clip:
         assert len(list(clip.frames(Wanted(1)))) == 2
-        assert clip.footage() == survey(path)
+        assert clip.packet_stats() == survey(path)
 
 
 def test_a_constant_rate_is_told_with_its_gaps(tmp_path: Path) -> None:
