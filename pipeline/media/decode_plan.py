@@ -70,7 +70,7 @@ class FramePicker:
 
 @dataclass(frozen=True)
 class Target:
-    """A wanted frame."""
+    """The time and the index of a frame."""
 
     time: Fraction  # seconds since the clip's first frame
     index: int  # in presentation order, from 0

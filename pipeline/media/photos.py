@@ -29,7 +29,7 @@ SUFFIXES = frozenset({
 _NOT_READ = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 # Formats without a signature, whose readers would take a text for a picture: read under their own suffix only.
 _UNSIGNED = frozenset({"IM", "IMT", "IPTC", "PCD", "SPIDER", "TGA"})
-_ALIKE = {"MPO": "JPEG", "DIB": "BMP"}  # reported as misnamed neither way
+_ALIKE = {"MPO": "JPEG", "DIB": "BMP"}  # under the suffix of the other, these are not reported as misnamed
 
 _HEAD_BYTES = 12
 # Brands of stills and bursts in the container of MP4, which FFmpeg would take for clips.
@@ -105,7 +105,7 @@ def _formats_for(path: Path) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _bounded(max_pixels: int) -> Iterator[None]:
-    """Set Pillow's own bound meanwhile. It also holds for the pictures inside a file, such as those of an icon."""
+    """Set Pillow's own bound inside the block. It also holds for pictures inside a file, such as those of an icon."""
     from PIL import Image
 
     before = Image.MAX_IMAGE_PIXELS

@@ -36,17 +36,17 @@ class RawFiles:
 
 
 def has_clip_suffix(path: Path) -> bool:
-    """Whether the suffix is that of a video."""
+    """Whether the file has the suffix of a video, such as .mp4."""
     return path.suffix.lower() in demuxer.SUFFIXES
 
 
 def has_photo_suffix(path: Path) -> bool:
-    """Whether the suffix is that of a photo."""
+    """Whether the file has the suffix of a photo, such as .jpg."""
     return path.suffix.lower() in photos.SUFFIXES
 
 
 def has_media_suffix(path: Path) -> bool:
-    """Whether the suffix is that of a video or a photo."""
+    """Whether the file has the suffix of a video or a photo."""
     return has_clip_suffix(path) or has_photo_suffix(path)
 
 

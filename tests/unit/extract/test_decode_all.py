@@ -51,7 +51,7 @@ def test_what_a_crashed_decoder_wrote_is_removed(tmp_path: Path, monkeypatch: py
 
 
 def take(megabytes: int) -> int:
-    """Run by a child."""
+    """Run by a child: allocate memory."""
     return len(np.empty(megabytes * 1_000_000, np.uint8))
 
 
@@ -68,15 +68,13 @@ def test_a_decoder_that_wants_too_much_memory_is_one_line() -> None:
 
 
 def decode_or_crash(sources: list[tuple[str, str]], **others: Any) -> object:
-    """Run by a child."""
+    """Run by a child: crash if the name of a recording has "deadly" in it."""
     if any("deadly" in name for _, name in sources):
         os.kill(os.getpid(), signal.SIGSEGV)
     return decode_recordings(sources, **others)
 
 
-def test_a_photo_that_crashes_the_decoder_is_told_from_the_others(
-    filled: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_photo_that_crashes_the_decoder_costs_only_itself(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fine.png", "deadly.png", "good.png"):
         write_photo(filled.raw / "brick" / name)
     monkeypatch.setattr("pipeline.extract.decode_all.CHILD", f"{__name__}:decode_or_crash")
@@ -108,7 +106,7 @@ def test_a_clip_more_among_twenty_is_the_only_one_decoded(project: Project, monk
     }
 
 
-def test_what_is_kept_of_a_clip_knows_neither_its_suffix_nor_the_thresholds(
+def test_the_cache_depends_neither_on_the_suffix_of_a_clip_nor_on_the_thresholds(
     filled: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = decoded_by(monkeypatch)
@@ -128,7 +126,7 @@ def test_what_is_kept_of_a_clip_knows_neither_its_suffix_nor_the_thresholds(
     assert len(asked) == 2
 
 
-def test_a_photo_with_the_suffix_of_a_clip_is_not_kept(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_with_the_suffix_of_a_clip_is_not_cached(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     for label in "ab":
         write_photo(project.raw / label / "photo.png", 3).rename(project.raw / label / "photo.mp4")
     asked = decoded_by(monkeypatch)
@@ -161,7 +159,9 @@ def test_clips_of_one_content_are_decoded_once_and_a_new_name_costs_nothing(
     assert len(asked) == 2
 
 
-def test_a_kept_frame_that_was_painted_over_is_decoded_again(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clip_of_a_cached_frame_that_was_changed_is_decoded_again(
+    filled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     extract(extract_params(), filled)
     undisturbed = made_by(filled)
     frame = filled.frames / "brick" / "clip_1.mp4" / "000010.jpg"

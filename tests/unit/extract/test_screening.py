@@ -94,19 +94,19 @@ def test_a_planted_frame_is_marked_and_no_other(
 ) -> None:
     frames = [scene(number) for number in range(8)]
     frames[5] = plant(frames[5])
-    found = reasons(frames, tmp_path)
-    assert [number for number, reason in enumerate(found) if reason] == [5]
-    assert found[5].startswith(f"{kind}: ")
-    assert count_by_kind(found) == {kind: 1}
+    drop_reasons = reasons(frames, tmp_path)
+    assert [number for number, reason in enumerate(drop_reasons) if reason] == [5]
+    assert drop_reasons[5].startswith(f"{kind}: ")
+    assert count_by_kind(drop_reasons) == {kind: 1}
     assert not reasons(frames, tmp_path, **switch)[5].startswith(kind)
 
 
 def test_the_reason_has_the_value_and_the_threshold(tmp_path: Path) -> None:
     frames = [scene(0), scene(1), scene(1), np.full((HEIGHT, WIDTH, 3), 2, np.uint8), scene(3)[:20]]
-    said = reasons(frames, tmp_path)
-    assert said[2] == "repeated: 0.0 < 3 from frame 000001"
-    assert said[3] == "dark: brightness 2.0 < 8"
-    assert said[4] == "small: 20 pixels < 32"
+    drop_reasons = reasons(frames, tmp_path)
+    assert drop_reasons[2] == "repeated: 0.0 < 3 from frame 000001"
+    assert drop_reasons[3] == "dark: brightness 2.0 < 8"
+    assert drop_reasons[4] == "small: 20 pixels < 32"
 
 
 def test_sharpness_is_judged_by_the_clip_itself(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_a_small_thing_that_moves_makes_a_new_frame(tmp_path: Path) -> None:
 
 def test_a_slow_change_is_not_lost_step_by_step(tmp_path: Path) -> None:
     frames = [np.clip(scene(0).astype(int) + number, 0, 255).astype(np.uint8) for number in range(10)]
-    found = reasons(frames, tmp_path)
-    assert [number for number, reason in enumerate(found) if not reason][:3] == [0, 3, 6]
+    drop_reasons = reasons(frames, tmp_path)
+    assert [number for number, reason in enumerate(drop_reasons) if not reason][:3] == [0, 3, 6]
 
 
 def test_a_frame_is_found_again_after_others(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_thin_pictures_are_compared_too(sides: tuple[int, int], tmp_path: Path) 
     ]
     for picture in pictures:
         assert cv2.imwrite(str(tmp_path / picture.path), noise)
-    found = screen(pictures, tmp_path, DEFAULTS.model_copy(update={"min_side": 1}))
-    assert [reason.partition(":")[0] for reason in found] == ["", "repeated"]
+    drop_reasons = screen(pictures, tmp_path, DEFAULTS.model_copy(update={"min_side": 1}))
+    assert [reason.partition(":")[0] for reason in drop_reasons] == ["", "repeated"]
 
 
 def test_tiny_pictures_are_compared_too() -> None:
@@ -187,6 +187,6 @@ def test_a_class_of_which_nothing_is_kept_is_refused() -> None:
 def test_measures_count_what_was_dropped(tmp_path: Path) -> None:
     pictures = written([scene(0), scene(1), scene(1)], tmp_path)
     pictures[2] = replace(pictures[2], drop_reason="repeated: 0.0 < 3 from frame 000001")
-    found = measures(pictures)
-    assert (found["frames_kept"], found["dropped"]) == (2, {"repeated": 1})
-    assert found["sharpness"]["least"] <= found["sharpness"]["median"] <= found["sharpness"]["most"]
+    summary = measures(pictures)
+    assert (summary["frames_kept"], summary["dropped"]) == (2, {"repeated": 1})
+    assert summary["sharpness"]["least"] <= summary["sharpness"]["median"] <= summary["sharpness"]["most"]

@@ -38,10 +38,10 @@ def read_pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-# What it makes.
+# What it writes.
 
 
-def test_frames_manifest_and_report_say_the_same(filled: Project) -> None:
+def test_frames_manifest_and_report_agree(filled: Project) -> None:
     report = extract(extract_params(), filled)
     rows = manifest.read(filled.frames_csv)
     assert {filled.root / row.path for row in rows} == {path for path in filled.frames.rglob("*") if path.is_file()}
@@ -59,7 +59,7 @@ def test_frames_manifest_and_report_say_the_same(filled: Project) -> None:
     assert report.headline == "6 frames of 2 clips and 0 photos in data/frames.csv"
 
 
-def test_a_row_says_what_the_frame_is(filled: Project) -> None:
+def test_a_row_describes_its_frame(filled: Project) -> None:
     extract(extract_params(), filled)
     row = manifest.read(filled.frames_csv)[1]
     clip = filled.root / "data/raw/brick/clip_1.mp4"
@@ -96,7 +96,7 @@ def test_photos_and_folders_below_a_class_are_taken(project: Project) -> None:
     assert report.headline.endswith("; 2 files ignored")
 
 
-def test_what_bears_a_wrong_suffix_is_read_as_what_it_is_and_reported(project: Project) -> None:
+def test_a_recording_with_a_wrong_suffix_is_read_by_its_content_and_reported(project: Project) -> None:
     write_photo(project.raw / "a" / "photo.png", 3).rename(project.raw / "a" / "photo.mp4")
     write_photo(project.raw / "a" / "right.png", 5)
     write_clip(project.raw / "b" / "clip.mp4").rename(project.raw / "b" / "clip.jpg")
@@ -192,7 +192,7 @@ def write_screened(project: Project) -> None:
 
 def test_screening_marks_frames_in_the_manifest_and_deletes_none(project: Project) -> None:
     write_screened(project)
-    any_sharpness = extract_params().screening.model_dump() | {"min_sharpness": 0.0}  # what media draws is flat
+    any_sharpness = extract_params().screening.model_dump() | {"min_sharpness": 0.0}  # the drawn frames are flat
     report = extract(extract_params(frames_per_second=10, screening=any_sharpness), project)
     rows = manifest.read(project.frames_csv)
     assert all((project.root / row.path).is_file() for row in rows)
@@ -218,8 +218,8 @@ def test_keep_all_switches_screening_off(project: Project) -> None:
 
 def test_a_class_that_screening_would_empty_is_refused(filled: Project) -> None:
     write_photo(filled.raw / "tiny" / "a.png", sides=(30, 30))
-    said = refusal(filled)
-    assert said.startswith("class 'tiny': screening kept none of its 1 frames (1 small); ")
+    message = refusal(filled)
+    assert message.startswith("class 'tiny': screening kept none of its 1 frames (1 small); ")
     extract(extract_params(keep_all=True), filled)
     assert len(manifest.read(filled.frames_csv)) == 7
 
@@ -279,16 +279,16 @@ def test_a_file_that_cannot_be_used_is_named_in_one_line(
     filled: Project, name: str, write: Callable[[Path], object], line: str
 ) -> None:
     write(filled.raw / "brick" / name)
-    said = refusal(filled, max_megapixels=1)
-    assert said.startswith(f"data/raw/brick/{name}: {line}")
+    message = refusal(filled, max_megapixels=1)
+    assert message.startswith(f"data/raw/brick/{name}: {line}")
 
 
 def test_of_several_bad_files_the_first_is_named_and_the_others_counted(filled: Project) -> None:
     for name in ("x.mp4", "y.mp4", "z.png"):
         write_text(filled.raw / "brick" / name)
-    said = refusal(filled)
-    assert said.startswith("data/raw/brick/x.mp4: ")
-    assert said.endswith("; 2 more cannot be used")
+    message = refusal(filled)
+    assert message.startswith("data/raw/brick/x.mp4: ")
+    assert message.endswith("; 2 more cannot be used")
 
 
 def test_what_was_made_before_stays_when_a_new_clip_is_bad(filled: Project) -> None:
@@ -304,8 +304,8 @@ def test_what_was_made_before_stays_when_a_new_clip_is_bad(filled: Project) -> N
 def test_a_full_disk_says_so_and_leaves_what_was_there(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     extract(extract_params(), filled)
     monkeypatch.setattr("pipeline.extract.decode_all.CHILD", f"{__name__}:decode_on_a_full_disk")
-    said = refusal(filled, frames_per_second=5)
-    assert said.endswith(".jpg: cannot be written (No space left on device); make room for it, then run again")
+    message = refusal(filled, frames_per_second=5)
+    assert message.endswith(".jpg: cannot be written (No space left on device); make room for it, then run again")
 
 
 def decode_on_a_full_disk(**arguments: Any) -> object:
@@ -369,9 +369,9 @@ extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Pat
 """
 
 
-@pytest.mark.parametrize(("blow", "had_frames"), [(signal.SIGINT, False), (signal.SIGKILL, True)])
-def test_after_an_interruption_the_same_command_goes_on_and_gives_the_same_bytes(
-    project: Project, blow: signal.Signals, had_frames: bool
+@pytest.mark.parametrize(("sent", "had_frames"), [(signal.SIGINT, False), (signal.SIGKILL, True)])
+def test_after_an_interruption_the_same_command_resumes_and_gives_the_same_bytes(
+    project: Project, sent: signal.Signals, had_frames: bool
 ) -> None:
     write_raw(project.raw, clips=3)
     extract(extract_params(), project)
@@ -381,7 +381,7 @@ def test_after_an_interruption_the_same_command_goes_on_and_gives_the_same_bytes
         shutil.rmtree(project.frames)
         project.frames_csv.unlink()
         project.extract_json.unlink()
-    environment = os.environ | {"LOKY_MAX_CPU_COUNT": "2"}  # with more it could be done before the blow
+    environment = os.environ | {"LOKY_MAX_CPU_COUNT": "2"}  # with more processors the run could end before the signal
     command = [sys.executable, "-c", COMMAND]
     process = subprocess.Popen(command, cwd=project.root, env=environment, stderr=subprocess.PIPE)
     temporary = project.frames.parent / f".frames.{process.pid}.tmp"
@@ -389,10 +389,10 @@ def test_after_an_interruption_the_same_command_goes_on_and_gives_the_same_bytes
     while not entries(project) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     assert process.poll() is None
-    process.send_signal(blow)
+    process.send_signal(sent)
     _, chatter = process.communicate(timeout=20)
     assert process.returncode != 0, chatter
-    assert temporary.exists() == (blow == signal.SIGKILL)
+    assert temporary.exists() == (sent == signal.SIGKILL)
     assert {name: digest for name, digest in made_by(project).items() if ".tmp/" not in name} == (
         undisturbed if had_frames else {}
     )
@@ -405,7 +405,7 @@ def test_after_an_interruption_the_same_command_goes_on_and_gives_the_same_bytes
     assert not list((project.cache / "clips").glob(".*"))
 
 
-# Videos by themselves.
+# Videos outside a project.
 
 
 def test_videos_by_themselves_become_a_folder_that_stands_alone(tmp_path: Path) -> None:

@@ -59,10 +59,12 @@ def test_decoded_frames_do_not_wait_for_the_collector(tmp_path: Path) -> None:
         with open_clip(clip, BOUNDS, strict=True) as opened:
             list(opened.map_frames(Wanted(1000), lambda frame: frame.index, threads=1))
             del opened
-        assert not [one for one in gc.get_objects() if type(one) is av.VideoFrame]  # isinstance wakes strange objects
+        assert not [
+            item for item in gc.get_objects() if type(item) is av.VideoFrame
+        ]  # isinstance would run code of lazy objects
         with av.open(str(clip)) as container:
             next(container.decode(video=0)).side_data  # noqa: B018  # the negative control: it holds its frame
-        assert [one for one in gc.get_objects() if type(one) is av.VideoFrame]
+        assert [item for item in gc.get_objects() if type(item) is av.VideoFrame]
     finally:
         gc.enable()
 

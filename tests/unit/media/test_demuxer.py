@@ -12,7 +12,7 @@ from tests.support.media import damage, number_in, picture, write_clip, write_so
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv", "clip.avi", "clip.ts"])
-def test_the_container_is_told_from_the_content(tmp_path: Path, name: str) -> None:
+def test_the_content_decides_on_the_container(tmp_path: Path, name: str) -> None:
     clip = write_clip(tmp_path / name)
     misnamed = clip.rename(tmp_path / ("clip.webm" if name == "clip.mp4" else "clip.mp4"))
     frames, info = decode_clip(misnamed, 1)

@@ -129,7 +129,7 @@ def test_high_dynamic_range_is_not_shown_as_it_is(tmp_path: Path, trc: int) -> N
     assert darker.max() < lighter.min()
 
 
-def test_a_matrix_that_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_matrix_gives_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write(tmp_path / "clip.mp4", "yuv420p", BT709, LIMITED)
     right, _ = decode(clip)
     known = to_rgb.matrix_is_known
