@@ -1,12 +1,12 @@
-"""Extraction against its peers: `python benchmarks/extract.py [--quick] [--json]`; needs the extra `bench`.
+"""Extraction compared with its peers: `python benchmarks/extract.py [--quick] [--json]`; needs the extra `bench`.
 
-Clips like those of a phone are drawn first: 1080p and 4K, H.264 and HEVC, a keyframe each second, keyframes at odd
-times, ten-second groups with B-frames, a variable rate. Then every program writes the frames of one per second as JPEG
-files. Ours is the stage's own child as `pipe extract` runs it: a fresh process that decodes, measures sharpness,
-brightness and hash, and writes. The peers are ffmpeg (`-vf fps=1`, and `-skip_frame nokey`, which gives the keyframes
-whatever their times), OpenCV that reads everything, OpenCV that seeks, PyAV that decodes everything, and torchcodec,
-each in a fresh process too. All run in turn, so that a busy machine slows all alike. A ratio is the peer's time divided
-by ours: above 1, ours is faster. `every_frame` asks for all frames of a clip of 30 per second.
+First clips like those of a phone are drawn: 1080p and 4K, H.264 and HEVC, a keyframe each second, keyframes at odd
+times, ten-second groups with B-frames, a variable rate. Then every program writes one frame per second as JPEG files.
+Ours is the stage's own child process as `pipe extract` runs it: it decodes, measures sharpness, brightness and hash,
+and writes. The peers are ffmpeg (`-vf fps=1`, and `-skip_frame nokey`, which gives the keyframes whatever their
+times), OpenCV that reads everything, OpenCV that seeks, PyAV that decodes everything, and torchcodec. Each runs in a
+fresh process. All run in turn, so that a busy machine slows all of them. A ratio is the peer's time divided by ours:
+above 1, ours is faster. `every_frame` asks for all frames of a clip with 30 per second.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 QUALITY = 95
-# Its best: the files are nine tenths as large as ours, the luma 0.7 to 2 dB closer to what was decoded. With the 2 that
-# recipes name they are half as large, and 2 dB further from it.
+# ffmpeg's best quality: its files are nine tenths as large as ours, and their luma is 0.7 to 2 dB closer to the decoded
+# frames. With 2, which recipes name, its files are half as large, and 2 dB further from them.
 FFMPEG_QUALITY = ("-qmin", "1", "-q:v", "1")
 X265 = "log-level=error:scenecut=0:open-gop=0:keyint={g}:min-keyint={g}:bframes=0"
 BITRATE = {1080: 17_000_000, 2160: 45_000_000}
@@ -49,7 +49,7 @@ class Kind:
     height: int = 1080
     group: int = 30  # frames from keyframe to keyframe
     b_frames: int = 0
-    variable: bool = False  # every seventh frame comes late
+    variable: bool = False  # whether every seventh frame comes late
 
 
 KINDS = {
@@ -87,20 +87,20 @@ def main() -> None:
             print(f"{part[:-1] if part != 'not_run' else part:16} {name:40} {value}")
 
 
-# Those that run in a process of their own.
+# Programs that run in a process of their own.
 
 
 def ours(clip: Path, out: Path, frames_per_second: float) -> None:
-    """The stage's child."""
-    from pipeline.extract.child import record
+    """The child process of `extract`."""
+    from pipeline.extract.child import Outcome, Settings, decode_recordings
+    from pipeline.media.decode_plan import Wanted
 
-    wanted = {"frames_per_second": frames_per_second}
-    limits = {"max_pixels": 200_000_000, "max_seconds": 7200, "threads": os.cpu_count()}
-    settings = {"wanted": wanted, "suffix": ".jpg", "jpeg_quality": QUALITY, **limits}
-    (made,) = record([(str(clip), "clip")], str(out), settings)
-    if isinstance(made, str):
-        raise SystemExit(made)
-    # Of this program alone: what getrusage says of a child includes what its parent had.
+    settings = Settings(Wanted(frames_per_second), ".jpg", QUALITY, 200_000_000, 7200, os.cpu_count() or 1)
+    (answer,) = decode_recordings([(str(clip), "clip")], str(out), settings.to_json())
+    outcome = Outcome.from_json(answer)
+    if not outcome.pictures:
+        raise SystemExit(outcome.error or outcome.damage)
+    # The peak of this program alone: getrusage of a child includes the memory of its parent.
     status = Path("/proc/self/status")
     if status.exists():
         kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]
@@ -119,18 +119,18 @@ def opencv_read(clip: Path, out: Path, frames_per_second: float) -> None:
 
 
 def opencv_seek(clip: Path, out: Path, frames_per_second: float) -> None:
-    """OpenCV, told to go to each time."""
+    """OpenCV, seeking to each time."""
     capture = cv2.VideoCapture(str(clip))
     for k in range(10**6):
         capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * k / frames_per_second)
-        found, pixels_hwc = capture.read()
-        if not found:
+        succeeded, pixels_hwc = capture.read()
+        if not succeeded:
             return
         cv2.imwrite(str(out / f"{k:06}.jpg"), pixels_hwc, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
 
 
 def pyav(clip: Path, out: Path, frames_per_second: float) -> None:
-    """PyAV, every frame decoded in as many threads as there are processors."""
+    """PyAV, every frame decoded, with one thread per processor."""
     with av.open(str(clip)) as container:
         container.streams.video[0].thread_type = "AUTO"
         due = 0
@@ -141,7 +141,7 @@ def pyav(clip: Path, out: Path, frames_per_second: float) -> None:
 
 
 def torchcodec(clip: Path, out: Path, frames_per_second: float) -> None:
-    """torchcodec, asked for the frames of each time."""
+    """torchcodec, asked for the frame at each time."""
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(str(clip), dimension_order="NHWC", num_ffmpeg_threads=0)
@@ -202,7 +202,7 @@ def _result(folder: Path, kinds: tuple[str, ...], seconds: int, rounds: int) -> 
 
 
 def _programs() -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The command of each program up to its clip, and which are not there."""
+    """The command of each installed program up to its clip, and why others are missing."""
     programs = {name: [sys.executable, __file__, "--child", name] for name in CHILDREN}
     missing = {}
     if importlib.util.find_spec("torchcodec") is None:
@@ -219,7 +219,7 @@ def _programs() -> tuple[dict[str, list[str]], dict[str, str]]:
 
 
 def _run(program: str, command: list[str], clip: Path, out: Path, rate: float) -> tuple[float, float]:
-    """(seconds, megabytes at the peak) of one program; what it wrote is removed."""
+    """(seconds, megabytes at the peak) of one program. The files that it wrote are removed."""
     out.mkdir()
     if program.startswith("ffmpeg"):
         chosen = ["-vf", f"fps={rate:g}"] if program == "ffmpeg" and rate == 1 else ["-fps_mode", "passthrough"]
@@ -231,7 +231,7 @@ def _run(program: str, command: list[str], clip: Path, out: Path, rate: float) -
         finished = subprocess.run(command, capture_output=True, check=True)
         elapsed = time.perf_counter() - started
         if not any(out.rglob("*.jpg")):
-            raise SystemExit(f"{program} made nothing of {clip.name}")
+            raise SystemExit(f"{program} wrote no frame of {clip.name}")
     finally:
         shutil.rmtree(out)
     return elapsed, float(finished.stdout or 0)
@@ -248,10 +248,10 @@ def _draw(path: Path, kind: Kind, seconds: int) -> Path:
         stream.bit_rate = BITRATE[kind.height]
         stream.codec_context.time_base = Fraction(1, 90_000)
         stream.codec_context.colorspace, stream.codec_context.color_range = 1, 1
-        for number, pixels_hwc in enumerate(_pan(width, kind.height, 30 * seconds)):
+        for index, pixels_hwc in enumerate(_pan(width, kind.height, 30 * seconds)):
             frame = av.VideoFrame.from_ndarray(pixels_hwc, format="rgb24")
-            late = 1000 * (kind.variable and number % 7 == 0)
-            frame.pts, frame.time_base = 3000 * number + late, Fraction(1, 90_000)
+            late = 1000 * (kind.variable and index % 7 == 0)
+            frame.pts, frame.time_base = 3000 * index + late, Fraction(1, 90_000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -265,18 +265,18 @@ def _options(kind: Kind) -> dict[str, str]:
 
 
 def _pan(width: int, height: int, n_frames: int) -> Iterator[NDArray[np.uint8]]:
-    """A camera that wanders over photographs, with the noise of a sensor."""
+    """Frames of a camera that pans over photographs, with the noise of a sensor."""
     import skimage.data
 
     sides = (width * 6 // 5, height * 6 // 5)
     names = ("coffee", "rocket", "astronaut")  # CC0 or public domain, in scikit-image
     photographs = [cv2.resize(getattr(skimage.data, name)(), sides, interpolation=cv2.INTER_CUBIC) for name in names]
     noise = np.random.default_rng(0).normal(0, 3, (height + 64, width + 64, 1)).astype(np.int8).repeat(3, axis=2)
-    for number in range(n_frames):
-        left = int(width / 10 * (1 + np.sin(number / 40)))
-        top = int(height / 10 * (1 + np.cos(number / 50)))
-        shift = number * 17 % 64
-        picture = photographs[number // 150 % len(names)][top : top + height, left : left + width]
+    for index in range(n_frames):
+        left = int(width / 10 * (1 + np.sin(index / 40)))
+        top = int(height / 10 * (1 + np.cos(index / 50)))
+        shift = index * 17 % 64
+        picture = photographs[index // 150 % len(names)][top : top + height, left : left + width]
         grain = noise[shift : shift + height, shift : shift + width]
         yield np.asarray(cv2.add(picture, grain, dtype=cv2.CV_8U), dtype=np.uint8)
 

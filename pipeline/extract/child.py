@@ -1,6 +1,7 @@
-"""The child's side of extract: recordings are decoded here, and their pictures written and measured.
+"""The child process of `extract`: decodes recordings, writes their pictures and measures them.
 
-What `record` takes and gives travels as JSON between processes.
+The parent calls `decode_recordings` in a child process. Its arguments and its result travel as JSON: `Settings` and
+`Outcome` convert themselves to JSON and back, and nothing else does.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,11 +20,12 @@ from numpy.typing import NDArray
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import sha256_of
 from pipeline.extract import quality
-from pipeline.media import photos, recordings, to_rgb
+from pipeline.media import photos, to_rgb
 from pipeline.media.clip import ClipInfo, Frame, open_clip
 from pipeline.media.decode_plan import Wanted
 from pipeline.media.demuxer import Bounds, DamagedClipError
-from pipeline.media.packet_stats import Footage
+from pipeline.media.packet_stats import PacketStats
+from pipeline.media.recordings import has_clip_suffix
 from runtime.errors import ImageError
 
 _CV2_NO_MEMORY = -4  # StsNoMem
@@ -31,125 +33,155 @@ _CV2_NO_MEMORY = -4  # StsNoMem
 
 @dataclass(frozen=True)
 class Settings:
-    """What a child needs of the params."""
+    """The part of the stage's params that a child process needs."""
 
-    wanted: Wanted  # of a clip
+    wanted: Wanted  # which frames of a clip
     suffix: str  # .jpg or .png
     jpeg_quality: int  # 1 to 100
     max_pixels: int  # width times height
-    max_seconds: float  # of a clip
-    threads: int  # at work on one clip; they change no byte
+    max_seconds: float  # longest duration of a clip
+    threads: int  # that decode one clip; their number changes no byte
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Settings:
+        """Read what `to_json` gave."""
+        return cls(**fields | {"wanted": Wanted(**fields["wanted"])})
 
 
-class Picture(TypedDict):
-    """One picture that was written; the names are those of `manifest.Row`."""
+@dataclass(frozen=True)
+class Picture:
+    """One written picture. The fields are named as in `manifest.Row`."""
 
     path: str  # relative to the folder of frames
     time_seconds: float | None  # presentation time in the clip; None for a photo
     width: int  # pixels
-    height: int
+    height: int  # pixels
     sharpness: float
     brightness: float
     phash: str
-    drop_reason: str  # empty until it is screened, and where it is kept
+    drop_reason: str = ""  # empty before screening, and for a picture that screening keeps
 
 
-class Recorded(TypedDict):
-    """What became of one clip or photo."""
+@dataclass(frozen=True)
+class Outcome:
+    """What decoding one recording gave: pictures, or `damage` that left no picture, or an `error`."""
 
-    sha256: str  # of the source
-    pictures: list[Picture]  # none where the decoder crashed, or nothing could be decoded: then `damage` says so
-    clip: dict[str, Any] | None  # the fields of video.ClipInfo, and `footage`: those of Footage; None for a photo
-    damage: str  # what is damaged, without the name of the file; empty where no damage was met
-    misnamed: str  # what the content is where the suffix says something else, such as "PNG named .jpg"; or empty
+    sha256: str = ""  # of the recording's file
+    pictures: tuple[Picture, ...] = ()  # in presentation order
+    clip: dict[str, Any] | None = (
+        None  # the fields of ClipInfo, and in `footage` those of PacketStats; None for a photo
+    )
+    damage: str = ""  # what is damaged, without the name of the file; empty for an undamaged recording
+    misnamed: str = ""  # what the content is where the suffix says something else, such as "PNG named .jpg"
+    error: str = ""  # one line, with the name of the file, that says why the recording cannot be used
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as JSON values. `error` is left out where it is empty, as in every entry of the clip cache."""
+        fields = asdict(self)
+        return fields if self.error else {name: value for name, value in fields.items() if name != "error"}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Outcome:
+        """Read what `to_json` gave."""
+        return cls(**fields | {"pictures": tuple(Picture(**picture) for picture in fields["pictures"])})
 
 
-def record(sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, Any]) -> list[Recorded | str]:
-    """Write the pictures of recordings: of a clip to `frames`/<name>/<index>.jpg, of a photo to `frames`/<name>.jpg.
+def decode_recordings(
+    sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Decode recordings one after the other. This is the function that the parent calls in a child process.
 
     Args:
-        sources: (file, name) of each.
-        frames: the folder; it exists.
-        settings: the fields of `Settings`, and of `video.Wanted` in it.
+        sources: (file, name) of each recording.
+        frames: existing folder, where a clip becomes <name>/<index>.jpg and a photo <name>.jpg.
+        settings: `Settings` as JSON.
 
     Returns:
-        Per recording what became of it, or one line that says why it cannot be used.
+        One `Outcome` per recording, as JSON.
 
     Raises:
         PipeError: a picture cannot be written.
-        MemoryError: there is not enough.
+        MemoryError: there is not enough memory.
     """
     cv2.setNumThreads(1)  # children run side by side already
-    with_wanted = Settings(**settings | {"wanted": Wanted(**settings["wanted"])})
-    return [_record(Path(source), name, Path(frames), with_wanted) for source, name in sources]
+    parsed = Settings.from_json(settings)
+    return [decode_recording(Path(source), name, Path(frames), parsed).to_json() for source, name in sources]
 
 
-def broken(damage: str) -> Recorded:
-    """What became of a recording of which nothing can be used; `damage` says why, without its name."""
-    return {"sha256": "", "pictures": [], "clip": None, "damage": damage, "misnamed": ""}
+def decode_recording(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
+    """Decode one recording, and write and measure its pictures.
 
+    Args:
+        source: the clip or photo.
+        name: where its pictures go below `frames`: a clip's to <name>/<index>.jpg, a photo's to <name>.jpg.
+        frames: existing folder.
+        settings: which frames to decode, and how to write them.
 
-def misnamed_clip(path: Path) -> str:
-    """What `Recorded.misnamed` says of a clip with this name."""
-    return "" if recordings.is_clip(path) else f"video named {path.suffix}"
-
-
-def _record(source: Path, name: str, frames: Path, settings: Settings) -> Recorded | str:
+    Raises:
+        PipeError: a picture cannot be written.
+        MemoryError: there is not enough memory.
+    """
     try:
         if photos.is_photo(source):
-            return _photo(source, name, frames, settings)
-        return _clip(source, name, frames, settings)
+            return _decode_photo(source, name, frames, settings)
+        return _decode_clip(source, name, frames, settings)
     except DamagedClipError as error:
-        return broken(str(error).removeprefix(f"{source}: "))
+        return Outcome(damage=str(error).removeprefix(f"{source}: "))
     except (DataError, ImageError) as error:
-        return str(error)
+        return Outcome(error=str(error))
     except cv2.error as error:
         if error.code == _CV2_NO_MEMORY:
             raise MemoryError from error
         raise
 
 
-def _photo(source: Path, name: str, frames: Path, settings: Settings) -> Recorded:
+def misnamed_clip(path: Path) -> str:
+    """The value of `Outcome.misnamed` for a clip that is stored under this name."""
+    return "" if has_clip_suffix(path) else f"video named {path.suffix}"
+
+
+def _decode_photo(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
     photo = photos.read_photo(source, max_pixels=settings.max_pixels)
-    picture = _save(photo.pixels_hwc, frames, name, settings)
-    return {
-        "sha256": sha256_of(source), "pictures": [picture], "clip": None, "damage": "", "misnamed": photo.misnamed,
-    }  # fmt: skip
+    picture = _write_picture(photo.pixels_hwc, frames, name, settings)
+    return Outcome(sha256_of(source), (picture,), misnamed=photo.misnamed)
 
 
-def _clip(source: Path, name: str, frames: Path, settings: Settings) -> Recorded:
+def _decode_clip(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
     with ThreadPoolExecutor(1) as pool:
         digest = pool.submit(sha256_of, source)
         try:
-            pictures, info, footage = _decode(source, name, frames, settings, strict=True)
+            pictures, info, stats = _write_wanted_frames(source, name, frames, settings, strict=True)
         except DamagedClipError:
             shutil.rmtree(frames / name, ignore_errors=True)
-            pictures, info, footage = _decode(source, name, frames, settings, strict=False)
-    return {
-        "sha256": digest.result(),
-        "pictures": pictures,
-        "clip": asdict(info) | {"footage": asdict(footage)},
-        "damage": "" if info.first_damage_seconds is None else "; ".join(info.warnings),
-        "misnamed": misnamed_clip(source),
-    }
+            pictures, info, stats = _write_wanted_frames(source, name, frames, settings, strict=False)
+    return Outcome(
+        sha256=digest.result(),
+        pictures=tuple(pictures),
+        clip=asdict(info) | {"footage": asdict(stats)},
+        damage="" if info.first_damage_seconds is None else "; ".join(info.warnings),
+        misnamed=misnamed_clip(source),
+    )
 
 
-def _decode(
+def _write_wanted_frames(
     source: Path, name: str, frames: Path, settings: Settings, *, strict: bool
-) -> tuple[list[Picture], ClipInfo, Footage]:
-    def save(frame: Frame) -> Picture:
-        picture = _save(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
-        picture["time_seconds"] = frame.time_seconds
-        return picture
+) -> tuple[list[Picture], ClipInfo, PacketStats]:
+    def write_frame(frame: Frame) -> Picture:
+        picture = _write_picture(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
+        return replace(picture, time_seconds=frame.time_seconds)
 
     with open_clip(source, Bounds(settings.max_pixels, settings.max_seconds), strict=strict) as clip:
-        pictures = list(clip.each(settings.wanted, save, threads=settings.threads))
-        return pictures, clip.info(), clip.footage()
+        pictures = list(clip.map_frames(settings.wanted, write_frame, threads=settings.threads))
+        return pictures, clip.info(), clip.packet_stats()
 
 
-def _save(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Settings) -> Picture:
+def _write_picture(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Settings) -> Picture:
     name = stem + settings.suffix
-    bgr_hwc = to_rgb.bgr(pixels_hwc)
+    bgr_hwc = to_rgb.to_bgr(pixels_hwc)
     encoded = _encode(bgr_hwc, name, settings)
     try:
         (frames / name).parent.mkdir(parents=True, exist_ok=True)
@@ -157,22 +189,21 @@ def _save(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Sett
     except OSError as error:
         raise PipeError(f"{name}: cannot be written ({error.strerror}); make room for it, then run again") from error
     luma_hw = quality.luma_of_bgr(bgr_hwc)
-    return {
-        "path": name,
-        "time_seconds": None,
-        "width": pixels_hwc.shape[1],
-        "height": pixels_hwc.shape[0],
-        "sharpness": quality.sharpness(luma_hw),
-        "brightness": quality.brightness(luma_hw),
-        "phash": quality.phash(luma_hw),
-        "drop_reason": "",
-    }
+    return Picture(
+        path=name,
+        time_seconds=None,
+        width=pixels_hwc.shape[1],
+        height=pixels_hwc.shape[0],
+        sharpness=quality.sharpness(luma_hw),
+        brightness=quality.brightness(luma_hw),
+        phash=quality.phash(luma_hw),
+    )
 
 
 def _encode(bgr_hwc: NDArray[np.uint8], name: str, settings: Settings) -> bytes:
     options = [cv2.IMWRITE_JPEG_QUALITY, settings.jpeg_quality] if settings.suffix == ".jpg" else []
-    done, encoded = cv2.imencode(settings.suffix, bgr_hwc, options)
-    if not done:
+    succeeded, encoded = cv2.imencode(settings.suffix, bgr_hwc, options)
+    if not succeeded:
         size = f"{bgr_hwc.shape[1]} x {bgr_hwc.shape[0]} pixels"
         raise DataError(f"{name}: {size} do not fit into {settings.suffix}; set extract.image_format: png")
     return encoded.tobytes()

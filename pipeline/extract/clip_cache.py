@@ -1,7 +1,8 @@
-"""What was decoded of clips before, kept outside the stage's outputs, so that a clip is decoded once.
+"""Cache of decoded clips, kept outside DVC's outputs so that each clip is decoded once.
 
-An entry is a folder with the pictures of a clip and a file that says what became of it. It appears whole or not at
-all, is found by the content of the clip and everything that decides on the bytes, and is linked into the outputs.
+An entry is a folder with the pictures of a clip and the outcome of its decoding. The entry appears whole or not at
+all. Its key is a hash of the clip's content and of everything else that decides on the bytes of its pictures. The
+pictures are hard-linked into the outputs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import av
@@ -20,99 +21,105 @@ import cv2
 
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import read_json, replacing_folder, sweep_stale, write_json
-from pipeline.extract.child import Recorded, Settings
+from pipeline.extract.child import Outcome, Settings
 
-_FORMAT = 4  # raise it when the same clip and settings begin to give other bytes, or `Recorded` other fields
-_RECORD = "recorded.json"
+# Raise it when the same clip and settings begin to give other bytes, or when `Outcome` or `Picture` gets other fields.
+_FORMAT_VERSION = 4
+_OUTCOME_FILE = "recorded.json"
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
 
 
-class _NothingMadeError(Exception):
-    """A clip cannot be used, so there is nothing to keep."""
+class _NothingToStoreError(Exception):
+    """Decoding a clip gave no picture."""
 
-    def __init__(self, outcome: Recorded | str) -> None:
+    def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
 
 
 @dataclass(frozen=True)
 class ClipCache:
-    """The entries below a folder, which may be deleted at any time."""
+    """The entries below a folder. The folder may be deleted at any time."""
 
     folder: Path
 
     def sweep(self) -> None:
-        """Remove what processes left behind that are gone."""
+        """Remove the unfinished entries of processes that no longer run."""
         for stale in self.folder.glob(".*.tmp"):
             sweep_stale(self.folder / stale.name[1:].split(".", 1)[0])
 
-    def find(self, key: str) -> Recorded | None:
-        """What became of a clip, None where it was not decoded yet or its pictures were touched since."""
+    def find(self, key: str) -> Outcome | None:
+        """The outcome of a clip, or None where there is no entry, or somebody changed its pictures."""
         entry = self.folder / key
         try:
-            kept = read_json(entry / _RECORD)
+            stored = read_json(entry / _OUTCOME_FILE)
         except DataError:
             return None
-        whole = all((entry / name).is_file() and _mark(entry / name) == mark for name, mark in kept["marks"].items())
-        return kept["recorded"] if whole else None
+        unchanged = all(
+            (entry / name).is_file() and _size_and_time(entry / name) == mark for name, mark in stored["marks"].items()
+        )
+        return Outcome.from_json(stored["recorded"]) if unchanged else None
 
-    def keep(self, key: str, make: Callable[[Path], Recorded | str]) -> Recorded | str:
-        """Have a clip decoded into a new entry; one that cannot be used leaves none.
+    def store(self, key: str, decode: Callable[[Path], Outcome]) -> Outcome:
+        """Decode a clip into a new entry. A clip that gives no picture leaves no entry.
 
         Args:
-            key: of the clip.
-            make: writes the pictures below the folder that it is given.
+            key: the key of the clip, from `clip_key`.
+            decode: writes the clip's pictures below the folder that it gets.
 
         Raises:
             PipeError: the entry cannot be written.
         """
         try:
             with replacing_folder(self.folder / key) as entry:
-                recorded = _usable(make(entry))
-                marks = {picture["path"]: _mark(entry / picture["path"]) for picture in recorded["pictures"]}
-                write_json(entry / _RECORD, {"recorded": recorded, "marks": marks})
-        except _NothingMadeError as nothing:
-            return nothing.outcome
+                outcome = _with_pictures(decode(entry))
+                marks = {picture.path: _size_and_time(entry / picture.path) for picture in outcome.pictures}
+                write_json(entry / _OUTCOME_FILE, {"recorded": outcome.to_json(), "marks": marks})
+        except _NothingToStoreError as error:
+            return error.outcome
         except OSError as error:
             raise PipeError(f"{self.folder}: cannot be written ({error.strerror}); make room for it") from error
-        return recorded
+        return outcome
 
-    def link(self, key: str, recorded: Recorded, frames: Path, name: str) -> Recorded:
-        """Let the pictures of an entry appear in the folder of a recording too.
+    def link(self, key: str, outcome: Outcome, frames: Path, name: str) -> Outcome:
+        """Link the pictures of an entry into the folder of a recording, or copy them where links are refused.
 
         Args:
-            key: of the clip.
-            recorded: what became of it.
-            frames: the folder of frames.
-            name: of the recording; its pictures will lie in `frames`/`name`.
+            key: the key of the clip.
+            outcome: what the entry holds.
+            frames: the folder of all frames.
+            name: the name of the recording; its pictures will lie in `frames`/`name`.
 
         Returns:
-            The same with the paths that the pictures have below `frames`.
+            The outcome with the new paths of its pictures, relative to `frames`.
         """
         (frames / name).mkdir(parents=True)
         pictures = []
-        for picture in recorded["pictures"]:
-            path = f"{name}/{PurePosixPath(picture['path']).name}"
-            _link(self.folder / key / picture["path"], frames / path)
-            pictures.append(picture | {"path": path})
-        return recorded | {"pictures": pictures}
+        for picture in outcome.pictures:
+            path = f"{name}/{PurePosixPath(picture.path).name}"
+            _link(self.folder / key / picture.path, frames / path)
+            pictures.append(replace(picture, path=path))
+        return replace(outcome, pictures=tuple(pictures))
 
 
-def key_of(sha256: str, settings: Settings) -> str:
-    """The name of a clip's entry: a hash of its content, the settings, and the libraries that decode and encode."""
-    deciding = {name: value for name, value in asdict(settings).items() if name != "threads"}
-    versions = [_FORMAT, av.__version__, cv2.__version__]
+def clip_key(sha256: str, settings: Settings) -> str:
+    """The key of a clip: a hash of its content, the settings, and the versions of the libraries that decode and encode.
+
+    The number of threads is left out, since it changes no byte.
+    """
+    deciding = {name: value for name, value in settings.to_json().items() if name != "threads"}
+    versions = [_FORMAT_VERSION, av.__version__, cv2.__version__]
     text = json.dumps([sha256, deciding, versions], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _usable(outcome: Recorded | str) -> Recorded:
-    if isinstance(outcome, str) or not outcome["pictures"]:
-        raise _NothingMadeError(outcome)
+def _with_pictures(outcome: Outcome) -> Outcome:
+    if not outcome.pictures:
+        raise _NothingToStoreError(outcome)
     return outcome
 
 
-def _mark(path: Path) -> list[int]:
-    """Size and time of change: an editor that writes a linked picture in place changes the entry too."""
+def _size_and_time(path: Path) -> list[int]:
+    """Size in bytes and time of the last change: an editor that changes a linked picture changes the entry too."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 

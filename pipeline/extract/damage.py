@@ -1,4 +1,4 @@
-"""What is done about damaged recordings: kept as far as they decode, left out, or refused. Never without a word."""
+"""The policy for damaged recordings: keep what decodes, leave the recording out, or refuse it. All are reported."""
 
 from __future__ import annotations
 
@@ -9,55 +9,59 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.base.errors import DataError
-from pipeline.extract.child import Recorded
+from pipeline.extract.child import Outcome
 from pipeline.media.recordings import Recording
 
 Policy = Literal["keep", "drop", "fail"]
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What goes on, and what does not."""
+class PolicyResult:
+    """The recordings that become frames, and those that damage leaves out."""
 
-    recorded: list[tuple[Recording, Recorded]]
-    left_out: dict[str, str]  # recordings by name, with what is damaged
+    kept: list[tuple[Recording, Outcome]]
+    left_out: dict[str, str]  # what is damaged, by the name of the recording
 
 
-def settle(
-    recordings: Sequence[Recording], outcomes: Sequence[Recorded | str], policy: Policy, frames: Path
-) -> Settled:
-    """Decide on every recording; the pictures of those that are left out are removed.
+def apply_policy(
+    recordings: Sequence[Recording], outcomes: Sequence[Outcome], policy: Policy, frames: Path
+) -> PolicyResult:
+    """Decide which recordings are kept, and remove the pictures of those that are left out.
 
     Args:
         recordings: all of them.
-        outcomes: what became of each, or one line that says why it cannot be used.
-        policy: `keep` leaves out what gave no picture at all, `drop` all that is damaged, `fail` nothing.
+        outcomes: the outcome of each.
+        policy: `keep` leaves out recordings without a picture, `drop` all damaged ones, `fail` refuses damaged ones.
         frames: the folder of the pictures.
 
     Raises:
-        DataError: a recording cannot be used, or is damaged and the policy is `fail`, or a class would lose all its
-            recordings; the first is named, and how many more there are.
+        DataError: a recording cannot be used; or one is damaged and the policy is `fail`; or a class would lose all
+            its recordings. The message names the first such recording, and counts the others.
     """
-    both = list(zip(recordings, outcomes, strict=True))
-    _refuse(outcome for outcome in outcomes if isinstance(outcome, str))
-    made = [(recording, outcome) for recording, outcome in both if not isinstance(outcome, str)]
+    pairs = list(zip(recordings, outcomes, strict=True))
+    _refuse(outcome.error for outcome in outcomes if outcome.error)
     if policy == "fail":
-        _refuse(_line(recording, outcome) for recording, outcome in made if outcome["damage"])
-    out = [one for one in made if one[1]["damage"] and (policy == "drop" or not one[1]["pictures"])]
-    left_out = {recording.name: outcome["damage"] for recording, outcome in out}
-    recorded = [(recording, outcome) for recording, outcome in made if recording.name not in left_out]
-    alive = {recording.label for recording, _ in recorded}
-    _refuse(_line(recording, outcome) for recording, outcome in out if recording.label not in alive)
+        _refuse(_damage_line(*pair) for pair in pairs if pair[1].damage)
+    out = [
+        (recording, outcome)
+        for recording, outcome in pairs
+        if outcome.damage and (policy == "drop" or not outcome.pictures)
+    ]
+    left_out = {recording.name: outcome.damage for recording, outcome in out}
+    kept = [(recording, outcome) for recording, outcome in pairs if recording.name not in left_out]
+    labels = {recording.label for recording, _ in kept}
+    _refuse(_damage_line(recording, outcome) for recording, outcome in out if recording.label not in labels)
     for recording, _ in out:
         shutil.rmtree(frames / recording.name, ignore_errors=True)
-    return Settled(recorded, left_out)
+    return PolicyResult(kept, left_out)
 
 
 def _refuse(lines: Iterable[str]) -> None:
-    first, *others = [*lines, ""]
-    if first:
-        raise DataError(first + (f"; {len(others) - 1} more cannot be used" if len(others) > 1 else ""))
+    """Raise the first line, with the number of the others; without lines do nothing."""
+    refused = list(lines)
+    if refused:
+        raise DataError(refused[0] + (f"; {len(refused) - 1} more cannot be used" if len(refused) > 1 else ""))
 
 
-def _line(recording: Recording, outcome: Recorded) -> str:
-    return f"{recording.path}: {outcome['damage']}"
+def _damage_line(recording: Recording, outcome: Outcome) -> str:
+    return f"{recording.path}: {outcome.damage}"

@@ -1,108 +1,108 @@
-"""Decoding recordings side by side: each in a child process, and no clip whose frames are kept from before."""
+"""The parent's side of `extract`: decodes recordings in child processes, and clips only where the cache lacks them."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from pipeline.base.child_process import ChildCrashedError, run_in_child
 from pipeline.base.files import sha256_of
 from pipeline.base.parallel import each
-from pipeline.extract.child import Recorded, Settings, broken, misnamed_clip
-from pipeline.extract.clip_cache import ClipCache, key_of
+from pipeline.extract.child import Outcome, Settings, misnamed_clip
+from pipeline.extract.clip_cache import ClipCache, clip_key
 from pipeline.media.photos import is_photo
 from pipeline.media.recordings import Recording
 
-CHILD = "pipeline.extract.child:record"
-PHOTOS_PER_CHILD = 100  # a child takes a good part of a second to start
+CHILD = "pipeline.extract.child:decode_recordings"
+PHOTOS_PER_CHILD = 100  # starting a child takes a good part of a second
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of a child: for a clip, or for the photos of one batch."""
+    """Limits of one child process, which decodes one clip or one batch of photos."""
 
     seconds: float
     bytes: int  # of memory
 
 
 @dataclass(frozen=True)
-class Recorder:
-    """Writes the pictures of recordings."""
+class ParallelDecoder:
+    """Decodes recordings in child processes, as many at a time as there are processors."""
 
     settings: Settings
     limits: Limits
-    root: Path | None  # where the paths of recordings start; None for the working directory
-    cache: ClipCache | None  # of clips; None keeps nothing
+    root: Path | None  # folder that the paths of recordings are relative to; None for the working directory
+    cache: ClipCache | None  # of decoded clips; None caches nothing
 
-    def record(self, recordings: Sequence[Recording], frames: Path) -> list[Recorded | str]:
-        """What became of each; one that cannot be used gives its one line instead, one that is damaged does not.
+    def decode(self, recordings: Sequence[Recording], frames: Path) -> list[Outcome]:
+        """Decode every recording; its pictures lie below `frames` then. Clips of equal content are decoded once.
 
-        The pictures lie below `frames` then. Clips of the same content are decoded once.
+        Returns:
+            One outcome per recording, in the order of `recordings`.
 
         Raises:
             PipeError: a picture cannot be written.
         """
         photos: list[Recording] = []
         clips: list[Recording] = []
-        for recording in recordings:  # by content: the cache keeps clips only
+        for recording in recordings:  # by content: the cache is for clips only
             (photos if is_photo(self._file(recording)) else clips).append(recording)
-        keys = self._keys(clips)
-        first_of_key = {keys[clip.name]: clip for clip in reversed(clips)}
-        batches = [[clip] for clip in clips if first_of_key[keys[clip.name]] is clip]
-        batches += [photos[start : start + PHOTOS_PER_CHILD] for start in range(0, len(photos), PHOTOS_PER_CHILD)]
-        outcomes: dict[str, Recorded | str] = {}
-        for batch, made in zip(batches, each(partial(self._batch, keys, frames), batches, "extract"), strict=True):
-            outcomes |= {
-                keys.get(recording.name, recording.name): one for recording, one in zip(batch, made, strict=True)
-            }
-        return [self._placed(recording, keys, outcomes, frames) for recording in recordings]
+        keys = self._cache_keys(clips)
+        batches = _batches(clips, photos, keys)
+        decoded = each(partial(self._decode_batch, keys, frames), batches, "extract")
+        outcomes = {
+            _work_id(recording, keys): outcome
+            for batch, outcomes_of_batch in zip(batches, decoded, strict=True)
+            for recording, outcome in zip(batch, outcomes_of_batch, strict=True)
+        }
+        return [
+            self._link_cached(recording, keys, outcomes[_work_id(recording, keys)], frames) for recording in recordings
+        ]
 
     def _file(self, recording: Recording) -> Path:
         return (self.root or Path()) / recording.path
 
-    def _keys(self, clips: Sequence[Recording]) -> dict[str, str]:
-        """Clips by name: what they are kept under; the name itself where nothing is kept."""
+    def _cache_keys(self, clips: Sequence[Recording]) -> dict[str, str]:
+        """Keys of clips in the cache, by the clip's name. A clip that is not cached has none."""
         if self.cache is None:
-            return {clip.name: clip.name for clip in clips}
+            return {}
         self.cache.sweep()
         digests = each(self._digest, clips, "read")
         return {
-            clip.name: key_of(digest, self.settings) if digest else clip.name
-            for clip, digest in zip(clips, digests, strict=True)
+            clip.name: clip_key(digest, self.settings) for clip, digest in zip(clips, digests, strict=True) if digest
         }
 
     def _digest(self, clip: Recording) -> str:
         try:
             return sha256_of(self._file(clip))
-        except OSError:  # the child that is to decode it says so
+        except OSError:  # the child that decodes the clip reports it
             return ""
 
-    def _batch(self, keys: dict[str, str], frames: Path, batch: Sequence[Recording]) -> list[Recorded | str]:
-        key = keys.get(batch[0].name, batch[0].name)
-        if self.cache is None or key == batch[0].name:
-            return self._in_child(batch, frames)
-        kept = self.cache.find(key)
-        return [kept or self.cache.keep(key, lambda entry: self._in_child(batch, entry)[0])]
+    def _decode_batch(self, keys: dict[str, str], frames: Path, batch: Sequence[Recording]) -> list[Outcome]:
+        key = keys.get(batch[0].name)
+        if self.cache is None or key is None:
+            return self._decode_in_child(batch, frames)
+        cached = self.cache.find(key)
+        return [cached or self.cache.store(key, lambda entry: self._decode_in_child(batch, entry)[0])]
 
-    def _placed(
-        self, recording: Recording, keys: dict[str, str], outcomes: dict[str, Recorded | str], frames: Path
-    ) -> Recorded | str:
-        key = keys.get(recording.name, recording.name)
-        outcome = outcomes[key]
-        if self.cache is None or key == recording.name or isinstance(outcome, str) or not outcome["pictures"]:
+    def _link_cached(self, recording: Recording, keys: dict[str, str], outcome: Outcome, frames: Path) -> Outcome:
+        """Link a cached clip's pictures into `frames`; the pictures of other recordings are there already."""
+        key = keys.get(recording.name)
+        if self.cache is None or key is None or not outcome.pictures:
             return outcome
-        named: Recorded = {**outcome, "misnamed": misnamed_clip(recording.path)}  # what is kept bore another name
-        return self.cache.link(key, named, frames, recording.name)
+        # The clip may have been decoded under another name.
+        renamed = replace(outcome, misnamed=misnamed_clip(recording.path))
+        return self.cache.link(key, renamed, frames, recording.name)
 
-    def _in_child(self, batch: Sequence[Recording], folder: Path) -> list[Recorded | str]:
+    def _decode_in_child(self, batch: Sequence[Recording], folder: Path) -> list[Outcome]:
         sources = [(str(recording.path), recording.name) for recording in batch]
         try:
-            outcomes: list[Recorded | str] = run_in_child(
+            outcomes = run_in_child(
                 CHILD,
-                {"sources": sources, "frames": str(folder), "settings": asdict(self.settings)},
+                {"sources": sources, "frames": str(folder), "settings": self.settings.to_json()},
                 subject=sources[0][0],
                 timeout_seconds=self.limits.seconds,
                 folder=self.root,
@@ -110,13 +110,30 @@ class Recorder:
             )
         except ChildCrashedError as error:
             if len(batch) == 1:
-                _remove(folder / batch[0].name, self.settings.suffix)
-                return [broken(str(error).removeprefix(f"{sources[0][0]}: "))]
-            return [outcome for one in batch for outcome in self._in_child([one], folder)]
-        return outcomes
+                _remove_pictures(folder / batch[0].name, self.settings.suffix)
+                return [Outcome(damage=str(error).removeprefix(f"{sources[0][0]}: "))]
+            # One photo of the batch crashed the decoder: each gets a child of its own, and the others are kept.
+            return [outcome for recording in batch for outcome in self._decode_in_child([recording], folder)]
+        return [Outcome.from_json(outcome) for outcome in outcomes]
 
 
-def _remove(stem: Path, suffix: str) -> None:
-    """Take away what a decoder left that did not come to its end."""
+def _work_id(recording: Recording, keys: dict[str, str]) -> str:
+    """Recordings with one id are decoded once: clips of equal content, where there is a cache."""
+    return keys.get(recording.name, recording.name)
+
+
+def _batches(
+    clips: Sequence[Recording], photos: Sequence[Recording], keys: dict[str, str]
+) -> list[Sequence[Recording]]:
+    """What each child decodes: one of several equal clips, or up to 100 photos."""
+    different: dict[str, Recording] = {}
+    for clip in clips:
+        different.setdefault(_work_id(clip, keys), clip)
+    starts = range(0, len(photos), PHOTOS_PER_CHILD)
+    return [*([clip] for clip in different.values()), *(photos[start : start + PHOTOS_PER_CHILD] for start in starts)]
+
+
+def _remove_pictures(stem: Path, suffix: str) -> None:
+    """Remove the pictures that a child wrote before it crashed."""
     shutil.rmtree(stem, ignore_errors=True)
     stem.with_name(stem.name + suffix).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What `extract` can be told: which frames are wanted, how they are written, and which are screened out."""
+"""The section `extract`: which frames are wanted, how they are written, and which are screened out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.base.section import Section
 
 
 class ScreeningParams(Section):
-    """Which frames are marked as dropped."""
+    """The thresholds at which frames are marked as dropped."""
 
     min_side: Annotated[int, Field(ge=1)]
     min_brightness: Annotated[float, Field(ge=0, le=255)]
@@ -32,7 +32,7 @@ class ExtractParams(Section):
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     max_megapixels: Annotated[float, Field(gt=0)]
     max_clip_seconds: Annotated[float, Field(gt=0)]
-    decode_timeout_seconds: Annotated[float, Field(gt=0, le=1_000_000)]  # the system's clock of a wait ends at 24 days
+    decode_timeout_seconds: Annotated[float, Field(gt=0, le=1_000_000)]  # the system can wait 24 days at most
     decode_max_gigabytes: Annotated[float, Field(ge=0.5, le=1_000_000)]
     on_damage: Literal["keep", "drop", "fail"]
     keep_all: bool

@@ -1,13 +1,13 @@
-"""Recordings to frames: each clip is decoded once, in a child process; its wanted frames are written and screened.
+"""Recordings to frames: decodes each clip once, in a child process, and writes and screens the wanted frames.
 
-What was decoded is kept (`clip_cache`): a new clip costs its own decoding and no other, and a killed run goes on.
+Decoded clips are cached (`clip_cache`): a new clip costs only its own decoding, and a killed run resumes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,45 +18,50 @@ from pipeline.base.manifest import Row
 from pipeline.base.parallel import each, threads_for_each
 from pipeline.base.project import Project
 from pipeline.extract import screening
-from pipeline.extract.child import Picture, Recorded, Settings
+from pipeline.extract.child import Outcome, Settings
 from pipeline.extract.clip_cache import ClipCache
-from pipeline.extract.damage import Settled, settle
-from pipeline.extract.decode_all import Limits, Recorder
+from pipeline.extract.damage import PolicyResult, apply_policy
+from pipeline.extract.decode_all import Limits, ParallelDecoder
 from pipeline.extract.params import ExtractParams
 from pipeline.media.decode_plan import Wanted
-from pipeline.media.recordings import Recording, check_name, find
+from pipeline.media.recordings import Recording, check_name, find_recordings
 
-MOST_THREADS = 4  # at work on one clip, for the same reason as video's bound on their pixels
-MANIFEST, REPORT = "frames.csv", "extract.json"  # in a folder that stands alone
+MOST_THREADS = 4  # that decode one clip; like the bound on pixels in media/clip.py, it bounds memory
+MANIFEST, REPORT = "frames.csv", "extract.json"  # names in a folder outside a project
+
+Decoded = Sequence[tuple[Recording, Outcome]]
 
 
 @dataclass(frozen=True)
 class ExtractReport:
-    """What `extract` made."""
+    """What `extract` wrote."""
 
     n_frames: int  # rows of the manifest, photos included
     n_photos: int
     classes: dict[str, dict[str, int]]  # per class: clips, photos, frames, kept
-    clips: tuple[dict[str, Any], ...]  # per clip: source, sha256, what Recorded.clip has, frames_extracted, measures
-    left_out: dict[str, str]  # sources of which nothing is used because they are damaged, and how
+    clips: tuple[
+        dict[str, Any], ...
+    ]  # per clip: source, sha256, the fields of Outcome.clip, frames_extracted, measures
+    left_out: dict[str, str]  # sources that are not used because they are damaged, with the damage
     ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw
     misnamed: dict[str, str]  # sources whose content is not what their suffix says, such as "PNG named .jpg"
     params: dict[str, Any]
-    place: str  # of the manifest
+    manifest_path: str  # for the headline; not in the JSON
 
     @property
     def headline(self) -> str:
-        """One line: what was made, where it is, and whether there is something to look at."""
-        warned = sum(bool(clip["warnings"]) for clip in self.clips)
+        """One line: what was written, where it is, and what to look at."""
+        n_warned = sum(bool(clip["warnings"]) for clip in self.clips)
         n_dropped = self.n_frames - sum(counts["kept"] for counts in self.classes.values())
         notes = f"; {n_dropped} screened out" if n_dropped else ""
-        notes += f"; {warned} clips with warnings" if warned else ""
+        notes += f"; {n_warned} clips with warnings" if n_warned else ""
         notes += f"; {len(self.left_out)} left out as damaged" if self.left_out else ""
         notes += f"; {len(self.ignored)} files ignored" if self.ignored else ""
         notes += f"; {len(self.misnamed)} with a wrong suffix" if self.misnamed else ""
-        return f"{self.n_frames} frames of {len(self.clips)} clips and {self.n_photos} photos in {self.place}{notes}"
+        counts = f"{self.n_frames} frames of {len(self.clips)} clips and {self.n_photos} photos"
+        return f"{counts} in {self.manifest_path}{notes}"
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The report as `extract.json` holds it."""
         return {
             "n_frames": self.n_frames,
@@ -72,78 +77,83 @@ class ExtractReport:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """How paths are spelt: those of a project, or of a folder that stands alone."""
+class _Paths:
+    """Where recordings are found and how paths are written: in a project, or in a folder outside a project."""
 
-    sources: PurePosixPath  # where the names of recordings start, in the manifest
-    frames: PurePosixPath  # where the paths of pictures start, in the manifest
-    manifest: str  # the manifest itself, for the reader of the headline
-    root: Path | None = None  # where the paths of recordings start; None for the working directory
-    cache: ClipCache | None = None  # a folder that stands alone has none
+    sources: PurePosixPath  # before the names of recordings in the manifest
+    frames: PurePosixPath  # before the paths of pictures in the manifest
+    manifest: str  # the manifest as the headline names it
+    root: Path | None = None  # folder that the paths of recordings are relative to; None for the working directory
+    cache: ClipCache | None = None  # None outside a project
 
 
 @dataclass(frozen=True)
-class _Aside:
-    """What gave no row."""
+class _Unused:
+    """Files that gave no row."""
 
-    left_out: dict[str, str]  # by the name of the recording
-    ignored: tuple[str, ...]
+    left_out: dict[str, str]  # damage by the name of the recording
+    ignored: tuple[str, ...]  # files that are neither clip nor photo
 
 
 def extract(params: ExtractParams, project: Project) -> ExtractReport:
-    """Write the wanted frames of every clip, and every photo, of `data/raw`.
+    """Write the wanted frames of every clip in `data/raw`, and every photo.
 
     Reads `data/raw`; writes `data/frames`, then its manifest `data/frames.csv`, then `reports/extract.json`.
 
     Raises:
-        DataError: `data/raw` does not hold two classes with media in each, or a recording cannot be used (the first
-            is named, and how many more there are), or damage or screening leave no frame of a class, or another
-            `pipe extract` runs here; what was there before stays.
-        PipeError: a frame cannot be written; what was there before stays.
+        DataError: `data/raw` does not hold two classes with media in each, or a recording cannot be used (the message
+            names the first and counts the others), or damage or screening leave a class without frames, or another
+            `pipe extract` runs here. The outputs of an earlier run stay.
+        PipeError: a frame cannot be written. The outputs of an earlier run stay.
     """
-    found = find(project, params.layout)
+    raw = find_recordings(project, params.layout)
     sources, frames_folder = (PurePosixPath(project.relative(path)) for path in (project.raw, project.frames))
     cache = ClipCache(project.cache / "clips")
-    place = _Place(sources, frames_folder, project.relative(project.frames_csv), project.root, cache)
+    paths = _Paths(sources, frames_folder, project.relative(project.frames_csv), project.root, cache)
     with exclusive_lock(project, "pipe extract"):
         with replacing_folder(project.frames) as frames:
-            settled = _record(found.recordings, frames, params, place)
-            recorded = _screened(settled.recorded, frames, params)
+            result = _decode(raw.recordings, frames, params, paths)
+            screened = _screen(result.kept, frames, params)
             screening.check_no_class_is_empty(
-                (recording.label, picture["drop_reason"])
-                for recording, made in recorded
-                for picture in made["pictures"]
+                (recording.label, picture.drop_reason)
+                for recording, outcome in screened
+                for picture in outcome.pictures
             )
-            # The old manifest must not vouch for the new frames if this process dies before it has written its own.
+            # The old manifest must not vouch for the new frames if this process dies before it writes its own.
             project.frames_csv.unlink(missing_ok=True)
-        rows = _rows(recorded, place)
+        rows = _rows(screened, paths)
         manifest.write(rows, project.frames_csv)
-        report = _report(recorded, rows, _Aside(settled.left_out, found.ignored), params, place)
-        write_json(project.extract_json, report.as_json())
+        report = _report(screened, rows, _Unused(result.left_out, raw.ignored), params, paths)
+        write_json(project.extract_json, report.to_json())
     return report
 
 
 def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> ExtractReport:
-    """Write the wanted frames of some videos or photos to the folder `out`, with `frames.csv` and `extract.json`.
+    """Write the wanted frames of single videos and photos to a folder, with `frames.csv` and `extract.json`.
 
-    Each file is a class of its own, called by its stem. `out` appears whole or not at all; it replaces a folder that
-    this function made, and no other.
+    Each file is a class of its own, named by its stem. The folder appears whole or not at all. It replaces a folder
+    that this function wrote, and no other.
+
+    Args:
+        paths: clips and photos, at least one, no two of the same file name.
+        out: the folder to write.
+        params: which frames are wanted, and how they are written; `layout` does not count.
 
     Raises:
-        DataError: a file cannot be used, two have one name, or `out` holds anything that is not ours.
+        DataError: a file cannot be used, two have one name, or `out` holds files of somebody else.
         PipeError: a frame cannot be written.
     """
     recordings = [Recording(path, path.name, path.stem) for path in paths]
     _check_names(recordings)
     _check_out(out)
-    place = _Place(PurePosixPath(), PurePosixPath(), (out / MANIFEST).as_posix())
+    standalone = _Paths(PurePosixPath(), PurePosixPath(), (out / MANIFEST).as_posix())
     with replacing_folder(out.resolve()) as folder:
-        settled = _record(recordings, folder, params, place)
-        recorded = _screened(settled.recorded, folder, params)
-        rows = _rows(recorded, place)
+        result = _decode(recordings, folder, params, standalone)
+        screened = _screen(result.kept, folder, params)
+        rows = _rows(screened, standalone)
         manifest.write(rows, folder / MANIFEST)
-        report = _report(recorded, rows, _Aside(settled.left_out, ()), params, place)
-        write_json(folder / REPORT, report.as_json())
+        report = _report(screened, rows, _Unused(result.left_out, ()), params, standalone)
+        write_json(folder / REPORT, report.to_json())
     return report
 
 
@@ -151,7 +161,7 @@ def _check_names(recordings: Sequence[Recording]) -> None:
     if not recordings:
         raise DataError("no video is named; expected at least one")
     for path in (recording.path for recording in recordings):
-        if path.exists() and not path.is_file():  # a pipe would keep its reader waiting
+        if path.exists() and not path.is_file():  # reading a pipe would wait for its writer
             raise DataError(f"{path}: not a file; expected a clip or a photo")
     for name, times in Counter(recording.name for recording in recordings).items():
         check_name(name)
@@ -166,20 +176,22 @@ def _check_out(out: Path) -> None:
         raise DataError(f"{out}: is a file; expected a folder or a free name")
     present = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
     ours = {row.path for row in manifest.read(out / MANIFEST)} if MANIFEST in present else set()
-    others = sorted(present - ours - {MANIFEST, REPORT})
-    if others:
-        raise DataError(f"{out}: holds {others[0]}, which is not ours to replace; choose another folder with --out")
+    foreign = sorted(present - ours - {MANIFEST, REPORT})
+    if foreign:
+        raise DataError(
+            f"{out}: holds {foreign[0]}, which `pipe extract` did not write; choose another folder with --out"
+        )
 
 
-def _record(recordings: Sequence[Recording], frames: Path, params: ExtractParams, place: _Place) -> Settled:
-    """Decode everything; the pictures lie below `frames` then.
+def _decode(recordings: Sequence[Recording], frames: Path, params: ExtractParams, paths: _Paths) -> PolicyResult:
+    """Decode all recordings into the folder `frames`, and apply the policy for damaged ones.
 
     Raises:
         DataError: a recording cannot be used.
     """
     limits = Limits(params.decode_timeout_seconds, round(params.decode_max_gigabytes * 1e9))
-    recorder = Recorder(_settings(params, len(recordings)), limits, place.root, place.cache)
-    return settle(recordings, recorder.record(recordings, frames), params.on_damage, frames)
+    decoder = ParallelDecoder(_settings(params, len(recordings)), limits, paths.root, paths.cache)
+    return apply_policy(recordings, decoder.decode(recordings, frames), params.on_damage, frames)
 
 
 def _settings(params: ExtractParams, n_recordings: int) -> Settings:
@@ -196,76 +208,78 @@ def _settings(params: ExtractParams, n_recordings: int) -> Settings:
     )
 
 
-def _screened(
-    recorded: Sequence[tuple[Recording, Recorded]], frames: Path, params: ExtractParams
-) -> list[tuple[Recording, Recorded]]:
-    """The same with the reasons why pictures are dropped."""
+def _screen(decoded: Decoded, frames: Path, params: ExtractParams) -> Decoded:
+    """The same outcomes, with the reasons why screening drops pictures."""
     if params.keep_all:
-        return list(recorded)
+        return decoded
 
-    def screen_one(item: tuple[Recording, Recorded]) -> tuple[Recording, Recorded]:
-        recording, made = item
-        reasons = screening.screen(made["pictures"], frames, params.screening)
-        pictures: list[Picture] = [
-            {**picture, "drop_reason": reason} for picture, reason in zip(made["pictures"], reasons, strict=True)
-        ]
-        return recording, {**made, "pictures": pictures}
+    def screen_recording(pair: tuple[Recording, Outcome]) -> tuple[Recording, Outcome]:
+        recording, outcome = pair
+        reasons = screening.screen(outcome.pictures, frames, params.screening)
+        pictures = (
+            replace(picture, drop_reason=reason) for picture, reason in zip(outcome.pictures, reasons, strict=True)
+        )
+        return recording, replace(outcome, pictures=tuple(pictures))
 
-    return list(each(screen_one, recorded, "screen"))
+    return list(each(screen_recording, decoded, "screen"))
 
 
-def _rows(recorded: Sequence[tuple[Recording, Recorded]], place: _Place) -> list[Row]:
+def _rows(decoded: Decoded, paths: _Paths) -> list[Row]:
     return [
         Row(
-            path=str(place.frames / picture["path"]),
+            path=str(paths.frames / picture.path),
             label=recording.label,
-            source=str(place.sources / recording.name),
-            source_sha256=outcome["sha256"],
-            group=str(place.sources / recording.name),
+            source=str(paths.sources / recording.name),
+            source_sha256=outcome.sha256,
+            group=str(paths.sources / recording.name),
             given_split=recording.given_split,
-            time_seconds=picture["time_seconds"],
-            width=picture["width"],
-            height=picture["height"],
-            sharpness=picture["sharpness"],
-            brightness=picture["brightness"],
-            phash=picture["phash"],
-            kept=not picture["drop_reason"],
-            drop_reason=picture["drop_reason"],
+            time_seconds=picture.time_seconds,
+            width=picture.width,
+            height=picture.height,
+            sharpness=picture.sharpness,
+            brightness=picture.brightness,
+            phash=picture.phash,
+            kept=not picture.drop_reason,
+            drop_reason=picture.drop_reason,
         )
-        for recording, outcome in recorded
-        for picture in outcome["pictures"]
+        for recording, outcome in decoded
+        for picture in outcome.pictures
     ]
 
 
 def _report(
-    recorded: Sequence[tuple[Recording, Recorded]],
-    rows: Sequence[Row],
-    aside: _Aside,
-    params: ExtractParams,
-    place: _Place,
+    decoded: Decoded, rows: Sequence[Row], unused: _Unused, params: ExtractParams, paths: _Paths
 ) -> ExtractReport:
-    classes = {label: {"clips": 0, "photos": 0, "frames": 0, "kept": 0} for label in manifest.class_names(rows)}
-    clips = []
-    for recording, outcome in recorded:
-        counts, info, n_frames = classes[recording.label], outcome["clip"], len(outcome["pictures"])
-        counts["frames"] += n_frames
-        counts["kept"] += sum(not picture["drop_reason"] for picture in outcome["pictures"])
-        counts["clips" if info else "photos"] += 1
-        if info:
-            source = str(place.sources / recording.name)
-            measured = {"frames_extracted": n_frames, **screening.measures(outcome["pictures"])}
-            clips.append({"source": source, "sha256": outcome["sha256"], **info, **measured})
-    n_photos = len(recorded) - len(clips)
-    misnamed = {str(place.sources / one.name): outcome["misnamed"] for one, outcome in recorded if outcome["misnamed"]}
-    left_out = {str(place.sources / name): damage for name, damage in aside.left_out.items()}
+    clips = tuple(
+        _clip_report(str(paths.sources / recording.name), outcome, outcome.clip)
+        for recording, outcome in decoded
+        if outcome.clip is not None
+    )
     return ExtractReport(
         n_frames=len(rows),
-        n_photos=n_photos,
-        classes=classes,
-        clips=tuple(clips),
-        left_out=left_out,
-        ignored=aside.ignored,
-        misnamed=misnamed,
+        n_photos=len(decoded) - len(clips),
+        classes=_class_counts(decoded, manifest.class_names(rows)),
+        clips=clips,
+        left_out={str(paths.sources / name): damage for name, damage in unused.left_out.items()},
+        ignored=unused.ignored,
+        misnamed={
+            str(paths.sources / recording.name): outcome.misnamed for recording, outcome in decoded if outcome.misnamed
+        },
         params=params.model_dump(),
-        place=place.manifest,
+        manifest_path=paths.manifest,
     )
+
+
+def _clip_report(source: str, outcome: Outcome, clip: dict[str, Any]) -> dict[str, Any]:
+    measured = {"frames_extracted": len(outcome.pictures), **screening.measures(outcome.pictures)}
+    return {"source": source, "sha256": outcome.sha256, **clip, **measured}
+
+
+def _class_counts(decoded: Decoded, labels: Sequence[str]) -> dict[str, dict[str, int]]:
+    classes = {label: {"clips": 0, "photos": 0, "frames": 0, "kept": 0} for label in labels}
+    for recording, outcome in decoded:
+        counts = classes[recording.label]
+        counts["clips" if outcome.clip else "photos"] += 1
+        counts["frames"] += len(outcome.pictures)
+        counts["kept"] += sum(not picture.drop_reason for picture in outcome.pictures)
+    return classes

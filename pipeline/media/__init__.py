@@ -1,4 +1,4 @@
-"""Recordings and photos: finding, opening and decoding them, and turning what was decoded into upright 8-bit RGB.
+"""Recordings: finds, opens and decodes clips and photos, and turns decoded pictures into upright 8-bit RGB.
 
 Imports `base` and `runtime`. Used by the stage `extract` and by tools that read clips.
 """

@@ -1,6 +1,6 @@
-"""Clips: the frames that are wanted, by presentation time, upright, in RGB. PyAV underneath.
+"""Clips: yields the wanted frames of a video, by presentation time, upright and in RGB. Built on PyAV.
 
-Decoding runs in a child process (`children.run_in_child`): a damaged file can crash a native decoder.
+Run it in a child process (`base.child_process.run_in_child`): a damaged file can crash a native decoder.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
 from pipeline.media import to_rgb
-from pipeline.media.decode_plan import Choice, Plan, Segment, Wanted, plan_of, survey
-from pipeline.media.decoder import FALLBACK_RATE, Decoded, SegmentDecoder, WholeDecoder
-from pipeline.media.demuxer import Bounds, DamagedClipError, demuxer_of, opened, set_threads, too_long
-from pipeline.media.packet_stats import Footage, PacketLog, footage_of
+from pipeline.media.decode_plan import FramePicker, Plan, Segment, Wanted, plan_of, scan_packets
+from pipeline.media.decoder import FALLBACK_RATE, DecodedFrame, SegmentDecoder, WholeDecoder
+from pipeline.media.demuxer import Bounds, DamagedClipError, demuxer_of, open_container, set_threads, too_long
+from pipeline.media.packet_stats import PacketLog, PacketStats, packet_stats_of
 
-_PIXELS_AT_WORK = 2 * 3840 * 2160  # of one clip: each thread has a decoder, with frames of its own in memory
+_PIXELS_AT_WORK = 2 * 3840 * 2160  # of one clip: each thread has a decoder, which keeps frames of its own in memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,18 +45,18 @@ class Frame:
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What a clip turned out to be."""
+    """The properties of a decoded clip."""
 
-    codec: str  # as FFmpeg calls it: h264, hevc, …
+    codec: str  # FFmpeg's name: h264, hevc, …
     width: int  # pixels, upright and square
     height: int
     rotation: int  # degrees by which the stored picture was turned, counterclockwise; negative is clockwise
     duration_seconds: float  # from the first frame to the end of the last
-    frames_promised: int | None  # by the header; None where it says nothing
-    frames_found: int  # that the clip shows: decoded, or counted in its packets where a plan spared the others
-    frames_decoded: int  # what was decoded for the wanted ones, these included
+    frames_promised: int | None  # by the header; None where it states no number
+    frames_found: int  # that the clip shows: decoded, or counted in its packets where a plan skips some
+    frames_decoded: int  # all that were decoded to get the wanted frames
     frames_hidden: int  # stored, but cut away by the clip's edit list
-    first_damage_seconds: float | None  # where damage begins, counted from the first frame; None where none was met
+    first_damage_seconds: float | None  # where damage begins, since the first frame; None where none was met
     warnings: tuple[str, ...]
 
 
@@ -66,21 +66,21 @@ def open_clip(path: Path, bounds: Bounds, *, strict: bool) -> Iterator[Clip]:
 
     Args:
         path: the file; messages name it as given.
-        bounds: clips and frames beyond them are refused.
-        strict: decode only what the wanted frames need where the clip allows it, in several threads, and raise
-            DamagedClipError at the first damage. Otherwise decode everything in one thread and keep what decodes: what
-            a decoder makes of damage depends on the timing of its threads.
+        bounds: larger frames and longer clips are refused.
+        strict: True decodes only what the wanted frames need, where the clip allows it, in several threads, and raises
+            DamagedClipError at the first damage. False decodes everything in one thread and keeps what decodes: with
+            several threads, what a decoder makes of damage would depend on their timing.
 
     Raises:
         DataError: as `demuxer_of`; or the file has no video, or is out of bounds.
-        DamagedClipError: it cannot be opened.
+        DamagedClipError: the clip cannot be opened.
     """
     with contextlib.ExitStack() as stack:
         yield Clip(path, bounds, stack, strict=strict)
 
 
 class Clip:
-    """An open clip: ask for its frames once and to the end, then for `info`."""
+    """An open clip. Ask for its frames once and to the end, then for `info` and `packet_stats`."""
 
     def __init__(self, path: Path, bounds: Bounds, stack: contextlib.ExitStack, *, strict: bool) -> None:
         self._path = path
@@ -89,32 +89,32 @@ class Clip:
         self._stack = stack
         container, self._stream = self._open(1)
         self._log = PacketLog()
-        self._packets = survey(container, self._stream, self._log) if strict else None
+        self._packets = scan_packets(container, self._stream, self._log) if strict else None
         self._spare = [(container, self._stream)] if self._packets else []  # opening costs as much as some frames
-        self._first_damage = None if strict else self._probe()
+        self._first_damage = None if strict else self._find_first_damage()
         self._warnings: tuple[str, ...] = ()
         self._decoders: list[WholeDecoder | SegmentDecoder] = []
         self._shape = 0, 0, 0  # width, height, rotation
-        self._strange_matrix = False
+        self._has_unknown_matrix = False
 
     def frames(self, wanted: Wanted) -> Iterator[Frame]:
-        """The wanted frames, no frame twice.
+        """Yield the wanted frames in presentation order, no frame twice.
 
         Raises:
-            DamagedClipError: damage was met, and the clip is open as strict; or no frame can be decoded.
-            DataError: none is wanted, or the clip lasts longer than its bound.
+            DamagedClipError: the clip is open as strict and is damaged; or no frame can be decoded.
+            DataError: no frame is wanted, or the clip lasts longer than its bound.
         """
         plan = self._plan(wanted)
-        decoded = self._in_turn(plan, threads=0) if plan else self._all(wanted, threads=0)
-        yield from self._noted(_in_order(decoded, partial(self._finish, work=_itself), threads=1))
+        decoded = self._decode_segments(plan, threads=0) if plan else self._decode_all(wanted, threads=0)
+        yield from self._results(_map_in_order(decoded, partial(self._convert, work=_own_pixels), threads=1))
 
-    def each(self, wanted: Wanted, work: Callable[[Frame], Result], *, threads: int) -> Iterator[Result]:
-        """What `work` makes of the wanted frames, in the order of presentation; it runs in several threads.
+    def map_frames(self, wanted: Wanted, work: Callable[[Frame], Result], *, threads: int) -> Iterator[Result]:
+        """Apply `work` to the wanted frames in several threads; yield its results in presentation order.
 
         Args:
             wanted: which frames.
-            work: its results should be small, since those of some seconds of the clip are kept.
-            threads: how many may be at work; they change no result.
+            work: its results should be small, since the results of some seconds of the clip are held in memory.
+            threads: how many threads may work at once; their number changes no result.
 
         Raises:
             DataError: as `frames`.
@@ -123,16 +123,16 @@ class Clip:
         threads = max(1, min(threads, _PIXELS_AT_WORK // max(1, context.width * context.height)))
         plan = self._plan(wanted)
         if plan and len(plan.segments) >= threads > 1:
-            yield from self._noted(self._side_by_side(plan, work, threads))
+            yield from self._results(self._convert_segments(plan, work, threads))
         else:
-            decoded = self._in_turn(plan, threads) if plan else self._all(wanted, threads)
-            yield from self._noted(_in_order(decoded, partial(self._finish, work=work), threads))
+            decoded = self._decode_segments(plan, threads) if plan else self._decode_all(wanted, threads)
+            yield from self._results(_map_in_order(decoded, partial(self._convert, work=work), threads))
 
     def info(self) -> ClipInfo:
-        """What the clip turned out to be."""
+        """The properties of the clip, once its frames were decoded."""
         width, height, rotation = self._shape
         warnings = self._warnings
-        if self._strange_matrix:
+        if self._has_unknown_matrix:
             warnings += ("states a colour matrix that is not known here; colours may be wrong",)
         return ClipInfo(
             codec=self._stream.codec_context.codec.canonical_name,
@@ -141,90 +141,75 @@ class Clip:
             rotation=rotation,
             duration_seconds=float(self._end),
             frames_promised=self._stream.frames or None,
-            frames_found=self._found,
+            frames_found=self._n_shown,
             frames_decoded=sum(decoder.decoded for decoder in self._decoders),
-            frames_hidden=self._hidden,
+            frames_hidden=self._n_hidden,
             first_damage_seconds=None if self._first_damage is None else float(self._first_damage),
             warnings=warnings,
         )
 
-    def footage(self) -> Footage:
-        """What the packets of the clip say of it; after its frames were asked for."""
-        return footage_of(demuxer_of(self._path), self._stream, self._log)
+    def packet_stats(self) -> PacketStats:
+        """Statistics of the clip's packets, once its frames were decoded."""
+        return packet_stats_of(demuxer_of(self._path), self._stream, self._log)
 
     def _open(self, threads: int) -> tuple[InputContainer, VideoStream]:
-        return self._stack.enter_context(opened(self._path, self._bounds, strict=self._strict, threads=threads))
+        return self._stack.enter_context(open_container(self._path, self._bounds, strict=self._strict, threads=threads))
 
     def _plan(self, wanted: Wanted) -> Plan | None:
-        """What to decode; None where that is everything."""
+        """The plan of what to decode, or None where everything must be decoded."""
         if self._packets is None or self._stream.time_base is None:
             return None
         plan = plan_of(self._packets, wanted, self._stream.time_base, self._stream.average_rate or FALLBACK_RATE)
         if plan is None:
             return None
         self._check_length(plan.last)
-        self._note(plan.n_frames, plan.end, int(plan.packets.hidden.sum()))
-        self._check_taken(len(plan.segments))
+        self._note_length(plan.n_frames, plan.end, int(plan.packets.hidden.sum()))
+        self._check_any_wanted(len(plan.segments))
         return plan
 
-    def _all(self, wanted: Wanted, threads: int) -> Iterator[Decoded]:
-        choice = Choice(wanted)
+    def _decode_all(self, wanted: Wanted, threads: int) -> Iterator[DecodedFrame]:
+        """Decode the clip from end to end; yield the wanted frames."""
+        picker = FramePicker(wanted)
         whole = WholeDecoder(self._path, *self._open(threads if self._strict else 1), strict=self._strict)
         self._decoders = [whole]
         self._log = whole.log
         for decoded in whole.frames():
             self._check_length(decoded.target.time)
-            if choice.takes(decoded.target.time):
+            if picker.takes(decoded.target.time):
                 yield decoded
         if not whole.decoded:
             promise = f" ({self._stream.frames} promised by the header)" if self._stream.frames else ""
             raise DamagedClipError(
                 f"{self._path}: no video frame could be decoded{promise}; delete or re-copy the file"
             )
-        self._note(whole.decoded, whole.clock.end, whole.hidden)
+        self._note_length(whole.decoded, whole.clock.end, whole.hidden)
         self._note_damage(whole)
-        self._check_taken(choice.taken)
+        self._check_any_wanted(picker.taken)
 
-    def _note(self, found: int, end: Fraction, hidden: int) -> None:
-        self._found, self._end, self._hidden = found, end, hidden
-
-    def _note_damage(self, whole: WholeDecoder) -> None:
-        found = [time for time in (whole.first_damage, self._first_damage) if time is not None]
-        if not found and whole.promised is not None and whole.decoded < whole.promised:
-            found = [whole.clock.end]  # cut short, as a rule
-        self._first_damage = min(found, default=None)
-        first = "" if self._first_damage is None else f"damage begins at {float(self._first_damage):.2f} s"
-        self._warnings = (*whole.warnings(), *([first] if first else []))
-
-    def _probe(self) -> Fraction | None:
-        """Where a decoder that stops at damage stops; one that goes on hides some of it and says nothing."""
-        with opened(self._path, self._bounds, strict=True, threads=1) as (container, stream):
-            whole = WholeDecoder(self._path, container, stream, strict=True)
-            with contextlib.suppress(DamagedClipError):
-                for decoded in whole.frames():
-                    self._check_length(decoded.target.time)
-            return whole.first_damage
-
-    def _in_turn(self, plan: Plan, threads: int) -> Iterator[Decoded]:
+    def _decode_segments(self, plan: Plan, threads: int) -> Iterator[DecodedFrame]:
+        """Decode the segments of a plan one after the other."""
         decoder = self._segment_decoder(plan, threads)
         for segment in plan.segments:
             yield from decoder.frames(segment)
 
-    def _side_by_side(self, plan: Plan, work: Callable[[Frame], Result], threads: int) -> Iterator[_Finished[Result]]:
+    def _convert_segments(
+        self, plan: Plan, work: Callable[[Frame], Result], threads: int
+    ) -> Iterator[_Converted[Result]]:
+        """Decode the segments of a plan in parallel, and apply `work` to their frames in the same threads."""
         idle: queue.SimpleQueue[SegmentDecoder] = queue.SimpleQueue()
 
-        def decode(segment: Segment) -> list[_Finished[Result]]:
+        def convert(segment: Segment) -> list[_Converted[Result]]:
             try:
                 decoder = idle.get_nowait()
-            except queue.Empty:  # opened where it is used, so that they are opened side by side
+            except queue.Empty:  # each thread opens its own, so that they are opened in parallel
                 decoder = self._segment_decoder(plan, 1)
             try:
-                return [self._finish(decoded, work) for decoded in decoder.frames(segment)]
+                return [self._convert(decoded, work) for decoded in decoder.frames(segment)]
             finally:
                 idle.put(decoder)
 
-        for finished in _in_order(plan.segments, decode, threads):
-            yield from finished
+        for converted in _map_in_order(plan.segments, convert, threads):
+            yield from converted
 
     def _segment_decoder(self, plan: Plan, threads: int) -> SegmentDecoder:
         try:
@@ -236,43 +221,66 @@ class Clip:
         self._decoders.append(decoder)
         return decoder
 
-    def _finish(self, decoded: Decoded, work: Callable[[Frame], Result]) -> _Finished[Result]:
+    def _convert(self, decoded: DecodedFrame, work: Callable[[Frame], Result]) -> _Converted[Result]:
+        """Turn a decoded frame upright and into RGB, and apply `work` to it."""
         frame, target = decoded.frame, decoded.target
-        strange = not to_rgb.matrix_is_known(frame)
+        has_unknown_matrix = not to_rgb.matrix_is_known(frame)
         pixels_hwc = to_rgb.upright_rgb(frame, self._stream.sample_aspect_ratio)
         height, width = pixels_hwc.shape[:2]
         result = work(Frame(pixels_hwc, float(target.time), target.index))
-        return _Finished(result, (width, height, frame.rotation), strange)
+        return _Converted(result, (width, height, frame.rotation), has_unknown_matrix)
 
-    def _noted(self, finished: Iterable[_Finished[Result]]) -> Iterator[Result]:
-        for one in finished:
-            self._shape = one.shape
-            self._strange_matrix |= one.strange_matrix
-            yield one.result
+    def _results(self, converted: Iterable[_Converted[Result]]) -> Iterator[Result]:
+        """Yield the results, and note what `info` reports of their frames."""
+        for frame in converted:
+            self._shape = frame.shape
+            self._has_unknown_matrix |= frame.has_unknown_matrix
+            yield frame.result
+
+    def _find_first_damage(self) -> Fraction | None:
+        """The time at which a strict decoder stops: a decoder that goes on conceals some damage and reports nothing."""
+        with open_container(self._path, self._bounds, strict=True, threads=1) as (container, stream):
+            whole = WholeDecoder(self._path, container, stream, strict=True)
+            with contextlib.suppress(DamagedClipError):
+                for decoded in whole.frames():
+                    self._check_length(decoded.target.time)
+            return whole.first_damage
+
+    def _note_length(self, n_shown: int, end: Fraction, n_hidden: int) -> None:
+        self._n_shown, self._end, self._n_hidden = n_shown, end, n_hidden
+
+    def _note_damage(self, whole: WholeDecoder) -> None:
+        times = [time for time in (whole.first_damage, self._first_damage) if time is not None]
+        if not times and whole.promised is not None and whole.decoded < whole.promised:
+            times = [whole.clock.end]  # most often the file was cut short
+        self._first_damage = min(times, default=None)
+        first = "" if self._first_damage is None else f"damage begins at {float(self._first_damage):.2f} s"
+        self._warnings = (*whole.warnings(), *([first] if first else []))
 
     def _check_length(self, time: Fraction) -> None:
         if time > self._bounds.max_seconds:
             raise too_long(self._path, self._bounds)
 
-    def _check_taken(self, n_taken: int) -> None:
-        if not n_taken:
+    def _check_any_wanted(self, n_wanted: int) -> None:
+        if not n_wanted:
             lasts = f"the clip lasts {float(self._end):.1f} seconds"
             raise DataError(f"{self._path}: no frame between extract.start_seconds and extract.end_seconds; {lasts}")
 
 
 @dataclass(frozen=True)
-class _Finished(Generic[Result]):
+class _Converted(Generic[Result]):
     result: Result
     shape: tuple[int, int, int]  # width, height, rotation
-    strange_matrix: bool
+    has_unknown_matrix: bool
 
 
-def _itself(frame: Frame) -> Frame:
+def _own_pixels(frame: Frame) -> Frame:
+    """The frame with contiguous pixels in RGB order, no view of other memory."""
     return replace(frame, pixels_hwc=np.ascontiguousarray(frame.pixels_hwc))
 
 
-def _in_order(items: Iterable[Item], work: Callable[[Item], Result], threads: int) -> Iterator[Result]:
-    """`work` done in several threads, results in the order of items; few items are taken ahead of their turn."""
+def _map_in_order(items: Iterable[Item], work: Callable[[Item], Result], threads: int) -> Iterator[Result]:
+    """Apply `work` to items in several threads; yield the results in order, with few items taken in advance."""
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[Result]] = deque()
     try:

@@ -1,7 +1,8 @@
-"""Which frames of a clip are wanted, and which of its packets a decoder needs for them.
+"""Plans which packets of a clip a decoder needs to give the wanted frames.
 
-A pass over the packets, without decoding, gives every frame's presentation time, where a decoder may start, and which
-packets no other frame refers to. Where that does not add up there is no plan, and the clip is decoded from end to end.
+A pass over the packets, without decoding, gives every frame's presentation time, the packets at which a decoder may
+start, and the packets that no other frame refers to. Where these facts are missing or contradict one another there is
+no plan, and the clip is decoded from end to end.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from pipeline.media import nal_units
 from pipeline.media.packet_stats import PacketLog
 
-_PLANNABLE = frozenset({"mov", "matroska"})  # those with an index to seek by
+_PLANNABLE = frozenset({"mov", "matroska"})  # containers with an index to seek by
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class Wanted:
     """Which frames of a clip are wanted. Times count from its first frame."""
 
     frames_per_second: float  # for k = 0, 1, 2 … the first frame at or after start_seconds + k / frames_per_second
-    every_n_frames: int | None = None  # instead of that, every n-th frame
+    every_n_frames: int | None = None  # instead of frames_per_second: every n-th frame
     start_seconds: float = 0
     end_seconds: float | None = None  # frames at or after it are not wanted
-    max_frames: int | None = None  # the first so many
+    max_frames: int | None = None  # only the first max_frames of the wanted frames
 
 
-class Choice:
-    """Takes or leaves the frames of a clip, asked in the order of presentation."""
+class FramePicker:
+    """Picks the wanted frames of a clip. Ask it about every frame, in presentation order."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._rate = Fraction(str(wanted.frames_per_second))
@@ -50,7 +51,7 @@ class Choice:
         self.taken = 0
 
     def takes(self, time: Fraction) -> bool:
-        """Whether the frame at this time, in seconds, is wanted; one earlier than the frame before it is not."""
+        """Whether the frame at this time, in seconds, is wanted. A frame earlier than the one before it is not."""
         if time < max(self._latest, self._start) or time >= self._end:
             return False
         self._latest = time
@@ -69,7 +70,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Target:
-    """A wanted frame."""
+    """The time and the index of a frame."""
 
     time: Fraction  # seconds since the clip's first frame
     index: int  # in presentation order, from 0
@@ -77,26 +78,26 @@ class Target:
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of packets for a decoder that starts afresh. Positions are those of packets in the file's order."""
+    """A run of packets for a decoder that starts anew. Positions count packets in the order of the file."""
 
-    first: int
-    needed: NDArray[np.bool_]  # per packet from `first` on, up to the last that is needed: whether it is
+    first: int  # position of the first packet
+    needed: NDArray[np.bool_]  # (n,): per packet from `first` to the last needed one, whether it is needed
     targets: dict[int, Target] = field(default_factory=dict)  # by presentation time in the stream's units
 
 
 @dataclass(frozen=True)
 class Packets:
-    """The packets of an orderly clip in the order of the file."""
+    """The packets of a clip that can be planned, in the order of the file. The arrays have one entry per packet."""
 
     pts: NDArray[np.int64]  # in the stream's units, as are `dts` and `last_duration`
     dts: NDArray[np.int64]
-    last_duration: int  # of the frame that is shown last; 0 where it is not stated
-    hidden: NDArray[np.bool_]  # cut away by an edit list
-    entries: NDArray[np.int64]  # positions from which a decoder can start; the first is 0
-    disposable: NDArray[np.bool_]  # no other frame refers to it
+    last_duration: int  # of the frame that is shown last; 0 where the file does not state it
+    hidden: NDArray[np.bool_]  # whether an edit list cuts the packet away
+    entries: NDArray[np.int64]  # positions at which a decoder can start; the first is 0
+    disposable: NDArray[np.bool_]  # whether no other frame refers to the packet's frame
 
     def times(self, unit: Fraction) -> Iterator[tuple[int, Fraction]]:
-        """(position, seconds since the first frame) in the order of presentation, without the hidden ones."""
+        """Yield (position, seconds since the first frame) of shown packets, in presentation order."""
         shown = np.flatnonzero(~self.hidden)
         ordered = shown[np.argsort(self.pts[shown])]
         first = int(self.pts[ordered[0]])
@@ -105,55 +106,63 @@ class Packets:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to decode of a clip."""
+    """The packets to decode for the wanted frames of a clip."""
 
     packets: Packets
-    segments: list[Segment]  # in the order of the file, which is that of presentation too
+    segments: list[Segment]  # in the order of the file, which is presentation order too
     n_frames: int  # that the clip shows
-    last: Fraction  # seconds from the first frame to the last
-    end: Fraction  # to the end of the last
+    last: Fraction  # seconds from the first frame to the start of the last
+    end: Fraction  # seconds from the first frame to the end of the last
 
 
-def survey(container: InputContainer, stream: VideoStream, log: PacketLog) -> Packets | None:
-    """Read every packet of a clip that was just opened, into the log too; None where they are no ground for a plan.
+def scan_packets(container: InputContainer, stream: VideoStream, log: PacketLog) -> Packets | None:
+    """Read every packet of a clip, without decoding.
 
-    That is so for other codecs than H.264 and HEVC, for files without an index, and where packets are damaged, missing,
-    without times, or out of order.
+    Args:
+        container: the clip, just opened.
+        stream: its video stream.
+        log: gets every packet.
+
+    Returns:
+        The packets, or None where no plan can be made: for other codecs than H.264 and HEVC, for files without an
+        index, and where packets are damaged, missing, without times, or out of order.
     """
     reader = nal_units.reader_for(stream.codec_context) if container.format.name in _PLANNABLE else None
     if reader is None:
         return None
     pts, dts, durations = array("q"), array("q"), array("q")
-    hidden, units = bytearray(), []
+    hidden, pictures = bytearray(), []
     try:
         for packet in container.demux(stream):
-            if not packet.size:  # the last, which is empty
+            if not packet.size:  # the last packet, which is empty
                 continue
             log.note(packet)
-            unit = reader(memoryview(packet))
-            if unit is None or packet.pts is None or packet.dts is None or packet.is_corrupt:
+            picture = reader(memoryview(packet))
+            if picture is None or packet.pts is None or packet.dts is None or packet.is_corrupt:
                 return None
             pts.append(packet.pts)
             dts.append(packet.dts)
             durations.append(packet.duration or 0)
             hidden.append(packet.is_discard)
-            units.append(unit)
+            pictures.append(picture)
     except FFmpegError:
         return None
     if len(pts) != (stream.frames or len(pts)) or all(hidden):
         return None
-    return _packets([np.array(column, dtype=np.int64) for column in (pts, dts, durations)], hidden, units)
+    return _packets([np.array(column, dtype=np.int64) for column in (pts, dts, durations)], hidden, pictures)
 
 
-def _packets(columns: list[NDArray[np.int64]], hidden: bytearray, units: list[nal_units.Unit]) -> Packets | None:
+def _packets(
+    columns: list[NDArray[np.int64]], hidden: bytearray, pictures: list[nal_units.CodedPicture]
+) -> Packets | None:
     pts, dts, durations = columns
     orderly = (np.diff(dts) > 0).all() and (pts >= dts).all() and len(np.unique(pts)) == len(pts)
-    # Parameters that come with some packets must come with every packet that a decoder may start from, and no other.
-    whole = {unit.is_entry for unit in units if unit.has_sets} <= {True}
-    whole = whole and len({unit.has_sets for unit in units if unit.is_entry}) == 1
-    if not (orderly and whole and units[0].is_entry):
+    # Where packets bring parameter sets, every packet at which a decoder may start must bring them, and no other.
+    consistent = {picture.is_entry for picture in pictures if picture.has_sets} <= {True}
+    consistent = consistent and len({picture.has_sets for picture in pictures if picture.is_entry}) == 1
+    if not (orderly and consistent and pictures[0].is_entry):
         return None
-    highest = max(unit.layer for unit in units)
+    highest = max(picture.layer for picture in pictures)
     is_hidden = np.frombuffer(bytes(hidden), dtype=np.bool_)
     last = int(np.where(is_hidden, pts.min() - 1, pts).argmax())
     return Packets(
@@ -161,52 +170,52 @@ def _packets(columns: list[NDArray[np.int64]], hidden: bytearray, units: list[na
         dts,
         int(durations[last]),
         is_hidden,
-        np.array([position for position, unit in enumerate(units) if unit.is_entry], dtype=np.int64),
-        # What is referred to by no frame of its own layer may still be by one of a higher layer.
-        np.array([not unit.is_reference and unit.layer == highest for unit in units], dtype=np.bool_),
+        np.array([position for position, picture in enumerate(pictures) if picture.is_entry], dtype=np.int64),
+        # A frame that no frame of its own layer refers to may still be the reference of a higher layer.
+        np.array([not picture.is_reference and picture.layer == highest for picture in pictures], dtype=np.bool_),
     )
 
 
 def plan_of(packets: Packets, wanted: Wanted, unit: Fraction, rate: Fraction) -> Plan | None:
-    """What to decode for the wanted frames; None where the order of the file is not that of presentation.
+    """Plan what to decode for the wanted frames; None where the segments of the file are not in presentation order.
 
     Args:
-        packets: of the clip.
+        packets: the packets of the clip.
         wanted: which frames.
         unit: seconds of one step of the packets' times.
-        rate: frames per second, for the length of a last frame that does not state it.
+        rate: frames per second, for the duration of the last frame where the file does not state it.
     """
-    choice, targets, time, index = Choice(wanted), {}, Fraction(0), 0
+    picker, targets, time, index = FramePicker(wanted), {}, Fraction(0), 0
     for index, (position, time) in enumerate(packets.times(unit)):
-        if choice.takes(time):
+        if picker.takes(time):
             targets[position] = Target(time, index)
-    found = _segments(packets, targets)
-    order = [target.index for segment in found for target in segment.targets.values()]
+    segments = _segments(packets, targets)
+    order = [target.index for segment in segments for target in segment.targets.values()]
     if order != sorted(order):
         return None
-    return Plan(packets, found, index + 1, time, time + (packets.last_duration * unit or 1 / rate))
+    return Plan(packets, segments, index + 1, time, time + (packets.last_duration * unit or 1 / rate))
 
 
 def _segments(packets: Packets, targets: dict[int, Target]) -> list[Segment]:
-    """What to decode for some frames, given by the positions of their packets."""
+    """The segments that give the targets, which are keyed by the positions of their packets."""
     by_entry: dict[int, list[int]] = {}
     for position in sorted(targets):
         by_entry.setdefault(_entry_of(packets, position), []).append(position)
-    made = []
+    segments = []
     for entry, positions in sorted(by_entry.items()):
         span = slice(entry, positions[-1] + 1)
-        # Frames shown before the one that a decoder starts from may refer to what it has not seen; none shown after
-        # it refers to them.
+        # A frame shown before the entry may refer to frames that the decoder has not seen. No frame shown after the
+        # entry refers to such a frame.
         needed = ~packets.disposable[span] & (packets.pts[span] >= packets.pts[entry])
         needed[np.array(positions) - entry] = True
         shown = sorted(positions, key=lambda position: targets[position].index)
-        made.append(Segment(entry, needed, {int(packets.pts[position]): targets[position] for position in shown}))
-    return made
+        segments.append(Segment(entry, needed, {int(packets.pts[position]): targets[position] for position in shown}))
+    return segments
 
 
 def _entry_of(packets: Packets, position: int) -> int:
-    """The last entry from which the frame can be decoded: not after it in the file, nor in presentation."""
-    number = int(np.searchsorted(packets.entries, position, side="right")) - 1
-    while number > 0 and packets.pts[packets.entries[number]] > packets.pts[position]:
-        number -= 1
-    return int(packets.entries[number])
+    """The last entry from which a frame can be decoded: at or before the frame in the file and in presentation."""
+    index = int(np.searchsorted(packets.entries, position, side="right")) - 1
+    while index > 0 and packets.pts[packets.entries[index]] > packets.pts[position]:
+        index -= 1
+    return int(packets.entries[index])

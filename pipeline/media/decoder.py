@@ -1,4 +1,4 @@
-"""Decoding: a clip from end to end, or only what its plan needs. Times are exact, and damage is noticed."""
+"""Decoders: of a whole clip, or of the segments of a plan. They give exact times and report damage."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ FALLBACK_RATE = Fraction(25)  # frames per second, where a clip states neither t
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A frame as it left the decoder."""
+class DecodedFrame:
+    """A frame as the decoder gave it, with its time and index."""
 
     frame: VideoFrame
     target: Target
 
 
 class Clock:
-    """Presentation times since the first frame, exact; where a frame has none, the end of the one before it."""
+    """Exact presentation times since the first frame. A frame without a time starts where the one before it ends."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._unit = stream.time_base or Fraction(1, 1000)
         self.rate = stream.average_rate or FALLBACK_RATE
         self._start: Fraction | None = None
-        self._first: Fraction | None = None  # of the first packet: where times start if no frame has come yet
+        self._first: Fraction | None = None  # time of the first packet: times start there until a frame comes
         self._latest = Fraction(0)
         self.end = Fraction(0)
-        self.invented = 0
-        self.backward = 0
+        self.n_without_time = 0  # frames
+        self.n_backward = 0  # frames earlier than the one before them
 
     def time_of_packet(self, packet: Packet[VideoStream]) -> Fraction:
-        """The time of what a packet would show; where it states none, that at which the frames so far end."""
+        """The time of a packet's frame, in seconds; for a packet without a time, the end of the frames so far."""
         if packet.pts is None:
             return self.end
         stated = packet.pts * self._unit
@@ -50,21 +50,22 @@ class Clock:
         return max(Fraction(0), stated - (self._first if self._start is None else self._start))
 
     def time_of(self, frame: VideoFrame) -> Fraction:
+        """The time of a frame, in seconds. Frames come in the decoder's order."""
         if frame.pts is None:
-            self.invented += 1
+            self.n_without_time += 1
             time = self.end
         else:
             stated = frame.pts * self._unit
             self._start = stated - self.end if self._start is None else self._start
             time = stated - self._start
-        self.backward += int(time < self._latest)
+        self.n_backward += int(time < self._latest)
         self._latest = max(self._latest, time)
         self.end = max(self.end, time + (frame.duration * self._unit or 1 / self.rate))
         return time
 
 
 class WholeDecoder:
-    """Decodes every frame of a clip, and keeps the books."""
+    """Decodes every frame of a clip, and counts frames and damage."""
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream, *, strict: bool) -> None:
         self.log = PacketLog()
@@ -73,16 +74,20 @@ class WholeDecoder:
         self._stream = stream
         self._strict = strict
         self.clock = Clock(stream)
-        self.decoded = 0
+        self.decoded = 0  # frames
         self.hidden = 0  # packets that an edit list cuts away
         self.damaged = 0  # packets or frames
         self.first_damage: Fraction | None = None  # seconds since the first frame
 
-    def frames(self) -> Iterator[Decoded]:
-        """Every frame, in the order in which the decoder gives them: that of presentation, as a rule."""
+    def frames(self) -> Iterator[DecodedFrame]:
+        """Yield every frame in the decoder's order, which is presentation order in an undamaged clip.
+
+        Raises:
+            DamagedClipError: the decoder is strict and met damage.
+        """
         for frame in self._frames():
             self.decoded += 1
-            yield Decoded(frame, Target(self.clock.time_of(frame), self.decoded - 1))
+            yield DecodedFrame(frame, Target(self.clock.time_of(frame), self.decoded - 1))
 
     def _frames(self) -> Iterator[VideoFrame]:
         packets = self._container.demux(self._stream)
@@ -108,7 +113,7 @@ class WholeDecoder:
                 yield frame
 
     def _note_damage(self, cause: FFmpegError | None, time: Fraction) -> None:
-        if isinstance(cause, MemoryError):  # FFmpeg's own, which is both: no fault of the clip
+        if isinstance(cause, MemoryError):  # FFmpeg's own error, which is a MemoryError too: no fault of the clip
             raise cause
         self.first_damage = time if self.first_damage is None else self.first_damage
         if self._strict:
@@ -117,24 +122,24 @@ class WholeDecoder:
 
     @property
     def promised(self) -> int | None:
-        """Frames that the header promises, without those that an edit list hides; None where it says nothing."""
+        """Frames that the header promises, without those that an edit list hides; None where it states no number."""
         return self._stream.frames - self.hidden if self._stream.frames else None
 
     def warnings(self) -> Iterator[str]:
-        """What a person should know of what was decoded."""
+        """Yield the warnings about what was decoded."""
         if self.promised is not None and self.decoded != self.promised:
             yield f"{self.decoded} of {self.promised} frames promised"
         if self.damaged:
             yield f"damaged: {self.damaged} packets or frames did not decode cleanly"
-        if self.clock.invented:
+        if self.clock.n_without_time:
             rate = f"{float(self.clock.rate):g} frames per second"
-            yield f"{self.clock.invented} frames without a presentation time; spaced as at {rate}"
-        if self.clock.backward:
-            yield f"{self.clock.backward} frames earlier than the one before them; passed over"
+            yield f"{self.clock.n_without_time} frames without a presentation time; spaced as at {rate}"
+        if self.clock.n_backward:
+            yield f"{self.clock.n_backward} frames earlier than the one before them; passed over"
 
 
 class SegmentDecoder:
-    """Decodes segments of a plan, one after the other, from an open clip of its own."""
+    """Decodes the segments of a plan, one after the other. It needs an open container of its own."""
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream, packets: Packets) -> None:
         self._path = path
@@ -143,11 +148,11 @@ class SegmentDecoder:
         self._packets = packets
         self.decoded = 0
 
-    def frames(self, segment: Segment) -> Iterator[Decoded]:
-        """The wanted frames of a segment, in the order of presentation.
+    def frames(self, segment: Segment) -> Iterator[DecodedFrame]:
+        """Yield the wanted frames of a segment in presentation order.
 
         Raises:
-            DamagedClipError: the decoder found damage, or not what the plan says.
+            DamagedClipError: the decoder met damage, or a wanted frame did not come out.
         """
         missing = dict(segment.targets)
         try:
@@ -157,7 +162,7 @@ class SegmentDecoder:
                 if frame.is_corrupt:
                     raise _damaged(self._path)
                 if target:
-                    yield Decoded(frame, target)
+                    yield DecodedFrame(frame, target)
         except FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
@@ -168,17 +173,17 @@ class SegmentDecoder:
     def _decode(self, segment: Segment) -> Iterator[VideoFrame]:
         context = self._stream.codec_context
         self._container.seek(int(self._packets.dts[segment.first]), stream=self._stream)  # flushes the decoder too
-        for needed, packet in zip(segment.needed, self._from(segment.first), strict=False):
+        for needed, packet in zip(segment.needed, self._packets_from(segment.first), strict=False):
             if needed:
                 yield from context.decode(packet)
         yield from context.decode(None)
         context.flush_buffers()
 
-    def _from(self, position: int) -> Iterator[Packet[VideoStream]]:
-        """The packets from a position on, as they were when the plan was made."""
+    def _packets_from(self, position: int) -> Iterator[Packet[VideoStream]]:
+        """Yield the packets from a position on, and check that they are those of the plan."""
         for packet in self._container.demux(self._stream):
             if packet.dts is not None and packet.dts < self._packets.dts[position]:
-                continue  # the seek went to an earlier one
+                continue  # the seek went to an earlier packet
             if packet.dts != self._packets.dts[position] or packet.pts != self._packets.pts[position]:
                 raise _damaged(self._path)
             yield packet

@@ -1,4 +1,4 @@
-"""The file of a clip: which demuxer reads it, by its content alone, and whether it is within bounds."""
+"""Opens the file of a clip: picks the demuxer by the content alone, and refuses clips that are out of bounds."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ SUFFIXES = frozenset({
 
 _HEAD_BYTES = 400  # enough for two packets of a transport stream
 _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
-_MOST_PIXELS = 2**31 - 1  # that FFmpeg can be told
+_MOST_PIXELS = 2**31 - 1  # the largest limit that FFmpeg takes
 
 
 class DamagedClipError(DataError):
-    """A clip, or what a strict decode needed of it, is damaged; decoded with `strict=False` some of it may be kept."""
+    """A clip, or the part that a strict decode needs, is damaged. With `strict=False` some of it may decode."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What is refused, before it is decoded where the header is honest."""
+    """Limits beyond which a clip is refused: before it is decoded, where the header is honest."""
 
     max_pixels: int  # width times height of a frame
     max_seconds: float  # duration of a clip
 
 
 def demuxer_of(path: Path) -> str:
-    """FFmpeg's name of the demuxer for a file, from its first bytes alone, so that a playlist named .mp4 opens nothing.
+    """Return FFmpeg's name of the demuxer for a file.
+
+    The first bytes alone decide, so that a playlist named .mp4 opens no other file.
 
     Raises:
         DataError: the file cannot be read, is empty, or is none of MP4/MOV, Matroska/WebM, AVI and MPEG.
@@ -72,18 +74,20 @@ def _demuxer_for(head: bytes) -> str | None:
 
 
 @contextlib.contextmanager
-def opened(path: Path, bounds: Bounds, *, strict: bool, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a clip, ready to be demuxed and decoded.
+def open_container(
+    path: Path, bounds: Bounds, *, strict: bool, threads: int
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a clip for demuxing and decoding.
 
     Args:
         path: the file; messages name it as given.
-        bounds: what is beyond them is refused.
-        strict: let the decoder stop at the first damage.
-        threads: of the decoder; 0 is as many as there are processors.
+        bounds: larger frames and longer clips are refused.
+        strict: the decoder stops at the first damage.
+        threads: number of threads of the decoder; 0 is one per processor.
 
     Raises:
         DataError: as `demuxer_of`; or the file has no video, or is out of bounds.
-        DamagedClipError: it cannot be opened.
+        DamagedClipError: the file cannot be opened.
     """
     demuxer = demuxer_of(path)
     limit = {"max_pixels": str(min(bounds.max_pixels, _MOST_PIXELS))}
@@ -104,20 +108,22 @@ def opened(path: Path, bounds: Bounds, *, strict: bool, threads: int) -> Iterato
 
 
 def set_threads(stream: VideoStream, threads: int) -> None:
-    """How many threads the decoder of a stream will have, 0 for as many as there are processors; before it decodes."""
+    """Set the number of threads of a stream's decoder, 0 for one per processor. Call it before the first decode."""
     stream.thread_type = "NONE" if threads == 1 else "AUTO"
     stream.thread_count = threads
 
 
 def too_long(path: Path, bounds: Bounds) -> DataError:
-    """The line for a clip that lasts longer than its bound."""
+    """The error for a clip that lasts longer than its bound."""
     most = f"{bounds.max_seconds:g} seconds"
     return DataError(f"{path}: lasts more than {most}; cut it or raise extract.max_clip_seconds")
 
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:  # the cover of a song
+    if (
+        not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic
+    ):  # the cover picture of a song
         raise DataError(f"{path}: has no video stream; delete the file or replace it with a clip")
     if stream.codec_context is None:
         raise DataError(f"{path}: no decoder for its video; convert it to H.264 or HEVC")

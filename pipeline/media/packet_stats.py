@@ -1,4 +1,4 @@
-"""What a clip's container says of it: rate, keyframes, colour. Read from its packets, which are not decoded."""
+"""Statistics of a clip's packets: frame rate, keyframes, colour. The packets are not decoded."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
 
 _TRANSFERS = {ColorTrc.SMPTE2084: "PQ (HDR)", ColorTrc.ARIB_STD_B67: "HLG (HDR)", ColorTrc.UNSPECIFIED: "not stated"}
-_STEADY = Fraction(1, 10)  # of the mean gap, or one unit of time: so far a constant rate may stray by rounding
+_STEADY = Fraction(1, 10)  # of the mean gap, or one unit of time: rounding may change a constant rate's gaps by that
 
 
 @dataclass(frozen=True)
-class Footage:
-    """A clip by its packets; those that an edit list hides do not count."""
+class PacketStats:
+    """Statistics of a clip's packets, without those that an edit list hides. `extract.json` has them as `footage`."""
 
     container: str  # FFmpeg's name of the demuxer
     pixel_format: str  # FFmpeg's name: yuv420p, yuv420p10le, …
@@ -32,34 +32,34 @@ class Footage:
 
 @dataclass(frozen=True)
 class PacketLog:
-    """What is noted of each packet that has a frame to show, by whoever reads them all."""
+    """Times and keyframe flags of the packets that have a frame to show. Whoever reads all packets fills it."""
 
     times: list[int | None] = field(default_factory=list)  # of presentation, in the stream's units
     are_keys: list[bool] = field(default_factory=list)
 
     def note(self, packet: Packet[VideoStream]) -> None:
-        """Take one more packet, in the order of the file."""
+        """Add a packet. Packets come in the order of the file."""
         if packet.size and not packet.is_discard:
             self.times.append(packet.pts)
             self.are_keys.append(packet.is_keyframe)
 
 
-def footage_of(demuxer: str, stream: VideoStream, log: PacketLog) -> Footage:
-    """Sum up the packets of a clip that was read to its end, or to where it cannot be read on.
+def packet_stats_of(demuxer: str, stream: VideoStream, log: PacketLog) -> PacketStats:
+    """Compute the statistics of a clip that was read to its end, or to where it becomes unreadable.
 
     Args:
-        demuxer: FFmpeg's name.
-        stream: of the video.
-        log: its packets.
+        demuxer: FFmpeg's name of the demuxer.
+        stream: the video stream.
+        log: the packets of the stream.
     """
     unit = stream.time_base or Fraction(1, 1000)
     times = sorted(time * unit for time in log.times if time is not None)
-    both = zip(log.times, log.are_keys, strict=True)
-    key_times = sorted(time * unit for time, is_key in both if is_key and time is not None)
+    packets = zip(log.times, log.are_keys, strict=True)
+    key_times = sorted(time * unit for time, is_key in packets if is_key and time is not None)
     gaps = [after - before for before, after in pairwise(times)]
     key_gaps = [after - before for before, after in pairwise(key_times)]
     mean = sum(gaps, Fraction(0)) / len(gaps) if gaps else None
-    return Footage(
+    return PacketStats(
         container=demuxer,
         pixel_format=stream.codec_context.pix_fmt or "unknown",
         transfer=_transfer(stream.codec_context.color_trc),

@@ -1,4 +1,4 @@
-"""Photos: every picture that Pillow opens, HEIC and AVIF too, known by its content and not by its name."""
+"""Reads photos: every picture that Pillow opens, and HEIC and AVIF. The content decides on the format, not the name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.media.demuxer import demuxer_of
 from runtime.errors import ImageError
 from runtime.images import read_image
 
-# What Pillow's and pillow-heif's readers of pixels register; a test holds it against the installed ones.
+# The suffixes that the readers of Pillow and pillow-heif register; a test compares them with the installed readers.
 SUFFIXES = frozenset({
     ".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib", ".fit", ".fits", ".flc", ".fli",
     ".ftc", ".ftu", ".gbr", ".gif", ".heic", ".heics", ".heif", ".heifs", ".hif", ".icb", ".icns", ".ico", ".iim",
@@ -25,14 +25,14 @@ SUFFIXES = frozenset({
     ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
 })  # fmt: skip
 
-# EPS starts a program, WMF needs Windows, and of the others Pillow reads no pixels.
+# EPS would start a program, WMF needs Windows, and Pillow reads no pixels of the others.
 _NOT_READ = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
-# Formats without a signature, which would take a text for a picture: believed under their own suffix only.
+# Formats without a signature, whose readers would take a text for a picture: read under their own suffix only.
 _UNSIGNED = frozenset({"IM", "IMT", "IPTC", "PCD", "SPIDER", "TGA"})
-_ALIKE = {"MPO": "JPEG", "DIB": "BMP"}  # not worth a word when one bears the other's suffix
+_ALIKE = {"MPO": "JPEG", "DIB": "BMP"}  # under the suffix of the other, these are not reported as misnamed
 
 _HEAD_BYTES = 12
-# Brands of stills and bursts, whose container is that of MP4; FFmpeg would take them for clips.
+# Brands of stills and bursts in the container of MP4, which FFmpeg would take for clips.
 _STILLS = frozenset({
     b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"avif", b"avis",
 })  # fmt: skip
@@ -51,7 +51,7 @@ class Photo:
 
 
 def is_photo(path: Path) -> bool:
-    """Whether the content is a picture's; by the suffix where the first bytes are those of neither picture nor clip."""
+    """Whether a file is a photo by its content; by its suffix where the first bytes show neither photo nor clip."""
     if _signature(path):
         return True
     try:
@@ -64,14 +64,16 @@ def is_photo(path: Path) -> bool:
 def read_photo(path: Path, *, max_pixels: int) -> Photo:
     """Read the first picture of a file (of HEIC the primary one), turned upright by its EXIF orientation.
 
-    16 and 10 bits become 8, CMYK and palettes RGB, transparency is laid over white; colour profiles are not applied.
+    16 and 10 bits become 8, CMYK and palettes become RGB, and transparency is laid over white. Colour profiles are not
+    applied.
 
     Args:
-        path: in any format that Pillow or pillow-heif reads, except EPS and WMF.
-        max_pixels: width times height above which the picture is refused; its header is asked before decoding.
+        path: a file in any format that Pillow or pillow-heif reads, except EPS and WMF.
+        max_pixels: width times height above which the picture is refused, by its header, before decoding.
 
     Raises:
-        ImageError: the file is missing, empty, no such picture, cut short, has too many pixels, or stores XYB colours.
+        ImageError: the file is missing, empty, cut short or no such picture, has too many pixels, or stores XYB
+            colours.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -103,7 +105,7 @@ def _formats_for(path: Path) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _bounded(max_pixels: int) -> Iterator[None]:
-    """Set Pillow's own bound for a while: it holds for the pictures inside a file too, such as those of an icon."""
+    """Set Pillow's own bound inside the block. It also holds for pictures inside a file, such as those of an icon."""
     from PIL import Image
 
     before = Image.MAX_IMAGE_PIXELS
@@ -116,7 +118,7 @@ def _bounded(max_pixels: int) -> Iterator[None]:
 
 
 def _signature(path: Path) -> str:
-    """The format by the first bytes, of those that cameras and phones write; empty where it is none of them."""
+    """The format by the first bytes, if cameras or phones write it; else empty."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -147,5 +149,5 @@ def _misnamed(path: Path, name: str) -> str:
 
 
 def _is_xyb(profile: object) -> bool:
-    """Whether an ICC profile is the one that JPEG XL's tools give to JPEGs in XYB; a broken one is no bytes."""
+    """Whether an ICC profile is that of JPEGs in XYB, as JPEG XL's tools write them. A broken profile is no bytes."""
     return isinstance(profile, bytes) and profile[4:8] == b"jxl " and "XYB".encode("utf-16-be") in profile

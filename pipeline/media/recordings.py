@@ -1,4 +1,4 @@
-"""What people film: the clips and photos below `data/raw`, and which class their folders say they show."""
+"""Finds recordings: the clips and photos below `data/raw`, with the class that their folders name."""
 
 from __future__ import annotations
 
@@ -12,48 +12,46 @@ from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.media import demuxer, photos
 
-CLIP_SUFFIXES = demuxer.SUFFIXES
-PHOTO_SUFFIXES = photos.SUFFIXES
 SPLIT_FOLDERS = ("train", "val", "test")
-_BREAKING = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, no Unicode at all, ends of lines and paragraphs
+_FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, broken Unicode, ends of lines and paragraphs
 _FILL_IT = "put clips into data/raw/<class>/, or: pipe add VIDEO --label NAME"
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A clip or a photo of the data set."""
+    """A clip or photo below `data/raw`, or one named by itself."""
 
-    path: Path  # as messages name it: relative to the project, or as it was typed
-    name: str  # relative to data/raw, / between the parts
+    path: Path  # as messages name it: relative to the project, or as typed
+    name: str  # relative to data/raw, with / between the parts
     label: str
     given_split: str = ""  # train, val or test where the folders say so
 
 
 @dataclass(frozen=True)
-class Found:
-    """What lies in `data/raw`."""
+class RawFiles:
+    """The files in `data/raw`."""
 
     recordings: tuple[Recording, ...]  # sorted by name
     ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw, sorted; always Unicode
 
 
-def is_clip(path: Path) -> bool:
-    """Whether the name is that of a video."""
-    return path.suffix.lower() in CLIP_SUFFIXES
+def has_clip_suffix(path: Path) -> bool:
+    """Whether the file has the suffix of a video, such as .mp4."""
+    return path.suffix.lower() in demuxer.SUFFIXES
 
 
-def is_photo(path: Path) -> bool:
-    """Whether the name is that of a photo."""
-    return path.suffix.lower() in PHOTO_SUFFIXES
+def has_photo_suffix(path: Path) -> bool:
+    """Whether the file has the suffix of a photo, such as .jpg."""
+    return path.suffix.lower() in photos.SUFFIXES
 
 
-def is_media(path: Path) -> bool:
-    """Whether the name is that of a video or a photo."""
-    return is_clip(path) or is_photo(path)
+def has_media_suffix(path: Path) -> bool:
+    """Whether the file has the suffix of a video or a photo."""
+    return has_clip_suffix(path) or has_photo_suffix(path)
 
 
-def find(project: Project, layout: Literal["class", "split"]) -> Found:
-    """Walk `data/raw/<class>/…`, or `data/raw/<split>/<class>/…`; hidden files and folders are not looked at.
+def find_recordings(project: Project, layout: Literal["class", "split"]) -> RawFiles:
+    """List the recordings in `data/raw/<class>/…` or `data/raw/<split>/<class>/…`, without hidden files and folders.
 
     Raises:
         DataError: there is no data/raw, no class or only one, an empty class, media outside the classes, a folder
@@ -65,20 +63,20 @@ def find(project: Project, layout: Literal["class", "split"]) -> Found:
     ignored = _beside_classes(project, layout)
     for folder, given_split in _class_folders(project, layout):
         files = list(walk(folder))
-        found = [_recording(project, path, folder.name, given_split) for path in files if is_media(path)]
-        if not found:
+        in_class = [_recording(project, path, folder.name, given_split) for path in files if has_media_suffix(path)]
+        if not in_class:
             raise DataError(f"{project.relative(folder)}: no clip or photo in it; add one, or remove the folder")
-        recordings += found
-        ignored += [path for path in files if not is_media(path)]
+        recordings += in_class
+        ignored += [path for path in files if not has_media_suffix(path)]
     _check_classes(project, layout, {recording.label for recording in recordings})
-    return Found(
+    return RawFiles(
         tuple(sorted(recordings, key=lambda recording: recording.name)),
-        tuple(sorted(_writable(path.relative_to(project.raw).as_posix()) for path in ignored)),
+        tuple(sorted(_escaped(path.relative_to(project.raw).as_posix()) for path in ignored)),
     )
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Every file below a folder; links are followed, hidden files and folders left out.
+    """Yield every file below a folder. Links are followed; hidden files and folders are skipped.
 
     Raises:
         DataError: a link leads back to a folder above it.
@@ -90,29 +88,29 @@ def check_name(name: str) -> None:
     """Refuse a name that breaks a line, divides folders on Windows, or is not Unicode.
 
     Raises:
-        DataError: it does.
+        DataError: the name is one of these.
     """
-    if "\\" in name or any(unicodedata.category(letter) in _BREAKING for letter in name):
+    if "\\" in name or any(unicodedata.category(letter) in _FORBIDDEN for letter in name):
         raise DataError(f"{name!a}: a backslash, a control character or broken Unicode in its name; rename it")
 
 
-def _writable(name: str) -> str:
-    """A name as a report can hold it: bytes that are not UTF-8 as escapes."""
+def _escaped(name: str) -> str:
+    """The name with bytes that are not UTF-8 as escapes, so that a report can hold it."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _beside_classes(project: Project, layout: Literal["class", "split"]) -> list[Path]:
-    """The files that lie where only folders of classes, or of splits, are expected."""
+    """The files in folders where only folders of classes, or of splits, are expected."""
     tops = [project.raw, *(_folders(project.raw) if layout == "split" else [])]
     files = [path for top in tops for path in _visible(top) if not path.is_dir()]
     for path in files:
-        if is_media(path):
+        if has_media_suffix(path):
             raise DataError(f"{project.relative(path)}: outside the classes; move it into the folder of its class")
     return files
 
 
 def _class_folders(project: Project, layout: Literal["class", "split"]) -> Iterator[tuple[Path, str]]:
-    """Each class folder with its given split, empty where the layout has none."""
+    """Yield each class folder with its given split, which is empty where the layout has none."""
     for top in _folders(project.raw):
         if layout == "class":
             yield top, ""
@@ -150,16 +148,16 @@ def _recording(project: Project, path: Path, label: str, given_split: str) -> Re
 
 
 def _check_classes(project: Project, layout: Literal["class", "split"], labels: set[str]) -> None:
-    place = project.relative(project.raw)
-    spelt = {unicodedata.normalize("NFC", label): label for label in sorted(labels)}
-    if len(spelt) < len(labels):
-        twice = next(label for label in sorted(labels) if spelt[unicodedata.normalize("NFC", label)] != label)
-        raise DataError(f"{place}: two folders are called {twice}, in different Unicode spellings; make them one")
+    raw = project.relative(project.raw)
+    normalized = {unicodedata.normalize("NFC", label): label for label in sorted(labels)}
+    if len(normalized) < len(labels):
+        twice = next(label for label in sorted(labels) if normalized[unicodedata.normalize("NFC", label)] != label)
+        raise DataError(f"{raw}: two folders are called {twice}, in different Unicode spellings; make them one")
     if not labels:
-        raise DataError(f"{place}: no classes; {_FILL_IT}")
+        raise DataError(f"{raw}: no classes; {_FILL_IT}")
     if layout == "class" and labels <= {*SPLIT_FOLDERS, "valid", "validation"}:
         raise DataError(
-            f"{place}: the classes are {', '.join(sorted(labels))}; if they are splits, extract.layout: split"
+            f"{raw}: the classes are {', '.join(sorted(labels))}; if they are splits, extract.layout: split"
         )
     if len(labels) == 1:
-        raise DataError(f"{place}: one class only ({labels.pop()}); a classifier needs at least two")
+        raise DataError(f"{raw}: one class only ({labels.pop()}); a classifier needs at least two")

@@ -1,9 +1,9 @@
-"""High dynamic range to a standard screen: HLG and PQ (BT.2100) to SDR BT.709.
+"""Maps high dynamic range to a standard screen: HLG and PQ (BT.2100) to SDR BT.709.
 
-Light is computed in cd/m² on the display. Up to the knee of the curve it is shown as it is, with 203 cd/m² (the
-reference white of BT.2408) as the white of the screen; above, the curve of BT.2390 (section 5.4.1) bends it so that
-the brightest light of the source just reaches that white. So grey of 18 % (26 cd/m²) keeps its place and nothing
-that was lighter than something else becomes as light as it.
+Light is computed in cd/m² on the display. The white of the screen is 203 cd/m², the reference white of BT.2408. Up to
+the knee of the curve, light is shown as it is. Above the knee, the curve of BT.2390 (section 5.4.1) compresses it so
+that the brightest light of the source just reaches white. So grey of 18 % (26 cd/m²) keeps its level, and of two
+different lights the brighter one stays brighter.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ CURVES = {18: HLG, 16: PQ}  # by FFmpeg's number of the transfer characteristic
 
 
 def to_sdr(signal_hwc: NDArray[np.uint16], curve: Curve, *, wide_gamut: bool) -> NDArray[np.uint8]:
-    """Pictures for a standard screen.
+    """Convert an HDR picture for a standard screen.
 
     Args:
         signal_hwc: (height, width, 3) uint16 RGB, 0 to 65535 for the signal's 0 to 1.
-        curve: how the signal states light.
-        wide_gamut: whether its primaries are those of BT.2020; else they are left as they are.
+        curve: the transfer function of the signal.
+        wide_gamut: True converts the primaries from BT.2020 to BT.709; False leaves them as they are.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -52,7 +52,7 @@ def to_sdr(signal_hwc: NDArray[np.uint16], curve: Curve, *, wide_gamut: bool) ->
     sdr_hwc = np.empty(signal_hwc.shape, dtype=np.uint8)
     for top in range(0, len(signal_hwc), _ROWS):
         rows = slice(top, top + _ROWS)
-        shown_hwc = _toned(_light(signal_hwc[rows], curve), curve)
+        shown_hwc = _map_tones(_light(signal_hwc[rows], curve), curve)
         if wide_gamut:
             shown_hwc = np.asarray(cv2.transform(shown_hwc, _TO_BT709), dtype=np.float32)
         index_hwc = np.sqrt(np.clip(shown_hwc, 0, 1)) * (_LEVELS - 1) + 0.5
@@ -61,22 +61,24 @@ def to_sdr(signal_hwc: NDArray[np.uint16], curve: Curve, *, wide_gamut: bool) ->
 
 
 def _light(signal_hwc: NDArray[np.uint16], curve: Curve) -> NDArray[np.float32]:
-    """Light on the display, as a share of the curve's peak."""
+    """The light on the display, as a share of the curve's peak."""
     light_hwc = _light_of_level(curve)[signal_hwc]
-    if curve is HLG:  # what the table gives is the light of the scene; the display's system gamma is 1.2 (BT.2100)
+    if curve is HLG:  # the table gives the light of the scene; the display's system gamma is 1.2 (BT.2100)
         luminance_hw = cv2.transform(light_hwc, _LUMINANCE)
         light_hwc = light_hwc * np.power(luminance_hw, 0.2).reshape(*light_hwc.shape[:2], 1)
     return light_hwc
 
 
-def _toned(light_hwc: NDArray[np.float32], curve: Curve) -> NDArray[np.float32]:
-    """The same light as a share of white; all three channels by the gain of the strongest, so that hues stay."""
+def _map_tones(light_hwc: NDArray[np.float32], curve: Curve) -> NDArray[np.float32]:
+    """The light to show, as a share of white. All channels get the gain of the strongest, so that hues stay."""
     red_hw, green_hw, blue_hw = (light_hwc[:, :, channel] for channel in range(3))
     # Ten times as fast as the maximum over an axis of three.
     strongest_hw = np.maximum(np.maximum(np.maximum(red_hw, green_hw), blue_hw), np.float32(1e-9))
     index_hw = (np.sqrt(strongest_hw) * (_LEVELS - 1) + 0.5).astype(np.uint16)
-    # Divided first, so that grey is what the table says and a ramp stays monotonic.
-    return np.asarray(light_hwc / strongest_hw[:, :, None] * _shown(curve)[index_hw][:, :, None], dtype=np.float32)
+    # Divide first, so that grey is exactly the table's value and a ramp stays monotonic.
+    return np.asarray(
+        light_hwc / strongest_hw[:, :, None] * _shown_light(curve)[index_hw][:, :, None], dtype=np.float32
+    )
 
 
 @cache
@@ -87,22 +89,22 @@ def _light_of_level(curve: Curve) -> NDArray[np.float32]:
 
 
 @cache
-def _shown(curve: Curve) -> NDArray[np.float32]:
-    """By the square root of a channel's light: the light that is shown instead, as a share of white."""
+def _shown_light(curve: Curve) -> NDArray[np.float32]:
+    """Table by the square root of a channel's light: the light that is shown for it, as a share of white."""
     light = (np.arange(_LEVELS) / (_LEVELS - 1)) ** 2 * curve.peak
-    shown = _pq_light(_bent(_pq_signal(light), float(_pq_signal(np.array(curve.peak))))) / WHITE
+    shown = _pq_light(_compress_highlights(_pq_signal(light), float(_pq_signal(np.array(curve.peak))))) / WHITE
     return np.minimum(shown, 1).astype(np.float32)
 
 
 @cache
 def _screen_levels() -> NDArray[np.uint8]:
-    """By the square root of the light: the level of 0 to 255 at which a screen shows it."""
+    """Table by the square root of the light: the level of 0 to 255 at which a screen shows it."""
     share = np.arange(_LEVELS) / (_LEVELS - 1)
     return np.round(255 * share ** (2 / _GAMMA)).astype(np.uint8)
 
 
-def _bent(signal: NDArray[np.float64], peak: float) -> NDArray[np.float64]:
-    """BT.2390's curve on PQ signals, from a source that reaches `peak` to a screen that reaches white."""
+def _compress_highlights(signal: NDArray[np.float64], peak: float) -> NDArray[np.float64]:
+    """Apply BT.2390's curve to PQ signals, from a source that reaches `peak` to a screen that reaches white."""
     relative = signal / peak
     highest = float(_pq_signal(np.array(WHITE))) / peak
     knee = 1.5 * highest - 0.5

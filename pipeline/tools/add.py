@@ -77,13 +77,13 @@ def _media(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """Yield each clip and photo with its path below the folder of its class."""
     for path in paths:
         if path.is_dir():
-            files = [file for file in recordings.walk(path) if recordings.is_media(file)]
+            files = [file for file in recordings.walk(path) if recordings.has_media_suffix(file)]
             if not files:
                 raise DataError(f"{path}: no clip or photo in it; expected at least one")
             yield from ((file, file.relative_to(path)) for file in files)
         elif not path.is_file():
             raise DataError(f"{path}: no such file; expected a clip, a photo or a folder of them")
-        elif not recordings.is_media(path) or path.name.startswith("."):
+        elif not recordings.has_media_suffix(path) or path.name.startswith("."):
             suffixes = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
             raise DataError(f"{path}: neither clip nor photo by its name; expected a visible file {suffixes}")
         else:

@@ -1,11 +1,10 @@
-"""What extract survives: every odd file, mutated copies, and being killed. The whole of each is one command."""
+"""Extract survives odd files, mutated copies and being killed. The suite runs a part of each trial in tests/trials."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.trials import every_recording, killed_extractions
-from tests.trials import mutated_recordings as mutations
+from tests.trials import every_recording, killed_extractions, mutated_recordings
 
 SMALL_BYTES = 60_000
 COPIES = 40
@@ -14,38 +13,38 @@ KILLS, CLIPS = 3, 6
 
 def test_every_small_recording_ends_in_all_its_frames_or_in_one_line(shared: Path) -> None:
     files = every_recording.files_of(shared, most_bytes=SMALL_BYTES)
-    made = every_recording.results_of(files, every_recording.table_of(shared))
-    assert {result.path.name: result.complaints for result in made if result.complaints} == {}
-    kinds = {kind: sum(result.kind == kind for result in made) for kind in ("frames", "damaged", "refused")}
+    results = every_recording.results_of(files, every_recording.table_of(shared))
+    assert {result.path.name: result.complaints for result in results if result.complaints} == {}
+    kinds = {kind: sum(result.kind == kind for result in results) for kind in ("frames", "damaged", "refused")}
     assert kinds["frames"] > 40
     assert kinds["refused"] > 5
 
 
-def test_a_wrong_count_in_the_table_would_be_told(shared: Path) -> None:
+def test_a_wrong_count_in_the_table_is_reported(shared: Path) -> None:
     name = "torchcodec_h265_video.mp4"
     table = every_recording.table_of(shared)
     table[name]["frames_decoded"] = "11"
-    (made,) = every_recording.results_of([shared / "data" / "videos" / "codec_matrix" / name], table)
-    assert made.complaints == ("(10, 10) frames, not 11",)
+    (result,) = every_recording.results_of([shared / "data" / "videos" / "codec_matrix" / name], table)
+    assert result.complaints == ("(10, 10) frames, not 11",)
 
 
 def test_mutated_copies_end_in_frames_or_in_one_line(shared: Path) -> None:
-    found = mutations.tally(mutations.sources_of(shared), COPIES)
-    assert sum(found.kinds.values()) == COPIES
-    assert found.kinds["stopped"] == 0
-    assert min(found.kinds["frames"], found.kinds["refused"]) > 5  # else they are too mild, or too harsh
+    tally = mutated_recordings.tally(mutated_recordings.sources_of(shared), COPIES)
+    assert sum(tally.kinds.values()) == COPIES
+    assert tally.kinds["stopped"] == 0
+    assert min(tally.kinds["frames"], tally.kinds["refused"]) > 5  # else the mutations are too mild, or too harsh
 
 
 def test_the_same_seed_mutates_alike_and_every_copy_differs_from_its_source(shared: Path, tmp_path: Path) -> None:
-    sources = mutations.sources_of(shared)
-    first = [path.read_bytes() for path in mutations.write_copies(sources, COPIES, tmp_path)]
-    assert first == [path.read_bytes() for path in mutations.write_copies(sources, COPIES, tmp_path)]
-    assert first != [path.read_bytes() for path in mutations.write_copies(sources, COPIES, tmp_path, seed=1)]
+    sources = mutated_recordings.sources_of(shared)
+    first = [path.read_bytes() for path in mutated_recordings.write_copies(sources, COPIES, tmp_path)]
+    assert first == [path.read_bytes() for path in mutated_recordings.write_copies(sources, COPIES, tmp_path)]
+    assert first != [path.read_bytes() for path in mutated_recordings.write_copies(sources, COPIES, tmp_path, seed=1)]
     contents = {path.read_bytes() for path in sources}
     assert sum(copy in contents for copy in first) < COPIES // 10
 
 
-def test_a_killed_run_goes_on_and_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_and_gives_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
     results = list(killed_extractions.trials(tmp_path, KILLS, CLIPS))
     assert len(results) == KILLS
     for result in results:

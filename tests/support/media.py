@@ -172,3 +172,28 @@ def damage(path: Path, *, share_kept: float = 1.0, flipped: int = 0) -> Path:
         data[place] ^= 0xFF
     path.write_bytes(data[: round(len(data) * share_kept)])
     return path
+
+
+def write_intra(path: Path, n_frames: int = 20) -> Path:
+    """An H.264 clip in which each frame is coded by itself, so that damage in one frame stays there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"g": "1", "crf": "10", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        generator = np.random.default_rng(0)
+        for number in range(n_frames):
+            grainy = (picture(number) + generator.normal(0, 20, (48, 64, 1))).clip(0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grainy, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def spoil(path: Path, number: int) -> Path:
+    """Overwrite the slice of one frame."""
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    start, size = packets[number]
+    data = bytearray(path.read_bytes())
+    data[start + size // 2 : start + size] = b"\xff" * (size - size // 2)
+    path.write_bytes(data)
+    return path

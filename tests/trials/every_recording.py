@@ -1,6 +1,6 @@
-"""Every real clip and every odd picture through the door of extract, all frames asked for.
+"""Extracts all frames of every real clip and every odd picture, and compares them with a table and a plain decode.
 
-PIPE_SHARED=… python -m tests.trials.every_recording    the whole, with a table; the suite takes the small ones
+PIPE_SHARED=… python -m tests.trials.every_recording    all files; the suite takes the small ones
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 import av
 import cv2
 
-from pipeline.extract.child import Recorded, Settings
-from pipeline.extract.decode_all import Limits, Recorder
+from pipeline.extract.child import Outcome, Settings
+from pipeline.extract.decode_all import Limits, ParallelDecoder
 from pipeline.media.decode_plan import Wanted
 from pipeline.media.demuxer import demuxer_of
 from pipeline.media.recordings import Recording
@@ -28,7 +28,7 @@ LIMITS = Limits(300, 8 * 10**9)
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a file, and what is wrong with that."""
+    """The outcome of a file, and what is wrong with it."""
 
     path: Path
     kind: str  # frames, damaged, refused
@@ -52,68 +52,66 @@ def files_of(shared: Path, *, most_bytes: float = float("inf")) -> list[Path]:
 
 
 def results_of(files: Sequence[Path], table: dict[str, dict[str, str]]) -> list[Result]:
-    """Extract all frames of all files, and hold what came of them against the table and a plain decode."""
+    """Extract all frames of all files, and compare them with the table and a plain decode."""
     with tempfile.TemporaryDirectory() as name:
         frames = Path(name)
-        outcomes = Recorder(EVERYTHING, LIMITS, None, None).record(
+        outcomes = ParallelDecoder(EVERYTHING, LIMITS, None, None).decode(
             [Recording(path, path.name, "any") for path in files], frames
         )
-        made = [_result(path, outcome, frames, table) for path, outcome in zip(files, outcomes, strict=True)]
-        listed = {
-            picture["path"] for outcome in outcomes if not isinstance(outcome, str) for picture in outcome["pictures"]
-        }
-        left = {path.relative_to(frames).as_posix() for path in frames.rglob("*") if path.is_file()}
-        assert left == listed, left ^ listed
-    return made
+        results = [_result(path, outcome, frames, table) for path, outcome in zip(files, outcomes, strict=True)]
+        listed = {picture.path for outcome in outcomes for picture in outcome.pictures}
+        written = {path.relative_to(frames).as_posix() for path in frames.rglob("*") if path.is_file()}
+        assert written == listed, written ^ listed
+    return results
 
 
-def _result(path: Path, outcome: Recorded | str, frames: Path, table: dict[str, dict[str, str]]) -> Result:
-    if isinstance(outcome, str) or not outcome["pictures"]:
-        line = outcome if isinstance(outcome, str) else outcome["damage"]
+def _result(path: Path, outcome: Outcome, frames: Path, table: dict[str, dict[str, str]]) -> Result:
+    if not outcome.pictures:
+        line = outcome.error or outcome.damage
         expected = table.get(path.name, {}).get("frames_decoded", "")
         complaints = [f"refused: {line}, where {expected} frames decode"] if expected else []
         complaints += ["no single line"] if not line or "\n" in line else []
         return Result(path, "refused", 0, tuple(complaints))
     complaints = [
-        f"{picture['path']} is not whole"
-        for picture in outcome["pictures"]
-        if (decoded := cv2.imread(str(frames / picture["path"]))) is None
-        or decoded.shape[:2] != (picture["height"], picture["width"])
+        f"{picture.path} is not whole"
+        for picture in outcome.pictures
+        if (decoded := cv2.imread(str(frames / picture.path))) is None
+        or decoded.shape[:2] != (picture.height, picture.width)
     ]
-    if outcome["clip"]:
+    if outcome.clip:
         complaints += _against_the_table(outcome, table[path.name]) + _against_a_plain_decode(outcome, path)
-    kind = "damaged" if outcome["damage"] else "frames"
-    return Result(path, kind, len(outcome["pictures"]), tuple(complaints))
+    kind = "damaged" if outcome.damage else "frames"
+    return Result(path, kind, len(outcome.pictures), tuple(complaints))
 
 
-def _against_the_table(outcome: Recorded, row: dict[str, str]) -> list[str]:
-    assert outcome["clip"] is not None
-    found = (len(outcome["pictures"]), outcome["clip"]["frames_found"])
-    return [] if found == 2 * (int(row["frames_decoded"]),) else [f"{found} frames, not {row['frames_decoded']}"]
+def _against_the_table(outcome: Outcome, row: dict[str, str]) -> list[str]:
+    assert outcome.clip is not None
+    counts = (len(outcome.pictures), outcome.clip["frames_found"])
+    return [] if counts == 2 * (int(row["frames_decoded"]),) else [f"{counts} frames, not {row['frames_decoded']}"]
 
 
-def _against_a_plain_decode(outcome: Recorded, path: Path) -> list[str]:
-    """Times are those that PyAV gives, from the first frame on."""
+def _against_a_plain_decode(outcome: Outcome, path: Path) -> list[str]:
+    """Times must be those that PyAV gives, counted from the first frame."""
     with av.open(str(path), format=demuxer_of(path), metadata_errors="ignore") as container:
         times = [frame.time for frame in container.decode(video=0)]
     if None in times:
-        return []  # spaced evenly then, and the clip's warnings say so
+        return []  # frames without a time are spaced evenly, and a warning reports them
     expected = [time - times[0] for time in times]
-    found = [picture["time_seconds"] or 0.0 for picture in outcome["pictures"]]
-    same = len(found) == len(expected) and all(abs(a - b) < 1e-6 for a, b in zip(found, expected, strict=True))
+    times = [picture.time_seconds or 0.0 for picture in outcome.pictures]
+    same = len(times) == len(expected) and all(abs(a - b) < 1e-6 for a, b in zip(times, expected, strict=True))
     return [] if same else ["other times than a plain decode gives"]
 
 
 def main() -> None:
     """Print a line for each file that is not as it should be, and the counts."""
     shared = Path(os.environ["PIPE_SHARED"])
-    made = results_of(files_of(shared), table_of(shared))
-    for result in made:
+    results = results_of(files_of(shared), table_of(shared))
+    for result in results:
         for complaint in result.complaints:
             print(f"{result.path.name}: {complaint}")
-    counts = Counter(result.kind for result in made)
-    print(f"{len(made)} files: {dict(counts)}, {sum(result.n_frames for result in made)} frames")
-    sys.exit(any(result.complaints for result in made))
+    counts = Counter(result.kind for result in results)
+    print(f"{len(results)} files: {dict(counts)}, {sum(result.n_frames for result in results)} frames")
+    sys.exit(any(result.complaints for result in results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Extractions that are killed at seeded moments: what a second run makes of them, and what it decodes again.
+"""Kills extractions at seeded moments, and compares what a second run writes and what it decodes again.
 
 python -m tests.trials.killed_extractions FOLDER [TRIALS]    prints a JSON object per trial; 50 unless it says otherwise
 """
@@ -28,7 +28,7 @@ from pathlib import Path
 from pipeline.extract.stage import extract
 from pipeline.extract.params import ExtractParams
 from pipeline.base.project import Project
-from pipeline.params import read_section
+from pipeline.base.section import read_section
 extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Path.cwd()))
 """
 
@@ -46,7 +46,7 @@ def finish(project: Project) -> None:
 
 
 def made_by(project: Project) -> dict[str, str]:
-    """Each file of the outputs with a digest, and whatever lies beside them."""
+    """The digest of each file in the folders of the outputs."""
     tops = [project.frames.parent, project.extract_json.parent]
     return {
         path.relative_to(project.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -57,7 +57,7 @@ def made_by(project: Project) -> dict[str, str]:
 
 
 def entries(project: Project) -> dict[str, int]:
-    """What is kept of clips, with the time at which it was made."""
+    """The entries of the clip cache, with the time at which each was written."""
     return {path.parent.name: path.stat().st_mtime_ns for path in (project.cache / "clips").glob("[!.]*/recorded.json")}
 
 
@@ -80,7 +80,7 @@ def trial(project: Project, moment_seconds: float, undisturbed: dict[str, str]) 
     after = entries(project)
     return {
         "moment_seconds": round(moment_seconds, 3),
-        "killed": killed,  # or it had come to its end
+        "killed": killed,  # False: the run ended before
         "clips_done": len(done),
         "decoded_again": sum(after.get(name) != made for name, made in done.items()),
         "decoded_after": len(after) - len(done),
@@ -90,7 +90,13 @@ def trial(project: Project, moment_seconds: float, undisturbed: dict[str, str]) 
 
 
 def trials(folder: Path, count: int, clips: int = CLIPS) -> Iterator[dict[str, object]]:
-    """Kill as many runs of some clips, at moments spread over the length of an undisturbed one."""
+    """Kill `count` runs over some clips, at moments spread over the duration of an undisturbed run.
+
+    Args:
+        folder: an existing folder for the project.
+        count: runs to kill.
+        clips: clips in the project, an even number.
+    """
     project = Project(folder / "project")
     write_raw(project.raw, clips=clips // 2)
     shutil.copy(ROOT / "params.yaml", project.root)
@@ -100,7 +106,7 @@ def trials(folder: Path, count: int, clips: int = CLIPS) -> Iterator[dict[str, o
     undisturbed = made_by(project)
     assert len(entries(project)) == clips
     dice = random.Random(0)
-    # One in each part of the run, so that few cover it too.
+    # One moment in each part of the run, so that a few cover it too.
     for number in range(count):
         yield trial(project, (number + dice.random()) / count * length, undisturbed)
 

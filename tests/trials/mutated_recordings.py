@@ -1,4 +1,4 @@
-"""Mutated copies of small recordings through the door of extract: flipped bytes, truncations, spliced headers, seeded.
+"""Extracts mutated copies of small recordings, made with a seed: flipped bytes, truncations, spliced headers.
 
 PIPE_SHARED=… python -m tests.trials.mutated_recordings [COUNT]    2,000 unless it says otherwise; the suite takes a few
 """
@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.extract.child import Recorded, Settings
-from pipeline.extract.decode_all import Limits, Recorder
+from pipeline.extract.child import Outcome, Settings
+from pipeline.extract.decode_all import Limits, ParallelDecoder
 from pipeline.media.decode_plan import Wanted
 from pipeline.media.recordings import Recording
 
@@ -41,7 +41,7 @@ COUNT = 2000
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of the copies."""
+    """The outcomes of the copies."""
 
     kinds: Counter[str]  # frames, damaged, refused, crashed, stopped
     lines: tuple[str, ...]  # of those that crashed or were stopped
@@ -56,7 +56,7 @@ def sources_of(shared: Path) -> list[Path]:
 
 
 def flipped(data: bytes, other: bytes, dice: random.Random) -> bytes:
-    """Some bytes become others; half of the time in the head, where sizes and counts are."""
+    """Change some bytes; half of the time in the head, where sizes and counts are."""
     copy = bytearray(data)
     reach = min(len(copy), dice.choice((512, len(copy))))
     for _ in range(dice.choice((1, 4, 16, 64))):
@@ -65,12 +65,12 @@ def flipped(data: bytes, other: bytes, dice: random.Random) -> bytes:
 
 
 def truncated(data: bytes, other: bytes, dice: random.Random) -> bytes:
-    """The end is missing."""
+    """Cut off the end."""
     return data[: dice.randrange(len(data))]
 
 
 def spliced(data: bytes, other: bytes, dice: random.Random) -> bytes:
-    """The head of one file before the body of another."""
+    """Put the head of another file before the body of this one."""
     cut = dice.choice((16, 64, 256, 1024))
     return other[:cut] + data[dice.choice((0, cut)) :]
 
@@ -90,7 +90,7 @@ def write_copies(sources: list[Path], count: int, folder: Path, seed: int = 0) -
 
 
 def tally(sources: list[Path], count: int) -> Tally:
-    """Send the copies through the door; an exception, and so a traceback, ends it."""
+    """Extract the copies and count the outcomes. An exception, and so a traceback, ends the trial."""
     kinds: Counter[str] = Counter()
     lines: list[str] = []
     started = time.perf_counter()
@@ -101,7 +101,7 @@ def tally(sources: list[Path], count: int) -> Tally:
         for start in range(0, len(copies), AT_ONCE):
             chunk = copies[start : start + AT_ONCE]
             recordings = [Recording(path, path.name, "any") for path in chunk]
-            outcomes = Recorder(SETTINGS, LIMITS, None, None).record(recordings, frames)
+            outcomes = ParallelDecoder(SETTINGS, LIMITS, None, None).decode(recordings, frames)
             for path, outcome in zip(chunk, outcomes, strict=True):
                 kind, line = kind_of(outcome)
                 kinds[kind] += 1
@@ -110,14 +110,13 @@ def tally(sources: list[Path], count: int) -> Tally:
     return Tally(kinds, tuple(lines), peak, time.perf_counter() - started)
 
 
-def kind_of(outcome: Recorded | str) -> tuple[str, str]:
-    """What became of one copy, with its line; what was made of it is taken at its word elsewhere."""
-    line = outcome if isinstance(outcome, str) else outcome["damage"]
+def kind_of(outcome: Outcome) -> tuple[str, str]:
+    """The kind of one copy's outcome, with its line. Other tests check the pictures."""
+    line = outcome.error or outcome.damage
     assert "\n" not in line, line
-    if isinstance(outcome, str):
-        assert line
+    if outcome.error:
         return "refused", line
-    if outcome["pictures"]:
+    if outcome.pictures:
         return ("damaged" if line else "frames"), line
     assert line
     if line.startswith("decoder crashed"):
@@ -126,7 +125,7 @@ def kind_of(outcome: Recorded | str) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Print what became of the copies."""
+    """Print the outcomes of the copies."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else COUNT
     result = tally(sources_of(Path(os.environ["PIPE_SHARED"])), count)
     for line in result.lines:

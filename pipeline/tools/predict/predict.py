@@ -75,7 +75,7 @@ def _files(path: Path) -> list[Path]:
         raise DataError(f"{path}: no such file; expected a photo, a clip or a folder")
     if not path.is_dir():
         return [path]
-    files = [file for file in recordings.walk(path) if recordings.is_media(file)]
+    files = [file for file in recordings.walk(path) if recordings.has_media_suffix(file)]
     if not files:
         raise DataError(f"{path}: no photo and no clip in this folder; expected at least one")
     return files
@@ -83,7 +83,7 @@ def _files(path: Path) -> list[Path]:
 
 def _answer(classifier: Classifier, params: ExtractParams, path: Path) -> Answer:
     try:
-        if recordings.is_clip(path):
+        if recordings.has_clip_suffix(path):
             return _answer_clip(classifier, params, path)
         return Answer(str(path), _classification(classifier.classify(path)))
     except (PipeError, DeviceError) as error:

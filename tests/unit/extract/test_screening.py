@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.base.section import read_section
 from pipeline.extract import quality
 from pipeline.extract.child import Picture
 from pipeline.extract.params import ExtractParams, ScreeningParams
-from pipeline.extract.screening import check_no_class_is_empty, difference_between, kinds, measures, screen
+from pipeline.extract.screening import check_no_class_is_empty, count_by_kind, difference_between, measures, screen
 from tests.support.command import ROOT
 
 DEFAULTS = read_section(ROOT / "params.yaml", "extract", ExtractParams).screening
@@ -54,12 +55,16 @@ def written(frames: list[NDArray[np.uint8]], folder: Path) -> list[Picture]:
         assert cv2.imwrite(str(folder / name), cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR))
         luma_hw = quality.luma(pixels_hwc)
         pictures.append(
-            {
-                "path": name, "time_seconds": float(number), "width": pixels_hwc.shape[1],
-                "height": pixels_hwc.shape[0], "sharpness": quality.sharpness(luma_hw),
-                "brightness": quality.brightness(luma_hw), "phash": quality.phash(luma_hw), "drop_reason": "",
-            }
-        )  # fmt: skip
+            Picture(
+                path=name,
+                time_seconds=float(number),
+                width=pixels_hwc.shape[1],
+                height=pixels_hwc.shape[0],
+                sharpness=quality.sharpness(luma_hw),
+                brightness=quality.brightness(luma_hw),
+                phash=quality.phash(luma_hw),
+            )
+        )
     return pictures
 
 
@@ -89,19 +94,19 @@ def test_a_planted_frame_is_marked_and_no_other(
 ) -> None:
     frames = [scene(number) for number in range(8)]
     frames[5] = plant(frames[5])
-    found = reasons(frames, tmp_path)
-    assert [number for number, reason in enumerate(found) if reason] == [5]
-    assert found[5].startswith(f"{kind}: ")
-    assert kinds(found) == {kind: 1}
+    drop_reasons = reasons(frames, tmp_path)
+    assert [number for number, reason in enumerate(drop_reasons) if reason] == [5]
+    assert drop_reasons[5].startswith(f"{kind}: ")
+    assert count_by_kind(drop_reasons) == {kind: 1}
     assert not reasons(frames, tmp_path, **switch)[5].startswith(kind)
 
 
 def test_the_reason_has_the_value_and_the_threshold(tmp_path: Path) -> None:
     frames = [scene(0), scene(1), scene(1), np.full((HEIGHT, WIDTH, 3), 2, np.uint8), scene(3)[:20]]
-    said = reasons(frames, tmp_path)
-    assert said[2] == "repeated: 0.0 < 3 from frame 000001"
-    assert said[3] == "dark: brightness 2.0 < 8"
-    assert said[4] == "small: 20 pixels < 32"
+    drop_reasons = reasons(frames, tmp_path)
+    assert drop_reasons[2] == "repeated: 0.0 < 3 from frame 000001"
+    assert drop_reasons[3] == "dark: brightness 2.0 < 8"
+    assert drop_reasons[4] == "small: 20 pixels < 32"
 
 
 def test_sharpness_is_judged_by_the_clip_itself(tmp_path: Path) -> None:
@@ -112,7 +117,7 @@ def test_sharpness_is_judged_by_the_clip_itself(tmp_path: Path) -> None:
 
 def test_of_a_camera_that_stands_still_one_frame_is_kept(tmp_path: Path) -> None:
     still = [noisy(scene(0), seed) for seed in range(10)]
-    assert kinds(reasons(still, tmp_path)) == {"repeated": 9}
+    assert count_by_kind(reasons(still, tmp_path)) == {"repeated": 9}
 
 
 def test_a_small_thing_that_moves_makes_a_new_frame(tmp_path: Path) -> None:
@@ -124,8 +129,8 @@ def test_a_small_thing_that_moves_makes_a_new_frame(tmp_path: Path) -> None:
 
 def test_a_slow_change_is_not_lost_step_by_step(tmp_path: Path) -> None:
     frames = [np.clip(scene(0).astype(int) + number, 0, 255).astype(np.uint8) for number in range(10)]
-    found = reasons(frames, tmp_path)
-    assert [number for number, reason in enumerate(found) if not reason][:3] == [0, 3, 6]
+    drop_reasons = reasons(frames, tmp_path)
+    assert [number for number, reason in enumerate(drop_reasons) if not reason][:3] == [0, 3, 6]
 
 
 def test_a_frame_is_found_again_after_others(tmp_path: Path) -> None:
@@ -147,12 +152,13 @@ def test_frames_of_two_sizes_are_not_compared() -> None:
 @pytest.mark.parametrize("sides", [(2, 3000), (3000, 3)])
 def test_thin_pictures_are_compared_too(sides: tuple[int, int], tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(60, 200, (*sides, 3), np.uint8)
-    pictures = written([noise] * 2, tmp_path)
+    pictures = [
+        replace(picture, path=picture.path.replace(".jpg", ".png")) for picture in written([noise] * 2, tmp_path)
+    ]
     for picture in pictures:
-        picture["path"] = picture["path"].replace(".jpg", ".png")
-        assert cv2.imwrite(str(tmp_path / picture["path"]), noise)
-    found = screen(pictures, tmp_path, DEFAULTS.model_copy(update={"min_side": 1}))
-    assert [reason.partition(":")[0] for reason in found] == ["", "repeated"]
+        assert cv2.imwrite(str(tmp_path / picture.path), noise)
+    drop_reasons = screen(pictures, tmp_path, DEFAULTS.model_copy(update={"min_side": 1}))
+    assert [reason.partition(":")[0] for reason in drop_reasons] == ["", "repeated"]
 
 
 def test_tiny_pictures_are_compared_too() -> None:
@@ -180,7 +186,7 @@ def test_a_class_of_which_nothing_is_kept_is_refused() -> None:
 
 def test_measures_count_what_was_dropped(tmp_path: Path) -> None:
     pictures = written([scene(0), scene(1), scene(1)], tmp_path)
-    pictures[2]["drop_reason"] = "repeated: 0.0 < 3 from frame 000001"
-    found = measures(pictures)
-    assert (found["frames_kept"], found["dropped"]) == (2, {"repeated": 1})
-    assert found["sharpness"]["least"] <= found["sharpness"]["median"] <= found["sharpness"]["most"]
+    pictures[2] = replace(pictures[2], drop_reason="repeated: 0.0 < 3 from frame 000001")
+    summary = measures(pictures)
+    assert (summary["frames_kept"], summary["dropped"]) == (2, {"repeated": 1})
+    assert summary["sharpness"]["least"] <= summary["sharpness"]["median"] <= summary["sharpness"]["most"]

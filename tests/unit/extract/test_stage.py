@@ -21,23 +21,15 @@ import pytest
 from PIL import Image
 
 from pipeline.base import manifest
-from pipeline.base.child_process import run_in_child
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import exclusive_lock
 from pipeline.base.project import Project
-from pipeline.base.section import read_section
-from pipeline.extract.child import record
-from pipeline.extract.params import ExtractParams
+from pipeline.extract.child import decode_recordings
 from pipeline.extract.stage import extract, extract_files
-from tests.support.command import ROOT
+from tests.support.extraction import entries, everything_in, extract_params, made_by, refusal
 from tests.support.media import damage, number_in, picture, write_clip, write_photo, write_raw, write_sound
 
 pillow_heif.register_heif_opener()
-
-
-def params(**changes: Any) -> ExtractParams:
-    defaults = read_section(ROOT / "params.yaml", "extract", ExtractParams)
-    return ExtractParams.model_validate(defaults.model_dump() | changes)
 
 
 def read_pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -46,47 +38,11 @@ def read_pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def everything_in(folder: Path) -> dict[str, str]:
-    """Each file below a folder with a digest of its content."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+# What it writes.
 
 
-def made_by(project: Project) -> dict[str, str]:
-    """What a run leaves, without the recordings and what is kept of clips for the next run."""
-    made = {}
-    for top in project.root.iterdir():
-        if top.is_dir() and top != project.cache:
-            made |= {f"{top.name}/{name}": digest for name, digest in everything_in(top).items()}
-    return {name: digest for name, digest in made.items() if not name.startswith("data/raw/")}
-
-
-@pytest.fixture
-def filled(project: Project) -> Project:
-    """A project with a clip in each of two classes."""
-    write_raw(project.raw, clips=1)
-    return project
-
-
-def refusal(project: Project, **changes: Any) -> str:
-    """The one line that extract says; nothing is left behind."""
-    before = made_by(project)
-    with pytest.raises(PipeError) as caught:
-        extract(params(**changes), project)
-    assert made_by(project) == before
-    assert "\n" not in str(caught.value)
-    assert caught.value.exit_code == 1
-    return str(caught.value)
-
-
-# What it makes.
-
-
-def test_frames_manifest_and_report_say_the_same(filled: Project) -> None:
-    report = extract(params(), filled)
+def test_frames_manifest_and_report_agree(filled: Project) -> None:
+    report = extract(extract_params(), filled)
     rows = manifest.read(filled.frames_csv)
     assert {filled.root / row.path for row in rows} == {path for path in filled.frames.rglob("*") if path.is_file()}
     assert [row.path for row in rows if row.source == "data/raw/砾石/clip_1.mp4"] == [
@@ -103,8 +59,8 @@ def test_frames_manifest_and_report_say_the_same(filled: Project) -> None:
     assert report.headline == "6 frames of 2 clips and 0 photos in data/frames.csv"
 
 
-def test_a_row_says_what_the_frame_is(filled: Project) -> None:
-    extract(params(), filled)
+def test_a_row_describes_its_frame(filled: Project) -> None:
+    extract(extract_params(), filled)
     row = manifest.read(filled.frames_csv)[1]
     clip = filled.root / "data/raw/brick/clip_1.mp4"
     assert (row.label, row.source, row.group) == ("brick", filled.relative(clip), filled.relative(clip))
@@ -125,7 +81,7 @@ def test_photos_and_folders_below_a_class_are_taken(project: Project) -> None:
     (project.raw / "b" / "notes.txt").write_text("not for us", encoding="utf-8")
     (project.raw / "b" / ".hidden.mp4").write_text("not for us", encoding="utf-8")
     (project.raw / "readme.md").touch()
-    report = extract(params(), project)
+    report = extract(extract_params(), project)
     rows = {row.path: row for row in manifest.read(project.frames_csv)}
     assert set(rows) == {
         "data/frames/a/monday/clip.MP4/000000.jpg",
@@ -140,11 +96,11 @@ def test_photos_and_folders_below_a_class_are_taken(project: Project) -> None:
     assert report.headline.endswith("; 2 files ignored")
 
 
-def test_what_bears_a_wrong_suffix_is_read_as_what_it_is_and_reported(project: Project) -> None:
+def test_a_recording_with_a_wrong_suffix_is_read_by_its_content_and_reported(project: Project) -> None:
     write_photo(project.raw / "a" / "photo.png", 3).rename(project.raw / "a" / "photo.mp4")
     write_photo(project.raw / "a" / "right.png", 5)
     write_clip(project.raw / "b" / "clip.mp4").rename(project.raw / "b" / "clip.jpg")
-    report = extract(params(image_format="png"), project)
+    report = extract(extract_params(image_format="png"), project)
     assert report.classes == {
         "a": {"clips": 0, "photos": 2, "frames": 2, "kept": 2},
         "b": {"clips": 1, "photos": 0, "frames": 2, "kept": 2},
@@ -159,7 +115,7 @@ def test_a_heic_photo_becomes_a_frame(project: Project) -> None:
     (project.raw / "a").mkdir(parents=True)
     Image.fromarray(picture(3)).save(project.raw / "a" / "IMG_0001.HEIC", format="HEIF", quality=95)
     write_photo(project.raw / "b" / "photo.png", 5)
-    extract(params(image_format="png"), project)
+    extract(extract_params(image_format="png"), project)
     made = read_pixels(project.frames / "a" / "IMG_0001.HEIC.png")
     assert np.abs(made.astype(int) - picture(3)).mean() < 3
 
@@ -167,13 +123,13 @@ def test_a_heic_photo_becomes_a_frame(project: Project) -> None:
 def test_png_keeps_every_pixel(project: Project) -> None:
     write_photo(project.raw / "a" / "photo.png", 3)
     write_photo(project.raw / "b" / "photo.bmp", 4)
-    extract(params(image_format="png"), project)
+    extract(extract_params(image_format="png"), project)
     assert np.array_equal(read_pixels(project.frames / "a" / "photo.png.png"), picture(3))
 
 
 def test_the_quality_of_jpeg_is_that_of_the_params(filled: Project) -> None:
     def bytes_at(quality: int) -> int:
-        extract(params(jpeg_quality=quality), filled)
+        extract(extract_params(jpeg_quality=quality), filled)
         return sum(path.stat().st_size for path in filled.frames.rglob("*.jpg"))
 
     assert bytes_at(20) < bytes_at(95)
@@ -183,7 +139,7 @@ def test_the_folders_can_give_the_split(project: Project) -> None:
     for split in ("train", "val"):
         for label in ("ants", "bees"):
             write_photo(project.raw / split / label / "photo.png")
-    extract(params(layout="split"), project)
+    extract(extract_params(layout="split"), project)
     rows = manifest.read(project.frames_csv)
     assert {(row.given_split, row.label, row.path) for row in rows} == {
         (split, label, f"data/frames/{split}/{label}/photo.png.jpg")
@@ -195,31 +151,31 @@ def test_the_folders_can_give_the_split(project: Project) -> None:
 def test_a_damaged_clip_keeps_what_decodes_and_says_so(filled: Project) -> None:
     clip = write_clip(filled.raw / "brick" / "cut.mkv", n_frames=40, sides=(320, 240), noise=20)
     damage(clip, share_kept=0.7, flipped=20)
-    report = extract(params(frames_per_second=5), filled)
+    report = extract(extract_params(frames_per_second=5), filled)
     warned = [entry for entry in report.clips if entry["warnings"]]
     assert [entry["source"] for entry in warned] == ["data/raw/brick/cut.mkv"]
     assert 0 < warned[0]["frames_found"] < 40
     assert "1 clips with warnings" in report.headline
     first = made_by(filled)
-    extract(params(frames_per_second=5), filled)
+    extract(extract_params(frames_per_second=5), filled)
     assert made_by(filled) == first
 
 
 def test_the_number_of_workers_changes_no_byte(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     write_photo(filled.raw / "brick" / "photo.png")
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    extract(params(), filled)
+    extract(extract_params(), filled)
     alone = made_by(filled)
     monkeypatch.delenv("LOKY_MAX_CPU_COUNT")
-    extract(params(), filled)
+    extract(extract_params(), filled)
     assert made_by(filled) == alone
 
 
 def test_frames_that_are_no_longer_wanted_go_away(filled: Project) -> None:
-    extract(params(frames_per_second=10), filled)
+    extract(extract_params(frames_per_second=10), filled)
     shutil.rmtree(filled.raw / "brick")
     write_photo(filled.raw / "new" / "photo.png")
-    extract(params(), filled)
+    extract(extract_params(), filled)
     assert {path.name for path in filled.frames.iterdir()} == {"new", "砾石"}
 
 
@@ -236,8 +192,8 @@ def write_screened(project: Project) -> None:
 
 def test_screening_marks_frames_in_the_manifest_and_deletes_none(project: Project) -> None:
     write_screened(project)
-    any_sharpness = params().screening.model_dump() | {"min_sharpness": 0.0}  # what media draws is flat
-    report = extract(params(frames_per_second=10, screening=any_sharpness), project)
+    any_sharpness = extract_params().screening.model_dump() | {"min_sharpness": 0.0}  # the drawn frames are flat
+    report = extract(extract_params(frames_per_second=10, screening=any_sharpness), project)
     rows = manifest.read(project.frames_csv)
     assert all((project.root / row.path).is_file() for row in rows)
     dropped = {row.path.removeprefix("data/frames/"): row.drop_reason for row in rows if not row.kept}
@@ -255,22 +211,22 @@ def test_screening_marks_frames_in_the_manifest_and_deletes_none(project: Projec
 
 def test_keep_all_switches_screening_off(project: Project) -> None:
     write_screened(project)
-    report = extract(params(frames_per_second=10, keep_all=True), project)
+    report = extract(extract_params(frames_per_second=10, keep_all=True), project)
     assert all(row.kept and not row.drop_reason for row in manifest.read(project.frames_csv))
     assert "screened out" not in report.headline
 
 
 def test_a_class_that_screening_would_empty_is_refused(filled: Project) -> None:
     write_photo(filled.raw / "tiny" / "a.png", sides=(30, 30))
-    said = refusal(filled)
-    assert said.startswith("class 'tiny': screening kept none of its 1 frames (1 small); ")
-    extract(params(keep_all=True), filled)
+    message = refusal(filled)
+    assert message.startswith("class 'tiny': screening kept none of its 1 frames (1 small); ")
+    extract(extract_params(keep_all=True), filled)
     assert len(manifest.read(filled.frames_csv)) == 7
 
 
 def test_a_video_by_itself_may_lose_all_its_frames(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "tiny.mp4", sides=(30, 30))
-    report = extract_files([clip], tmp_path / "out", params())
+    report = extract_files([clip], tmp_path / "out", extract_params())
     assert report.headline.startswith("2 frames of 1 clips and 0 photos in ")
     assert report.headline.endswith("; 2 screened out")
 
@@ -281,7 +237,7 @@ def test_a_video_by_itself_may_lose_all_its_frames(tmp_path: Path) -> None:
 def test_while_another_extract_runs_here_nothing_is_touched(filled: Project) -> None:
     with exclusive_lock(filled, "pipe extract"):
         assert "another `pipe extract` is running here" in refusal(filled)
-    extract(params(), filled)
+    extract(extract_params(), filled)
 
 
 def test_no_folder_of_recordings_is_refused(project: Project) -> None:
@@ -323,58 +279,36 @@ def test_a_file_that_cannot_be_used_is_named_in_one_line(
     filled: Project, name: str, write: Callable[[Path], object], line: str
 ) -> None:
     write(filled.raw / "brick" / name)
-    said = refusal(filled, max_megapixels=1)
-    assert said.startswith(f"data/raw/brick/{name}: {line}")
+    message = refusal(filled, max_megapixels=1)
+    assert message.startswith(f"data/raw/brick/{name}: {line}")
 
 
 def test_of_several_bad_files_the_first_is_named_and_the_others_counted(filled: Project) -> None:
     for name in ("x.mp4", "y.mp4", "z.png"):
         write_text(filled.raw / "brick" / name)
-    said = refusal(filled)
-    assert said.startswith("data/raw/brick/x.mp4: ")
-    assert said.endswith("; 2 more cannot be used")
+    message = refusal(filled)
+    assert message.startswith("data/raw/brick/x.mp4: ")
+    assert message.endswith("; 2 more cannot be used")
 
 
 def test_what_was_made_before_stays_when_a_new_clip_is_bad(filled: Project) -> None:
-    extract(params(), filled)
+    extract(extract_params(), filled)
     write_text(filled.raw / "brick" / "bad.mp4")
     refusal(filled)
     assert len(manifest.read(filled.frames_csv)) == 6
-
-
-def test_a_decoder_that_hangs_costs_one_line(filled: Project) -> None:
-    assert refusal(filled, decode_timeout_seconds=0.01).startswith("data/raw/brick/clip_1.mp4: decoding took more than")
-
-
-def test_a_photo_that_crashes_the_decoder_is_told_from_the_others(
-    filled: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("fine.png", "deadly.png", "good.png"):
-        write_photo(filled.raw / "brick" / name)
-    monkeypatch.setattr("pipeline.extract.decode_all.CHILD", f"{__name__}:record_or_die")
-    report = extract(params(), filled)
-    assert report.left_out == {"data/raw/brick/deadly.png": "decoder crashed (signal 11); delete or re-copy the file"}
-    assert report.n_photos == 2
-
-
-def record_or_die(sources: list[tuple[str, str]], **others: Any) -> object:
-    """Run by a child."""
-    if any("deadly" in name for _, name in sources):
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return record(sources, **others)
 
 
 # Disks and interruptions.
 
 
 def test_a_full_disk_says_so_and_leaves_what_was_there(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    extract(params(), filled)
-    monkeypatch.setattr("pipeline.extract.decode_all.CHILD", f"{__name__}:record_on_a_full_disk")
-    said = refusal(filled, frames_per_second=5)
-    assert said.endswith(".jpg: cannot be written (No space left on device); make room for it, then run again")
+    extract(extract_params(), filled)
+    monkeypatch.setattr("pipeline.extract.decode_all.CHILD", f"{__name__}:decode_on_a_full_disk")
+    message = refusal(filled, frames_per_second=5)
+    assert message.endswith(".jpg: cannot be written (No space left on device); make room for it, then run again")
 
 
-def record_on_a_full_disk(**arguments: Any) -> object:
+def decode_on_a_full_disk(**arguments: Any) -> object:
     """Run by a child: the third picture does not fit."""
     written = iter(range(2))
 
@@ -384,7 +318,7 @@ def record_on_a_full_disk(**arguments: Any) -> object:
         path.open("wb").write(data)
 
     Path.write_bytes = write_bytes  # type: ignore[method-assign, assignment]
-    return record(**arguments)
+    return decode_recordings(**arguments)
 
 
 @pytest.fixture
@@ -406,7 +340,7 @@ def test_a_disk_that_is_really_full_is_one_line(tiny_disk: Path) -> None:
     write_raw(project.raw, clips=1, n_frames=150)
     before = made_by(project)
     with pytest.raises(PipeError, match=r"No space left on device"):
-        extract(params(frames_per_second=1000), project)
+        extract(extract_params(frames_per_second=1000), project)
     assert made_by(project) == before
 
 
@@ -419,7 +353,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(
     before = made_by(filled)
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(OSError, match="Read-only file system"):
-        extract(params(), filled)
+        extract(extract_params(), filled)
     assert made_by(filled) == before
 
 
@@ -430,29 +364,24 @@ from pathlib import Path
 from pipeline.extract.stage import extract
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
-from pipeline.params import read_section
+from pipeline.base.section import read_section
 extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Path.cwd()))
 """
 
 
-def entries(project: Project) -> dict[str, int]:
-    """What is kept of clips, with the time at which it was made."""
-    return {path.parent.name: path.stat().st_mtime_ns for path in (project.cache / "clips").glob("[!.]*/recorded.json")}
-
-
-@pytest.mark.parametrize(("blow", "had_frames"), [(signal.SIGINT, False), (signal.SIGKILL, True)])
-def test_after_an_interruption_the_same_command_goes_on_and_gives_the_same_bytes(
-    project: Project, blow: signal.Signals, had_frames: bool
+@pytest.mark.parametrize(("sent", "had_frames"), [(signal.SIGINT, False), (signal.SIGKILL, True)])
+def test_after_an_interruption_the_same_command_resumes_and_gives_the_same_bytes(
+    project: Project, sent: signal.Signals, had_frames: bool
 ) -> None:
     write_raw(project.raw, clips=3)
-    extract(params(), project)
+    extract(extract_params(), project)
     undisturbed = made_by(project)
     shutil.rmtree(project.cache)
     if not had_frames:
         shutil.rmtree(project.frames)
         project.frames_csv.unlink()
         project.extract_json.unlink()
-    environment = os.environ | {"LOKY_MAX_CPU_COUNT": "2"}  # with more it could be done before the blow
+    environment = os.environ | {"LOKY_MAX_CPU_COUNT": "2"}  # with more processors the run could end before the signal
     command = [sys.executable, "-c", COMMAND]
     process = subprocess.Popen(command, cwd=project.root, env=environment, stderr=subprocess.PIPE)
     temporary = project.frames.parent / f".frames.{process.pid}.tmp"
@@ -460,10 +389,10 @@ def test_after_an_interruption_the_same_command_goes_on_and_gives_the_same_bytes
     while not entries(project) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     assert process.poll() is None
-    process.send_signal(blow)
+    process.send_signal(sent)
     _, chatter = process.communicate(timeout=20)
     assert process.returncode != 0, chatter
-    assert temporary.exists() == (blow == signal.SIGKILL)
+    assert temporary.exists() == (sent == signal.SIGKILL)
     assert {name: digest for name, digest in made_by(project).items() if ".tmp/" not in name} == (
         undisturbed if had_frames else {}
     )
@@ -476,123 +405,12 @@ def test_after_an_interruption_the_same_command_goes_on_and_gives_the_same_bytes
     assert not list((project.cache / "clips").glob(".*"))
 
 
-# What is kept of clips.
-
-
-def decoded_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of recordings that children are asked for from here on."""
-    asked: list[str] = []
-
-    def note(function: str, arguments: dict[str, Any], **others: Any) -> object:
-        asked.extend(name for _, name in arguments["sources"])
-        return run_in_child(function, arguments, **others)
-
-    monkeypatch.setattr("pipeline.recording.run_in_child", note)
-    return asked
-
-
-def test_a_clip_more_among_twenty_is_the_only_one_decoded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_raw(project.raw, clips=10, n_frames=3)
-    asked = decoded_by(monkeypatch)
-    extract(params(), project)
-    assert len(asked) == 20
-    before = made_by(project)
-    asked.clear()
-    write_clip(project.raw / "brick" / "a new one.mp4", n_frames=40)
-    extract(params(), project)
-    assert asked == ["brick/a new one.mp4"]
-    made = made_by(project)
-    assert {name: made[name] for name in before if name.endswith(".jpg")} == {
-        name: digest for name, digest in before.items() if name.endswith(".jpg")
-    }
-
-
-def test_what_is_kept_of_a_clip_knows_neither_its_suffix_nor_the_thresholds(
-    filled: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = decoded_by(monkeypatch)
-    extract(params(), filled)
-    assert len(asked) == 2
-    asked.clear()
-    clip = filled.raw / "brick" / "clip_1.mp4"
-    shutil.copy(clip, filled.raw / "brick" / "copy.jpg")
-    assert extract(params(), filled).misnamed == {"data/raw/brick/copy.jpg": "video named .jpg"}
-    clip.unlink()
-    nothing_bright = params().screening.model_dump() | {"max_brightness": 0.0, "min_brightness": 0.0}
-    assert refusal(filled, screening=nothing_bright).startswith("class 'brick': screening kept none of its 3 frames")
-    extract(params(screening=nothing_bright, keep_all=True), filled)
-    assert all(row.kept for row in manifest.read(filled.frames_csv))
-    assert asked == []
-    extract(params(frames_per_second=2), filled)  # the negative control: other frames
-    assert len(asked) == 2
-
-
-def test_a_photo_with_the_suffix_of_a_clip_is_not_kept(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    for label in "ab":
-        write_photo(project.raw / label / "photo.png", 3).rename(project.raw / label / "photo.mp4")
-    asked = decoded_by(monkeypatch)
-    for _ in range(2):
-        assert extract(params(), project).n_photos == 2
-    assert asked == 2 * ["a/photo.mp4", "b/photo.mp4"]
-    assert entries(project) == {}
-
-
-def test_clips_of_one_content_are_decoded_once_and_a_new_name_costs_nothing(
-    filled: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clip = filled.raw / "brick" / "clip_1.mp4"
-    shutil.copy(clip, filled.raw / "brick" / "again.mp4")
-    asked = decoded_by(monkeypatch)
-    extract(params(), filled)
-    assert sorted(asked) == ["brick/again.mp4", "砾石/clip_1.mp4"]
-    assert [path.name for path in sorted((filled.frames / "brick").iterdir())] == ["again.mp4", "clip_1.mp4"]
-    asked.clear()
-    clip.rename(clip.with_name("renamed.mp4"))
-    extract(params(), filled)
-    assert asked == []
-    assert {row.source for row in manifest.read(filled.frames_csv)} >= {"data/raw/brick/renamed.mp4"}
-    made = made_by(filled)
-    shutil.rmtree(filled.cache)
-    extract(params(), filled)
-    assert made_by(filled) == made
-    asked.clear()
-    extract(params(jpeg_quality=90), filled)  # the negative control: other params, other bytes
-    assert len(asked) == 2
-
-
-def test_a_kept_frame_that_was_painted_over_is_decoded_again(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    extract(params(), filled)
-    undisturbed = made_by(filled)
-    frame = filled.frames / "brick" / "clip_1.mp4" / "000010.jpg"
-    assert frame.stat().st_nlink == 2
-    with frame.open("r+b") as file:
-        file.write(b"painted over")
-    asked = decoded_by(monkeypatch)
-    extract(params(), filled)
-    assert asked == ["brick/clip_1.mp4"]
-    assert made_by(filled) == undisturbed
-
-
-def test_where_the_file_system_refuses_links_frames_are_copied(
-    filled: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-
-    extract(params(), filled)
-    linked = made_by(filled)
-    monkeypatch.setattr(os, "link", refuse)
-    extract(params(), filled)
-    assert made_by(filled) == linked
-    assert (filled.frames / "brick" / "clip_1.mp4" / "000010.jpg").stat().st_nlink == 1
-
-
-# Videos by themselves.
+# Videos outside a project.
 
 
 def test_videos_by_themselves_become_a_folder_that_stands_alone(tmp_path: Path) -> None:
     clip, photo = write_clip(tmp_path / "walk.mp4"), write_photo(tmp_path / "stone.png")
-    report = extract_files([clip, photo], tmp_path / "out", params())
+    report = extract_files([clip, photo], tmp_path / "out", extract_params())
     rows = manifest.read(tmp_path / "out" / "frames.csv")
     assert [(row.path, row.label, row.source, row.group) for row in rows] == [
         ("stone.png.jpg", "stone", "stone.png", "stone.png"),
@@ -606,8 +424,8 @@ def test_videos_by_themselves_become_a_folder_that_stands_alone(tmp_path: Path) 
 
 def test_a_folder_of_its_own_making_is_replaced(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "walk.mp4")
-    extract_files([clip], tmp_path / "out", params(frames_per_second=5))
-    extract_files([clip], tmp_path / "out", params())
+    extract_files([clip], tmp_path / "out", extract_params(frames_per_second=5))
+    extract_files([clip], tmp_path / "out", extract_params())
     assert len(list((tmp_path / "out" / "walk.mp4").iterdir())) == 2
 
 
@@ -615,36 +433,36 @@ def test_a_folder_of_its_own_making_is_replaced(tmp_path: Path) -> None:
 def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path, after_a_run: bool) -> None:
     clip = write_clip(tmp_path / "walk.mp4")
     if after_a_run:
-        extract_files([clip], tmp_path / "out", params())
+        extract_files([clip], tmp_path / "out", extract_params())
     (tmp_path / "out").mkdir(exist_ok=True)
     (tmp_path / "out" / "thesis.txt").write_text("years of work", encoding="utf-8")
     before = everything_in(tmp_path)
-    with pytest.raises(DataError, match=r"holds thesis\.txt, which is not ours to replace"):
-        extract_files([clip], tmp_path / "out", params())
+    with pytest.raises(DataError, match=r"holds thesis\.txt, which `pipe extract` did not write"):
+        extract_files([clip], tmp_path / "out", extract_params())
     assert everything_in(tmp_path) == before
 
 
 def test_bad_files_by_themselves_leave_no_folder(tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_text("no video", encoding="utf-8")
     with pytest.raises(DataError, match="its content is not MP4"):
-        extract_files([tmp_path / "bad.mp4"], tmp_path / "out", params())
+        extract_files([tmp_path / "bad.mp4"], tmp_path / "out", extract_params())
     with pytest.raises(DataError, match="No such file"):
-        extract_files([tmp_path / "missing.mp4"], tmp_path / "out", params())
+        extract_files([tmp_path / "missing.mp4"], tmp_path / "out", extract_params())
     with pytest.raises(DataError, match="expected at least one"):
-        extract_files([], tmp_path / "out", params())
+        extract_files([], tmp_path / "out", extract_params())
     assert set(everything_in(tmp_path)) == {"bad.mp4"}
 
 
 def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     for path in (Path("/dev/zero"), tmp_path):
         with pytest.raises(DataError, match=f"^{path}: not a file; expected a clip or a photo$"):
-            extract_files([path], tmp_path / "out", params(decode_timeout_seconds=2))
+            extract_files([path], tmp_path / "out", extract_params(decode_timeout_seconds=2))
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     clips = [write_clip(tmp_path / folder / "walk.mp4") for folder in "ab"]
     with pytest.raises(DataError, match=r"walk\.mp4: 2 files have this name"):
-        extract_files(clips, tmp_path / "out", params())
+        extract_files(clips, tmp_path / "out", extract_params())
 
 
 # Real clips.
@@ -653,7 +471,7 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_every_frame_of_the_real_clips_is_counted(shared: Path, project: Project) -> None:
     project.raw.parent.mkdir()
     project.raw.symlink_to(shared / "data" / "clips")
-    report = extract(params(), project)
+    report = extract(extract_params(), project)
     table = (shared / "data" / "VIDEO_INDEX.tsv").read_text(encoding="utf-8").splitlines()
     columns, *lines = (line.split("\t") for line in table)
     known = {entry["file"]: entry for entry in (dict(zip(columns, line, strict=True)) for line in lines)}

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.media.clip import ClipInfo, Frame, open_clip
-from pipeline.media.decode_plan import Choice, Wanted
+from pipeline.media.decode_plan import FramePicker, Wanted
 from pipeline.media.demuxer import Bounds, DamagedClipError
 from tests.support.media import damage, read_barcode, write_coded
 
@@ -28,7 +28,9 @@ def decode(
 ) -> tuple[list[tuple[int, float, int | None, str]], ClipInfo]:
     with open_clip(path, BOUNDS, strict=True) as clip:
         clip._packets = clip._packets if planned else None
-        made = clip.each(wanted, fingerprint, threads=threads) if threads else map(fingerprint, clip.frames(wanted))
+        made = (
+            clip.map_frames(wanted, fingerprint, threads=threads) if threads else map(fingerprint, clip.frames(wanted))
+        )
         return list(made), clip.info()
 
 
@@ -61,7 +63,7 @@ ASKED = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_plan_gives_is_what_decoding_everything_gives(tmp_path: Path, kind: str) -> None:
+def test_a_plan_gives_the_frames_of_a_full_decode(tmp_path: Path, kind: str) -> None:
     clip = write_coded(tmp_path / "clip.mp4", **KINDS[kind])
     for wanted in ASKED:
         whole, whole_info = decode(clip, wanted, planned=False)
@@ -121,7 +123,7 @@ def test_of_phone_like_clips_only_the_keyframes_are_decoded(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["clip.ts", "clip.mkv"])
-def test_where_packets_say_too_little_everything_is_decoded(tmp_path: Path, name: str) -> None:
+def test_where_packets_state_too_little_everything_is_decoded(tmp_path: Path, name: str) -> None:
     made, info = decode(write_coded(tmp_path / name, options=B_FRAMES), Wanted(1))
     assert [number for _, _, number, _ in made] == [0, 25, 50, 75]
     assert info.frames_decoded == 100
@@ -134,7 +136,7 @@ def test_damage_in_what_a_plan_needs_is_noticed(tmp_path: Path) -> None:
         decode(clip, Wanted(1000))
 
 
-def test_times_that_contradict_one_another_are_said(tmp_path: Path) -> None:
+def test_times_that_contradict_one_another_give_a_warning(tmp_path: Path) -> None:
     clip = write_coded(tmp_path / "clip.avi", options=B_FRAMES)  # a container without presentation times
     made, info = decode(clip, Wanted(1000))
     assert any("earlier than the one before" in warning for warning in info.warnings)
@@ -142,8 +144,8 @@ def test_times_that_contradict_one_another_are_said(tmp_path: Path) -> None:
 
 
 def takes(wanted: Wanted, *times: float) -> list[float]:
-    choice = Choice(wanted)
-    return [time for time in times if choice.takes(Fraction(str(time)))]
+    picker = FramePicker(wanted)
+    return [time for time in times if picker.takes(Fraction(str(time)))]
 
 
 def test_frames_are_chosen_by_their_times() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.media.nal_units import Unit, reader_for
+from pipeline.media.nal_units import CodedPicture, reader_for
 
 SETS = b"\x67sets"
 AVC = b"\x01d\x00(\xff" + SETS + b"more"  # units of four bytes of length
@@ -16,7 +16,7 @@ def packet(*units: bytes) -> memoryview:
     return memoryview(b"".join(len(unit).to_bytes(4, "big") + unit for unit in units))
 
 
-def read(codec: str, content: memoryview) -> Unit | None:
+def read(codec: str, content: memoryview) -> CodedPicture | None:
     context: Any = SimpleNamespace(name=codec, pix_fmt="yuv420p", extradata={"h264": AVC, "hevc": HEVC}[codec])
     reader = reader_for(context)
     assert reader is not None
@@ -26,16 +26,16 @@ def read(codec: str, content: memoryview) -> Unit | None:
 @pytest.mark.parametrize(
     ("units", "unit"),
     [
-        ([b"\x65"], Unit(True, True, 0, False)),  # IDR
-        ([b"\x06sei", b"\x41"], Unit(False, True, 0, False)),  # a P slice that others refer to
-        ([b"\x01", b"\x01"], Unit(False, False, 0, False)),  # a B slice that none refers to
-        ([b"\x01", b"\x41"], Unit(False, True, 0, False)),  # two fields, one of them referred to
-        ([SETS, b"\x65"], Unit(True, True, 0, False)),  # parameters that the header has
-        ([b"\x67new", b"\x65"], Unit(True, True, 0, True)),
+        ([b"\x65"], CodedPicture(True, True, 0, False)),  # IDR
+        ([b"\x06sei", b"\x41"], CodedPicture(False, True, 0, False)),  # a P slice that others refer to
+        ([b"\x01", b"\x01"], CodedPicture(False, False, 0, False)),  # a B slice that none refers to
+        ([b"\x01", b"\x41"], CodedPicture(False, True, 0, False)),  # two fields, one of them referred to
+        ([SETS, b"\x65"], CodedPicture(True, True, 0, False)),  # parameters that the header has
+        ([b"\x67new", b"\x65"], CodedPicture(True, True, 0, True)),
         ([b"\x06sei"], None),
     ],
 )
-def test_units_of_h264_are_told_apart(units: list[bytes], unit: Unit | None) -> None:
+def test_units_of_h264_are_told_apart(units: list[bytes], unit: CodedPicture | None) -> None:
     assert read("h264", packet(*units)) == unit
 
 
@@ -46,17 +46,17 @@ def hevc(kind: int, layer: int = 0, eye: int = 0) -> bytes:
 @pytest.mark.parametrize(
     ("units", "unit"),
     [
-        ([hevc(19)], Unit(True, True, 0, False)),  # IDR
-        ([hevc(21)], Unit(True, True, 0, False)),  # CRA
-        ([hevc(1)], Unit(False, True, 0, False)),  # TRAIL_R
-        ([hevc(0, layer=2)], Unit(False, False, 2, False)),  # TRAIL_N
-        ([hevc(33) + b"new", hevc(19)], Unit(True, True, 0, True)),
-        ([hevc(1), hevc(0, eye=1)], Unit(False, True, 0, False)),  # the second eye is not looked at
+        ([hevc(19)], CodedPicture(True, True, 0, False)),  # IDR
+        ([hevc(21)], CodedPicture(True, True, 0, False)),  # CRA
+        ([hevc(1)], CodedPicture(False, True, 0, False)),  # TRAIL_R
+        ([hevc(0, layer=2)], CodedPicture(False, False, 2, False)),  # TRAIL_N
+        ([hevc(33) + b"new", hevc(19)], CodedPicture(True, True, 0, True)),
+        ([hevc(1), hevc(0, eye=1)], CodedPicture(False, True, 0, False)),  # the second eye is not looked at
         ([hevc(1), hevc(0)], None),  # slices of one picture that disagree
         ([hevc(39)], None),
     ],
 )
-def test_units_of_hevc_are_told_apart(units: list[bytes], unit: Unit | None) -> None:
+def test_units_of_hevc_are_told_apart(units: list[bytes], unit: CodedPicture | None) -> None:
     assert read("hevc", packet(*units)) == unit
 
 

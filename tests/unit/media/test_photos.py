@@ -20,7 +20,7 @@ PIXELS = 200_000_000
 EXIF_ORIENTATION = 0x0112
 NO_PIXELS = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 
-# What is in shared `odd_images` and has no picture in it, with a word of its line.
+# Files of shared `odd_images` that hold no readable picture, with a part of their line.
 REFUSED = {
     "imageio_multipage_rgb.tif": "begins as TIFF, but cannot be opened",  # 64 bits per sample
     "pillow_bmp_b_reallybig.bmp": "too many pixels",
@@ -182,7 +182,7 @@ def test_the_bound_is_ours_and_not_that_of_pillow(tmp_path: Path, monkeypatch: p
         ("a.jpg", "MPO", ""),
     ],
 )
-def test_the_content_decides_and_a_wrong_suffix_is_told(
+def test_the_content_decides_and_a_wrong_suffix_is_reported(
     name: str, stored_as: str, misnamed: str, tmp_path: Path
 ) -> None:
     path = save(tmp_path / name, format=stored_as, quality=95)
@@ -198,7 +198,7 @@ def test_a_clip_named_like_a_photo_is_no_photo(tmp_path: Path) -> None:
         assert not is_photo(path.rename(tmp_path / f"{suffix}.heic"))
 
 
-def test_a_format_without_a_signature_is_believed_under_its_own_suffix_only(tmp_path: Path) -> None:
+def test_a_format_without_a_signature_is_read_under_its_own_suffix_only(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tga")
     assert "not a picture that can be read" in line_of(path.rename(tmp_path / "a.jpg"))
 
@@ -211,7 +211,7 @@ def test_what_is_no_picture_is_refused(content: bytes, tmp_path: Path) -> None:
         assert line_of(path)
 
 
-def test_a_broken_colour_profile_is_nothing_to_speak_of(tmp_path: Path) -> None:
+def test_a_broken_colour_profile_does_no_harm(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png")
     chunk = b"iCCP" + b"broken\0\0 no zlib"  # its length and checksum are right: Pillow reads it, and finds no profile
     whole, head = path.read_bytes(), 33

@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.media.recordings import Recording, find
+from pipeline.media.recordings import Recording, find_recordings
 
 
 def put(project: Project, *names: str) -> None:
-    """Empty files below data/raw: their names are all that is looked at."""
+    """Write empty files below data/raw: only their names are read."""
     for name in names:
         (project.raw / name).parent.mkdir(parents=True, exist_ok=True)
         (project.raw / name).touch()
@@ -20,7 +20,7 @@ def put(project: Project, *names: str) -> None:
 
 def refusal(project: Project, layout: str = "class") -> str:
     with pytest.raises(DataError) as caught:
-        find(project, layout)  # type: ignore[arg-type]
+        find_recordings(project, layout)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -28,19 +28,19 @@ def refusal(project: Project, layout: str = "class") -> str:
 def test_recordings_of_all_folders_below_a_class_are_its_own(project: Project) -> None:
     put(project, "砾石/monday/clip.MP4", "砾石/photo.jpeg", "brick/a.mov", "brick/notes.txt", "read.me")
     put(project, "brick/.hidden.mp4", ".trash/clip.mp4", ".DS_Store")
-    found = find(project, "class")
-    assert found.recordings == (
+    raw = find_recordings(project, "class")
+    assert raw.recordings == (
         Recording(Path("data/raw/brick/a.mov"), "brick/a.mov", "brick"),
         Recording(Path("data/raw/砾石/monday/clip.MP4"), "砾石/monday/clip.MP4", "砾石"),
         Recording(Path("data/raw/砾石/photo.jpeg"), "砾石/photo.jpeg", "砾石"),
     )
-    assert found.ignored == ("brick/notes.txt", "read.me")
+    assert raw.ignored == ("brick/notes.txt", "read.me")
 
 
 def test_the_folders_can_give_the_split(project: Project) -> None:
     put(project, "train/ants/1.png", "train/bees/2.png", "val/ants/3.png")
-    found = find(project, "split")
-    assert [(one.given_split, one.label) for one in found.recordings] == [
+    raw = find_recordings(project, "split")
+    assert [(recording.given_split, recording.label) for recording in raw.recordings] == [
         ("train", "ants"), ("train", "bees"), ("val", "ants"),
     ]  # fmt: skip
 
@@ -51,7 +51,11 @@ def test_links_to_files_and_folders_are_followed(project: Project, tmp_path: Pat
     (tmp_path / "elsewhere" / "2.mp4").touch()
     (project.raw / "b").symlink_to(tmp_path / "elsewhere")
     (project.raw / "a" / "linked.mp4").symlink_to(tmp_path / "elsewhere" / "2.mp4")
-    assert [one.name for one in find(project, "class").recordings] == ["a/1.mp4", "a/linked.mp4", "b/2.mp4"]
+    assert [recording.name for recording in find_recordings(project, "class").recordings] == [
+        "a/1.mp4",
+        "a/linked.mp4",
+        "b/2.mp4",
+    ]
 
 
 def test_no_folder_and_no_classes_are_refused(project: Project) -> None:
@@ -108,11 +112,11 @@ def test_a_name_that_a_manifest_cannot_hold_is_refused(project: Project, name: s
 
 def test_an_ignored_file_may_have_any_name(project: Project) -> None:
     put(project, "a/1.mp4", "b/2.mp4", os.fsdecode(b"a/r\xe9sum\xe9.txt"))
-    assert find(project, "class").ignored == ("a/r\\udce9sum\\udce9.txt",)
+    assert find_recordings(project, "class").ignored == ("a/r\\udce9sum\\udce9.txt",)
 
 
 def test_one_name_in_two_spellings_of_unicode_is_one_class(project: Project) -> None:
     put(project, "caf\u00e9/1.mp4", "cafe\u0301/2.mp4", "b/3.mp4")  # as Linux and macOS write it
     assert "two folders are called cafe\u0301, in different Unicode spellings" in refusal(project)
     shutil.rmtree(project.raw / "caf\u00e9")
-    assert {one.label for one in find(project, "class").recordings} == {"cafe\u0301", "b"}
+    assert {recording.label for recording in find_recordings(project, "class").recordings} == {"cafe\u0301", "b"}

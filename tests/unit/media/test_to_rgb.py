@@ -15,7 +15,8 @@ from pipeline.media.clip import ClipInfo, open_clip
 from pipeline.media.decode_plan import Wanted
 from pipeline.media.demuxer import Bounds
 from pipeline.media.to_rgb import square_size
-from tests.support.media import CODED_SIDES, barcode
+from tests.support.clips import decode_clip
+from tests.support.media import CODED_SIDES, RED, barcode, write_clip
 
 BOUNDS = Bounds(10_000_000, 3600)
 BT709, BT601, BT2020, UNSTATED, YCGCO = 1, 5, 9, 2, 8
@@ -128,7 +129,7 @@ def test_high_dynamic_range_is_not_shown_as_it_is(tmp_path: Path, trc: int) -> N
     assert darker.max() < lighter.min()
 
 
-def test_a_matrix_that_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_matrix_gives_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write(tmp_path / "clip.mp4", "yuv420p", BT709, LIMITED)
     right, _ = decode(clip)
     known = to_rgb.matrix_is_known
@@ -141,3 +142,37 @@ def test_a_matrix_that_is_not_known_is_said(tmp_path: Path, monkeypatch: pytest.
     frames, info = decode(clip)
     assert len(frames) == len(right)
     assert info.warnings == ("states a colour matrix that is not known here; colours may be wrong",)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "red_corner", "turned"),
+    [
+        ((1, 0, 0, 1), "top left", False),
+        ((0, 1, -1, 0), "top right", True),  # a phone held upright
+        ((-1, 0, 0, -1), "bottom right", False),
+        ((0, -1, 1, 0), "bottom left", True),
+        ((-1, 0, 0, 1), "top right", False),  # mirrored, as some front cameras film
+        ((1, 0, 0, -1), "bottom left", False),
+        ((0, 1, 1, 0), "top left", True),
+        ((0, -1, -1, 0), "bottom right", True),
+    ],
+)
+def test_pictures_are_upright(tmp_path: Path, matrix: tuple[int, ...], red_corner: str, turned: bool) -> None:
+    a, b, c, d = (65536 * entry for entry in matrix)
+    clip = write_clip(tmp_path / "clip.mp4", n_frames=1, display_matrix=(a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    (frame,), info = decode_clip(clip)
+    sides = (48, 64) if turned else (64, 48)
+    assert (info.width, info.height) == sides
+    assert frame.pixels_hwc.shape == (sides[1], sides[0], 3)
+    assert frame.pixels_hwc.flags.c_contiguous
+    corners = {
+        f"{vertical} {horizontal}": frame.pixels_hwc[row, column].astype(int)
+        for vertical, row in (("top", 3), ("bottom", -4))
+        for horizontal, column in (("left", 3), ("right", -4))
+    }
+    assert min(corners, key=lambda name: np.abs(corners[name] - RED).sum()) == red_corner
+
+
+def test_the_rotation_of_a_phone_is_reported(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", n_frames=1, display_matrix=(0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
+    assert decode_clip(clip)[1].rotation == -90
