@@ -1,7 +1,8 @@
 """Measure `pipe evaluate` without the network: `python benchmarks/evaluate.py [--quick] [--json]`.
 
-The project has 10,000 test and 10,000 training frames in ten classes, twenty frames to a clip. Planted features and
-logits replace the network's forward pass: metrics, intervals, baselines, the counterfactual, tables and pictures remain.
+There are 10,000 test and 10,000 training frames in ten classes, twenty frames to a clip. Planted features and
+logits replace the network's forward pass. What remains is metrics,
+intervals, baselines, the counterfactual, tables and pictures.
 Prints wall-clock seconds, processor seconds and the peak memory, torch included.
 """
 
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def _generate(project: Project, n_frames: int) -> None:
-    """Write the split, one 1080p picture under the names of all frames, and a checkpoint that calls itself pretrained."""
+    """Write the split, a 1080p picture under the names of all frames, and a checkpoint that says it is pretrained."""
     picture = project.frames / "picture.jpg"
     picture.parent.mkdir(parents=True)
     write_jpeg(np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), dtype=np.uint8), picture)

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate.evaluation import Counterfactual, ValueOrReason
+from pipeline.evaluate.checked_values import ValueOrReason
+from pipeline.evaluate.evaluation import Counterfactual
 
 FOLDS = 5
 FEWEST_GROUPS = 3  # of a class: each fold needs one, and cross-validation at least three folds

@@ -4,49 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-_ROUNDING = 1e-9  # sums of floating-point shares may miss by as much
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class ValueOrReason(Generic[Value]):
-    """A value, or the reason why it is not known: in the JSON `key` is then null and `key_reason` says why."""
-
-    value: Value | None
-    reason: str | None
-
-    def __post_init__(self) -> None:
-        if (self.value is None) == (self.reason is None):
-            raise ValueError(f"found the value {self.value!r} and the reason {self.reason!r}; expected one of the two")
-
-    def to_json(self, key: str) -> dict[str, Any]:
-        """The two entries of the report."""
-        writer = getattr(self.value, "to_json", None)
-        return {key: self.value if writer is None else writer(), f"{key}_reason": self.reason}
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The 95 % interval of a share."""
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        _require_shares(low=self.low, high=self.high)
-        _require(self.low <= self.high, "interval", f"{self.low} to {self.high}", "the lower end first")
-
-    @property
-    def width(self) -> float:
-        """The distance of the two ends."""
-        return self.high - self.low
-
-    def to_json(self) -> list[float]:
-        """The two ends."""
-        return [self.low, self.high]
+from pipeline.evaluate.checked_values import ROUNDING, Interval, ValueOrReason, require, require_shares, require_sum
 
 
 @dataclass(frozen=True)
@@ -58,9 +18,9 @@ class ProbabilityErrors:
     nll: float  # mean negative log-probability of the truth
 
     def __post_init__(self) -> None:
-        _require_shares(ece=self.ece)
-        _require(-_ROUNDING <= self.mse <= 2 + _ROUNDING, "mse", self.mse, "0 to 2")
-        _require(self.nll >= -_ROUNDING, "nll", self.nll, "0 or more")
+        require_shares(ece=self.ece)
+        require(-ROUNDING <= self.mse <= 2 + ROUNDING, "mse", self.mse, "0 to 2")
+        require(self.nll >= -ROUNDING, "nll", self.nll, "0 or more")
 
     def to_json(self) -> dict[str, float]:
         """The values by the names of the fields."""
@@ -79,11 +39,11 @@ class FrameNumbers:
     errors: ProbabilityErrors
 
     def __post_init__(self) -> None:
-        _require(self.n_frames > 0, "n_frames", self.n_frames, "at least 1")
-        _require_shares(top1=self.top1, balanced_accuracy=self.balanced_accuracy, macro_f1=self.macro_f1)
+        require(self.n_frames > 0, "n_frames", self.n_frames, "at least 1")
+        require_shares(top1=self.top1, balanced_accuracy=self.balanced_accuracy, macro_f1=self.macro_f1)
         if self.top5.value is not None:
-            _require_shares(top5=self.top5.value)
-            _require(self.top5.value >= self.top1, "top5", self.top5.value, f"at least top1, {self.top1}")
+            require_shares(top5=self.top5.value)
+            require(self.top5.value >= self.top1, "top5", self.top5.value, f"at least top1, {self.top1}")
 
 
 @dataclass(frozen=True)
@@ -96,8 +56,8 @@ class ClassFrames:
     support: int  # frames of the class
 
     def __post_init__(self) -> None:
-        _require_shares(precision=self.precision, recall=self.recall, f1=self.f1)
-        _require(self.support >= 0, "support", self.support, "0 or more")
+        require_shares(precision=self.precision, recall=self.recall, f1=self.f1)
+        require(self.support >= 0, "support", self.support, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -109,7 +69,7 @@ class ClassGroups:
     interval: Interval  # exact, of the share of right groups
 
     def __post_init__(self) -> None:
-        _require(0 <= self.groups_right <= self.groups, "groups_right", self.groups_right, f"0 to {self.groups}")
+        require(0 <= self.groups_right <= self.groups, "groups_right", self.groups_right, f"0 to {self.groups}")
 
 
 @dataclass(frozen=True)
@@ -139,12 +99,12 @@ class GroupNumbers:
     interval: Interval  # exact, of the share of right groups
 
     def __post_init__(self) -> None:
-        _require(self.n_groups > 0, "n_groups", self.n_groups, "at least 1")
+        require(self.n_groups > 0, "n_groups", self.n_groups, "at least 1")
         for name in ("groups_right", "groups_right_by_vote"):
             n_right = getattr(self, name)
-            _require(0 <= n_right <= self.n_groups, name, n_right, f"0 to {self.n_groups}")
-        is_inside = self.interval.low - _ROUNDING <= self.top1 <= self.interval.high + _ROUNDING
-        _require(is_inside, "group_top1", self.top1, f"a share inside its interval {self.interval.to_json()}")
+            require(0 <= n_right <= self.n_groups, name, n_right, f"0 to {self.n_groups}")
+        is_inside = self.interval.low - ROUNDING <= self.top1 <= self.interval.high + ROUNDING
+        require(is_inside, "group_top1", self.top1, f"a share inside its interval {self.interval.to_json()}")
 
     @property
     def top1(self) -> float:
@@ -171,7 +131,7 @@ class FilmMore:
     film: int  # more clips in all
 
     def __post_init__(self) -> None:
-        _require(0 < self.held_out <= self.film, "held_out", self.held_out, f"1 to {self.film}")
+        require(0 < self.held_out <= self.film, "held_out", self.held_out, f"1 to {self.film}")
 
     def to_json(self) -> dict[str, Any]:
         """The entries of the report, with a sentence that says them."""
@@ -197,7 +157,7 @@ class Areas:
     def __post_init__(self) -> None:
         for area in (*self.per_class.values(), self.macro, self.micro):
             if area is not None:
-                _require_shares(area=area)
+                require_shares(area=area)
 
     def to_json(self) -> dict[str, Any]:
         """The areas by the names of the fields."""
@@ -213,8 +173,8 @@ class ReliabilityBin:
     frames: int
 
     def __post_init__(self) -> None:
-        _require_shares(confidence=self.confidence, accuracy=self.accuracy)
-        _require(self.frames > 0, "frames", self.frames, "at least 1")
+        require_shares(confidence=self.confidence, accuracy=self.accuracy)
+        require(self.frames > 0, "frames", self.frames, "at least 1")
 
     def to_json(self) -> dict[str, float]:
         """The values by the names of the fields."""
@@ -229,7 +189,7 @@ class FalseAlarms:
     groups: float
 
     def __post_init__(self) -> None:
-        _require_shares(frames=self.frames, groups=self.groups)
+        require_shares(frames=self.frames, groups=self.groups)
 
     def to_json(self) -> dict[str, float]:
         """The shares by the names of the fields."""
@@ -269,9 +229,9 @@ class Baselines:
     knn: ValueOrReason[float]  # the class of the nearest training frames, by the pretrained features
 
     def __post_init__(self) -> None:
-        _require_shares(baseline_majority=self.majority)
+        require_shares(baseline_majority=self.majority)
         if self.knn.value is not None:
-            _require_shares(baseline_knn=self.knn.value)
+            require_shares(baseline_knn=self.knn.value)
 
     def to_json(self) -> dict[str, Any]:
         """The entries of the report."""
@@ -292,10 +252,10 @@ class Counterfactual:
     n_seeds: int
 
     def __post_init__(self) -> None:
-        _require_shares(shuffled=self.shuffled, grouped=self.grouped)
+        require_shares(shuffled=self.shuffled, grouped=self.grouped)
         expected = self.shuffled - self.grouped
-        _require(abs(self.difference - expected) <= _ROUNDING, "difference", self.difference, expected)
-        _require(self.spread >= 0, "spread", self.spread, "0 or more")
+        require(abs(self.difference - expected) <= ROUNDING, "difference", self.difference, expected)
+        require(self.spread >= 0, "spread", self.spread, "0 or more")
 
     def to_json(self) -> dict[str, Any]:
         """The values by the names of the fields, with a sentence that says the two shares."""
@@ -326,7 +286,7 @@ class Evaluation:
     checkpoint_sha256: str
 
     def __post_init__(self) -> None:
-        _require_shares(top1_all_frames=self.top1_all_frames)
+        require_shares(top1_all_frames=self.top1_all_frames)
         self._check_classes()
         self._check_sums()
 
@@ -335,21 +295,21 @@ class Evaluation:
         for name in ("per_class", "roc_auc", "average_precision"):
             value = getattr(self, name)
             names = list(value.per_class if isinstance(value, Areas) else value)
-            _require(names == expected, name, names, expected)
+            require(names == expected, name, names, expected)
         sizes = {len(self.confusion), *(len(row) for row in self.confusion)}
-        _require(sizes == {len(expected)}, "confusion", f"sizes {sizes}", f"{len(expected)} rows and columns")
+        require(sizes == {len(expected)}, "confusion", f"sizes {sizes}", f"{len(expected)} rows and columns")
 
     def _check_sums(self) -> None:
         of_class = self.per_class.values()
         n_frames, groups = self.frames.n_frames, self.groups
         n_right = sum(row[index] for index, row in enumerate(self.confusion))
-        _require_sum("support", (numbers.frames.support for numbers in of_class), n_frames)
-        _require_sum("confusion", (count for row in self.confusion for count in row), n_frames)
-        _require(abs(n_right / n_frames - self.frames.top1) <= _ROUNDING, "top1", self.frames.top1, n_right / n_frames)
-        _require_sum("groups", (numbers.groups.groups for numbers in of_class), groups.n_groups)
-        _require_sum("groups_right", (numbers.groups.groups_right for numbers in of_class), groups.groups_right)
+        require_sum("support", (numbers.frames.support for numbers in of_class), n_frames)
+        require_sum("confusion", (count for row in self.confusion for count in row), n_frames)
+        require(abs(n_right / n_frames - self.frames.top1) <= ROUNDING, "top1", self.frames.top1, n_right / n_frames)
+        require_sum("groups", (numbers.groups.groups for numbers in of_class), groups.n_groups)
+        require_sum("groups_right", (numbers.groups.groups_right for numbers in of_class), groups.groups_right)
         for bins in (self.calibration.reliability, self.calibration.reliability_before):
-            _require_sum("reliability", (of_bin.frames for of_bin in bins), n_frames)
+            require_sum("reliability", (of_bin.frames for of_bin in bins), n_frames)
 
     @property
     def auc(self) -> ValueOrReason[float]:
@@ -396,18 +356,3 @@ class Evaluation:
             **self.counterfactual.to_json("counterfactual"),
             "checkpoint_sha256": self.checkpoint_sha256,
         }
-
-
-def _require(is_right: bool, name: str, found: object, expected: object) -> None:
-    if not is_right:
-        raise ValueError(f"{name}: found {found}; expected {expected}")
-
-
-def _require_shares(**shares: float) -> None:
-    for name, share in shares.items():
-        _require(-_ROUNDING <= share <= 1 + _ROUNDING, name, share, "a share from 0 to 1")
-
-
-def _require_sum(name: str, counts: Any, expected: int) -> None:
-    total = sum(counts)
-    _require(total == expected, name, f"a sum of {total}", expected)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipeline.evaluate.evaluation import Interval, ValueOrReason
+from pipeline.evaluate.checked_values import Interval, ValueOrReason
 
 GROUPS_FOR_A_BOOTSTRAP = 30  # below, it says little more than the interval over clips
 RESAMPLES = 10_000

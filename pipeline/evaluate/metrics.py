@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
+from pipeline.evaluate.checked_values import ValueOrReason
 from pipeline.evaluate.evaluation import (
     Areas,
     ClassFrames,
     FrameNumbers,
     ProbabilityErrors,
     ReliabilityBin,
-    ValueOrReason,
 )
 
 Floats = NDArray[np.floating[Any]]

@@ -15,6 +15,7 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import UNUSED, Row
 from pipeline.base.project import Project
 from pipeline.evaluate import clip_verdicts, intervals, metrics
+from pipeline.evaluate.checked_values import ValueOrReason
 from pipeline.evaluate.counterfactual import counterfactual, thinned
 from pipeline.evaluate.dvc_tables import headline_numbers, plot_tables, write_tables
 from pipeline.evaluate.evaluation import (
@@ -24,7 +25,6 @@ from pipeline.evaluate.evaluation import (
     Counterfactual,
     Evaluation,
     FalseAlarms,
-    ValueOrReason,
 )
 from pipeline.evaluate.gallery import GalleryContents, draw_gallery
 from pipeline.evaluate.params import EvaluateParams

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pipeline.evaluate import charts
-from pipeline.evaluate.evaluation import ClassFrames, ClassGroups, ClassNumbers, Interval
+from pipeline.evaluate.checked_values import Interval
+from pipeline.evaluate.evaluation import ClassFrames, ClassGroups, ClassNumbers
 from pipeline.evaluate.metrics import precision_recall_points, probabilities_of, roc_points
 from pipeline.evaluate.projection import to_plane
 
@@ -62,8 +63,8 @@ def test_reliability_is_drawn_with_and_without_the_temperature(tmp_path: Path) -
 
 
 def test_of_many_classes_the_worst_are_drawn(tmp_path: Path) -> None:
-    few = {f"bad {number}": of_class(number % 3) for number in range(charts.MOST_BARS)}
-    many = few | {f"good {number}": of_class(4) for number in range(50)}
+    few = {f"bad {index}": of_class(index % 3) for index in range(charts.MOST_BARS)}
+    many = few | {f"good {index}": of_class(4) for index in range(50)}
     charts.draw_classes(few, tmp_path / "few.png")
     charts.draw_classes(many, tmp_path / "many.png")
     assert size_of(tmp_path / "few.png") == size_of(tmp_path / "many.png")
@@ -78,8 +79,8 @@ def test_a_class_without_clips_is_drawn_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("n", "n_classes"), [(3, 2), (40, 3), (60, 30)])
 def test_features_are_drawn_by_class_and_side(tmp_path: Path, n: int, n_classes: int) -> None:
     projection = to_plane(np.random.default_rng(0).normal(0, 1, (n, 8)).astype(np.float32))
-    labels = [f"{NAMES[0]} {number % n_classes}" for number in range(n)]
-    sides = [("train", "val", "test")[number % 3] for number in range(n)]
+    labels = [f"{NAMES[0]} {index % n_classes}" for index in range(n)]
+    sides = [("train", "val", "test")[index % 3] for index in range(n)]
     charts.draw_features(projection, labels, sides, tmp_path / "a.png")
     charts.draw_features(projection, labels, ["train"] * n, tmp_path / "b.png")
     charts.draw_features(projection, labels[1:] + labels[:1], sides, tmp_path / "c.png")

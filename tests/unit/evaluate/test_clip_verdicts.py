@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from pipeline.evaluate.checked_values import Interval
 from pipeline.evaluate.clip_verdicts import film_more, group_verdicts, groups_per_class, numbers_over_groups
-from pipeline.evaluate.evaluation import ClassGroups, FilmMore, Interval
+from pipeline.evaluate.evaluation import ClassGroups, FilmMore
 
 CLASSES = ["flake", "鳞片"]
 
@@ -22,7 +23,7 @@ def test_a_clips_verdict_is_the_class_of_its_mean_probability_and_its_vote_that_
 
 def test_frames_in_any_order_give_the_same_verdicts() -> None:
     generator = np.random.default_rng(0)
-    groups = [str(number) for number in generator.integers(7, size=60)]
+    groups = [str(index) for index in generator.integers(7, size=60)]
     truth, probabilities = np.array([int(name) % 3 for name in groups]), generator.dirichlet([1, 1, 1], size=60)
     order = generator.permutation(60)
     shuffled = group_verdicts([groups[i] for i in order], truth[order], probabilities[order])

@@ -16,7 +16,7 @@ from pipeline.network.backbones import build_body
 def _frames(n_groups: int, per_group: int, *, shared: float) -> tuple[Floats, list[str], list[str]]:
     """Features of two classes: a weak sign of the class, and a part of size `shared` that frames of a group share."""
     generator = np.random.default_rng(0)
-    groups = [f"{label}{number}" for label in "ab" for number in range(n_groups) for _ in range(per_group)]
+    groups = [f"{label}{index}" for label in "ab" for index in range(n_groups) for _ in range(per_group)]
     of_group = {group: generator.normal(0, shared, 40) + 0.15 * (group[0] == "a") for group in sorted(set(groups))}
     features = np.array([of_group[group] + generator.normal(0, 1, 40) for group in groups], np.float32)
     return features, [group[0] for group in groups], groups

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.base.files import write_json
 from pipeline.base.project import Project
+from pipeline.evaluate.checked_values import Interval, ValueOrReason
 from pipeline.evaluate.evaluation import (
     Areas,
     Baselines,
@@ -22,10 +23,8 @@ from pipeline.evaluate.evaluation import (
     FilmMore,
     FrameNumbers,
     GroupNumbers,
-    Interval,
     ProbabilityErrors,
     ReliabilityBin,
-    ValueOrReason,
 )
 
 HALF = ClassFrames(precision=0.5, recall=0.5, f1=0.5, support=2)
@@ -43,7 +42,7 @@ EVALUATION = Evaluation(
     top1_all_frames=0.375,
     top1_interval=ValueOrReason(None, "2 groups; a bootstrap needs at least 30"),
     groups=GroupNumbers(n_groups=2, groups_right=1, groups_right_by_vote=2, interval=Interval(0.125, 0.875)),
-    film_more=FilmMore("片", held_out=6, film=12),
+    film_more=FilmMore("片", held_out=6, film=9),
     roc_auc=Areas({"flake": 0.75, "片": None}, None, 0.5),
     average_precision=Areas({"flake": 0.75, "片": 0.25}, 0.5, 0.5),
     per_class={
@@ -85,8 +84,8 @@ REPORT = """\
   "film_more": {
     "class": "片",
     "held_out": 6,
-    "film": 12,
-    "sentence": "To halve the widest interval of a class, film about 12 more clips of 片, of which 6 are held out as now"
+    "film": 9,
+    "sentence": "To halve the widest interval of a class, film about 9 more clips of 片, of which 6 are held out as now"
   },
   "top1": 0.5,
   "top1_all_frames": 0.375,
@@ -235,11 +234,6 @@ def test_the_headline_begins_with_the_clips(project: Project) -> None:
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        (ValueOrReason, (None, None), "expected one of the two"),
-        (ValueOrReason, (0.5, "not fitted"), "expected one of the two"),
-        (Interval, (0.5, 0.25), "found 0.5 to 0.25; expected the lower end first"),
-        (Interval, (-0.5, 0.25), "low: found -0.5; expected a share from 0 to 1"),
-        (Interval, (0.5, float("nan")), "high: found nan; expected a share from 0 to 1"),
         (ProbabilityErrors, (0.5, 2.5, 1.0), "mse: found 2.5; expected 0 to 2"),
         (ProbabilityErrors, (0.5, 1.5, -1.0), "nll: found -1.0; expected 0 or more"),
         (ClassFrames, (0.5, 1.5, 0.5, 1), "recall: found 1.5; expected a share from 0 to 1"),

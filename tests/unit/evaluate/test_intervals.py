@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.evaluate.evaluation import Interval
+from pipeline.evaluate.checked_values import Interval
 from pipeline.evaluate.intervals import bootstrap_percentiles, cluster_bootstrap_interval, exact_interval, more_to_halve
 
 

@@ -98,7 +98,7 @@ def test_the_temperature_of_the_checkpoint_changes_confidence_and_the_uncalibrat
     )
 
 
-def test_what_to_film_next_is_said_in_clips_and_a_row_tells_of_each_clip(exported: Project) -> None:
+def test_what_to_film_next_is_counted_in_clips_and_every_clip_has_a_row(exported: Project) -> None:
     value = read_json(exported.evaluate_json)
     advice = value["film_more"]
     assert advice["held_out"] > 0
@@ -115,9 +115,9 @@ def test_what_to_film_next_is_said_in_clips_and_a_row_tells_of_each_clip(exporte
 def test_screened_out_frames_count_only_among_all_frames(exported: Project) -> None:
     rows = manifest.read_split(exported.split_csv)
     dropped = [row.path for row in rows if row.split == "test"][:3]
-    other = next(row.path for row in rows if row.split == "test" and row.label != "red")
+    blue = next(row.path for row in rows if row.split == "test" and row.label != "red")
     for path in dropped:  # a red clip's frames that show the other class, as an accident of filming would
-        shutil.copy(exported.root / other, exported.root / path)
+        shutil.copy(exported.root / blue, exported.root / path)
     marked = [dataclasses.replace(row, kept=row.path not in dropped) for row in rows]
     manifest.write_split(marked, exported.split_csv)
     value, predictions = _evaluated(exported), _predictions(exported)
@@ -208,7 +208,7 @@ def test_an_epoch_chosen_on_the_test_frames_is_called_optimistic(exported: Proje
 
 
 @pytest.mark.parametrize("freeze", ["all", "none"])
-def test_with_a_pretrained_backbone_the_price_of_a_shuffle_is_told(tmp_path: Path, freeze: str) -> None:
+def test_with_a_pretrained_backbone_the_price_of_a_shuffle_is_reported(tmp_path: Path, freeze: str) -> None:
     project = small_project(tmp_path / "project")
     weights = tmp_path / "weights.pt"
     torch.save(build_body("resnet18", "none", plain=False).backbone.state_dict(), weights)
