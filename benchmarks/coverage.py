@@ -1,12 +1,13 @@
-"""Do the intervals hold what they say: `python benchmarks/coverage.py [--quick] [--json]`.
+"""Measure how often the 95 % intervals hold the truth: `python benchmarks/coverage.py [--quick] [--json]`.
 
-Test sets are drawn at random: clips of 60 frames, and clips of 20 to 100, whose shares of right frames are drawn from
-a beta distribution with a stated mean and intraclass correlation (ICC), and whose frames are right or wrong by that
-share. A clip's verdict is right when more than half of its frames are. `coverage` is how often an interval holds the
-truth that the clips were drawn with: 0.95 is what it says, 0.93 what every interval that is shown must reach. Shown are
-the exact interval over clips (clips), the same within one class of three (clips_of_a_class), and from 30 clips on the
-cluster bootstrap over frames (frames). Beside them stand the exact interval over frames as if they were independent
-(naive), and the bootstrap without the two groups that are added (plain). Exits 3 when an interval that is shown misses.
+Test sets are drawn at random: clips of 60 frames, and clips of 20 to 100. A clip's share of right frames is drawn from
+a beta distribution with a stated mean and intraclass correlation (ICC); its frames are right or wrong by that share. A
+clip's verdict is right when more than half of its frames are right. `coverage` is the share of test sets whose interval
+holds the truth that the clips were drawn with. It should be 0.95; every interval that a report shows must reach 0.93.
+A report shows the exact interval over clips (clips), the same within one class of three (clips_of_a_class), and from 30
+clips on the cluster bootstrap over frames (frames). For comparison there are the exact interval over frames as if they
+were independent (naive), and the bootstrap without the two added groups (plain). Exits 3 when an interval that a report
+shows covers too little.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _KEYS = ("n_clips", "accuracy", "icc", "frames_of_a_clip")
 
 @dataclass(frozen=True)
 class Setting:
-    """What test sets are drawn from."""
+    """The distribution that test sets are drawn from."""
 
     n_clips: int
     accuracy: float  # of a frame
@@ -69,7 +70,7 @@ class Setting:
 
 
 def main() -> None:
-    """Simulate and print; exit 3 when an interval that is shown covers too little."""
+    """Simulate and print; exit 3 when an interval that a report shows covers too little."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="300 test sets a setting instead of 2,000")
     parser.add_argument("--json", action="store_true")
@@ -83,7 +84,7 @@ def main() -> None:
         for icc in ICCS
     ]
     rows = [coverage(setting, n_sets, seed) for seed, setting in enumerate(settings)]
-    # A simulated share strays: by chance alone a quick run may see three standard errors less.
+    # A simulated share varies: by chance alone a quick run may be three standard errors too low.
     slack = 3 * np.sqrt(MUST_COVER * (1 - MUST_COVER) / n_sets) if arguments.quick else 0.0
     worst = {name: min(row[name] for row in rows if row[name] is not None) for name in rows[0] if name not in _KEYS}
     result = {
@@ -98,7 +99,13 @@ def main() -> None:
 
 
 def coverage(setting: Setting, n_sets: int, seed: int) -> dict[str, Any]:
-    """How often each interval holds the truth."""
+    """Simulate one setting: the share of test sets for which each interval holds the truth.
+
+    Args:
+        setting: what the test sets are drawn from.
+        n_sets: test sets.
+        seed: of the draws.
+    """
     generator = np.random.default_rng(seed)
     right, n_frames = setting.draw(generator, n_sets)
     verdicts = right > n_frames // 2
@@ -118,14 +125,14 @@ def coverage(setting: Setting, n_sets: int, seed: int) -> dict[str, Any]:
 
 
 def _clips_hold(verdicts: NDArray[np.bool_], truth: float) -> float:
-    """Of the exact intervals over clips, (sets, clips) verdicts right or not."""
+    """The share of exact intervals over clips that hold the truth, for verdicts (sets, clips) that are right or not."""
     n_clips = verdicts.shape[1]
-    of_number = np.array([exact_interval(n_right, n_clips) for n_right in range(n_clips + 1)])
-    return _holds(of_number[verdicts.sum(axis=1)].T, truth)
+    interval_of_count = np.array([exact_interval(n_right, n_clips).to_json() for n_right in range(n_clips + 1)])
+    return _holds(interval_of_count[verdicts.sum(axis=1)].T, truth)
 
 
 def _naive(n_right: NDArray[np.int64], n: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The exact interval over frames as if each were a test of its own: low and high (2, sets)."""
+    """The exact interval over frames as if they were independent: low and high (2, sets)."""
     low = np.where(n_right == 0, 0.0, stats.beta.ppf(0.025, np.maximum(n_right, 1), n - n_right + 1))
     return np.array([low, np.where(n_right == n, 1.0, stats.beta.ppf(0.975, n_right + 1, np.maximum(n - n_right, 1)))])
 

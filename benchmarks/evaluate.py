@@ -1,8 +1,9 @@
-"""What `pipe evaluate` costs beside the network: `python benchmarks/evaluate.py [--quick] [--json]`.
+"""Measure `pipe evaluate` without the network: `python benchmarks/evaluate.py [--quick] [--json]`.
 
-A project of 10,000 test and 10,000 training frames in ten classes, twenty frames to a clip, is judged with planted
-features and logits in place of the network's forward: metrics, intervals, baselines, the counterfactual, tables and
-pictures remain. Prints the seconds, of the wall and of the processor, and the peak memory, torch included.
+There are 10,000 test and 10,000 training frames in ten classes, twenty frames to a clip. Planted features and
+logits replace the network's forward pass. What remains is metrics,
+intervals, baselines, the counterfactual, tables and pictures.
+Prints wall-clock seconds, processor seconds and the peak memory, torch included.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from pipeline.network.checkpoint import Checkpoint  # noqa: E402
 from pipeline.network.network import build_network, build_preprocess  # noqa: E402
 from pipeline.network.params import ImageParams, ModelParams  # noqa: E402
 
-CLASSES = tuple(f"class {number}" for number in range(10))
+CLASSES = tuple(f"class {index}" for index in range(10))
 FRAMES_PER_CLIP = 20
 CHANNELS = 1280  # of MobileNetV2's and EfficientNet-Lite0's features
 
@@ -65,17 +66,17 @@ def main() -> None:
 
 
 def _generate(project: Project, n_frames: int) -> None:
-    """The split, a 1080p picture under the names of all frames, and a checkpoint whose backbone is pretrained."""
+    """Write the split, a 1080p picture under the names of all frames, and a checkpoint that says it is pretrained."""
     picture = project.frames / "picture.jpg"
     picture.parent.mkdir(parents=True)
     write_jpeg(np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), dtype=np.uint8), picture)
-    rows = [_row(side, number) for side in ("train", "test") for number in range(n_frames)]
+    rows = [_row(side, frame) for side in ("train", "test") for frame in range(n_frames)]
     for row in rows:
         (project.root / row.path).hardlink_to(picture)
     manifest.write_split(rows, project.split_csv)
     write_json(project.split_json, {"protocol": "grouped", "optimistic": None})
-    read = read_section(ROOT / "params.yaml", "model", ModelParams)
-    model = read.model_copy(update={"arch": "mobilenet_v2", "weights": "none"})
+    defaults = read_section(ROOT / "params.yaml", "model", ModelParams)
+    model = defaults.model_copy(update={"arch": "mobilenet_v2", "weights": "none"})
     image = read_section(ROOT / "params.yaml", "image", ImageParams)
     network = build_network(model, image.size, len(CLASSES))
     pretrained = model.model_copy(update={"weights": "imagenet"})
@@ -85,17 +86,17 @@ def _generate(project: Project, n_frames: int) -> None:
     checkpoint.write(project.checkpoint)
 
 
-def _row(side: str, number: int) -> Row:
-    clip = number // FRAMES_PER_CLIP
+def _row(side: str, frame: int) -> Row:
+    clip = frame // FRAMES_PER_CLIP
     name = CLASSES[clip % len(CLASSES)]
     source = f"data/raw/{name}/{side}_{clip:04}.mp4"
     return Row(
-        path=f"data/frames/{side}_{number:06}.jpg",
+        path=f"data/frames/{side}_{frame:06}.jpg",
         label=name,
         source=source,
         source_sha256=f"{side == 'test':d}{clip:063x}",
         group=source,
-        time_seconds=float(number % FRAMES_PER_CLIP),
+        time_seconds=float(frame % FRAMES_PER_CLIP),
         width=1920,
         height=1080,
         split=side,
@@ -103,14 +104,14 @@ def _row(side: str, number: int) -> Row:
 
 
 def _planted(_: Any, frames: Any, *__: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features around a centre for every class, and logits that are right in most frames, in place of a forward."""
+    """Features around a centre for every class, and logits that are right for most frames: they replace `infer`."""
     generator = np.random.default_rng(len(frames.rows))
     truth = np.array([CLASSES.index(row.label) for row in frames.rows])
     centres = np.random.default_rng(0).standard_normal((len(CLASSES), CHANNELS), np.float32)
-    features = generator.standard_normal((len(truth), CHANNELS), np.float32)  # in place, as the peak is measured
+    features = generator.standard_normal((len(truth), CHANNELS), np.float32)  # in place, since the peak is measured
     features *= 4
-    for number in range(len(CLASSES)):
-        features[truth == number] += centres[number]
+    for index, centre in enumerate(centres):
+        features[truth == index] += centre
     logits = generator.normal(0, 1, (len(truth), len(CLASSES))) + 2.5 * np.eye(len(CLASSES))[truth]
     return torch.from_numpy(features), torch.from_numpy(logits.astype(np.float32))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.draw.charts import chart, chart_text
+from pipeline.evaluate.evaluation import ClassGroups, ClassNumbers
 from pipeline.evaluate.projection import Projection
 
 if TYPE_CHECKING:
@@ -22,21 +22,29 @@ MOST_NAMED = 60  # classes whose names stand at the axes
 MOST_BARS = 60  # classes
 _MOST_INCHES = 14.0
 _IN_LEGEND = 10  # classes, in as many colours
-_SIDES = {"train": "o", "val": "s", "test": "^"}
+_LETTERS = 24  # of a class name
+_MARKERS = {"train": "o", "val": "s", "test": "^"}  # by side
 _MEASURES = ("precision", "recall", "f1")
 
-Points = Sequence[Mapping[str, Any]]
+Points = Sequence[Mapping[str, Any]]  # rows of a table in reports/plots/
 
 
 def draw_confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], shares: Any, path: Path) -> None:
-    """Counts and shares of the true class side by side; truth by row, answer by column."""
+    """Draw counts and shares of the true class side by side, truth by row, answer by column.
+
+    Args:
+        classes: the names of n classes.
+        counts: (n, n) frames.
+        shares: (n, n) counts as shares of their row.
+        path: the PNG file.
+    """
     side = min(2.2 + 0.4 * len(classes), _MOST_INCHES / 2)
     with chart(path, 2 * side, side) as figure:
-        for axes, cells, title in zip(
-            figure.subplots(1, 2), (counts, shares), ("frames", "share of the true class"), strict=True
-        ):
-            axes.set_title(title)
-            _draw_matrix(axes, np.asarray(cells, float), classes, "{:.0f}" if title == "frames" else "{:.2f}")
+        left, right = figure.subplots(1, 2)
+        left.set_title("frames")
+        _draw_matrix(left, np.asarray(counts, float), classes, "{:.0f}")
+        right.set_title("share of the true class")
+        _draw_matrix(right, np.asarray(shares, float), classes, "{:.2f}")
 
 
 def _draw_matrix(axes: Axes, cells: Any, classes: Sequence[str], form: str) -> None:
@@ -56,7 +64,13 @@ def _draw_matrix(axes: Axes, cells: Any, classes: Sequence[str], form: str) -> N
 
 
 def draw_rankings(roc: Points, precision_recall: Points, path: Path) -> None:
-    """ROC and precision-recall of each class against the rest, and of all answers pooled."""
+    """Draw ROC and precision-recall of each class against the rest, and of all answers pooled.
+
+    Args:
+        roc: the points of `metrics.roc_points`.
+        precision_recall: the points of `metrics.precision_recall_points`.
+        path: the PNG file.
+    """
     with chart(path, 10, 4.6) as figure:
         left, right = figure.subplots(1, 2)
         _draw_by_class(left, roc, "false_positive_rate", "true_positive_rate")
@@ -68,7 +82,7 @@ def draw_rankings(roc: Points, precision_recall: Points, path: Path) -> None:
 
 
 def _draw_by_class(axes: Axes, points: Points, x: str, y: str) -> None:
-    """A line per class; of many classes thin ones without names."""
+    """A line per class; many classes get thin lines without names."""
     names = list(dict.fromkeys(point["class"] for point in points))
     *classes, pooled = names  # the pooled answers come last
     for name in names:
@@ -85,17 +99,17 @@ def _draw_by_class(axes: Axes, points: Points, x: str, y: str) -> None:
 
 
 def draw_reliability(bins: Points, path: Path) -> None:
-    """Accuracy over confidence, with and without the temperature, and how many frames each point is of."""
+    """Draw accuracy over confidence, with and without the temperature, and below it the frames of each point."""
     with chart(path, 6, 5) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":")
-        for name, marker in (("uncalibrated", "s"), ("calibrated", "o")):
-            of_kind = [one for one in bins if one["class"] == name]
-            confidence = [one["confidence"] for one in of_kind]
-            line = upper.plot(confidence, [one["accuracy"] for one in of_kind], marker=marker, label=name)[0]
-            lower.plot(
-                confidence, [one["frames"] for one in of_kind], marker=marker, linestyle="", color=line.get_color()
+        for kind, marker in (("uncalibrated", "s"), ("calibrated", "o")):
+            of_kind = [row for row in bins if row["class"] == kind]
+            confidence, accuracy, frames = (
+                [row[name] for row in of_kind] for name in ("confidence", "accuracy", "frames")
             )
+            line = upper.plot(confidence, accuracy, marker=marker, label=kind)[0]
+            lower.plot(confidence, frames, marker=marker, linestyle="", color=line.get_color())
         upper.set_ylabel("share that is right")
         upper.legend()
         lower.set_xlabel("confidence")
@@ -104,22 +118,27 @@ def draw_reliability(bins: Points, path: Path) -> None:
             axes.grid(visible=True, alpha=0.3)
 
 
-def draw_classes(per_class: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Precision, recall and F1 over frames, and the share of clips right with its exact interval; of many the worst."""
-    worst = sorted(per_class, key=lambda name: per_class[name]["f1"])[:MOST_BARS]
+def draw_classes(per_class: Mapping[str, ClassNumbers], path: Path) -> None:
+    """Draw precision, recall and F1 over frames, and the share of clips right with its exact interval.
+
+    Of many classes the worst are drawn.
+    """
+    worst = sorted(per_class, key=lambda name: per_class[name].frames.f1)[:MOST_BARS]
     names = [name for name in per_class if name in worst][::-1]
     with chart(path, 10, min(1.6 + 0.35 * len(names), _MOST_INCHES)) as figure:
         frames, clips = figure.subplots(1, 2, sharey=True)
-        places = np.arange(len(names))
-        for number, measure in enumerate(_MEASURES):
-            values = [per_class[name][measure] for name in names]
-            frames.barh(places + 0.25 * (1 - number), values, height=0.24, label=measure)
-        shares = [_share_right(per_class[name]) for name in names]
-        reach = [_reach(per_class[name], share) for name, share in zip(names, shares, strict=True)]
-        clips.errorbar(shares, places, xerr=np.transpose(reach), fmt="o", color="black", capsize=3)
-        frames.set_yticks(places, [_short(name) for name in names])
-        said = "" if len(names) == len(per_class) else f", the {len(names)} worst of {len(per_class)} classes"
-        frames.set_title(f"frames{said}")
+        heights = np.arange(len(names))
+        for index, measure in enumerate(_MEASURES):
+            values = [getattr(per_class[name].frames, measure) for name in names]
+            frames.barh(heights + 0.25 * (1 - index), values, height=0.24, label=measure)
+        groups = [per_class[name].groups for name in names]
+        reach = np.transpose([_reach(of_class) for of_class in groups])
+        clips.errorbar(
+            [_share_right(of_class) for of_class in groups], heights, xerr=reach, fmt="o", color="black", capsize=3
+        )
+        frames.set_yticks(heights, [_short(name) for name in names])
+        extent = "" if len(names) == len(per_class) else f", the {len(names)} worst of {len(per_class)} classes"
+        frames.set_title(f"frames{extent}")
         clips.set_title("share of clips right, 95 % exact interval")
         for axes in (frames, clips):
             axes.set_xlim(0, 1.02)
@@ -127,25 +146,32 @@ def draw_classes(per_class: Mapping[str, Mapping[str, Any]], path: Path) -> None
         figure.legend(*frames.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
 
 
-def _share_right(of_class: Mapping[str, Any]) -> float:
-    return float(of_class["groups_right"] / of_class["groups"]) if of_class["groups"] else math.nan
+def _share_right(of_class: ClassGroups) -> float:
+    return of_class.groups_right / of_class.groups if of_class.groups else math.nan
 
 
-def _reach(of_class: Mapping[str, Any], share: float) -> tuple[float, float]:
-    low, high = of_class["groups_ci95"]
-    return (0.0, 0.0) if math.isnan(share) else (max(0.0, share - low), max(0.0, high - share))
+def _reach(of_class: ClassGroups) -> tuple[float, float]:
+    """How far the interval reaches below and above the share."""
+    share, interval = _share_right(of_class), of_class.interval
+    return (0.0, 0.0) if math.isnan(share) else (max(0.0, share - interval.low), max(0.0, interval.high - share))
 
 
 def draw_features(projection: Projection, labels: Sequence[str], sides: Sequence[str], path: Path) -> None:
-    """Every point in the colour of its class and the shape of its side."""
+    """Draw every point in the colour of its class and the shape of its side.
+
+    Args:
+        projection: n points.
+        labels: (n,) the class of each point.
+        sides: (n,) the side of each point: train, val or test.
+        path: the PNG file.
+    """
     first, second = projection.pca_shares
     panels = {f"PCA, {first + second:.0%} of the variance": projection.pca}
     if projection.tsne is not None:
         panels[f"t-SNE, perplexity {projection.perplexity:.3g}"] = projection.tsne
     with chart(path, 5 * len(panels) + 1.6, 5) as figure:
-        for axes, (title, points) in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-        ):
+        row = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (title, points) in zip(row, panels.items(), strict=True):
             axes.set_title(title)
             axes.set_xticks(())
             axes.set_yticks(())
@@ -155,21 +181,21 @@ def draw_features(projection: Projection, labels: Sequence[str], sides: Sequence
 
 def _draw_points(axes: Axes, points: Any, labels: Sequence[str], sides: Sequence[str]) -> None:
     colours = _colours(labels)
-    for side, marker in _SIDES.items():
-        chosen = np.array([one == side for one in sides])
-        if chosen.any():
-            own = [colours[label] for label, one in zip(labels, chosen, strict=True) if one]
-            x, y = points[chosen].T
-            axes.scatter(x, y, s=14, c=own, marker=marker, linewidths=0, alpha=0.7)
+    for side, marker in _MARKERS.items():
+        is_of_side = np.array([side_of_point == side for side_of_point in sides])
+        if is_of_side.any():
+            of_side = [colours[label] for label, is_drawn in zip(labels, is_of_side, strict=True) if is_drawn]
+            x, y = points[is_of_side].T
+            axes.scatter(x, y, s=14, c=of_side, marker=marker, linewidths=0, alpha=0.7)
 
 
 def _legend(labels: Sequence[str], sides: Sequence[str]) -> list[Any]:
-    """The shapes of the sides that there are, and the colours of the classes where they can be told apart."""
+    """The shapes of the sides that have points, and the colours of the classes where they can be told apart."""
     from matplotlib.lines import Line2D
 
     shapes = [
         Line2D([], [], marker=marker, linestyle="", color="grey", label=side)
-        for side, marker in _SIDES.items()
+        for side, marker in _MARKERS.items()
         if side in sides
     ]
     colours = _colours(labels)
@@ -186,31 +212,18 @@ def _colours(labels: Sequence[str]) -> dict[str, Any]:
     names = sorted(set(labels))
     if len(names) <= 2 * _IN_LEGEND:
         palette = colormaps["tab10" if len(names) <= _IN_LEGEND else "tab20"]
-        return {name: palette(number) for number, name in enumerate(names)}
-    return {name: colormaps["hsv"](number / len(names)) for number, name in enumerate(names)}
-
-
-def read_curves(folder: Path) -> dict[str, dict[str, list[float]]]:
-    """Loss and accuracy by side, a value per epoch, of DVCLive's tables below a folder; those that there are."""
-    curves: dict[str, dict[str, list[float]]] = {}
-    for name in ("loss", "accuracy"):
-        for side in _SIDES:
-            table = folder / side / f"{name}.tsv"
-            if table.is_file():
-                rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
-                curves.setdefault(name, {})[side] = [float(row[name]) for row in rows]
-    return curves
+        return {name: palette(index) for index, name in enumerate(names)}
+    return {name: colormaps["hsv"](index / len(names)) for index, name in enumerate(names)}
 
 
 def draw_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
-    """A panel per measure, a line per side."""
+    """Draw a panel per measure, with a line per side over the epochs."""
     with chart(path, 4.5 * len(curves), 3.6) as figure:
-        for axes, (name, by_side) in zip(
-            figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
-        ):
+        row = figure.subplots(1, len(curves), squeeze=False)[0]
+        for axes, (measure, by_side) in zip(row, curves.items(), strict=True):
             for side, values in by_side.items():
                 axes.plot(range(1, len(values) + 1), values, marker="." if len(values) < 30 else None, label=side)
-            axes.set_title(name)
+            axes.set_title(measure)
             axes.set_xlabel("epoch")
             axes.locator_params(axis="x", integer=True)
             axes.grid(visible=True, alpha=0.3)
@@ -218,6 +231,6 @@ def draw_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path)
 
 
 def _short(name: str) -> str:
-    """A name that leaves room for the drawing."""
+    """A class name that leaves room for the drawing."""
     text = chart_text(name)
-    return text if len(text) <= 24 else f"{text[:23]}…"
+    return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1]}…"

@@ -1,132 +1,119 @@
-"""One verdict per clip (or photo), and what the clips say: right ones by class, and what to film next."""
+"""One verdict per group (a clip or photo), and numbers over groups: right ones by class, and what to film next."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.evaluate.evaluation import ClassGroups, FalseAlarms, FilmMore, GroupNumbers
 from pipeline.evaluate.intervals import exact_interval, more_to_halve
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.integer[Any]]
+from pipeline.evaluate.metrics import Floats, Integers
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the frames of one group say together."""
+    """The class that the frames of one group show together."""
 
     group: str
-    truth: int  # class number: that of most of its frames
-    said: int  # the class of the largest mean probability: the verdict that counts
-    vote: int  # the class that most frames are called; of equals the one with the larger mean probability
+    truth: int  # class number of most of its frames
+    predicted: int  # the class of the largest mean probability: the verdict that counts
+    vote: int  # the class that most frames are called; of tied classes the one with the larger mean probability
     n_frames: int
     n_frames_right: int
-    mean_probabilities: tuple[float, ...]  # by class
+    mean_probabilities: tuple[float, ...]  # by class number
 
-    def as_row(self, classes: Sequence[str]) -> dict[str, Any]:
+    def to_row(self, classes: Sequence[str]) -> dict[str, Any]:
         """A row of `reports/plots/verdicts.csv`."""
         return {
             "group": self.group,
             "label": classes[self.truth],
-            "verdict": classes[self.said],
+            "verdict": classes[self.predicted],
             "vote": classes[self.vote],
             "frames": self.n_frames,
             "frames_right": self.n_frames_right,
-            "mean_probability": f"{self.mean_probabilities[self.said]:.6f}",
+            "mean_probability": f"{self.mean_probabilities[self.predicted]:.6f}",
             "mean_probability_of_label": f"{self.mean_probabilities[self.truth]:.6f}",
         }
 
 
 def group_verdicts(groups: Sequence[str], truth: Integers, probabilities: Floats) -> list[Verdict]:
-    """The verdicts in the order of the groups' names: groups and truth (n,), probabilities (n, classes)."""
+    """One verdict per group, in the order of the groups' names.
+
+    Args:
+        groups: (n,) the group of each frame.
+        truth: (n,) class numbers.
+        probabilities: (n, classes).
+    """
     names, group_of_frame = np.unique(np.array(groups), return_inverse=True)
     predicted = probabilities.argmax(axis=1)
     n_frames = np.bincount(group_of_frame)
     sums = np.zeros((len(names), probabilities.shape[1]))
     np.add.at(sums, group_of_frame, probabilities)
     means = sums / n_frames[:, None]
-    votes, labels = (_counts(group_of_frame, numbers, means.shape) for numbers in (predicted, truth))
-    right = np.bincount(group_of_frame, weights=predicted == truth).astype(int)
+    votes, labels = (_counts(group_of_frame, class_of_frame, means.shape) for class_of_frame in (predicted, truth))
+    n_right = np.bincount(group_of_frame, weights=predicted == truth).astype(int)
     return [
         Verdict(
             group=str(name),
-            truth=int(labels[number].argmax()),
-            said=int(means[number].argmax()),
-            vote=int(np.where(votes[number] == votes[number].max(), means[number], -1.0).argmax()),
-            n_frames=int(n_frames[number]),
-            n_frames_right=int(right[number]),
-            mean_probabilities=tuple(means[number].tolist()),
+            truth=int(labels[index].argmax()),
+            predicted=int(means[index].argmax()),
+            vote=int(np.where(votes[index] == votes[index].max(), means[index], -1.0).argmax()),
+            n_frames=int(n_frames[index]),
+            n_frames_right=int(n_right[index]),
+            mean_probabilities=tuple(means[index].tolist()),
         )
-        for number, name in enumerate(names)
+        for index, name in enumerate(names)
     ]
 
 
-def _counts(group_of_frame: Integers, numbers: Integers, shape: tuple[int, ...]) -> Integers:
+def _counts(group_of_frame: Integers, class_of_frame: Integers, shape: tuple[int, ...]) -> Integers:
+    """Frames by group and class."""
     counts = np.zeros(shape, dtype=np.int64)
-    np.add.at(counts, (group_of_frame, numbers), 1)
+    np.add.at(counts, (group_of_frame, class_of_frame), 1)
     return counts
 
 
-def false_alarms(groups: Sequence[str], logits: Floats, threshold: float | None) -> dict[str, float] | None:
-    """The share of frames, and of groups in all their frames, that are taken for none of the classes.
+def false_alarms(groups: Sequence[str], logits: Floats, threshold: float) -> FalseAlarms:
+    """The shares of frames, and of groups in all their frames, that are taken for none of the classes.
 
     Args:
-        groups: of n frames.
+        groups: (n,) the group of each frame.
         logits: (n, classes).
-        threshold: of the largest logit, below which a frame shows none of the classes; None: nothing is.
+        threshold: a frame whose largest logit is below it is taken for none of the classes.
     """
-    if threshold is None:
-        return None
     is_unknown = logits.max(axis=1) < threshold
     known = {group for group, unknown in zip(groups, is_unknown, strict=True) if not unknown}
-    return {"frames": float(is_unknown.mean()), "groups": 1 - len(known) / len(set(groups))}
+    return FalseAlarms(frames=float(is_unknown.mean()), groups=1 - len(known) / len(set(groups)))
 
 
-def numbers_over_groups(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """The headline: the share of right verdicts with its exact interval, and beside it that of the votes."""
-    n_right = sum(verdict.said == verdict.truth for verdict in verdicts)
-    n_votes_right = sum(verdict.vote == verdict.truth for verdict in verdicts)
-    return {
-        "n_groups": len(verdicts),
-        "group_top1": n_right / len(verdicts),
-        "group_top1_ci95": exact_interval(n_right, len(verdicts)),
-        "groups_right": n_right,
-        "group_top1_by_vote": n_votes_right / len(verdicts),
-    }
+def numbers_over_groups(verdicts: Sequence[Verdict]) -> GroupNumbers:
+    """Count the right verdicts, with the exact interval of their share, and beside them the right votes."""
+    n_right = sum(verdict.predicted == verdict.truth for verdict in verdicts)
+    n_right_by_vote = sum(verdict.vote == verdict.truth for verdict in verdicts)
+    return GroupNumbers(len(verdicts), n_right, n_right_by_vote, exact_interval(n_right, len(verdicts)))
 
 
-def groups_per_class(verdicts: Sequence[Verdict], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Groups of each class, how many of them got it, and the exact interval of their share."""
+def groups_per_class(verdicts: Sequence[Verdict], classes: Sequence[str]) -> dict[str, ClassGroups]:
+    """Groups of each class, how many of them the network calls right, and the exact interval of that share."""
     numbers = {}
-    for number, name in enumerate(classes):
-        of_class = [verdict for verdict in verdicts if verdict.truth == number]
-        n_right = sum(verdict.said == number for verdict in of_class)
-        interval = exact_interval(n_right, len(of_class))
-        numbers[name] = {"groups": len(of_class), "groups_right": n_right, "groups_ci95": interval}
+    for index, name in enumerate(classes):
+        of_class = [verdict for verdict in verdicts if verdict.truth == index]
+        n_right = sum(verdict.predicted == index for verdict in of_class)
+        numbers[name] = ClassGroups(len(of_class), n_right, exact_interval(n_right, len(of_class)))
     return numbers
 
 
-def film_more(per_class: dict[str, dict[str, Any]], held_out_share: float) -> dict[str, Any]:
-    """How many more clips of the class with the widest interval would halve it.
+def film_more(per_class: Mapping[str, ClassGroups], held_out_share: float) -> FilmMore:
+    """Count the additional clips that would halve the widest interval of a class.
 
     Args:
-        per_class: what `groups_per_class` gives; of equally wide ones the first is taken.
-        held_out_share: of all clips, those that are judged: new ones are taken to be divided as those that there are.
+        per_class: what `groups_per_class` returns; of classes with equally wide intervals the first is taken.
+        held_out_share: the share of all clips that is held out; new clips are taken to be divided in the same way.
     """
-    name = max(per_class, key=lambda name: per_class[name]["groups_ci95"][1] - per_class[name]["groups_ci95"][0])
-    held_out = more_to_halve(per_class[name]["groups_right"], per_class[name]["groups"])
-    film = math.ceil(held_out / held_out_share)
-    return {
-        "class": name,
-        "held_out": held_out,
-        "film": film,
-        "sentence": (
-            f"To halve the widest interval of a class, film about {film} more clips of {name}, "
-            f"of which {held_out} are held out as now"
-        ),
-    }
+    name = max(per_class, key=lambda name: per_class[name].interval.width)
+    held_out = more_to_halve(per_class[name].groups_right, per_class[name].groups)
+    return FilmMore(name, held_out, math.ceil(held_out / held_out_share))

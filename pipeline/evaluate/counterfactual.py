@@ -1,100 +1,100 @@
-"""What a careless shuffle would have claimed, against what clips that were never seen give: the price of a leak."""
+"""The price of a leak: the accuracy that a careless shuffle of frames would have claimed, against that on new clips."""
 
 from __future__ import annotations
 
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluate.checked_values import ValueOrReason
+from pipeline.evaluate.evaluation import Counterfactual
+
 FOLDS = 5
-FEWEST_GROUPS = 3  # of a class, one for each of the fewest folds
+FEWEST_GROUPS = 3  # of a class: each fold needs one, and cross-validation at least three folds
 SEEDS = 3
-MOST_FRAMES = 2000  # more make the two rules slower and their difference no clearer
+MOST_FRAMES = 2000  # more frames make the two rules slower and their difference no clearer
 
 STRENGTH = 0.01  # of the probe: a thousand standardised features separate some hundred frames in any case
 
 Floats = NDArray[np.float32]
 Names = NDArray[np.str_]
-Numbers = NDArray[np.int64]
+Positions = NDArray[np.int64]
 
 
 def thinned(n: int) -> slice:
-    """Every frame of n, or every second, third … where they are more than MOST_FRAMES."""
+    """Select every frame of n, or every second, third … where they are more than MOST_FRAMES."""
     return slice(None, None, -(-n // MOST_FRAMES))
 
 
-def counterfactual(features: Floats, labels: Sequence[str], groups: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
-    """A linear probe judged twice by cross-validation: frames shuffled, and groups kept whole.
+def counterfactual(features: Floats, labels: Sequence[str], groups: Sequence[str]) -> ValueOrReason[Counterfactual]:
+    """Judge a linear probe twice by cross-validation: with frames shuffled, and with groups kept whole.
 
     Only the rule of folding differs: the same frames, the same features (of a backbone that has not seen them), the
     same logistic regression on standardised features, and as many folds.
 
     Args:
         features: (n, channels), of kept original frames in the order of their paths; of very many a part (`thinned`).
-        labels: (n,) their classes.
-        groups: (n,) their groups.
-
-    Returns:
-        `shuffled` and `grouped` (shares of frames right, means over the seeds), `difference` (the first less the
-        second), `spread` (largest less smallest difference of a seed) and a sentence; or None with the reason.
+        labels: (n,) the class of each frame.
+        groups: (n,) the group of each frame.
     """
-    y, of_group = np.asarray(labels), np.asarray(groups)
-    n_folds = min(FOLDS, _fewest_groups(y, of_group))
-    if n_folds < FEWEST_GROUPS or len(set(y)) < 2:
-        return None, f"needs two classes with at least {FEWEST_GROUPS} clips or photos each"
+    label_of_frame, group_of_frame = np.asarray(labels), np.asarray(groups)
+    n_folds = min(FOLDS, _fewest_groups(label_of_frame, group_of_frame))
+    if n_folds < FEWEST_GROUPS or len(set(label_of_frame)) < 2:
+        return ValueOrReason(None, f"needs two classes with at least {FEWEST_GROUPS} clips or photos each")
     seeds = range(SEEDS)
-    shuffled = [_accuracy(features, y, _folds(n_folds, seed, y, None)) for seed in seeds]
-    grouped = [_accuracy(features, y, _folds(n_folds, seed, y, of_group)) for seed in seeds]
-    differences = [one - other for one, other in zip(shuffled, grouped, strict=True)]
-    claimed, honest = statistics.fmean(shuffled), statistics.fmean(grouped)
-    return {
-        "shuffled": claimed,
-        "grouped": honest,
-        "difference": statistics.fmean(differences),
-        "spread": max(differences) - min(differences),
-        "n_frames": len(y),
-        "n_groups": len(set(of_group)),
-        "n_folds": n_folds,
-        "n_seeds": SEEDS,
-        "sentence": f"a careless shuffle would have claimed {claimed:.1%}; on new clips expect {honest:.1%}",
-    }, ""
+    shuffled = [_accuracy(features, label_of_frame, _folds(n_folds, seed, label_of_frame, None)) for seed in seeds]
+    grouped = [
+        _accuracy(features, label_of_frame, _folds(n_folds, seed, label_of_frame, group_of_frame)) for seed in seeds
+    ]
+    differences = [claimed - honest for claimed, honest in zip(shuffled, grouped, strict=True)]
+    result = Counterfactual(
+        shuffled=statistics.fmean(shuffled),
+        grouped=statistics.fmean(grouped),
+        difference=statistics.fmean(differences),
+        spread=max(differences) - min(differences),
+        n_frames=len(label_of_frame),
+        n_groups=len(set(group_of_frame)),
+        n_folds=n_folds,
+        n_seeds=SEEDS,
+    )
+    return ValueOrReason(result, None)
 
 
 def _fewest_groups(labels: Names, groups: Names) -> int:
+    """The number of groups of the class that has the fewest."""
     of_class: dict[str, set[str]] = defaultdict(set)
     for label, group in zip(labels, groups, strict=True):
         of_class[label].add(group)
     return min(map(len, of_class.values()))
 
 
-def _folds(n_folds: int, seed: int, labels: Names, groups: Names | None) -> Iterator[tuple[Numbers, Numbers]]:
-    """Positions to learn from and to hold out, with groups kept whole where they are given."""
+def _folds(n_folds: int, seed: int, labels: Names, groups: Names | None) -> Iterator[tuple[Positions, Positions]]:
+    """Positions to learn from and to hold out; groups are kept whole where they are given."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    folds: Iterator[tuple[Numbers, Numbers]] = kind(n_folds, shuffle=True, random_state=seed).split(
+    folds: Iterator[tuple[Positions, Positions]] = kind(n_folds, shuffle=True, random_state=seed).split(
         labels, labels, groups
     )
     return folds
 
 
-def _accuracy(x: Floats, labels: Names, folds: Iterator[tuple[Numbers, Numbers]]) -> float:
-    """The share of frames that the probe of the other folds gets right."""
+def _accuracy(features: Floats, labels: Names, folds: Iterator[tuple[Positions, Positions]]) -> float:
+    """The share of frames that the probe of the other folds calls right."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    right = []
+    is_right = []
     for learned, held_out in folds:
         # The principal axes of all learned frames lose nothing of a probe with an L2 penalty, and make it much faster.
-        # Of more frames than features, the features' covariance gives the same axes in three quarters of the time.
-        axes = PCA(svd_solver="covariance_eigh" if len(learned) > x.shape[1] else "full")
+        # With more frames than features, the features' covariance gives the same axes in three quarters of the time.
+        axes = PCA(svd_solver="covariance_eigh" if len(learned) > features.shape[1] else "full")
         probe = make_pipeline(StandardScaler(), axes, LogisticRegression(C=STRENGTH, max_iter=1000, tol=1e-3))
-        probe.fit(x[learned], labels[learned])
-        right.append(probe.predict(x[held_out]) == labels[held_out])
-    return float(np.concatenate(right).mean())
+        probe.fit(features[learned], labels[learned])
+        is_right.append(probe.predict(features[held_out]) == labels[held_out])
+    return float(np.concatenate(is_right).mean())

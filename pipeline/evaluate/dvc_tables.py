@@ -1,41 +1,60 @@
-"""The tables that `dvc plots` draws, and a row per clip."""
+"""The tables in `reports/plots/`, most of which `dvc plots` draws, and `reports/metrics.json` for `dvc metrics`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.files import read_json, write_csv
+from pipeline.base.manifest import SIDES
 from pipeline.base.project import Project
 from pipeline.evaluate import clip_verdicts, metrics
-from pipeline.evaluate.metrics import precision_recall_points, roc_points
-from pipeline.evaluate.predictions import Judged
+from pipeline.evaluate.evaluation import Evaluation
+from pipeline.evaluate.predictions import Predictions
 
-Tables = dict[str, list[dict[str, Any]]]
+Tables = dict[str, list[dict[str, Any]]]  # rows by the name of the table
+Curves = dict[str, dict[str, list[float]]]  # by measure and side, a value per epoch
+
+_MEASURES = ("loss", "accuracy")
 
 
-def plot_tables(kept: Judged, classes: Sequence[str]) -> Tables:
-    """The points of every plot by its name, and `verdicts`, a row per clip."""
-    truth, probabilities, groups = kept.truth, kept.probabilities, [row.group for row in kept.rows]
-    predicted = probabilities.argmax(axis=1)
-    before = metrics.reliability(truth, metrics.probabilities_of(kept.logits, None))
-    after = metrics.reliability(truth, probabilities)
+def plot_tables(kept: Predictions, classes: Sequence[str]) -> Tables:
+    """The points of every plot, and `verdicts`, which has a row per group."""
+    truth, probabilities = kept.truth, kept.probabilities
+    bins = {
+        "uncalibrated": metrics.reliability(truth, metrics.probabilities_of(kept.logits, None)),
+        "calibrated": metrics.reliability(truth, probabilities),
+    }
+    verdicts = clip_verdicts.group_verdicts(kept.groups, truth, probabilities)
     return {
         "confusion": [
-            {"actual": classes[true], "predicted": classes[said]} for true, said in zip(truth, predicted, strict=True)
+            {"actual": classes[actual], "predicted": classes[predicted]}
+            for actual, predicted in zip(truth, kept.predicted, strict=True)
         ],
-        "roc": roc_points(truth, probabilities, classes),
-        "precision_recall": precision_recall_points(truth, probabilities, classes),
-        "reliability": [{"class": "uncalibrated", **one} for one in before]
-        + [{"class": "calibrated", **one} for one in after],
-        "verdicts": [one.as_row(classes) for one in clip_verdicts.group_verdicts(groups, truth, probabilities)],
+        "roc": metrics.roc_points(truth, probabilities, classes),
+        "precision_recall": metrics.precision_recall_points(truth, probabilities, classes),
+        "reliability": [{"class": kind, **of_bin.to_json()} for kind, of_kind in bins.items() for of_bin in of_kind],
+        "verdicts": [verdict.to_row(classes) for verdict in verdicts],
     }
 
 
-def curve_rows(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict[str, Any]]:
-    """A row per side and epoch, counted from 1: values by measure and side, which are as long for each measure."""
+def read_curves(folder: Path) -> Curves:
+    """Read loss and accuracy of each side from the tables that DVCLive left in a folder; absent ones are left out."""
+    curves: Curves = {}
+    for name in _MEASURES:
+        for side in SIDES:
+            table = folder / side / f"{name}.tsv"
+            if table.is_file():
+                rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
+                curves.setdefault(name, {})[side] = [float(row[name]) for row in rows]
+    return curves
+
+
+def curve_rows(curves: Curves) -> list[dict[str, Any]]:
+    """A row per side and epoch, counted from 1; every measure must have the same sides and epochs."""
     return [
         {"side": side, "epoch": epoch} | {name: by_side[side][epoch - 1] for name, by_side in curves.items()}
         for side, values in next(iter(curves.values())).items()
@@ -44,35 +63,35 @@ def curve_rows(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dict
 
 
 def write_tables(tables: Tables, folder: Path) -> None:
-    """Write each as a CSV file of its name."""
+    """Write each table as a CSV file of its name."""
     for name, rows in tables.items():
         write_csv(folder / f"{name}.csv", chain([rows[0]], ([row[column] for column in rows[0]] for row in rows)))
 
 
-# Of `reports/evaluate.json`, which has hundreds: as columns nobody could read them.
-_JUDGED = ("group_top1", "top1", "macro_f1", "auc", "nll", "ece", "baseline_knn")
+def headline_numbers(evaluation: Evaluation, project: Project) -> dict[str, Any]:
+    """The contents of `reports/metrics.json`: few enough numbers to be the columns of a table of runs.
 
-
-def headline_numbers(value: Mapping[str, Any], project: Project) -> dict[str, Any]:
-    """`test`, from what evaluate found, and the kept epoch's `train` and `val`, to choose by; null what there is not.
-
-    Args:
-        value: of `reports/evaluate.json`.
-        project: whose `reports/train/metrics.json` has the epochs; without it, null.
+    `test` is from the evaluation; `train`, `val`, `epoch` and `minutes` are those of the kept epoch, to choose by. They
+    are null where `reports/train/metrics.json` does not have them, or is absent.
     """
     path = project.train_reports / "metrics.json"
     trained = read_json(path) if path.is_file() else {}
-    kept = trained.get("kept", {})
-    low, high = value["group_top1_ci95"]
+    kept_epoch = trained.get("kept", {})
     return {
-        "epoch": kept.get("epoch"),
+        "epoch": kept_epoch.get("epoch"),
         "minutes": trained.get("train", {}).get("minutes"),
-        "train": {name: kept.get("train", {}).get(name) for name in ("loss", "accuracy")},
-        "val": {name: kept.get("val", {}).get(name) for name in ("loss", "accuracy")},
+        "train": {name: kept_epoch.get("train", {}).get(name) for name in _MEASURES},
+        "val": {name: kept_epoch.get("val", {}).get(name) for name in _MEASURES},
         "test": {
-            **{name: value[name] for name in _JUDGED},
-            "group_top1_low": low,
-            "group_top1_high": high,
-            "optimistic": value["optimistic"] is not None,
+            "group_top1": evaluation.groups.top1,
+            "top1": evaluation.frames.top1,
+            "macro_f1": evaluation.frames.macro_f1,
+            "auc": evaluation.auc.value,
+            "nll": evaluation.frames.errors.nll,
+            "ece": evaluation.frames.errors.ece,
+            "baseline_knn": evaluation.baselines.knn.value,
+            "group_top1_low": evaluation.groups.interval.low,
+            "group_top1_high": evaluation.groups.interval.high,
+            "optimistic": evaluation.optimistic is not None,
         },
     }

@@ -1,4 +1,4 @@
-"""How sure a share of right answers is: exact over clips, a cluster bootstrap over frames, and what would halve it."""
+"""Intervals of a share of right answers: exact over clips, by a cluster bootstrap over frames; and halving one."""
 
 from __future__ import annotations
 
@@ -8,74 +8,90 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from pipeline.evaluate.checked_values import Interval, ValueOrReason
+
 GROUPS_FOR_A_BOOTSTRAP = 30  # below, it says little more than the interval over clips
 RESAMPLES = 10_000
 _DRAWS_AT_ONCE = 5_000_000  # 40 MB of numbers, however many groups there are
 
 
-def exact_interval(n_right: int, n: int) -> list[float]:
+def exact_interval(n_right: int, n: int) -> Interval:
     """The exact (Clopper-Pearson) 95 % interval of a share: 3 of 3 gives [0.29, 1], 0 of 0 gives [0, 1]."""
     if n == 0:
-        return [0.0, 1.0]
+        return Interval(0.0, 1.0)
     interval = stats.binomtest(n_right, n).proportion_ci(confidence_level=0.95, method="exact")
-    return [float(interval.low), float(interval.high)]
+    return Interval(float(interval.low), float(interval.high))
 
 
 def more_to_halve(n_right: int, n: int) -> int:
-    """How many more clips make the exact interval of n_right of n half as wide, if the share of right ones stays.
+    """Count the additional clips that make the exact interval of n_right of n half as wide, if the share stays.
 
-    The smallest m - n for which the interval of m x (n_right / n) of m is at most half as wide as that of n_right of n.
-    For a share between 0 and 1 that tends to 3 n, as the width falls with the square root of n; for a share of 0 or 1,
-    where it falls with n itself, to n. Of 0 clips, which say nothing (width 1), all are taken to be right.
+    This is the smallest m - n for which the interval of m x (n_right / n) of m is at most half as wide as that of
+    n_right of n. For a share between 0 and 1 the width falls with the square root of n, so that the count tends to 3 n.
+    For a share of 0 or 1 the width falls with n itself, and the count tends to n. An interval over no clips is 1 wide;
+    all new clips are then taken to be right.
     """
-    low, high = exact_interval(n_right, n)
     share = n_right / n if n else 1.0
     sizes = np.arange(max(n, 1), 4 * n + 50)  # more than enough: 1 clip needs 5 more
-    return int(sizes[np.argmax(_widths(share, sizes) <= (high - low) / 2)]) - n
+    return int(sizes[np.argmax(_widths(share, sizes) <= exact_interval(n_right, n).width / 2)]) - n
 
 
 def _widths(share: float, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Those of the exact interval, for a number of right ones that need not be whole."""
-    right = share * sizes
-    low = np.zeros(len(sizes)) if share == 0 else stats.beta.ppf(0.025, right, sizes - right + 1)
-    high = np.ones(len(sizes)) if share == 1 else stats.beta.ppf(0.975, right + 1, sizes - right)
+    """Widths of the exact interval (sizes,), for a number of right clips that need not be whole."""
+    n_right = share * sizes
+    low = np.zeros(len(sizes)) if share == 0 else stats.beta.ppf(0.025, n_right, sizes - n_right + 1)
+    high = np.ones(len(sizes)) if share == 1 else stats.beta.ppf(0.975, n_right + 1, sizes - n_right)
     widths: NDArray[np.float64] = high - low
     return widths
 
 
-def cluster_bootstrap_interval(groups: Sequence[str], right: NDArray[np.bool_], seed: int) -> list[float] | None:
-    """95 % percentile interval of frame accuracy, resampling whole groups; None below 30 groups.
+def cluster_bootstrap_interval(
+    groups: Sequence[str], is_right: NDArray[np.bool_], seed: int
+) -> ValueOrReason[Interval]:
+    """95 % percentile interval of frame accuracy, by resampling whole groups; not known below 30 groups.
 
-    Two groups of average size are added to those that are drawn from, one all right and one all wrong. Without them the
-    interval knows no other clips than those that were seen: of 30 clips of which none failed it would be [1, 1], and
-    where 97 % of frames are right it may hold the truth 68 % of the time (benchmarks/coverage.py).
+    The groups that are drawn from are the given ones and two of average size, one all right and one all wrong. Without
+    these two the interval knows no other clips than those that were seen: for 30 clips without a mistake it would be
+    [1, 1], and where 97 % of frames are right it may hold the truth 68 % of the time (benchmarks/coverage.py).
+
+    Args:
+        groups: (n,) the group of each frame.
+        is_right: (n,) whether the network calls each frame right.
+        seed: of the draws.
     """
     names, group_of_frame = np.unique(np.array(groups), return_inverse=True)
     if len(names) < GROUPS_FOR_A_BOOTSTRAP:
-        return None
+        return ValueOrReason(None, f"{len(names)} groups; a bootstrap needs at least {GROUPS_FOR_A_BOOTSTRAP}")
     n_frames = np.bincount(group_of_frame)
-    n_right = np.bincount(group_of_frame, weights=right).astype(np.float64)
-    return bootstrap_percentiles(n_right, n_frames, seed, RESAMPLES)
+    n_right = np.bincount(group_of_frame, weights=is_right).astype(np.float64)
+    return ValueOrReason(Interval(*bootstrap_percentiles(n_right, n_frames, seed, RESAMPLES)), None)
 
 
 def paired_bootstrap_interval(gains: NDArray[np.float64], n_frames: NDArray[np.int64], seed: int) -> list[float] | None:
-    """95 % interval of the difference of two frame accuracies, resampling whole groups; None below 30 groups.
+    """95 % interval of the difference of two frame accuracies, by resampling whole groups; None below 30 groups.
 
     Args:
-        gains: (groups,) frames that the one got right, less those that the other got right.
-        n_frames: (groups,) frames.
+        gains: (groups,) frames that the first network called right, less those that the second called right.
+        n_frames: (groups,) frames of each group.
         seed: of the draws.
     """
     if len(gains) < GROUPS_FOR_A_BOOTSTRAP:
         return None
-    halves = bootstrap_percentiles((gains + n_frames) / 2, n_frames, seed, RESAMPLES)  # of -1 to 1 made 0 to 1
+    halves = bootstrap_percentiles((gains + n_frames) / 2, n_frames, seed, RESAMPLES)  # -1 to 1 becomes 0 to 1
     return [2 * end - 1 for end in halves]
 
 
 def bootstrap_percentiles(
     n_right: NDArray[np.float64], n_frames: NDArray[np.int64], seed: int, n_resamples: int
 ) -> list[float]:
-    """The interval of `cluster_bootstrap_interval` from the right frames and the frames of each group (groups,)."""
+    """The two ends of the interval of `cluster_bootstrap_interval`, from counts by group.
+
+    Args:
+        n_right: (groups,) frames that the network calls right.
+        n_frames: (groups,) frames.
+        seed: of the draws.
+        n_resamples: how often the groups are drawn.
+    """
     n_groups, mean_size = len(n_frames), n_frames.mean()
     drawn_right, drawn_frames = np.append(n_right, [mean_size, 0.0]), np.append(n_frames, [mean_size, mean_size])
     generator = np.random.default_rng(seed)

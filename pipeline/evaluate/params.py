@@ -1,4 +1,4 @@
-"""All of `params.yaml`: the sections of every room together, for recipes and studies."""
+"""The section `evaluate` of `params.yaml`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.base.section import Section
 
 
 class EvaluateParams(Section):
-    """Judging."""
+    """How the held-out frames are judged."""
 
     knn_neighbours: Annotated[int, Field(ge=1)]
     montage_frames: Annotated[int, Field(ge=1, le=200)]

@@ -1,4 +1,4 @@
-"""Frames as a checkpoint judges them, and the file that says of every frame what the network answered."""
+"""The network's predictions for frames, and `reports/predictions.csv`, which has a row per held-out frame."""
 
 from __future__ import annotations
 
@@ -21,61 +21,93 @@ from pipeline.network.network import Network
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The held-out rows with what the network said of them."""
+class Predictions:
+    """Frames with their true classes and the network's answers."""
 
     rows: list[Row]
     truth: NDArray[np.int64]  # (n,) class numbers
     logits: NDArray[np.float32]  # (n, classes)
     probabilities: metrics.Floats  # (n, classes)
-    embeddings: NDArray[np.float32]  # (n, channels)
+    embeddings: NDArray[np.float32]  # (n, channels), the input of the head
 
-    def where(self, mask: NDArray[np.bool_]) -> Judged:
-        """The part of the rows that the mask (n,) selects; these themselves where it selects all."""
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The likeliest class of each frame (n,), as class numbers."""
+        predicted: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return predicted
+
+    @property
+    def groups(self) -> list[str]:
+        """The group of each frame."""
+        return [row.group for row in self.rows]
+
+    def where(self, mask: NDArray[np.bool_]) -> Predictions:
+        """Select the frames for which the mask (n,) is true; nothing is copied where it is true for all."""
         if mask.all():
             return self  # features of many frames are large
-        rows = [row for row, wanted in zip(self.rows, mask, strict=True) if wanted]
-        return Judged(rows, self.truth[mask], self.logits[mask], self.probabilities[mask], self.embeddings[mask])
+        rows = [row for row, is_wanted in zip(self.rows, mask, strict=True) if is_wanted]
+        return Predictions(rows, self.truth[mask], self.logits[mask], self.probabilities[mask], self.embeddings[mask])
 
 
-def gathered(parts: Iterable[Judged], rows: Iterable[Row]) -> Judged:
-    """What was said of some rows by any of the parts, in the order of their paths; no more than these is copied."""
+def gather(parts: Iterable[Predictions], rows: Iterable[Row]) -> Predictions:
+    """Collect the predictions for some rows from any of the parts, in the order of their paths.
+
+    Only the predictions for these rows are copied.
+    """
     paths = {row.path for row in rows}
-    found = [part.where(np.array([row.path in paths for row in part.rows])) for part in parts]
-    together = [row for part in found for row in part.rows]
-    order = sorted(range(len(together)), key=lambda number: together[number].path)
+    selected = [part.where(np.array([row.path in paths for row in part.rows])) for part in parts]
+    all_rows = [row for part in selected for row in part.rows]
+    order = sorted(range(len(all_rows)), key=lambda index: all_rows[index].path)
     arrays = (
-        np.concatenate([getattr(part, name) for part in found])[order]
+        np.concatenate([getattr(part, name) for part in selected])[order]
         for name in ("truth", "logits", "probabilities", "embeddings")
     )
-    return Judged([together[number] for number in order], *arrays)
+    return Predictions([all_rows[index] for index in order], *arrays)
 
 
-def judge(rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project: Project, batch_size: int) -> Judged:
-    """Run the network over rows.
+def judge(
+    rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project: Project, batch_size: int
+) -> Predictions:
+    """Run a network over frames.
+
+    Args:
+        rows: the frames.
+        checkpoint: has the classes, the geometry of the input and the temperature of the probabilities.
+        network: the trained network of the checkpoint, or another one with the same input and classes.
+        project: where the frames lie.
+        batch_size: frames in a batch.
 
     Raises:
-        DataError: there are none, one has a class that the checkpoint does not know, or the answers are no numbers.
+        DataError: there are no frames, a frame has a class that the checkpoint does not know, or a logit is not a
+            finite number.
     """
     truth = class_numbers(rows, checkpoint, project)
     frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
     embeddings, logits = infer(network, frames, batch_size, "held-out frames")
     if not torch.isfinite(logits).all():
-        raise DataError(f"{project.checkpoint}: its logits are no numbers; train again with a lower train.lr")
+        raise DataError(
+            f"{project.checkpoint}: found logits that are not finite numbers; train again with a lower train.lr"
+        )
     probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.temperature)
-    return Judged(list(rows), truth, logits.numpy(), probabilities, embeddings.numpy())
+    return Predictions(list(rows), truth, logits.numpy(), probabilities, embeddings.numpy())
 
 
-def write_predictions(judged: Judged, classes: Sequence[str], project: Project) -> None:
-    """Write a row per held-out frame, screened-out ones included."""
+def write_predictions(predictions: Predictions, classes: Sequence[str], project: Project) -> None:
+    """Write `reports/predictions.csv`.
+
+    Args:
+        predictions: for all held-out frames, screened-out ones included.
+        classes: the names of the classes, by their numbers.
+        project: where the file goes.
+    """
     header = ["path", "group", "label", "predicted", "confidence", "kept", *(f"logit_{name}" for name in classes)]
-    judgements = zip(judged.rows, judged.logits, judged.probabilities, strict=True)
-    lines = (_line(row, logits, probabilities, classes) for row, logits, probabilities in judgements)
+    frames = zip(predictions.rows, predictions.logits, predictions.probabilities, strict=True)
+    lines = (_line(row, logits, probabilities, classes) for row, logits, probabilities in frames)
     write_csv(project.predictions_csv, chain([header], lines))
 
 
 def _line(row: Row, logits: NDArray[np.float32], probabilities: metrics.Floats, classes: Sequence[str]) -> list[str]:
-    number = int(probabilities.argmax())
+    predicted = int(probabilities.argmax())
     kept = "true" if row.kept else "false"
-    confidence = f"{probabilities[number]:.6f}"
-    return [row.path, row.group, row.label, classes[number], confidence, kept, *(f"{x:.6f}" for x in logits)]
+    confidence = f"{probabilities[predicted]:.6f}"
+    return [row.path, row.group, row.label, classes[predicted], confidence, kept, *(f"{x:.6f}" for x in logits)]

@@ -1,7 +1,7 @@
-"""Values of JSON reports that know their place: on a page each carries the pointer to where it was read.
+"""Values of JSON reports that know where they were read: on the page each carries the pointer to its origin.
 
-`{{ evaluate.top1 | percent }}` becomes `<span data-json="reports/evaluate.json#/top1">86.5 %</span>`, so that a
-reader, or a test, can find every shown number again. Pointers are RFC 6901.
+`{{ evaluate.top1 | percent }}` becomes `<span data-json="reports/evaluate.json#/top1">86.5%</span>`, so that a reader,
+or a test, can look up every number of the page. Pointers are those of RFC 6901.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ UNKNOWN = "not known"
 _SPAN = Markup('<span data-json="{}">{}</span>')
 
 
-class Pointed:
-    """A value of a JSON file, of which parts can be asked as of the value itself; shown, it is escaped."""
+class JsonValue:
+    """A value of a JSON file with its pointer: it is used like the plain value, and is escaped in HTML."""
 
     def __init__(self, value: Any, pointer: str) -> None:
         self._value = value
         self._pointer = pointer  # the file, #, and the JSON pointer in it
 
     def __getitem__(self, key: Any) -> Any:
-        """A part by key or position; of a list a slice too.
+        """A part by its key or position; a list also has slices.
 
         Raises:
-            KeyError, IndexError, TypeError: there is none; a strict template refuses it.
+            KeyError, IndexError, TypeError: there is no such part; a strict template refuses it.
         """
-        plain = plain_of(key)
-        if isinstance(plain, slice):
-            return [self[place] for place in range(len(self._value))[plain]]
-        step = str(plain).replace("~", "~0").replace("/", "~1")
-        return Pointed(self._value[plain], f"{self._pointer}/{step}")
+        plain_key = plain(key)
+        if isinstance(plain_key, slice):
+            return [self[position] for position in range(len(self._value))[plain_key]]
+        step = str(plain_key).replace("~", "~0").replace("/", "~1")
+        return JsonValue(self._value[plain_key], f"{self._pointer}/{step}")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or not isinstance(self._value, dict) or name not in self._value:
@@ -41,7 +41,7 @@ class Pointed:
         return self[name]
 
     def __iter__(self) -> Iterator[Any]:
-        """The parts of a list; of a mapping its keys, which are no values."""
+        """The parts of a list, or the keys of a mapping, which are plain texts."""
         return iter(self._value) if isinstance(self._value, dict) else iter(self[:])
 
     def items(self) -> list[tuple[str, Any]]:
@@ -49,7 +49,7 @@ class Pointed:
         return [(key, self[key]) for key in self._value]
 
     def __contains__(self, key: object) -> bool:
-        return plain_of(key) in self._value
+        return plain(key) in self._value
 
     def __len__(self) -> int:
         return len(self._value)
@@ -58,7 +58,7 @@ class Pointed:
         return bool(self._value)
 
     def __eq__(self, other: object) -> bool:
-        return bool(self._value == plain_of(other))
+        return bool(self._value == plain(other))
 
     def __hash__(self) -> int:
         return hash(self._pointer)
@@ -67,37 +67,43 @@ class Pointed:
         return _text(self._value)
 
     def __html__(self) -> Markup:
-        return shown(self, _text)
+        return render(self, _text)
 
 
-def plain_of(value: Any) -> Any:
-    """The value itself."""
-    return value._value if isinstance(value, Pointed) else value
+def plain(value: Any) -> Any:
+    """The value without its pointer; a plain value is returned as it is."""
+    return value._value if isinstance(value, JsonValue) else value
 
 
-def shown(value: Pointed, form: Callable[[Any], str], absent: str = UNKNOWN) -> Markup:
-    """A value in a form of its own, with its pointer; null is said in words."""
-    plain = plain_of(value)
-    return _SPAN.format(value._pointer, absent if plain is None else form(plain))
+def render(value: JsonValue, form: Callable[[Any], str], absent: str = UNKNOWN) -> Markup:
+    """Write a value as HTML that carries its pointer.
+
+    Args:
+        value: of any type.
+        form: turns the plain value into text.
+        absent: the text for null.
+    """
+    plain_value = plain(value)
+    return _SPAN.format(value._pointer, absent if plain_value is None else form(plain_value))
 
 
-def setting(value: Pointed) -> Markup:
-    """A value of `params.yaml`, of which null is one."""
-    return shown(value, _text, "null")
+def render_setting(value: JsonValue) -> Markup:
+    """Write a value of `params.yaml`, where null is a value too."""
+    return render(value, _text, "null")
 
 
-def leaves(value: Pointed) -> Iterator[Pointed]:
-    """Every plain value below, in the order of the file; an empty list or mapping has none."""
-    plain = plain_of(value)
-    if isinstance(plain, (dict, list)):
-        for key in plain if isinstance(plain, dict) else range(len(plain)):
+def leaves(value: JsonValue) -> Iterator[JsonValue]:
+    """Every plain value inside, in the order of the file; an empty list or mapping has none."""
+    plain_value = plain(value)
+    if isinstance(plain_value, (dict, list)):
+        for key in plain_value if isinstance(plain_value, dict) else range(len(plain_value)):
             yield from leaves(value[key])
     else:
         yield value
 
 
-def place_of(value: Pointed) -> str:
-    """Where it stands in its file, with dots."""
+def dotted_path(value: JsonValue) -> str:
+    """Where the value stands in its file: the keys with dots between them."""
     return value._pointer.split("#/", 1)[1].replace("/", ".").replace("~1", "/").replace("~0", "~")
 
 

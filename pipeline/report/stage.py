@@ -1,4 +1,4 @@
-"""Every report on one page that can be handed on: `reports/report.html`, one file, no network."""
+"""Write `reports/report.html`: every report on one page, in one file that needs no network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.files import read_json, replacing_file
 from pipeline.base.project import Project
 from pipeline.report.inline_images import data_uris
-from pipeline.report.json_values import FORMS, Pointed, leaves, place_of, plain_of, setting, shown
+from pipeline.report.json_values import FORMS, JsonValue, dotted_path, leaves, plain, render, render_setting
 
 EXPLANATIONS_SHOWN = 24
 PICTURES = (
@@ -23,10 +23,12 @@ PICTURES = (
 )  # fmt: skip
 _IMAGE = Markup('<figure><img src="{}" alt="{}"><figcaption>{}</figcaption></figure>')
 
+Reports = Mapping[str, JsonValue]  # by the names that the template uses
+
 
 @dataclass(frozen=True)
 class HtmlReport:
-    """Where the page lies and what its first sentence says."""
+    """What the command prints about the page."""
 
     verdict: str
 
@@ -37,46 +39,29 @@ class HtmlReport:
 
 
 def report(project: Project) -> HtmlReport:
-    """Write the page; it is built also when parity said no.
+    """Write the page; it is written also when parity failed.
 
-    Class and file names are hostile input: the template escapes everything, and every value that it shows carries the
+    Class and file names are hostile input. The template escapes every value, and every value that it shows carries the
     pointer to where it was read.
 
     Raises:
-        DataError: a report that it shows is missing or broken, or is not what this version's stages write.
+        DataError: a report that the page shows is missing or broken, or was written by another version.
     """
-    read = {name: _pointed(path, project) for name, path in _reports(project).items()}
+    reports = {name: _read(path, project) for name, path in _paths(project).items()}
     try:
-        page = _page(read, project)
-        said = _verdict(read["evaluate"], read["parity"], _tested_on(read["extract"], read["evaluate"]))
+        page = _page(reports, project)
+        verdict = _verdict(reports)
     except (UndefinedError, LookupError, TypeError, ValueError) as error:
         raise DataError(
             f"{project.report_html}: a report that it shows is not as its stage writes it ({error}); run `dvc repro`"
         ) from error
     with replacing_file(project.report_html) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
-    return HtmlReport(said)
+    return HtmlReport(verdict)
 
 
-def _page(read: Mapping[str, Pointed], project: Project) -> str:
-    drawn = _pictures(project)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            **read,
-            drawn=drawn,
-            explanations=[path for path in drawn.values() if path.parent == project.explanations],
-            picture=_inlined(list(drawn.values())),
-            tested_on=_tested_on(read["extract"], read["evaluate"]),
-            weakest=_weakest(read["evaluate"]),
-            beats_baselines=_beats_baselines(read["evaluate"]),
-        )
-    )
-
-
-def _reports(project: Project) -> dict[str, Path]:
-    """What the template shows, by the names that it uses."""
+def _paths(project: Project) -> dict[str, Path]:
+    """The reports that the template shows, by the names that it uses."""
     return {
         "extract": project.extract_json,
         "split": project.split_json,
@@ -91,8 +76,25 @@ def _reports(project: Project) -> dict[str, Path]:
     }
 
 
-def _pointed(path: Path, project: Project) -> Pointed:
-    return Pointed(read_json(path), f"{project.relative(path)}#")
+def _read(path: Path, project: Project) -> JsonValue:
+    return JsonValue(read_json(path), f"{project.relative(path)}#")
+
+
+def _page(reports: Reports, project: Project) -> str:
+    pictures = _pictures(project)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            **reports,
+            drawn=pictures,
+            explanations=[path for path in pictures.values() if path.parent == project.explanations],
+            picture=_figures(list(pictures.values())),
+            tested_on=_tested_on(reports),
+            weakest=_weakest(reports["evaluate"]),
+            beats_baselines=_beats_baselines(reports["evaluate"]),
+        )
+    )
 
 
 def _environment() -> Environment:
@@ -103,22 +105,24 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: (lambda value, form=form: shown(value, form)) for name, form in FORMS.items()}
-    environment.filters |= {"leaves": leaves, "place": place_of, "setting": setting}
-    environment.tests["known"] = lambda value: plain_of(value) is not None
+    environment.filters |= {name: (lambda value, form=form: render(value, form)) for name, form in FORMS.items()}
+    environment.filters |= {"leaves": leaves, "dotted_path": dotted_path, "setting": render_setting}
+    environment.tests["known"] = lambda value: plain(value) is not None
     return environment
 
 
 def _pictures(project: Project) -> dict[str, Path]:
-    """Those that there are, by their names: what evaluate, split and parity drew, and what `pipe explain` did."""
-    known = [*(project.plots / name for name in PICTURES), project.near_duplicates_png, project.flips_png]
+    """The pictures that exist, by their names: of evaluate, split and parity, and the explanations."""
+    of_stages = [*(project.plots / name for name in PICTURES), project.near_duplicates_png, project.flips_png]
     # The evidence first, then in the order of their names.
     names = project.explanations.glob("*.png")
-    explained = sorted(names, key=lambda path: (not path.stem.startswith("evidence"), path.stem))
-    return {project.relative(path): path for path in (*known, *explained[:EXPLANATIONS_SHOWN]) if path.is_file()}
+    explanations = sorted(names, key=lambda path: (not path.stem.startswith("evidence"), path.stem))
+    paths = (*of_stages, *explanations[:EXPLANATIONS_SHOWN])
+    return {project.relative(path): path for path in paths if path.is_file()}
 
 
-def _inlined(paths: Sequence[Path]) -> Any:
+def _figures(paths: Sequence[Path]) -> Any:
+    """A function for the template that shows one of the pictures with a caption."""
     uris: Mapping[Path, str] = data_uris(paths)
 
     def picture(path: Path, caption: str) -> Markup:
@@ -127,8 +131,9 @@ def _inlined(paths: Sequence[Path]) -> Any:
     return picture
 
 
-def _tested_on(extract: Pointed, evaluation: Pointed) -> str:
-    """What a group is here, in a word."""
+def _tested_on(reports: Reports) -> str:
+    """The word for the groups of this data set."""
+    extract, evaluation = reports["extract"], reports["evaluate"]
     if not extract["n_photos"]:
         return "clips"
     if extract["n_clips"]:
@@ -136,28 +141,32 @@ def _tested_on(extract: Pointed, evaluation: Pointed) -> str:
     return "photos" if evaluation["n_groups"] == evaluation["n_frames"] else "groups of photos"
 
 
-def _weakest(evaluation: Pointed) -> int | None:
-    """The number of the class with the smallest share of right clips; None where all of them are right."""
+def _weakest(evaluation: JsonValue) -> int | None:
+    """The number of the class with the smallest share of right groups; None where all groups are right."""
 
-    def share(number: int) -> float:
-        of_class = evaluation["per_class"][evaluation["classes"][number]]
-        right, groups = plain_of(of_class["groups_right"]), plain_of(of_class["groups"])
-        return float(right / groups) if groups else 1.0
+    def share(class_number: int) -> float:
+        of_class = evaluation["per_class"][evaluation["classes"][class_number]]
+        n_right, n_groups = plain(of_class["groups_right"]), plain(of_class["groups"])
+        return float(n_right / n_groups) if n_groups else 1.0
 
     weakest = min(range(len(evaluation["classes"])), key=share)
     return weakest if share(weakest) < 1 else None
 
 
-def _beats_baselines(evaluation: Pointed) -> bool:
-    """Whether even the lower end of the headline's interval is above what needs no training."""
-    known = (plain_of(evaluation[name]) for name in ("baseline_majority", "baseline_knn"))
-    return bool(plain_of(evaluation["group_top1_ci95"][0]) > max(value for value in known if value is not None))
+def _beats_baselines(evaluation: JsonValue) -> bool:
+    """Whether even the lower end of the headline's interval is above the rules that need no training."""
+    baselines = (plain(evaluation[name]) for name in ("baseline_majority", "baseline_knn"))
+    best = max(accuracy for accuracy in baselines if accuracy is not None)
+    return bool(plain(evaluation["group_top1_ci95"][0]) > best)
 
 
-def _verdict(evaluation: Pointed, parity: Pointed, tested_on: str) -> str:
-    low, high = (FORMS["percent"](plain_of(end)) for end in evaluation["group_top1_ci95"])
-    said = f"{evaluation['groups_right']} of {evaluation['n_groups']} held-out {tested_on} right"
-    sure = f"on new {tested_on} of this kind expect between {low} and {high}"
+def _verdict(reports: Reports) -> str:
+    """The verdict of the page in one line: the groups that are right, what to expect, and parity."""
+    evaluation, tested_on = reports["evaluate"], _tested_on(reports)
+    low, high = (FORMS["percent"](plain(end)) for end in evaluation["group_top1_ci95"])
+    result = f"{evaluation['groups_right']} of {evaluation['n_groups']} held-out {tested_on} right"
+    expectation = f"on new {tested_on} of this kind expect between {low} and {high}"
     caveat = f" (optimistic: {evaluation['optimistic']})" if evaluation["optimistic"] else ""
-    device = "the device computes what was trained" if parity["passed"] else "NOT fit to ship: parity said no"
-    return f"{said}; {sure}{caveat}; {device}"
+    is_same = reports["parity"]["passed"]
+    device = "the device computes what was trained" if is_same else "NOT fit to ship: the parity check failed"
+    return f"{result}; {expectation}{caveat}; {device}"

@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing leaves it, nothing in it runs, and it fits a phone. Skipped without chromium."""
+"""The page in a real browser: it asks for nothing, runs nothing and fits a phone. Skipped without chromium."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PHONE, DESK = (390, 844), (1280, 900)  # pixels
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium that logs what its console says and what it asks for."""
+    """Headless Chromium that logs its console messages and its requests."""
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if program is None or driver is None:
         pytest.skip("no browser: install Debian's packages chromium and chromium-driver")
@@ -39,7 +39,7 @@ def browser() -> Iterator[Any]:
 
 
 def _open(browser: Any, page: Path, size: tuple[int, int], scheme: str = "light") -> tuple[list[str], list[str]]:
-    """Show a page; gives what it asked for beside itself and what is in it, and what the console said."""
+    """Show a page; returns its requests for anything outside the file, and the messages of the console."""
     width, height = size
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -48,8 +48,8 @@ def _open(browser: Any, page: Path, size: tuple[int, int], scheme: str = "light"
     browser.get(page.as_uri())
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    strangers = [url for url in asked if url != page.as_uri() and not url.startswith("data:")]
-    return strangers, [entry["message"] for entry in browser.get_log("browser")]
+    requests = [url for url in asked if url != page.as_uri() and not url.startswith("data:")]
+    return requests, [entry["message"] for entry in browser.get_log("browser")]
 
 
 def _overflows(browser: Any) -> bool:
@@ -57,7 +57,7 @@ def _overflows(browser: Any) -> bool:
 
 
 def _brightness(browser: Any, path: Path) -> float:
-    """The mean of the page's upper left corner, 0 to 255, in a screenshot that is kept."""
+    """The mean of the page's upper left corner, 0 to 255, in a screenshot that is saved."""
     browser.save_screenshot(str(path))
     with Image.open(path) as picture:
         assert picture.size[0] >= PHONE[0]
@@ -81,11 +81,11 @@ def page(_exported: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_asks_for_nothing_says_nothing_runs_nothing_and_fits(
     browser: Any, page: Path, size: tuple[int, int], tmp_path: Path
 ) -> None:
-    strangers, said = _open(browser, page, size)
-    assert (strangers, said) == ([], [])
+    requests, messages = _open(browser, page, size)
+    assert (requests, messages) == ([], [])
     assert browser.title == "What this classifier will do"
     assert HOSTILE in browser.find_element("tag name", "body").text
-    assert browser.execute_script("return [...document.images].every(one => one.naturalWidth > 0)")
+    assert browser.execute_script("return [...document.images].every(image => image.naturalWidth > 0)")
     assert len(browser.find_elements("tag name", "img")) == 12
     assert not _overflows(browser)
     assert _brightness(browser, tmp_path / "page.png") > 200
@@ -109,11 +109,11 @@ def test_a_page_that_does_all_this_is_caught(browser: Any, tmp_path: Path) -> No
     bad = tmp_path / "bad.html"
     bad.write_text(
         '<title>bad</title><img src="http://127.0.0.1:9/x.png"><div style="width: 3000px">wide</div>'
-        f"<p>{HOSTILE}</p><script>console.error('said')</script>"
+        f"<p>{HOSTILE}</p><script>console.error('from the console')</script>"
     )
-    strangers, said = _open(browser, bad, PHONE)
-    assert "http://127.0.0.1:9/x.png" in strangers
-    assert any("said" in message for message in said)
+    requests, messages = _open(browser, bad, PHONE)
+    assert "http://127.0.0.1:9/x.png" in requests
+    assert any("from the console" in message for message in messages)
     assert browser.title != "bad"
     assert _overflows(browser)
 
@@ -122,6 +122,6 @@ def test_a_name_that_came_through_unescaped_could_still_not_run(browser: Any, pa
     html = page.read_text(encoding="utf-8")
     broken = page.with_name("broken.html")
     broken.write_text(html.replace("&lt;", "<").replace("&gt;", ">").replace("&#34;", '"'), encoding="utf-8")
-    _, said = _open(browser, broken, DESK)
-    assert any("Content Security Policy" in message for message in said)
+    _, messages = _open(browser, broken, DESK)
+    assert any("Content Security Policy" in message for message in messages)
     assert browser.title == "What this classifier will do"

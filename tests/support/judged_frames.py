@@ -1,4 +1,4 @@
-"""Frames of flat colours with answers that are planted: what pictures are drawn of, without a network."""
+"""Frames of flat colours with planted answers: pictures can be drawn of them without a network."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ from PIL import Image
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.evaluate.metrics import probabilities_of
-from pipeline.evaluate.predictions import Judged
+from pipeline.evaluate.predictions import Predictions
 
 
 def judged_frames(
     project: Project, truth: Sequence[int], logits: Sequence[Sequence[float]], names: Sequence[str]
-) -> Judged:
-    """A frame for every truth, on disk, with its logits; frame 7 is a square of the grey 70."""
+) -> Predictions:
+    """Write one grey frame per true class, and give it its logits.
+
+    Args:
+        project: where the frames go; frame 7, for example, is a rectangle of the grey 70.
+        truth: (n,) class numbers.
+        logits: (n, classes).
+        names: the names of the classes, by their numbers.
+    """
     rows = []
-    for number, of_class in enumerate(truth):
-        path = project.frames / f"{number:03}.png"
+    for index, of_class in enumerate(truth):
+        path = project.frames / f"{index:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (12, 9), (10 * number,) * 3).save(path)
-        group = f"data/raw/{names[of_class]}/{number:03}.mp4"
+        Image.new("RGB", (12, 9), (10 * index,) * 3).save(path)
+        group = f"data/raw/{names[of_class]}/{index:03}.mp4"
         rows.append(Row(project.relative(path), names[of_class], group, "", group, width=12, height=9, split="test"))
-    both = np.array(logits, np.float32)
-    return Judged(rows, np.array(truth), both, probabilities_of(both, None), both)
+    of_frames = np.array(logits, np.float32)
+    return Predictions(rows, np.array(truth), of_frames, probabilities_of(of_frames, None), of_frames)

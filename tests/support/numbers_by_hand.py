@@ -1,4 +1,4 @@
-"""What `reports/evaluate.json` has to say of planted answers, in plain loops and without the code under test."""
+"""The numbers of `reports/evaluate.json` for planted answers, in plain loops and without the code under test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Integers = NDArray[np.integer[Any]]
 
 
 def softmax(logits: Floats, temperature: float) -> Floats:
-    """Each row less its largest, as usual: otherwise answers that are tied would differ in their last bits."""
+    """Softmax of each row less its largest logit: otherwise tied answers would differ in their last bits."""
     scaled = [[float(x) / temperature for x in row] for row in logits]
     exponents = [[math.exp(x - max(row)) for x in row] for row in scaled]
     return np.array([[x / sum(row) for x in row] for row in exponents])
@@ -28,47 +28,54 @@ def first_largest(values: Sequence[float]) -> int:
 
 
 def in_the_first_five(truth: Integers, probabilities: Floats) -> float:
-    ranked = [sorted(range(len(row)), key=lambda number: -row[number])[:5] for row in probabilities.tolist()]
+    ranked = [sorted(range(len(row)), key=lambda index: -row[index])[:5] for row in probabilities.tolist()]
     return float(np.mean([int(true) in five for true, five in zip(truth, ranked, strict=True)]))
 
 
-def of_class(truth: Integers, said: Integers, number: int) -> dict[str, float]:
-    """Precision, recall, F1 and support from the three counts."""
-    both = sum(1 for t, s in zip(truth, said, strict=True) if t == s == number)
-    n_said, n_true = int((said == number).sum()), int((truth == number).sum())
-    f1 = 2 * both / (n_said + n_true) if n_said + n_true else 0.0
+def of_class(truth: Integers, predicted: Integers, index: int) -> dict[str, float]:
+    """Precision, recall, F1 and support of a class from three counts.
+
+    Args:
+        truth: (n,) class numbers.
+        predicted: (n,) class numbers.
+        index: the number of the class.
+    """
+    n_right = sum(1 for t, p in zip(truth, predicted, strict=True) if t == p == index)
+    n_predicted, n_true = int((predicted == index).sum()), int((truth == index).sum())
+    f1 = 2 * n_right / (n_predicted + n_true) if n_predicted + n_true else 0.0
     return {
-        "precision": both / n_said if n_said else 0.0,
-        "recall": both / n_true if n_true else 0.0,
+        "precision": n_right / n_predicted if n_predicted else 0.0,
+        "recall": n_right / n_true if n_true else 0.0,
         "f1": f1,
         "support": n_true,
     }
 
 
 def bins(truth: Integers, probabilities: Floats) -> list[dict[str, float]]:
-    """Fifteen equal bins of confidence, those with frames."""
-    found = []
-    for number in range(15):
+    """The numbers of each of fifteen equal bins of confidence; bins without frames are left out."""
+    numbers = []
+    for index in range(15):
         inside = [
             (float(row.max()), first_largest(row) == true)
             for row, true in zip(probabilities, truth, strict=True)
-            if number == min(14, int(row.max() * 15))
+            if index == min(14, int(row.max() * 15))
         ]
         if inside:
             confidence, right = (float(np.mean(column)) for column in zip(*inside, strict=True))
-            found.append({"confidence": confidence, "accuracy": right, "frames": len(inside)})
-    return found
+            numbers.append({"confidence": confidence, "accuracy": right, "frames": len(inside)})
+    return numbers
 
 
 def calibration(truth: Integers, probabilities: Floats) -> dict[str, float]:
     """`ece`, `mse` and `nll`."""
     of_bins = bins(truth, probabilities)
     squares = [
-        sum((p - (number == true)) ** 2 for number, p in enumerate(row))
+        sum((p - (index == true)) ** 2 for index, p in enumerate(row))
         for row, true in zip(probabilities, truth, strict=True)
     ]
+    gaps = [of_bin["frames"] * abs(of_bin["accuracy"] - of_bin["confidence"]) for of_bin in of_bins]
     return {
-        "ece": sum(one["frames"] * abs(one["accuracy"] - one["confidence"]) for one in of_bins) / len(truth),
+        "ece": sum(gaps) / len(truth),
         "mse": float(np.mean(squares)),
         "nll": float(np.mean([-math.log(row[true]) for row, true in zip(probabilities, truth, strict=True)])),
     }
@@ -85,7 +92,7 @@ def roc_area(is_class: Sequence[bool], scores: Sequence[float]) -> float | None:
 
 
 def average_precision(is_class: Sequence[bool], scores: Sequence[float]) -> float | None:
-    """Precision at every threshold, weighted by the recall that it adds; nothing where a class has no frame, or all."""
+    """Precision at every threshold, weighted by the added recall; None where a class has no frame, or all frames."""
     if not 0 < sum(is_class) < len(is_class):
         return None
     area, before = 0.0, 0
@@ -97,10 +104,10 @@ def average_precision(is_class: Sequence[bool], scores: Sequence[float]) -> floa
 
 
 def areas(area: Any, truth: Integers, probabilities: Floats, classes: Sequence[str]) -> dict[str, Any]:
-    """Of each class against the rest, their mean where all have one, and of all answers as one list."""
-    numbers = range(len(classes))
-    per_class = {classes[n]: area((truth == n).tolist(), probabilities[:, n].tolist()) for n in numbers}
-    pooled = [(int(true) == n, float(row[n])) for true, row in zip(truth, probabilities, strict=True) for n in numbers]
+    """The area of each class against the rest, their mean where every class has one, and that of all answers pooled."""
+    indices = range(len(classes))
+    per_class = {classes[n]: area((truth == n).tolist(), probabilities[:, n].tolist()) for n in indices}
+    pooled = [(int(true) == n, float(row[n])) for true, row in zip(truth, probabilities, strict=True) for n in indices]
     known = [value for value in per_class.values() if value is not None]
     return {
         "macro": float(np.mean(known)) if len(known) == len(classes) else None,
@@ -110,26 +117,26 @@ def areas(area: Any, truth: Integers, probabilities: Floats, classes: Sequence[s
 
 
 def exact_interval(n_right: float, n: int) -> list[float]:
-    """Clopper and Pearson's, by the quantiles of the beta distribution."""
+    """Clopper and Pearson's interval, by the quantiles of the beta distribution."""
     low = 0.0 if n_right == 0 else float(stats.beta.ppf(0.025, n_right, n - n_right + 1))
     high = 1.0 if n_right == n else float(stats.beta.ppf(0.975, n_right + 1, n - n_right))
     return [low, high]
 
 
 def groups(names: Sequence[str], truth: Integers, probabilities: Floats) -> dict[str, tuple[int, int, int]]:
-    """Of each group its class, the class of the largest mean probability, and the class that most frames are called."""
-    said = {}
+    """For each group its class, the class of the largest mean probability, and the class of most frames' answers."""
+    verdicts = {}
     for name in set(names):
-        own = [number for number, group in enumerate(names) if group == name]
-        mean = probabilities[own].mean(axis=0)
-        counts = collections.Counter(first_largest(probabilities[number]) for number in own)
-        vote = max(counts, key=lambda number: (counts[number], mean[number]))
-        said[name] = (int(truth[own[0]]), first_largest(mean), vote)
-    return said
+        frames = [frame for frame, group in enumerate(names) if group == name]
+        mean = probabilities[frames].mean(axis=0)
+        counts = collections.Counter(first_largest(probabilities[frame]) for frame in frames)
+        vote = max(counts, key=lambda index: (counts[index], mean[index]))
+        verdicts[name] = (int(truth[frames[0]]), first_largest(mean), vote)
+    return verdicts
 
 
 def clips_to_halve(n_right: int, n: int) -> int:
-    """One more after the other, until the interval is half as wide."""
+    """Add one clip after the other, until the interval is half as wide."""
 
     def width(right: float, size: int) -> float:
         low, high = exact_interval(right, size) if size else (0.0, 1.0)
@@ -140,21 +147,21 @@ def clips_to_halve(n_right: int, n: int) -> int:
 
 
 def neighbours_accuracy(known: Floats, labels: Integers, held_out: Floats, truth: Integers, k: int) -> float:
-    """The class that most of the k nearest by angle have; of equals the first."""
+    """The share of frames whose class is that of most of the k nearest by angle; of tied classes the first counts."""
 
-    def angle(one: Floats, other: Floats) -> float:
-        return 1 - float(one @ other) / (math.sqrt(one @ one) * math.sqrt(other @ other))
+    def angle(a: Floats, b: Floats) -> float:
+        return 1 - float(a @ b) / (math.sqrt(a @ a) * math.sqrt(b @ b))
 
     right = []
     for features, true in zip(held_out.astype(np.float64), truth, strict=True):
-        nearest = sorted(range(len(known)), key=lambda number: angle(known[number].astype(np.float64), features))[:k]
-        counts = collections.Counter(int(labels[number]) for number in nearest)
-        right.append(min(counts, key=lambda number: (-counts[number], number)) == true)
+        nearest = sorted(range(len(known)), key=lambda frame: angle(known[frame].astype(np.float64), features))[:k]
+        counts = collections.Counter(int(labels[frame]) for frame in nearest)
+        right.append(min(counts, key=lambda index: (-counts[index], index)) == true)
     return float(np.mean(right))
 
 
 def probe_accuracy(features: Floats, labels: Sequence[str], folds: Any) -> float:
-    """The linear probe on standardised features, without the principal axes that make it quick."""
+    """Accuracy of the linear probe on standardised features, without the principal axes that make it fast."""
     from sklearn.linear_model import LogisticRegression
 
     right = []

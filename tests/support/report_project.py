@@ -1,4 +1,4 @@
-"""A small project with every report that the page shows, and what a page shows, read back from its HTML."""
+"""A small project with every report that the page shows, and a reader of the values on a page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOSTILE = '<script>document.title = "owned"</script><img src="x.png" onerror="do
 
 
 def with_data_reports(project: Project) -> Project:
-    """What extract and split would have said of the small project, with a hostile name in it."""
+    """Write the reports of extract and split for the small project, with a hostile name in them."""
     clip = {"source": f"data/raw/red/{HOSTILE}.mp4", "warnings": ["5 of 10 frames promised"]}
     params = {"layout": "class", "frames_per_second": 1.0, "start_seconds": 0.0, "end_seconds": None}
     extracted = {
@@ -44,21 +44,27 @@ def with_data_reports(project: Project) -> Project:
 
 
 def rename_class(project: Project, old: str, new: str) -> None:
-    """Call a class otherwise in every report."""
+    """Give a class another name in every report.
+
+    Args:
+        project: the project.
+        old: the name in the reports.
+        new: the name that replaces it.
+    """
     for path in (project.extract_json, project.split_json, project.evaluate_json, project.contract_json):
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace(json.dumps(old, ensure_ascii=False), json.dumps(new)), encoding="utf-8")
 
 
 class Page(HTMLParser):
-    """The values on a page with their pointers, and the text that is no value."""
+    """The values on a page with their pointers, and the text outside the values."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.values: list[tuple[str, str]] = []
         self.outside: list[str] = []
         self._pointer: str | None = None
-        self._quiet = ""  # the element whose text is neither: a style, or the name of a value
+        self._quiet = ""  # the element whose text is ignored: a style, or the name of a setting
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -93,7 +99,7 @@ def pointed_at(project: Project, pointer: str) -> Any:
 
 
 def says(text: str, value: Any) -> bool:
-    """Whether the text shows the value: words as they are, numbers to their last shown digit."""
+    """Whether the text shows the value: texts must be equal, numbers to the last digit that is shown."""
     if value is None or isinstance(value, bool):
         return text in {None: ("not known", "null"), True: ("yes",), False: ("no",)}[value]
     if isinstance(value, str):
@@ -103,6 +109,6 @@ def says(text: str, value: Any) -> bool:
         return False
     whole, decimals, power, unit = (part or "" for part in match.groups())
     scale = {"%": 0.01, " MB": 1e6}.get(unit, 1.0) * 10.0 ** int(power[1:] or 0)
-    number = float(whole.replace(",", "") + decimals) * scale
+    shown = float(whole.replace(",", "") + decimals) * scale
     step = scale * 10.0 ** -max(len(decimals) - 1, 0)
-    return abs(number - value) <= step * (0.5 + 1e-9)
+    return abs(shown - value) <= step * (0.5 + 1e-9)

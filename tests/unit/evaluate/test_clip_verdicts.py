@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from pipeline.evaluate.checked_values import Interval
 from pipeline.evaluate.clip_verdicts import film_more, group_verdicts, groups_per_class, numbers_over_groups
+from pipeline.evaluate.evaluation import ClassGroups, FilmMore
 
 CLASSES = ["flake", "鳞片"]
 
@@ -11,21 +15,21 @@ CLASSES = ["flake", "鳞片"]
 def test_a_clips_verdict_is_the_class_of_its_mean_probability_and_its_vote_that_of_most_frames() -> None:
     probabilities = np.array([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9], [0.9, 0.1]])
     first, second = group_verdicts(["a", "a", "a", "b"], np.array([0, 0, 0, 1]), probabilities)
-    assert (first.group, first.said, first.vote, first.truth) == ("a", 1, 0, 0)
+    assert (first.group, first.predicted, first.vote, first.truth) == ("a", 1, 0, 0)
     assert (first.n_frames, first.n_frames_right) == (3, 2)
     assert first.mean_probabilities == pytest.approx((1.3 / 3, 1.7 / 3))
-    assert (second.group, second.said, second.vote, second.n_frames_right) == ("b", 0, 0, 0)
+    assert (second.group, second.predicted, second.vote, second.n_frames_right) == ("b", 0, 0, 0)
 
 
 def test_frames_in_any_order_give_the_same_verdicts() -> None:
     generator = np.random.default_rng(0)
-    groups = [str(number) for number in generator.integers(7, size=60)]
+    groups = [str(index) for index in generator.integers(7, size=60)]
     truth, probabilities = np.array([int(name) % 3 for name in groups]), generator.dirichlet([1, 1, 1], size=60)
     order = generator.permutation(60)
     shuffled = group_verdicts([groups[i] for i in order], truth[order], probabilities[order])
-    for one, other in zip(group_verdicts(groups, truth, probabilities), shuffled, strict=True):
-        assert (one.group, one.truth, one.said, one.vote) == (other.group, other.truth, other.said, other.vote)
-        assert one.mean_probabilities == pytest.approx(other.mean_probabilities)
+    for verdict, again in zip(group_verdicts(groups, truth, probabilities), shuffled, strict=True):
+        assert dataclasses.replace(verdict, mean_probabilities=()) == dataclasses.replace(again, mean_probabilities=())
+        assert verdict.mean_probabilities == pytest.approx(again.mean_probabilities)
 
 
 def test_a_tied_vote_goes_to_the_class_with_the_larger_mean_probability() -> None:
@@ -33,36 +37,37 @@ def test_a_tied_vote_goes_to_the_class_with_the_larger_mean_probability() -> Non
     assert verdict.vote == 1
 
 
-def _judged(right: list[int], wrong: list[int]) -> dict[str, dict[str, object]]:
-    """One clip of one frame for each right or wrong answer, by class."""
-    truth = np.array([number for number in (0, 1) for _ in range(right[number] + wrong[number])])
-    said = np.array([s for n in (0, 1) for s in [n] * right[n] + [1 - n] * wrong[n]])
-    verdicts = group_verdicts([f"{i:03}" for i in range(len(truth))], truth, np.eye(2)[said])
+def _judged(right: list[int], wrong: list[int]) -> dict[str, ClassGroups]:
+    """Verdicts over one clip of one frame for each right or wrong answer, by class."""
+    truth = np.array([n for n in (0, 1) for _ in range(right[n] + wrong[n])])
+    predicted = np.array([s for n in (0, 1) for s in [n] * right[n] + [1 - n] * wrong[n]])
+    verdicts = group_verdicts([f"{i:03}" for i in range(len(truth))], truth, np.eye(2)[predicted])
     return groups_per_class(verdicts, CLASSES)
 
 
 def test_clips_are_counted_by_class_with_exact_intervals() -> None:
     numbers = _judged([3, 8], [0, 2])
-    assert (numbers["flake"]["groups"], numbers["flake"]["groups_right"]) == (3, 3)
-    assert numbers["flake"]["groups_ci95"] == pytest.approx([0.2924, 1.0], abs=1e-4)
-    assert numbers["鳞片"]["groups_ci95"] == pytest.approx([0.4439, 0.9748], abs=1e-4)
+    assert (numbers["flake"].groups, numbers["flake"].groups_right) == (3, 3)
+    assert numbers["flake"].interval.to_json() == pytest.approx([0.2924, 1.0], abs=1e-4)
+    assert numbers["鳞片"].interval.to_json() == pytest.approx([0.4439, 0.9748], abs=1e-4)
 
 
 def test_the_class_to_film_is_the_one_whose_interval_is_widest() -> None:
     advice = film_more(_judged([3, 8], [0, 2]), 0.2)
-    assert (advice["class"], advice["held_out"], advice["film"]) == ("flake", 6, 30)
-    assert "film about 30 more clips of flake" in advice["sentence"]
-    assert film_more(_judged([9, 3], [0, 0]), 1.0)["class"] == "鳞片"
+    assert advice == FilmMore("flake", held_out=6, film=30)
+    assert "film about 30 more clips of flake" in advice.to_json()["sentence"]
+    assert film_more(_judged([9, 3], [0, 0]), 1.0).class_name == "鳞片"
 
 
 def test_a_class_that_nobody_held_out_is_to_be_filmed_first() -> None:
     numbers = _judged([3, 0], [0, 0])
-    assert numbers["鳞片"] == {"groups": 0, "groups_right": 0, "groups_ci95": [0.0, 1.0]}
-    assert film_more(numbers, 0.5) | {"sentence": ""} == {"class": "鳞片", "held_out": 6, "film": 12, "sentence": ""}
+    assert numbers["鳞片"] == ClassGroups(groups=0, groups_right=0, interval=Interval(0.0, 1.0))
+    assert film_more(numbers, 0.5) == FilmMore("鳞片", held_out=6, film=12)
 
 
 def test_the_headline_counts_verdicts_and_the_vote_stands_beside_it() -> None:
     probabilities = np.array([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9], [0.9, 0.1]])
     numbers = numbers_over_groups(group_verdicts(["a", "a", "a", "b"], np.array([0, 0, 0, 0]), probabilities))
-    assert (numbers["group_top1"], numbers["group_top1_by_vote"]) == (0.5, 1.0)
-    assert numbers["group_top1_ci95"] == pytest.approx([0.0126, 0.9874], abs=1e-4)
+    assert (numbers.groups_right, numbers.groups_right_by_vote, numbers.n_groups) == (1, 2, 2)
+    assert numbers.top1 == 0.5
+    assert numbers.interval.to_json() == pytest.approx([0.0126, 0.9874], abs=1e-4)

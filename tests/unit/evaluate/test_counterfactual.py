@@ -14,34 +14,34 @@ from pipeline.network.backbones import build_body
 
 
 def _frames(n_groups: int, per_group: int, *, shared: float) -> tuple[Floats, list[str], list[str]]:
-    """Features of two classes: what tells the class is weak, what frames of a group share is `shared`."""
+    """Features of two classes: a weak sign of the class, and a part of size `shared` that frames of a group share."""
     generator = np.random.default_rng(0)
-    groups = [f"{label}{number}" for label in "ab" for number in range(n_groups) for _ in range(per_group)]
+    groups = [f"{label}{index}" for label in "ab" for index in range(n_groups) for _ in range(per_group)]
     of_group = {group: generator.normal(0, shared, 40) + 0.15 * (group[0] == "a") for group in sorted(set(groups))}
     features = np.array([of_group[group] + generator.normal(0, 1, 40) for group in groups], np.float32)
     return features, [group[0] for group in groups], groups
 
 
 def test_frames_that_resemble_their_clip_make_the_shuffle_claim_too_much() -> None:
-    value, reason = counterfactual(*_frames(8, 15, shared=2.0))
-    assert value is not None
-    assert not reason
-    assert value["difference"] > 0.2
-    assert value["shuffled"] - value["grouped"] == pytest.approx(value["difference"])
-    assert f"{value['shuffled']:.1%}" in value["sentence"]
-    assert f"{value['grouped']:.1%}" in value["sentence"]
+    result = counterfactual(*_frames(8, 15, shared=2.0)).value
+    assert result is not None
+    assert result.difference > 0.2
+    assert result.shuffled - result.grouped == pytest.approx(result.difference)
+    sentence = result.to_json()["sentence"]
+    assert f"{result.shuffled:.1%}" in sentence
+    assert f"{result.grouped:.1%}" in sentence
 
 
 def test_frames_that_share_nothing_show_no_difference() -> None:
-    value, _ = counterfactual(*_frames(120, 1, shared=0.0))
-    assert value is not None
-    assert abs(value["difference"]) <= max(value["spread"], 0.02)
+    result = counterfactual(*_frames(120, 1, shared=0.0)).value
+    assert result is not None
+    assert abs(result.difference) <= max(result.spread, 0.02)
 
 
 def test_too_few_clips_give_no_number_but_a_reason() -> None:
-    value, reason = counterfactual(*_frames(2, 10, shared=1.0))
-    assert value is None
-    assert "at least 3 clips" in reason
+    result = counterfactual(*_frames(2, 10, shared=1.0))
+    assert result.value is None
+    assert "at least 3 clips" in (result.reason or "")
 
 
 def _embed(paths: list[Path], weights: Path) -> Floats:
@@ -61,11 +61,11 @@ def test_on_tracked_fish_a_shuffle_claims_ten_points_too_much_and_on_photos_noth
     weights = shared / "weights" / "mobilenet_v2-imagenet-features.safetensors"
     fish = sorted((shared / "data" / "fish").glob("*/*.png"))
     tracks = [path.name.split("_frame")[0] for path in fish]
-    value, _ = counterfactual(_embed(fish, weights), [path.parent.name for path in fish], tracks)
-    assert value is not None
-    assert value["difference"] >= 0.1
+    result = counterfactual(_embed(fish, weights), [path.parent.name for path in fish], tracks).value
+    assert result is not None
+    assert result.difference >= 0.1
     photos = sorted((shared / "data" / "cats_dogs").glob("*/*.jpg"))
     names = [str(path) for path in photos]
-    value, _ = counterfactual(_embed(photos, weights), [path.parent.name for path in photos], names)
-    assert value is not None
-    assert abs(value["difference"]) <= max(value["spread"], 0.02)
+    result = counterfactual(_embed(photos, weights), [path.parent.name for path in photos], names).value
+    assert result is not None
+    assert abs(result.difference) <= max(result.spread, 0.02)

@@ -47,30 +47,30 @@ class Planted:
     def of(self, side: str, *, kept: bool = True) -> list[int]:
         return [i for i, row in enumerate(self.rows) if row.split == side and (row.kept or not kept)]
 
-    def truth(self, places: Sequence[int]) -> np.ndarray:
-        return np.array([self.classes.index(self.rows[i].label) for i in places])
+    def truth(self, positions: Sequence[int]) -> np.ndarray:
+        return np.array([self.classes.index(self.rows[i].label) for i in positions])
 
 
 def planted(test: Sequence[int], n_classes: int, frames: int, *, seed: int, whole: bool = False) -> Planted:
-    """Test clips of the given classes, four training clips of every class; `whole` logits are often tied."""
+    """Test clips of the given classes, and four training clips of every class; `whole` logits are often tied."""
     generator = np.random.default_rng(seed)
-    classes = tuple(f"class {number}" for number in range(n_classes))
-    clips = [("test", number, frames) for number in test]
-    clips += [("train", number, FRAMES_OF_A_CLIP) for number in range(n_classes) for _ in range(4)]
+    classes = tuple(f"class {index}" for index in range(n_classes))
+    clips = [("test", of_class, frames) for of_class in test]
+    clips += [("train", of_class, FRAMES_OF_A_CLIP) for of_class in range(n_classes) for _ in range(4)]
     rows, logits, features = [], [], []
-    for clip, (side, number, length) in enumerate(clips):
+    for clip, (side, of_class, length) in enumerate(clips):
         liking = generator.normal(0, 1, n_classes)
         for frame in range(length):
-            source = f"data/raw/{classes[number]}/{clip:03}.mp4"
+            source = f"data/raw/{classes[of_class]}/{clip:03}.mp4"
             path = f"data/frames/{side}/{clip:03}_{frame}.jpg"
             # Every fifth clip of several frames loses its last one to screening.
             kept = not (side == "test" and frame == length - 1 > 0 and clip % 5 == 0)
             digest = f"{clip:064x}"
-            row = Row(path, classes[number], source, digest, source, width=1, height=1, split=side, kept=kept)
+            row = Row(path, classes[of_class], source, digest, source, width=1, height=1, split=side, kept=kept)
             rows.append(row if kept else dataclasses.replace(row, drop_reason="blurred"))
-            said = liking + generator.normal(0, 1, n_classes) + 1.2 * np.eye(n_classes)[number]
-            logits.append(said.round() if whole else said)
-            features.append(generator.normal(0, 1, CHANNELS) + np.eye(n_classes, CHANNELS)[number])
+            scores = liking + generator.normal(0, 1, n_classes) + 1.2 * np.eye(n_classes)[of_class]
+            logits.append(scores.round() if whole else scores)
+            features.append(generator.normal(0, 1, CHANNELS) + np.eye(n_classes, CHANNELS)[of_class])
     return Planted(rows, classes, np.array(logits, np.float32), np.array(features, np.float32))
 
 
@@ -81,12 +81,12 @@ CASES = {
     "one class": planted([1, 1], 2, FRAMES_OF_A_CLIP, seed=3),
     "two frames": planted([0, 1], 2, 1, seed=4),
     "two frames, tied": planted([0, 1], 2, 1, seed=5, whole=True),
-    "forty photos of seven classes": planted([number % 7 for number in range(40)], 7, 1, seed=6),
+    "forty photos of seven classes": planted([photo % 7 for photo in range(40)], 7, 1, seed=6),
 }
 
 
 def judged(case: Planted, project: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What `evaluate` says when the network gives the planted answers."""
+    """Run `evaluate` with a network that gives the planted answers, and read its report."""
     manifest.write_split(sorted(case.rows, key=lambda row: row.path), project.split_csv)
     write_json(project.split_json, {"protocol": "grouped", "optimistic": "planted"})
     values = read_section(project.params_yaml, "model", ModelParams).model_dump() | {"arch": "small_cnn"}
@@ -97,10 +97,10 @@ def judged(case: Planted, project: Project, monkeypatch: pytest.MonkeyPatch) -> 
         state, case.classes, pretrained, preprocess, {"git": None, "data": None}, "last", TEMPERATURE, None, THRESHOLD,
         None,
     ).write(project.checkpoint)  # fmt: skip
-    place = {row.path: i for i, row in enumerate(case.rows)}
+    index_of_path = {row.path: i for i, row in enumerate(case.rows)}
 
     def answers(_: Any, frames: Any, *__: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        asked = [place[row.path] for row in frames.rows]
+        asked = [index_of_path[row.path] for row in frames.rows]
         return torch.from_numpy(case.features[asked]), torch.from_numpy(case.logits[asked])
 
     monkeypatch.setattr(predictions, "infer", answers)
@@ -112,22 +112,22 @@ def judged(case: Planted, project: Project, monkeypatch: pytest.MonkeyPatch) -> 
 
 def expected(case: Planted) -> dict[str, Any]:
     """The same keys, by other means."""
-    places, every = case.of("test"), case.of("test", kept=False)
-    truth, p = case.truth(places), by_hand.softmax(case.logits[places], TEMPERATURE)
-    said = np.array([by_hand.first_largest(row) for row in p])
-    said_of_all = [by_hand.first_largest(case.logits[i]) for i in every]
-    numbers = range(len(case.classes))
-    of_class = [by_hand.of_class(truth, said, number) for number in numbers]
-    counts = [[int(((truth == row) & (said == column)).sum()) for column in numbers] for row in numbers]
+    positions, every = case.of("test"), case.of("test", kept=False)
+    truth, p = case.truth(positions), by_hand.softmax(case.logits[positions], TEMPERATURE)
+    predicted = np.array([by_hand.first_largest(row) for row in p])
+    predicted_of_all = [by_hand.first_largest(case.logits[i]) for i in every]
+    indices = range(len(case.classes))
+    of_class = [by_hand.of_class(truth, predicted, index) for index in indices]
+    counts = [[int(((truth == row) & (predicted == column)).sum()) for column in indices] for row in indices]
     roc = by_hand.areas(by_hand.roc_area, truth, p, case.classes)
-    plain = by_hand.softmax(case.logits[places], 1.0)
+    plain = by_hand.softmax(case.logits[positions], 1.0)
     return {
-        "n_frames": len(places),
-        "top1": sklearn_metrics.accuracy_score(truth, said),
-        "top1_all_frames": sklearn_metrics.accuracy_score(case.truth(every), said_of_all),
+        "n_frames": len(positions),
+        "top1": sklearn_metrics.accuracy_score(truth, predicted),
+        "top1_all_frames": sklearn_metrics.accuracy_score(case.truth(every), predicted_of_all),
         "top5": by_hand.in_the_first_five(truth, p) if len(case.classes) > 5 else None,
-        "balanced_accuracy": np.mean([one["recall"] for one in of_class if one["support"]]),
-        "macro_f1": np.mean([one["f1"] for one in of_class]),
+        "balanced_accuracy": np.mean([numbers["recall"] for numbers in of_class if numbers["support"]]),
+        "macro_f1": np.mean([numbers["f1"] for numbers in of_class]),
         **by_hand.calibration(truth, p),
         "uncalibrated": by_hand.calibration(truth, plain),
         "reliability": {"calibrated": by_hand.bins(truth, p), "uncalibrated": by_hand.bins(truth, plain)},
@@ -141,36 +141,37 @@ def expected(case: Planted) -> dict[str, Any]:
         "unknown_threshold": THRESHOLD,
         "protocol": "grouped",
         "optimistic": "planted",
-        **_by_clip(case, places, truth, p, of_class),
-        **_baselines(case, places, truth),
+        **_by_clip(case, positions, truth, p, of_class),
+        **_baselines(case, positions, truth),
     }
 
 
 def _by_clip(
-    case: Planted, places: list[int], truth: np.ndarray, p: np.ndarray, of_class: list[dict[str, float]]
+    case: Planted, positions: list[int], truth: np.ndarray, p: np.ndarray, of_class: list[dict[str, float]]
 ) -> dict[str, Any]:
-    names = [case.rows[i].group for i in places]
-    said = by_hand.groups(names, truth, p)
-    n_right = sum(true == answer for true, answer, _ in said.values())
+    names = [case.rows[i].group for i in positions]
+    verdicts = by_hand.groups(names, truth, p)
+    n_right = sum(true == answer for true, answer, _ in verdicts.values())
     per_class = {}
-    for number, name in enumerate(case.classes):
-        own = [answer == number for true, answer, _ in said.values() if true == number]
+    for index, name in enumerate(case.classes):
+        own = [answer == index for true, answer, _ in verdicts.values() if true == index]
         interval = by_hand.exact_interval(sum(own), len(own)) if own else [0.0, 1.0]
-        per_class[name] = of_class[number] | {
+        per_class[name] = of_class[index] | {
             "groups": len(own), "groups_right": sum(own), "groups_ci95": interval,
         }  # fmt: skip
-    widths = {name: -(one["groups_ci95"][1] - one["groups_ci95"][0]) for name, one in per_class.items()}
+    intervals = {name: numbers["groups_ci95"] for name, numbers in per_class.items()}
+    widths = {name: low - high for name, (low, high) in intervals.items()}
     widest = min(widths, key=lambda name: round(widths[name], 9))
     more = by_hand.clips_to_halve(int(per_class[widest]["groups_right"]), int(per_class[widest]["groups"]))
-    film = math.ceil(more / (len(said) / len({row.group for row in case.rows})))
-    is_below = {i: bool(case.logits[i].max() < THRESHOLD) for i in places}
-    below = [[is_below[i] for i in places if case.rows[i].group == name] for name in said]
+    film = math.ceil(more / (len(verdicts) / len({row.group for row in case.rows})))
+    is_below = {i: bool(case.logits[i].max() < THRESHOLD) for i in positions}
+    below = [[is_below[i] for i in positions if case.rows[i].group == name] for name in verdicts]
     return {
-        "n_groups": len(said),
-        "group_top1": n_right / len(said),
-        "group_top1_ci95": by_hand.exact_interval(n_right, len(said)),
+        "n_groups": len(verdicts),
+        "group_top1": n_right / len(verdicts),
+        "group_top1_ci95": by_hand.exact_interval(n_right, len(verdicts)),
         "groups_right": n_right,
-        "group_top1_by_vote": np.mean([true == vote for true, _, vote in said.values()]),
+        "group_top1_by_vote": np.mean([true == vote for true, _, vote in verdicts.values()]),
         "per_class": per_class,
         "film_more": {
             "class": widest,
@@ -186,13 +187,13 @@ def _by_clip(
     }
 
 
-def _baselines(case: Planted, places: list[int], truth: np.ndarray) -> dict[str, Any]:
+def _baselines(case: Planted, positions: list[int], truth: np.ndarray) -> dict[str, Any]:
     known = case.of("train")
     return {
         # Every class has as many training frames: of equally common ones the first in the manifest counts.
         "baseline_majority": np.mean(truth == 0),
         "baseline_knn": by_hand.neighbours_accuracy(
-            case.features[known], case.truth(known), case.features[places], truth, K
+            case.features[known], case.truth(known), case.features[positions], truth, K
         ),
     }
 
@@ -204,9 +205,9 @@ APART = {"top1_ci95", "counterfactual"}  # have tests of their own below
 def test_every_number_is_that_of_scikit_learn_or_of_a_hand_calculation(
     name: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, wanted = judged(CASES[name], project, monkeypatch), expected(CASES[name])
+    report, wanted = judged(CASES[name], project, monkeypatch), expected(CASES[name])
     wanted["checkpoint_sha256"] = hashlib.sha256(project.checkpoint.read_bytes()).hexdigest()
-    values = {key: value for key, value in found.items() if not key.endswith("_reason")}
+    values = {key: value for key, value in report.items() if not key.endswith("_reason")}
     assert set(values) == set(wanted) | APART  # a new number has to be computed here too
     for key, value in wanted.items():
         assert_same(values[key], value, key)
@@ -220,8 +221,8 @@ def assert_same(found: Any, wanted: Any, where: str) -> None:
             assert_same(found[key], wanted[key], f"{where}/{key}")
     elif isinstance(wanted, list):
         assert len(found) == len(wanted), where
-        for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
-            assert_same(one, other, f"{where}/{number}")
+        for index, (part, wanted_part) in enumerate(zip(found, wanted, strict=True)):
+            assert_same(part, wanted_part, f"{where}/{index}")
     elif wanted is None or isinstance(wanted, str):
         assert found == wanted, where
     else:
@@ -233,7 +234,7 @@ def test_the_comparison_notices_a_number_that_is_off(key: str) -> None:
     def off(value: Any) -> Any:
         """The same with its last number a little larger."""
         if isinstance(value, dict):
-            *_, last = [name for name, one in value.items() if not isinstance(one, str)]
+            *_, last = [name for name, part in value.items() if not isinstance(part, str)]
             return value | {last: off(value[last])}
         return [*value[:-1], off(value[-1])] if isinstance(value, list) else value + 1e-6
 
@@ -246,7 +247,7 @@ def test_the_comparison_notices_a_number_that_is_off(key: str) -> None:
 def test_the_interval_over_forty_photos_is_that_of_the_binomial_it_resamples(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 40 photos and two more, one right and one wrong, 40 are drawn: what is right among them is binomial."""
+    """40 are drawn from 40 photos and two more, one right and one wrong: the number of right ones is binomial."""
     from scipy import stats
 
     value = judged(CASES["forty photos of seven classes"], project, monkeypatch)
@@ -262,14 +263,14 @@ def test_the_counterfactual_is_that_of_a_probe_on_all_standardised_features(
 ) -> None:
     case = CASES[name]
     value = judged(case, project, monkeypatch)["counterfactual"]
-    places = sorted((i for i, row in enumerate(case.rows) if row.kept), key=lambda i: case.rows[i].path)
-    features = case.features[places].astype(np.float64)
-    labels, groups = ([getattr(case.rows[i], key) for i in places] for key in ("label", "group"))
+    positions = sorted((i for i, row in enumerate(case.rows) if row.kept), key=lambda i: case.rows[i].path)
+    features = case.features[positions].astype(np.float64)
+    labels, groups = ([getattr(case.rows[i], key) for i in positions] for key in ("label", "group"))
     for key, kind, of_group in (("shuffled", StratifiedKFold, None), ("grouped", StratifiedGroupKFold, groups)):
         shares = []
         for seed in range(3):
             folds = kind(value["n_folds"], shuffle=True, random_state=seed).split(labels, labels, of_group)
             shares.append(by_hand.probe_accuracy(features, labels, folds))
-        assert value[key] == pytest.approx(np.mean(shares), abs=1.5 / len(places)), key
+        assert value[key] == pytest.approx(np.mean(shares), abs=1.5 / len(positions)), key
     assert value["difference"] == pytest.approx(value["shuffled"] - value["grouped"])
-    assert (value["n_frames"], value["n_groups"]) == (len(places), len(set(groups)))
+    assert (value["n_frames"], value["n_groups"]) == (len(positions), len(set(groups)))

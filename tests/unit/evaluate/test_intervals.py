@@ -7,44 +7,46 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pipeline.evaluate.checked_values import Interval
 from pipeline.evaluate.intervals import bootstrap_percentiles, cluster_bootstrap_interval, exact_interval, more_to_halve
 
 
 def test_three_right_of_three_say_no_more_than_29_percent() -> None:
-    low, high = exact_interval(3, 3)
-    assert low == pytest.approx(0.2924, abs=1e-4)
-    assert high == 1.0
+    interval = exact_interval(3, 3)
+    assert interval.low == pytest.approx(0.2924, abs=1e-4)
+    assert interval.high == 1.0
 
 
 def test_no_clip_says_nothing() -> None:
-    assert exact_interval(0, 0) == [0.0, 1.0]
+    assert exact_interval(0, 0) == Interval(0.0, 1.0)
 
 
 def test_the_exact_interval_is_the_binomials_own_tail() -> None:
-    low, _ = exact_interval(8, 10)
+    low = exact_interval(8, 10).low
     tail = sum(math.comb(10, k) * low**k * (1 - low) ** (10 - k) for k in range(8, 11))
     assert tail == pytest.approx(0.025)
 
 
 def test_no_bootstrap_is_shown_below_thirty_groups() -> None:
     right = np.ones(29, dtype=bool)
-    assert cluster_bootstrap_interval([str(i) for i in range(29)], right, seed=0) is None
+    interval = cluster_bootstrap_interval([str(i) for i in range(29)], right, seed=0)
+    assert (interval.value, interval.reason) == (None, "29 groups; a bootstrap needs at least 30")
 
 
 def test_the_bootstrap_resamples_groups_and_not_frames() -> None:
     generator = np.random.default_rng(0)
     groups = [str(i) for i in range(40) for _ in range(50)]
     right = np.repeat(generator.random(40) < 0.8, 50)  # frames of a group are right or wrong together
-    interval = cluster_bootstrap_interval(groups, right, seed=0)
+    interval = cluster_bootstrap_interval(groups, right, seed=0).value
     assert interval is not None
-    assert interval[1] - interval[0] > 0.15  # over 2,000 independent frames it would be 0.035
+    assert interval.width > 0.15  # over 2,000 independent frames it would be 0.035
 
 
 def test_thirty_clips_without_a_mistake_do_not_prove_that_there_is_none() -> None:
-    interval = cluster_bootstrap_interval([str(i) for i in range(30)] * 4, np.ones(120, dtype=bool), seed=0)
+    interval = cluster_bootstrap_interval([str(i) for i in range(30)] * 4, np.ones(120, dtype=bool), seed=0).value
     assert interval is not None
-    assert interval[0] < 0.93
-    assert interval[1] == 1.0
+    assert interval.low < 0.93
+    assert interval.high == 1.0
 
 
 def test_a_clip_counts_by_its_frames() -> None:
@@ -56,7 +58,6 @@ def test_a_clip_counts_by_its_frames() -> None:
 
 @pytest.mark.parametrize(("n_right", "n"), [(3, 3), (0, 4), (9, 10), (5, 10), (70, 100)])
 def test_so_many_more_clips_halve_the_interval_and_one_less_does_not(n_right: int, n: int) -> None:
-    low, high = exact_interval(n_right, n)
     share, m = n_right / n, n + more_to_halve(n_right, n)
 
     def width(size: int) -> float:
@@ -64,7 +65,7 @@ def test_so_many_more_clips_halve_the_interval_and_one_less_does_not(n_right: in
         lowest = 0.0 if right == 0 else stats.beta.ppf(0.025, right, size - right + 1)
         return (1.0 if right == size else stats.beta.ppf(0.975, right + 1, size - right)) - lowest
 
-    assert width(m) <= (high - low) / 2 < width(m - 1)
+    assert width(m) <= exact_interval(n_right, n).width / 2 < width(m - 1)
 
 
 def test_halving_takes_three_times_as_many_more_where_there_are_many_and_the_share_is_in_between() -> None:
@@ -76,9 +77,9 @@ def test_halving_takes_three_times_as_many_more_where_there_are_many_and_the_sha
 def test_the_memory_of_the_bootstrap_does_not_grow_with_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     n_frames = np.ones(200_000, dtype=np.int64)
     tracemalloc.start()
-    found = bootstrap_percentiles(n_frames / 2, n_frames, 0, 60)
+    interval = bootstrap_percentiles(n_frames / 2, n_frames, 0, 60)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 200e6  # 60 resamples at once would be 288 MB
     monkeypatch.setattr("pipeline.evaluate.intervals._DRAWS_AT_ONCE", 1)
-    assert bootstrap_percentiles(n_frames / 2, n_frames, 0, 60) == found
+    assert bootstrap_percentiles(n_frames / 2, n_frames, 0, 60) == interval

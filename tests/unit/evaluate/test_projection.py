@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate.projection import MOST_POINTS, projected, sampled
+from pipeline.evaluate.projection import MOST_POINTS, sample_positions, to_plane
 
 
 def two_clouds(n: int, apart: float) -> NDArray[np.float32]:
@@ -23,7 +23,7 @@ def separated(points: NDArray[np.float32]) -> bool:
 
 
 def test_clouds_that_are_apart_stay_apart_and_clouds_that_are_not_do_not() -> None:
-    apart, mixed = projected(two_clouds(60, 8.0)), projected(two_clouds(60, 0.0))
+    apart, mixed = to_plane(two_clouds(60, 8.0)), to_plane(two_clouds(60, 0.0))
     assert apart.tsne is not None
     assert mixed.tsne is not None
     assert separated(apart.pca)
@@ -33,7 +33,7 @@ def test_clouds_that_are_apart_stay_apart_and_clouds_that_are_not_do_not() -> No
 
 
 def test_the_same_features_give_the_same_points() -> None:
-    first, second = (projected(two_clouds(40, 1.0)) for _ in range(2))
+    first, second = (to_plane(two_clouds(40, 1.0)) for _ in range(2))
     assert np.array_equal(first.pca, second.pca)
     assert first.tsne is not None
     assert second.tsne is not None
@@ -42,15 +42,15 @@ def test_the_same_features_give_the_same_points() -> None:
 
 def test_few_points_or_points_that_are_all_the_same_have_no_tsne() -> None:
     for features in (two_clouds(6, 1.0), two_clouds(1, 0.0), np.ones((20, 5), np.float32), np.ones((9, 1), np.float32)):
-        found = projected(features)
-        assert found.tsne is None
-        assert found.pca.shape == (len(features), 2)
-        assert np.isfinite(found.pca).all()
+        projection = to_plane(features)
+        assert projection.tsne is None
+        assert projection.pca.shape == (len(features), 2)
+        assert np.isfinite(projection.pca).all()
 
 
 def test_of_very_many_a_sample_is_drawn_that_is_always_the_same() -> None:
-    assert sampled(5).tolist() == [0, 1, 2, 3, 4]
-    places = sampled(10 * MOST_POINTS)
-    assert len(set(places.tolist())) == MOST_POINTS
-    assert places.tolist() == sorted(places.tolist())
-    assert np.array_equal(places, sampled(10 * MOST_POINTS))
+    assert sample_positions(5).tolist() == [0, 1, 2, 3, 4]
+    positions = sample_positions(10 * MOST_POINTS)
+    assert len(set(positions.tolist())) == MOST_POINTS
+    assert positions.tolist() == sorted(positions.tolist())
+    assert np.array_equal(positions, sample_positions(10 * MOST_POINTS))

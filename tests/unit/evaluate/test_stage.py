@@ -4,31 +4,23 @@ import csv
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from ruamel.yaml import YAML
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, LeakageError
 from pipeline.base.files import read_json
-from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.draw.sheets import write_jpeg, write_png
-from pipeline.evaluate.dvc_tables import curve_rows, plot_tables, write_tables
-from pipeline.evaluate.metrics import probabilities_of
 from pipeline.evaluate.params import EvaluateParams
-from pipeline.evaluate.predictions import Judged, write_predictions
 from pipeline.evaluate.stage import evaluate
 from pipeline.network.backbones import build_body
 from tests.support.command import run_pipe
-from tests.support.small_project import COLOURS, ROOT, set_params, small_project
+from tests.support.small_project import set_params, small_project
 
 CONTRACT = {
     "n_frames", "n_groups", "top1", "top1_all_frames", "top1_ci95", "top5", "group_top1", "group_top1_ci95",
@@ -37,8 +29,6 @@ CONTRACT = {
     "temperature", "uncalibrated", "reliability", "group_top1_by_vote", "film_more", "unknown_threshold",
     "unknown_false_alarms",
 }  # fmt: skip
-
-MEASURES = ("loss", "accuracy")
 
 
 def _evaluated(project: Project) -> Any:
@@ -76,10 +66,10 @@ def test_frames_and_clips_below_the_threshold_are_counted_and_no_other_number_ch
     torch.save(value | {"unknown_threshold": threshold, "unknown_threshold_reason": None}, exported.checkpoint)
     finished = run_pipe(exported.root, "evaluate")
     assert finished.returncode == 0, finished.stderr
-    found = read_json(exported.evaluate_json)
-    n_below = sum(one < threshold for one in largest)
-    assert found["unknown_false_alarms"] == {"frames": n_below / 16, "groups": 3 / 4}
-    changed = {name for name in found if found[name] != plain[name]}
+    judged = read_json(exported.evaluate_json)
+    n_below = sum(logit < threshold for logit in largest)
+    assert judged["unknown_false_alarms"] == {"frames": n_below / 16, "groups": 3 / 4}
+    changed = {name for name in judged if judged[name] != plain[name]}
     assert changed == {
         "checkpoint_sha256",
         "unknown_threshold",
@@ -93,11 +83,11 @@ def test_the_temperature_of_the_checkpoint_changes_confidence_and_the_uncalibrat
     exported: Project,
 ) -> None:
     value = torch.load(exported.checkpoint, weights_only=True)
-    found = []
+    evaluations = []
     for temperature in (1.0, 4.0):
         torch.save(value | {"temperature": temperature, "temperature_reason": None}, exported.checkpoint)
-        found.append(_evaluated(exported))
-    plain, softened = found
+        evaluations.append(_evaluated(exported))
+    plain, softened = evaluations
     assert {name: plain[name] for name in ("ece", "mse", "nll")} == plain["uncalibrated"] == softened["uncalibrated"]
     assert (plain["temperature"], softened["temperature"]) == (1.0, 4.0)
     assert softened["nll"] != plain["nll"]
@@ -108,7 +98,7 @@ def test_the_temperature_of_the_checkpoint_changes_confidence_and_the_uncalibrat
     )
 
 
-def test_what_to_film_next_is_said_in_clips_and_a_row_tells_of_each_clip(exported: Project) -> None:
+def test_what_to_film_next_is_counted_in_clips_and_every_clip_has_a_row(exported: Project) -> None:
     value = read_json(exported.evaluate_json)
     advice = value["film_more"]
     assert advice["held_out"] > 0
@@ -122,73 +112,12 @@ def test_what_to_film_next_is_said_in_clips_and_a_row_tells_of_each_clip(exporte
     assert sum(of_class["groups"] for of_class in value["per_class"].values()) == value["n_groups"]
 
 
-def test_a_name_with_a_carriage_return_comes_back_as_it_was(project: Project) -> None:
-    logits, classes = np.array([[2, 0], [0, 1]], dtype=np.float32), ["a", "b"]
-    rows = [Row(f"clip\r{i}.jpg", classes[i], "", "", f"clip\r{i}", width=1, height=1) for i in range(2)]
-    judged = Judged(rows, np.array([0, 1]), logits, probabilities_of(logits, None), logits)
-    write_predictions(judged, classes, project)
-    project.plots.mkdir(parents=True)
-    write_tables(plot_tables(judged, classes), project.plots)
-    assert [line["path"] for line in _predictions(project)] == [row.path for row in rows]
-    with (project.plots / "verdicts.csv").open(encoding="utf-8", newline="") as file:
-        assert [line["group"] for line in csv.DictReader(file)] == [row.group for row in rows]
-
-
-def test_dvc_draws_every_plot_that_dvc_yaml_lists(project: Project) -> None:
-    logits = np.array([[2, 0], [0, 1], [1, 0], [0, 0.5]], dtype=np.float32)
-    classes, truth = list(COLOURS), np.array([0, 1, 1, 0])
-    rows = [Row(f"{i}.jpg", classes[number], f"{i}", "", f"{i}", width=1, height=1) for i, number in enumerate(truth)]
-    project.plots.mkdir(parents=True)
-    write_tables(
-        plot_tables(Judged(rows, truth, logits, probabilities_of(logits, 2.0), logits), classes), project.plots
-    )
-    write_tables(
-        {"curves": curve_rows({name: {"train": [1.0, 0.5], "val": [1.0, 0.7]} for name in MEASURES})}, project.plots
-    )
-    pictures = {"features.png", "per_class.png", "least_sure.jpg", "mistakes.jpg", "montage.jpg"}
-    for name in pictures:
-        (write_jpeg if name.endswith("jpg") else write_png)(np.zeros((8, 8, 3), np.uint8), project.plots / name)
-    plots = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
-    YAML().dump({"plots": plots}, project.root / "dvc.yaml")
-    dvc = [sys.executable, "-m", "dvc"]
-    subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
-    subprocess.run([*dvc, "init", "-q"], cwd=project.root, check=True)
-    shutil.copytree(ROOT / ".dvc" / "plots", project.root / ".dvc" / "plots")
-    finished = subprocess.run(
-        [*dvc, "plots", "show", "--json"], cwd=project.root, check=True, capture_output=True, text=True
-    )
-    drawn = json.loads(finished.stdout)
-    assert "errors" not in drawn
-    tables = {*MEASURES, "confusion", "roc", "precision_recall", "reliability"}
-    assert set(drawn["data"]) == tables | {f"reports/plots/{name}" for name in pictures}
-    series = {name: ("side", {"train", "val"}) for name in MEASURES} | {
-        "roc": ("class", {*COLOURS, "all classes (micro)"}),
-        "reliability": ("class", {"calibrated", "uncalibrated"}),
-    }
-    for name, (field, values) in series.items():
-        (plot,) = drawn["data"][name]
-        assert plot["content"]["encoding"]["color"]["field"] == field
-        assert {point[field] for point in plot["content"]["data"]["values"]} == values
-    curve = drawn["data"]["roc"][0]["content"]
-    # DVC reads a table's cells as texts, of which "10" comes before "2": a line would run to and fro.
-    assert {type(point["point"]) for point in curve["data"]["values"]} == {str}
-    assert curve["transform"] == [{"calculate": "toNumber(datum.point)", "as": curve["encoding"]["order"]["field"]}]
-    titles = {name: drawn["data"][name][0]["content"]["title"]["text"] for name in tables}
-    assert not {name for name, title in titles.items() if title == name}  # each says more than its file does
-
-
-def test_dvc_can_draw_the_confusion_matrix(exported: Project) -> None:
-    lines = (exported.plots / "confusion.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "actual,predicted"
-    assert {line.split(",")[0] for line in lines[1:]} == set(COLOURS)
-
-
 def test_screened_out_frames_count_only_among_all_frames(exported: Project) -> None:
     rows = manifest.read_split(exported.split_csv)
     dropped = [row.path for row in rows if row.split == "test"][:3]
-    other = next(row.path for row in rows if row.split == "test" and row.label != "red")
+    blue = next(row.path for row in rows if row.split == "test" and row.label != "red")
     for path in dropped:  # a red clip's frames that show the other class, as an accident of filming would
-        shutil.copy(exported.root / other, exported.root / path)
+        shutil.copy(exported.root / blue, exported.root / path)
     marked = [dataclasses.replace(row, kept=row.path not in dropped) for row in rows]
     manifest.write_split(marked, exported.split_csv)
     value, predictions = _evaluated(exported), _predictions(exported)
@@ -211,8 +140,8 @@ def test_a_split_that_says_it_is_random_is_judged_and_called_optimistic(exported
     rows = manifest.read_split(exported.split_csv)
     swapped = {"train": "test", "test": "train"}
     shuffled = [
-        dataclasses.replace(row, split=swapped.get(row.split, row.split)) if number % 3 == 0 else row
-        for number, row in enumerate(rows)
+        dataclasses.replace(row, split=swapped.get(row.split, row.split)) if index % 3 == 0 else row
+        for index, row in enumerate(rows)
     ]
     manifest.write_split(shuffled, exported.split_csv)
     with pytest.raises(LeakageError):
@@ -255,16 +184,16 @@ def test_a_checkpoint_whose_answers_are_no_numbers_is_refused(exported: Project)
     value = torch.load(exported.checkpoint, weights_only=True)
     value["state_dict"]["head.classify.0.bias"][0] = torch.nan
     torch.save(value, exported.checkpoint)
-    with pytest.raises(DataError, match=r"checkpoint\.pt: its logits are no numbers; train again"):
+    with pytest.raises(DataError, match=r"checkpoint\.pt: found logits that are not finite numbers; train again"):
         _evaluated(exported)
 
 
 @pytest.mark.parametrize("caveat", [None, "one photograph per class"])
 def test_a_caveat_of_the_split_becomes_optimistic(exported: Project, caveat: str | None) -> None:
     exported.split_json.write_text(json.dumps({"protocol": "grouped", "optimistic": caveat}))
-    said = evaluate(read_section(exported.params_yaml, "evaluate", EvaluateParams), exported).headline
+    headline = evaluate(read_section(exported.params_yaml, "evaluate", EvaluateParams), exported).headline
     assert read_json(exported.evaluate_json)["optimistic"] == caveat
-    assert ("optimistic" in said) == (caveat is not None)
+    assert ("optimistic" in headline) == (caveat is not None)
 
 
 def test_an_epoch_chosen_on_the_test_frames_is_called_optimistic(exported: Project) -> None:
@@ -279,7 +208,7 @@ def test_an_epoch_chosen_on_the_test_frames_is_called_optimistic(exported: Proje
 
 
 @pytest.mark.parametrize("freeze", ["all", "none"])
-def test_with_a_pretrained_backbone_the_price_of_a_shuffle_is_told(tmp_path: Path, freeze: str) -> None:
+def test_with_a_pretrained_backbone_the_price_of_a_shuffle_is_reported(tmp_path: Path, freeze: str) -> None:
     project = small_project(tmp_path / "project")
     weights = tmp_path / "weights.pt"
     torch.save(build_body("resnet18", "none", plain=False).backbone.state_dict(), weights)
@@ -288,10 +217,10 @@ def test_with_a_pretrained_backbone_the_price_of_a_shuffle_is_told(tmp_path: Pat
         finished = run_pipe(project.root, stage)
         assert finished.returncode == 0, finished.stderr
     value = read_json(project.evaluate_json)
-    told = value["counterfactual"]
+    price = value["counterfactual"]
     assert value["counterfactual_reason"] is None
-    assert (told["n_frames"], told["n_groups"], told["n_folds"]) == (40, 10, 5)
-    assert 0 <= told["grouped"] <= 1
+    assert (price["n_frames"], price["n_groups"], price["n_folds"]) == (40, 10, 5)
+    assert 0 <= price["grouped"] <= 1
     assert value["baseline_knn"] > 0.5
 
 
@@ -320,6 +249,6 @@ def test_the_price_of_a_shuffle_is_that_of_frames_alone_not_of_copies_or_of_what
     exported.split_json.write_text(
         json.dumps({"protocol": "random", "optimistic": "at random", "augmented_in_test": True})
     )
-    found = _evaluated(exported)
-    assert found["n_frames"] == 2 * len(tested)
-    assert found["counterfactual"]["n_frames"] == len(rows) - sum(row.split == "val" for row in rows)
+    value = _evaluated(exported)
+    assert value["n_frames"] == 2 * len(tested)
+    assert value["counterfactual"]["n_frames"] == len(rows) - sum(row.split == "val" for row in rows)

@@ -1,4 +1,4 @@
-"""Pictures as data URIs: as they are where they fit in, smaller where not."""
+"""Pictures as data URIs: unchanged where they fit in, smaller where they do not."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_large_picture_becomes_a_jpeg_of_at_most_the_widest_width(tmp_path: Pa
 
 
 def test_many_pictures_together_stay_below_the_bound_and_too_many_are_refused(tmp_path: Path) -> None:
-    paths = [noise(tmp_path / f"{number}.png", 200, 500) for number in range(4)]
+    paths = [noise(tmp_path / f"{index}.png", 200, 500) for index in range(4)]
     total = sum(path.stat().st_size for path in paths)
     sizes = [sum(len(decoded(uri)[1]) for uri in data_uris(paths, most).values()) for most in (total, total // 10)]
     assert sizes[0] == total

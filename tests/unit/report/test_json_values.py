@@ -1,11 +1,11 @@
-"""Values that know their place: shown with their pointer, escaped, and otherwise like the value."""
+"""Values with their pointers: shown with the pointer, escaped, and otherwise used like the plain value."""
 
 from __future__ import annotations
 
 import pytest
 from jinja2 import Environment, StrictUndefined, UndefinedError
 
-from pipeline.report.json_values import FORMS, Pointed, leaves, place_of, setting, shown
+from pipeline.report.json_values import FORMS, JsonValue, dotted_path, leaves, render, render_setting
 from tests.support.report_project import says
 
 VALUE = {"a/b": {"~": 1234567}, "<i>": "<b>", "share": 0.12345, "none": None, "list": [{"x": 1}, {"x": 2}], "yes": True}
@@ -13,17 +13,15 @@ VALUE = {"a/b": {"~": 1234567}, "<i>": "<b>", "share": 0.12345, "none": None, "l
 
 def rendered(template: str) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters["percent"] = lambda value: shown(value, FORMS["percent"])
-    environment.filters["setting"] = setting
-    return environment.from_string(template).render(it=Pointed(VALUE, "f.json#"))
+    environment.filters["percent"] = lambda value: render(value, FORMS["percent"])
+    environment.filters["setting"] = render_setting
+    return environment.from_string(template).render(it=JsonValue(VALUE, "f.json#"))
 
 
 def test_a_value_is_shown_with_the_pointer_to_it() -> None:
     assert rendered("{{ it.share | percent }}") == '<span data-json="f.json#/share">12.3%</span>'
     assert rendered("{{ it['a/b']['~'] }}") == '<span data-json="f.json#/a~1b/~0">1,234,567</span>'
-    assert (
-        rendered("{% for one in it.list[1:] %}{{ one.x }}{% endfor %}") == '<span data-json="f.json#/list/1/x">2</span>'
-    )
+    assert rendered("{% for p in it.list[1:] %}{{ p.x }}{% endfor %}") == '<span data-json="f.json#/list/1/x">2</span>'
     assert rendered("{{ it.none }}") == '<span data-json="f.json#/none">not known</span>'
     assert rendered("{{ it.none | percent }}") == '<span data-json="f.json#/none">not known</span>'
     assert rendered("{{ it.none | setting }}") == '<span data-json="f.json#/none">null</span>'
@@ -40,19 +38,19 @@ def test_a_value_that_is_not_there_is_refused(template: str) -> None:
         rendered(template)
 
 
-def test_it_can_be_asked_as_the_value_can() -> None:
-    it = Pointed(VALUE, "f.json#")
+def test_it_is_used_like_the_plain_value() -> None:
+    it = JsonValue(VALUE, "f.json#")
     assert it["share"] == 0.12345
-    assert it["<i>"] == Pointed("<b>", "elsewhere#")
+    assert it["<i>"] == JsonValue("<b>", "elsewhere#")
     assert "share" in it
     assert len(it["list"]) == 2
     assert [key for key, _ in it.items()] == list(it) == list(VALUE)
     assert not it["none"]
 
 
-def test_the_leaves_of_a_value_have_their_places() -> None:
-    found = {place_of(leaf): str(leaf) for leaf in leaves(Pointed(VALUE, "f.json#"))}
-    assert found == {
+def test_the_leaves_of_a_value_have_dotted_paths() -> None:
+    texts = {dotted_path(leaf): str(leaf) for leaf in leaves(JsonValue(VALUE, "f.json#"))}
+    assert texts == {
         "a/b.~": "1,234,567", "<i>": "<b>", "share": "0.1235", "none": "not known", "list.0.x": "1", "list.1.x": "2",
         "yes": "yes",
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The page that is handed on: the verdict first, every number with its place, and nothing that a name could start."""
+"""The page: the verdict comes first, every number has its pointer, and no name can start a script."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _page(project: Project) -> str:
 
 
 def _wrong(project: Project, html: str) -> list[tuple[str, str]]:
-    """What the page shows otherwise than the files."""
+    """The values that the page shows differently from the files."""
     return [(pointer, text) for pointer, text in Page(html).values if not says(text, pointed_at(project, pointer))]
 
 
@@ -58,10 +58,10 @@ def test_no_number_stands_on_the_page_without_its_pointer(project: Project) -> N
 
 
 def test_the_page_begins_with_the_verdict_over_clips(project: Project) -> None:
-    said = report(project).headline
+    headline = report(project).headline
     html = project.report_html.read_text(encoding="utf-8")
     right = read_json(project.evaluate_json)["groups_right"]
-    assert said.startswith(f"{right} of 4 held-out clips right; on new clips of this kind expect between")
+    assert headline.startswith(f"{right} of 4 held-out clips right; on new clips of this kind expect between")
     words = re.sub(r"<[^>]*>", "", html)
     assert words.index(f"{right} of 4 held-out clips right") < words.index("What it is") < words.index("Data")
     assert "red or 蓝色" in words
@@ -121,31 +121,31 @@ def test_the_same_reports_give_the_same_bytes(project: Project) -> None:
 
 def test_pictures_are_in_the_page_and_explanations_where_there_are_some(project: Project) -> None:
     before = _page(project)
-    assert "None was drawn" in before
+    assert "There are none yet" in before
     write_png(np.full((20, 30, 3), 90, np.uint8), project.explanations / f"{HOSTILE.replace('/', '_')}.png")
     after = _page(project)
-    assert "None was drawn" not in after
+    assert "There are none yet" not in after
     counts = [html.count('<img src="data:image/') for html in (before, after)]
     assert counts == [11, 12]  # ten of evaluate's, and the flips
     assert "<script" not in after
 
 
 def test_of_many_explanations_the_evidence_comes_first_and_the_last_are_left_out(project: Project) -> None:
-    for name in ("evidence", *(f"activations_{number:02}" for number in range(EXPLANATIONS_SHOWN))):
+    for name in ("evidence", *(f"activations_{index:02}" for index in range(EXPLANATIONS_SHOWN))):
         write_png(np.full((8, 8, 3), 90, np.uint8), project.explanations / f"{name}.png")
     captions = re.findall(r"<figcaption>([ae]\w+)<", _page(project))
-    assert captions == ["evidence", *(f"activations_{number:02}" for number in range(EXPLANATIONS_SHOWN - 1))]
+    assert captions == ["evidence", *(f"activations_{index:02}" for index in range(EXPLANATIONS_SHOWN - 1))]
 
 
-def test_it_is_built_also_when_parity_said_no_and_says_so(project: Project) -> None:
+def test_it_is_written_also_when_parity_failed_and_says_so(project: Project) -> None:
     parity = read_json(project.parity_json)
     parity |= {"passed": False, "recommended": None}
     parity["variants"]["fp32"] |= {"verdict": "failed", "reasons": ["largest logit difference 1; allowed 0.1"]}
     project.parity_json.write_text(json.dumps(parity))
-    assert "NOT fit to ship" in report(project).headline
+    assert "NOT fit to ship: the parity check failed" in report(project).headline
     html = project.report_html.read_text(encoding="utf-8")
     assert "largest logit difference 1; allowed 0.1" in html
-    assert "nothing is bundled" in html
+    assert "so nothing is bundled" in html
     assert 'class="verdict bad"' in html
 
 
@@ -157,7 +157,7 @@ def test_an_optimistic_number_is_called_so_on_the_page(project: Project) -> None
 
 def test_many_classes_do_not_make_a_large_page(project: Project) -> None:
     evaluation, split = read_json(project.evaluate_json), read_json(project.split_json)
-    names = [f"a class with a rather long name, number {number}" for number in range(1000)]
+    names = [f"a class with a rather long name, number {index}" for index in range(1000)]
     evaluation |= {"classes": names, "per_class": dict.fromkeys(names, evaluation["per_class"]["red"])}
     evaluation["confusion"] = [[0] * 1000] * 1000
     write_json(project.evaluate_json, evaluation)

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.evaluate.dvc_tables import plot_tables, write_tables
+from pipeline.evaluate.metrics import probabilities_of
+from pipeline.evaluate.predictions import Predictions, gather, write_predictions
+from tests.support.judged_frames import judged_frames
+
+
+def test_a_name_with_a_carriage_return_comes_back_as_it_was(project: Project) -> None:
+    logits, classes = np.array([[2, 0], [0, 1]], dtype=np.float32), ["a", "b"]
+    rows = [Row(f"clip\r{i}.jpg", classes[i], "", "", f"clip\r{i}", width=1, height=1) for i in range(2)]
+    predictions = Predictions(rows, np.array([0, 1]), logits, probabilities_of(logits, None), logits)
+    write_predictions(predictions, classes, project)
+    project.plots.mkdir(parents=True)
+    write_tables(plot_tables(predictions, classes), project.plots)
+    with project.predictions_csv.open(encoding="utf-8", newline="") as file:
+        assert [line["path"] for line in csv.DictReader(file)] == [row.path for row in rows]
+    with (project.plots / "verdicts.csv").open(encoding="utf-8", newline="") as file:
+        assert [line["group"] for line in csv.DictReader(file)] == [row.group for row in rows]
+
+
+def test_predictions_of_several_parts_come_in_the_order_of_their_paths_with_their_own_answers(project: Project) -> None:
+    every = judged_frames(project, (0, 1, 0, 1), ((3, 0), (0, 2), (1, 0), (0, 4)), ("a", "b"))
+    late, early = (every.where(np.array(mask)) for mask in ([False, False, True, True], [True, True, False, False]))
+    gathered = gather([late, early], [every.rows[3], every.rows[0]])
+    assert gathered.rows == [every.rows[0], every.rows[3]]
+    assert gathered.logits.tolist() == [[3, 0], [0, 4]]
+    assert gathered.predicted.tolist() == [0, 1]
+
+
+def test_a_mask_that_selects_every_frame_copies_nothing(project: Project) -> None:
+    every = judged_frames(project, (0, 1), ((3, 0), (0, 2)), ("a", "b"))
+    assert every.where(np.array([True, True])) is every
