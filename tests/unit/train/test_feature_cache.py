@@ -141,20 +141,23 @@ def test_the_key_hangs_on_backbone_views_seed_precision_and_numbers_and_not_on_t
 def test_changed_code_or_another_torch_computes_features_anew(
     small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look() -> int:
+    def n_keys() -> int:
         _views(small, network, *ONLINE, cached_views=1)
         exact_features(network, images_of(small, "val"), 4, CPU)
         return len(_keys(small))
 
-    assert look() == 2
-    fixed = copy_of_the_code(small.root / "code", monkeypatch) / "a_room" / "inside_it" / "views.py"
+    assert n_keys() == 2
+    code = copy_of_the_code(small.root / "code", monkeypatch)
+    fixed = code / "train" / "a_sub_room" / "views.py"
     fixed.parent.mkdir(parents=True)
     fixed.write_text("# views")
-    assert look() == 4
+    assert n_keys() == 4
     fixed.write_text("# a bug was fixed here")
-    assert look() == 6
+    assert n_keys() == 6
+    (code / "tools" / "add.py").write_text("# training does not run this")
+    assert n_keys() == 6
     monkeypatch.setattr(torch, "__version__", "0.0.0")
-    assert look() == 8
+    assert n_keys() == 8
 
 
 def test_without_random_views_seeds_share_their_features(small: Project, network: Network) -> None:

@@ -100,8 +100,10 @@ def test_a_run_of_other_settings_pictures_or_rows_has_another_key(small: Project
 def test_changed_code_never_goes_on_from_an_old_state(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     code = copy_of_the_code(small.root / "code", monkeypatch)
     before = _key(small)
-    (code / "a_room").mkdir()
-    (code / "a_room" / "fit.py").write_text("# a bug was fixed here")
+    (code / "tools" / "add.py").write_text("# training does not run this")
+    assert _key(small) == before
+    (code / "train" / "a_sub_room").mkdir()
+    (code / "train" / "a_sub_room" / "fit.py").write_text("# a bug was fixed here")
     assert _key(small) != before
 
 
