@@ -1,4 +1,4 @@
-"""Where a network comes from: commit, data, settings, versions, the licence of its first weights, and the code that ran."""
+"""Where a network comes from: commit, data, settings, versions, first weights, and the code that ran."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pipeline.train import provenance
 
 
 def copy_of_the_code(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Copy `pipeline` and `runtime` into `root` and let the code digest read the copy; returns the copy's `pipeline`."""
+    """Copy the code into `root` and let the code digest read the copy; returns the folder `pipeline` of the copy."""
     for package in ("pipeline", "runtime"):
         shutil.copytree(provenance.CODE_ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(provenance, "CODE_ROOT", root)

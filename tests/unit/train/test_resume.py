@@ -81,7 +81,7 @@ def test_a_torn_or_foreign_state_is_ignored_with_a_line(
     broken = {"empty": b"", "short": b"x", "foreign": b"x" * 999, "torn": content[:middle], "changed": changed}
     path.write_bytes(broken[damage])
     assert read_state(path) is None
-    assert "not the whole state of a run" in capfd.readouterr().err
+    assert "damaged state of a run" in capfd.readouterr().err
 
 
 def test_a_run_of_other_settings_pictures_or_rows_has_another_key(small: Project) -> None:
