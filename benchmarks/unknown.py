@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("weights")
     options = parser.parse_args()
     features, classes, names = embed(options.folder, options.weights)
-    print(f"{'left out':20} {'top-1':>7} {'alarms':>7} {'told':>7} {'AUROC':>7}")
+    print(f"{'left out':20} {'top-1':>7} {'alarms':>7} {'unknown':>7} {'AUROC':>7}")
     for unknown, name in enumerate(names):
         means = np.mean([leave_out(unknown, features, classes, seed) for seed in range(SPLITS)], axis=0)
         print(f"{name:20} {means[0]:7.1%} {means[1]:7.1%} {means[2]:7.1%} {means[3]:7.3f}", flush=True)
