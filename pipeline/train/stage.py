@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -90,7 +91,7 @@ class Inputs:
 
     module: Network | Head
     train: Source
-    watched: dict[str, Source]  # by side, the images that are measured after each epoch
+    watched: Mapping[str, Source]  # by side, the images that are measured after each epoch
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def _refuse_unfit_settings(params: TrainParams, data: TrainingData) -> None:
         raise ParamsError(f"train.loss: binary_cross_entropy is for 2 classes; found {n_classes}; use cross_entropy")
     if isinstance(params.loss, FocalLoss) and params.loss.alpha is not None and len(params.loss.alpha) != n_classes:
         raise ParamsError(
-            f"train.loss.alpha: found {len(params.loss.alpha)} weights; expected {n_classes}, one a class"
+            f"train.loss.alpha: found {len(params.loss.alpha)} weights; expected {n_classes}, one per class"
         )
 
 
@@ -208,10 +209,10 @@ def _build_inputs(
         train, held_out = pictures(images["train"], params), {side: exact(images[side]) for side in watched}
         for frames in (train.frames, *(source.frames for source in held_out.values())):
             frames.decode()
-        return Inputs(network, train, dict(held_out))
+        return Inputs(network, train, held_out)
     device, precision = accelerator.device, _DTYPES[accelerator.mixed_precision]
     features = {side: exact_features(network, images[side], params.batch_size, device) for side in watched}
-    return Inputs(network.head, view_features(network, images["train"], params, precision, device), dict(features))
+    return Inputs(network.head, view_features(network, images["train"], params, precision, device), features)
 
 
 def _fit(network: Network, inputs: Inputs, params: TrainParams, data: TrainingData, run: RunContext) -> Fitted:

@@ -66,7 +66,7 @@ def _largest(*values: float) -> np.ndarray:
 
 
 def _photos(n: int) -> list[str]:
-    return [f"photo {number}" for number in range(n)]
+    return [f"photo {i}" for i in range(n)]
 
 
 def test_a_new_photo_is_below_the_threshold_at_most_as_often_as_stated() -> None:
