@@ -46,19 +46,19 @@ from pipeline.network.checkpoint import read_checkpoint
 from pipeline.network.inference import Frames
 from pipeline.network.network import build_preprocess
 from pipeline.params import Params, validate_params
-from pipeline.train.batches import drawn, labelled, pictures
-from pipeline.train.feature_cache import Views
+from pipeline.train.batches import label_images, pictures, prefetch
+from pipeline.train.feature_cache import CachedFeatures
 from pipeline.train.precision import resolve_precision
 from pipeline.train.stage import train
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("PIPE_SHARED", ROOT.parent / "shared"))
 WEIGHTS = SHARED / "weights" / "mobilenet_v2-imagenet-features.safetensors"
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # of ours and of the peers
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # for our runs and for the peers
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE, AREA, ASPECT = 224, (0.25, 1.0), (0.75, 4 / 3)
 BATCH_FROZEN, BATCH_FULL, EPOCHS, VIEWS, LR = 32, 16, 100, 8, 0.001
-FULL = ("resnet34", "mobilenet_v2")  # fitted whole
+FULL = ("resnet34", "mobilenet_v2")  # the whole network is fitted
 N_FEATURES = 3000
 ONLINE = [
     {"name": "random_resized_crop", "area": AREA, "aspect": ASPECT},
@@ -122,7 +122,7 @@ def params_with(**sections: dict[str, Any]) -> Params:
 
 
 def _train(params: Params, project: Project) -> None:
-    with contextlib.redirect_stdout(sys.stderr):  # what the run says of its layers is no part of the JSON
+    with contextlib.redirect_stdout(sys.stderr):  # the run prints its layers, which are no part of the JSON
         train(params.train, params.model, params.image, project)
 
 
@@ -161,7 +161,7 @@ def _ours_full(project: Project, arch: str) -> float:
 
 @dataclass(frozen=True)
 class Photos(Dataset[tuple[Tensor, int]]):
-    """Photo files with class numbers, decoded anew at every look."""
+    """Photo files with class numbers, decoded anew in every epoch."""
 
     paths: Sequence[Path]
     labels: Sequence[int]
@@ -170,8 +170,8 @@ class Photos(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        return self.transform(Image.open(self.paths[number]).convert("RGB")), self.labels[number]
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.open(self.paths[index]).convert("RGB")), self.labels[index]
 
 
 def view_of_the_loop() -> Callable[[Image.Image], Tensor]:
@@ -287,18 +287,18 @@ def inputs(rounds: int) -> dict[str, list[float]]:
         )
         preprocess = build_preprocess(params.model, params.image)
         rows = rows_of(project, "train")
-        cached = pictures(labelled(project, rows, ["class"], preprocess), params.train)
+        cached = pictures(label_images(project, rows, ["class"], preprocess), params.train)
         transform = v2.Compose([
             v2.Resize((SIZE, SIZE), antialias=True), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(MEAN, STD),
         ])  # fmt: skip
         photos = Photos([project.root / row.path for row in rows], [0] * len(rows), transform)
         loader = DataLoader(photos, BATCH_FROZEN, num_workers=os.cpu_count() or 1, persistent_workers=True)
-        numbers = [list(range(start, start + BATCH_FROZEN)) for start in range(0, len(rows), BATCH_FROZEN)]
+        batches = [list(range(start, start + BATCH_FROZEN)) for start in range(0, len(rows), BATCH_FROZEN)]
         _drain(loader)
         for _ in range(rounds):
             values["input_jpeg_images_per_second"].append(len(rows) / _drain(loader))
-            many = _drain(batch for epoch in range(10) for batch in drawn(cached, numbers, epoch, DEVICE))
+            many = _drain(batch for epoch in range(10) for batch in prefetch(cached, batches, epoch, DEVICE))
             values["input_cache_images_per_second"].append(10 * len(rows) / many)
     return values
 
@@ -308,12 +308,14 @@ def head_epochs(rounds: int) -> dict[str, list[float]]:
     head = nn.Linear(1280, 4).to(DEVICE)
     optimizer = torch.optim.Adam(head.parameters(), LR)
     labels = torch.arange(N_FEATURES) % 4
-    cached = Views(torch.randn(N_FEATURES, VIEWS, 1280).bfloat16(), torch.arange(VIEWS).repeat(N_FEATURES, 1), labels)
+    cached = CachedFeatures(
+        torch.randn(N_FEATURES, VIEWS, 1280).bfloat16(), torch.arange(VIEWS).repeat(N_FEATURES, 1), labels
+    )
     seconds = []
     for epoch in range(10 * rounds):
         started = time.perf_counter()
         order = torch.randperm(N_FEATURES).split(BATCH_FROZEN)
-        for features, truth in drawn(cached, [part.tolist() for part in order], epoch, DEVICE):
+        for features, truth in prefetch(cached, [part.tolist() for part in order], epoch, DEVICE):
             optimizer.zero_grad()
             functional.cross_entropy(head(features), truth).backward()
             optimizer.step()
@@ -331,9 +333,9 @@ def _large_frames(root: Path) -> Project:
     generator = np.random.default_rng(0)
     photograph = Image.fromarray(skimage.data.astronaut()).resize((1920, 1080))
     rows = []
-    for number in range(64):
+    for i in range(64):
         noisy = np.asarray(photograph) + generator.normal(0, 2.0, (1080, 1920, 3))
-        path = project.frames / "class" / f"{number:06}.jpg"
+        path = project.frames / "class" / f"{i:06}.jpg"
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path, quality=95)
         name = project.relative(path)
         rows.append(Row(name, "class", name, "0" * 64, name, width=1920, height=1080, split="train"))

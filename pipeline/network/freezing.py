@@ -13,26 +13,26 @@ Freeze = Literal["all", "none"] | FreezeUpTo | OpenConvolutions
 
 
 def freeze(backbone: nn.Module, what: Freeze) -> tuple[nn.Module, ...]:
-    """Stop parts of the backbone from learning; gives the parts that are frozen whole, which stay in eval mode.
+    """Stop parts of the backbone from learning; returns the parts that are frozen whole, which stay in eval mode.
 
-    Layers stand in the order in which the network lists them, which is that of its forward pass.
+    Layers count in the order in which the network lists them, which is the order of its forward pass.
 
     Raises:
-        ParamsError: there is no layer of this name, or fewer convolutions than are to be open.
+        ParamsError: no layer has this name, or the backbone has fewer convolutions than are to be open.
     """
     match what:
         case "none":
             return ()
         case "all":
-            return _close(backbone, set())
+            return _freeze_all_but(backbone, set())
         case FreezeUpTo(up_to=layer):
-            return _close(backbone, _after(backbone, layer))
+            return _freeze_all_but(backbone, _layers_after(backbone, layer))
         case OpenConvolutions(open_convolutions=n):
-            return _close(backbone, _last_convolutions(backbone, n))
+            return _freeze_all_but(backbone, _last_convolutions(backbone, n))
 
 
-def _after(backbone: nn.Module, layer: str) -> set[str]:
-    """The names of what comes after a layer."""
+def _layers_after(backbone: nn.Module, layer: str) -> set[str]:
+    """Return the names of all parts after a layer."""
     names = [name for name, _ in backbone.named_modules() if name]
     layer = layer.removeprefix("backbone.")
     if layer not in names:
@@ -42,7 +42,7 @@ def _after(backbone: nn.Module, layer: str) -> set[str]:
 
 
 def _last_convolutions(backbone: nn.Module, n: int) -> set[str]:
-    """The names of the last n convolutions, and of what comes between and after them."""
+    """Return the names of the last n convolutions, and of all parts between and after them."""
     modules = [(name, part) for name, part in backbone.named_modules() if name]
     convolutions = [i for i, (_, part) in enumerate(modules) if isinstance(part, nn.Conv2d)]
     if n > len(convolutions):
@@ -50,10 +50,10 @@ def _last_convolutions(backbone: nn.Module, n: int) -> set[str]:
     return {name for name, _ in modules[convolutions[-n] :]}
 
 
-def _close(backbone: nn.Module, open_names: set[str]) -> tuple[nn.Module, ...]:
-    """Freeze what is not open. A part that holds an open one is open too, but for parameters of its own."""
+def _freeze_all_but(backbone: nn.Module, open_names: set[str]) -> tuple[nn.Module, ...]:
+    """Freeze all parts that are not open; of a part that holds an open part, freeze only the parameters of its own."""
     holders = {name.rsplit(".", n)[0] for name in open_names for n in range(1, name.count(".") + 1)}
-    closed = []
+    frozen = []
     for name, part in backbone.named_modules():
         if name in open_names:
             continue
@@ -61,5 +61,5 @@ def _close(backbone: nn.Module, open_names: set[str]) -> tuple[nn.Module, ...]:
             parameter.requires_grad_(False)
         if name not in holders and (name or not open_names):
             part.training = False
-            closed.append(part)
-    return tuple(closed)
+            frozen.append(part)
+    return tuple(frozen)

@@ -1,4 +1,4 @@
-"""The part after the pooled features that learns the person's own classes."""
+"""The head: the layers after the pooled features, which learn your classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.network.params import ModelParams
 
 
 class Head(nn.Module):
-    """Hidden layers, if any, and the layer of the classes."""
+    """Hidden layers, if any, and the layer of the classes, which is the last."""
 
     def __init__(self, hidden: nn.Sequential, classify: nn.Sequential) -> None:
         super().__init__()
@@ -18,20 +18,20 @@ class Head(nn.Module):
         self.classify = classify
 
     def deep(self, pooled: Tensor) -> Tensor:
-        """Pooled features (batch, channels) to the deep feature (batch, width), the last layer's input."""
+        """Map pooled features (batch, channels) to the deep feature (batch, width), the last layer's input."""
         deep: Tensor = self.hidden(pooled)
         return deep
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Pooled features (batch, channels) to logits (batch, classes)."""
+        """Map pooled features (batch, channels) to logits (batch, classes)."""
         logits: Tensor = self.classify(self.deep(pooled))
         return logits
 
 
 def build_hidden(model: ModelParams, channels: int) -> nn.Sequential:
-    """Build the hidden layers of `head: fc`, each of `fc_widths` with ReLU and dropout after it; of `linear`, none.
+    """Build the hidden layers of `head: fc`: one per entry of `fc_widths`, followed by ReLU and dropout.
 
-    Study 000's FC1-FC2-FC3 are two of them and the layer of the classes.
+    `head: linear` has none. Study 000's FC1-FC2-FC3 are two hidden layers and the layer of the classes.
     """
     layers: list[nn.Module] = []
     widths = model.fc_widths if model.head == "fc" else ()
@@ -42,11 +42,16 @@ def build_hidden(model: ModelParams, channels: int) -> nn.Sequential:
 
 
 def build_head(model: ModelParams, hidden: nn.Sequential, width: int, n_classes: int) -> Head:
-    """Put the layer of the classes after `hidden`, which gives (batch, width): a logit for each, or with
-    `output: sigmoid` one unit for two classes.
+    """Add the layer of the classes after `hidden`: a logit per class, or with `output: sigmoid` one unit for two.
+
+    Args:
+        model: the section `model`.
+        hidden: the hidden layers, to (batch, width).
+        width: of the hidden layers' output.
+        n_classes: how many classes there are.
 
     Raises:
-        ParamsError: one unit is asked for other than two classes.
+        ParamsError: one unit is asked for, and there are not two classes.
     """
     if model.output == "softmax":
         return Head(hidden, nn.Sequential(nn.Linear(width, n_classes)))
@@ -56,8 +61,8 @@ def build_head(model: ModelParams, hidden: nn.Sequential, width: int, n_classes:
 
 
 class TwoLogits(nn.Module):
-    """One unit z to the logits (0, z): their softmax is the sigmoid of z, so devices see two classes as ever."""
+    """Maps one unit z to the logits (0, z), whose softmax is the sigmoid of z; devices still see two classes."""
 
     def forward(self, unit: Tensor) -> Tensor:
-        """(batch, 1) to (batch, 2)."""
+        """Map (batch, 1) to (batch, 2)."""
         return torch.cat([torch.zeros_like(unit), unit], dim=1)

@@ -1,4 +1,4 @@
-"""Frames on disk to batches for torch."""
+"""Inference in torch: frames on disk become batches, and a network runs on them in float32."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pipeline.base.project import Project
 from pipeline.network.network import Network
 from pipeline.network.preprocess import Preprocess
 
-FEW_IMAGES = 64  # starting loader processes costs more than they save
+FEW_IMAGES = 64  # for fewer, starting loader processes takes longer than they save
 
 
 @dataclass(frozen=True)
 class Frames(Dataset[tuple[Tensor, Tensor]]):
-    """The pictures of some rows as the network's input (3, size, size) float32, each with its class number."""
+    """The frames of some rows as the network's input (3, size, size) float32, each with its class number."""
 
     project: Project
     rows: Sequence[Row]
@@ -39,32 +39,41 @@ class Frames(Dataset[tuple[Tensor, Tensor]]):
         return self.preprocess(image_nhwc)[0], torch.tensor(self.classes.index(row.label))
 
 
-def batches(frames: Frames, batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Load in batches of (batch, 3, size, size) and (batch,), in order."""
-    n_workers = 0 if len(frames) < FEW_IMAGES else min(8, os.cpu_count() or 1)
-    return DataLoader(frames, batch_size, num_workers=n_workers)
-
-
 @torch.inference_mode()
-def infer(network: Network, frames: Frames, batch_size: int, what: str) -> tuple[Tensor, Tensor]:
-    """Run a network in float32 and eval mode, on a GPU if there is one: embeddings (n, channels), logits (n, classes).
+def infer(network: Network, frames: Frames, batch_size: int, description: str) -> tuple[Tensor, Tensor]:
+    """Run a network over frames in float32, on a GPU if there is one.
+
+    Args:
+        network: in float32 and eval mode.
+        frames: the frames, in the order of the result.
+        batch_size: frames that pass through the network together.
+        description: names the frames in the progress bar and in the error.
+
+    Returns:
+        Embeddings (n, channels) and logits (n, classes), on the CPU.
 
     Raises:
         DataError: there are no frames.
     """
     if not len(frames):
-        raise DataError(f"{what}: no frames; expected at least one")
+        raise DataError(f"{description}: no frames; expected at least one")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     embeddings = []
-    for input_nchw, _ in track(batches(frames, batch_size), what, -(-len(frames) // batch_size)):
+    for input_nchw, _ in track(_batches(frames, batch_size), description, -(-len(frames) // batch_size)):
         embeddings.append(network.embed(input_nchw.to(device)))
     embedding = torch.cat(embeddings)
     return embedding.cpu(), network.head(embedding).cpu()
 
 
+def _batches(frames: Frames, batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Load frames in order, in batches of inputs (batch, 3, size, size) and class numbers (batch,)."""
+    n_workers = 0 if len(frames) < FEW_IMAGES else min(8, os.cpu_count() or 1)
+    return DataLoader(frames, batch_size, num_workers=n_workers)
+
+
 def forbid_tf32() -> None:
-    """Make float32 mean float32 on a GPU too."""
-    # The newer fp32_precision settings break torch.onnx.export when both happen in one process.
+    """Forbid TF32, so that float32 is float32 on a GPU too."""
+    # The newer fp32_precision settings break torch.onnx.export where both run in one process.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

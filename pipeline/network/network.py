@@ -1,4 +1,4 @@
-"""The whole network, and the checkpoint that later stages rebuild it from."""
+"""The whole network: backbone, pooling and head, built as the sections `model` and `image` say."""
 
 from __future__ import annotations
 
@@ -18,39 +18,44 @@ from pipeline.network.preprocess import Preprocess
 
 
 class Network(nn.Module):
-    """Backbone, pooling, head."""
+    """Backbone, pooling and head."""
 
     def __init__(self, backbone: nn.Module, pool: nn.Module, head: Head, size: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.pool = pool
         self.head = head
-        self.size = size  # of the input, in pixels a side
-        self.closed: tuple[nn.Module, ...] = ()  # the parts of the backbone that are frozen
+        self.size = size  # height and width of the input, pixels
+        self.frozen_parts: tuple[nn.Module, ...] = ()  # of the backbone
 
     def embed(self, input_nchw: Tensor) -> Tensor:
-        """Input (batch, 3, size, size) to pooled features (batch, channels)."""
+        """Map input (batch, 3, size, size) to pooled features (batch, channels)."""
         features: Tensor = self.pool(self.backbone(input_nchw))
         return features
 
     def forward(self, input_nchw: Tensor) -> Tensor:
-        """Input (batch, 3, size, size) to logits (batch, classes)."""
+        """Map input (batch, 3, size, size) to logits (batch, classes)."""
         logits: Tensor = self.head(self.embed(input_nchw))
         return logits
 
     def train(self, mode: bool = True) -> Network:
-        """Set training mode, but for what is frozen: its batch norm keeps its statistics, its dropout is off."""
+        """Set the mode. Frozen parts stay in eval mode: batch norm keeps its statistics, and dropout is off."""
         super().train(mode)
-        for part in self.closed:
+        for part in self.frozen_parts:
             part.training = False
         return self
 
 
 def build_network(model: ModelParams, size: int, n_classes: int) -> Network:
-    """Build a network for pictures of `size` pixels a side, with its starting weights, frozen as `model.freeze` says.
+    """Build a network with its first weights, frozen as `model.freeze` says.
+
+    Args:
+        model: the section `model`.
+        size: height and width of the input, pixels.
+        n_classes: how many classes the head tells apart.
 
     Raises:
-        ParamsError: there is no such network or layer, or it cannot be had with this head or size.
+        ParamsError: the network or layer is not known, or does not go with this head or size.
         DataError: the weights do not fit (see `build_body`).
     """
     body = build_body(model.arch, model.weights, plain=model.head == "plain")
@@ -63,12 +68,12 @@ def build_network(model: ModelParams, size: int, n_classes: int) -> Network:
         hidden = build_hidden(model, shape[1] if model.pooling == "average" else math.prod(shape[1:]))
     width = _shape(nn.Sequential(body.backbone, pool, hidden), model, size)[1]
     network = Network(body.backbone, pool, build_head(model, hidden, width, n_classes), size)
-    network.closed = freeze(network.backbone, model.freeze)
+    network.frozen_parts = freeze(network.backbone, model.freeze)
     return network
 
 
 def _shape(module: nn.Module, model: ModelParams, size: int) -> tuple[int, ...]:
-    """The shape of what a module makes of one picture."""
+    """Return the shape of a module's output for one picture."""
     try:
         return tuple(dry_run(module, size).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
@@ -77,10 +82,10 @@ def _shape(module: nn.Module, model: ModelParams, size: int) -> tuple[int, ...]:
 
 
 def _check_feature_map(shape: tuple[int, ...], model: ModelParams) -> None:
-    """Refuse what cannot be pooled over its places.
+    """Refuse an output that is no feature map, and so cannot be pooled.
 
     Raises:
-        ParamsError: it is a row of tokens, or has its channels last.
+        ParamsError: the output is a row of tokens, or has its channels last.
     """
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ParamsError(
@@ -89,7 +94,7 @@ def _check_feature_map(shape: tuple[int, ...], model: ModelParams) -> None:
 
 
 def build_preprocess(model: ModelParams, image: ImageParams) -> Preprocess:
-    """Resolve `auto` mean and std to those that the architecture's weights were trained with."""
+    """Build the preprocessing; `auto` mean and std are those that the published weights were trained with."""
     architecture = architecture_of(model.arch)
     return Preprocess(
         size=image.size,
@@ -101,10 +106,10 @@ def build_preprocess(model: ModelParams, image: ImageParams) -> Preprocess:
 
 
 def dry_run(module: nn.Module, size: int) -> Tensor:
-    """Give the output of `module` in eval mode for one picture (1, 3, size, size), on the meta device.
+    """Return the output of `module` in eval mode for one picture (1, 3, size, size), on the meta device.
 
     Raises:
-        RuntimeError, AssertionError, ValueError: the module's own words where it cannot take such a picture.
+        RuntimeError, AssertionError, ValueError: the module cannot take such a picture; the message is its own.
     """
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     on_meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""What `model` and `image` can say: the network, and what it sees of a picture."""
+"""The sections `model` and `image` of `params.yaml`: the network, and the part of a picture that it sees."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
 class FreezeUpTo(Section):
-    """The backbone keeps its weights up to and with a named layer."""
+    """The backbone keeps its weights up to and including a named layer."""
 
-    up_to: Annotated[str, Field(min_length=1)]  # as `pipe train` prints it, such as layer3 or features.12
+    up_to: Annotated[str, Field(min_length=1)]  # as `pipe train` prints it, for example layer3 or features.12
 
 
 class OpenConvolutions(Section):
-    """The backbone keeps its weights but for its last convolutions, and what comes between and after those."""
+    """The backbone keeps its weights except in its last convolutions and in all layers between and after them."""
 
     open_convolutions: Annotated[int, Field(ge=1)]
 
@@ -27,7 +27,9 @@ class OpenConvolutions(Section):
 class ModelParams(Section):
     """The network."""
 
-    arch: Annotated[str, Field(min_length=1)]  # checked where networks are built: their names need torchvision or timm
+    arch: Annotated[
+        str, Field(min_length=1)
+    ]  # checked where the network is built, since its name needs torchvision or timm
     weights: str  # imagenet, none, or a path
     freeze: Literal["all", "none"] | FreezeUpTo | OpenConvolutions
     head: Literal["plain", "linear", "fc"]
@@ -48,7 +50,7 @@ class ModelParams(Section):
 
 
 class ImageParams(Section):
-    """What the network sees of a picture (design: Geometry)."""
+    """The part of a picture that the network sees, its size, and its normalisation."""
 
     size: Annotated[int, Field(ge=8, le=4096)]
     crop: Literal["squash", "center"]

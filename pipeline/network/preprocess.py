@@ -1,8 +1,8 @@
-"""The one preprocessing: its numbers, and its torch twin for training and evaluation.
+"""The one preprocessing: its numbers, and its form in torch for training and evaluation.
 
 A box in source pixels is cut out and resized to size x size (bilinear, antialiased), then (x / 255 - mean) / std.
-Cutting before resizing bounds memory on any aspect. `export/graphs/preprocess_graph.py` builds the ONNX nodes from
-the same numbers, and a test proves the two equal.
+Cutting before resizing bounds memory at any aspect ratio. `export/graphs/preprocess_graph.py` builds the ONNX nodes
+from the same numbers, and a test shows that both are equal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Channels = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What the network sees of a picture."""
+    """The part of a picture that the network sees, its size, and its normalisation."""
 
     size: int  # side of the network's square input, pixels
     crop: Literal["squash", "center"]  # squash: the whole picture; center: its central square
@@ -27,7 +27,7 @@ class Preprocess:
     std: Channels
 
     def box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width of the part that is looked at, in source pixels."""
+        """Return top, left, height and width of the part that the network sees, in source pixels."""
         if self.crop == "squash":
             return 0, 0, height, width
         side = max(1, int(self.center_fraction * min(height, width) + 0.5))
@@ -40,22 +40,22 @@ class Preprocess:
         return resized * scale + bias
 
     def resized(self, images_nhwc: torch.Tensor, side: int) -> torch.Tensor:
-        """The box of uint8 RGB pictures (batch, height, width, 3) as float32 levels 0 to 255 (batch, 3, side, side)."""
+        """Cut and resize uint8 RGB (batch, height, width, 3) to float32 levels 0 to 255 (batch, 3, side, side)."""
         top, left, height, width = self.box(images_nhwc.shape[1], images_nhwc.shape[2])
         box_nhwc = images_nhwc[:, top : top + height, left : left + width]
         pixels_nchw = box_nhwc.permute(0, 3, 1, 2).contiguous().float()
         return functional.interpolate(pixels_nchw, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
     def normalised(self, levels_nhwc: torch.Tensor) -> torch.Tensor:
-        """Levels 0 to 255, uint8 or float32, of pictures that are cut and resized already, as the network's input.
+        """Turn pictures that are already cut and resized into the network's input.
 
         Args:
-            levels_nhwc: (batch, size, size, 3) RGB.
+            levels_nhwc: (batch, size, size, 3) RGB levels 0 to 255, uint8 or float32.
 
         Returns:
             (batch, 3, size, size) float32, channels last in memory; the same numbers as `__call__` gives.
         """
-        # Along whole rows: over an innermost axis of three, torch takes two to three times as long.
+        # Computed along whole rows: over an innermost axis of three, torch takes two to three times as long.
         width = levels_nhwc.shape[2]
         scale, bias = (
             torch.tensor(values, device=levels_nhwc.device).repeat(width) for values in self.scale_and_bias()
@@ -64,7 +64,7 @@ class Preprocess:
         return rows.mul_(scale).add_(bias).view(levels_nhwc.shape).permute(0, 3, 1, 2)
 
     def scale_and_bias(self) -> tuple[list[float], list[float]]:
-        """Per channel, the two numbers for which pixel * scale + bias = (pixel / 255 - mean) / std."""
+        """Return scale and bias per channel, so that pixel * scale + bias = (pixel / 255 - mean) / std."""
         scale = [1 / (255 * std) for std in self.std]
         bias = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
         return scale, bias

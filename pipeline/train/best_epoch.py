@@ -1,4 +1,4 @@
-"""Which epoch's weights are kept, and whether it is time to stop looking for better ones."""
+"""Which epoch's weights are kept, and whether training should stop early."""
 
 from __future__ import annotations
 
@@ -9,39 +9,47 @@ from torch import Tensor, nn
 
 from pipeline.train.params import TrainParams
 
+Metrics = dict[str, float]  # an epoch's numbers, by the names of the curves, such as val/loss
 
-class Best:
-    """The epoch that is kept: the last, or the best by `train.keep`; of equals the earliest."""
+
+class BestEpoch:
+    """The kept epoch: the last one, or the best by `train.keep`; the earliest of several that are equally good."""
 
     def __init__(self, params: TrainParams) -> None:
         self._params = params
         self._weights: dict[str, Tensor] | None = None
-        self._score = math.inf  # of the kept epoch: the smaller the better
-        self._lowest = math.inf  # validation loss, which patience looks at
-        self._epochs_since = 0
-        self.epoch = 0  # the kept one, from 1
-        self.numbers: dict[str, float] = {}  # its curves' values
+        self._score = math.inf  # of the kept epoch; smaller is better
+        self._lowest_val_loss = math.inf
+        self._epochs_since_lowest = 0
+        self.epoch = 0  # the kept epoch, from 1
+        self.metrics: Metrics = {}  # of the kept epoch
 
-    def look(self, epoch: int, numbers: dict[str, float], module: nn.Module) -> None:
-        """Look at an epoch's numbers, and keep a copy of the weights where it is the best so far."""
-        self._look_at_validation(numbers)
+    def consider(self, epoch: int, metrics: Metrics, module: nn.Module) -> None:
+        """Keep an epoch, with a copy of its weights, if it is the best so far.
+
+        Args:
+            epoch: from 1.
+            metrics: the epoch's numbers.
+            module: what is fitted, as the epoch left it.
+        """
+        self._count_patience(metrics)
         if self._params.keep == "last":
-            self.epoch, self.numbers = epoch, numbers
+            self.epoch, self.metrics = epoch, metrics
             return
-        score = numbers["val/loss"] if self._params.keep == "best_val" else -numbers["test/accuracy"]
+        score = metrics["val/loss"] if self._params.keep == "best_val" else -metrics["test/accuracy"]
         if score < self._score or not self.epoch:
-            self._score, self.epoch, self.numbers = score, epoch, numbers
+            self._score, self.epoch, self.metrics = score, epoch, metrics
             self._weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
-    def _look_at_validation(self, numbers: dict[str, float]) -> None:
-        loss = numbers.get("val/loss", math.inf)
-        self._epochs_since = 0 if loss < self._lowest else self._epochs_since + 1
-        self._lowest = min(loss, self._lowest)
+    def _count_patience(self, metrics: Metrics) -> None:
+        loss = metrics.get("val/loss", math.inf)
+        self._epochs_since_lowest = 0 if loss < self._lowest_val_loss else self._epochs_since_lowest + 1
+        self._lowest_val_loss = min(loss, self._lowest_val_loss)
 
     @property
-    def is_over(self) -> bool:
+    def should_stop(self) -> bool:
         """Whether the validation loss has not become smaller for `train.patience_epochs`."""
-        return self._params.patience_epochs is not None and self._epochs_since >= self._params.patience_epochs
+        return self._params.patience_epochs is not None and self._epochs_since_lowest >= self._params.patience_epochs
 
     def restore(self, module: nn.Module) -> None:
         """Put the kept epoch's weights back."""
@@ -49,9 +57,9 @@ class Best:
             module.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that it knows, as plain values and tensors."""
+        """Return the whole state as plain values and tensors."""
         return {name: value for name, value in vars(self).items() if name != "_params"}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Know what `state_dict` knew."""
+        """Go back to the state that `state_dict` returned."""
         vars(self).update(state)

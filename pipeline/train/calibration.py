@@ -1,4 +1,4 @@
-"""What validation frames teach beside the weights: how sure a network may be, and when it sees none of its classes."""
+"""Two numbers fitted to validation frames after training: the temperature, and the threshold of unknown material."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from scipy import optimize, special
 from torch import nn
 
 from pipeline.network.heads import TwoLogits
-from pipeline.train.batches import Source, drawn
+from pipeline.train.batches import Source, prefetch
 from pipeline.train.params import TrainParams
 
-RANGE = (0.01, 100.0)  # beyond it the likelihood has no best temperature but 0 or infinity
+RANGE = (0.01, 100.0)  # of temperatures; outside, the likelihood is best at 0 or at infinity
 NO_VALIDATION = "no validation frames; set split.val"
 NO_NUMBERS = "a validation frame has logits that are no numbers"
 ONE_UNIT = "of one sigmoid unit the largest logit never falls below 0; set model.output: softmax"
@@ -25,7 +25,7 @@ ONE_UNIT = "of one sigmoid unit the largest logit never falls below 0; set model
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number fitted on validation frames; without a value, why there is none."""
+    """A number fitted to validation frames, or the reason why there is none."""
 
     value: float | None
     reason: str | None
@@ -37,20 +37,25 @@ class Calibration:
 
     temperature: float | None  # divides the logits before the softmax
     temperature_reason: str | None
-    unknown_threshold: float | None  # below this largest logit a picture shows none of the classes
+    unknown_threshold: float | None  # a picture whose largest logit is smaller shows none of the classes
     unknown_threshold_reason: str | None
 
 
 def calibrate(
     module: nn.Module, source: Source | None, groups: Sequence[str], params: TrainParams, device: torch.device
 ) -> Calibration:
-    """Fit both numbers of a network, or of a head on pooled features, to validation images, in float32.
+    """Fit temperature and threshold of a network, or of a head on pooled features, in float32.
 
-    `groups` are the clips or photos of the images, in the order of the source; without a source there are none.
+    Args:
+        module: what was fitted, in the kept epoch.
+        source: the validation images, or None where there are none.
+        groups: (n,) the clip or photo of each image of the source.
+        params: the section `train`.
+        device: where the module lies.
     """
     if source is None:
         return Calibration(None, NO_VALIDATION, None, NO_VALIDATION)
-    logits, truth = _look(module, source, params.batch_size, device)
+    logits, truth = _logits_and_labels(module, source, params.batch_size, device)
     temperature = fit_temperature(logits, truth)
     threshold = fit_unknown_threshold(logits, groups, params.unknown_false_alarms)
     if any(isinstance(part, TwoLogits) for part in module.modules()):
@@ -59,15 +64,16 @@ def calibrate(
 
 
 def fit_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> Estimate:
-    """The temperature of the least negative log-likelihood (Guo et al. 2017) of logits (n, classes) with class
-    numbers (n,).
+    """Fit the temperature with the smallest negative log-likelihood (Guo et al. 2017).
+
+    Logits are (n, classes), class numbers (n,).
     """
     if not np.isfinite(logits).all():
         return Estimate(None, NO_NUMBERS)
     scores = logits.astype(np.float64)
     scores_of_truth = scores[np.arange(len(truth)), truth]
 
-    # The likelihood is concave in 1 / temperature: its slope crosses zero once, or never.
+    # The log-likelihood is concave in 1 / temperature: its slope crosses zero once, or never.
     def slope(inverse: float) -> float:
         expected = (special.softmax(inverse * scores, axis=1) * scores).sum(axis=1)
         return float((expected - scores_of_truth).mean())
@@ -83,17 +89,17 @@ def fit_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> Es
 def fit_unknown_threshold(
     logits: NDArray[np.float32], groups: Sequence[str], false_alarm_rate: float | None
 ) -> Estimate:
-    """The largest logit below which a picture is taken for none of the classes, for a stated rate of false alarms.
+    """Fit the threshold of the largest logit below which a picture shows none of the classes.
 
-    The score is the largest logit (Hendrycks et al., ICML 2022, "MaxLogit"). A frame of a new clip is below the
-    threshold with at most that probability, if the clip is drawn like those of validation: each of these counts
-    1 / (clips + 1), and as much counts for the new one (Lee, Barber, Willett, "Distribution-free inference with
-    hierarchical data", 2023). Frames of one clip are no evidence of another.
+    The score is the largest logit (Hendrycks et al., ICML 2022, "MaxLogit"). A frame of a new clip falls below the
+    threshold with at most the stated probability, if the new clip resembles the validation clips. Each validation clip
+    has the weight 1 / (clips + 1), and the new clip has the same weight (Lee, Barber, Willett, "Distribution-free
+    inference with hierarchical data", 2023). Frames of one clip say nothing about another clip.
 
     Args:
         logits: (n, classes).
-        groups: (n,), the clip or photo of each.
-        false_alarm_rate: None: no threshold is wanted.
+        groups: (n,), the clip or photo of each frame.
+        false_alarm_rate: share of known frames that may fall below the threshold; None fits no threshold.
     """
     if false_alarm_rate is None:
         return Estimate(None, "not wanted: train.unknown_false_alarms is null")
@@ -103,7 +109,7 @@ def fit_unknown_threshold(
     n_groups, scores = len(n_frames), logits.max(axis=1)
     order = np.argsort(scores, kind="stable")
     weights = 1 / ((n_groups + 1) * n_frames[group_of_frame[order]])
-    below = 1 / (n_groups + 1) + np.cumsum(weights) - weights  # the new clip's own share among it
+    below = 1 / (n_groups + 1) + np.cumsum(weights) - weights  # with the share of the new clip
     allowed = np.flatnonzero(below <= false_alarm_rate + 1e-9)
     if not len(allowed):
         needed = math.ceil(1 / false_alarm_rate - 1e-9) - 1
@@ -112,14 +118,14 @@ def fit_unknown_threshold(
 
 
 @torch.inference_mode()
-def _look(
+def _logits_and_labels(
     module: nn.Module, source: Source, batch_size: int, device: torch.device
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Logits (n, classes) and class numbers (n,) of a source's images."""
+    """Return logits (n, classes) and class numbers (n,) of a source's images."""
     module.eval()
     batches = [list(range(start, min(start + batch_size, len(source)))) for start in range(0, len(source), batch_size)]
     logits, truth = list[NDArray[Any]](), list[NDArray[Any]]()
-    for inputs, labels in drawn(source, batches, 0, device):
+    for inputs, labels in prefetch(source, batches, 0, device):
         logits.append(module(inputs).float().cpu().numpy())
         truth.append(labels.cpu().numpy())
     return np.concatenate(logits), np.concatenate(truth)

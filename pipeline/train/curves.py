@@ -7,17 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.base.files import write_json
-from pipeline.train.best_epoch import Best
+from pipeline.train.best_epoch import BestEpoch, Metrics
 from pipeline.train.summary import NetworkSummary
-
-Numbers = dict[str, float]
 
 
 class TensorBoard:
-    """One run's event files in a folder of its own; `tensorboard --logdir` shows them as they grow."""
+    """One run's event files in a folder of their own; `tensorboard --logdir` shows them as they grow."""
 
-    def __init__(self, folder: Path, history: Sequence[Numbers], *, is_on: bool) -> None:
-        """Go on after the epochs of `history`, or begin anew where there are none; write nothing where it is off."""
+    def __init__(self, folder: Path, history: Sequence[Metrics], *, is_on: bool) -> None:
+        """Continue after the epochs of a run, or start anew.
+
+        Args:
+            folder: of the event files.
+            history: the epochs that were shown before; without any, old files in the folder are deleted.
+            is_on: False writes nothing.
+        """
         self._folder = folder
         self._n_epochs_done = len(history)
         self._is_on = is_on
@@ -31,10 +35,10 @@ class TensorBoard:
             self._writer = SummaryWriter(str(self._folder), purge_step=self._n_epochs_done + 1)
         return self
 
-    def add(self, epoch: int, numbers: Numbers) -> None:
-        """Show an epoch's numbers."""
+    def add(self, epoch: int, metrics: Metrics) -> None:
+        """Show an epoch's metrics."""
         if self._is_on:
-            for name, value in numbers.items():
+            for name, value in metrics.items():
                 self._writer.add_scalar(name, value, epoch)
             self._writer.flush()
 
@@ -43,15 +47,22 @@ class TensorBoard:
             self._writer.close()
 
 
-def write_curves(folder: Path, history: Sequence[Numbers], best: Best, summary: NetworkSummary) -> None:
-    """Write what DVC plots, `metrics.json` with the last epoch and the kept one, and `network.json`."""
+def write_curves(folder: Path, history: Sequence[Metrics], best: BestEpoch, summary: NetworkSummary) -> None:
+    """Write the curves that DVC plots, `metrics.json` with the last and the kept epoch, and `network.json`.
+
+    Args:
+        folder: where they are written.
+        history: the metrics of every epoch.
+        best: the kept epoch.
+        summary: the layers and numbers of the network.
+    """
     from dvclive.live import Live
 
     with Live(dir=str(folder), dvcyaml=None, report=None, save_dvc_exp=False) as live:
-        for numbers in history:
-            for name, value in numbers.items():
+        for metrics in history:
+            for name, value in metrics.items():
                 live.log_metric(name, value)
             live.next_step()
-        for name, value in {"epoch": best.epoch, **best.numbers}.items():
+        for name, value in {"epoch": best.epoch, **best.metrics}.items():
             live.log_metric(f"kept/{name}", value, plot=False)
-    write_json(folder / "network.json", summary.as_json())
+    write_json(folder / "network.json", summary.to_json())

@@ -1,14 +1,15 @@
-"""What a frozen backbone says of images, computed once: of training images in several views, of held-out ones exactly.
+"""Features of a frozen backbone, computed once: of training images in several views, of held-out images exactly.
 
 `project.cache`/features/<key>/features.npy is (n, views, channels). The key is a digest of the frames, the views, the
-backbone's structure and weights, the precision, and the code.
+backbone's structure and weights, the precision, and the code. For training images the backbone runs with its batch
+norm folded into its convolutions.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -22,17 +23,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pipeline.base.progress import track
 from pipeline.network.network import Network
-from pipeline.train.batches import (
-    Images,
-    Source,
-    drawn,
-    exact_from,
-    held_out_frames,
-    moved,
-    pictures_from,
-    training_frames,
-)
-from pipeline.train.frame_cache import CachedArray, key_of
+from pipeline.train.batches import Exact, Images, Pictures, exact, pictures, prefetch, to_device
+from pipeline.train.frame_cache import CachedArray, cache_key
 from pipeline.train.params import TrainParams
 from pipeline.train.provenance import code_digest
 
@@ -45,8 +37,8 @@ _STORED: dict[torch.dtype, np.dtype[Any]] = {
 
 
 @dataclass(frozen=True)
-class Views:
-    """Features of a frozen backbone: of every image in each of some views, of which an epoch sees one."""
+class CachedFeatures:
+    """A source of features: each image has some views, and an epoch sees one view of each image."""
 
     features: Tensor  # (n, views, channels), in the precision that they were computed in
     order: Tensor  # (n, views) int64: the view of each image in epoch 0, 1, ...; then from the start
@@ -55,88 +47,72 @@ class Views:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, numbers: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """See `sources.Source`: features (batch, channels)."""
-        chosen = torch.tensor(numbers)
+    def batch(self, indices: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return features (batch, channels) float32 and labels (batch,).
+
+        Args:
+            indices: positions of the images, from 0.
+            epoch: selects the view of each image.
+            device: where both tensors are put.
+        """
+        chosen = torch.tensor(indices)
         features = self.features[chosen, self.order[chosen, epoch % self.order.shape[1]]]
-        return moved(features, device).float(), moved(self.labels[chosen], device)
+        return to_device(features, device).float(), to_device(self.labels[chosen], device)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One network over one source, in some precision."""
+def view_features(
+    network: Network, images: Images, params: TrainParams, precision: torch.dtype, device: torch.device
+) -> CachedFeatures:
+    """Find or compute the features of training images in `train.cached_views` views, or in one if none is random.
 
-    embedder: Network  # on the device, in eval mode
-    n_views: int
-    batch_size: int
-    precision: torch.dtype
-    device: torch.device
+    (seed, image) decides which view an epoch sees; any `cached_views` epochs in a row see each view once. With random
+    views and `cached_views: 0` there is nothing to cache: the frozen network is then fitted on `batches.pictures`.
 
-    def features(self, source: Callable[[], Source], images: Images, key: str) -> Tensor:
-        """Find or compute (n, views, channels); the source is built only where nothing is found."""
-        shape = (len(images.rows), self.n_views, self._channels(images.preprocess.size))
-        array = CachedArray(images.project.cache / "features" / key / "features.npy", shape, _STORED[self.precision])
-        stored = torch.from_numpy(np.array(array.read_or_make(lambda empty: self._fill(empty, source()))))
-        return stored.view(self.precision)
-
-    def _fill(self, stored: NDArray[Any], source: Source) -> None:
-        blocks = [
-            range(start, min(start + self.batch_size, len(source))) for start in range(0, len(source), self.batch_size)
-        ]
-        for view in track(range(self.n_views), "features of a frozen backbone", self.n_views):
-            for (inputs, _), block in zip(drawn(source, blocks, view, self.device), blocks, strict=True):
-                features = self._embed(inputs)
-                bits = features.view(torch.int16) if self.precision == torch.bfloat16 else features
-                stored[block.start : block.stop, view] = bits.numpy()
-
-    @torch.inference_mode()
-    def _embed(self, input_nchw: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            return self.embedder.embed(input_nchw).to("cpu", self.precision)
-
-    def _channels(self, size: int) -> int:
-        return self._embed(torch.zeros(1, 3, size, size, device=self.device)).shape[1]
-
-
-def views(network: Network, images: Images, params: TrainParams, precision: torch.dtype, device: torch.device) -> Views:
-    """Compute or find the features of training images in `train.cached_views` views, of one where none is random.
-
-    The backbone runs with folded batch norm in `precision` (autocast), and the features are kept in that. Which view an
-    epoch sees is drawn by (seed, number), so that any `cached_views` epochs in a row see each view once. With random
-    views and `cached_views: 0` there is nothing to cache: the frozen network is then fitted on `sources.pictures`.
+    Args:
+        network: the network with the frozen backbone; it is left as it was.
+        images: the training images.
+        params: the section `train`.
+        precision: the backbone runs in it (autocast), and the features are kept in it.
+        device: where the backbone runs.
 
     Raises:
         DataError: a frame is missing or broken.
     """
-    cache = training_frames(images, params)
+    source = pictures(images, params)
     n_views = params.cached_views if params.online else 1
     drawing = (params.seed, n_views, *(view.model_dump_json() for view in params.online)) if params.online else ()
-    embedder = copy.deepcopy(network).eval()
-    embedder.backbone = fold_batch_norm(embedder.backbone)
-    embedder = embedder.to(device).to(memory_format=torch.channels_last)
-    run = _Run(embedder, n_views, params.batch_size, precision, device)
-    key = key_of(cache.key, [row.path for row in images.rows], *drawing, *_identity(network, images, precision))
-    features = run.features(lambda: pictures_from(cache, images, params), images, key)
+    folded = copy.deepcopy(network).eval()
+    folded.backbone = fold_batch_norm(folded.backbone)
+    folded = folded.to(device).to(memory_format=torch.channels_last)
+    embedder = _Embedder(folded, n_views, params.batch_size, precision, device)
+    paths = [row.path for row in images.rows]
+    key = cache_key(source.frames.key, paths, *drawing, *_identity(network, images, precision))
+    features = embedder.features(source, key)
     turns = np.tile(np.arange(n_views), (len(images.rows), 1))
     order = np.random.default_rng(params.seed).permuted(turns, axis=1)
-    return Views(features, torch.from_numpy(order), images.labels)
+    return CachedFeatures(features, torch.from_numpy(order), images.labels)
 
 
-def exact_features(network: Network, images: Images, batch_size: int, device: torch.device) -> Views:
-    """Compute or find the features of held-out images in float32, from the graph's arithmetic on their full frames.
+def exact_features(network: Network, images: Images, batch_size: int, device: torch.device) -> CachedFeatures:
+    """Find or compute the features of held-out images in float32, from their full frames as the graph sees them.
+
+    Args:
+        network: the network with the frozen backbone; it is left as it was.
+        images: the held-out images.
+        batch_size: images that pass through the backbone together.
+        device: where the backbone runs.
 
     Raises:
         DataError: a frame is missing or broken.
     """
-    cache = held_out_frames(images)
-    run = _Run(copy.deepcopy(network).eval().to(device), 1, batch_size, torch.float32, device)
-    key = key_of(cache.key, *_identity(network, images, torch.float32))
-    features = run.features(lambda: exact_from(cache, images), images, key)
-    return Views(features, torch.zeros(len(images.rows), 1, dtype=torch.int64), images.labels)
+    source = exact(images)
+    embedder = _Embedder(copy.deepcopy(network).eval().to(device), 1, batch_size, torch.float32, device)
+    features = embedder.features(source, cache_key(source.frames.key, *_identity(network, images, torch.float32)))
+    return CachedFeatures(features, torch.zeros(len(images.rows), 1, dtype=torch.int64), images.labels)
 
 
 def _identity(network: Network, images: Images, precision: torch.dtype) -> tuple[object, ...]:
-    """What features hang on beside the frames and their views: code, network up to its head, its numbers."""
+    """Return what decides about features beside frames and views: code, network up to its head, preprocessing."""
     digest = hashlib.sha256()
     for name, module in network.named_children():
         if name == "head":
@@ -148,14 +124,52 @@ def _identity(network: Network, images: Images, precision: torch.dtype) -> tuple
     return code_digest(), digest.hexdigest(), astuple(images.preprocess), precision
 
 
-def fold_batch_norm(module: nn.Module) -> nn.Module:
-    """Copy a module, with every frozen batch norm folded into the frozen convolution before it, in eval mode.
+@dataclass(frozen=True)
+class _Embedder:
+    """Runs the images of a source through a network up to its head, in some precision."""
 
-    The copy gives the same output but for rounding; the original is untouched. What cannot be followed is copied as
-    it is.
+    network: Network  # on the device, in eval mode
+    n_views: int
+    batch_size: int
+    precision: torch.dtype
+    device: torch.device
+
+    def features(self, source: Pictures | Exact, key: str) -> Tensor:
+        """Find or compute (n, views, channels); frames are decoded only where nothing is found."""
+        shape = (len(source), self.n_views, self._channels(source.preprocess.size))
+        file = source.frames.project.cache / "features" / key / "features.npy"
+        array = CachedArray(file, shape, _STORED[self.precision])
+        stored = torch.from_numpy(np.array(array.read_or_make(lambda empty: self._fill(empty, source))))
+        return stored.view(self.precision)
+
+    def _channels(self, size: int) -> int:
+        return self._embed(torch.zeros(1, 3, size, size, device=self.device)).shape[1]
+
+    def _fill(self, stored: NDArray[Any], source: Pictures | Exact) -> None:
+        source.frames.decode()
+        blocks = [
+            range(start, min(start + self.batch_size, len(source))) for start in range(0, len(source), self.batch_size)
+        ]
+        for view in track(range(self.n_views), "features of a frozen backbone", self.n_views):
+            for (inputs, _), block in zip(prefetch(source, blocks, view, self.device), blocks, strict=True):
+                features = self._embed(inputs)
+                bits = features.view(torch.int16) if self.precision == torch.bfloat16 else features
+                stored[block.start : block.stop, view] = bits.numpy()
+
+    @torch.inference_mode()
+    def _embed(self, input_nchw: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            return self.network.embed(input_nchw).to("cpu", self.precision)
+
+
+def fold_batch_norm(module: nn.Module) -> nn.Module:
+    """Return a copy of a module in eval mode, with frozen batch norm folded into the frozen convolution before it.
+
+    The copy gives the same output but for rounding; the original is untouched. A module whose forward pass cannot be
+    traced is copied unchanged.
     """
     folded = copy.deepcopy(module).eval()
-    for convolution_name, norm_name in _pairs(folded):
+    for convolution_name, norm_name in _foldable_pairs(folded):
         convolution, norm = folded.get_submodule(convolution_name), folded.get_submodule(norm_name)
         if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, _BatchNorm):
             continue
@@ -167,25 +181,14 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
     return folded
 
 
-class _Tracer(fx.Tracer):
-    """Looks only into what holds a batch norm, which is all that has to be followed."""
-
-    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002  # fx's signature
-        return isinstance(module, _BatchNorm) or not _has_batch_norm(module)
-
-
-def _has_batch_norm(module: nn.Module) -> bool:
-    return any(isinstance(part, _BatchNorm) for part in module.modules())
-
-
-def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """The names of each convolution and the batch norm that alone takes what it gives; both are used once."""
+def _foldable_pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield the names of each convolution and of the batch norm that is its only user; both run once."""
     if not _has_batch_norm(module):
         return
     try:
-        nodes = [node for node in _Tracer().trace(module).nodes if node.op == "call_module"]
+        nodes = [node for node in _BatchNormTracer().trace(module).nodes if node.op == "call_module"]
     except (TraceError, TypeError):
-        return  # its forward pass decides by values
+        return  # the forward pass decides by values
     names = [str(node.target) for node in nodes]
     for node, name in zip(nodes, names, strict=True):
         before = node.all_input_nodes[0]
@@ -197,3 +200,14 @@ def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
             and names.count(name) == names.count(str(before.target)) == 1
         ):
             yield str(before.target), name
+
+
+class _BatchNormTracer(fx.Tracer):
+    """Traces only into modules that hold a batch norm; the rest need not be followed."""
+
+    def is_leaf_module(self, module: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002  # fx's signature
+        return isinstance(module, _BatchNorm) or not _has_batch_norm(module)
+
+
+def _has_batch_norm(module: nn.Module) -> bool:
+    return any(isinstance(part, _BatchNorm) for part in module.modules())

@@ -1,4 +1,4 @@
-"""One epoch after another: the steps of fitting, and the numbers that the curves show."""
+"""One epoch after another: the steps of fitting, and the metrics that the curves show."""
 
 from __future__ import annotations
 
@@ -18,102 +18,29 @@ from torch.optim import Optimizer
 
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.network.network import Network
-from pipeline.train.batches import Source, drawn
+from pipeline.train.batches import Source, prefetch
+from pipeline.train.best_epoch import Metrics
 from pipeline.train.losses import Objective
 from pipeline.train.optimizers import build_optimizer, build_schedule
 from pipeline.train.params import JointLoss, TrainParams
 
 State = dict[str, Any]
 
-_WAY_OUT = "lower train.lr, or set train.clip_gradient_norm or train.precision: fp32"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A batch of this process in a step that may have several."""
-
-    numbers: list[int]  # of images
-    share: float  # of the step's mean, times the processes, whose gradients are averaged
-    times: float  # that a sum over the batch counts: the processes, or 0 where a batch only keeps step with others
-
-
-@dataclass(frozen=True)
-class Step:
-    """One move of the weights."""
-
-    parts: list[Part]  # of this process
-    n_images: int  # of all processes
-
-
-def plan(params: TrainParams, epoch: int, weights: Tensor, n_processes: int, process: int) -> list[Step]:
-    """The steps of an epoch, each with this process's parts of it, in an order that hangs on (seed, epoch) alone.
-
-    A step looks at `batch_size` images per process and part, over all processes; the last step at what is left.
-
-    Args:
-        params: the section `train`.
-        epoch: from 1.
-        weights: (n,) what each image weighs in the mean of the loss.
-        n_processes: how many fit together.
-        process: the number of this one, from 0.
-    """
-    generator = torch.Generator().manual_seed(derived_seed(params.seed, epoch, 0))
-    order = torch.randperm(len(weights), generator=generator)
-    batches = list(torch.split(order, params.batch_size * n_processes))
-    # Batch norm cannot learn from one image: so few at the end join the batch before.
-    if len(batches) > 1 and len(batches[-1]) < 2 * n_processes:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    steps = [
-        batches[start : start + params.accumulate_batches]
-        for start in range(0, len(batches), params.accumulate_batches)
-    ]
-    return [_step(step, weights, n_processes, process) for step in steps]
-
-
-def _step(batches: Sequence[Tensor], weights: Tensor, n_processes: int, process: int) -> Step:
-    whole = weights[torch.cat(list(batches))].sum().item()
-    parts = []
-    for batch in batches:
-        mine = batch.tensor_split(n_processes)[process]
-        if len(mine):
-            share = weights[mine].sum().item() / whole * n_processes
-            parts.append(Part(mine.tolist(), share, float(n_processes)))
-        else:
-            parts.append(Part(batch[:1].tolist(), 0.0, 0.0))
-    return Step(parts, sum(map(len, batches)))
-
-
-def derived_seed(*numbers: int) -> int:
-    """A seed of 64 bits for whole numbers below 2**32, unlike that of any other numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-
-
-class Totals:
-    """Sums over images, kept on the device: reading them would stop a GPU's queue."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(4, dtype=torch.float64, device=device)  # images, loss, right ones, squared errors
-
-    @torch.no_grad()
-    def add(self, logits: Tensor, labels: Tensor, loss_sum: Tensor) -> None:
-        """Count a batch: logits (batch, classes), labels (batch,), and its part in the sum of losses."""
-        probabilities = functional.softmax(logits.detach().float(), dim=1)
-        errors = (probabilities - functional.one_hot(labels, logits.shape[1])).square().sum()
-        right = (logits.argmax(dim=1) == labels).sum()
-        n_images = torch.tensor(len(labels), device=logits.device)
-        self.sums += torch.stack([value.detach().double() for value in (n_images, loss_sum, right, errors)])
-
-    def numbers(self, side: str, accelerator: Accelerator) -> dict[str, float]:
-        """The means over the images of all processes: `mse` is the sum over classes of squared errors (000, eq. 4)."""
-        n_images, loss, right, errors = accelerator.reduce(self.sums, "sum").tolist()
-        return {f"{side}/loss": loss / n_images, f"{side}/accuracy": right / n_images, f"{side}/mse": errors / n_images}
+_ADVICE = "lower train.lr, or set train.clip_gradient_norm or train.precision: fp32"
 
 
 class Fit:
-    """What is fitted, with its optimisers and schedule; an epoch at a time."""
+    """What is fitted, with its optimisers and its schedule; it is fitted an epoch at a time."""
 
     def __init__(self, network: Network, objective: Objective, params: TrainParams, accelerator: Accelerator) -> None:
-        """Prepare to fit `objective`, which holds `network` or its head, on the accelerator's devices."""
+        """Prepare the fit.
+
+        Args:
+            network: the whole network; those of its parameters that require a gradient are fitted.
+            objective: holds `network` or its head.
+            params: the section `train`.
+            accelerator: devices, processes and precision.
+        """
         self._params = params
         self._accelerator = accelerator
         self._objective = objective.to(accelerator.device)
@@ -130,73 +57,70 @@ class Fit:
         """What is fitted, without the loss and its centres."""
         return self._objective.module
 
-    def run_epoch(self, epoch: int, train: Source, watched: Mapping[str, Source], weights: Tensor) -> dict[str, float]:
-        """Fit for an epoch; gives its numbers by the names of the curves.
+    def run_epoch(self, epoch: int, train: Source, watched: Mapping[str, Source], weights: Tensor) -> Metrics:
+        """Fit for an epoch; returns its metrics by the names of the curves.
 
         Args:
             epoch: from 1.
             train: the training images, or their features.
-            watched: by side, what is looked at after the epoch, in float32.
-            weights: (n,) what each training image weighs in the mean of the loss.
+            watched: by side, the images that are measured after the epoch, in float32.
+            weights: (n,) the weight of each training image in the mean of the loss.
 
         Raises:
-            DataError: the loss is no number, or the last step has spoilt the weights.
-            ParamsError: see `_compute`.
+            DataError: the loss is not finite, or the last step has made a weight that is not.
+            ParamsError: batch norm that learns received a batch of one image.
         """
         start = time.perf_counter()
-        numbers = {"train/lr": float(self._optimizers[0].param_groups[0]["lr"])}
-        numbers |= self._fit(epoch, train, weights)
-        numbers["train/images_per_second"] = len(train) / (time.perf_counter() - start)
+        metrics = {"train/lr": float(self._optimizers[0].param_groups[0]["lr"])}
+        metrics |= self._fit_epoch(epoch, train, weights)
+        metrics["train/images_per_second"] = len(train) / (time.perf_counter() - start)
         for side, source in watched.items():
-            numbers |= self._watch(side, source, epoch)
-        self._refuse_spoilt(epoch, numbers)
+            metrics |= self._measure(side, source, epoch)
+        self._refuse_not_finite(epoch, metrics)
         self._schedule.step()
-        return numbers
+        return metrics
 
-    def _refuse_spoilt(self, epoch: int, numbers: Mapping[str, float]) -> None:
-        """Refuse what the epoch's last step has made of the weights, where no batch will come to show it."""
-        are_numbers = torch.stack([torch.isfinite(parameter).all() for parameter in self._trained]).all()
-        watched = [value for name, value in numbers.items() if name.endswith("/loss")]
-        if not are_numbers or not all(map(math.isfinite, watched)):
-            raise DataError(f"train: after epoch {epoch} a weight or a loss is no number; {_WAY_OUT}")
-
-    def _fit(self, epoch: int, train: Source, weights: Tensor) -> dict[str, float]:
+    def _fit_epoch(self, epoch: int, train: Source, weights: Tensor) -> Metrics:
         accelerator = self._accelerator
-        steps = plan(self._params, epoch, weights, accelerator.num_processes, accelerator.process_index)
-        # Dropout hangs on (seed, epoch, process) alone, so that a resumed epoch needs no saved random state.
+        steps = plan_steps(self._params, epoch, weights, accelerator.num_processes, accelerator.process_index)
+        # (seed, epoch, process) alone decides about dropout, so that a resumed epoch needs no saved random state.
         torch.manual_seed(derived_seed(self._params.seed, epoch, 1 + accelerator.process_index))
-        batches = drawn(train, [part.numbers for step in steps for part in step.parts], epoch, accelerator.device)
-        totals, watch = Totals(accelerator.device), LossWatch(accelerator, epoch)
+        indices = [micro_batch.indices for step in steps for micro_batch in step.micro_batches]
+        batches = prefetch(train, indices, epoch, accelerator.device)
+        sums, watch = MetricSums(accelerator.device), LossWatch(accelerator, epoch)
         self._objective.train()
         for step in steps:
-            for part in step.parts:
+            for micro_batch in step.micro_batches:
                 inputs, labels = next(batches)
-                with contextlib.nullcontext() if part is step.parts[-1] else accelerator.no_sync(self._model):
-                    loss, logits = self._compute(inputs, labels, part)
+                is_last = micro_batch is step.micro_batches[-1]
+                with contextlib.nullcontext() if is_last else accelerator.no_sync(self._model):
+                    loss, logits = self._compute(inputs, labels, micro_batch)
                     accelerator.backward(loss)
-                watch.look(loss)
-                if part.times:
-                    totals.add(logits, labels, loss / part.times * step.n_images)
-            self._step()
-        watch.check()
-        return totals.numbers("train", accelerator)
+                watch.record(loss)
+                if micro_batch.sum_factor:
+                    sums.add(logits, labels, loss / micro_batch.sum_factor * step.n_images)
+            self._update_weights()
+        watch.check_all()
+        return sums.means("train", accelerator)
 
-    def _compute(self, inputs: Tensor, labels: Tensor, part: Part) -> tuple[Tensor, Tensor]:
-        """The loss and the logits of a part, with gradients.
+    def _compute(self, inputs: Tensor, labels: Tensor, micro_batch: MicroBatch) -> tuple[Tensor, Tensor]:
+        """Return the loss and the logits of a micro-batch, with gradients.
 
         Raises:
-            ParamsError: batch norm that learns got one image, and one place of it.
+            ParamsError: batch norm that learns received one image, and one position of it.
         """
         try:
-            found: tuple[Tensor, Tensor] = self._model(_channels_last(inputs), labels, part.share, part.times)
+            loss_and_logits: tuple[Tensor, Tensor] = self._model(
+                _channels_last(inputs), labels, micro_batch.share, micro_batch.sum_factor
+            )
         except ValueError as error:
             if len(labels) > 1:
                 raise
             raise ParamsError(f"train.batch_size: found a batch of one image; expected more ({error})") from error
-        return found
+        return loss_and_logits
 
-    def _step(self) -> None:
-        """Move the weights once, by the gradients of all parts."""
+    def _update_weights(self) -> None:
+        """Move the weights once, by the gradients of all micro-batches."""
         # Accelerate would update the scaler after each optimiser, and unscale the second by another scale.
         scaler = self._accelerator.scaler
         if scaler is not None:
@@ -214,20 +138,27 @@ class Fit:
             scaler.update()
 
     @torch.no_grad()
-    def _watch(self, side: str, source: Source, epoch: int) -> dict[str, float]:
-        """Mean cross entropy, accuracy and MSE over a side's images, in float32."""
+    def _measure(self, side: str, source: Source, epoch: int) -> Metrics:
+        """Return the mean cross entropy, accuracy and MSE over a side's images, in float32."""
         accelerator = self._accelerator
         mine = torch.arange(len(source)).tensor_split(accelerator.num_processes)[accelerator.process_index]
         batches = [batch.tolist() for batch in torch.split(mine, self._params.batch_size) if len(batch)]
-        totals = Totals(accelerator.device)
+        sums = MetricSums(accelerator.device)
         self._objective.eval()
-        for inputs, labels in drawn(source, batches, epoch, accelerator.device):
+        for inputs, labels in prefetch(source, batches, epoch, accelerator.device):
             logits = self._objective.logits(_channels_last(inputs))
-            totals.add(logits, labels, functional.cross_entropy(logits, labels, reduction="sum"))
-        return totals.numbers(side, accelerator)
+            sums.add(logits, labels, functional.cross_entropy(logits, labels, reduction="sum"))
+        return sums.means(side, accelerator)
+
+    def _refuse_not_finite(self, epoch: int, metrics: Metrics) -> None:
+        """Refuse weights that the epoch's last step has spoilt, since no further batch would show them."""
+        weights_are_finite = torch.stack([torch.isfinite(parameter).all() for parameter in self._trained]).all()
+        losses = [value for name, value in metrics.items() if name.endswith("/loss")]
+        if not weights_are_finite or not all(map(math.isfinite, losses)):
+            raise DataError(f"train: after epoch {epoch} a weight or a loss is not a finite number; {_ADVICE}")
 
     def state_dict(self) -> State:
-        """All that the next epochs hang on."""
+        """Return everything that the next epochs depend on."""
         scaler = self._accelerator.scaler
         return {
             "objective": self._objective.state_dict(),
@@ -237,7 +168,7 @@ class Fit:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Go back to the state that `state_dict` returned."""
         self._objective.load_state_dict(state["objective"])
         for optimizer, of_optimizer in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(of_optimizer)
@@ -246,42 +177,129 @@ class Fit:
             self._accelerator.scaler.load_state_dict(state["scaler"])
 
 
-class LossWatch:
-    """Whether the loss of every batch is a number.
+@dataclass(frozen=True)
+class MicroBatch:
+    """Images of this process that pass through the network together; a step may have several micro-batches."""
 
-    A lone process on a CPU is stopped at once. Elsewhere the answer is read at the epoch's end: asking after every
-    batch would stop a GPU's queue, and a process that leaves alone lets the others wait.
+    indices: list[int]  # of the images
+    share: float  # of the step's mean, times the number of processes, whose gradients are averaged
+    sum_factor: float  # of a sum over the batch: the number of processes, or 0 where the batch only fills a turn
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update of the weights."""
+
+    micro_batches: list[MicroBatch]  # of this process
+    n_images: int  # of all processes
+
+
+def plan_steps(params: TrainParams, epoch: int, weights: Tensor, n_processes: int, process: int) -> list[Step]:
+    """Plan the steps of an epoch, each with the micro-batches of this process; (seed, epoch) decides the order.
+
+    A micro-batch holds `batch_size` images of each process. The last step holds what is left.
+
+    Args:
+        params: the section `train`.
+        epoch: from 1.
+        weights: (n,) the weight of each image in the mean of the loss.
+        n_processes: how many processes fit together.
+        process: the index of this process, from 0.
+    """
+    generator = torch.Generator().manual_seed(derived_seed(params.seed, epoch, 0))
+    order = torch.randperm(len(weights), generator=generator)
+    batches = list(torch.split(order, params.batch_size * n_processes))
+    # Batch norm cannot learn from one image: so few at the end join the batch before.
+    if len(batches) > 1 and len(batches[-1]) < 2 * n_processes:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    steps = [
+        batches[start : start + params.accumulate_batches]
+        for start in range(0, len(batches), params.accumulate_batches)
+    ]
+    return [_plan_step(step, weights, n_processes, process) for step in steps]
+
+
+def _plan_step(batches: Sequence[Tensor], weights: Tensor, n_processes: int, process: int) -> Step:
+    whole = weights[torch.cat(list(batches))].sum().item()
+    micro_batches = []
+    for batch in batches:
+        mine = batch.tensor_split(n_processes)[process]
+        if len(mine):
+            share = weights[mine].sum().item() / whole * n_processes
+            micro_batches.append(MicroBatch(mine.tolist(), share, float(n_processes)))
+        else:
+            micro_batches.append(MicroBatch(batch[:1].tolist(), 0.0, 0.0))
+    return Step(micro_batches, sum(map(len, batches)))
+
+
+def derived_seed(*parts: int) -> int:
+    """Return a seed of 64 bits for whole numbers below 2**32; other numbers give another seed."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+class MetricSums:
+    """Sums over images, kept on the device: reading them would stop a GPU's queue."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(4, dtype=torch.float64, device=device)  # images, loss, right ones, squared errors
+
+    @torch.no_grad()
+    def add(self, logits: Tensor, labels: Tensor, loss_sum: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            logits: (batch, classes).
+            labels: (batch,) class numbers.
+            loss_sum: scalar, the batch's part of the sum of losses.
+        """
+        probabilities = functional.softmax(logits.detach().float(), dim=1)
+        errors = (probabilities - functional.one_hot(labels, logits.shape[1])).square().sum()
+        right = (logits.argmax(dim=1) == labels).sum()
+        n_images = torch.tensor(len(labels), device=logits.device)
+        self.sums += torch.stack([value.detach().double() for value in (n_images, loss_sum, right, errors)])
+
+    def means(self, side: str, accelerator: Accelerator) -> Metrics:
+        """Return the means over the images of all processes; `mse` sums squared errors over classes (000, eq. 4)."""
+        n_images, loss, right, errors = accelerator.reduce(self.sums, "sum").tolist()
+        return {f"{side}/loss": loss / n_images, f"{side}/accuracy": right / n_images, f"{side}/mse": errors / n_images}
+
+
+class LossWatch:
+    """Refuses a loss that is not finite.
+
+    A single process on a CPU stops at once. Elsewhere the losses are read at the epoch's end: reading them after every
+    batch would stop a GPU's queue, and a process that stops alone would leave the others waiting.
     """
 
     def __init__(self, accelerator: Accelerator, epoch: int) -> None:
         self._accelerator = accelerator
-        self._at_once = accelerator.device.type == "cpu" and accelerator.num_processes == 1
+        self._stops_at_once = accelerator.device.type == "cpu" and accelerator.num_processes == 1
         self._epoch = epoch
         self._losses: list[Tensor] = []
 
-    def look(self, loss: Tensor) -> None:
-        """Look at a batch's loss.
+    def record(self, loss: Tensor) -> None:
+        """Record the loss of a batch.
 
         Raises:
-            DataError: it is no number.
+            DataError: the loss is not finite.
         """
         self._losses.append(loss.detach())
-        if self._at_once and not math.isfinite(loss.item()):
+        if self._stops_at_once and not math.isfinite(loss.item()):
             self._refuse(len(self._losses), loss.item())
 
-    def check(self) -> None:
-        """Look at all of them, those of the other processes too.
+    def check_all(self) -> None:
+        """Check all recorded losses, those of the other processes too.
 
         Raises:
-            DataError: one is no number.
+            DataError: a loss is not finite.
         """
         losses = self._accelerator.reduce(torch.stack(self._losses).float(), "sum").tolist()
-        for number, loss in enumerate(losses, start=1):
+        for batch, loss in enumerate(losses, start=1):
             if not math.isfinite(loss):
-                self._refuse(number, loss)
+                self._refuse(batch, loss)
 
     def _refuse(self, batch: int, loss: float) -> None:
-        raise DataError(f"train: the loss of epoch {self._epoch}, batch {batch} is {loss}; {_WAY_OUT}")
+        raise DataError(f"train: the loss of epoch {self._epoch}, batch {batch} is {loss}; {_ADVICE}")
 
 
 def _channels_last(inputs: Tensor) -> Tensor:

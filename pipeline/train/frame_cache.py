@@ -1,7 +1,8 @@
-"""Frames decoded once and kept small: what the network looks at of each, cut, resized and written to a memory map.
+"""Frames decoded once and kept small: the box that the network sees of each, cut, resized and mapped from disk.
 
 `project.cache`/frames/<key>/frames.npy is (n, side, side, 3) RGB. The key is a digest of every frame file's bytes and
-of the numbers below, so runs, folds and seeds share it, and a frame that changes is decoded again.
+of the box, so that runs, folds and seeds share the file, and a frame that changes is decoded again. `CachedArray` is
+the file itself; the feature cache keeps its arrays in the same way.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +31,23 @@ from pipeline.base.project import Project, safe_join
 from pipeline.network.preprocess import Preprocess
 
 FORMAT_VERSION = 1
+_DIGEST_FILE = "sha256"  # lies beside the array: without it, bytes that changed on disk would load as other numbers
 
 
 @dataclass(frozen=True)
 class FrameCache:
-    """The kept pixels of some rows, in the rows' order; they are decoded when they are first asked for."""
+    """The pixels of some rows, in the rows' order. They are decoded when they are first needed."""
 
     project: Project
     rows: Sequence[Row]
-    preprocess: Preprocess  # of which the box counts
+    preprocess: Preprocess  # only its box is used
     side: int  # pixels
     dtype: np.dtype[Any]  # uint8: levels rounded; float32: exactly what evaluation and the graph compute
     key: str
 
+    @cached_property
     def pixels_nhwc(self) -> NDArray[Any]:
-        """(n, side, side, 3) RGB levels 0 to 255, read-only, mapped from disk.
+        """RGB levels 0 to 255 (n, side, side, 3), read-only, mapped from disk.
 
         Raises:
             DataError: a frame is missing or broken; nothing is kept then.
@@ -52,23 +56,38 @@ class FrameCache:
         array = CachedArray(file, (len(self.rows), self.side, self.side, 3), self.dtype)
         return array.read_or_make(self._decode_into)
 
-    def _decode_into(self, pixels_nhwc: NDArray[Any]) -> None:
-        """Every thread writes its frame where it belongs, so that no more frames than threads are in memory."""
+    def decode(self) -> None:
+        """Decode the frames now, where the cache lacks them, and not in the thread of the first batch.
 
-        def decode(number: int) -> None:
-            frame_nhwc = torch.from_numpy(read_frame(self.project, self.rows[number])).unsqueeze(0)
+        Raises:
+            DataError: a frame is missing or broken; nothing is kept then.
+        """
+        _ = self.pixels_nhwc
+
+    def _decode_into(self, pixels_nhwc: NDArray[Any]) -> None:
+        """Decode every frame straight into the array, so that memory holds one frame per thread at most."""
+
+        def decode_row(index: int) -> None:
+            frame_nhwc = torch.from_numpy(read_frame(self.project, self.rows[index])).unsqueeze(0)
             levels_chw = self.preprocess.resized(frame_nhwc, self.side)[0]
             if self.dtype == np.uint8:
                 levels_chw = levels_chw.round_().clamp_(0, 255)
-            pixels_nhwc[number] = levels_chw.permute(1, 2, 0).numpy()
+            pixels_nhwc[index] = levels_chw.permute(1, 2, 0).numpy()
 
-        deque(each(decode, range(len(self.rows)), "decoding frames"), maxlen=0)
+        deque(each(decode_row, range(len(self.rows)), "decoding frames"), maxlen=0)
 
 
-def frame_cache(
+def open_frame_cache(
     project: Project, rows: Sequence[Row], preprocess: Preprocess, side: int, dtype: np.dtype[Any]
 ) -> FrameCache:
-    """Find the cache of these rows' frames by reading all their files, without decoding any.
+    """Find the cache of these rows' frames. All files are read for the key; none is decoded.
+
+    Args:
+        project: the project whose frames the rows name.
+        rows: the frames, in the order of the cache.
+        preprocess: the part of each frame that is kept.
+        side: height and width of the kept pixels.
+        dtype: uint8 for rounded levels, float32 for exact ones.
 
     Raises:
         DataError: a frame is missing.
@@ -82,16 +101,13 @@ def frame_cache(
 
     digests = each(digest, rows, "reading frames")
     fraction = preprocess.center_fraction if preprocess.crop == "center" else None
-    parts = (FORMAT_VERSION, preprocess.crop, fraction, side, dtype)
-    key = key_of(*parts, *(part for row, text in zip(rows, digests, strict=True) for part in (row.path, text)))
-    return FrameCache(project, rows, preprocess, side, dtype, key)
+    settings = (FORMAT_VERSION, preprocess.crop, fraction, side, dtype)
+    files = (part for row, text in zip(rows, digests, strict=True) for part in (row.path, text))
+    return FrameCache(project, rows, preprocess, side, dtype, cache_key(*settings, *files))
 
 
-_DIGEST = "sha256"  # a file beside the array: bytes changed on disk would otherwise load as other numbers
-
-
-def key_of(*parts: object) -> str:
-    """A name for what hangs on these parts and nothing else; their text is what counts."""
+def cache_key(*parts: object) -> str:
+    """Return a digest of the text of some parts; other parts, or another order, give another key."""
     return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
 
 
@@ -99,17 +115,17 @@ def key_of(*parts: object) -> str:
 class CachedArray:
     """An array on disk that can be made again from what its key names."""
 
-    file: Path  # .npy; its folder holds nothing else but the digest
+    file: Path  # .npy; its folder holds only this file and the digest
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     def read_or_make(self, fill: Callable[[NDArray[Any]], None]) -> NDArray[Any]:
-        """Map the array read-only; where it is missing or not as it was written, `fill` makes a new one.
+        """Map the array read-only. Where it is missing or not as it was written, `fill` makes a new one.
 
         A second run that wants the same array waits until the first has made it. An error of `fill` leaves nothing.
 
         Raises:
-            PipeError: the disk has no room for it.
+            PipeError: the disk has no room for the array.
         """
         folder = self.file.parent
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +135,10 @@ class CachedArray:
         array: NDArray[Any] = np.load(self.file, mmap_mode="r")
         return array
 
+    def _is_whole(self) -> bool:
+        digest = self.file.with_name(_DIGEST_FILE)
+        return self.file.is_file() and digest.is_file() and sha256_of(self.file).encode() == digest.read_bytes()
+
     def _make(self, fill: Callable[[NDArray[Any]], None]) -> None:
         with replacing_folder(self.file.parent) as folder:
             file = folder / self.file.name
@@ -126,24 +146,20 @@ class CachedArray:
             _reserve(file, self.file)
             fill(array)
             array.flush()
-            (folder / _DIGEST).write_text(sha256_of(file), encoding="ascii")
-
-    def _is_whole(self) -> bool:
-        digest = self.file.with_name(_DIGEST)
-        return self.file.is_file() and digest.is_file() and sha256_of(self.file).encode() == digest.read_bytes()
+            (folder / _DIGEST_FILE).write_text(sha256_of(file), encoding="ascii")
 
 
 def _reserve(file: Path, target: Path) -> None:
-    """Claim the file's blocks now: a disk that fills up under a memory map kills the process without a word.
+    """Claim the file's blocks now: a disk that fills up under a memory map kills the process without a message.
 
     Raises:
-        PipeError: there is not enough room.
+        PipeError: the disk has no room.
     """
     if not hasattr(os, "posix_fallocate"):  # not Linux
         return
     n_bytes = file.stat().st_size
     try:
-        with file.open("r+b") as opened:
-            os.posix_fallocate(opened.fileno(), 0, n_bytes)
+        with file.open("r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, n_bytes)
     except OSError as error:
         raise PipeError(f"{target}: {error.strerror}; make room for {n_bytes / 1e6:,.0f} MB, then run again") from error

@@ -1,4 +1,4 @@
-"""How weights move: torch's optimisers and schedules by the names of the params."""
+"""Torch's optimisers and learning-rate schedules, by the names of the params."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from pipeline.train.params import CosineSchedule, MultiStepSchedule, StepSchedul
 
 
 def build_optimizer(params: TrainParams, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
-    """Torch's optimiser over parameters by their names in the network; momentum is that of SGD, the others have theirs.
+    """Build torch's optimiser over parameters by their names in the network; `train.momentum` is for SGD only.
 
-    The first group has the rate `params.lr`; every prefix of `params.lr_factors` makes a group at its factor of that.
+    The first group has the rate `params.lr`. Every prefix of `params.lr_factors` makes a group with that rate times
+    its factor.
 
     Raises:
-        ParamsError: no such parameter begins with a prefix.
+        ParamsError: a prefix begins the name of no parameter.
     """
     groups = _groups(params, dict(named_parameters))
     lr, weight_decay = params.lr, params.weight_decay
@@ -39,13 +40,13 @@ def build_optimizer(params: TrainParams, named_parameters: Iterable[tuple[str, n
 
 
 def _groups(params: TrainParams, parameters: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
-    """One group at the rate itself, which may be empty, then one a prefix; the longest prefix of a name has it."""
+    """Return a group at `params.lr`, which may be empty, and one per prefix; a parameter joins its longest prefix."""
     layers = sorted({name.rsplit(".", n)[0] for name in parameters for n in range(name.count(".") + 1)})
     for prefix in params.lr_factors:
         if prefix not in layers:
-            near = nearest(prefix, layers)
             raise ParamsError(
-                f"train.lr_factors: found {prefix!r}, where nothing learns; the nearest layer that does is {near!r}"
+                f"train.lr_factors: found {prefix!r}, where nothing learns; "
+                f"the nearest layer that learns is {nearest(prefix, layers)!r}"
             )
     members: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in ("", *params.lr_factors)}
     for name, parameter in parameters.items():
@@ -56,13 +57,13 @@ def _groups(params: TrainParams, parameters: dict[str, nn.Parameter]) -> list[di
 
 
 def build_schedule(params: TrainParams, optimizer: Optimizer) -> lr_scheduler.LRScheduler:
-    """The rate by epoch, stepped once after each; a linear warm-up, if any, comes before the schedule."""
+    """Build the schedule, which is stepped once after each epoch; a linear warm-up, if any, comes first."""
     schedule = _schedule(params, optimizer)
     if not params.warmup_epochs:
         return schedule
-    # The rates of the warm-up's epochs: 1/(n+1), 2/(n+1), … n/(n+1) of the full one.
-    first = 1 / (params.warmup_epochs + 1)
-    warmup = lr_scheduler.LinearLR(optimizer, first, 1.0, total_iters=params.warmup_epochs)
+    # The rates of the warm-up's n epochs are 1/(n+1), 2/(n+1), … n/(n+1) of the full rate.
+    first_factor = 1 / (params.warmup_epochs + 1)
+    warmup = lr_scheduler.LinearLR(optimizer, first_factor, 1.0, total_iters=params.warmup_epochs)
     return lr_scheduler.SequentialLR(optimizer, [warmup, schedule], milestones=[params.warmup_epochs])
 
 

@@ -1,6 +1,7 @@
-"""What an entry of `train.online` may be: one model per random transform, told apart by `name`.
+"""The section `train` of `params.yaml`: its views, losses and schedules are models that `name` selects.
 
-They are drawn anew for every view of a training image, in the order of the list; validation and test never see them.
+The views are the random transforms of `train.online`. They are drawn anew for every view of a training image, in the
+order of the list; validation and test images never see them.
 """
 
 from __future__ import annotations
@@ -16,40 +17,40 @@ Jitter = Annotated[float, Field(ge=0, le=10)]
 
 
 class RandomResizedCropView(Section):
-    """A part of the picture of random area and aspect, resized to `image.size`."""
+    """A box of random area and aspect, resized to `image.size`."""
 
     name: Literal["random_resized_crop"]
-    area: tuple[Area, Area]  # as a share of the picture's
+    area: tuple[Area, Area]  # as a share of the picture's area
     aspect: Scales  # width / height
 
 
 class PaddedCropView(Section):
-    """The picture at `image.size` with black around it, and of that a random square of `image.size`."""
+    """A random square of `image.size` from the picture at that size with a black border."""
 
     name: Literal["padded_crop"]
     padding_pixels: Annotated[int, Field(ge=1, le=1000)]
 
 
 class MirrorView(Section):
-    """A mirror image, with a probability; `top_bottom` is the flip about the X axis."""
+    """A mirror image, with a probability; `mirror_top_bottom` is the flip about the X axis."""
 
     name: Literal["mirror_left_right", "mirror_top_bottom"]
     probability: Probability
 
 
 class AffineView(Section):
-    """A random affine map about the centre: turn, shift, zoom and shear."""
+    """A random affine map about the centre: rotation, shift, zoom and shear."""
 
     name: Literal["affine"]
     degrees: Degrees  # rotation is drawn from [-degrees, degrees]
     translate: Translate  # shift is drawn from ±translate of width and of height
     scale: Scales
     shear_degrees: ShearDegrees  # drawn from [-shear_degrees, shear_degrees]
-    fill: Literal["nearest", "black"]  # what comes in from outside: the edge pixels, or black
+    fill: Literal["nearest", "black"]  # pixels from outside the picture: its edge pixels continued, or black
 
 
 class ColourJitterView(Section):
-    """Brightness, contrast, saturation times a factor from [1 - x, 1 + x]; hue moved by up to `hue` of the circle."""
+    """Brightness, contrast and saturation times factors from [1 - x, 1 + x]; hue shifted by up to `hue` of a turn."""
 
     name: Literal["colour_jitter"]
     brightness: Jitter
@@ -59,7 +60,7 @@ class ColourJitterView(Section):
 
 
 class GreyView(Section):
-    """Without colour, with a probability."""
+    """The picture without colour, with a probability."""
 
     name: Literal["grey"]
     probability: Probability
@@ -72,15 +73,15 @@ View = Annotated[
 
 
 class CrossEntropyLoss(Section):
-    """-log p of the truth."""
+    """-log p of the true class."""
 
     name: Literal["cross_entropy"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    balanced: bool  # whether rare classes weigh more, so that all weigh alike
+    balanced: bool  # images of rare classes weigh more, so that every class has the same weight in all
 
 
 class FocalLoss(Section):
-    """-(1 - p)^gamma log p of the truth."""
+    """-(1 - p)^gamma log p of the true class."""
 
     name: Literal["focal"]
     gamma: Annotated[float, Field(ge=0)]
@@ -88,13 +89,13 @@ class FocalLoss(Section):
 
 
 class BinaryCrossEntropyLoss(Section):
-    """That of one sigmoid unit, for two classes."""
+    """The cross entropy of one sigmoid unit, for two classes."""
 
     name: Literal["binary_cross_entropy"]
 
 
 class JointLoss(Section):
-    """Cross entropy + centre_weight x contrastive-center (study 002, eq. 8)."""
+    """Cross entropy + centre_weight x contrastive-center loss (study 002, eq. 8)."""
 
     name: Literal["joint"]
     centre_weight: Annotated[float, Field(ge=0)]  # lambda
@@ -120,7 +121,7 @@ class StepSchedule(Section):
 
 
 class MultiStepSchedule(Section):
-    """lr x factor after each of some epochs."""
+    """lr, multiplied by factor after each listed epoch."""
 
     name: Literal["multistep"]
     at: tuple[Annotated[int, Field(ge=1)], ...]  # epochs
@@ -128,7 +129,7 @@ class MultiStepSchedule(Section):
 
 
 class CosineSchedule(Section):
-    """Half a cosine from lr down to 0 at the last epoch."""
+    """Half a cosine, from lr down to 0 at the last epoch."""
 
     name: Literal["cosine"]
 
@@ -139,7 +140,7 @@ ScheduleParams = Annotated[
 
 
 class TrainParams(Section):
-    """Fitting."""
+    """How the network is fitted."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     epochs: Annotated[int, Field(ge=1)]
@@ -150,7 +151,7 @@ class TrainParams(Section):
     loss: LossParams
     optimizer: Literal["sgd", "adam", "adamw", "nadam", "rmsprop"]
     lr: Positive
-    lr_factors: dict[str, Annotated[float, Field(ge=0)]]  # by layer, as `pipe train` prints it
+    lr_factors: dict[str, Annotated[float, Field(ge=0)]]  # by layer name, as `pipe train` prints it
     momentum: Annotated[float, Field(ge=0, lt=1)]  # of sgd
     nesterov: bool  # of sgd
     weight_decay: Annotated[float, Field(ge=0)]

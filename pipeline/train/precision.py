@@ -1,4 +1,4 @@
-"""Fit the network on the training rows; the curves go to `reports/train/`, the result to `models/checkpoint.pt`."""
+"""Devices and precision: where training computes, in which number format, and the layers that stay in float32."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from pipeline.base.errors import ParamsError
 from pipeline.train.params import TrainParams
 
-LONGEST_WAIT = timedelta(hours=24)  # of the other processes, while the first one fills a cache
+LONGEST_WAIT = timedelta(hours=24)  # the other processes wait this long while the first one fills a cache
 
 
 def build_accelerator(params: TrainParams) -> Accelerator:
-    """The devices and processes that this one was started with, computing in the precision of the params.
+    """Return the devices and processes of this run, set to the precision of the params.
 
     Raises:
         ParamsError: fp16 is asked for without a GPU.
     """
     has_gpu = torch.cuda.is_available()
-    # Accelerate computes in float32 where fp16 is asked for on a CPU, and says nothing.
+    # Accelerate computes in float32 where fp16 is asked for on a CPU, and gives no warning.
     if params.precision == "fp16" and not has_gpu:
         raise ParamsError("train.precision: fp16 needs a GPU; found none; use auto, bf16 or fp32")
     waiting = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
@@ -32,7 +32,7 @@ def build_accelerator(params: TrainParams) -> Accelerator:
 
 
 def resolve_precision(precision: str) -> str:
-    """Accelerate's name for a precision; `auto` is bf16 where the processor multiplies it in hardware."""
+    """Return accelerate's name for a precision; `auto` is bf16 where the processor multiplies it in hardware."""
     if precision != "auto":
         return {"fp32": "no"}.get(precision, precision)
     if torch.cuda.is_available():
@@ -43,10 +43,10 @@ def resolve_precision(precision: str) -> str:
 
 
 def keep_strided_depthwise_in_float32(network: nn.Module) -> None:
-    """Let those that learn step out of a CPU's autocast.
+    """Exempt the strided depthwise convolutions that learn from a CPU's autocast.
 
-    Torch has no fast gradient of them in bf16: with 96 channels of 112 x 112 pixels and a stride of 2, forward and
-    backward of 16 pictures took 114 ms where float32 took 42, and MobileNetV2's whole step a fifth longer.
+    Torch has no fast gradient of them in bf16. With 96 channels of 112 x 112 pixels and a stride of 2, forward and
+    backward of 16 pictures took 114 ms; in float32 they took 42. MobileNetV2's whole step took a fifth longer.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and _is_strided_depthwise(module) and module.weight.requires_grad:

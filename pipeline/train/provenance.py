@@ -1,4 +1,4 @@
-"""Where a network comes from: commit, data, settings, versions, and the licence of its first weights."""
+"""Where a network comes from: commit, data, settings, versions, first weights, and the code that ran."""
 
 from __future__ import annotations
 
@@ -21,55 +21,22 @@ from pipeline.network.params import ModelParams
 
 PROVENANCE_JSON = "provenance.json"
 CODE_ROOT = Path(pipeline.__file__).parents[1]
-CODE_FOLDERS = ("pipeline", "runtime")  # settings and data are recorded beside it
+# The code that `train` runs, as `dvc.yaml` lists it (a test compares the two).
+TRAIN_CODE = ("pipeline/base", "pipeline/network", "pipeline/train", "runtime/errors.py", "runtime/images")
+_COMMITTED_CODE = ("pipeline", "runtime")  # a change in either makes the commit `-dirty`
 _PACKAGES = ("clip2edge", "torch", "torchvision", "timm", "accelerate", "numpy", "opencv-python-headless")
 
 
-def fingerprints(project: Project) -> dict[str, str | None]:
-    """The git commit (null outside a repository) and the hash of the data that was trained on.
+def write_provenance(folder: Path, project: Project, model: ModelParams, other_sections: Mapping[str, Section]) -> None:
+    """Write `provenance.json`: everything that a reader of the report needs to train the network again.
 
-    As `git describe` does it, `-dirty` follows the commit where the stages' code is not what it holds.
+    Args:
+        folder: the folder of the report.
+        project: the project, for its commit and the hash of `data/split.csv`.
+        model: the section `model`, which names the first weights.
+        other_sections: the other sections of `params.yaml` that training reads, by name.
     """
-    try:
-        commit: str | None = _git(project, "rev-parse", "HEAD")
-        if _git(project, "status", "--porcelain", "--", *CODE_FOLDERS):
-            commit = f"{commit}-dirty"
-    except (OSError, subprocess.CalledProcessError):
-        commit = None
-    return {"git": commit, "data": sha256_of(project.split_csv)}
-
-
-def code_digest() -> str:
-    """A hash of what computes, every module of ours and torch, for caches that must not outlive a changed line."""
-    digest = hashlib.sha256(torch.__version__.encode())
-    for path in code_files():
-        digest.update(f"{path.relative_to(CODE_ROOT).as_posix()} {sha256_of(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def code_files() -> list[Path]:
-    """Every module that the digest covers, sub-folders included, sorted.
-
-    Raises:
-        RuntimeError: a folder holds no module: a digest of nothing would let caches outlive changed code.
-    """
-    files = []
-    for folder in CODE_FOLDERS:
-        modules = sorted((CODE_ROOT / folder).rglob("*.py"))
-        if not modules:
-            raise RuntimeError(f"{CODE_ROOT / folder}: no module; the digest of the code needs some")
-        files += modules
-    return files
-
-
-def _git(project: Project, *arguments: str) -> str:
-    command = ["git", *arguments]
-    return subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def write_provenance(folder: Path, project: Project, model: ModelParams, others: Mapping[str, Section]) -> None:
-    """Write `provenance.json`: all that a reader of the report needs to make the network again."""
-    sections = {"model": model, **others}
+    sections = {"model": model, **other_sections}
     value = {
         **fingerprints(project),
         "weights_licence": weights_licence(model.arch, model.weights),
@@ -79,8 +46,55 @@ def write_provenance(folder: Path, project: Project, model: ModelParams, others:
     write_json(folder / PROVENANCE_JSON, value)
 
 
+def fingerprints(project: Project) -> dict[str, str | None]:
+    """Return the git commit (null outside a repository) and the hash of the data that was trained on.
+
+    As with `git describe`, `-dirty` follows the commit where the code of `pipeline` or `runtime` differs from it.
+    """
+    try:
+        commit: str | None = _git(project, "rev-parse", "HEAD")
+        if _git(project, "status", "--porcelain", "--", *_COMMITTED_CODE):
+            commit = f"{commit}-dirty"
+    except (OSError, subprocess.CalledProcessError):
+        commit = None
+    return {"git": commit, "data": sha256_of(project.split_csv)}
+
+
+def _git(project: Project, *arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def code_digest() -> str:
+    """Hash the code that `train` runs and torch's version, for caches that must not outlive a changed line.
+
+    Raises:
+        RuntimeError: a part of the code holds no module.
+    """
+    digest = hashlib.sha256(torch.__version__.encode())
+    for path in code_files():
+        digest.update(f"{path.relative_to(CODE_ROOT).as_posix()} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def code_files() -> list[Path]:
+    """List every module that the digest covers, sub-folders included.
+
+    Raises:
+        RuntimeError: a part of the code holds no module: a digest of nothing would let caches outlive changed code.
+    """
+    files = []
+    for name in TRAIN_CODE:
+        path = CODE_ROOT / name
+        modules = [path] if path.is_file() else sorted(path.rglob("*.py"))
+        if not modules:
+            raise RuntimeError(f"{path}: no module; the digest of the code needs some")
+        files += modules
+    return files
+
+
 def weights_licence(arch: str, weights: str) -> str:
-    """What is known of the licence of the weights that a network starts from, in a few words."""
+    """Return what is known of the licence of a network's first weights, in a few words."""
     if weights == "none":
         return "none needed: it started from random weights"
     if weights != "imagenet":

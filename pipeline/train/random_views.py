@@ -1,7 +1,7 @@
-"""Random views of training images: what `train.online` says, drawn anew for every view.
+"""Random views of training images: the transforms of `train.online`, drawn anew for every view.
 
-Pictures are uint8 RGB and lie on any device. The randomness of a view hangs on (seed, view, image) and nothing else, so
-that it does not matter which thread prepares it, in which batch, or what dropout drew from torch's generator meanwhile.
+Pictures are uint8 RGB and lie on any device. The randomness of a view depends only on (seed, view, image). It does not
+depend on the thread that prepares it, on the batch, or on what dropout draws from torch's generator.
 """
 
 from __future__ import annotations
@@ -29,9 +29,15 @@ _CROP_TRIES = 10  # as torchvision's RandomResizedCrop
 _PADDING = {"nearest": "border", "black": "zeros"}  # as grid_sample names them
 
 
-def view_generator(seed: int, view: int, number: int) -> np.random.Generator:
-    """The randomness of one view of one image; where views are drawn anew every epoch, `view` is the epoch."""
-    return np.random.default_rng((seed, view, number))
+def view_generator(seed: int, view: int, index: int) -> np.random.Generator:
+    """Return the random generator of one view of one image.
+
+    Args:
+        seed: `train.seed`.
+        view: number of the view; where views are drawn anew in every epoch, the epoch.
+        index: position of the image among the training images.
+    """
+    return np.random.default_rng((seed, view, index))
 
 
 def random_views(
@@ -42,8 +48,8 @@ def random_views(
     Args:
         pictures_nchw: (batch, 3, side, side) uint8.
         views: the transforms, in their order.
-        generators: the randomness of each picture.
-        size: side of what comes out, pixels.
+        generators: one per picture.
+        size: height and width of the result, pixels.
 
     Returns:
         (batch, 3, size, size) uint8 on the same device, channels last in memory.
@@ -74,7 +80,14 @@ def _random_view(picture_chw: Tensor, views: Sequence[View], generator: np.rando
 def random_resized_crop(
     picture_chw: Tensor, view: RandomResizedCropView, generator: np.random.Generator, size: int
 ) -> Tensor:
-    """Cut out a box of random area and aspect, and resize it (bilinear, antialiased) to (3, size, size)."""
+    """Cut out a box of random area and aspect, and resize it (bilinear, antialiased) to (3, size, size).
+
+    Args:
+        picture_chw: (3, height, width) uint8.
+        view: ranges of area and aspect.
+        generator: of this picture and view.
+        size: height and width of the result, pixels.
+    """
     top, left, height, width = draw_box(picture_chw.shape[-2], picture_chw.shape[-1], view, generator)
     cut_chw: Tensor = transforms.resized_crop(picture_chw, top, left, height, width, [size, size], antialias=True)
     return cut_chw
@@ -83,10 +96,16 @@ def random_resized_crop(
 def draw_box(
     height: int, width: int, view: RandomResizedCropView, generator: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a box, drawn as torchvision's RandomResizedCrop does.
+    """Draw top, left, height and width of a box as torchvision's RandomResizedCrop does.
 
-    The area is uniform and the logarithm of the aspect too; after ten boxes that do not fit it is the central one of
-    the nearest aspect that does.
+    The area and the logarithm of the aspect are uniform. After ten boxes that do not fit, the central box with the
+    nearest aspect that fits is taken.
+
+    Args:
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+        view: ranges of area and aspect.
+        generator: of this picture and view.
     """
     lowest, highest = min(view.aspect), max(view.aspect)
     for _ in range(_CROP_TRIES):
@@ -103,47 +122,64 @@ def draw_box(
 
 
 def padded_crop(picture_chw: Tensor, padding_pixels: int, generator: np.random.Generator) -> Tensor:
-    """Put black around the picture, and cut out of that a box as large as the picture was."""
+    """Put black around the picture, and cut out a random box of the picture's own size.
+
+    Args:
+        picture_chw: (3, height, width) uint8.
+        padding_pixels: width of the black border.
+        generator: of this picture and view.
+    """
     height, width = picture_chw.shape[-2:]
-    top, left = (int(place) for place in generator.integers(0, 2 * padding_pixels, size=2, endpoint=True))
+    top, left = (int(offset) for offset in generator.integers(0, 2 * padding_pixels, size=2, endpoint=True))
     cut_chw: Tensor = transforms.crop(transforms.pad(picture_chw, [padding_pixels]), top, left, height, width)
     return cut_chw
 
 
 def affine(picture_chw: Tensor, view: AffineView, generator: np.random.Generator) -> Tensor:
-    """Shear along x, turn and scale about the centre, then shift, each amount drawn uniformly from its range.
+    """Shear along x, rotate and scale about the centre, then shift; each amount is drawn uniformly from its range.
 
-    The square picture is sampled bilinearly. Torchvision's own affine knows no edge pixels as filling, and with these
-    put around the picture first, as far as a view may reach, it would take many times as long for the same pixels.
+    The picture is sampled bilinearly. Torchvision's own affine cannot fill with edge pixels. With edge pixels put
+    around the picture first, as far as a view may reach, it would take many times as long for the same pixels.
+
+    Args:
+        picture_chw: (3, side, side) uint8.
+        view: ranges of the amounts, and the fill.
+        generator: of this picture and view.
     """
     side = picture_chw.shape[-1]
     angle = math.radians(generator.uniform(-view.degrees, view.degrees))
     shift = np.rint(generator.uniform(-view.translate, view.translate, size=2) * side)
     scale = generator.uniform(min(view.scale), max(view.scale))
     shear = math.tan(math.radians(generator.uniform(-view.shear_degrees, view.shear_degrees)))
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    back = np.linalg.inv(scale * turn @ np.array([[1.0, -shear], [0.0, 1.0]]))
-    # affine_grid counts from the centre, in half sides, and asks where in the picture each pixel comes from.
-    theta = np.column_stack([back, -back @ shift * 2 / side])
+    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    inverse = np.linalg.inv(scale * rotation @ np.array([[1.0, -shear], [0.0, 1.0]]))
+    # affine_grid measures from the centre, in half sides, and maps each pixel of the result to its source.
+    theta = np.column_stack([inverse, -inverse @ shift * 2 / side])
     grid = affine_grid(
         picture_chw.new_tensor(theta, dtype=torch.float32)[None], [1, 3, side, side], align_corners=False
     )
-    moved = grid_sample(picture_chw[None].float(), grid, padding_mode=_PADDING[view.fill], align_corners=False)
-    return moved[0].round_().clamp_(0, 255).to(torch.uint8)
+    sampled = grid_sample(picture_chw[None].float(), grid, padding_mode=_PADDING[view.fill], align_corners=False)
+    return sampled[0].round_().clamp_(0, 255).to(torch.uint8)
 
 
 def colour_jitter(picture_chw: Tensor, view: ColourJitterView, generator: np.random.Generator) -> Tensor:
-    """Change brightness, contrast, saturation and hue by amounts drawn uniformly, in random order."""
+    """Change brightness, contrast, saturation and hue by amounts drawn uniformly, in random order.
+
+    Args:
+        picture_chw: (3, height, width) uint8.
+        view: ranges of the amounts.
+        generator: of this picture and view.
+    """
     changes = (
         (transforms.adjust_brightness, _factor(view.brightness, generator)),
         (transforms.adjust_contrast, _factor(view.contrast, generator)),
         (transforms.adjust_saturation, _factor(view.saturation, generator)),
         (transforms.adjust_hue, generator.uniform(-view.hue, view.hue)),
     )
-    asked = (view.brightness, view.contrast, view.saturation, view.hue)
-    for number in generator.permutation(len(changes)):
-        change, amount = changes[number]
-        if asked[number]:  # the way into HSV and back costs a level even where nothing is changed
+    strengths = (view.brightness, view.contrast, view.saturation, view.hue)
+    for i in generator.permutation(len(changes)):
+        change, amount = changes[i]
+        if strengths[i]:  # converting to HSV and back costs a level even where nothing is changed
             picture_chw = change(picture_chw, amount)
     return picture_chw
 

@@ -1,7 +1,7 @@
-"""The state of a run at the end of its last epoch, so that a killed run goes on from there.
+"""The state of a run after its last whole epoch, from which a killed run continues.
 
-It lies outside DVC's outputs, which DVC deletes before a run, under a name that hangs on all that the run hangs on: a
-changed setting, picture or line of code starts anew.
+The file lies outside DVC's outputs, which DVC deletes before a run. Its name is a digest of everything that the run
+depends on: after a change of a setting, a picture or a line of code the run starts anew.
 """
 
 from __future__ import annotations
@@ -28,12 +28,18 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def run_key(project: Project, rows: Sequence[Row], sections: Sequence[Section], machine: Sequence[str]) -> str:
-    """A name of 32 hex digits for a run: what it reads, the code that runs, and what is true of the machine.
+    """Return the name of a run, 32 hex digits: a digest of its settings, data, code and machine.
 
-    Pictures are known by name, size and time of change: reading them all would cost as much as an epoch.
+    Pictures count by name, size and time of change: reading them all would take as long as an epoch.
+
+    Args:
+        project: the project whose pictures and split are read.
+        rows: all images that the run reads.
+        sections: the sections of `params.yaml` that the run reads.
+        machine: what else changes the result, such as device, precision and number of processes.
 
     Raises:
-        DataError: a picture is gone.
+        DataError: a picture is missing.
     """
     digest = hashlib.sha256()
     for section in sections:
@@ -54,7 +60,7 @@ def _identity(project: Project, row: Row) -> bytes:
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values, and after them their sha256: whole or not at all."""
+    """Write tensors and plain values, followed by their sha256; an error leaves the file as it was."""
     with replacing_file(path) as temporary:
         write_plain(state, temporary)
         digest = bytes.fromhex(sha256_of(temporary))
@@ -63,13 +69,13 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """Read what `write_state` wrote; None where nothing is there, or, with a warning, something else."""
+    """Read what `write_state` wrote. A missing file gives None; a damaged one gives None and a warning."""
     if not path.is_file():
         return None
     content, digest = path.read_bytes()[:-_DIGEST_BYTES], path.read_bytes()[-_DIGEST_BYTES:]
-    # Of a damaged archive torch reads other numbers, or raises any of eight errors: the digest is asked first.
+    # The digest is checked first: torch may read wrong numbers from a damaged archive, or raise any of eight errors.
     if hashlib.sha256(content).digest() != digest:
-        warn(f"pipe: {path}: not the whole state of a run; starting at the first epoch")
+        warn(f"pipe: {path}: damaged state of a run; starting at the first epoch")
         return None
     state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state

@@ -1,8 +1,8 @@
-"""What a network is made of and what of it learns, for the training run's lines and for reports."""
+"""The layers of a network and which of them learn, for the lines of a training run and for reports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.network.network import Network, dry_run
 
-# Parts in which whole families keep all their layers; these are listed one by one.
+# Whole families of networks keep all their layers in one such part; its layers are listed one by one.
 _TRUNKS = {"features", "blocks", "layers", "stages", "hidden", "classify"}
 
 
@@ -39,39 +39,35 @@ class NetworkSummary:
     has_residual: bool
     layers: tuple[LayerSummary, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values by the names of the fields."""
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values by the names of the fields."""
         return {**asdict(self), "layers": [asdict(layer) for layer in self.layers]}
 
     def lines(self) -> list[str]:
-        """A line for every layer and one for all."""
+        """Return a line for every layer and one for the whole network."""
         width = max(len(layer.name) for layer in self.layers)
         kind = max(len(layer.kind) for layer in self.layers)
-        said = [
-            f"{layer.name:{width}}  {layer.kind:{kind}}  {layer.n_parameters:>11,}  {_says(layer)}"
+        layers = [
+            f"{layer.name:{width}}  {layer.kind:{kind}}  {layer.n_parameters:>11,}  {_learning(layer)}"
             for layer in self.layers
         ]
         total = f"{self.n_trained_parameters:,} of {self.n_parameters:,} parameters learn; {self.n_layers} layers deep"
-        return [*said, total]
+        return [*layers, total]
 
 
 def summarise(network: Network) -> NetworkSummary:
-    """Look at a network; nothing is computed, so it may be on the meta device."""
-    flow = Flow()
-    with counting(flow, network, _is_layer):
-        n_layers = flow.depth(dry_run(network, network.size)) or 0
+    """Summarise a network. No values are computed, so it may be on the meta device."""
+    depths = _DepthMode()
+    with _counting_layers(depths, network):
+        n_layers = depths.of(dry_run(network, network.size)) or 0
     return NetworkSummary(
         n_parameters=_count(network, trained_only=False),
         n_trained_parameters=_count(network, trained_only=True),
         n_layers=n_layers,
         has_batch_norm=any(isinstance(part, _BatchNorm) for part in network.modules()),
-        has_residual=flow.has_residual,
+        has_residual=depths.has_residual,
         layers=tuple(_layers(network)),
     )
-
-
-def _is_layer(part: nn.Module) -> bool:
-    return isinstance(part, (nn.Conv2d, nn.Linear))
 
 
 def _layers(network: Network) -> Iterator[LayerSummary]:
@@ -82,7 +78,7 @@ def _layers(network: Network) -> Iterator[LayerSummary]:
 
 def _parts(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, parameter in module.named_parameters(recurse=False):
-        yield f"{prefix}.{name}", nn.ParameterList([parameter])  # such as a transformer's class token
+        yield f"{prefix}.{name}", nn.ParameterList([parameter])  # for example a transformer's class token
     for name, part in module.named_children():
         if name in _TRUNKS:
             yield from _parts(f"{prefix}.{name}", part)
@@ -91,7 +87,7 @@ def _parts(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _kind(part: nn.Module) -> str:
-    """Its class, or of a sequence of one kind that kind and how many."""
+    """Return the class of a part; for a sequence of one class, the class and how many."""
     kinds = {type(child).__name__ for child in part.children()}
     if isinstance(part, nn.Sequential) and len(kinds) == 1:
         return f"{len(part)} x {kinds.pop()}"
@@ -102,42 +98,42 @@ def _count(part: nn.Module, *, trained_only: bool) -> int:
     return sum(p.numel() for p in part.parameters() if p.requires_grad or not trained_only)
 
 
-def _says(layer: LayerSummary) -> str:
+def _learning(layer: LayerSummary) -> str:
     if not layer.n_trained_parameters:
         return "frozen"
     return "learns" if layer.n_trained_parameters == layer.n_parameters else f"{layer.n_trained_parameters:,} learn"
 
 
-class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While it is entered: how many weighted layers lie behind each tensor, on the longest way, and what is added."""
+class _DepthMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While entered, counts the weighted layers on the longest path to each tensor, and notices residual additions."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.has_residual = False
         self._depths: dict[int, int] = {}
-        self._alive: list[Tensor] = []  # an id is a tensor's own only while the tensor lives
+        self._alive: list[Tensor] = []  # an id belongs to one tensor only while that tensor lives
 
-    def depth(self, tensor: Tensor) -> int | None:
-        """Weighted layers on the longest way to a tensor; None for one that does not come from the picture."""
+    def of(self, tensor: Tensor) -> int | None:
+        """Return the layers on the longest path to a tensor; None for one that does not come from the picture."""
         return self._depths.get(id(tensor))
 
-    def set_depth(self, tensor: Tensor, depth: int) -> None:
-        """Say how many layers lie behind a tensor."""
+    def set(self, tensor: Tensor, depth: int) -> None:
+        """Record how many layers lie on the longest path to a tensor."""
         self._depths[id(tensor)] = depth
         self._alive.append(tensor)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run an operation; its outputs lie as deep as the deepest of its inputs."""
+        """Run an operation; its outputs are as deep as the deepest of its inputs."""
         result = func(*args, **(kwargs or {}))
         inputs = list(_tensors(args))
-        depths = [depth for tensor in inputs if (depth := self.depth(tensor)) is not None]
+        depths = [depth for tensor in inputs if (depth := self.of(tensor)) is not None]
         if func.overloadpacket in _ADDITIONS and len(depths) == 2 and inputs[0].shape == inputs[1].shape:
             self.has_residual = True
         if depths:
             for tensor in _tensors((result,)):
-                self.set_depth(tensor, max(depths))
+                self.set(tensor, max(depths))
         return result
 
 
@@ -153,19 +149,19 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 
 @contextmanager
-def counting(flow: Flow, module: nn.Module, is_layer: Callable[[nn.Module], bool]) -> Iterator[None]:
-    """Let every layer of `module` add one to the depth of what it gives."""
+def _counting_layers(depths: _DepthMode, network: nn.Module) -> Iterator[None]:
+    """Let every convolution and linear layer of the network add one to the depth of its output."""
 
     def start(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        flow.set_depth(inputs[0], 0)
+        depths.set(inputs[0], 0)
 
     def count(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        flow.set_depth(output, (flow.depth(inputs[0]) or 0) + 1)
+        depths.set(output, (depths.of(inputs[0]) or 0) + 1)
 
-    hooks = [module.register_forward_pre_hook(start)]
-    hooks += [part.register_forward_hook(count) for part in module.modules() if is_layer(part)]
+    layers = [part for part in network.modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
+    hooks = [network.register_forward_pre_hook(start), *(layer.register_forward_hook(count) for layer in layers)]
     try:
-        with flow:
+        with depths:
             yield
     finally:
         for hook in hooks:

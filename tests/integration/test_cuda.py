@@ -1,4 +1,4 @@
-"""What only a GPU can show: the same chain on CUDA."""
+"""The chain on CUDA; these tests need a GPU."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ ONLINE = [
 ]  # fmt: skip
 DIES_IN_EPOCH_3 = """
 import os, signal, sys
-from pipeline.cli import main as cli; from pipeline.train import fit as epochs
-run_epoch = epochs.Fit.run_epoch
+from pipeline.cli import main as cli; from pipeline.train.fit import Fit
+run_epoch = Fit.run_epoch
 def die_at_3(fit, epoch, *arguments):
     if epoch == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return run_epoch(fit, epoch, *arguments)
-epochs.Fit.run_epoch = die_at_3
+Fit.run_epoch = die_at_3
 sys.argv[1:] = ["train"]
 cli.main()
 """
@@ -76,8 +76,8 @@ def _trained(project: Project) -> dict[str, Tensor]:
     return state
 
 
-def _same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one)
+def _same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -94,7 +94,7 @@ def test_the_same_seed_gives_the_same_weights_on_a_gpu(whole: Project) -> None:
     assert _same(_trained(whole), _trained(whole))
 
 
-def test_a_run_killed_on_a_gpu_goes_on_and_ends_with_the_same_weights(whole: Project) -> None:
+def test_a_run_killed_on_a_gpu_continues_and_ends_with_the_same_weights(whole: Project) -> None:
     undisturbed = _trained(whole)
     killed = subprocess.run(
         [sys.executable, "-c", DIES_IN_EPOCH_3],
@@ -108,7 +108,7 @@ def test_a_run_killed_on_a_gpu_goes_on_and_ends_with_the_same_weights(whole: Pro
     assert _same(undisturbed, read_checkpoint(whole.checkpoint).state_dict)
 
 
-def test_one_process_of_a_launcher_has_the_weights_of_none(whole: Project) -> None:
+def test_one_process_of_a_launcher_has_the_weights_of_a_run_without_it(whole: Project) -> None:
     alone = _trained(whole)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -150,7 +150,7 @@ def test_a_view_on_a_gpu_is_drawn_as_on_a_cpu(whole: Project) -> None:
     pictures_nchw = functional.interpolate(rough_nchw, size=(256, 256), mode="bilinear")
 
     def drawn(device: str, epoch: int) -> Tensor:
-        generators = [view_generator(0, epoch, number) for number in range(4)]
+        generators = [view_generator(0, epoch, index) for index in range(4)]
         return random_views(pictures_nchw.to(device), views, generators, 224).cpu().float()
 
     assert float((drawn("cuda", 0) - drawn("cpu", 0)).abs().mean()) < 2  # of 255 levels: each step rounds to 8 bits
@@ -179,10 +179,10 @@ def test_parity_and_the_bundle_pass_on_cuda_and_prove_that_they_ran_there(export
         finished = run_pipe(with_data_reports(exported).root, stage)
         assert finished.returncode == 0, finished.stderr
     unpack(exported.bundle_zip, tmp_path / "bundle")
-    found = _selfcheck(tmp_path / "bundle")
-    assert found["passed"], found
-    on_cuda = [check for check in found["variants"] if check["provider"] == "CUDAExecutionProvider"]
-    assert {check["variant"] for check in on_cuda} == {check["variant"] for check in found["variants"]}
+    report = _selfcheck(tmp_path / "bundle")
+    assert report["passed"], report
+    on_cuda = [check for check in report["variants"] if check["provider"] == "CUDAExecutionProvider"]
+    assert {check["variant"] for check in on_cuda} == {check["variant"] for check in report["variants"]}
     assert all(check["placement"]["nodes"]["CUDAExecutionProvider"] for check in on_cuda)
     hidden = _selfcheck(tmp_path / "bundle", CUDA_VISIBLE_DEVICES="")
     assert {check["provider"] for check in hidden["variants"]} == {"CPUExecutionProvider"}
@@ -195,5 +195,5 @@ def _selfcheck(bundle: Path, **environment: str) -> dict[str, object]:
         cwd=bundle, env={**os.environ, **environment}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
-    found: dict[str, object] = json.loads(finished.stdout)
-    return found
+    report: dict[str, object] = json.loads(finished.stdout)
+    return report

@@ -1,4 +1,4 @@
-"""A copy of the code that a digest is taken of, so that a test may change it."""
+"""A copy of the code that the code digest reads, so that a test may change the copy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipeline.train import provenance
 
 
 def copy_of_the_code(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let the digest of the code be that of a copy in `root`; gives the copy's folder `pipeline`."""
-    for folder in provenance.CODE_FOLDERS:
-        shutil.copytree(provenance.CODE_ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    """Copy the code into `root` and let the code digest read the copy; returns the folder `pipeline` of the copy."""
+    for package in ("pipeline", "runtime"):
+        shutil.copytree(provenance.CODE_ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(provenance, "CODE_ROOT", root)
     return root / "pipeline"

@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.network.heads import Head
 from pipeline.network.network import build_network
 from pipeline.params import read_params
-from pipeline.train.curves import Numbers
+from pipeline.train.best_epoch import Metrics
 from pipeline.train.fit import Fit
 from pipeline.train.losses import build_objective, class_weights
 from pipeline.train.params import TrainParams
@@ -26,7 +26,7 @@ CLASSES = 3
 
 @dataclass(frozen=True)
 class Planted:
-    """A source of tensors that lie in memory."""
+    """A source of tensors in memory."""
 
     inputs: Tensor
     labels: Tensor
@@ -34,8 +34,8 @@ class Planted:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, numbers: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        return self.inputs[list(numbers)].to(device), self.labels[list(numbers)].to(device)
+    def batch(self, indices: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        return self.inputs[list(indices)].to(device), self.labels[list(indices)].to(device)
 
 
 def planted_features(seed: int = 0, per_class: int = 8) -> tuple[Tensor, Tensor]:
@@ -82,8 +82,8 @@ def network_fit(params: TrainParams, **changed_model: object) -> Fit:
 
 def fit_head(
     source: Planted | None = None, counts: Sequence[int] = (8, 8, 8), **changed: object
-) -> tuple[dict[str, Tensor], Head, list[Numbers]]:
-    """Fit a head for some epochs; gives its weights, itself and the curves."""
+) -> tuple[dict[str, Tensor], Head, list[Metrics]]:
+    """Fit a head for some epochs; returns its weights, the head and its curves."""
     params = train_params(**changed)
     source = source or Planted(*planted_features())
     fit = head_fit(params, counts)

@@ -1,6 +1,6 @@
-"""Training runs that are killed at planted moments, each in a forked child, so that torch is imported once.
+"""Training runs that are killed at planted moments. Each runs in a forked child, so that torch is imported once.
 
-python killed_runs.py FOLDER    prints a JSON object per trial
+python -m tests.support.killed_runs FOLDER    writes FOLDER/trials.jsonl, a JSON object per trial
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-import torchvision  # noqa: F401  # here, as the others below, so that no child has to
+import torchvision  # noqa: F401  # imported here, like the two below, so that no child has to
 from dvclive.live import Live  # noqa: F401
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401
 
@@ -31,7 +31,7 @@ EPOCHS = 3
 
 
 class Moments:
-    """Counts what happens in a run, and kills it at one of those moments."""
+    """Counts the moments of a run, and kills it at one of them."""
 
     def __init__(self, fatal: int | None, log: Path) -> None:
         self.count = 0
@@ -39,14 +39,14 @@ class Moments:
         self._log = log
 
     def pass_by(self, name: str) -> bool:
-        """Say that a moment has come; gives True where the run has to die at it."""
+        """Log a moment; returns True where the run has to die at it."""
         self.count += 1
         with self._log.open("a") as log:
             log.write(name + "\n")
         return self.count == self._fatal
 
     def plant(self) -> None:
-        """Let batches, writes, renames and the removal of the state be moments."""
+        """Make batches, writes, renames and the removal of the state moments."""
         self._wrap(fit.Objective, "forward", "a batch")
         self._wrap(fit.Fit, "run_epoch", "epoch {1}")
         self._wrap(Path, "replace", "before a rename")
@@ -71,14 +71,14 @@ class Moments:
 
         torch.save, Path.unlink = save_half, unlink_state  # type: ignore[assignment]
 
-    def _wrap(self, owner: Any, name: str, said: str, *, before: bool = True) -> None:
+    def _wrap(self, owner: Any, name: str, moment: str, *, before: bool = True) -> None:
         original = getattr(owner, name)
 
         def wrapped(*arguments: Any, **named: Any) -> Any:
-            if before and self.pass_by(said.format(*arguments[:2])):
+            if before and self.pass_by(moment.format(*arguments[:2])):
                 die()
             result = original(*arguments, **named)
-            if not before and self.pass_by(said):
+            if not before and self.pass_by(moment):
                 die()
             return result
 
@@ -90,7 +90,7 @@ def die() -> None:
 
 
 def run(project: Project, fatal: int | None) -> tuple[int, list[str]]:
-    """Train in a forked child; gives its signal or exit code and the moments that it saw."""
+    """Train in a forked child; returns its signal or exit code and its moments."""
     log = project.root / "moments.txt"
     log.write_text("")
     child = os.fork()
@@ -120,7 +120,7 @@ def trial(project: Project, fatal: int, expected: dict[str, torch.Tensor]) -> di
     states = [resume.read_state(path) for path in (project.cache / "resume").glob("*.pt")]
     done = max((len(state["history"]) for state in states if state is not None), default=0)
     finished, after = run(project, None)
-    found = read_checkpoint(project.checkpoint).state_dict
+    resumed = read_checkpoint(project.checkpoint).state_dict
     left = [path.name for folder in (project.cache / "resume", project.checkpoint.parent) for path in folder.iterdir()]
     return {
         "moment": before[-1],
@@ -129,7 +129,7 @@ def trial(project: Project, fatal: int, expected: dict[str, torch.Tensor]) -> di
         "done": done,
         "epochs_before": epochs_of(before),
         "epochs_after": epochs_of(after),
-        "same_weights": all(torch.equal(value, found[name]) for name, value in expected.items()),
+        "same_weights": all(torch.equal(value, resumed[name]) for name, value in expected.items()),
         "left": left,
     }
 

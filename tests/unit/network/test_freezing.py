@@ -26,18 +26,18 @@ def _on_meta(freeze: Any, arch: str) -> Network:
 
 
 def _learning(network: Network) -> set[str]:
-    """The layers of the backbone in which something learns."""
+    """Return the layers of the backbone that have a parameter that learns."""
     return {name.rsplit(".", 1)[0] for name, p in network.backbone.named_parameters() if p.requires_grad}
 
 
-def test_all_or_nothing_of_the_backbone_learns() -> None:
+def test_the_whole_backbone_learns_or_none_of_it() -> None:
     assert _learning(_on_meta("all", "resnet18")) == set()
     assert all(p.requires_grad for p in _on_meta("none", "resnet18").parameters())
     assert all(p.requires_grad for p in _on_meta("all", "resnet18").head.parameters())
 
 
 @pytest.mark.parametrize("layer", ["layer3", "backbone.layer3"])
-def test_up_to_a_layer_it_and_what_comes_before_is_frozen(layer: str) -> None:
+def test_a_layer_and_all_before_it_are_frozen(layer: str) -> None:
     network = _on_meta({"up_to": layer}, "resnet18")
     assert {name.split(".")[0] for name in _learning(network)} == {"layer4"}
 
@@ -51,7 +51,7 @@ def test_the_last_four_convolutions_of_vgg19_are_its_block_5() -> None:
     assert _learning(_on_meta({"open_convolutions": 4}, "vgg19")) == {f"features.{i}" for i in (28, 30, 32, 34)}
 
 
-def test_what_lies_between_and_after_open_convolutions_learns_too() -> None:
+def test_layers_between_and_after_open_convolutions_learn_too() -> None:
     learning = _learning(_on_meta({"open_convolutions": 2}, "efficientnet_lite0"))
     assert learning == {"blocks.6.0.conv_pwl", "blocks.6.0.bn3", "conv_head", "bn2"}
 
@@ -68,7 +68,7 @@ def test_more_open_convolutions_than_there_are_is_refused() -> None:
 
 
 def _moved(network: Network) -> set[str]:
-    """The batch norms whose statistics one pass in training mode moves."""
+    """Return the batch norms whose statistics one pass in training mode changes."""
     norms = {name: part for name, part in network.backbone.named_modules() if isinstance(part, nn.BatchNorm2d)}
     before = {name: (norm.running_mean.clone(), norm.num_batches_tracked.clone()) for name, norm in norms.items()}
     network.train()
@@ -87,7 +87,7 @@ def test_frozen_batch_norm_keeps_its_statistics_in_training_and_open_batch_norm_
     assert len(_moved(_network({"open_convolutions": 1}))) == 1
 
 
-def test_random_depth_is_off_in_what_is_frozen_and_on_in_what_is_open() -> None:
+def test_random_depth_is_off_in_frozen_parts_and_on_in_open_parts() -> None:
     network = _network({"up_to": "features.5"}, "efficientnet_b0").train()
     modes = {
         name.split(".")[1]: part.training

@@ -37,7 +37,7 @@ def test_an_fc_head_has_dropout_after_each_hidden_layer() -> None:
     assert [layer.p for layer in head.hidden if isinstance(layer, nn.Dropout)] == [0.5, 0.25]
 
 
-def test_the_deep_feature_is_what_the_last_layer_takes() -> None:
+def test_the_deep_feature_is_the_input_of_the_last_layer() -> None:
     head = _head(head="fc", fc_widths=[8], fc_dropouts=[0.5]).eval()
     pooled = torch.randn(5, 16)
     assert head.deep(pooled).shape == (5, 8)

@@ -34,13 +34,13 @@ def test_pixels_are_normalised_by_mean_and_std() -> None:
 
 
 @pytest.mark.parametrize("mean_and_std", [((0.5,) * 3, (0.5,) * 3), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
-def test_levels_kept_on_the_way_are_normalised_to_the_very_same_numbers(mean_and_std: tuple[Any, Any]) -> None:
+def test_cached_levels_are_normalised_to_the_very_same_numbers(mean_and_std: tuple[Any, Any]) -> None:
     preprocess = Preprocess(23, "squash", 1.0, *mean_and_std)
     image_nhwc = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 60, 47, 3), dtype=np.uint8))
     levels_nhwc = preprocess.resized(image_nhwc, 23).permute(0, 2, 3, 1).contiguous()
     before = levels_nhwc.clone()
     assert torch.equal(preprocess.normalised(levels_nhwc), preprocess(image_nhwc))
-    assert torch.equal(levels_nhwc, before)  # what was given is left alone
+    assert torch.equal(levels_nhwc, before)  # the input is left as it was
     rounded = preprocess.normalised(levels_nhwc.round().to(torch.uint8))
     assert rounded.is_contiguous(memory_format=torch.channels_last)
     assert 0 < (rounded - preprocess(image_nhwc)).abs().max() <= 0.5001 / 255 / min(preprocess.std)

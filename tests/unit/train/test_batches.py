@@ -13,7 +13,7 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.network.inference import Frames
-from pipeline.train.batches import Images, Source, drawn, exact, pictures
+from pipeline.train.batches import Images, Source, exact, pictures, prefetch
 from pipeline.train.random_views import random_views, view_generator
 from tests.support.small_project import small_project
 from tests.support.training_images import CLASSES, CPU, CROP, FLIP, PREPROCESS, images_of, params_with
@@ -32,12 +32,12 @@ def test_exact_images_are_bit_for_bit_what_evaluation_sees(small: Project) -> No
     images = images_of(small, "val")
     source, frames = exact(images), _frames(images)
     assert len(source) == len(frames)
-    numbers = [5, 0, 3]
-    inputs, labels = source.batch(numbers, 7, CPU)
+    indices = [5, 0, 3]
+    inputs, labels = source.batch(indices, 7, CPU)
     assert inputs.dtype == torch.float32
     assert labels.dtype == torch.int64
-    for position, number in enumerate(numbers):
-        input_chw, label = frames[number]
+    for position, index in enumerate(indices):
+        input_chw, label = frames[index]
         assert torch.equal(inputs[position], input_chw)
         assert labels[position] == label
 
@@ -47,41 +47,41 @@ def test_a_training_picture_without_views_differs_from_the_exact_one_by_rounding
     source = pictures(images, params_with(small))
     inputs, labels = source.batch(range(len(source)), 0, CPU)
     frames = _frames(images)
-    expected = torch.stack([frames[number][0] for number in range(len(frames))])
+    expected = torch.stack([frames[index][0] for index in range(len(frames))])
     bound = torch.tensor([0.5 / 255 / std for std in PREPROCESS.std]).view(1, 3, 1, 1)
     difference = (inputs - expected).abs()
     assert (difference <= bound * (1 + 1e-4)).all()
-    assert (difference.amax(dim=(0, 2, 3)) > 0.9 * bound.flatten()).all()  # rounded they are
+    assert (difference.amax(dim=(0, 2, 3)) > 0.9 * bound.flatten()).all()  # so the training picture is rounded
     assert labels.tolist() == [CLASSES.index(row.label) for row in images.rows]
 
 
-def test_views_are_those_of_seed_epoch_and_number(small: Project) -> None:
+def test_seed_epoch_and_image_decide_about_the_views(small: Project) -> None:
     params = params_with(small, CROP, FLIP, seed=3)
     source = pictures(images_of(small, "train"), params)
-    numbers = [4, 9, 2]
-    assert source.pixels_nhwc.shape[1:3] == (37, 37)  # 32 x 8 / 7: head-room for the crop
-    raw = torch.from_numpy(source.pixels_nhwc[source.positions[numbers]]).permute(0, 3, 1, 2)
-    expected = random_views(raw, params.online, [view_generator(3, 5, number) for number in numbers], 32)
-    inputs, _ = source.batch(numbers, 5, CPU)
+    indices = [4, 9, 2]
+    assert source.frames.pixels_nhwc.shape[1:3] == (37, 37)  # 32 x 8 / 7: head-room for the crop
+    raw = torch.from_numpy(source.frames.pixels_nhwc[source.positions[indices]]).permute(0, 3, 1, 2)
+    expected = random_views(raw, params.online, [view_generator(3, 5, index) for index in indices], 32)
+    inputs, _ = source.batch(indices, 5, CPU)
     assert torch.equal(inputs, PREPROCESS.normalised(expected.permute(0, 2, 3, 1)))
-    assert not torch.equal(inputs, source.batch(numbers, 6, CPU)[0])
+    assert not torch.equal(inputs, source.batch(indices, 6, CPU)[0])
 
 
 def test_without_a_random_crop_pictures_are_kept_at_their_size(small: Project) -> None:
-    assert pictures(images_of(small, "train"), params_with(small, FLIP)).pixels_nhwc.shape[1:3] == (32, 32)
+    assert pictures(images_of(small, "train"), params_with(small, FLIP)).frames.pixels_nhwc.shape[1:3] == (32, 32)
 
 
 def test_all_kept_frames_share_one_cache_whatever_the_split(small: Project, tmp_path: Path) -> None:
     params = params_with(small)
     first = pictures(images_of(small, "train"), params)
-    other = pictures(images_of(small, "test"), params)
-    assert len(first.pixels_nhwc) == len(manifest.read_split(small.split_csv))
-    assert other.pixels_nhwc.filename == first.pixels_nhwc.filename  # type: ignore[attr-defined]
-    assert not set(first.positions) & set(other.positions)
+    second = pictures(images_of(small, "test"), params)
+    assert len(first.frames.pixels_nhwc) == len(manifest.read_split(small.split_csv))
+    assert second.frames.pixels_nhwc.filename == first.frames.pixels_nhwc.filename  # type: ignore[attr-defined]
+    assert not set(first.positions) & set(second.positions)
 
 
-class Numbers:
-    """A source whose inputs are the numbers asked for; it fails, or takes its time, where a test says so."""
+class Indices:
+    """A source whose inputs are the indices that are asked for; a test may let it fail, or be slow."""
 
     def __init__(self, *, fails_at: int | None = None, seconds: float = 0.0) -> None:
         self.fails_at = fails_at
@@ -92,33 +92,33 @@ class Numbers:
     def __len__(self) -> int:
         return 100
 
-    def batch(self, numbers: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
         self.threads.add(threading.current_thread())
-        self.asked.append(numbers[0])
+        self.asked.append(indices[0])
         time.sleep(self.seconds)
-        if numbers[0] == self.fails_at:
+        if indices[0] == self.fails_at:
             raise DataError("frame 6: broken")
-        return torch.tensor(numbers), torch.tensor([epoch])
+        return torch.tensor(indices), torch.tensor([epoch])
 
 
 BATCHES = [range(start, start + 2) for start in range(0, 20, 2)]
 
 
-def _first_numbers(batches: Iterator[tuple[Tensor, Tensor]]) -> list[int]:
+def _first_indices(batches: Iterator[tuple[Tensor, Tensor]]) -> list[int]:
     return [int(inputs[0]) for inputs, _ in batches]
 
 
 def test_batches_come_in_order_from_a_thread_that_then_ends() -> None:
-    source = Numbers()
-    assert _first_numbers(drawn(source, BATCHES, 0, CPU)) == list(range(0, 20, 2))
+    source = Indices()
+    assert _first_indices(prefetch(source, BATCHES, 0, CPU)) == list(range(0, 20, 2))
     assert source.threads
     assert threading.current_thread() not in source.threads
     assert not any(thread.is_alive() for thread in source.threads)
 
 
 def test_the_next_batches_are_prepared_while_the_caller_computes_but_not_all() -> None:
-    source = Numbers()
-    batches = drawn(source, BATCHES, 0, CPU)
+    source = Indices()
+    batches = prefetch(source, BATCHES, 0, CPU)
     next(batches)
     time.sleep(0.2)
     assert source.asked == [0, 2, 4]
@@ -127,39 +127,48 @@ def test_the_next_batches_are_prepared_while_the_caller_computes_but_not_all() -
 
 def test_preparing_overlaps_with_computing() -> None:
     start = time.perf_counter()
-    for _ in drawn(Numbers(seconds=0.05), BATCHES, 0, CPU):
+    for _ in prefetch(Indices(seconds=0.05), BATCHES, 0, CPU):
         time.sleep(0.05)
-    assert time.perf_counter() - start < 0.8  # 1.0 s one after the other
+    assert time.perf_counter() - start < 0.8  # 1.0 s one after another
 
 
 def test_an_error_in_the_thread_arrives_where_the_batches_are_used() -> None:
-    source = Numbers(fails_at=6)
-    batches = drawn(source, BATCHES, 0, CPU)
+    source = Indices(fails_at=6)
+    batches = prefetch(source, BATCHES, 0, CPU)
     assert [int(next(batches)[0][0]) for _ in range(3)] == [0, 2, 4]
     with pytest.raises(DataError, match="frame 6: broken"):
         next(batches)
     assert not any(thread.is_alive() for thread in source.threads)
 
 
-def test_leaving_the_loop_early_stops_the_thread() -> None:
-    source = Numbers(seconds=0.2)
-    for inputs, _ in drawn(source, BATCHES, 0, CPU):
+def test_leaving_the_loop_early_ends_the_thread() -> None:
+    source = Indices(seconds=0.2)
+    for inputs, _ in prefetch(source, BATCHES, 0, CPU):
         assert int(inputs[0]) == 0
         break
-    assert source.asked == [0, 2]  # the second was under way, the third is given up
+    assert source.asked == [0, 2]  # the second had started, the third is cancelled
     assert not any(thread.is_alive() for thread in source.threads)
 
 
-def test_no_batches_are_no_trouble() -> None:
-    assert list(drawn(Numbers(), [], 0, CPU)) == []
+def test_there_may_be_no_batches() -> None:
+    assert list(prefetch(Indices(), [], 0, CPU)) == []
 
 
-def test_sources_are_sources(small: Project) -> None:
+def test_pictures_and_exact_images_are_sources(small: Project) -> None:
     sources: list[Source] = [exact(images_of(small, "val")), pictures(images_of(small, "train"), params_with(small))]
     for source in sources:
-        batches = list(drawn(source, [[0, 1], [2]], 0, CPU))
+        batches = list(prefetch(source, [[0, 1], [2]], 0, CPU))
         assert [len(labels) for _, labels in batches] == [2, 1]
         assert all(inputs.shape[1:] == (3, 32, 32) for inputs, _ in batches)
+
+
+def test_a_source_decodes_nothing_until_a_batch_needs_it(tmp_path: Path) -> None:
+    project = small_project(tmp_path / "project")
+    for source in (exact(images_of(project, "val")), pictures(images_of(project, "train"), params_with(project))):
+        file = project.cache / "frames" / source.frames.key / "frames.npy"
+        assert not file.exists()
+        source.batch([0], 0, CPU)
+        assert file.exists()
 
 
 def test_a_frame_that_changes_on_disk_is_seen(small: Project) -> None:
@@ -173,16 +182,16 @@ def test_a_frame_that_changes_on_disk_is_seen(small: Project) -> None:
     assert torch.equal(exact(images).batch([0], 0, CPU)[0], before)
 
 
-class Counting(Numbers):
-    """Says how many cores each batch may use."""
+class CoreCount(Indices):
+    """A source whose inputs are the number of cores that a batch may use."""
 
-    def batch(self, numbers: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
         return torch.tensor(torch.get_num_threads()), torch.tensor(0)
 
 
 def test_batches_are_prepared_on_one_core_and_the_caller_keeps_its_own() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    assert [int(cores) for cores, _ in drawn(Counting(), BATCHES, 0, CPU)] == [1] * len(BATCHES)
+    assert [int(cores) for cores, _ in prefetch(CoreCount(), BATCHES, 0, CPU)] == [1] * len(BATCHES)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)

@@ -20,16 +20,16 @@ def _overconfident(n: int, n_classes: int, sharpness: float) -> tuple[np.ndarray
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 3.0])
-def test_logits_that_are_too_large_are_divided_by_as_much(sharpness: float) -> None:
+def test_logits_that_are_too_large_by_a_factor_are_divided_by_it(sharpness: float) -> None:
     assert fit_temperature(*_overconfident(4000, 5, sharpness)).value == pytest.approx(sharpness, rel=0.06)
 
 
 def test_the_temperature_is_that_of_the_least_log_loss() -> None:
     logits, truth = _overconfident(200, 3, 2.0)
-    found = optimize.minimize_scalar(
+    best = optimize.minimize_scalar(
         lambda t: log_loss(truth, probabilities_of(logits, t), labels=range(3)), bounds=(0.1, 10), method="bounded"
     )
-    assert fit_temperature(logits, truth).value == pytest.approx(found.x, rel=1e-4)
+    assert fit_temperature(logits, truth).value == pytest.approx(best.x, rel=1e-4)
 
 
 def test_three_right_of_four_at_equal_margins_are_three_quarters_sure() -> None:
@@ -53,9 +53,7 @@ def test_two_frames_are_enough() -> None:
         ([[math.nan, 1.0], [1.0, 1.0]], [1, 0], "no numbers"),
     ],
 )
-def test_where_no_temperature_is_best_there_is_none_and_a_reason(
-    logits: list[list[float]], truth: list[int], reason: str
-) -> None:
+def test_without_a_best_temperature_there_is_a_reason(logits: list[list[float]], truth: list[int], reason: str) -> None:
     fitted = fit_temperature(np.array(logits, dtype=np.float32), np.array(truth))
     assert fitted.value is None
     assert fitted.reason is not None
@@ -68,12 +66,12 @@ def _largest(*values: float) -> np.ndarray:
 
 
 def _photos(n: int) -> list[str]:
-    return [f"photo {number}" for number in range(n)]
+    return [f"photo {i}" for i in range(n)]
 
 
-def test_the_threshold_leaves_so_many_photos_below_it_that_a_new_one_is_there_at_most_as_often_as_asked() -> None:
+def test_a_new_photo_is_below_the_threshold_at_most_as_often_as_stated() -> None:
     logits = _largest(*range(19))
-    # Of 20 equally likely ranks among 19 photos, 5 % is the lowest: nothing below the least of them.
+    # A new photo has one of 20 equally likely ranks among 19 photos; 5 % is the lowest rank, below all of them.
     assert fit_unknown_threshold(logits, _photos(19), 0.05).value == 0.0
     assert fit_unknown_threshold(logits, _photos(19), 0.1).value == 1.0
     assert fit_unknown_threshold(logits[::-1], _photos(19), 0.5).value == 9.0
@@ -81,7 +79,7 @@ def test_the_threshold_leaves_so_many_photos_below_it_that_a_new_one_is_there_at
 
 def test_a_clip_counts_once_however_many_frames_it_has() -> None:
     logits, groups = _largest(*range(12)), ["a"] * 10 + ["b", "c"]
-    # Of 4 parts one is the new clip's; the frames of a are a fortieth each, so at 0.5 all ten may be below.
+    # Three clips and the new one weigh a quarter each, and each frame of a a fortieth: at 0.5 all ten may be below.
     assert fit_unknown_threshold(logits, groups, 0.5).value == 10.0
     assert fit_unknown_threshold(logits, groups, 0.4).value == 6.0
     assert fit_unknown_threshold(logits, _photos(12), 0.5).value == 5.0
@@ -89,7 +87,7 @@ def test_a_clip_counts_once_however_many_frames_it_has() -> None:
 
 @pytest.mark.parametrize("rate", [0.05, 0.2])
 @pytest.mark.parametrize("alike", [0.0, 0.9])
-def test_a_new_clips_frames_are_below_the_threshold_at_most_as_often_as_asked(rate: float, alike: float) -> None:
+def test_a_new_clips_frames_are_below_the_threshold_at_most_as_often_as_stated(rate: float, alike: float) -> None:
     generator = np.random.default_rng(0)
 
     def clips(n: int) -> np.ndarray:
@@ -99,7 +97,7 @@ def test_a_new_clips_frames_are_below_the_threshold_at_most_as_often_as_asked(ra
     groups = np.repeat(np.arange(29), 10).astype(str).tolist()
     thresholds = [fit_unknown_threshold(_largest(*clips(29).ravel()), groups, rate).value for _ in range(300)]
     below = float(np.mean([(clips(100) < threshold).mean() for threshold in thresholds]))
-    assert rate / 4 < below < rate + 0.005  # a new clip's own share makes it careful
+    assert rate / 4 < below < rate + 0.005  # the share of the new clip makes the threshold careful
     if alike:  # the negative control: what taking frames for independent would have promised
         naive = [fit_unknown_threshold(_largest(*clips(5).ravel()), _photos(50), rate).value for _ in range(300)]
         assert np.mean([(clips(100) < threshold).mean() for threshold in naive]) > 1.1 * rate
@@ -113,7 +111,7 @@ def test_a_new_clips_frames_are_below_the_threshold_at_most_as_often_as_asked(ra
         (50, None, "train.unknown_false_alarms is null"),
     ],
 )
-def test_without_enough_clips_there_is_no_threshold_and_a_reason(
+def test_without_enough_clips_there_is_no_threshold_but_a_reason(
     n_groups: int, rate: float | None, reason: str
 ) -> None:
     fitted = fit_unknown_threshold(_largest(*range(5 * n_groups)), 5 * _photos(n_groups), rate)

@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from pipeline.network.network import build_network
-from pipeline.train.best_epoch import Best
+from pipeline.train.best_epoch import BestEpoch
 from pipeline.train.curves import TensorBoard, write_curves
 from pipeline.train.summary import summarise
 from tests.support.fitting_by_hand import MODEL, train_params
@@ -31,7 +31,7 @@ def test_tensorboard_shows_every_epoch(tmp_path: Path) -> None:
     assert _shown(tmp_path / "run") == [(1, 0.5), (2, 0.4)]
 
 
-def test_a_run_that_goes_on_shows_an_epoch_once(tmp_path: Path) -> None:
+def test_a_run_that_continues_shows_an_epoch_once(tmp_path: Path) -> None:
     _fit(tmp_path / "run", 0, [0.5, 0.4])
     _fit(tmp_path / "run", 1, [0.3, 0.2])
     assert _shown(tmp_path / "run") == [(1, 0.5), (2, 0.3), (3, 0.2)]
@@ -49,14 +49,14 @@ def test_only_one_process_writes(tmp_path: Path) -> None:
 
 
 def test_dvc_gets_the_curves_the_kept_epoch_and_the_network(tmp_path: Path) -> None:
-    best = Best(train_params(keep="best_val"))
-    for epoch, numbers in enumerate(HISTORY, start=1):
-        best.look(epoch, numbers, nn.Linear(1, 1))
+    best = BestEpoch(train_params(keep="best_val"))
+    for epoch, metrics in enumerate(HISTORY, start=1):
+        best.consider(epoch, metrics, nn.Linear(1, 1))
     summary = summarise(build_network(MODEL, 32, 3))
     write_curves(tmp_path, HISTORY, best, summary)
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["kept"] == {"epoch": 1, "train": {"loss": 0.5}, "val": {"loss": 0.6}}
-    assert (metrics["train"], metrics["val"], metrics["step"]) == ({"loss": 0.4}, {"loss": 0.7}, 1)
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written["kept"] == {"epoch": 1, "train": {"loss": 0.5}, "val": {"loss": 0.6}}
+    assert (written["train"], written["val"], written["step"]) == ({"loss": 0.4}, {"loss": 0.7}, 1)
     lines = (tmp_path / "plots" / "metrics" / "val" / "loss.tsv").read_text().splitlines()
     assert [float(line.split("\t")[1]) for line in lines[1:]] == [0.6, 0.7]
-    assert json.loads((tmp_path / "network.json").read_text()) == summary.as_json()
+    assert json.loads((tmp_path / "network.json").read_text()) == summary.to_json()

@@ -7,14 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.network.network import Network
+from pipeline.network.network import Network, build_network
+from pipeline.network.params import ModelParams
+from pipeline.params import read_params
 from pipeline.train import feature_cache as module
-from pipeline.train.batches import drawn, exact, pictures
-from pipeline.train.feature_cache import Views, exact_features, views
+from pipeline.train.batches import exact, pictures, prefetch
+from pipeline.train.feature_cache import CachedFeatures, exact_features, fold_batch_norm, view_features
+from pipeline.train.frame_cache import FrameCache
 from tests.support.code_copy import copy_of_the_code
+from tests.support.command import ROOT
 from tests.support.small_project import small_project
 from tests.support.training_images import (
     CHANNELS,
@@ -43,15 +49,15 @@ def network(small: Project) -> Network:
 
 def _views(
     small: Project, network: Network, *online: Any, precision: torch.dtype = torch.float32, **changed: Any
-) -> Views:
-    return views(network, images_of(small, "train"), params_with(small, *online, **changed), precision, CPU)
+) -> CachedFeatures:
+    return view_features(network, images_of(small, "train"), params_with(small, *online, **changed), precision, CPU)
 
 
 def _keys(small: Project) -> set[str]:
     return {path.name for path in (small.cache / "features").iterdir() if path.is_dir()}
 
 
-def test_features_are_the_backbones_of_every_view(small: Project, network: Network) -> None:
+def test_the_features_are_what_the_backbone_gives_for_every_view(small: Project, network: Network) -> None:
     cached = _views(small, network, *ONLINE, cached_views=3)
     source = pictures(images_of(small, "train"), params_with(small, *ONLINE))
     assert cached.features.shape == (len(source), 3, CHANNELS)
@@ -63,9 +69,7 @@ def test_features_are_the_backbones_of_every_view(small: Project, network: Netwo
     assert not torch.allclose(cached.features[:, 0], cached.features[:, 1], atol=1e-2)
 
 
-def test_any_epochs_in_a_row_see_every_view_once_and_images_take_their_turns_apart(
-    small: Project, network: Network
-) -> None:
+def test_consecutive_epochs_see_every_view_once_in_an_order_of_each_image_own(small: Project, network: Network) -> None:
     cached = _views(small, network, *ONLINE, cached_views=4)
     marked = dataclasses.replace(cached, features=torch.arange(4.0).expand(len(cached), 4)[..., None])
     everything = range(len(cached))
@@ -78,16 +82,16 @@ def test_any_epochs_in_a_row_see_every_view_once_and_images_take_their_turns_apa
     assert not torch.equal(_views(small, network, *ONLINE, cached_views=4, seed=1).order, cached.order)
 
 
-def test_a_batch_has_the_features_and_labels_of_its_numbers(small: Project, network: Network) -> None:
+def test_a_batch_has_the_features_and_labels_of_its_images(small: Project, network: Network) -> None:
     cached = _views(small, network)
-    (features, labels), *_ = drawn(cached, [[5, 2]], 9, CPU)
+    (features, labels), *_ = prefetch(cached, [[5, 2]], 9, CPU)
     assert cached.features.shape[1] == 1
     assert torch.equal(features, cached.features[[5, 2], 0])
-    assert labels.tolist() == [CLASSES.index(images_of(small, "train").rows[number].label) for number in (5, 2)]
+    assert labels.tolist() == [CLASSES.index(images_of(small, "train").rows[i].label) for i in (5, 2)]
     assert (features.dtype, labels.dtype) == (torch.float32, torch.int64)
 
 
-def test_features_in_bf16_are_kept_so_and_given_as_float32(small: Project, network: Network) -> None:
+def test_features_in_bf16_are_kept_in_bf16_and_returned_as_float32(small: Project, network: Network) -> None:
     whole = _views(small, network)
     half = _views(small, network, precision=torch.bfloat16)
     assert half.features.dtype == torch.bfloat16
@@ -99,20 +103,20 @@ def test_features_in_bf16_are_kept_so_and_given_as_float32(small: Project, netwo
     assert torch.equal(again.features.view(torch.int16), half.features.view(torch.int16))
 
 
-def test_features_are_computed_once_and_need_no_frames_then(
+def test_features_are_computed_once_and_then_need_no_decoded_frames(
     small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = _views(small, network, *ONLINE, cached_views=2)
     held_out = exact_features(network, images_of(small, "val"), 4, CPU)
-    monkeypatch.setattr(module, "drawn", lambda *_: pytest.fail("computed again"))
-    monkeypatch.setattr(module, "pictures_from", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(module, "prefetch", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(FrameCache, "pixels_nhwc", property(lambda _: pytest.fail("decoded again")))
     assert torch.equal(_views(small, network, *ONLINE, cached_views=2).features, first.features)
     assert torch.equal(exact_features(network, images_of(small, "val"), 4, CPU).features, held_out.features)
     with pytest.raises(pytest.fail.Exception, match="decoded again"):
         _views(small, network, *ONLINE, cached_views=3)
 
 
-def test_the_key_hangs_on_backbone_views_seed_precision_and_numbers_and_not_on_the_head(
+def test_the_key_depends_on_backbone_views_seed_precision_and_normalisation_and_not_on_the_head(
     small: Project, network: Network
 ) -> None:
     base: dict[str, Any] = {"cached_views": 2}
@@ -126,11 +130,11 @@ def test_the_key_hangs_on_backbone_views_seed_precision_and_numbers_and_not_on_t
     _views(small, network, *ONLINE, **base, seed=1)
     _views(small, network, *ONLINE, **base, precision=torch.bfloat16)
     assert len(_keys(small)) == 5
-    numbers = dataclasses.replace(
+    other_mean = dataclasses.replace(
         images_of(small, "train"), preprocess=dataclasses.replace(PREPROCESS, mean=(0.0,) * 3)
     )
-    views(network, numbers, params_with(small, *ONLINE, **base), torch.float32, CPU)
-    views(network, images_of(small, "val"), params_with(small, *ONLINE, **base), torch.float32, CPU)
+    view_features(network, other_mean, params_with(small, *ONLINE, **base), torch.float32, CPU)
+    view_features(network, images_of(small, "val"), params_with(small, *ONLINE, **base), torch.float32, CPU)
     _views(small, tiny_network(small, seed=1), *ONLINE, **base)
     other_shape = copy.deepcopy(network)
     other_shape.backbone = torch.nn.Sequential(*list(network.backbone)[:2], torch.nn.ReLU6())
@@ -141,20 +145,23 @@ def test_the_key_hangs_on_backbone_views_seed_precision_and_numbers_and_not_on_t
 def test_changed_code_or_another_torch_computes_features_anew(
     small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def look() -> int:
+    def n_keys() -> int:
         _views(small, network, *ONLINE, cached_views=1)
         exact_features(network, images_of(small, "val"), 4, CPU)
         return len(_keys(small))
 
-    assert look() == 2
-    fixed = copy_of_the_code(small.root / "code", monkeypatch) / "a_room" / "inside_it" / "views.py"
+    assert n_keys() == 2
+    code = copy_of_the_code(small.root / "code", monkeypatch)
+    fixed = code / "train" / "a_sub_room" / "views.py"
     fixed.parent.mkdir(parents=True)
     fixed.write_text("# views")
-    assert look() == 4
+    assert n_keys() == 4
     fixed.write_text("# a bug was fixed here")
-    assert look() == 6
+    assert n_keys() == 6
+    (code / "tools" / "add.py").write_text("# training does not run this")
+    assert n_keys() == 6
     monkeypatch.setattr(torch, "__version__", "0.0.0")
-    assert look() == 8
+    assert n_keys() == 8
 
 
 def test_without_random_views_seeds_share_their_features(small: Project, network: Network) -> None:
@@ -188,3 +195,98 @@ def test_a_broken_frame_leaves_no_features(small: Project, network: Network) -> 
     with pytest.raises(DataError, match=Path(rows[1].path).name):
         _views(small, network)
     assert _keys(small) == set()
+
+
+# Batch norm folded into the convolution before it
+
+MODEL_DEFAULTS = read_params(ROOT / "params.yaml").model.model_dump()
+
+
+def _with_batch_norm(arch: str, **changed: Any) -> Network:
+    torch.manual_seed(0)
+    network = build_network(
+        ModelParams.model_validate(MODEL_DEFAULTS | {"weights": "none", "arch": arch} | changed), 64, 3
+    )
+    for part in network.modules():
+        if isinstance(part, _BatchNorm):  # as if trained: fresh batch norm changes nothing
+            nn.init.uniform_(part.running_mean, -0.1, 0.1)
+            nn.init.uniform_(part.running_var, 0.5, 1.5)
+            nn.init.uniform_(part.bias, -0.1, 0.1)
+    return network.eval()
+
+
+def _n_norms(module: nn.Module) -> int:
+    return sum(isinstance(part, _BatchNorm) for part in module.modules())
+
+
+def _difference(module: nn.Module, folded: nn.Module) -> float:
+    """The largest difference of the outputs, as a share of their range."""
+    input_nchw = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected: Tensor = module(input_nchw)
+        actual: Tensor = folded(input_nchw)
+    return float((actual - expected).abs().max() / (expected.max() - expected.min()))
+
+
+@pytest.mark.parametrize(
+    ("arch", "n_left"),
+    [("resnet18", 0), ("mobilenet_v2", 0), ("efficientnet_lite0", 0), ("densenet121", 62), ("vgg16", 0)],
+)
+def test_the_folded_copy_gives_the_same_features(arch: str, n_left: int) -> None:
+    network = _with_batch_norm(arch)
+    names, before = list(network.state_dict()), _n_norms(network)
+    folded = fold_batch_norm(network.backbone)
+    assert _n_norms(folded) == n_left  # DenseNet's norms of several layers' features have no convolution before them
+    assert _difference(network.backbone, folded) < 1e-4
+    assert list(network.state_dict()) == names
+    assert _n_norms(network) == before
+
+
+def test_a_wrong_fold_is_noticed() -> None:
+    network = _with_batch_norm("resnet18")
+    folded = fold_batch_norm(network.backbone)
+    with torch.no_grad():
+        next(folded.parameters()).mul_(1.01)
+    assert _difference(network.backbone, folded) > 1e-4
+
+
+def test_batch_norm_that_learns_stays() -> None:
+    network = _with_batch_norm("resnet18", freeze={"up_to": "layer3"})
+    folded = fold_batch_norm(network.backbone)
+    assert _n_norms(folded) == _n_norms(network.backbone.get_submodule("layer4")) == 5
+    assert _difference(network.backbone, folded) < 1e-4
+
+
+class _UsedTwice(nn.Module):
+    """A convolution whose output is used beside its batch norm too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        nn.init.uniform_(self.norm.weight)
+
+    def forward(self, input_nchw: Tensor) -> Tensor:
+        convolved = self.convolution(input_nchw)
+        normed: Tensor = self.norm(convolved)
+        return normed + convolved
+
+
+class _DecidesByValues(nn.Module):
+    """A forward pass that cannot be traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, input_nchw: Tensor) -> Tensor:
+        normed: Tensor = self.norm(self.convolution(input_nchw))
+        return normed if normed.sum() > 0 else -normed
+
+
+@pytest.mark.parametrize("kind", [_UsedTwice, _DecidesByValues])
+def test_a_module_that_must_not_or_cannot_be_folded_is_copied_unchanged(kind: type[nn.Module]) -> None:
+    original = kind().eval().requires_grad_(False)
+    folded = fold_batch_norm(original)
+    assert folded is not original
+    assert _n_norms(folded) == 1
+    assert _difference(original, folded) == 0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.base.errors import DataError, ParamsError
-from pipeline.train.fit import derived_seed, plan
+from pipeline.train.fit import derived_seed, plan_steps
 from pipeline.train.params import CrossEntropyLoss, JointLoss
 from tests.support.fitting_by_hand import Planted, fit_head, head_fit, network_fit, planted_features, train_params
 from tests.support.small_project import ROOT
@@ -22,16 +22,16 @@ JOINT = JointLoss(name="joint", centre_weight=1.0, delta=1.0, centre_lr=0.5)
 BALANCED = CrossEntropyLoss(name="cross_entropy", label_smoothing=0.1, balanced=True)
 
 
-def _numbers(n: int, epoch: int, **changed: object) -> list[int]:
-    steps = plan(train_params(**changed), epoch, torch.ones(n), 1, 0)
-    return [number for step in steps for part in step.parts for number in part.numbers]
+def _indices(n: int, epoch: int, **changed: object) -> list[int]:
+    steps = plan_steps(train_params(**changed), epoch, torch.ones(n), 1, 0)
+    return [index for step in steps for batch in step.micro_batches for index in batch.indices]
 
 
 def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
-    assert sorted(_numbers(21, 1)) == sorted(_numbers(21, 2)) == list(range(21))
-    assert _numbers(21, 1) == _numbers(21, 1)
-    assert _numbers(21, 1) != _numbers(21, 2)
-    assert _numbers(21, 1) != _numbers(21, 1, seed=1)
+    assert sorted(_indices(21, 1)) == sorted(_indices(21, 2)) == list(range(21))
+    assert _indices(21, 1) == _indices(21, 1)
+    assert _indices(21, 1) != _indices(21, 2)
+    assert _indices(21, 1) != _indices(21, 1, seed=1)
 
 
 @pytest.mark.parametrize("n_processes", [1, 2, 3])
@@ -40,23 +40,24 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
 def test_the_processes_share_each_step_and_their_shares_add_up(n: int, n_processes: int, accumulate: int) -> None:
     params = train_params(accumulate_batches=accumulate)
     weights = torch.arange(1.0, n + 1)
-    plans = [plan(params, 1, weights, n_processes, process) for process in range(n_processes)]
-    assert len({tuple(len(step.parts) for step in one) for one in plans}) == 1
+    plans = [plan_steps(params, 1, weights, n_processes, process) for process in range(n_processes)]
+    assert len({tuple(len(step.micro_batches) for step in steps) for steps in plans}) == 1
     seen = []
     for steps in zip(*plans, strict=True):
-        parts = [part for step in steps for part in step.parts]
-        assert sum(part.share for part in parts) == pytest.approx(n_processes)
-        seen += [number for part in parts if part.times for number in part.numbers]
+        batches = [batch for step in steps for batch in step.micro_batches]
+        assert sum(batch.share for batch in batches) == pytest.approx(n_processes)
+        seen += [index for batch in batches if batch.sum_factor for index in batch.indices]
     assert sorted(seen) == list(range(n))
 
 
 def test_one_image_left_over_joins_the_batch_before_it() -> None:
-    sizes = [len(part.numbers) for step in plan(train_params(), 1, torch.ones(17), 1, 0) for part in step.parts]
+    steps = plan_steps(train_params(), 1, torch.ones(17), 1, 0)
+    sizes = [len(batch.indices) for step in steps for batch in step.micro_batches]
     assert sizes == [8, 9]
 
 
-def test_a_seed_of_other_numbers_is_another() -> None:
-    seeds = {derived_seed(*numbers) for numbers in ((0, 1, 0), (1, 0, 0), (0, 0, 1), (0, 1, 1))}
+def test_other_numbers_derive_another_seed() -> None:
+    seeds = {derived_seed(*parts) for parts in ((0, 1, 0), (1, 0, 0), (0, 0, 1), (0, 1, 1))}
     assert len(seeds) == 4
 
 
@@ -64,15 +65,15 @@ def test_a_seed_of_other_numbers_is_another() -> None:
 @pytest.mark.parametrize("per_class", [8, 7], ids=["even", "uneven"])
 def test_two_accumulated_batches_are_one_of_twice_the_size(loss: object, per_class: int) -> None:
     source = Planted(*planted_features(per_class=per_class))
-    counts = [4, 2, 1]  # what the classes weigh, where the loss is balanced
+    counts = [4, 2, 1]  # images per class, which a balanced loss weighs by
     split = fit_head(source, counts, loss=loss, batch_size=4, accumulate_batches=2)
     whole = fit_head(source, counts, loss=loss, batch_size=8)
     half = fit_head(source, counts, loss=loss, batch_size=4)
     for name in whole[0]:
         torch.testing.assert_close(split[0][name], whole[0][name], rtol=1e-4, atol=1e-5)
     assert any((half[0][name] - whole[0][name]).abs().max() > 1e-3 for name in whole[0])
-    for one, other in zip(split[2], whole[2], strict=True):
-        assert one["train/loss"] == pytest.approx(other["train/loss"], rel=1e-5)
+    for of_split, of_whole in zip(split[2], whole[2], strict=True):
+        assert of_split["train/loss"] == pytest.approx(of_whole["train/loss"], rel=1e-5)
 
 
 def test_the_curves_are_means_over_images() -> None:
@@ -80,15 +81,15 @@ def test_the_curves_are_means_over_images() -> None:
     params = train_params(epochs=1, lr=1e-30, batch_size=8)
     fit = head_fit(params)
     logits = fit.module(source.inputs).detach()
-    numbers = fit.run_epoch(1, source, {"val": source}, torch.ones(len(source)))
+    metrics = fit.run_epoch(1, source, {"val": source}, torch.ones(len(source)))
     p = torch.softmax(logits, dim=1).numpy()
     truth = source.labels.numpy()
     of_truth = p[range(len(p)), truth]
     one_hot = torch.eye(3)[source.labels].numpy()
     for side in ("train", "val"):
-        assert numbers[f"{side}/loss"] == pytest.approx(-torch.tensor(of_truth).log().mean().item(), rel=1e-5)
-        assert numbers[f"{side}/accuracy"] == pytest.approx((p.argmax(axis=1) == truth).mean())
-        assert numbers[f"{side}/mse"] == pytest.approx(((p - one_hot) ** 2).sum(axis=1).mean(), rel=1e-5)
+        assert metrics[f"{side}/loss"] == pytest.approx(-torch.tensor(of_truth).log().mean().item(), rel=1e-5)
+        assert metrics[f"{side}/accuracy"] == pytest.approx((p.argmax(axis=1) == truth).mean())
+        assert metrics[f"{side}/mse"] == pytest.approx(((p - one_hot) ** 2).sum(axis=1).mean(), rel=1e-5)
 
 
 def test_gradients_are_clipped_once_per_step() -> None:
@@ -101,7 +102,7 @@ def test_gradients_are_clipped_once_per_step() -> None:
 
 
 @pytest.mark.parametrize("loss", [CrossEntropyLoss(name="cross_entropy", label_smoothing=0.0, balanced=False), JOINT])
-def test_a_fit_goes_on_from_its_state_bit_for_bit(loss: object) -> None:
+def test_a_fit_continues_from_its_state_bit_for_bit(loss: object) -> None:
     changed = {"loss": loss, "schedule": {"name": "cosine"}, "optimizer": "nadam"}
     params = type(train_params()).model_validate(train_params().model_dump() | changed | {"loss": loss.model_dump()})
     source, weights, dropout = Planted(*planted_features()), torch.ones(24), {"fc_dropouts": (0.5,)}
@@ -123,38 +124,41 @@ def test_a_fit_goes_on_from_its_state_bit_for_bit(loss: object) -> None:
 
 @dataclass(frozen=True)
 class Poisoned(Planted):
-    """One image is no number."""
+    """One image has features that are not finite."""
 
-    def batch(self, numbers: list[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        inputs, labels = super().batch(numbers, epoch, device)
-        return torch.where(torch.tensor([number == 5 for number in numbers]).unsqueeze(1), torch.nan, inputs), labels
+    def batch(self, indices: list[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        inputs, labels = super().batch(indices, epoch, device)
+        return torch.where(torch.tensor([index == 5 for index in indices]).unsqueeze(1), torch.nan, inputs), labels
 
 
-def test_a_loss_that_is_no_number_stops_at_its_batch() -> None:
+def test_a_loss_that_is_not_finite_stops_at_its_batch() -> None:
     source, params = Poisoned(*planted_features()), train_params()
-    position = _numbers(24, 1).index(5)
+    position = _indices(24, 1).index(5)
     with pytest.raises(DataError, match=f"loss of epoch 1, batch {position // 8 + 1} is nan; lower train.lr"):
         head_fit(params).run_epoch(1, source, {}, torch.ones(24))
 
 
-def test_batch_norm_that_learns_from_one_place_of_one_image_is_refused() -> None:
+def test_batch_norm_that_learns_from_one_position_of_one_image_is_refused() -> None:
     images = Planted(torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2]))
     with pytest.raises(ParamsError, match=r"train\.batch_size: found a batch of one image; expected more"):
         network_fit(train_params(batch_size=1), freeze="none").run_epoch(1, images, {}, torch.ones(3))
-    network_fit(train_params(batch_size=1)).run_epoch(1, images, {}, torch.ones(3))  # frozen
+    frozen = network_fit(train_params(batch_size=1)).run_epoch(1, images, {}, torch.ones(3))
+    assert frozen["train/loss"] > 0
 
 
 def test_weights_that_the_last_step_of_an_epoch_has_spoilt_are_refused() -> None:
     source = Planted(*planted_features())
-    with pytest.raises(DataError, match=r"train: after epoch 1 a weight or a loss is no number; lower train\.lr"):
+    with pytest.raises(
+        DataError, match=r"train: after epoch 1 a weight or a loss is not a finite number; lower train\.lr"
+    ):
         head_fit(train_params(optimizer="rmsprop", lr=1e38, batch_size=24)).run_epoch(1, source, {}, torch.ones(24))
     fit = head_fit(train_params(optimizer="rmsprop", lr=1e3, batch_size=24))
-    fit.run_epoch(1, source, {"val": source}, torch.ones(24))
+    assert fit.run_epoch(1, source, {"val": source}, torch.ones(24))["val/loss"] > 0
 
 
-def test_a_loss_of_validation_images_that_is_no_number_is_refused() -> None:
+def test_a_validation_loss_that_is_not_finite_is_refused() -> None:
     source = Planted(*planted_features())
-    with pytest.raises(DataError, match="train: after epoch 1 a weight or a loss is no number"):
+    with pytest.raises(DataError, match="train: after epoch 1 a weight or a loss is not a finite number"):
         head_fit(train_params()).run_epoch(1, source, {"val": Poisoned(*planted_features())}, torch.ones(24))
 
 
@@ -172,35 +176,37 @@ fits = {{
     "frozen batch norm": (network_fit(slowly), planted_pictures()),
     "convolutions": (network_fit(faster, arch="small_cnn", freeze="none"), planted_pictures()),
 }}
-found = {{}}
+results = {{}}
 for name, (fit, planted) in fits.items():
     source = Planted(*planted)
     curve = [fit.run_epoch(epoch, source, {{"val": source}}, torch.ones(24)) for epoch in (1, 2, 3)]
-    found[name] = curve, [value.tolist() for value in fit.module.parameters() if value.requires_grad]
+    results[name] = curve, [value.tolist() for value in fit.module.parameters() if value.requires_grad]
 if os.environ.get("RANK", "0") == "0":
-    open({out!r}, "w").write(json.dumps(found))
+    open({out!r}, "w").write(json.dumps(results))
 """
 
 
-def _found(folder: Path, n_processes: int, batch_size: int) -> dict[str, tuple[list[dict[str, float]], list[object]]]:
-    script, out = folder / f"fit_{n_processes}.py", folder / f"found_{n_processes}.json"
+def _fitted_by(
+    folder: Path, n_processes: int, batch_size: int
+) -> dict[str, tuple[list[dict[str, float]], list[object]]]:
+    script, out = folder / f"fit_{n_processes}.py", folder / f"fitted_by_{n_processes}.json"
     script.write_text(_TWO.format(root=str(ROOT), out=str(out), batch_size=batch_size))
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
     command = [sys.executable, *(launcher if n_processes > 1 else []), str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    found: dict[str, tuple[list[dict[str, float]], list[object]]] = json.loads(out.read_text())
-    return found
+    fitted: dict[str, tuple[list[dict[str, float]], list[object]]] = json.loads(out.read_text())
+    return fitted
 
 
 def test_two_processes_give_the_curve_of_one_with_the_doubled_batch(tmp_path: Path) -> None:
-    one, two = _found(tmp_path, 1, 8), _found(tmp_path, 2, 4)
-    assert list(one) == ["head", "frozen batch norm", "convolutions"]
-    for name, (curve, weights) in one.items():
-        for of_one, of_two in zip(curve, two[name][0], strict=True):
-            for number in ("train/loss", "train/accuracy", "train/mse", "val/loss", "val/accuracy"):
-                assert of_two[number] == pytest.approx(of_one[number], rel=1e-5, abs=1e-5), (name, number)
-        for value, other in zip(weights, two[name][1], strict=True):
-            torch.testing.assert_close(torch.tensor(value), torch.tensor(other), rtol=1e-4, atol=1e-5)
+    alone, together = _fitted_by(tmp_path, 1, 8), _fitted_by(tmp_path, 2, 4)
+    assert list(alone) == ["head", "frozen batch norm", "convolutions"]
+    for name, (curve, weights) in alone.items():
+        for of_one, of_two in zip(curve, together[name][0], strict=True):
+            for metric in ("train/loss", "train/accuracy", "train/mse", "val/loss", "val/accuracy"):
+                assert of_two[metric] == pytest.approx(of_one[metric], rel=1e-5, abs=1e-5), (name, metric)
+        for of_one, of_two in zip(weights, together[name][1], strict=True):
+            torch.testing.assert_close(torch.tensor(of_one), torch.tensor(of_two), rtol=1e-4, atol=1e-5)
         assert curve[0]["train/loss"] > curve[2]["train/loss"] + 0.01, name

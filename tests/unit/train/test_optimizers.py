@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from pipeline.base.errors import ParamsError
@@ -59,11 +58,6 @@ def test_sgd_has_its_momentum_and_nesterov() -> None:
     assert optimizer.param_groups[0]["nesterov"]
 
 
-def test_nesterov_without_sgd_is_refused() -> None:
-    with pytest.raises(ValidationError, match="nesterov needs optimizer: sgd"):
-        _params(optimizer="adam", nesterov=True)
-
-
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
@@ -80,11 +74,6 @@ def test_a_schedule_gives_the_rate_of_every_epoch(schedule: dict[str, Any], expe
 def test_the_rate_rises_linearly_before_the_schedule_begins() -> None:
     rates = _rates(_params(warmup_epochs=3, schedule={"name": "step", "every": 2, "factor": 0.1}))
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01, 0.001])
-
-
-def test_a_warm_up_as_long_as_the_training_is_refused() -> None:
-    with pytest.raises(ValidationError, match="expected fewer than the 10 epochs"):
-        _params(warmup_epochs=10)
 
 
 NAMES = (
@@ -109,12 +98,9 @@ def test_the_longest_prefix_of_a_layers_name_has_its_rate() -> None:
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "nadam", "rmsprop"])
-def test_a_step_moves_what_has_a_rate_and_nothing_else(kind: str) -> None:
+def test_a_step_moves_only_parameters_with_a_rate(kind: str) -> None:
     named = _named()
-    factors = {
-        "backbone": 1.0,
-        "head": 0.0,
-    }  # every name has its prefix, so that no parameter is left for the first group
+    factors = {"backbone": 1.0, "head": 0.0}  # every name has a prefix, so that the first group is empty
     optimizer = build_optimizer(_params(lr_factors=factors, optimizer=kind, weight_decay=0.1), named.items())
     assert optimizer.param_groups[0]["lr"] == 1.0
     sum((p.sum() for p in named.values()), torch.zeros(1)).backward()
@@ -132,5 +118,5 @@ def test_a_schedule_scales_the_rates_of_all_layers() -> None:
 
 
 def test_a_layer_that_is_not_there_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ParamsError, match=r"found 'backbone.layr4'.*does is 'backbone.layer4'"):
+    with pytest.raises(ParamsError, match=r"found 'backbone.layr4'.*learns is 'backbone.layer4'"):
         build_optimizer(_params(lr_factors={"backbone.layr4": 0.1}), _named().items())

@@ -1,4 +1,4 @@
-"""What a training run writes of its origins."""
+"""What a training run writes about its origins, and the digest of the code that it runs."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ import torch
 
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
-from pipeline.train.provenance import code_digest, code_files, fingerprints, weights_licence
+from pipeline.train.provenance import TRAIN_CODE, code_digest, code_files, fingerprints, weights_licence
+from tests.house.rooms import PACKAGES, ROOT, House
 from tests.support.code_copy import copy_of_the_code
 
 _AS_SOMEBODY = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
 
 
 def test_training_writes_its_data_settings_and_versions(exported: Project) -> None:
-    found = read_json(exported.train_reports / "provenance.json")
-    assert found["git"] is None  # the folder is no repository
-    assert found["data"] == sha256_of(exported.split_csv)
-    assert found["params"]["model"]["arch"] == "resnet18"
-    assert found["params"]["train"]["epochs"] == 3
-    assert found["versions"]["torch"] == str(torch.__version__).split("+")[0]
+    provenance = read_json(exported.train_reports / "provenance.json")
+    assert provenance["git"] is None  # the folder is no repository
+    assert provenance["data"] == sha256_of(exported.split_csv)
+    assert provenance["params"]["model"]["arch"] == "resnet18"
+    assert provenance["params"]["train"]["epochs"] == 3
+    assert provenance["versions"]["torch"] == str(torch.__version__).split("+")[0]
 
 
-def test_a_commit_that_does_not_hold_the_code_that_ran_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["pipeline/train/fit.py", "pipeline/tools/add.py", "runtime/session.py"])
+def test_a_commit_that_differs_from_the_code_that_ran_is_dirty(tmp_path: Path, file: str) -> None:
     project = Project(tmp_path)
-    code, note = tmp_path / "pipeline" / "train.py", tmp_path / "notes.txt"
+    code, note = tmp_path / file, tmp_path / "notes.txt"
     for path in (code, note, project.split_csv):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("first\n", encoding="utf-8")
     for command in (["init", "-q"], ["add", "-A"], [*_AS_SOMEBODY, "commit", "-qm", "first"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
@@ -44,7 +46,7 @@ def test_a_commit_that_does_not_hold_the_code_that_ran_says_so(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("arch", "weights", "said"),
+    ("arch", "weights", "words"),
     [
         ("resnet18", "none", "random weights"),
         ("resnet18", str(Path("somewhere") / "mine.pt"), "not known here: it started from the file mine.pt"),
@@ -54,28 +56,57 @@ def test_a_commit_that_does_not_hold_the_code_that_ran_says_so(tmp_path: Path) -
         ("vit_h_14", "imagenet", "SWAG"),  # torchvision's, of which some may not be used for business
     ],
 )
-def test_the_licence_of_the_first_weights_is_told_or_said_not_to_be_known(arch: str, weights: str, said: str) -> None:
-    assert said in weights_licence(arch, weights)
+def test_the_licence_of_the_first_weights_is_stated_or_not_known(arch: str, weights: str, words: str) -> None:
+    assert words in weights_licence(arch, weights)
 
 
-def test_the_digest_of_the_code_covers_every_folder_below_and_tells_files_of_one_name_apart(
+def test_the_digest_covers_exactly_the_code_that_dvc_lists_for_training() -> None:
+    listed = {dep for dep in House(ROOT).stages["train"]["deps"] if dep.split("/")[0] in PACKAGES}
+    assert set(TRAIN_CODE) == listed
+
+
+def test_the_digest_covers_every_folder_below_and_distinguishes_files_of_one_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = copy_of_the_code(tmp_path, monkeypatch)
+    room = copy_of_the_code(tmp_path, monkeypatch) / "train"
     digests = [code_digest(), code_digest()]
     assert digests[0] == digests[1]
-    for room, text in (("first", "a = 1\n"), ("second", "b = 2\n")):
-        (code / room / "deeper").mkdir(parents=True)
-        (code / room / "deeper" / "stage.py").write_text(text)
+    for folder, text in (("first", "a = 1\n"), ("second", "b = 2\n")):
+        (room / folder / "deeper").mkdir(parents=True)
+        (room / folder / "deeper" / "stage.py").write_text(text)
         digests.append(code_digest())
-    for room, text in (("first", "b = 2\n"), ("second", "a = 1\n")):  # the two exchanged
-        (code / room / "deeper" / "stage.py").write_text(text)
+    for folder, text in (("first", "b = 2\n"), ("second", "a = 1\n")):  # the two exchanged
+        (room / folder / "deeper" / "stage.py").write_text(text)
     digests.append(code_digest())
     assert len(set(digests)) == 4
-    assert code / "second" / "deeper" / "stage.py" in code_files()
+    assert room / "second" / "deeper" / "stage.py" in code_files()
 
 
-def test_a_digest_of_no_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.rmtree(copy_of_the_code(tmp_path, monkeypatch))
-    with pytest.raises(RuntimeError, match="pipeline: no module"):
+@pytest.mark.parametrize("module", ["base/files.py", "network/heads.py", "train/fit.py", "../runtime/images/pillow.py"])
+def test_an_edit_in_code_that_training_runs_changes_the_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    code = copy_of_the_code(tmp_path, monkeypatch)
+    before = code_digest()
+    with (code / module).open("a") as file:
+        file.write("# a comment\n")
+    assert code_digest() != before
+
+
+@pytest.mark.parametrize("module", ["tools/add.py", "cli/main.py", "evaluate/stage.py", "../runtime/session.py"])
+def test_an_edit_in_code_that_training_does_not_run_keeps_the_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    code = copy_of_the_code(tmp_path, monkeypatch)
+    before = code_digest()
+    with (code / module).open("a") as file:
+        file.write("# a comment\n")
+    assert code_digest() == before
+
+
+@pytest.mark.parametrize("part", TRAIN_CODE)
+def test_a_digest_without_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    copy_of_the_code(tmp_path, monkeypatch)
+    shutil.rmtree(tmp_path / part) if (tmp_path / part).is_dir() else (tmp_path / part).unlink()
+    with pytest.raises(RuntimeError, match=f"{part}: no module"):
         code_digest()

@@ -20,7 +20,7 @@ FLIP = {"name": "mirror_left_right", "probability": 0.5}
 JITTER = {"name": "colour_jitter", "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 CROP = {"name": "random_resized_crop", "area": [0.08, 1.0], "aspect": [0.75, 1.3333]}
 
-# What the five texts name, each in the models of `train.online`.
+# The views that the five studies name, as entries of `train.online`.
 STUDIES: dict[str, list[dict[str, Any]]] = {
     # 000: 随机裁剪, 统一图像像素为 224×224, 并依概率 (p = 0.5) 对图像进行水平翻转; 001 names none.
     "graphite": [CROP, FLIP],
@@ -52,9 +52,9 @@ def _views(*entries: dict[str, Any]) -> tuple[View, ...]:
     return TypeAdapter(tuple[View, ...]).validate_python(entries)
 
 
-def _pictures(number: int = 4, side: int = SIDE) -> Tensor:
+def _pictures(n: int = 4, side: int = SIDE) -> Tensor:
     generator = np.random.default_rng(0)
-    return torch.from_numpy(generator.integers(0, 256, (number, 3, side, side), dtype=np.uint8))
+    return torch.from_numpy(generator.integers(0, 256, (n, 3, side, side), dtype=np.uint8))
 
 
 def _smooth(side: int = SIDE) -> Tensor:
@@ -63,12 +63,12 @@ def _smooth(side: int = SIDE) -> Tensor:
 
 
 def _drawn(pictures_nchw: Tensor, views: Sequence[View], seed: int = 0, size: int = SIDE) -> Tensor:
-    generators = [view_generator(seed, 0, number) for number in range(len(pictures_nchw))]
+    generators = [view_generator(seed, 0, index) for index in range(len(pictures_nchw))]
     return random_views(pictures_nchw, views, generators, size)
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_what_every_study_names_can_be_said_and_gives_whole_pixels_of_the_asked_size(study: str) -> None:
+def test_the_views_of_every_study_can_be_written_and_give_pixels_of_the_asked_size(study: str) -> None:
     drawn_nchw = _drawn(_pictures(side=32), _views(*STUDIES[study]), size=32 if study in ("cub", "catsdogs") else SIDE)
     assert drawn_nchw.dtype == torch.uint8
     assert drawn_nchw.shape[:2] == (4, 3)
@@ -76,31 +76,30 @@ def test_what_every_study_names_can_be_said_and_gives_whole_pixels_of_the_asked_
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_a_batch_gives_what_its_pictures_give_one_by_one(study: str) -> None:
+def test_a_batch_gives_the_views_of_its_pictures_one_by_one(study: str) -> None:
     pictures_nchw, views = _pictures(), _views(*STUDIES[study])
     together = _drawn(pictures_nchw, views)
-    for number, picture_chw in enumerate(pictures_nchw):
-        alone = random_views(picture_chw[None], views, [view_generator(0, 0, number)], SIDE)
-        assert torch.equal(alone[0], together[number])
+    for index, picture_chw in enumerate(pictures_nchw):
+        alone = random_views(picture_chw[None], views, [view_generator(0, 0, index)], SIDE)
+        assert torch.equal(alone[0], together[index])
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_seed_view_and_number_alone_decide_and_each_of_them_does(study: str) -> None:
+def test_only_seed_view_and_image_decide_about_a_view(study: str) -> None:
     picture_nchw, views = _pictures(1), _views(*STUDIES[study])
 
-    def at(*place: int) -> list[Tensor]:  # several, since a fair coin falls alike every other time
-        seed, view, number = place
-        generators = [view_generator(seed + 100 * k, view, number) for k in range(8)]
+    def drawn(seed: int, view: int, index: int) -> list[Tensor]:  # several, since a coin often falls alike
+        generators = [view_generator(seed + 100 * k, view, index) for k in range(8)]
         return [random_views(picture_nchw, views, [generator], SIDE) for generator in generators]
 
     torch.manual_seed(1)
-    first, state = at(0, 0, 0), torch.get_rng_state()
+    first, state = drawn(0, 0, 0), torch.get_rng_state()
     torch.manual_seed(2)
-    assert all(torch.equal(*pair) for pair in zip(first, at(0, 0, 0), strict=True))
-    for place in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):
-        assert not all(torch.equal(*pair) for pair in zip(first, at(*place), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(first, drawn(0, 0, 0), strict=True))
+    for changed in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):
+        assert not all(torch.equal(*pair) for pair in zip(first, drawn(*changed), strict=True))
     torch.manual_seed(1)
-    at(0, 0, 0)
+    drawn(0, 0, 0)
     assert torch.equal(state, torch.get_rng_state())  # dropout's randomness is left alone
 
 
@@ -139,13 +138,13 @@ def test_a_crop_of_the_head_room_alone_takes_pixels_as_they_are() -> None:
     picture_chw = _pictures(1, side=32)[0]
     view = _views({**CROP, "area": [(28 / 32) ** 2] * 2, "aspect": [1.0, 1.0]})
     windows = picture_chw.unfold(1, 28, 1).unfold(2, 28, 1)  # (3, 5, 5, 28, 28)
-    places = set()
-    for number in range(60):
-        drawn_chw = random_views(picture_chw[None], view, [view_generator(0, 0, number)], 28)[0]
-        found = (windows == drawn_chw[:, None, None]).all(dim=-1).all(dim=-1).all(dim=0).nonzero().tolist()
-        assert len(found) == 1
-        places.add(tuple(found[0]))
-    assert len(places) > 15  # of 25
+    offsets = set()
+    for index in range(60):
+        drawn_chw = random_views(picture_chw[None], view, [view_generator(0, 0, index)], 28)[0]
+        matches = (windows == drawn_chw[:, None, None]).all(dim=-1).all(dim=-1).all(dim=0).nonzero().tolist()
+        assert len(matches) == 1
+        offsets.add(tuple(matches[0]))
+    assert len(offsets) > 15  # of 25
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (20, 200), (200, 20)])
@@ -153,7 +152,7 @@ def test_boxes_are_drawn_as_torchvision_draws_them(height: int, width: int) -> N
     view = RandomResizedCropView(name="random_resized_crop", area=(0.08, 1.0), aspect=(3 / 4, 4 / 3))
     generator = np.random.default_rng(0)
     boxes = np.array([draw_box(height, width, view, generator) for _ in range(2000)])
-    peer = transforms_v2_boxes(height, width)
+    peer = _torchvision_boxes(height, width)
     assert (boxes >= 0).all()
     assert (boxes[:, 0] + boxes[:, 2] <= height).all()
     assert (boxes[:, 1] + boxes[:, 3] <= width).all()
@@ -162,7 +161,7 @@ def test_boxes_are_drawn_as_torchvision_draws_them(height: int, width: int) -> N
     assert np.allclose(boxes.std(axis=0), peer.std(axis=0), rtol=0.15, atol=1e-9)
 
 
-def transforms_v2_boxes(height: int, width: int) -> np.ndarray[Any, Any]:
+def _torchvision_boxes(height: int, width: int) -> np.ndarray[Any, Any]:
     from torchvision.transforms.v2 import RandomResizedCrop
 
     torch.manual_seed(0)
@@ -171,27 +170,27 @@ def transforms_v2_boxes(height: int, width: int) -> np.ndarray[Any, Any]:
     return np.array([[crop.make_params([image])[name] for name in names] for _ in range(2000)])
 
 
-def test_where_no_box_fits_the_central_one_of_the_nearest_aspect_is_taken() -> None:
+def test_where_no_box_fits_the_central_box_of_the_nearest_aspect_is_taken() -> None:
     view = RandomResizedCropView(name="random_resized_crop", area=(1.0, 1.0), aspect=(3 / 4, 4 / 3))
     assert draw_box(30, 300, view, np.random.default_rng(0)) == (0, 130, 30, 40)
     assert draw_box(300, 30, view, np.random.default_rng(0)) == (130, 0, 40, 30)
 
 
-def test_a_padded_crop_shows_every_shift_and_black_where_there_is_nothing() -> None:
+def test_a_padded_crop_shows_every_shift_and_black_outside_the_picture() -> None:
     picture_chw = torch.full((3, 8, 8), 200, dtype=torch.uint8)
     picture_chw[:, 3, 3] = 7
-    places = set()
-    for number in range(200):
-        cut_chw = padded_crop(picture_chw, 2, view_generator(0, 0, number))
+    shifts = set()
+    for index in range(200):
+        cut_chw = padded_crop(picture_chw, 2, view_generator(0, 0, index))
         row, column = (cut_chw[0] == 7).nonzero()[0].tolist()
-        places.add((row, column))
+        shifts.add((row, column))
         assert cut_chw.shape == picture_chw.shape
         assert int((cut_chw[0] == 0).sum()) == 64 - (8 - abs(row - 3)) * (8 - abs(column - 3))
-    assert places == {(row, column) for row in range(1, 6) for column in range(1, 6)}
+    assert shifts == {(row, column) for row in range(1, 6) for column in range(1, 6)}
 
 
 class Planned:
-    """In the place of a generator: gives what a test planned, in order."""
+    """Replaces a generator: returns the values that a test planned, in order."""
 
     def __init__(self, *values: Any) -> None:
         self.values = list(values)
@@ -261,8 +260,8 @@ def test_colour_changes_are_torchvisions_in_the_drawn_order(order: tuple[int, ..
         transforms.adjust_hue,
     )
     expected = picture_chw
-    for number in order:
-        expected = changes[number](expected, amounts[number])
+    for i in order:
+        expected = changes[i](expected, amounts[i])
     assert torch.equal(ours, expected)
     assert not torch.equal(ours, picture_chw)
 

@@ -81,7 +81,7 @@ def test_a_torn_or_foreign_state_is_ignored_with_a_line(
     broken = {"empty": b"", "short": b"x", "foreign": b"x" * 999, "torn": content[:middle], "changed": changed}
     path.write_bytes(broken[damage])
     assert read_state(path) is None
-    assert "not the whole state of a run" in capfd.readouterr().err
+    assert "damaged state of a run" in capfd.readouterr().err
 
 
 def test_a_run_of_other_settings_pictures_or_rows_has_another_key(small: Project) -> None:
@@ -100,8 +100,10 @@ def test_a_run_of_other_settings_pictures_or_rows_has_another_key(small: Project
 def test_changed_code_never_goes_on_from_an_old_state(small: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     code = copy_of_the_code(small.root / "code", monkeypatch)
     before = _key(small)
-    (code / "a_room").mkdir()
-    (code / "a_room" / "fit.py").write_text("# a bug was fixed here")
+    (code / "tools" / "add.py").write_text("# training does not run this")
+    assert _key(small) == before
+    (code / "train" / "a_sub_room").mkdir()
+    (code / "train" / "a_sub_room" / "fit.py").write_text("# a bug was fixed here")
     assert _key(small) != before
 
 

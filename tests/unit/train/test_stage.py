@@ -13,32 +13,31 @@ import pytest
 import torch
 
 from pipeline.base import manifest
-from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.network.inference import Frames, infer
 from pipeline.params import read_params
 from pipeline.train.calibration import fit_temperature, fit_unknown_threshold
-from pipeline.train.stage import first_weights
+from pipeline.train.stage import first_weights_identity
 from tests.support.command import ROOT, run_pipe
-from tests.support.small_project import COLOURS, set_params, small_project
+from tests.support.small_project import set_params, small_project
 
-_LOOKING = """
+_OBSERVED_RUN = """
 import json
 from pathlib import Path
 import torch
-from pipeline.train import precision as depthwise, stage as train
+from pipeline.train import precision, stage
 from pipeline.base.project import Project
 from pipeline.params import read_params
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-dtypes, in_float32 = set(), depthwise._in_float32
+dtypes, in_float32 = set(), precision._in_float32
 def noted(forward, input_nchw):
-    found = in_float32(forward, input_nchw)
-    dtypes.add(str(found.dtype))
-    return found
-depthwise._in_float32 = noted
+    output = in_float32(forward, input_nchw)
+    dtypes.add(str(output.dtype))
+    return output
+precision._in_float32 = noted
 params = read_params(Path("params.yaml"))
-train.train(params.train, params.model, params.image, Project(Path.cwd()))
+stage.train(params.train, params.model, params.image, Project(Path.cwd()))
 tf32 = [torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32]
 print(json.dumps({"deterministic": torch.backends.cudnn.deterministic, "tf32": tf32, "dtypes": sorted(dtypes)}))
 """
@@ -47,21 +46,6 @@ print(json.dumps({"deterministic": torch.backends.cudnn.deterministic, "tf32": t
 @pytest.fixture
 def small(tmp_path: Path) -> Project:
     return small_project(tmp_path / "small")
-
-
-def test_a_checkpoint_rebuilds_the_network_without_params_yaml(exported: Project) -> None:
-    exported.params_yaml.unlink()
-    checkpoint = read_checkpoint(exported.checkpoint)
-    assert checkpoint.classes == tuple(sorted(COLOURS))
-    assert checkpoint.network()(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
-    assert checkpoint.fingerprints["data"] is not None
-
-
-def test_the_checkpoint_holds_plain_values_and_says_what_is_not_fitted(exported: Project) -> None:
-    value = torch.load(exported.checkpoint, weights_only=True)
-    assert (value["temperature"] is None) == (value["temperature_reason"] is not None)
-    assert value["unknown_threshold"] is None
-    assert value["unknown_threshold_reason"]
 
 
 def test_without_validation_frames_there_is_no_temperature(small: Project) -> None:
@@ -101,7 +85,7 @@ def test_temperature_and_threshold_are_fitted_to_the_validation_frames_of_the_ke
     assert (checkpoint.temperature_reason, expected.reason) == (None, None)
     assert checkpoint.temperature == pytest.approx(expected.value, rel=1e-3)
     threshold = fit_unknown_threshold(logits.numpy(), [row.group for row in held_out], 0.5).value
-    # Of two clips and a new one a third is the new one's; each of the eight frames is a twelfth.
+    # Two clips and the new one weigh a third each; each of the eight frames weighs a twelfth.
     assert threshold == pytest.approx(np.sort(logits.numpy().max(axis=1))[2])
     assert checkpoint.unknown_threshold == pytest.approx(threshold, rel=1e-3)
     assert checkpoint.unknown_threshold_reason is None
@@ -116,14 +100,6 @@ def test_one_sigmoid_unit_gives_no_threshold(small: Project) -> None:
     assert "set model.output: softmax" in (checkpoint.unknown_threshold_reason or "")
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint"])
-def test_a_broken_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="not a file of plain tensors"):
-        read_checkpoint(path)
-
-
 def test_the_test_side_is_watched_and_the_best_epoch_on_it_kept(small: Project) -> None:
     set_params(small, train={"keep": "best_test", "epochs": 2})
     finished = run_pipe(small.root, "train")
@@ -136,25 +112,25 @@ def test_the_test_side_is_watched_and_the_best_epoch_on_it_kept(small: Project) 
     assert not list((small.cache / "resume").iterdir())
 
 
-def test_a_gpu_is_held_to_float32_and_to_a_fixed_order_of_sums(small: Project) -> None:
-    assert _looked_at_in_a_run(small) == {"deterministic": True, "tf32": [False, False], "dtypes": []}
+def test_a_gpu_computes_in_float32_and_adds_in_a_fixed_order(small: Project) -> None:
+    assert _observed_in_a_run(small) == {"deterministic": True, "tf32": [False, False], "dtypes": []}
 
 
 def test_on_a_cpu_the_strided_depthwise_convolutions_of_the_network_that_learns_leave_bf16(small: Project) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     set_params(small, model={"arch": "mobilenet_v2", "freeze": "none"}, train={"epochs": 1, "precision": "bf16"})
-    assert _looked_at_in_a_run(small)["dtypes"] == ["torch.float32"]
+    assert _observed_in_a_run(small)["dtypes"] == ["torch.float32"]
 
 
-def _looked_at_in_a_run(project: Project) -> dict[str, object]:
-    """What a run sets and does inside, in a process of its own: accelerate keeps its state for a process's life."""
-    command = [sys.executable, "-c", _LOOKING]
+def _observed_in_a_run(project: Project) -> dict[str, object]:
+    """Return what a run sets and does inside, in a process of its own, since accelerate keeps its state for good."""
+    command = [sys.executable, "-c", _OBSERVED_RUN]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     finished = subprocess.run(command, cwd=project.root, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    found: dict[str, object] = json.loads(finished.stdout.splitlines()[-1])
-    return found
+    observed: dict[str, object] = json.loads(finished.stdout.splitlines()[-1])
+    return observed
 
 
 def test_half_precision_of_16_bits_is_refused_without_a_gpu(small: Project) -> None:
@@ -166,15 +142,8 @@ def test_half_precision_of_16_bits_is_refused_without_a_gpu(small: Project) -> N
     assert "train.precision: fp16 needs a GPU" in finished.stderr
 
 
-def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    torch.save({"format_version": 99}, path)
-    with pytest.raises(DataError, match="found checkpoint format 99; expected 3"):
-        read_checkpoint(path)
-
-
 @pytest.mark.parametrize("marked", [True, False])
-def test_frames_that_screening_dropped_are_not_looked_at(small: Project, marked: bool) -> None:
+def test_frames_that_screening_dropped_are_not_read(small: Project, marked: bool) -> None:
     rows = manifest.read_split(small.split_csv)
     for row in rows[:2]:
         (small.root / row.path).unlink()
@@ -186,12 +155,12 @@ def test_frames_that_screening_dropped_are_not_looked_at(small: Project, marked:
 def test_a_run_that_starts_from_other_weights_of_the_same_name_is_another(tmp_path: Path, small: Project) -> None:
     weights = tmp_path / "weights.pt"
     model = read_params(small.params_yaml).model.model_copy(update={"weights": str(weights)})
-    known = set()
+    identities = set()
     for content in (b"some", b"some", b"others"):
         weights.write_bytes(content)
-        known.add(first_weights(model))
-    assert len(known) == 2
-    assert first_weights(model.model_copy(update={"weights": "imagenet"})) == "imagenet"
+        identities.add(first_weights_identity(model))
+    assert len(identities) == 2
+    assert first_weights_identity(model.model_copy(update={"weights": "imagenet"})) == "imagenet"
 
 
 def test_a_frozen_backbone_keeps_every_weight(small: Project) -> None:
@@ -249,7 +218,7 @@ def test_an_exploding_loss_stops_with_the_epoch_and_what_to_try(small: Project) 
     assert not small.train_reports.exists()
 
 
-def test_a_frame_that_is_gone_is_one_clear_line(small: Project) -> None:
+def test_a_missing_frame_is_one_clear_line(small: Project) -> None:
     row = next(row for row in manifest.read_split(small.split_csv) if row.split == "train")
     (small.root / row.path).unlink()
     finished = run_pipe(small.root, "train")
@@ -276,17 +245,17 @@ def test_another_loss_optimiser_and_schedule_train_too(small: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"loss": {"name": "focal", "gamma": 2.0, "alpha": [1.0]}}, "train.loss.alpha: found 1 weights; expected 2"),
         ({"loss": {"name": "focal", "gama": 2.0, "alpha": None}}, "the nearest valid name is 'gamma'"),
     ],
 )
-def test_a_setting_that_does_not_fit_is_refused(small: Project, changed: dict[str, object], said: str) -> None:
+def test_a_setting_that_does_not_fit_is_refused(small: Project, changed: dict[str, object], message: str) -> None:
     set_params(small, train=changed)
     finished = run_pipe(small.root, "train")
     assert finished.returncode == 1
-    assert said in finished.stderr
+    assert message in finished.stderr
 
 
 def test_the_best_epoch_needs_validation_clips(small: Project) -> None:

@@ -51,11 +51,11 @@ def test_the_layers_add_up_to_the_whole_and_say_what_learns() -> None:
     ]  # fmt: skip
     assert sum(layer.n_parameters for layer in summary.layers) == summary.n_parameters
     assert sum(layer.n_trained_parameters for layer in summary.layers) == summary.n_trained_parameters
-    said = dict(zip(names, summary.lines(), strict=False))
-    assert said["backbone.layer3"].endswith("frozen")
-    assert said["backbone.layer4"].endswith("4,720,640 learn")
-    assert said["head.classify.0"].endswith("learns")
-    assert "2 x BasicBlock" in said["backbone.layer1"]
+    lines = dict(zip(names, summary.lines(), strict=False))
+    assert lines["backbone.layer3"].endswith("frozen")
+    assert lines["backbone.layer4"].endswith("4,720,640 learn")
+    assert lines["head.classify.0"].endswith("learns")
+    assert "2 x BasicBlock" in lines["backbone.layer1"]
     assert summary.lines()[-1].startswith(f"{summary.n_trained_parameters:,} of {summary.n_parameters:,} parameters")
 
 
@@ -72,8 +72,8 @@ def test_a_layer_of_the_backbone_can_be_frozen_by_its_listed_name(arch: str) -> 
     assert learns == [layer.name != middle.name and listed.index(layer) > listed.index(middle) for layer in listed]
 
 
-def test_it_becomes_json() -> None:
-    value = summarise(_network(arch="resnet18", head="linear", size=64, n_classes=3)).as_json()
+def test_a_summary_becomes_json() -> None:
+    value = summarise(_network(arch="resnet18", head="linear", size=64, n_classes=3)).to_json()
     assert json.loads(json.dumps(value)) == value
     assert value["n_trained_parameters"] == 3 * 513
     assert value["layers"][0] == {
@@ -81,7 +81,7 @@ def test_it_becomes_json() -> None:
     }  # fmt: skip
 
 
-def test_looking_changes_nothing() -> None:
+def test_summarising_changes_nothing() -> None:
     network = _network(arch="resnet18", size=64)
     network.train()
     modes = [part.training for part in network.modules()]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.base.errors import DataError
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.network.checkpoint import Checkpoint, class_numbers, read_checkpoint
+from pipeline.network.network import build_network, build_preprocess
+from pipeline.params import read_params
+from tests.support.command import ROOT
+from tests.support.small_project import COLOURS
+
+PARAMS = read_params(ROOT / "params.yaml")
+CLASSES = ("flake", "powder")
+
+
+def _checkpoint() -> Checkpoint:
+    torch.manual_seed(0)
+    model = PARAMS.model.model_copy(update={"arch": "resnet18", "weights": "none"})
+    preprocess = build_preprocess(model, PARAMS.image.model_copy(update={"size": 32}))
+    network = build_network(model, 32, len(CLASSES))
+    return Checkpoint(network.state_dict(), CLASSES, model, preprocess, {"git": None, "data": "0" * 64}, "last")
+
+
+def test_a_checkpoint_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    written = _checkpoint()
+    written.write(tmp_path / "checkpoint.pt")
+    read = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert list(read.state_dict) == list(written.state_dict)
+    assert all(torch.equal(value, written.state_dict[name]) for name, value in read.state_dict.items())
+    assert dataclasses.replace(read, state_dict={}) == dataclasses.replace(written, state_dict={})
+
+
+def test_the_rebuilt_network_is_in_eval_mode_and_has_the_weights_of_the_checkpoint() -> None:
+    checkpoint = _checkpoint()
+    network = checkpoint.network()
+    assert not network.training
+    assert all(torch.equal(value, checkpoint.state_dict[name]) for name, value in network.state_dict().items())
+
+
+def test_a_missing_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"checkpoint.pt: missing; run `pipe train` first"):
+        read_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def _row(label: str) -> Row:
+    return Row("frame.jpg", label, "clip", "0" * 64, "clip", width=1, height=1, split="test")
+
+
+def test_class_numbers_are_those_of_the_logits() -> None:
+    rows = [_row(label) for label in ("powder", "flake", "powder")]
+    assert class_numbers(rows, _checkpoint(), Project(ROOT)).tolist() == [1, 0, 1]
+
+
+def test_a_class_that_the_checkpoint_does_not_know_is_refused() -> None:
+    with pytest.raises(DataError, match="found the class 'green'; the checkpoint knows flake, powder; train again"):
+        class_numbers([_row("green")], _checkpoint(), Project(ROOT))
+
+
+def test_a_checkpoint_rebuilds_the_network_without_params_yaml(exported: Project) -> None:
+    exported.params_yaml.unlink()
+    checkpoint = read_checkpoint(exported.checkpoint)
+    assert checkpoint.classes == tuple(sorted(COLOURS))
+    assert checkpoint.network()(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+    assert checkpoint.fingerprints["data"] is not None
+
+
+def test_the_checkpoint_holds_plain_values_and_says_what_is_not_fitted(exported: Project) -> None:
+    value = torch.load(exported.checkpoint, weights_only=True)
+    assert (value["temperature"] is None) == (value["temperature_reason"] is not None)
+    assert value["unknown_threshold"] is None
+    assert value["unknown_threshold_reason"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint"])
+def test_a_broken_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not a file of plain tensors"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"format_version": 99}, path)
+    with pytest.raises(DataError, match="found checkpoint format 99; expected 3"):
+        read_checkpoint(path)
