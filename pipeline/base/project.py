@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pipeline.base.errors import DataError
 
+OWN_PACKAGES = ("pipeline", "export", "runtime")  # of the toolchain, as they are imported
+
 
 class _BelowRoot:
     """A path of a project, given relative to its root."""

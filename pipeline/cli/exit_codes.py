@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from pipeline.base.errors import PipeError
+from pipeline.base.project import OWN_PACKAGES
 
 EXIT_OWN_BUG = 70
 EXIT_INTERRUPTED = 130
@@ -80,8 +81,6 @@ def _print_error(message: str, code: int) -> int:
 
 
 def _report_missing_module(error: ModuleNotFoundError, *, show_traceback: bool) -> int:
-    from pipeline.tools.doctor import OWN_PACKAGES
-
     package = (error.name or "").split(".")[0]
     if package in OWN_PACKAGES:
         hint = f"; `pipe doctor` says whether a foreign package hides {package}"

@@ -64,7 +64,6 @@ def augment(frame: Path | None, out: Path | None) -> None:
     """Make augmented copies of the frames."""
     from pipeline.augment import stage
     from pipeline.augment.params import AugmentParams
-    from pipeline.extract.params import ExtractParams
 
     params = section_of("augment", AugmentParams)
     if frame is None and out is None:
@@ -72,6 +71,7 @@ def augment(frame: Path | None, out: Path | None) -> None:
         return
     if frame is None or out is None:
         raise click.UsageError("--preview FRAME and --out SHEET.png go together")
+    from pipeline.extract.params import ExtractParams
     from pipeline.tools.preview import preview
 
     done(preview(frame, out, params, section_of("extract", ExtractParams), current_project()), "augment --preview")

@@ -16,6 +16,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.base.project import OWN_PACKAGES
+
 Level = Literal["ok", "warn", "fail"]
 
 _OLDEST_PYTHON = (3, 11)
@@ -24,7 +26,6 @@ _LOW_DISK_GIB = 10
 _NO_DISK_GIB = 1
 _FEW_OPEN_FILES = 1024
 _OWN_DISTRIBUTION = "clip2edge"
-OWN_PACKAGES = ("pipeline", "export", "runtime")
 
 # A graph of one node, y = x + x over float32 (1,), opset 18, IR 8. These are its bytes, since only the extra `train`
 # has onnx.

@@ -23,7 +23,6 @@ from pipeline.base.project import Project
 from pipeline.network.preprocess import Preprocess
 from pipeline.train.frame_cache import FrameCache, open_frame_cache
 from pipeline.train.params import RandomResizedCropView, TrainParams, View
-from pipeline.train.random_views import random_views, view_generator
 
 _N_AHEAD = 2  # batches that are prepared while the caller computes on one
 _HEAD_ROOM = 8 / 7  # 256 for 224: a random crop is cut from more pixels than it is resized to
@@ -99,6 +98,9 @@ class Pictures:
         positions = self.positions[list(indices)]
         pixels_nhwc = to_device(torch.from_numpy(self.frames.pixels_nhwc[positions]), device)
         if self.views:
+            # Here, since it imports torchvision: two seconds that a training without random views does not need.
+            from pipeline.train.random_views import random_views, view_generator
+
             generators = [view_generator(self.seed, epoch, index) for index in indices]
             drawn_nchw = random_views(pixels_nhwc.permute(0, 3, 1, 2), self.views, generators, self.preprocess.size)
             pixels_nhwc = drawn_nchw.permute(0, 2, 3, 1)

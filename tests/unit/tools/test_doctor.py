@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.base.project import OWN_PACKAGES
 from pipeline.tools import doctor
-from pipeline.tools.doctor import ONE_NODE_GRAPH, OWN_PACKAGES, MachineCheck, examine, run_one_node
+from pipeline.tools.doctor import ONE_NODE_GRAPH, MachineCheck, examine, run_one_node
 from tests.support.command import ROOT, run_pipe
 
 CPU = "CPUExecutionProvider"
