@@ -106,9 +106,9 @@ def export() -> None:
 def parity(record: bool, against: str | None) -> None:
     """Compare the graphs with torch on every held-out frame; exits 3 on a bad verdict."""
     if against is not None:
-        from export.against.other_resize import against as compare_with
+        from export.against.other_resize import compare_resize
 
-        done(compare_with(against, here()))
+        done(compare_resize(against, here()))
         return
     from export.graphs.params import ParityParams
     from export.parity import stage
@@ -136,9 +136,9 @@ def bundle(earlier: Path | None) -> None:
     if earlier is None:
         done(stage.bundle(here()))
         return
-    from export.against.earlier_bundle import compare, opened_earlier
+    from export.against.earlier_bundle import compare, open_earlier_bundle
 
-    with opened_earlier(earlier, here()) as opened:  # before, since it may be the one that is replaced
+    with open_earlier_bundle(earlier, here()) as opened:  # before, since it may be the one that is replaced
         done(stage.bundle(here()))
         found = compare(opened, here())
     click.echo(found.table)

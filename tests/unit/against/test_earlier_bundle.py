@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from export.against import earlier_bundle
-from export.against.earlier_bundle import AgainstReport, compare, opened_earlier
+from export.against.earlier_bundle import BundleComparison, compare, open_earlier_bundle
 from export.bundle.stage import bundle
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
@@ -77,8 +77,8 @@ def tiny(tmp_path: Path) -> Project:
     return bundled(tmp_path / "project")
 
 
-def against(earlier: Path, project: Project) -> AgainstReport:
-    with opened_earlier(earlier, project) as opened:
+def against(earlier: Path, project: Project) -> BundleComparison:
+    with open_earlier_bundle(earlier, project) as opened:
         return compare(opened, project)
 
 
