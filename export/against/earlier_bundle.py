@@ -96,21 +96,21 @@ class BundleComparison:
 
     @property
     def headline(self) -> str:
-        """One line: flips, accuracy, latency and size; and a caution where the earlier network may know the frames."""
+        """One line: flips, accuracy, latency and size; and a caution where the earlier bundle may have seen them."""
         points = 100 * (self.new.top1 - self.earlier.top1)
         latency, size = self.new.median_ms / self.earlier.median_ms, self.new.bytes / self.earlier.bytes
         return (
             f"against the earlier bundle, on {self.n_frames} held-out frames: {self.flips} flips"
-            f" ({self.gained} now right, {self.lost} no longer), top-1 {points:+.1f} points,"
+            f" ({self.gained} newly right, {self.lost} newly wrong), top-1 {points:+.1f} points,"
             f" {latency:.2f} times the latency, {size:.2f} times the size{self._caution}"
         )
 
     @property
     def _caution(self) -> str:
         if self.maybe_seen is None:
-            return "; the earlier bundle does not say which frames were held out from it, so it may know these"
+            return "; the earlier bundle does not say which frames were held out: it may have seen these"
         if self.maybe_seen:
-            return f"; {self.maybe_seen} of the frames were not held out from the earlier bundle, so it may know them"
+            return f"; {self.maybe_seen} of them were not held out from the earlier bundle, which may have seen them"
         return ""
 
 

@@ -163,8 +163,8 @@ def blame_route(route: str, part: str, logits: Logits, sound_logits: Logits) -> 
     difference = float(np.abs(logits - sound_logits).max())
     flips = int((logits.argmax(axis=1) != sound_logits.argmax(axis=1)).sum())
     return Blame(
-        sentence=f"{part}: the same graph answers otherwise on the route {route}"
-        f" (logits by {difference:.3g}, {flips} flips)",
+        sentence=f"{part}: on the route {route} the same graph gives other logits"
+        f" (largest difference {difference:.3g}, {flips} flips)",
         n_frames=len(logits),
         route=route,
         part=part,
@@ -243,19 +243,19 @@ def _is_reversed(values_nchw: NDArray[np.float32], expected_nchw: NDArray[np.flo
 
 
 def _sentence(part: str, difference: float, flips: int, n_frames: int, layer: Layer | None, precision: str) -> str:
-    moved = f"by up to {difference:.3g}" if np.isfinite(difference) else "to no number"
+    moved = f"by up to {difference:.3g}" if np.isfinite(difference) else "to values that are not numbers"
     frames = "1 frame" if n_frames == 1 else f"{n_frames} frames"
-    effect = f"{part}: {MEANS[part]} moves the logits {moved} and flips {flips} of {frames} looked at"
+    effect = f"{part}: {MEANS[part]} changes the logits {moved} and flips {flips} of {frames}"
     if layer is None and part == PIXELS:
-        return f"{effect}; no step of it departs by more than {SAME_LEVEL:g} levels of 255"
+        return f"{effect}; no step of it differs by more than {SAME_LEVEL:g} levels of 255"
     if layer is None:
         allowed = ALLOWED[precision if part == PRECISION else "fp32"]
-        return f"{effect}; alone, no layer departs by more than {allowed:g} of its values"
+        return f"{effect}; no single layer diverges by more than {allowed:g} of its values"
     if layer.operator is None:
-        return f"{effect}; it begins at the {layer.name}"
-    nothing = "gives no number" if part == PRECISION else "gives what torch computes nowhere"
-    by = nothing if layer.error is None else f"departs by {layer.error:.2g} of its values"
-    return f"{effect}; the first layer that departs is {layer}, which {by}"
+        return f"{effect}; the difference begins at the {layer.name}"
+    nothing = "gives no number" if part == PRECISION else "gives a tensor that torch does not compute"
+    by = nothing if layer.error is None else f"diverges by {layer.error:.2g} of its values"
+    return f"{effect}; the first layer that diverges is {layer}, which {by}"
 
 
 def _finite(difference: float) -> float | None:

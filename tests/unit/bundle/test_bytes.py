@@ -22,7 +22,7 @@ from pathlib import Path
 root, umask, processors, backwards = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "backwards"
 os.umask(umask)
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:processors])
-from export.bundle import stage as stage
+from export.bundle import stage
 from pipeline.base.project import Project
 
 class Listing:

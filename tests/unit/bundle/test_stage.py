@@ -91,7 +91,7 @@ def test_entries_are_stored_without_dates_owners_or_modes(tiny: Project) -> None
 
 def test_bundling_loads_no_torch(tiny: Project) -> None:
     program = "import sys; from pathlib import Path; from pipeline.base.project import Project\n"
-    program += "from export.bundle import bundle\n"
+    program += "from export.bundle.stage import bundle\n"
     program += "bundle(Project(Path(sys.argv[1]))); print('torch' in sys.modules, 'onnx' in sys.modules)"
     command = [sys.executable, "-c", program, str(tiny.root)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -129,7 +129,7 @@ def insert_after(graph: onnx.ModelProto, tensor: str, node: onnx.NodeProto) -> N
     graph.graph.node.insert(makers[0] + 1 if makers else 0, node)
 
 
-def test_a_sound_graph_is_rounding_only_and_no_layer_departs(sound: onnx.ModelProto, trained: TrainedNetwork) -> None:
+def test_a_sound_graph_is_rounding_only_and_no_layer_diverges(sound: onnx.ModelProto, trained: TrainedNetwork) -> None:
     explanation = blamed(sound, trained)
     assert explanation.layer is None
     assert "no " in explanation.sentence
@@ -200,7 +200,7 @@ def test_another_resize_is_the_pixels(graph: onnx.ModelProto, trained: TrainedNe
     assert (explanation.part, layer_of(explanation).name) == ("pixels", "resize")
 
 
-def test_int8_that_holds_has_no_departing_layer(core: onnx.ModelProto, trained: TrainedNetwork) -> None:
+def test_int8_that_holds_has_no_diverging_layer(core: onnx.ModelProto, trained: TrainedNetwork) -> None:
     explanation = blamed_smaller(int8_of(core), core, trained, "int8")
     assert (explanation.part, explanation.layer) == ("precision", None)
 
