@@ -1,4 +1,4 @@
-"""An earlier bundle beside the new one: the same frames, and nothing believed that the opener would not."""
+"""An earlier bundle beside the new one: the same frames, and a bundle that the opener refuses is refused."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def against(earlier: Path, project: Project) -> BundleComparison:
 
 
 def assert_refused(earlier: Path, project: Project, reason: str) -> None:
-    """One line, exit 1, and the bundle that was there is there."""
+    """The command prints one line and exits 1, and the project's bundle is unchanged."""
     before = project.bundle_zip.read_bytes()
     finished = run_pipe(project.root, "bundle", "--against", str(earlier))
     assert (finished.returncode, finished.stdout) == (1, "")
@@ -164,7 +164,7 @@ def test_a_bundle_of_other_classes_is_refused(tiny: Project, tmp_path: Path) -> 
     assert_refused(other, tiny, f"{other}: its classes are red, green, gold; expected red, green, 蓝色")
 
 
-def test_what_the_opener_refuses_is_refused(tiny: Project, tmp_path: Path) -> None:
+def test_a_bundle_that_the_opener_refuses_is_refused(tiny: Project, tmp_path: Path) -> None:
     damaged = bytearray(tiny.bundle_zip.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     (tmp_path / "damaged.zip").write_bytes(damaged)

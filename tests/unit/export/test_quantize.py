@@ -1,4 +1,4 @@
-"""Cores made smaller, on a network small enough to be made of numbers."""
+"""Cores in int8 and half precision, on a small network with random weights."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_layer_that_stays_float_keeps_its_weights() -> None:
 
 def test_the_layer_that_int8_harms_most_is_found() -> None:
     core = small_core()
-    change(core, "first", (slice(0, 1),), 0)  # a channel that says nothing
+    change(core, "first", (slice(0, 1),), 0)  # a channel of zeros
     change(core, "second", (0, 0), 1e3)  # whose one huge weight makes all others of its tensor round to nothing
     ranges = measure_ranges(core, INPUTS_NCHW, "minmax")
     worst = layers_by_sensitivity(core, ranges, Int8(per_channel=False), INPUTS_NCHW[:8])

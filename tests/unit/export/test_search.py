@@ -1,4 +1,4 @@
-"""What is tried, in which order, and what is kept of it."""
+"""Which smaller cores are tried, in which order, and which are kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLASSES = tuple("abcd")
 
 
 def frames_for(core: onnx.ModelProto, n_times: int = 10) -> ReferenceFrames:
-    """Many frames, with the float core in torch's place and its own answers as the truth."""
+    """Many frames. The float core stands for torch, and its own answers are the truth."""
     generator = np.random.default_rng(2)
     inputs_nchw = np.concatenate([INPUTS_NCHW + generator.normal(0, 1, INPUTS_NCHW.shape) for _ in range(n_times)])
     inputs_nchw = inputs_nchw.astype(np.float32)

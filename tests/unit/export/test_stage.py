@@ -99,7 +99,7 @@ def _try_exporters(project: Project) -> list[ExporterTrial]:
 
 
 def _wrong(network: Any, size: int, attempt: Attempt) -> onnx.ModelProto:
-    """What a broken exporter gives: a bias is off."""
+    """Export as a broken exporter would: a bias is off."""
     model = torch_export.core_graph(network, size, Attempt("legacy", attempt.opset, attempt.batch))
     last = next(node for node in model.graph.node if "logits" in node.output)
     bias = next(tensor for tensor in model.graph.initializer if tensor.name == last.input[-1])

@@ -1,4 +1,4 @@
-"""Every gate has its answer that passes and its twin, one frame worse, that does not."""
+"""For every gate: a graph that passes, and its twin, one frame worse, that does not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def compare(torch_logits: list[list[float]], graph_logits: list[list[float]]) ->
 
 
 def of_counts(counts: tuple[int, int], wrong: tuple[int, int] = (0, 0)) -> LogitComparison:
-    """Frames of two classes that torch gets all right, and the graph but for `wrong` of each."""
+    """Frames of two classes: torch is right on all, and the graph is wrong on `wrong` frames of each class."""
     truth = np.repeat([0, 1], counts)
     torch_logits = np.where(truth[:, None] == [0, 1], 5.0, -5.0).astype(np.float32)
     graph_logits = torch_logits.copy()
@@ -35,7 +35,7 @@ def verdict(comparison: LogitComparison, precision: str) -> str:
 
 
 def with_threshold(torch_largest: list[float], graph_largest: list[float], threshold: float | None) -> LogitComparison:
-    """Two classes, of which both answer with the first; a largest logit below the threshold is none of them."""
+    """Frames on which both answer with the first of two classes; below the threshold they show none of the classes."""
     torch_logits, graph_logits = ([[value, value - 9.0] for value in side] for side in (torch_largest, graph_largest))
     return dataclasses.replace(compare(torch_logits, graph_logits), unknown_threshold=threshold)
 

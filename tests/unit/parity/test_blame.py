@@ -1,4 +1,4 @@
-"""Faults planted in a sound graph: each is blamed on the part, and on the layer, that it was planted in."""
+"""Faults planted in a sound graph: each is blamed on the part and the layer in which it was planted."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def set_constant(graph: onnx.ModelProto, name: str, change: Callable[[NDArray[An
 
 
 def insert_after(graph: onnx.ModelProto, tensor: str, node: onnx.NodeProto) -> None:
-    """Put a node behind a tensor; all that took the tensor take what the node gives."""
+    """Put a node behind a tensor; every node that took the tensor takes the new node's output."""
     for other in graph.graph.node:
         other.input[:] = [node.output[0] if name == tensor else name for name in other.input]
     makers = [place for place, other in enumerate(graph.graph.node) if tensor in other.output]

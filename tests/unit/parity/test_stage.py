@@ -75,7 +75,7 @@ def _negate(model: onnx.ModelProto) -> None:
 
 
 def _parity(project: Project) -> ParityReport:
-    """The stage, without the seconds that a process of its own takes to start."""
+    """Run the stage in this process, which saves the seconds that another takes to start."""
     return parity(read_section(project.params_yaml, "parity", ParityParams), project)
 
 
