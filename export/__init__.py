@@ -1,1 +1,4 @@
-"""The stages that turn a checkpoint into a bundle that has proven itself."""
+"""From the checkpoint to the bundle: the stages `export`, `parity` and `bundle`.
+
+Each stage has its room. `graphs` holds what export and parity share, `against` the comparisons on request.
+"""

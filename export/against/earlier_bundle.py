@@ -1,4 +1,4 @@
-"""An earlier bundle beside the new one, on the frames that are held out now: what a device would gain by the change."""
+"""An earlier bundle beside the new one, on the frames that are held out now: what a device gains by the change."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from runtime.classifier import Classifier
 from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError
 
-SELFCHECK = (sys.executable, "-m", "runtime", "selfcheck")  # our own code, not that of the bundle
-TIMED_CALLS = 40  # of each bundle at least; with fewer frames each is asked more than once
+SELFCHECK = (sys.executable, "-m", "runtime", "selfcheck")  # the project's code, not the bundle's
+TIMED_CALLS = 40  # of each bundle at least; with fewer frames, each frame is timed more than once
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A bundle whose recommended graph answers."""
+class OpenBundle:
+    """A bundle that passed its selfcheck, with its recommended graph opened."""
 
     path: Path
     bytes: int  # of the zip
-    held_out: frozenset[str] | None  # frames that its own report says it was judged on; None: it does not say
+    held_out: frozenset[str] | None  # paths of the frames that its own report lists as held out; None: no such report
     classifier: Classifier
 
 
 @dataclass
 class _Answers:
-    """What one bundle said of each frame, and how long it took."""
+    """One bundle's label for each frame, and the times that it took."""
 
     classifier: Classifier
-    labels: list[str | None] = field(default_factory=list)  # one a frame; None: none of the classes
+    labels: list[str | None] = field(default_factory=list)  # of each frame; None: none of the classes
     times_ms: list[float] = field(default_factory=list)
 
     def ask(self, pixels_hwc: NDArray[np.uint8]) -> None:
@@ -59,31 +59,31 @@ class _Answers:
 
 
 @dataclass(frozen=True)
-class Side:
-    """One bundle's column."""
+class BundleFigures:
+    """One bundle's column in the table."""
 
     variant: str  # the recommended one
-    top1: float  # share of the frames that it calls by their class, as a device would
+    top1: float  # share of the frames that get their class as the label on a device
     median_ms: float  # from uint8 pixels to a label
     graph_bytes: int
     bytes: int  # of the zip
 
 
 @dataclass(frozen=True)
-class AgainstReport:
+class BundleComparison:
     """Both bundles on the same frames."""
 
     n_frames: int
-    maybe_seen: int | None  # of them, by the earlier bundle's own report not held out then; None: it does not say
+    maybe_seen: int | None  # frames that the earlier bundle's report does not list as held out; None: no such report
     flips: int
     gained: int  # flips that only the new bundle has right
     lost: int  # flips that only the earlier one had right
-    earlier: Side
-    new: Side
+    earlier: BundleFigures
+    new: BundleFigures
 
     @property
     def table(self) -> str:
-        """Lines of three columns: what, earlier, new."""
+        """Lines of three columns: what is compared, the earlier bundle, the new bundle."""
         lines = [
             ("", "earlier", "new"),
             ("graph", self.earlier.variant, self.new.variant),
@@ -96,30 +96,30 @@ class AgainstReport:
 
     @property
     def headline(self) -> str:
-        """One line: accuracy, flips, latency and size; and a caution where the earlier network may know the frames."""
+        """One line: flips, accuracy, latency and size; and a caution where the earlier bundle may have seen them."""
         points = 100 * (self.new.top1 - self.earlier.top1)
         latency, size = self.new.median_ms / self.earlier.median_ms, self.new.bytes / self.earlier.bytes
         return (
             f"against the earlier bundle, on {self.n_frames} held-out frames: {self.flips} flips"
-            f" ({self.gained} now right, {self.lost} no longer), top-1 {points:+.1f} points,"
+            f" ({self.gained} newly right, {self.lost} newly wrong), top-1 {points:+.1f} points,"
             f" {latency:.2f} times the latency, {size:.2f} times the size{self._caution}"
         )
 
     @property
     def _caution(self) -> str:
         if self.maybe_seen is None:
-            return "; the earlier bundle does not say which frames were held out from it, so it may know these"
+            return "; the earlier bundle does not say which frames were held out: it may have seen these"
         if self.maybe_seen:
-            return f"; {self.maybe_seen} of the frames were not held out from the earlier bundle, so it may know them"
+            return f"; {self.maybe_seen} of them were not held out from the earlier bundle, which may have seen them"
         return ""
 
 
 @contextlib.contextmanager
-def opened(bundle_zip: Path, classes: Sequence[str]) -> Iterator[Opened]:
-    """Unpack a bundle as a device would, let it check itself, and open its recommended graph.
+def open_bundle(bundle_zip: Path, classes: Sequence[str]) -> Iterator[OpenBundle]:
+    """Unpack a bundle as a device does, let it check itself, and open its recommended graph.
 
     Raises:
-        DataError: it is not exactly a bundle, it fails its selfcheck on this machine, or its classes are others.
+        DataError: the file is not exactly a bundle, it fails its selfcheck on this machine, or it has other classes.
     """
     with tempfile.TemporaryDirectory(prefix="bundle-") as parent:
         folder = Path(parent) / "bundle"
@@ -129,49 +129,52 @@ def opened(bundle_zip: Path, classes: Sequence[str]) -> Iterator[Opened]:
             classifier = Classifier.load(folder)
         except DeviceError as error:
             raise DataError(f"{bundle_zip}: no bundle to compare with ({error})") from error
-        found = classifier.contract.classes
-        if set(found) != set(classes):
-            raise DataError(f"{bundle_zip}: its classes are {', '.join(found)}; expected {', '.join(classes)}")
+        bundled = classifier.contract.classes
+        if set(bundled) != set(classes):
+            raise DataError(f"{bundle_zip}: its classes are {', '.join(bundled)}; expected {', '.join(classes)}")
         held_out = _held_out(folder / "reports" / "predictions.csv")
-        yield Opened(bundle_zip, bundle_zip.stat().st_size, held_out, classifier)
+        yield OpenBundle(bundle_zip, bundle_zip.stat().st_size, held_out, classifier)
 
 
 @contextlib.contextmanager
-def opened_earlier(bundle_zip: Path, project: Project) -> Iterator[Opened]:
-    """The earlier bundle, held to the classes of the project's contract; to be opened before a new one is written.
+def open_earlier_bundle(bundle_zip: Path, project: Project) -> Iterator[OpenBundle]:
+    """Open the earlier bundle, which must have the classes of the project's contract.
+
+    Open it before the new bundle is written: both may be the same file.
 
     Raises:
-        DataError: as `opened`.
+        DataError: as `open_bundle`.
         ContractError: the project has no contract.
     """
-    with opened(bundle_zip, Contract.read(project.contract_json).classes) as earlier:
+    with open_bundle(bundle_zip, Contract.read(project.contract_json).classes) as earlier:
         yield earlier
 
 
-def compare(earlier: Opened, project: Project) -> AgainstReport:
-    """Ask both bundles about every held-out frame, in turns; each frame is decoded once.
+def compare(earlier: OpenBundle, project: Project) -> BundleComparison:
+    """Compare the earlier bundle with the project's on every held-out frame. Each frame is decoded once for both.
 
     Raises:
         DataError: no frame is held out, or one is missing, broken or outside either contract's bounds.
     """
     rows = [row for row in read_split_without_leaks(project) if row.split == "test"]
-    with opened(project.bundle_zip, earlier.classifier.contract.classes) as new:
+    with open_bundle(project.bundle_zip, earlier.classifier.contract.classes) as new:
         before, after = _Answers(earlier.classifier), _Answers(new.classifier)
         _ask_in_turns(rows, (before, after), project)
         was_right, is_right = _right(before, rows), _right(after, rows)
-        return AgainstReport(
+        labels = zip(before.labels, after.labels, strict=True)
+        return BundleComparison(
             n_frames=len(rows),
             maybe_seen=None if earlier.held_out is None else sum(row.path not in earlier.held_out for row in rows),
-            flips=sum(one != other for one, other in zip(before.labels, after.labels, strict=True)),
+            flips=sum(label_before != label_after for label_before, label_after in labels),
             gained=int((is_right & ~was_right).sum()),
             lost=int((was_right & ~is_right).sum()),
-            earlier=_side(earlier, before, was_right),
-            new=_side(new, after, is_right),
+            earlier=_figures(earlier, before, was_right),
+            new=_figures(new, after, is_right),
         )
 
 
 def _selfcheck(folder: Path, bundle_zip: Path) -> None:
-    """In a process of its own: a stranger's graph that crashes onnxruntime costs that process, not this one."""
+    """Let an unpacked bundle check itself, in a process of its own: a graph that crashes onnxruntime ends only that."""
     finished = subprocess.run(
         [*SELFCHECK, "--bundle", str(folder.absolute())],
         cwd=Path(runtime.__file__).parents[1],
@@ -183,14 +186,17 @@ def _selfcheck(folder: Path, bundle_zip: Path) -> None:
     if finished.returncode < 0:
         raise DataError(f"{bundle_zip}: no bundle to compare with (its graph crashed: signal {-finished.returncode})")
     if finished.returncode:
-        said = (finished.stderr.strip().splitlines() or [f"exit {finished.returncode}"])[-1]
-        raise DataError(f"{bundle_zip}: no bundle to compare with (its selfcheck says: {said})")
+        last_line = (finished.stderr.strip().splitlines() or [f"exit {finished.returncode}"])[-1]
+        raise DataError(f"{bundle_zip}: no bundle to compare with (its selfcheck says: {last_line})")
 
 
 def _ask_in_turns(rows: Sequence[Row], both: Sequence[_Answers], project: Project) -> None:
-    """Each frame to both, then both timed on it; who goes first changes, for the second finds the other's caches."""
+    """Ask both bundles about each frame, then time both on it.
+
+    The order changes every time, because the second call finds the caches that the first has filled.
+    """
     rounds = -(-TIMED_CALLS // len(rows))
-    for number, row in enumerate(track(rows, "both bundles", len(rows))):
+    for index, row in enumerate(track(rows, "both bundles", len(rows))):
         try:
             pixels_hwc = both[-1].classifier.read(safe_join(project.root, row.path))
             for answers in both:
@@ -198,7 +204,7 @@ def _ask_in_turns(rows: Sequence[Row], both: Sequence[_Answers], project: Projec
         except ImageError as error:
             raise DataError(f"{row.path}: {error}") from error
         for turn in range(rounds):
-            for answers in both if (number + turn) % 2 else reversed(both):
+            for answers in both if (index + turn) % 2 else reversed(both):
                 answers.time(pixels_hwc)
 
 
@@ -206,9 +212,9 @@ def _right(answers: _Answers, rows: Sequence[Row]) -> NDArray[np.bool_]:
     return np.array([label == row.label for label, row in zip(answers.labels, rows, strict=True)])
 
 
-def _side(bundle: Opened, answers: _Answers, right: NDArray[np.bool_]) -> Side:
+def _figures(bundle: OpenBundle, answers: _Answers, right: NDArray[np.bool_]) -> BundleFigures:
     variant = bundle.classifier.variant
-    return Side(
+    return BundleFigures(
         variant=variant.name,
         top1=float(right.mean()),
         median_ms=statistics.median(answers.times_ms),

@@ -1,4 +1,4 @@
-"""What a preprocessing that somebody wrote again on the device would cost: another resize, the same normalisation."""
+"""What a second preprocessing on the device would cost: the resize of another library, with the same normalisation."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Resize = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]  # (height, width
 
 
 @dataclass(frozen=True)
-class AgainstReport:
-    """The other preprocessing before the same network, beside the graph's own."""
+class ResizeReport:
+    """The same network behind the graph's own preprocessing, and behind another library's resize."""
 
     library: str
     n_frames: int
     flips: int
     top1: float  # with the graph's preprocessing
-    top1_otherwise: float  # with the other
+    top1_with_library: float  # with the library's resize
     max_abs_logit_difference: float
     logit_range: float  # largest minus smallest logit with the graph's preprocessing
     max_level_difference: float  # of a resized pixel's channel, levels of 255
@@ -40,25 +40,25 @@ class AgainstReport:
     @property
     def headline(self) -> str:
         """One line: flips, top-1 with either, and the largest differences."""
-        points = 100 * (self.top1_otherwise - self.top1)
+        points = 100 * (self.top1_with_library - self.top1)
         return (
             f"resized by {self.library} instead of the graph: {self.flips} flips on {self.n_frames} frames, top-1"
-            f" {self.top1:.1%} to {self.top1_otherwise:.1%} ({points:+.1f} points), largest logit difference"
+            f" {self.top1:.1%} to {self.top1_with_library:.1%} ({points:+.1f} points), largest logit difference"
             f" {self.max_abs_logit_difference:.2e} of a range of {self.logit_range:.2f}, largest pixel difference"
             f" {self.max_level_difference:.0f} of 255"
         )
 
 
-def against(library: str, project: Project) -> AgainstReport:
-    """Answer every held-out frame through `core.onnx`, preprocessed by the graph and as `library` would resize.
+def compare_resize(library: str, project: Project) -> ResizeReport:
+    """Classify every held-out frame with `core.onnx`, preprocessed by the graph and then by a library's resize.
 
     Args:
-        library: `pil` or `opencv`, each with its bilinear resize as it is called without a second thought.
-        project: of which the graphs, the checkpoint and the held-out frames are read; nothing is written.
+        library: `pil` or `opencv`, each with its bilinear resize in its default form.
+        project: whose graphs, checkpoint and held-out frames are read; nothing is written.
 
     Raises:
-        DataError: no held-out frame, or one of a class that the checkpoint does not know; a graph, the checkpoint or a
-            frame is missing or broken.
+        DataError: no frame is held out, or one has a class that the checkpoint does not know; a graph, the checkpoint
+            or a frame is missing or broken.
     """
     rows = [row for row in read_split_without_leaks(project) if row.split == "test"]
     if not rows:
@@ -66,14 +66,15 @@ def against(library: str, project: Project) -> AgainstReport:
     checkpoint, resize = read_checkpoint(project.checkpoint), RESIZES[library]
     preprocess, truth = checkpoint.preprocess, class_numbers(rows, checkpoint, project)
     front, core = (open_graph(project.onnx / name) for name in ("preprocess.onnx", "core.onnx"))
-    ours, others, levels = [], [], 0.0
+    graph_logits, library_logits, levels = [], [], 0.0
     for row in track(rows, f"against {library}", len(rows)):
         frame_hwc = read_frame(project, row)
         resized_hwc = _resized(frame_hwc, preprocess, resize)
         levels = max(levels, _level_difference(frame_hwc, resized_hwc, preprocess))
-        ours.append(core(front(frame_hwc[None])))
-        others.append(core(np.ascontiguousarray(preprocess.normalised(torch.from_numpy(resized_hwc[None])).numpy())))
-    return _compare(library, np.concatenate(ours), np.concatenate(others), truth, levels)
+        graph_logits.append(core(front(frame_hwc[None])))
+        input_nchw = preprocess.normalised(torch.from_numpy(resized_hwc[None])).numpy()
+        library_logits.append(core(np.ascontiguousarray(input_nchw)))
+    return _report(library, np.concatenate(graph_logits), np.concatenate(library_logits), truth, levels)
 
 
 def _by_pil(box_hwc: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -94,19 +95,21 @@ def _resized(frame_hwc: NDArray[np.uint8], preprocess: Preprocess, resize: Resiz
 
 
 def _level_difference(frame_hwc: NDArray[np.uint8], resized_hwc: NDArray[np.uint8], preprocess: Preprocess) -> float:
-    ours_nchw = preprocess.resized(torch.from_numpy(frame_hwc[None]), preprocess.size).numpy()
-    return float(np.abs(ours_nchw[0].transpose(1, 2, 0) - resized_hwc).max())
+    exact_nchw = preprocess.resized(torch.from_numpy(frame_hwc[None]), preprocess.size).numpy()
+    return float(np.abs(exact_nchw[0].transpose(1, 2, 0) - resized_hwc).max())
 
 
-def _compare(library: str, ours: Logits, others: Logits, truth: NDArray[np.int64], levels: float) -> AgainstReport:
-    answers, otherwise = ours.argmax(axis=1), others.argmax(axis=1)
-    return AgainstReport(
+def _report(
+    library: str, graph_logits: Logits, library_logits: Logits, truth: NDArray[np.int64], levels: float
+) -> ResizeReport:
+    from_graph, from_library = graph_logits.argmax(axis=1), library_logits.argmax(axis=1)
+    return ResizeReport(
         library=library,
         n_frames=len(truth),
-        flips=int((answers != otherwise).sum()),
-        top1=float((answers == truth).mean()),
-        top1_otherwise=float((otherwise == truth).mean()),
-        max_abs_logit_difference=float(np.abs(ours - others).max()),
-        logit_range=float(np.ptp(ours)),
+        flips=int((from_graph != from_library).sum()),
+        top1=float((from_graph == truth).mean()),
+        top1_with_library=float((from_library == truth).mean()),
+        max_abs_logit_difference=float(np.abs(graph_logits - library_logits).max()),
+        logit_range=float(np.ptp(graph_logits)),
         max_level_difference=levels,
     )

@@ -1,5 +1,5 @@
 """Stage `bundle`: graphs, contract, golden pictures, reports and the runtime become one zip.
 
-Reads what the stages before it wrote, and `runtime/`. Writes `dist/bundle.zip`; refuses when parity said no.
+Reads what the earlier stages wrote, and `runtime/`. Writes `dist/bundle.zip`, unless parity did not pass.
 Imports `pipeline.base` and `runtime`.
 """

@@ -1,4 +1,4 @@
-"""What leaves the house: one zip with the graphs that passed, the contract, the proof and the code that runs them.
+"""Write the bundle: one zip with the graphs that passed, the contract, the reports and the code that runs them.
 
 The same input gives the same bytes, whatever the time zone, umask, file times, directory order or hash seed.
 """
@@ -51,7 +51,7 @@ Content = Path | bytes
 
 @dataclass(frozen=True)
 class BundleReport:
-    """What was written, and what its own selfcheck found on this machine."""
+    """What was written, and the result of the bundle's own selfcheck on this machine."""
 
     n_files: int
     bytes: int
@@ -61,21 +61,21 @@ class BundleReport:
 
     @property
     def headline(self) -> str:
-        """One line: the graphs, the size, and where it is."""
-        said = ", ".join(self.variants)
-        return f"bundled {said} in {self.n_files} files, {self.bytes / 1e6:.1f} MB, selfcheck passed: dist/bundle.zip"
+        """One line: the graphs, the size, and where the bundle is."""
+        names = ", ".join(self.variants)
+        return f"bundled {names} in {self.n_files} files, {self.bytes / 1e6:.1f} MB, selfcheck passed: dist/bundle.zip"
 
 
 def bundle(project: Project) -> BundleReport:
-    """Write `dist/bundle.zip` if parity said yes to the very graphs that are on disk.
+    """Write `dist/bundle.zip`, if parity passed the very graphs that are on disk.
 
-    An earlier bundle is removed first: after a refusal there is none that could be taken for this model's.
+    An earlier bundle is removed first. So after a refusal no older bundle can be taken for this model's.
 
     Raises:
-        GateError: parity's verdict is no, or is about another graph or checkpoint than the other reports, or the new
-            bundle fails its own selfcheck.
-        DataError: something that belongs into the bundle is missing or broken.
-        ContractError, BundleError: so are the contract, or the list of golden pictures.
+        GateError: parity did not pass, or judged another graph or checkpoint than those of the other reports; or the
+            new bundle fails its own selfcheck.
+        DataError: a part of the bundle is missing or broken.
+        ContractError, BundleError: the contract, or the list of golden pictures, is missing or broken.
     """
     project.bundle_zip.unlink(missing_ok=True)
     contract = _only_proven(Contract.read(project.contract_json), project)
@@ -92,13 +92,13 @@ def bundle(project: Project) -> BundleReport:
     files[SUMS] = _sums(files)
     with replacing_file(project.bundle_zip) as temporary:
         _write_zip(files, temporary)
-        found = _prove(temporary)
+        checked = _prove(temporary)
     names = tuple(variant.name for variant in contract.variants)
-    return BundleReport(len(files), project.bundle_zip.stat().st_size, names, contract.recommended, found)
+    return BundleReport(len(files), project.bundle_zip.stat().st_size, names, contract.recommended, checked)
 
 
 def _only_proven(contract: Contract, project: Project) -> Contract:
-    """The contract with those variants alone that parity passed, as the files they are now. This is the gate."""
+    """Return the contract with only the variants that parity passed, if their files are unchanged. This is the gate."""
     verdict = read_json(project.parity_json)
     judged = _expect_mapping(verdict, "variants", project.parity_json)
     if verdict.get("passed") is not True:
@@ -116,7 +116,7 @@ def _only_proven(contract: Contract, project: Project) -> Contract:
 
 
 def _check_same_checkpoint(verdict: Mapping[str, Any], project: Project) -> None:
-    """The bundle tells the numbers of evaluate beside the graphs that parity judged: they must be of one network."""
+    """Refuse when evaluate judged another network than parity: the bundle shows evaluate's numbers for its graphs."""
     evaluation = read_json(project.evaluate_json)
     judged = evaluation.get("checkpoint_sha256") if isinstance(evaluation, dict) else None
     if judged is None:
@@ -130,13 +130,13 @@ def _check_same_checkpoint(verdict: Mapping[str, Any], project: Project) -> None
 
 def _expect_mapping(value: object, key: str, path: Path) -> dict[str, Any]:
     inside = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(inside, dict) or not all(isinstance(each, dict) for each in inside.values()):
+    if not isinstance(inside, dict) or not all(isinstance(entry, dict) for entry in inside.values()):
         raise DataError(f"{path}: no {key!r} as parity writes it; run `pipe parity` again")
     return inside
 
 
 def _reasons(judged: Mapping[str, Any]) -> str:
-    reasons = [f"{name}: {reason}" for name, each in judged.items() for reason in each.get("reasons", [])]
+    reasons = [f"{name}: {reason}" for name, entry in judged.items() for reason in entry.get("reasons", [])]
     return f" ({'; '.join(reasons)})" if reasons else ""
 
 
@@ -146,10 +146,10 @@ def _verdict(judged: Mapping[str, Any], variant: Variant) -> object:
 
 def _check_same_graph(variant: Variant, judged_sha256: object, project: Project) -> None:
     path = project.onnx / variant.file
-    found = sha256_of(_existing(path, "pipe export"))
-    if found != judged_sha256:
+    on_disk_sha256 = sha256_of(_existing(path, "pipe export"))
+    if on_disk_sha256 != judged_sha256:
         raise GateError(f"{path}: is not the graph that parity judged (its sha256 differs); run `pipe parity` again")
-    if found != variant.sha256:
+    if on_disk_sha256 != variant.sha256:
         raise GateError(
             f"{path}: is not the graph that the contract names (its sha256 differs); run `pipe export` again"
         )
@@ -162,7 +162,7 @@ def _existing(path: Path, command: str) -> Path:
 
 
 def _as_bundled(contract: Contract) -> Contract:
-    """The same contract with the graphs' names in the bundle."""
+    """Return the same contract with the names that the graphs have in the bundle."""
     variants = (dataclasses.replace(variant, file=_bundled_name(contract, variant)) for variant in contract.variants)
     return dataclasses.replace(contract, variants=tuple(variants))
 
@@ -176,7 +176,7 @@ def _graphs(contract: Contract, project: Project) -> dict[str, Content]:
 
 
 def _golden(project: Project) -> dict[str, Content]:
-    """The golden files that their list names, and no other."""
+    """Return the golden files that `golden.json` lists, and no other."""
     samples = Golden.read(project.golden).samples
     names = [GOLDEN_JSON, *(name for sample in samples for name in (sample.image, sample.pixels))]
     return {f"{GOLDEN}/{name}": _existing(project.golden / name, "pipe parity") for name in names}
@@ -237,7 +237,7 @@ def _sums(files: Mapping[str, Content]) -> bytes:
 
 
 def _write_zip(files: Mapping[str, Content], path: Path) -> None:
-    """Write the archive as `runtime.archive` wants it: stored, sorted, without dates, owners or gaps."""
+    """Write the archive in the form that `runtime.archive` accepts: stored, sorted, without dates, owners or gaps."""
     try:
         with zipfile.ZipFile(path, "x", allowZip64=False) as archive:
             for name in sorted(files):
@@ -259,17 +259,17 @@ def _write_entry(archive: zipfile.ZipFile, name: str, content: Content) -> None:
 
 
 def _prove(zip_path: Path) -> Selfcheck:
-    """Unpack the new archive as a device would, and let it check itself before anybody can take it."""
+    """Unpack the new archive as a device does, and let it check itself before it gets its final name."""
     with tempfile.TemporaryDirectory(prefix="bundle-") as parent:
         folder = Path(parent) / "bundle"
         try:
             unpack(zip_path, folder)
-            found = selfcheck(folder)
+            checked = selfcheck(folder)
         except DeviceError as error:
             raise GateError(f"the new bundle fails its own selfcheck ({error}); nothing is bundled") from error
-    for check in found.variants:
+    for check in checked.variants:
         if check.reason:
             raise GateError(
                 f"the new bundle fails its own selfcheck ({check.variant}: {check.reason}); nothing is bundled"
             )
-    return found
+    return checked

@@ -1,4 +1,4 @@
-"""The first convolution of an int8 core over blocks of pixels: the same integers, sooner."""
+"""The first convolution of an int8 core, computed over blocks of pixels: the same integers in less time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-BLOCK = 2  # the side of a block, pixels; and the stride that makes it worth while
-_MOST_CHANNELS = 4  # of a picture; more are copied fast enough
+BLOCK = 2  # the side of a block, pixels; also the stride for which blocks save time
+_MOST_CHANNELS = 4  # of a picture; more channels are copied fast enough
 
 
 @dataclass(frozen=True)
 class _Stem:
-    """A convolution of stride 2 that takes the core's input, quantised."""
+    """A convolution that takes the core's input, quantised."""
 
     quantize: onnx.NodeProto
     conv: onnx.NodeProto
@@ -25,44 +25,47 @@ class _Stem:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Of the convolution, as they are written."""
-        return {each.name: helper.get_attribute_value(each) for each in self.conv.attribute}
+        """Attributes of the convolution that the graph spells out."""
+        return {attribute.name: helper.get_attribute_value(attribute) for attribute in self.conv.attribute}
 
     @property
     def is_plain(self) -> bool:
-        """Whether it has the stride, and nothing that blocks would change."""
-        found = {"strides": [1, 1], "dilations": [1, 1], "group": 1, **self.attributes}
-        return "pads" in found and (found["strides"], found["dilations"], found["group"]) == ([BLOCK] * 2, [1, 1], 1)
+        """Whether the convolution has stride 2, and no setting that blocks would change."""
+        values = {"strides": [1, 1], "dilations": [1, 1], "group": 1, **self.attributes}
+        settings = (values["strides"], values["dilations"], values["group"])
+        return "pads" in values and settings == ([BLOCK] * 2, [1, 1], 1)
 
     def margins(self) -> list[tuple[int, int]]:
-        """Zeros before and behind rows and columns, with which every window begins with a block, and the last one ends.
+        """Return how many zeros go before and behind the rows, and before and behind the columns.
 
-        Fewer than none where no window reaches the last row or column.
+        With these zeros every window begins at a block, and the last window ends with one. The number behind is
+        negative where no window reaches the last row or column.
         """
-        pads, found = self.attributes["pads"], []
+        pads, margins = self.attributes["pads"], []
         for axis, side in enumerate(self.sides):
             kernel, before, behind = self.weights.dims[2 + axis], pads[axis], pads[2 + axis]
             n_outputs = (side + before + behind - kernel) // BLOCK + 1
-            found.append((before, BLOCK * (n_outputs - 1 + _n_blocks(kernel)) - side - before))
-        return found
+            margins.append((before, BLOCK * (n_outputs - 1 + _n_blocks(kernel)) - side - before))
+        return margins
 
 
 def compute_stem_by_blocks(core: onnx.ModelProto) -> None:
-    """Let the first convolution take 2 x 2 pixels of three channels as one of twelve, if its stride is 2; in place.
+    """Change a first convolution of stride 2, in place, to take 2 x 2 pixels of three channels as one pixel of twelve.
 
-    Onnxruntime's integer convolutions copy each window, as many bytes at a time as there are channels. Pixels, weights
-    and sums stay the same integers, so the logits stay what they were, to the last bit.
+    Onnxruntime's integer convolutions copy each window pixel by pixel, as many bytes at a time as there are channels.
+    Pixels, weights and sums stay the same integers, so the logits are equal to the last bit. A core without such a
+    convolution stays as it is.
     """
-    stem = _find(core)
+    stem = _find_stem(core)
     if stem is None:
         return
     (top, bottom), (left, right) = stem.margins()
     pads = numpy_helper.from_array(np.array([0, 0, top, left, 0, 0, bottom, right], np.int64), "stem_pads")
-    picture, place = stem.quantize.input[0], list(core.graph.node).index(stem.quantize)
+    picture, position = stem.quantize.input[0], list(core.graph.node).index(stem.quantize)
     core.graph.initializer.append(pads)
-    core.graph.node.insert(place, helper.make_node("Pad", [picture, pads.name], ["stem_padded"], "stem_pad"))
+    core.graph.node.insert(position, helper.make_node("Pad", [picture, pads.name], ["stem_padded"], "stem_pad"))
     core.graph.node.insert(
-        place + 1, helper.make_node("SpaceToDepth", ["stem_padded"], ["stem_blocks"], "stem_blocks", blocksize=BLOCK)
+        position + 1, helper.make_node("SpaceToDepth", ["stem_padded"], ["stem_blocks"], "stem_blocks", blocksize=BLOCK)
     )
     stem.quantize.input[0] = "stem_blocks"
     blocks = _by_blocks(numpy_helper.to_array(stem.weights))
@@ -73,7 +76,7 @@ def compute_stem_by_blocks(core: onnx.ModelProto) -> None:
     stem.weights.CopyFrom(numpy_helper.from_array(blocks, stem.weights.name))
 
 
-def _find(core: onnx.ModelProto) -> _Stem | None:
+def _find_stem(core: onnx.ModelProto) -> _Stem | None:
     taking: dict[str, list[onnx.NodeProto]] = {}
     for node in core.graph.node:
         for name in node.input:
@@ -95,17 +98,21 @@ def _find(core: onnx.ModelProto) -> _Stem | None:
 
 
 def _weights_of(core: onnx.ModelProto, conv: onnx.NodeProto) -> onnx.TensorProto | None:
-    """The integers that become a convolution's weights, if nothing else takes them."""
-    made = next((node for node in core.graph.node if conv.input[1] in node.output), None)
-    if made is None or made.op_type != "DequantizeLinear":
+    """Return the integers that become a convolution's weights; None where another node takes them too."""
+    dequantize = next((node for node in core.graph.node if conv.input[1] in node.output), None)
+    if dequantize is None or dequantize.op_type != "DequantizeLinear":
         return None
-    if sum(made.input[0] in node.input or made.output[0] in node.input for node in core.graph.node) != 2:
+    tensors = {dequantize.input[0], dequantize.output[0]}
+    if sum(not tensors.isdisjoint(node.input) for node in core.graph.node) != 2:
         return None
-    return next((tensor for tensor in core.graph.initializer if tensor.name == made.input[0]), None)
+    return next((tensor for tensor in core.graph.initializer if tensor.name == dequantize.input[0]), None)
 
 
 def _by_blocks(weights: NDArray[np.int8]) -> NDArray[np.int8]:
-    """(out, in, height, width) to (out, 4 * in, height / 2, width / 2), with zeros where a window ends in a block."""
+    """Reorder weights (out, in, height, width) to (out, 4 * in, height / 2, width / 2).
+
+    Where a window ends inside a block, the rest of the block is zeros.
+    """
     n_out, n_in, height, width = weights.shape
     rows, columns = _n_blocks(height), _n_blocks(width)
     even = np.zeros((n_out, n_in, BLOCK * rows, BLOCK * columns), weights.dtype)

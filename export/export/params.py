@@ -1,4 +1,4 @@
-"""All of `params.yaml`: the sections of every room together, for recipes and studies."""
+"""The section `export` of `params.yaml`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Smaller cores: int8 by static quantisation (QDQ) with ranges measured on training frames, and half precision.
 
-`onnxruntime.quantization` and `onnxruntime.transformers.float16` do the work. Only the core is touched: preprocessing
-stays float, since the pixels of a large picture are resized there.
+`onnxruntime.quantization` and `onnxruntime.transformers.float16` do the work. Only the core becomes smaller:
+preprocessing stays float, because it resizes the pixels of a large picture.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from export.graphs.preprocess_graph import batch_of
 from export.graphs.runner import FRAMES_AT_ONCE, Graph, batches_of
 
 Calibration = Literal["minmax", "percentile"]
-Ranges = Any  # onnxruntime.quantization's TensorsData: by tensor, its lowest and highest value
+Ranges = Any  # onnxruntime.quantization's TensorsData: the lowest and highest value of each tensor
 
-PERCENTILE = 99.99  # of a tensor's values are inside the range; the rest is clipped
-HALF_OF_FP16 = 32752.0  # a tensor that came so near to the largest half-precision number may overflow on other frames
+PERCENTILE = 99.99  # per cent of a tensor's values are inside the range; the rest is clipped
+HALF_OF_FP16 = 32752.0  # half of the largest half-precision number: a tensor beyond it may overflow on other frames
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -38,8 +38,8 @@ class Int8:
     """How a core becomes int8."""
 
     activations: Literal["u8", "s8"] = "u8"
-    per_channel: bool = True  # a scale for each output channel's weights, or one for all
-    reduce_range: bool = False  # 7 bits, which no x86 processor overflows
+    per_channel: bool = True  # a scale for the weights of each output channel, or one scale for all
+    reduce_range: bool = False  # 7 bits, which overflow on no x86 processor
     calibration: Calibration = "minmax"
     float_layers: tuple[str, ...] = ()  # nodes that stay float
 
@@ -50,7 +50,13 @@ class Int8:
 
 
 def measure_ranges(core: onnx.ModelProto, inputs_nchw: NDArray[np.float32], calibration: Calibration) -> Ranges:
-    """The range of every tensor that can be quantised, over frames (n, 3, size, size), a few of them at a time."""
+    """Measure the range of every tensor that can be quantised.
+
+    Args:
+        core: the float32 core.
+        inputs_nchw: (n, 3, size, size), preprocessed frames; they run a few at a time.
+        calibration: `minmax`: from the lowest to the highest value; `percentile`: without the outermost values.
+    """
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
     methods = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
@@ -65,12 +71,19 @@ def measure_ranges(core: onnx.ModelProto, inputs_nchw: NDArray[np.float32], cali
             extra_options={"symmetric": False, "percentile": PERCENTILE},
         )
         for batch in batches_of(inputs_nchw, batch_of(core) or FRAMES_AT_ONCE):
-            calibrator.collect_data(_once(batch))  # each call lets go of the batch's activations
+            calibrator.collect_data(_once(batch))  # each call frees the activations of its batch
         return calibrator.compute_data()
 
 
 def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8, only: Collection[str] = ()) -> onnx.ModelProto:
-    """Quantise a core; with `only`, nothing but the nodes of these names."""
+    """Quantise a core to int8 (QDQ).
+
+    Args:
+        core: the float32 core; it stays as it is.
+        ranges: of its tensors, from `measure_ranges`.
+        recipe: how it becomes int8.
+        only: names of the nodes to quantise; empty: all nodes.
+    """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
@@ -81,14 +94,14 @@ def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8, only: Collectio
         recipe.reduce_range,
         QuantType.QInt8,
         activations,
-        copy.deepcopy(ranges),  # it adjusts them
+        copy.deepcopy(ranges),  # the quantizer changes them
         list(only),
         list(recipe.float_layers),
         _quantisable(),
         {"ActivationSymmetric": recipe.activations == "s8", "WeightSymmetric": True},
     )
     quantizer.quantize_model()
-    quantizer.model.topological_sort()  # what it inserted stands at the end
+    quantizer.model.topological_sort()  # inserted nodes stand at the end
     quantised: onnx.ModelProto = quantizer.model.model
     compute_stem_by_blocks(quantised)
     return quantised
@@ -97,23 +110,32 @@ def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8, only: Collectio
 def layers_by_sensitivity(
     core: onnx.ModelProto, ranges: Ranges, recipe: Int8, inputs_nchw: NDArray[np.float32]
 ) -> list[str]:
-    """The layers with weights, worst first: each alone is quantised, and the change of the logits measured."""
-    expected = Graph(core.SerializeToString()).all_of(inputs_nchw)
+    """Rank the layers with weights by the harm that quantising them does, the worst first.
+
+    Each layer is quantised alone, and the mean square change of the logits is measured.
+
+    Args:
+        core: the float32 core.
+        ranges: of its tensors, from `measure_ranges`.
+        recipe: how a layer becomes int8.
+        inputs_nchw: (n, 3, size, size), preprocessed frames.
+    """
+    expected = Graph(core.SerializeToString()).run_in_batches(inputs_nchw)
     harm = {}
     for node in core.graph.node:
         if node.op_type in WEIGHTED:
             alone = Graph(to_int8(core, ranges, recipe, only=[node.name]).SerializeToString())
-            harm[node.name] = float(np.square(alone.all_of(inputs_nchw) - expected).mean())
+            harm[node.name] = float(np.square(alone.run_in_batches(inputs_nchw) - expected).mean())
     return sorted(harm, key=lambda name: -harm[name])
 
 
 def to_fp16(core: onnx.ModelProto, float_layers: Collection[str]) -> onnx.ModelProto:
-    """Half precision inside, float32 at the input and the output; the named nodes stay float32."""
+    """Convert a core to half precision. Its input, its output and the named nodes stay float32."""
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of weights that are too small to matter
+        warnings.simplefilter("ignore")  # about weights that are too small to matter
         halved = convert_float_to_float16(core, keep_io_types=True, node_block_list=list(float_layers))
     _join_float_layers(halved)
     ordered = ONNXModel(halved)
@@ -123,14 +145,14 @@ def to_fp16(core: onnx.ModelProto, float_layers: Collection[str]) -> onnx.ModelP
 
 
 def _join_float_layers(halved: onnx.ModelProto) -> None:
-    """Between two layers that stay float, leave the tensor float: it is cast to half precision and back."""
+    """Remove the casts to half precision and back between two layers that stay float."""
     casts = {node.output[0]: node for node in halved.graph.node if node.op_type == "Cast"}
     for node in halved.graph.node:
-        for place, name in enumerate(node.input):
+        for index, name in enumerate(node.input):
             back = casts.get(name)
             forth = casts.get(back.input[0]) if back is not None and _casts_to_float(back) else None
             if forth is not None and not _casts_to_float(forth):
-                node.input[place] = forth.input[0]
+                node.input[index] = forth.input[0]
     used = {name for node in halved.graph.node for name in node.input} | {port.name for port in halved.graph.output}
     # Twice, since dropping the cast back leaves the cast before it unused.
     for _ in range(2):
@@ -145,19 +167,19 @@ def _casts_to_float(cast: onnx.NodeProto) -> bool:
 
 
 def layers_beyond_fp16(core: onnx.ModelProto, ranges: Ranges) -> list[str]:
-    """The nodes that give or take a tensor which half precision might not hold."""
+    """Return the nodes with an input or output that half precision might not hold."""
     beyond = {name for name in ranges.keys() if _largest(ranges[name]) > HALF_OF_FP16}  # noqa: SIM118
     return [node.name for node in core.graph.node if beyond & {*node.input, *node.output}]
 
 
 def last_layers(core: onnx.ModelProto) -> list[str]:
-    """The nodes from the pooling on: few, and next to the logits."""
+    """Return the nodes from the last pooling on: few, and next to the logits."""
     pooling = [i for i, node in enumerate(core.graph.node) if node.op_type in ("ReduceMean", "GlobalAveragePool")]
     return [node.name for node in core.graph.node[pooling[-1] if pooling else -1 :]]
 
 
 def _once(batch: NDArray[np.float32]) -> Any:
-    """One batch as onnxruntime's calibration reads it."""
+    """Wrap one batch as onnxruntime's calibration reads it."""
     from onnxruntime.quantization.calibrate import CalibrationDataReader
 
     class _Once(CalibrationDataReader):  # type: ignore[misc]
@@ -170,12 +192,12 @@ def _once(batch: NDArray[np.float32]) -> Any:
     return _Once()
 
 
-def _largest(found: Any) -> float:
-    return float(np.abs(found.range_value).max())
+def _largest(tensor_range: Any) -> float:
+    return float(np.abs(tensor_range.range_value).max())
 
 
 def _quantisable() -> list[str]:
-    """Every operator that onnxruntime can quantise, in a fixed order."""
+    """Return every operator that onnxruntime can quantise, in a fixed order."""
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     return sorted({*QLinearOpsRegistry, *QDQRegistry})

@@ -1,4 +1,4 @@
-"""Frames as the network sees them, and what torch says of them: what graphs are calibrated on and chosen by."""
+"""The frames that export needs: some to calibrate on, and some with torch's logits to choose variants by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from export.graphs.gates import Comparison, Logits
+from export.graphs.gates import LogitComparison, Logits
 from export.graphs.preprocess_graph import preprocess_graph
 from export.graphs.reference import frames_of_equal_size, torch_of
 from export.graphs.runner import Graph
@@ -21,90 +21,106 @@ from pipeline.base.progress import track
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 
-OPSET = 18  # of the preprocessing here; its nodes mean the same in every later one
+OPSET = 18  # of the preprocessing here; its nodes mean the same in every later opset
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Some frames, preprocessed by the graph, with torch's answers from the same pixels."""
+class ReferenceFrames:
+    """Some frames, preprocessed by the graph, with torch's logits for the same pixels."""
 
     classes: Sequence[str]
-    truth: NDArray[np.int64]  # (n,) class numbers
-    inputs_nchw: NDArray[np.float32]  # (n, 3, size, size); on disk, where more fit than in memory
+    truth: NDArray[np.int64]  # (n,) class indices
+    inputs_nchw: NDArray[np.float32]  # (n, 3, size, size); mapped from a file, since they may not fit into memory
     torch_logits: Logits  # (n, classes)
     unknown_threshold: float | None = None  # of the checkpoint
 
-    def compare(self, graph_logits: Logits) -> Comparison:
-        """A graph's logits (n, classes) beside torch's."""
-        return Comparison(self.classes, self.truth, self.torch_logits, graph_logits, self.unknown_threshold)
+    def compare(self, graph_logits: Logits) -> LogitComparison:
+        """Put a graph's logits (n, classes) beside torch's."""
+        return LogitComparison(self.classes, self.truth, self.torch_logits, graph_logits, self.unknown_threshold)
 
 
 def calibration_rows(rows: Sequence[Row], n_frames: int) -> list[Row]:
-    """Training frames dealt in turn from the classes, in a class from its clips, in a clip spread over its time.
+    """Choose training frames: in turn from the classes, in a class from its clips, in a clip spread over its time.
 
-    Originals that screening kept; where a training side has copies only, these.
+    They are originals that screening kept. Where the training side has only copies, copies are used.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no such frame.
     """
     training = [row for row in rows if row.split == "train" and row.kept]
     pool = [row for row in training if not row.parent] or training
     if not pool:
         raise DataError("data/split.csv: no kept training frame; int8 cannot be calibrated")
     by_class = ([row for row in pool if row.label == name] for name in class_names(pool))
-    return list(itertools.islice(_dealt(_by_clip(group) for group in by_class), n_frames))
+    return list(itertools.islice(_in_turn(_by_clip(group) for group in by_class), n_frames))
 
 
 def _by_clip(rows: Sequence[Row]) -> list[Row]:
     ordered = sorted(rows, key=lambda row: (row.group, row.time_seconds or 0.0, row.path))
     clips = [list(clip) for _, clip in itertools.groupby(ordered, key=lambda row: row.group)]
-    return list(_dealt(_spread(clip) for clip in clips))
+    return list(_in_turn(_spread(clip) for clip in clips))
 
 
 def _spread(rows: Sequence[Row]) -> list[Row]:
-    """The same rows, any first few of which are spread over all: the first, the middle, the quarters, and so on."""
+    """Reorder rows so that any first few are spread over all: the first, the middle, the quarters, and so on."""
     n_bits = len(rows).bit_length()
-    reversed_bits = (int(f"{number:0{n_bits}b}"[::-1], 2) for number in range(2**n_bits))
-    return [rows[index] for index in dict.fromkeys(number * len(rows) >> n_bits for number in reversed_bits)]
+    reversed_bits = (int(f"{step:0{n_bits}b}"[::-1], 2) for step in range(2**n_bits))
+    return [rows[index] for index in dict.fromkeys(bits * len(rows) >> n_bits for bits in reversed_bits)]
 
 
-def _dealt(hands: Iterable[Sequence[Row]]) -> Iterator[Row]:
-    return (row for turn in itertools.zip_longest(*hands) for row in turn if row is not None)
+def _in_turn(groups: Iterable[Sequence[Row]]) -> Iterator[Row]:
+    return (row for turn in itertools.zip_longest(*groups) for row in turn if row is not None)
 
 
-def preprocessed(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path) -> NDArray[np.float32]:
-    """What the preprocessing graph makes of frames: (n, 3, size, size), in a file."""
-    return _gather(rows, checkpoint, project, path, lambda _: None)
+def preprocess_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path) -> NDArray[np.float32]:
+    """Preprocess frames with the graph and return them, (n, 3, size, size), mapped from a file.
+
+    Args:
+        rows: the frames.
+        checkpoint: whose geometry, mean and standard deviation are used.
+        project: whose frames they are.
+        path: the file to write, `.npy`.
+    """
+    return _preprocess(rows, checkpoint, project, path, lambda _: None)
 
 
-def gather(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path) -> Evidence:
-    """Preprocess frames with the graph, into a file, and ask torch about the same pixels.
+def reference_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path) -> ReferenceFrames:
+    """Preprocess frames with the graph, and compute torch's logits for the same pixels.
+
+    Args:
+        rows: the frames.
+        checkpoint: the trained network.
+        project: whose frames they are.
+        path: the file that holds the preprocessed frames, `.npy`.
 
     Raises:
         DataError: there is no row, one has a class that the checkpoint does not know, or a frame is missing or broken.
     """
     truth = class_numbers(rows, checkpoint, project)
-    ask = torch_of(checkpoint)
+    ask_torch = torch_of(checkpoint)
     torch_logits: list[Logits] = []
-    inputs_nchw = _gather(rows, checkpoint, project, path, lambda frames_nhwc: torch_logits.append(ask(frames_nhwc)))
+    inputs_nchw = _preprocess(
+        rows, checkpoint, project, path, lambda frames_nhwc: torch_logits.append(ask_torch(frames_nhwc))
+    )
     threshold = checkpoint.unknown_threshold
-    return Evidence(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits), threshold)
+    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits), threshold)
 
 
-def _gather(
+def _preprocess(
     rows: Sequence[Row],
     checkpoint: Checkpoint,
     project: Project,
     path: Path,
-    look: Callable[[NDArray[np.uint8]], None],
+    observe: Callable[[NDArray[np.uint8]], None],
 ) -> NDArray[np.float32]:
+    """Preprocess frames into a file; `observe` gets every batch of pixels (batch, height, width, 3)."""
     if not rows:
         raise DataError("data/split.csv: no frame; expected at least one")
-    preprocess = Graph(preprocess_graph(checkpoint.preprocess, OPSET).SerializeToString())
-    size, done = checkpoint.preprocess.size, 0
+    graph = Graph(preprocess_graph(checkpoint.preprocess, OPSET).SerializeToString())
+    size, n_done = checkpoint.preprocess.size, 0
     inputs_nchw = open_memmap(path, mode="w+", dtype=np.float32, shape=(len(rows), 3, size, size))
     for frames_nhwc in frames_of_equal_size(track(rows, f"{rows[0].split} frames", len(rows)), project):
-        inputs_nchw[done : done + len(frames_nhwc)] = preprocess(frames_nhwc)
-        look(frames_nhwc)
-        done += len(frames_nhwc)
+        inputs_nchw[n_done : n_done + len(frames_nhwc)] = graph(frames_nhwc)
+        observe(frames_nhwc)
+        n_done += len(frames_nhwc)
     return inputs_nchw

@@ -1,4 +1,4 @@
-"""Which smaller cores are tried, in which order, and which of them are kept: a choice on validation frames."""
+"""The search for smaller cores: which are tried, in which order, and which are kept. Validation frames decide."""
 
 from __future__ import annotations
 
@@ -23,141 +23,184 @@ from export.export.quantize import (
     to_fp16,
     to_int8,
 )
-from export.export.reference_frames import Evidence
+from export.export.reference_frames import ReferenceFrames
 from export.export.torch_export import EXPORTER_ERRORS
-from export.graphs.gates import FAILED, PASSED, judge
+from export.graphs.gates import FAILED, PASSED, Judgement, judge
 from export.graphs.params import ParityParams
 from export.graphs.runner import Graph, median_ms
 from pipeline.base.errors import DataError
 
 Mode = Literal["fast", "full"]
+Precision = Literal["fp32", "fp16", "int8"]
 
-EQUALLY_FAST = 1.05  # a graph within five per cent of another is as fast: timing says no more
+EQUALLY_FAST = 1.05  # a graph within five per cent of another is as fast: timing cannot tell them apart
 EQUALLY_SMALL = 1.01
-FLOAT_SHARES = (0.1, 0.25)  # of the layers with weights, the most sensitive, which then stay float
+FLOAT_SHARES = (0.1, 0.25)  # of the layers with weights: the most sensitive, which then stay float
 SENSITIVITY_FRAMES = 8
 TOLERANCE_FRAMES = 12
-TOLERANCE_FACTOR = 2  # another processor's arithmetic is none of those tried here
+TOLERANCE_FACTOR = 2  # the arithmetic of another processor is not among those that are tried here
 LATENCY_ROUNDS = 10
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A smaller core that is yet to be made."""
+    """A core that has not been made yet."""
 
     name: str
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Precision
     make: Callable[[], tuple[onnx.ModelProto, Sequence[str]]]  # the core, and the layers that stayed float
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate that was made and judged on validation frames."""
+    """A candidate after it was tried on validation frames."""
 
     name: str
-    precision: Literal["fp32", "fp16", "int8"]
-    numbers: dict[str, Any]  # as `judge` gives them
-    core: onnx.ModelProto | None = None  # None where it could not be made
+    precision: Precision
+    judgement: Judgement | None  # None: the core could not be made
+    core: onnx.ModelProto | None = None
     float_layers: Sequence[str] = ()
-    median_ms: float | None = None  # the core alone, one picture; measured where it may be chosen
+    median_ms: float | None = None  # of the core alone, one picture; measured where the core may be chosen
+    problem: str | None = None  # why the core could not be made
+
+    def __post_init__(self) -> None:
+        if (self.judgement is None) == (self.problem is None):
+            raise ValueError(f"{self.name}: a trial has a judgement or a problem")
 
     @property
     def bytes(self) -> int:
-        """Of the core."""
+        """Size of the core."""
         return 0 if self.core is None else self.core.ByteSize()
 
     @property
+    def verdict(self) -> str:
+        """Of the gates; failed where the core could not be made."""
+        return FAILED if self.judgement is None else self.judgement.verdict
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the verdict is bad."""
+        return [str(self.problem)] if self.judgement is None else list(self.judgement.reasons)
+
+    @property
     def failed(self) -> bool:
-        """Whether it cannot be chosen. Too few validation frames to tell is no failure: test frames decide."""
-        return bool(self.numbers["verdict"] == FAILED)
+        """Whether the core cannot be chosen. Too few validation frames are no failure, since test frames decide."""
+        return self.verdict == FAILED
 
-    def summary(self, chosen: bool) -> dict[str, Any]:
-        """For `reports/export.json`."""
-        said = {"name": self.name, "precision": self.precision, "chosen": chosen, "core_bytes": self.bytes or None}
-        return {**said, "median_ms": self.median_ms, "float_layers": list(self.float_layers), **self.numbers}
+    def to_json(self, chosen: bool) -> dict[str, Any]:
+        """Return the trial as `reports/export.json` holds it."""
+        figures = {} if self.judgement is None else self.judgement.to_json()
+        return {
+            "name": self.name,
+            "precision": self.precision,
+            "chosen": chosen,
+            "core_bytes": self.bytes or None,
+            "median_ms": self.median_ms,
+            "float_layers": list(self.float_layers),
+            **figures,
+            "verdict": self.verdict,
+            "reasons": self.reasons,
+        }
 
 
-class Workshop:
-    """What candidates of one core are made from; everything slow is measured once, when it is first asked for."""
+class CandidateFactory:
+    """Makes the candidates of one core. What is slow to measure is measured once, when it is first needed."""
 
     def __init__(self, core: onnx.ModelProto, calibration_nchw: NDArray[np.float32]) -> None:
+        """Take the float32 core, and the frames (n, 3, size, size) on which ranges are measured."""
         self._core = core
         self._calibration_nchw = calibration_nchw
-        self.ranges: Callable[[Any], Ranges] = functools.cache(self._ranges)
-        self.by_sensitivity: Callable[[], list[str]] = functools.cache(self._by_sensitivity)
+        self._ranges: Callable[[Any], Ranges] = functools.cache(self._measure_ranges)
+        self._by_sensitivity: Callable[[], list[str]] = functools.cache(self._rank_layers)
 
     def fp16(self) -> Iterator[Candidate]:
-        """Half precision: all but what would overflow; then the last layers float too."""
-        yield Candidate("fp16", "fp16", lambda: self._half([]))
-        yield Candidate("fp16_without_last_layers", "fp16", lambda: self._half(last_layers(self._core)))
+        """Yield half precision: all layers but those that would overflow; then with the last layers float too."""
+        yield Candidate("fp16", "fp16", lambda: self._make_fp16([]))
+        yield Candidate("fp16_without_last_layers", "fp16", lambda: self._make_fp16(last_layers(self._core)))
 
     def int8(self, mode: Mode) -> Iterator[Candidate]:
-        """Integers: the recipe that holds most often, or all (full); then with the most sensitive layers float."""
+        """Yield integers: the recipes that hold most often (fast) or all; then with the most sensitive layers float."""
         recipes = [Int8(), Int8(calibration="percentile")]
         if mode == "full":
             grid = itertools.product(("u8", "s8"), (True, False), (False, True), ("minmax", "percentile"))
-            recipes = [Int8(*each) for each in grid]  # type: ignore[arg-type]
+            recipes = [Int8(*settings) for settings in grid]  # type: ignore[arg-type]
         for recipe in recipes:
-            yield Candidate(str(recipe), "int8", functools.partial(self._integers, recipe, 0))
+            yield Candidate(str(recipe), "int8", functools.partial(self._make_int8, recipe, 0))
         for share in FLOAT_SHARES:
             name = f"{Int8()}_without_{share:.0%}_of_layers".replace("%", "_percent")
-            yield Candidate(name, "int8", functools.partial(self._integers, Int8(), share))
+            yield Candidate(name, "int8", functools.partial(self._make_int8, Int8(), share))
 
-    def _half(self, float_layers: Sequence[str]) -> tuple[onnx.ModelProto, Sequence[str]]:
-        kept = list(dict.fromkeys([*layers_beyond_fp16(self._core, self.ranges("minmax")), *float_layers]))
+    def _make_fp16(self, float_layers: Sequence[str]) -> tuple[onnx.ModelProto, Sequence[str]]:
+        kept = list(dict.fromkeys([*layers_beyond_fp16(self._core, self._ranges("minmax")), *float_layers]))
         return to_fp16(self._core, kept), kept
 
-    def _integers(self, recipe: Int8, float_share: float) -> tuple[onnx.ModelProto, Sequence[str]]:
+    def _make_int8(self, recipe: Int8, float_share: float) -> tuple[onnx.ModelProto, Sequence[str]]:
         kept: list[str] = []
         if float_share:
             n_layers = sum(node.op_type in WEIGHTED for node in self._core.graph.node)
-            kept = self.by_sensitivity()[: max(1, round(float_share * n_layers))]
+            kept = self._by_sensitivity()[: max(1, round(float_share * n_layers))]
         recipe = replace(recipe, float_layers=tuple(kept))
-        return to_int8(self._core, self.ranges(recipe.calibration), recipe), kept
+        return to_int8(self._core, self._ranges(recipe.calibration), recipe), kept
 
-    def _ranges(self, calibration: Literal["minmax", "percentile"]) -> Ranges:
+    def _measure_ranges(self, calibration: Literal["minmax", "percentile"]) -> Ranges:
         return measure_ranges(self._core, self._calibration_nchw, calibration)
 
-    def _by_sensitivity(self) -> list[str]:
+    def _rank_layers(self) -> list[str]:
         few_nchw = self._calibration_nchw[:SENSITIVITY_FRAMES]
-        return layers_by_sensitivity(self._core, self.ranges("minmax"), Int8(), few_nchw)
+        return layers_by_sensitivity(self._core, self._ranges("minmax"), Int8(), few_nchw)
 
 
-def search(fp32: Trial, workshop: Workshop, mode: Mode, evidence: Evidence, gates: ParityParams) -> list[Trial]:
-    """Try the candidates of both smaller precisions, in order; fast stops at the first that does not fail.
+def search(
+    fp32: Trial, factory: CandidateFactory, mode: Mode, frames: ReferenceFrames, gates: ParityParams
+) -> list[Trial]:
+    """Try the candidates of both smaller precisions in order, and time those that do not fail.
+
+    Args:
+        fp32: the float32 core, already tried.
+        factory: makes the candidates.
+        mode: `fast` stops at the first candidate of a precision that does not fail; `full` tries all.
+        frames: the frames that decide.
+        gates: the section `parity` of `params.yaml`.
 
     Returns:
-        The float32 core and every trial, those that did not fail with their times.
+        The float32 core, and then every candidate that was tried.
     """
     trials = [fp32]
-    for candidates in (workshop.fp16(), workshop.int8(mode)):
+    for candidates in (factory.fp16(), factory.int8(mode)):
         for candidate in candidates:
-            trials.append(judged(candidate, evidence, gates))
+            trials.append(try_candidate(candidate, frames, gates))
             if mode == "fast" and not trials[-1].failed:
                 break
-    return _timed(trials, evidence)
+    return _timed(trials, frames)
 
 
-def judged(candidate: Candidate, evidence: Evidence, gates: ParityParams) -> Trial:
-    """Make a candidate and hold its answers against torch's."""
+def try_candidate(candidate: Candidate, frames: ReferenceFrames, gates: ParityParams) -> Trial:
+    """Make a candidate and compare its logits with torch's.
+
+    Args:
+        candidate: what is made.
+        frames: the frames that decide, with torch's logits.
+        gates: the section `parity` of `params.yaml`.
+    """
     try:
         core, float_layers = candidate.make()
-        logits = Graph(core.SerializeToString()).all_of(evidence.inputs_nchw)
+        logits = Graph(core.SerializeToString()).run_in_batches(frames.inputs_nchw)
     except (*EXPORTER_ERRORS, DataError) as error:
-        reason = f"cannot be made ({' '.join(str(error).split())[:200]})"
-        return Trial(candidate.name, candidate.precision, {"verdict": FAILED, "reasons": [reason]})
-    numbers = judge(evidence.compare(logits), candidate.precision, gates)
-    return Trial(candidate.name, candidate.precision, numbers, core, float_layers)
+        problem = f"cannot be made ({' '.join(str(error).split())[:200]})"
+        return Trial(candidate.name, candidate.precision, None, problem=problem)
+    judgement = judge(frames.compare(logits), candidate.precision, gates)
+    return Trial(candidate.name, candidate.precision, judgement, core, float_layers)
 
 
-def chosen(trials: Sequence[Trial]) -> list[Trial]:
-    """The best of each precision, the very best first: what failed on no gate, is fast, then small, then near to torch.
+def best_of_each_precision(trials: Sequence[Trial]) -> list[Trial]:
+    """Choose the best trial of each precision, and order them, the best first.
 
-    Float32 is always among them: it is what the others are measured against.
+    The best passed its gates, is fast, then small, then near to torch. Float32 is always chosen, because the other
+    precisions are measured against it.
     """
     eligible = [trial for trial in trials if not trial.failed or trial.precision == "fp32"]
     precisions = dict.fromkeys(trial.precision for trial in eligible)
-    best = [_best([trial for trial in eligible if trial.precision == each]) for each in precisions]
+    best = [_best([trial for trial in eligible if trial.precision == precision]) for precision in precisions]
     ranked = []
     while best:
         ranked.append(_best(best))
@@ -165,36 +208,40 @@ def chosen(trials: Sequence[Trial]) -> list[Trial]:
     return ranked
 
 
-def golden_tolerance(trial: Trial, evidence: Evidence, least: float) -> float:
-    """By how much another processor's logits may differ, as a share of their range.
+def golden_tolerance(trial: Trial, frames: ReferenceFrames, least: float) -> float:
+    """Measure by how much another processor's logits may differ, as a share of their range.
 
-    Measured, where rounding differs between processors: against onnxruntime without its fusions (integers in float
-    arithmetic) and with the kernels of older processors, and for half precision against torch's float32.
+    Rounding differs between processors. So the core is compared with itself in onnxruntime without fusions (integers
+    in float arithmetic) and with the kernels of older processors; half precision is also compared with torch's float32.
+
+    Args:
+        trial: a core that was made.
+        frames: the first `TOLERANCE_FRAMES` of them are used.
+        least: the tolerance of float32, and the smallest of any precision.
     """
-    assert trial.core is not None  # noqa: S101  # only what was made is chosen
+    assert trial.core is not None  # noqa: S101  # only cores that were made are chosen
     if trial.precision == "fp32":
         return least
-    inputs_nchw, graph = evidence.inputs_nchw[:TOLERANCE_FRAMES], trial.core.SerializeToString()
-    logits = Graph(graph).all_of(inputs_nchw)
-    others = [Graph(graph, how).all_of(inputs_nchw) for how in ("as_written", "without_vnni")]
+    inputs_nchw, graph = frames.inputs_nchw[:TOLERANCE_FRAMES], trial.core.SerializeToString()
+    logits = Graph(graph).run_in_batches(inputs_nchw)
+    alternatives = [Graph(graph, how).run_in_batches(inputs_nchw) for how in ("as_written", "without_vnni")]
     if trial.precision == "fp16":
-        others.append(evidence.torch_logits[:TOLERANCE_FRAMES])
-    largest = max(float(np.abs(other - logits).max()) for other in others)
+        alternatives.append(frames.torch_logits[:TOLERANCE_FRAMES])
+    largest = max(float(np.abs(alternative - logits).max()) for alternative in alternatives)
     return min(0.99, max(least, round(TOLERANCE_FACTOR * largest / float(np.ptp(logits)), 4)))
 
 
-def _timed(trials: Sequence[Trial], evidence: Evidence) -> list[Trial]:
-    racing = [trial for trial in trials if not trial.failed and trial.core is not None]
-    graphs = [Graph(trial.core.SerializeToString()) for trial in racing if trial.core is not None]
-    times = dict(
-        zip((trial.name for trial in racing), median_ms(graphs, evidence.inputs_nchw[:1], LATENCY_ROUNDS), strict=True)
-    )
-    return [replace(trial, median_ms=times.get(trial.name)) for trial in trials]
+def _timed(trials: Sequence[Trial], frames: ReferenceFrames) -> list[Trial]:
+    eligible = [trial for trial in trials if not trial.failed and trial.core is not None]
+    graphs = [Graph(trial.core.SerializeToString()) for trial in eligible if trial.core is not None]
+    times_ms = median_ms(graphs, frames.inputs_nchw[:1], LATENCY_ROUNDS)
+    by_name = dict(zip((trial.name for trial in eligible), times_ms, strict=True))
+    return [replace(trial, median_ms=by_name.get(trial.name)) for trial in trials]
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
-    """Proven before not proven; of the fastest the smallest; of the smallest the one that is nearest to torch."""
-    proven = [trial for trial in trials if trial.numbers["verdict"] == PASSED] or list(trials)
+    """Return the nearest to torch of the smallest of the fastest of those that passed, or of all if none passed."""
+    proven = [trial for trial in trials if trial.verdict == PASSED] or list(trials)
     fastest = min(trial.median_ms or float("inf") for trial in proven)
     fast = [trial for trial in proven if (trial.median_ms or float("inf")) <= fastest * EQUALLY_FAST]
     smallest = min(trial.bytes for trial in fast)
@@ -203,6 +250,6 @@ def _best(trials: Sequence[Trial]) -> Trial:
 
 
 def _distance(trial: Trial) -> float:
-    """How far its logits are from torch's; of one that gave no numbers as far as can be."""
-    difference: float | None = trial.numbers.get("max_abs_logit_difference")
+    """Return how far a core's logits are from torch's; infinite where it gave no numbers."""
+    difference = None if trial.judgement is None else trial.judgement.max_abs_logit_difference
     return float("inf") if difference is None else difference

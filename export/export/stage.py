@@ -1,28 +1,34 @@
-"""Checkpoint to graphs and contract: `models/onnx/*.onnx`, `models/contract.json`, and what was tried on the way."""
+"""Turn the checkpoint into graphs and the contract: `models/onnx/`, `models/contract.json`, `reports/export.json`."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from export.export.params import ExportParams
-from export.export.reference_frames import Evidence, calibration_rows, gather, preprocessed
-from export.export.search import Candidate, Trial, Workshop, chosen, golden_tolerance, judged, search
+from export.export.record import CalibrationSet, ExporterTrial, ExportRecord
+from export.export.reference_frames import ReferenceFrames, calibration_rows, preprocess_frames, reference_frames
+from export.export.search import (
+    Candidate,
+    CandidateFactory,
+    Trial,
+    best_of_each_precision,
+    golden_tolerance,
+    search,
+    try_candidate,
+)
 from export.export.torch_export import Attempt, attempts, core_graph, with_batch_of_one
 from export.graphs.params import ParityParams
 from export.graphs.preprocess_graph import join, preprocess_graph, seal
 from pipeline.base.errors import GateError
 from pipeline.base.files import replacing_folder, write_json
 from pipeline.base.leakage import read_split_without_leaks
-from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
@@ -38,113 +44,94 @@ class ExportReport:
 
     variants: tuple[Variant, ...]
     recommended: str
-    left_out: tuple[str, ...]  # precisions of which nothing passed
+    left_out: tuple[str, ...]  # precisions of which no candidate passed
 
     @property
     def headline(self) -> str:
         """One line: the variants and their sizes, and which of them is recommended."""
-        said = ", ".join(f"{variant.name} ({variant.bytes / 1e6:.1f} MB)" for variant in self.variants)
+        sizes = ", ".join(f"{variant.name} ({variant.bytes / 1e6:.1f} MB)" for variant in self.variants)
         without = f"; no {' and no '.join(self.left_out)} passed" if self.left_out else ""
-        return f"exported {said}, recommended {self.recommended}{without}; models/onnx/, reports/export.json"
+        return f"exported {sizes}, recommended {self.recommended}{without}; models/onnx/, reports/export.json"
 
 
 def export(params: ExportParams, gates: ParityParams, project: Project) -> ExportReport:
-    """Write the graphs of the chosen variants, their two parts, the contract, and what was tried.
+    """Write the graphs of the chosen variants, their parts, the contract, and the record of what was tried.
+
+    Args:
+        params: the section `export` of `params.yaml`.
+        gates: the section `parity`: by its gates the variants are chosen.
+        project: whose checkpoint, split and frames are read.
 
     Raises:
         DataError: the checkpoint, the split or a frame is missing or broken.
-        GateError: no exporter gives a graph that computes what torch computes; `reports/export.json` says how not.
+        GateError: no exporter gives a graph that computes what torch computes. `reports/export.json` has the reasons.
     """
     rows = read_split_without_leaks(project)
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)
     calibration = calibration_rows(rows, params.calibration_frames)
-    # Without a validation side the frames of calibration have to do; parity judges on test frames in any case.
+    # Without a validation side the calibration frames decide. In any case parity judges on test frames.
     choice = [row for row in rows if row.split == "val"] or calibration
-    record = Record(params.search, choice[0].split, len(choice), _counted(calibration))
+    record = ExportRecord(params.search, choice[0].split, len(choice), CalibrationSet.of(calibration))
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
-        evidence = gather(choice, checkpoint, project, Path(folder) / "choice.npy")
-        attempt, fp32 = _agreeing_core(checkpoint, params, gates, evidence, record, project)
-        inputs_nchw = preprocessed(calibration, checkpoint, project, Path(folder) / "calibration.npy")
-        trials = search(fp32, Workshop(_made(fp32), inputs_nchw), params.search, evidence, gates)
-        kept = chosen(trials)
-        tolerances = [golden_tolerance(trial, evidence, params.golden_tolerance) for trial in kept]
-    draft = _draft(checkpoint, params, attempt.opset)
+        frames = reference_frames(choice, checkpoint, project, Path(folder) / "choice.npy")
+        record = dataclasses.replace(record, exporters=_try_exporters(checkpoint, params.opset, gates, frames))
+        best = _first_that_agrees(record, project)
+        inputs_nchw = preprocess_frames(calibration, checkpoint, project, Path(folder) / "calibration.npy")
+        factory = CandidateFactory(_core_of(best.trial), inputs_nchw)
+        trials = search(best.trial, factory, params.search, frames, gates)
+        kept = best_of_each_precision(trials)
+        tolerances = [golden_tolerance(trial, frames, params.golden_tolerance) for trial in kept]
+    draft = _draft(checkpoint, params, best.attempt.opset)
     variants = _write_graphs(kept, tolerances, checkpoint.preprocess, draft, project)
     contract = dataclasses.replace(draft, variants=variants, recommended=variants[0].name)
     write_json(project.contract_json, contract.to_json())
-    write_json(project.export_json, record.to_json(trials, kept))
+    write_json(project.export_json, dataclasses.replace(record, trials=trials, kept=kept).to_json())
     tried = dict.fromkeys(trial.precision for trial in trials)
-    left_out = tuple(each for each in tried if each not in {trial.precision for trial in kept})
+    left_out = tuple(precision for precision in tried if precision not in {trial.precision for trial in kept})
     return ExportReport(variants, contract.recommended, left_out)
 
 
-@dataclass
-class Record:
-    """What `reports/export.json` says of the way to the variants."""
-
-    search: str
-    chosen_on: str  # the side whose frames the choice was made on
-    n_frames: int
-    calibration: dict[str, Any]
-    exporters: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-
-    def to_json(self, trials: Sequence[Trial], kept: Sequence[Trial]) -> dict[str, Any]:
-        """The report; what was kept stands in the order of preference."""
-        said: dict[str, Any] = {"search": self.search, "recommended": kept[0].precision if kept else None}
-        said |= {"chosen_on": self.chosen_on, "n_frames": self.n_frames, "calibration": self.calibration}
-        listed = [trial.summary(any(trial is other for other in kept)) for trial in trials]
-        return {**said, "exporters": self.exporters, "trials": listed}
-
-
-def _agreeing_core(
-    checkpoint: Checkpoint,
-    params: ExportParams,
-    gates: ParityParams,
-    evidence: Evidence,
-    record: Record,
-    project: Project,
-) -> tuple[Attempt, Trial]:
-    """Export in one way after the other until a graph agrees with torch."""
+def _try_exporters(
+    checkpoint: Checkpoint, opset: int, gates: ParityParams, frames: ReferenceFrames
+) -> list[ExporterTrial]:
+    """Export in one way after the other until a graph agrees with torch; return every attempt."""
     network = checkpoint.network()
-    for attempt in attempts(params.opset):
+    tried: list[ExporterTrial] = []
+    for attempt in attempts(opset):
 
         def make(attempt: Attempt = attempt) -> tuple[onnx.ModelProto, Sequence[str]]:
             return core_graph(network, checkpoint.preprocess.size, attempt), ()
 
-        trial = judged(Candidate("fp32", "fp32", make), evidence, gates)
-        verdict = {"verdict": trial.numbers["verdict"], "reasons": trial.numbers["reasons"]}
-        record.exporters.append({**dataclasses.asdict(attempt), **verdict})
-        if not trial.failed:
-            return attempt, trial
-    write_json(project.export_json, record.to_json([], []))
-    said = "; ".join(
-        f"{each['exporter']}, opset {each['opset']}, {each['batch']} batch: {', '.join(each['reasons'])}"
-        for each in record.exporters
+        tried.append(ExporterTrial(attempt, try_candidate(Candidate("fp32", "fp32", make), frames, gates)))
+        if not tried[-1].trial.failed:
+            break
+    return tried
+
+
+def _first_that_agrees(record: ExportRecord, project: Project) -> ExporterTrial:
+    """Return the exporter's graph that agrees with torch; without one, write the record and stop."""
+    if not record.exporters[-1].trial.failed:
+        return record.exporters[-1]
+    write_json(project.export_json, record.to_json())
+    attempts_in_words = "; ".join(map(str, record.exporters))
+    raise GateError(
+        f"{project.checkpoint}: no exporter gives a graph that computes what torch does ({attempts_in_words})"
     )
-    raise GateError(f"{project.checkpoint}: no exporter gives a graph that computes what torch does ({said})")
 
 
-def _made(trial: Trial) -> onnx.ModelProto:
+def _core_of(trial: Trial) -> onnx.ModelProto:
     if trial.core is None:
         raise RuntimeError(f"{trial.name} was not made")
     return trial.core
 
 
-def _counted(rows: Sequence[Row]) -> dict[str, Any]:
-    return {
-        "n_frames": len(rows),
-        "n_clips": len({row.group for row in rows}),
-        "by_class": dict(sorted(Counter(row.label for row in rows).items())),
-    }
-
-
 def _write_graphs(
     kept: Sequence[Trial], tolerances: Sequence[float], preprocess: Preprocess, draft: Contract, project: Project
 ) -> tuple[Variant, ...]:
-    """Write every variant with its preprocessing, and the float32 parts for compilers; the variants in order."""
+    """Write every variant with its preprocessing, and the float32 parts for compilers; return the variants in order."""
     front = preprocess_graph(preprocess, draft.opset)
-    fp32 = _made(next(trial for trial in kept if trial.precision == "fp32"))
+    fp32 = _core_of(next(trial for trial in kept if trial.precision == "fp32"))
     sealed = {
         "preprocess.onnx": seal(front, draft),
         "core.onnx": seal(fp32, draft),
@@ -152,7 +139,7 @@ def _write_graphs(
     }
     variants = []
     for trial, tolerance in zip(kept, tolerances, strict=True):
-        content = sealed[FILES[trial.precision]] = seal(join(front, _made(trial)), draft)
+        content = sealed[FILES[trial.precision]] = seal(join(front, _core_of(trial)), draft)
         variants.append(_variant(trial.precision, content, tolerance))
     with replacing_folder(project.onnx) as folder:
         for name, content in sealed.items():
@@ -161,7 +148,10 @@ def _write_graphs(
 
 
 def _draft(checkpoint: Checkpoint, params: ExportParams, opset: int) -> Contract:
-    """The contract but for its variants, which cannot be hashed before the graphs carry the contract's own mark."""
+    """Return the contract with a placeholder for its variants.
+
+    The graphs carry the hash of the contract without its variants, so the graphs can be hashed only afterwards.
+    """
     geometry = checkpoint.preprocess
     return Contract(
         classes=checkpoint.classes,

@@ -1,4 +1,4 @@
-"""The network as a graph: several exporters, tried in order until one computes what torch computes."""
+"""Torch's exporters: the ways to turn the network into a graph, in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from export.graphs.preprocess_graph import ir_version
 from pipeline.network.network import Network
 from runtime.session import onnxruntime
 
-NEWEST_OPSET = 21  # of those that runtimes two years old read
+NEWEST_OPSET = 21  # that runtimes two years old read
 
-# What the exporters raise on a network that they cannot take; they have no common base.
+# The exporters raise these on a network that they cannot export. The errors have no common base class.
 EXPORTER_ERRORS = (
     RuntimeError,
     ValueError,
@@ -33,7 +33,7 @@ EXPORTER_ERRORS = (
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to export."""
+    """One way to export: which of torch's exporters, at which opset, with which batch."""
 
     exporter: Literal["dynamo", "legacy"]
     opset: int
@@ -44,41 +44,50 @@ class Attempt:
 
 
 def attempts(opset: int) -> tuple[Attempt, ...]:
-    """Both exporters at the wanted opset, then at the newest that older runtimes read; then all with a batch of one."""
+    """Return every way to export, in order.
+
+    Both exporters come at the wanted opset, then at the newest that older runtimes read; then all of these again with
+    a batch of one.
+    """
     opsets = dict.fromkeys((opset, max(opset, NEWEST_OPSET)))
     return tuple(
-        Attempt(exporter, number, batch)
+        Attempt(exporter, version, batch)
         for batch in ("dynamic", "fixed")
-        for number in opsets
+        for version in opsets
         for exporter in ("dynamo", "legacy")
     )
 
 
 def core_graph(network: Network, size: int, attempt: Attempt) -> onnx.ModelProto:
-    """`input` float32 (batch, 3, size, size) to `logits` float32 (batch, classes), simplified.
+    """Export the network and simplify the graph.
 
-    Any batch, or a batch of one where the attempt says `fixed`.
+    The graph goes from `input`, float32 (batch, 3, size, size), to `logits`, float32 (batch, classes).
+
+    Args:
+        network: the trained network.
+        size: side of the network's input, pixels.
+        attempt: how to export. The graph takes any batch, or a batch of one where the attempt says `fixed`.
 
     Raises:
-        One of EXPORTER_ERRORS: the exporter cannot take this network.
+        One of EXPORTER_ERRORS: the exporter cannot export this network.
     """
-    # Of two: what has a batch of one, torch takes for fixed.
+    # Two pictures: torch takes a batch of one for a fixed batch.
     example_nchw = torch.zeros(2 if attempt.batch == "dynamic" else 1, 3, size, size)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # inside the exporters, about themselves
+        warnings.simplefilter("ignore")  # the exporters warn about their own code
         export = _dynamo if attempt.exporter == "dynamo" else _legacy
         model = export(network.eval(), example_nchw, attempt)
     model = simplify(model)
-    _forget_where_it_was_made(model)
+    _drop_source_paths(model)
     model.ir_version = ir_version(attempt.opset)
     return model
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold constants and batch norms, and drop what computes nothing, with onnxruntime's own offline optimiser.
+    """Fold constants and batch norms, and drop idle nodes, with onnxruntime's own offline optimiser.
 
-    At this level it writes standard operators only, so that any other runtime reads the result.
+    At this level the optimiser writes standard operators only, so that any other runtime reads the result.
     """
     library = onnxruntime()
     options = library.SessionOptions()
@@ -88,14 +97,14 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
         options.optimized_model_filepath = str(Path(folder) / "simplified.onnx")
         library.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         simplified: onnx.ModelProto = onnx.load(options.optimized_model_filepath)
-    opset = next(each.version for each in model.opset_import if each.domain == "")
-    del simplified.opset_import[:]  # it lists every domain that onnxruntime knows, used or not
+    opset = next(domain.version for domain in model.opset_import if domain.domain == "")
+    del simplified.opset_import[:]  # the optimiser lists every domain that onnxruntime knows, used or not
     simplified.opset_import.append(helper.make_opsetid("", opset))
     return simplified
 
 
 def with_batch_of_one(core: onnx.ModelProto) -> onnx.ModelProto:
-    """The same core for compilers that want every size fixed."""
+    """Return the same core with a batch of one, for compilers that want every size fixed."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(core)
     del fixed.graph.value_info[:]
@@ -139,8 +148,8 @@ def _legacy(network: Network, example_nchw: torch.Tensor, attempt: Attempt) -> o
     return model
 
 
-def _forget_where_it_was_made(model: onnx.ModelProto) -> None:
-    """Drop stack traces and source paths, which differ between machines and say nothing to a device."""
+def _drop_source_paths(model: onnx.ModelProto) -> None:
+    """Drop stack traces and source paths: they differ between machines, and a device does not need them."""
     del model.graph.metadata_props[:]
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
         part.doc_string = ""

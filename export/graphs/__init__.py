@@ -1,4 +1,4 @@
-"""What export and parity share: ONNX preprocessing, graphs in onnxruntime, torch's answers, and the gates.
+"""What export and parity share: the ONNX preprocessing, graphs in onnxruntime, torch's logits, and the gates.
 
 Imports `pipeline.base`, `pipeline.network` and `runtime`. Holds the section `parity` of `params.yaml`.
 """

@@ -1,8 +1,9 @@
-"""The ways from a frame's pixels to logits that are held against torch: a device, a compiler, another provider."""
+"""The program that runs `runtime` in a process of its own as a device would: without torch and without our stages."""
 
 from __future__ import annotations
 
-# What a device lacks: with None in sys.modules an import of it fails.
+# `python -c AS_ON_A_DEVICE classify …` is `python -m runtime classify …` on a device: Python refuses to import a module
+# whose entry in sys.modules is None.
 AS_ON_A_DEVICE = """
 import runpy, sys
 for name in ("torch", "torchvision", "timm", "pipeline", "export"):

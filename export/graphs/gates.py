@@ -1,9 +1,9 @@
-"""The gates: by how much a graph may differ from torch, by its precision. Export chooses by them, parity judges."""
+"""The gates: how far a graph's logits may differ from torch's. Export and parity judge by them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,19 +13,20 @@ from export.graphs.params import Fp16Gate, Fp32Gate, Int8Gate, ParityParams
 from pipeline.base.errors import DataError
 
 PASSED, FAILED, UNDECIDABLE = "passed", "failed", "undecidable"
+WORST_FIRST = (FAILED, UNDECIDABLE, PASSED)
 
 Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two answers to the same frames."""
+class LogitComparison:
+    """The logits of torch and of a graph for the same frames."""
 
     classes: Sequence[str]
-    truth: NDArray[np.int64]  # (n,) class numbers
+    truth: NDArray[np.int64]  # (n,) class indices
     torch_logits: Logits  # (n, classes)
     graph_logits: Logits  # (n, classes); not finite where the graph gave no number
-    unknown_threshold: float | None = None  # below this largest logit a frame shows none of the classes
+    unknown_threshold: float | None = None  # a frame whose largest logit is below it shows none of the classes
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.torch_logits).all():
@@ -33,28 +34,39 @@ class Comparison:
 
     @property
     def logit_range(self) -> float:
-        """Largest minus smallest logit that torch gave: the scale on which differences are judged."""
+        """Largest minus smallest logit of torch: the scale on which differences are judged."""
         return float(self.torch_logits.max() - self.torch_logits.min())
 
     @property
     def difference(self) -> float:
-        """The largest between two logits; infinite where the graph gave no number."""
+        """The largest difference between two logits; infinite where the graph gave no number."""
         difference = np.abs(self.torch_logits - self.graph_logits).max()
         return float(difference) if np.isfinite(difference) else float("inf")
 
     @property
     def flipped(self) -> NDArray[np.bool_]:
-        """(n,) where the two answer with different classes."""
+        """(n,) where torch and the graph answer with different classes."""
         flipped: NDArray[np.bool_] = self.torch_logits.argmax(axis=1) != self.graph_logits.argmax(axis=1)
         return flipped
 
+    def n_flips_outside(self, margin: float) -> int:
+        """Count the flips where torch's best logit leads the second by more than `margin`, a share of the range."""
+        sure = margins(self.torch_logits) > margin * self.logit_range
+        return int((self.flipped & sure).sum())
+
     def unknown(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """(n,) where torch, and where the graph, sees none of the classes."""
+        """(n,) where torch, and (n,) where the graph, sees none of the classes."""
         threshold = -np.inf if self.unknown_threshold is None else self.unknown_threshold
         return self.torch_logits.max(axis=1) < threshold, self.graph_logits.max(axis=1) < threshold
 
+    @property
+    def n_unknown_flips(self) -> int:
+        """How many frames show none of the classes to one of torch and the graph, and a class to the other."""
+        unknown_in_torch, unknown_in_graph = self.unknown()
+        return int((unknown_in_torch != unknown_in_graph).sum())
+
     def lost(self) -> NDArray[np.int64]:
-        """(n,) 1 where only torch is right, -1 where only the graph is, else 0."""
+        """(n,) 1 where only torch is right, -1 where only the graph is right, else 0."""
         right_in_torch, right_in_graph = (
             (logits.argmax(axis=1) == self.truth).astype(np.int64) for logits in (self.torch_logits, self.graph_logits)
         )
@@ -62,21 +74,69 @@ class Comparison:
         return lost
 
 
-def judge(comparison: Comparison, precision: str, gates: ParityParams) -> dict[str, Any]:
-    """The numbers of one graph, its verdict (`passed`, `failed` or `undecidable`) and the reasons for a bad one."""
-    numbers = _numbers(comparison, gates.fp32.flip_margin)
-    undecided: list[str] = []
-    if not np.isfinite(comparison.graph_logits).all():
-        reasons = ["a logit is not a finite number"]
-    elif precision == "fp32":
-        reasons = _against_fp32(comparison, numbers["flips_outside_margin"], gates.fp32)
-    elif precision == "fp16":
-        reasons = _against_fp16(numbers, gates.fp16)
-    else:
-        reasons = _against_int8(comparison, gates.int8)
-        undecided = _undecided(comparison, gates.int8)
-    verdict = FAILED if reasons else UNDECIDABLE if undecided else PASSED
-    return {**numbers, "verdict": verdict, "reasons": reasons + undecided}
+@dataclass(frozen=True)
+class Judgement:
+    """One graph held against torch: its figures, the verdict of its gates, and the reasons for a bad verdict."""
+
+    n_samples: int  # frames that were compared
+    max_abs_logit_difference: float | None  # None: the graph gave a logit that is not a finite number
+    logit_range: float
+    top1_agreement: float
+    flips: int
+    flips_outside_margin: int
+    top1: float  # of the graph
+    top1_drop: float  # torch's top-1 minus the graph's
+    worst_class_drop: float
+    unknown: int  # frames that show the graph none of the classes
+    unknown_flips: int
+    verdict: str  # passed, failed or undecidable
+    reasons: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        counts = (self.flips, self.unknown, self.unknown_flips)
+        is_consistent = (
+            self.n_samples >= 1
+            and all(0 <= count <= self.n_samples for count in counts)
+            and 0 <= self.flips_outside_margin <= self.flips
+            and 0 <= self.top1 <= 1
+            and self.verdict in WORST_FIRST
+            and bool(self.reasons) == (self.verdict != PASSED)
+        )
+        if not is_consistent:
+            raise ValueError(f"a judgement contradicts itself: {self}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every figure, the verdict and the reasons, as the reports hold them."""
+        return {**asdict(self), "reasons": list(self.reasons)}
+
+
+def judge(comparison: LogitComparison, precision: str, gates: ParityParams) -> Judgement:
+    """Apply the gates of a precision to a graph's logits.
+
+    Args:
+        comparison: the logits of torch and of the graph for the same frames.
+        precision: of the graph: `fp32`, `fp16` or `int8`.
+        gates: the section `parity` of `params.yaml`.
+    """
+    failures = _failures(comparison, precision, gates)
+    gaps = _too_few_frames(comparison, gates.int8) if precision == "int8" and _is_finite(comparison) else []
+    difference, lost = comparison.difference, comparison.lost()
+    _, unknown_in_graph = comparison.unknown()
+    return Judgement(
+        n_samples=len(comparison.truth),
+        max_abs_logit_difference=difference if np.isfinite(difference) else None,
+        logit_range=comparison.logit_range,
+        top1_agreement=float(1 - comparison.flipped.mean()),
+        flips=int(comparison.flipped.sum()),
+        flips_outside_margin=comparison.n_flips_outside(gates.fp32.flip_margin),
+        top1=float((comparison.graph_logits.argmax(axis=1) == comparison.truth).mean()),
+        top1_drop=float(lost.mean()),
+        worst_class_drop=max(float(lost[comparison.truth == index].mean()) for index in np.unique(comparison.truth)),
+        unknown=int(unknown_in_graph.sum()),
+        unknown_flips=comparison.n_unknown_flips,
+        verdict=FAILED if failures else UNDECIDABLE if gaps else PASSED,
+        reasons=(*failures, *gaps),
+    )
 
 
 def margins(logits: Logits) -> Logits:
@@ -86,62 +146,58 @@ def margins(logits: Logits) -> Logits:
     return leads
 
 
-def _numbers(comparison: Comparison, flip_margin: float) -> dict[str, Any]:
-    sure = margins(comparison.torch_logits) > flip_margin * comparison.logit_range
-    difference, lost = comparison.difference, comparison.lost()
-    unknown_in_torch, unknown_in_graph = comparison.unknown()
-    return {
-        "n_samples": len(comparison.truth),
-        "max_abs_logit_difference": difference if np.isfinite(difference) else None,
-        "logit_range": comparison.logit_range,
-        "top1_agreement": float(1 - comparison.flipped.mean()),
-        "flips": int(comparison.flipped.sum()),
-        "flips_outside_margin": int((comparison.flipped & sure).sum()),
-        "top1": float((comparison.graph_logits.argmax(axis=1) == comparison.truth).mean()),
-        "top1_drop": float(lost.mean()),
-        "worst_class_drop": max(
-            float(lost[comparison.truth == number].mean()) for number in np.unique(comparison.truth)
-        ),
-        "unknown": int(unknown_in_graph.sum()),
-        "unknown_flips": int((unknown_in_torch != unknown_in_graph).sum()),
-    }
+def _is_finite(comparison: LogitComparison) -> bool:
+    return bool(np.isfinite(comparison.graph_logits).all())
 
 
-def _against_fp32(comparison: Comparison, flips_outside_margin: int, gate: Fp32Gate) -> list[str]:
+def _failures(comparison: LogitComparison, precision: str, gates: ParityParams) -> list[str]:
+    if not _is_finite(comparison):
+        return ["a logit is not a finite number"]
+    if precision == "fp32":
+        return _fp32_failures(comparison, gates.fp32)
+    if precision == "fp16":
+        return _fp16_failures(comparison, gates.fp16)
+    return _int8_failures(comparison, gates.int8)
+
+
+def _fp32_failures(comparison: LogitComparison, gate: Fp32Gate) -> list[str]:
     reasons = []
     allowed = gate.max_logit_difference * comparison.logit_range
     if comparison.difference > allowed:
         reasons.append(f"largest logit difference {comparison.difference:.3g}; allowed {allowed:.3g}")
-    if flips_outside_margin:
-        reasons.append(f"{flips_outside_margin} flips where torch was sure; allowed 0")
+    if n_flips := comparison.n_flips_outside(gate.flip_margin):
+        reasons.append(f"{n_flips} flips where torch was sure; allowed 0")
     return reasons
 
 
-def _against_fp16(numbers: Mapping[str, Any], gate: Fp16Gate) -> list[str]:
-    n_frames = numbers["n_samples"]
+def _fp16_failures(comparison: LogitComparison, gate: Fp16Gate) -> list[str]:
+    n_frames = len(comparison.truth)
     allowed = _at_least_one(gate.max_flips, n_frames)
-    found = {"flip": numbers["flips"], "change between a class and none": numbers["unknown_flips"]}
-    return [f"{n} of {n_frames} frames {what}; allowed {allowed}" for what, n in found.items() if n > allowed]
+    changes = {
+        "flip": int(comparison.flipped.sum()),
+        "change between a class and none": comparison.n_unknown_flips,
+    }
+    return [f"{n} of {n_frames} frames {what}; allowed {allowed}" for what, n in changes.items() if n > allowed]
 
 
-def _against_int8(comparison: Comparison, gate: Int8Gate) -> list[str]:
+def _int8_failures(comparison: LogitComparison, gate: Int8Gate) -> list[str]:
     reasons, lost = [], comparison.lost()
     allowed = _at_least_one(gate.max_top1_drop, len(lost))
     if lost.sum() > allowed:
         reasons.append(f"{lost.sum()} of {len(lost)} right answers lost; allowed {allowed}")
     unknown_in_torch, unknown_in_graph = comparison.unknown()
-    more = int(unknown_in_graph.sum() - unknown_in_torch.sum())
-    if more > allowed:
-        reasons.append(f"{more} more of {len(lost)} frames taken for none of the classes; allowed {allowed}")
-    for number, name in enumerate(comparison.classes):
-        of_class = lost[comparison.truth == number]
+    n_more_unknown = int(unknown_in_graph.sum() - unknown_in_torch.sum())
+    if n_more_unknown > allowed:
+        reasons.append(f"{n_more_unknown} more of {len(lost)} frames taken for none of the classes; allowed {allowed}")
+    for index, name in enumerate(comparison.classes):
+        of_class = lost[comparison.truth == index]
         allowed = _at_least_one(gate.max_worst_class_drop, len(of_class))
         if of_class.sum() > allowed:
             reasons.append(f"{of_class.sum()} of {len(of_class)} right answers of {name} lost; allowed {allowed}")
     return reasons
 
 
-def _undecided(comparison: Comparison, gate: Int8Gate) -> list[str]:
+def _too_few_frames(comparison: LogitComparison, gate: Int8Gate) -> list[str]:
     counts = np.bincount(comparison.truth, minlength=len(comparison.classes))
     few = [f"{name} {n}" for name, n in zip(comparison.classes, counts, strict=True) if n < gate.min_class_frames]
     if not few:
@@ -150,4 +206,5 @@ def _undecided(comparison: Comparison, gate: Int8Gate) -> list[str]:
 
 
 def _at_least_one(share: float, n_frames: int) -> int:
-    return max(1, int(share * n_frames + 1e-9))  # a share of a count, such as 0.02 of 50, may fall a hair below it
+    """How many of `n_frames` a share allows: one frame is always allowed."""
+    return max(1, int(share * n_frames + 1e-9))  # floating point puts a share such as 0.02 of 50 a hair below a count

@@ -1,4 +1,4 @@
-"""All of `params.yaml`: the sections of every room together, for recipes and studies."""
+"""The section `parity` of `params.yaml`: the gates, and how many golden frames are written."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pipeline.base.section import Section, Share
 
 
 class Fp32Gate(Section):
-    """What float32 on a device may differ from float32 in torch."""
+    """How far float32 on a device may differ from float32 in torch."""
 
     max_logit_difference: Annotated[float, Field(gt=0)]
     flip_margin: Annotated[float, Field(gt=0)]
 
 
 class Fp16Gate(Section):
-    """How often half precision may answer otherwise."""
+    """How many answers half precision may change."""
 
     max_flips: Share
 
@@ -31,7 +31,7 @@ class Int8Gate(Section):
 
 
 class ParityParams(Section):
-    """What may differ between torch and a graph, by the graph's precision."""
+    """How far a graph may differ from torch, by the graph's precision."""
 
     fp32: Fp32Gate
     fp16: Fp16Gate

@@ -1,6 +1,6 @@
-"""The ONNX graphs: preprocessing built node by node, and joined with the exported network.
+"""The ONNX graph of the preprocessing, built node by node, and how it is joined with the exported network.
 
-Preprocessing cannot go through torch's exporters: one over-constrains a picture's symbolic height and width, the other
+Torch's exporters cannot export the preprocessing: one over-constrains a picture's symbolic height and width, the other
 has no antialiased resize.
 """
 
@@ -17,12 +17,12 @@ from runtime.contract import Contract
 
 
 def ir_version(opset: int) -> int:
-    """The oldest file version that may carry an opset, so that older runtimes open it: 8 for opset 18."""
+    """Return the oldest IR version that may carry an opset, so that older runtimes open the file: 8 for opset 18."""
     return int(helper.find_min_ir_version_for([helper.make_opsetid("", opset)]))
 
 
 def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
-    """`image` uint8 (batch, height, width, 3) RGB to `input` float32 (batch, 3, size, size)."""
+    """Build the graph from `image`, uint8 (batch, height, width, 3) RGB, to `input`, float32 (batch, 3, size, size)."""
     crop_nodes, crop_constants, cropped = _crop(preprocess)
     scale, bias = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in preprocess.scale_and_bias())
     size = preprocess.size
@@ -36,8 +36,8 @@ def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
     nodes = [
         *crop_nodes,
         helper.make_node("Transpose", [cropped], ["pixels_nchw"], perm=[0, 3, 1, 2]),
-        *_narrowed(),
-        *_lowered(),
+        *_resize_width(),
+        *_resize_height(),
         helper.make_node("Mul", ["resized", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "bias"], ["input"]),
     ]
@@ -51,16 +51,16 @@ def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version(opset))
 
 
-# Both resizes are of rows that stand where channels do, for two reasons. Onnxruntime deals channels to its threads, and
-# of three channels one thread of two would get two. And its CUDA kernels left a picture unfinished whose height becomes
-# smaller (github.com/microsoft/onnxruntime/issues/25264); a row has none.
+# Both resizes take rows on the axis of the channels, for two reasons. Onnxruntime deals channels to its threads: with
+# three channels, one of two threads would get two. And its CUDA kernels left a picture unfinished when its height
+# became smaller (github.com/microsoft/onnxruntime/issues/25264); a single row has no height to lose.
 
 
-def _narrowed() -> list[onnx.NodeProto]:
-    """Nodes from `pixels_nchw`, uint8, to `narrow_rows`, float32 (1, batch * 3 * height, 1, size).
+def _resize_width() -> list[onnx.NodeProto]:
+    """Return the nodes from `pixels_nchw`, uint8, to `narrow_rows`, float32 (1, batch * 3 * height, 1, size).
 
-    A third after another, which of one picture is a channel: a 1080p picture as float is 25 MB, which leave the
-    processor's caches between cast and resize.
+    One third of the rows follows another; of one picture a third is a channel. A whole 1080p picture as float has
+    25 MB, which would leave the processor's caches between the cast and the resize.
     """
     thirds = ("first", "second", "third")
     nodes = [
@@ -73,8 +73,8 @@ def _narrowed() -> list[onnx.NodeProto]:
     return [*nodes, helper.make_node("Concat", [f"{third}_narrow" for third in thirds], ["narrow_rows"], axis=1)]
 
 
-def _lowered() -> list[onnx.NodeProto]:
-    """Nodes from `narrow_rows` to `resized`, (batch, 3, size, size): columns become rows, and rows columns again."""
+def _resize_height() -> list[onnx.NodeProto]:
+    """Return the nodes from `narrow_rows` to `resized`, (batch, 3, size, size), which resize columns as rows."""
     return [
         helper.make_node("Shape", ["pixels_nchw"], ["height"], start=2, end=3),
         helper.make_node("Concat", ["planes", "height", "size"], ["narrow_shape"], axis=0),
@@ -88,7 +88,7 @@ def _lowered() -> list[onnx.NodeProto]:
 
 
 def _resize(rows: str, resized: str) -> onnx.NodeProto:
-    """Torch's antialiased bilinear resize of (1, rows, 1, any length) to `size`."""
+    """Return the node that resizes (1, rows, 1, any length) to `size` as torch's antialiased bilinear resize does."""
     return helper.make_node(
         "Resize",
         [rows, "", "", "size"],
@@ -102,7 +102,7 @@ def _resize(rows: str, resized: str) -> onnx.NodeProto:
 
 
 def _crop(preprocess: Preprocess) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray[Any, Any]], str]:
-    """Nodes and constants that cut the box out of `image`, and the name of what they give."""
+    """Return the nodes and constants that cut the box out of `image`, and the name of the tensor that holds the box."""
     if preprocess.crop == "squash":
         return [], {}, "image"
     constants = {
@@ -129,7 +129,7 @@ def _crop(preprocess: Preprocess) -> tuple[list[onnx.NodeProto], dict[str, np.nd
 
 
 def join(preprocess: onnx.ModelProto, core: onnx.ModelProto) -> onnx.ModelProto:
-    """`image` to `logits` in one graph, of one picture at a time if the core is."""
+    """Join both graphs into one from `image` to `logits`. Its batch is fixed to one where the core's batch is."""
     prefixed = compose.add_prefix(preprocess, "preprocess/", rename_inputs=False, rename_outputs=False)
     joined: onnx.ModelProto = compose.merge_models(prefixed, core, io_map=[("input", "input")])
     joined.graph.name = "model"
@@ -139,12 +139,15 @@ def join(preprocess: onnx.ModelProto, core: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def batch_of(model: onnx.ModelProto) -> int | None:
-    """The batch that a graph's input is fixed to; None: any."""
+    """Return the batch that a graph's input is fixed to, or None for any batch."""
     return model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or None
 
 
 def seal(model: onnx.ModelProto, contract: Contract) -> bytes:
-    """Mark the graph as the contract's, check it fully and serialise it; the same graph gives the same bytes."""
+    """Write the contract's metadata into a graph, check the graph fully and serialise it.
+
+    The same graph gives the same bytes.
+    """
     del model.metadata_props[:]
     helper.set_model_props(model, contract.metadata())
     model.producer_name, model.producer_version, model.doc_string = "clip2edge", "", ""

@@ -1,4 +1,4 @@
-"""Frames as the network sees them, and what torch says of them: what graphs are calibrated on and chosen by."""
+"""Torch's side of a comparison: frames in batches of equal size, and the trained network's logits for them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import Checkpoint
 
-BATCHES = (7, 2, 1)  # in turn, so that the batch axis is tried too
-PIXELS_AT_ONCE = 7680 * 4320  # of a batch: its preprocessing holds some 20 bytes for each
+BATCHES = (7, 2, 1)  # frames in a batch, in turn, so that the batch axis is tested too
+PIXELS_AT_ONCE = 7680 * 4320  # of a batch: preprocessing holds about 20 bytes for each of its pixels
 
 
 def frames_of_equal_size(rows: Iterable[Row], project: Project) -> Iterator[NDArray[np.uint8]]:
-    """Consecutive frames of equal size in batches (batch, height, width, 3) of 7, 2 and 1 in turn; large ones fewer."""
+    """Yield batches (batch, height, width, 3) of consecutive frames of one size.
+
+    A batch has 7, 2 and 1 frames in turn. Batches of large frames are smaller (`PIXELS_AT_ONCE`).
+    """
     sizes = itertools.cycle(BATCHES)
     for (height, width), same_size in itertools.groupby(rows, key=lambda row: (row.height, row.width)):
         most = max(1, PIXELS_AT_ONCE // (height * width))
@@ -29,7 +32,10 @@ def frames_of_equal_size(rows: Iterable[Row], project: Project) -> Iterator[NDAr
 
 
 def torch_of(checkpoint: Checkpoint) -> Callable[[NDArray[np.uint8]], Logits]:
-    """The trained network in float32 as a function: pictures (batch, height, width, 3) to logits (batch, classes)."""
+    """Return the trained network in float32 as a function.
+
+    The function takes pictures, uint8 (batch, height, width, 3), and returns logits (batch, classes).
+    """
     network = checkpoint.network()
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""A graph in onnxruntime, as a device runs it, or as another would."""
+"""Graphs in onnxruntime, opened as a device opens them or with other kernels."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ from runtime.session import EXACT_INT8, failures, keep_int8_exact, onnxruntime
 FRAMES_AT_ONCE = 8
 _WARM_UP_RUNS = 3
 
-# usual: as the device's runtime opens it. as_written: node by node, int8 in float arithmetic.
-# without_vnni: integer kernels that are exact on an x86 processor whose usual ones overflow.
+# usual: as the device's runtime opens a graph. as_written: node by node, with int8 computed in float.
+# without_vnni: the exact integer kernels, which the runtime uses on x86 processors whose usual kernels overflow.
 How = Literal["usual", "as_written", "without_vnni"]
 
 
 class Graph:
-    """A graph with one input, and one output unless `outputs` is asked."""
+    """A graph with one input, opened in onnxruntime on one provider."""
 
     def __init__(self, graph: bytes, how: How = "usual", provider: str = "CPUExecutionProvider") -> None:
-        """Open it on one provider.
+        """Open a graph.
+
+        Args:
+            graph: the serialised ONNX model.
+            how: which kernels run it.
+            provider: the execution provider of onnxruntime.
 
         Raises:
-            DataError: onnxruntime cannot open it, or cannot on this provider.
+            DataError: onnxruntime cannot open the graph, or cannot open it on this provider.
         """
         library = onnxruntime()
         options = library.SessionOptions()
@@ -50,61 +55,70 @@ class Graph:
         self.provider: str = self._session.get_providers()[0]
         port = self._session.get_inputs()[0]
         self._input: str = port.name
-        self._takes_one = port.shape[0] == 1
+        self._has_batch_of_one = port.shape[0] == 1
         self._outputs: list[str] = [port.name for port in self._session.get_outputs()]
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Run it on one batch.
+        """Run one batch through a graph that has one output, and return that output.
 
         Raises:
             DataError: onnxruntime failed.
         """
-        found: NDArray[np.float32]
-        (found,) = self.outputs(values).values()
-        return found
+        output: NDArray[np.float32]
+        (output,) = self.outputs(values).values()
+        return output
 
     def outputs(self, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """All that it gives for one batch, by name, where it has several outputs.
+        """Run one batch and return every output by its name.
 
         Raises:
             DataError: onnxruntime failed.
         """
-        if self._takes_one and len(values) > 1:
-            each = [self.outputs(one) for one in batches_of(values, 1)]
-            return {name: np.concatenate([np.atleast_1d(one[name]) for one in each]) for name in self._outputs}
+        if self._has_batch_of_one and len(values) > 1:
+            results_by_picture = [self.outputs(picture) for picture in batches_of(values, 1)]
+            return {
+                name: np.concatenate([np.atleast_1d(results[name]) for results in results_by_picture])
+                for name in self._outputs
+            }
         try:
             results = self._session.run(None, {self._input: np.ascontiguousarray(values)})
         except failures() as error:
             raise DataError(f"onnxruntime failed ({error})") from error
         return dict(zip(self._outputs, results, strict=True))
 
-    def all_of(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Run it on any number of pictures, a few at a time."""
+    def run_in_batches(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Run any number of pictures, `FRAMES_AT_ONCE` at a time, and return their outputs in one array."""
         return np.concatenate([self(batch) for batch in batches_of(values, FRAMES_AT_ONCE)])
 
 
 def batches_of(values: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
-    """Consecutive parts of the first axis."""
+    """Yield consecutive parts of the first axis, each of `size` entries but the last."""
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def median_ms(graphs: Sequence[Graph], picture: NDArray[Any], rounds: int) -> list[float]:
-    """The median time of each graph on one picture (a batch of one), in turns, so that a busy moment hits all alike."""
-    taken: list[list[float]] = [[] for _ in graphs]
-    for number in range(_WARM_UP_RUNS + rounds):
-        for graph, times in zip(graphs, taken, strict=True):
+    """Measure the median time of each graph, milliseconds. The graphs run in turns, so that other load hits all alike.
+
+    Args:
+        graphs: what is timed.
+        picture: the input of every graph, a batch of one.
+        rounds: how often each graph is timed, after the warm-up runs.
+    """
+    times_ms: list[list[float]] = [[] for _ in graphs]
+    for round_index in range(_WARM_UP_RUNS + rounds):
+        for graph, times in zip(graphs, times_ms, strict=True):
             started = time.perf_counter()
             graph(picture)
-            if number >= _WARM_UP_RUNS:
+            if round_index >= _WARM_UP_RUNS:
                 times.append(1000 * (time.perf_counter() - started))
-    return [statistics.median(times) for times in taken]
+    return [statistics.median(times) for times in times_ms]
 
 
 def open_graph(path: Path) -> Graph:
-    """Open one of the parts that compilers take.
+    """Open `preprocess.onnx` or `core.onnx`, the parts that compilers take.
 
     Raises:
-        DataError: it is missing or broken.
+        DataError: the file is missing or broken.
     """
     try:
         return Graph(path.read_bytes())

@@ -1,4 +1,4 @@
-"""The frames on which a variant answers differently from torch: a list with both margins, and a sheet to look at."""
+"""The flips, frames on which a variant answers differently from torch: a list with both margins, and a sheet."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.draw.sheets import Cell, sheet, write_png
 
-SHOWN = 24  # on the sheet, of all variants together, those first of which torch was surest
+SHOWN = 24  # flips on the sheet, of all variants together: those of which torch was surest
 _COLUMNS, _SIDE = 3, 320  # pixels
 
 
 @dataclass(frozen=True)
 class Flip:
-    """One frame that a variant calls something else."""
+    """One frame that a variant calls something else than torch does."""
 
     row: Row
     variant: str
@@ -33,27 +33,34 @@ class Flip:
 def flips_of(
     rows: Sequence[Row], torch_logits: Logits, graph_logits: Mapping[str, Logits], classes: Sequence[str]
 ) -> list[Flip]:
-    """Every flip, by variant and then in the order of the rows; logits are (n, classes)."""
+    """List every flip, by variant and then in the order of the rows.
+
+    Args:
+        rows: the n frames.
+        torch_logits: (n, classes).
+        graph_logits: of each variant, by its name, (n, classes).
+        classes: names in the order of the logits.
+    """
     from_torch, torch_margins = torch_logits.argmax(axis=1), margins(torch_logits)
-    found = []
+    flips = []
     for name, logits in graph_logits.items():
         from_graph, graph_margins = logits.argmax(axis=1), margins(logits)
         for i in map(int, np.flatnonzero(from_graph != from_torch)):
             answers = classes[from_torch[i]], classes[from_graph[i]]
-            found.append(Flip(rows[i], name, *answers, float(torch_margins[i]), float(graph_margins[i])))
-    return found
+            flips.append(Flip(rows[i], name, *answers, float(torch_margins[i]), float(graph_margins[i])))
+    return flips
 
 
 def write_flips(flips: Sequence[Flip], project: Project) -> None:
-    """Write `reports/flips.csv`, and `reports/flips.png`, which says so where nothing flips.
+    """Write `reports/flips.csv` and `reports/flips.png`; the sheet says so where nothing flips.
 
     Raises:
         DataError: a frame is missing or broken.
     """
     lines = [["path", "label", "variant", "torch", "graph", "torch_margin", "graph_margin"]]
     for flip in flips:
-        both = (f"{flip.torch_margin:.6f}", f"{flip.graph_margin:.6f}")
-        lines.append([flip.row.path, flip.row.label, flip.variant, flip.torch, flip.graph, *both])
+        both_margins = (f"{flip.torch_margin:.6f}", f"{flip.graph_margin:.6f}")
+        lines.append([flip.row.path, flip.row.label, flip.variant, flip.torch, flip.graph, *both_margins])
     write_csv(project.flips_csv, lines)
     _write_sheet(flips, project)
 

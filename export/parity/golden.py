@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from pipeline.base.project import Project
 from runtime.classifier import Classifier
 from runtime.images import read_image
 
-SURE = 2.0  # tolerances by which the best class must lead: it may lose one, and the second gain one
+SURE = 2.0  # tolerances by which the best class must lead: it may lose one while the second class gains one
 
 
 def write_golden(
@@ -30,45 +31,61 @@ def write_golden(
     classifiers: Mapping[str, Classifier],
     project: Project,
 ) -> None:
-    """Write frames for the device's selfcheck: images, raw pixels, and the logits of torch and of every variant."""
+    """Write golden frames: images, raw pixels, and the logits of torch and of every variant.
+
+    Args:
+        rows: held-out frames; the first `params.golden_frames` of them are written.
+        params: the section `parity` of `params.yaml`.
+        ask_torch: pictures, uint8 (batch, height, width, 3), to torch's logits (batch, classes).
+        classifiers: the variants, by their names.
+        project: whose frames are read, and whose `models/golden/` is written.
+    """
     logits: dict[str, list[list[float]]] = {"torch": [], **{name: [] for name in classifiers}}
     samples = []
     with replacing_folder(project.golden) as folder:
-        for number, row in enumerate(rows[: params.golden_frames]):
-            image = folder / f"{number:03d}.jpg"
+        for index, row in enumerate(rows[: params.golden_frames]):
+            image = folder / f"{index:03d}.jpg"
             pixels_hwc = _write_image(read_frame(project, row), image, params.golden_max_side)
-            np.save(folder / f"{number:03d}.npy", pixels_hwc, allow_pickle=False)
+            np.save(folder / f"{index:03d}.npy", pixels_hwc, allow_pickle=False)
             logits["torch"].append(ask_torch(pixels_hwc[None])[0].tolist())
             for name, classifier in classifiers.items():
                 logits[name].append(classifier.logits(pixels_hwc[None])[0].tolist())
-            height, width = pixels_hwc.shape[:2]
-            samples.append(
-                {
-                    "name": f"{number:03d}",
-                    "label": row.label,
-                    "image": image.name,
-                    "pixels": f"{number:03d}.npy",
-                    "height": height,
-                    "width": width,
-                }
-            )
+            samples.append(_sample(image.stem, row.label, pixels_hwc))
         write_json(folder / "golden.json", {"samples": samples, "logits": logits})
 
 
+def _sample(name: str, label: str, pixels_hwc: NDArray[np.uint8]) -> dict[str, Any]:
+    """Return a picture's entry in `golden.json`."""
+    height, width = pixels_hwc.shape[:2]
+    return {
+        "name": name,
+        "label": label,
+        "image": f"{name}.jpg",
+        "pixels": f"{name}.npy",
+        "height": height,
+        "width": width,
+    }
+
+
 def golden_order(rows: Sequence[Row], logits: Mapping[str, Logits], classifiers: Mapping[str, Classifier]) -> list[Row]:
-    """Rows dealt in turn from each class, so that a few show every class; first those that every variant is sure of.
+    """Order frames so that the first few show every class and every variant is sure of them.
 
     The selfcheck wants the same labels on every device, and int8 logits differ between processors by a known share.
-    Those that a variant is not sure of follow, the surest first.
+    Frames of which a variant is not sure follow, the surest first. Both parts are dealt in turn from the classes.
+
+    Args:
+        rows: the n held-out frames.
+        logits: of each variant, by its name, (n, classes).
+        classifiers: the variants, by their names; each knows its golden tolerance.
     """
     sureness = np.full(len(rows), np.inf)
     for name, classifier in classifiers.items():
-        found = np.nan_to_num(logits[name])
-        allowed = SURE * classifier.variant.golden_tolerance * float(np.ptp(found))
-        sureness = np.minimum(sureness, margins(found) / max(allowed, 1e-30))
+        numbers = np.nan_to_num(logits[name])
+        allowed = SURE * classifier.variant.golden_tolerance * float(np.ptp(numbers))
+        sureness = np.minimum(sureness, margins(numbers) / max(allowed, 1e-30))
     sure = [row for row, times in zip(rows, sureness, strict=True) if times > 1]
-    others = sorted((i for i in range(len(rows)) if sureness[i] <= 1), key=lambda i: -sureness[i])
-    return [*_one_class_after_another(sure), *_one_class_after_another([rows[i] for i in others])]
+    unsure = sorted((i for i in range(len(rows)) if sureness[i] <= 1), key=lambda i: -sureness[i])
+    return [*_one_class_after_another(sure), *_one_class_after_another([rows[i] for i in unsure])]
 
 
 def _one_class_after_another(rows: Sequence[Row]) -> list[Row]:
@@ -77,7 +94,7 @@ def _one_class_after_another(rows: Sequence[Row]) -> list[Row]:
 
 
 def _write_image(frame_hwc: NDArray[np.uint8], path: Path, max_side: int) -> NDArray[np.uint8]:
-    """Shrink a frame to travel light, write it as JPEG, and give the pixels that decoding it gives."""
+    """Shrink a frame, write it as JPEG, and return the pixels that decoding the file gives."""
     height, width = frame_hwc.shape[:2]
     scale = min(1.0, max_side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

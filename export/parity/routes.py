@@ -1,4 +1,4 @@
-"""The ways from a frame's pixels to logits that are held against torch: a device, a compiler, another provider."""
+"""The routes from a frame's pixels to logits that are held against torch: a device, a compiler, another provider."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,57 +27,70 @@ from runtime.errors import DeviceError
 from runtime.session import onnxruntime
 
 BUNDLE = "bundle"  # the route's name
-PATHS_AT_ONCE = 1000  # what a command line holds
+PATHS_AT_ONCE = 1000  # as many as a command line holds
 
 
 @dataclass
 class Route:
-    """One way, and what came of it."""
+    """One route, with the answers that it has given so far."""
 
     variant: str
     name: str
     ask: Callable[[NDArray[np.uint8]], Logits]  # uint8 (batch, height, width, 3) to (batch, classes)
     n_classes: int
-    files: tuple[str, ...] = ()  # the graphs behind one another, where it is these on the usual provider and no more
-    problem: str | None = None  # the first thing that went wrong
-    found: list[Logits] = field(default_factory=list)
+    files: tuple[str, ...] = ()  # the graphs that follow one another; empty where the route is more than graphs
+    problem: str | None = None  # the first error
+    answers: list[Logits] = field(default_factory=list)  # of one batch after the other
 
     def __call__(self, frames_nhwc: NDArray[np.uint8]) -> None:
-        """Ask about a batch; where no answer comes, NaN stands for it."""
+        """Ask about a batch. An answer that fails is NaN."""
         try:
-            self.found.append(self.ask(frames_nhwc))
+            self.answers.append(self.ask(frames_nhwc))
         except (DeviceError, DataError) as error:
-            self.problem = self.problem or str(error)
-            self.found.append(np.full((len(frames_nhwc), self.n_classes), np.nan, np.float32))
+            self.fail(str(error), len(frames_nhwc))
+
+    def fail(self, problem: str, n_frames: int) -> None:
+        """Note the first problem, and answer NaN for some frames."""
+        self.problem = self.problem or problem
+        self.answers.append(np.full((n_frames, self.n_classes), np.nan, np.float32))
 
     @property
     def logits(self) -> Logits:
-        """(n, classes), in the order in which was asked."""
-        return np.concatenate(self.found)
+        """(n, classes), in the order of the frames."""
+        return np.concatenate(self.answers)
 
 
 def routes(classifiers: Mapping[str, Classifier], project: Project) -> list[Route]:
-    """The runtime on every variant, first; every other provider that loads; fp32's two parts one behind the other."""
+    """Return the routes that run in this process.
+
+    They are the runtime on every variant, then every other provider that loads here, then the two parts of fp32 one
+    behind the other.
+    """
     n_classes = len(next(iter(classifiers.values())).contract.classes)
     main = [
         Route(name, classifier.variant.file, classifier.logits, n_classes, (classifier.variant.file,))
         for name, classifier in classifiers.items()
     ]
-    others = [
+    on_other_providers = [
         Route(name, f"{classifier.variant.file} on {graph.provider}", graph, n_classes)
         for name, classifier in classifiers.items()
         for graph in _other_providers(classifier, project)
     ]
     files = ("preprocess.onnx", "core.onnx")
-    front, core = (open_graph(project.onnx / name) for name in files)
-    parts = Route("fp32", ", ".join(files), lambda frames_nhwc: core(front(frames_nhwc)), n_classes, files)
-    return [*main, *others, parts]
+    preprocess, core = (open_graph(project.onnx / name) for name in files)
+    parts = Route("fp32", ", ".join(files), lambda frames_nhwc: core(preprocess(frames_nhwc)), n_classes, files)
+    return [*main, *on_other_providers, parts]
 
 
 def ask_bundle(classifier: Classifier, rows: Sequence[Row], project: Project) -> Route:
-    """The runtime in its own process, in a folder as a bundle unpacks to, where torch cannot be imported.
+    """Ask the runtime in a process of its own, in a folder such as a bundle unpacks to, without torch.
 
-    It decodes the frames itself, with the decoder that decoded them here.
+    The process decodes the frames itself. Python there cannot import torch.
+
+    Args:
+        classifier: the variant that is asked.
+        rows: the frames, which exist on disk.
+        project: whose frames they are.
     """
     route = Route(classifier.variant.name, BUNDLE, classifier.logits, len(classifier.contract.classes))
     with tempfile.TemporaryDirectory(prefix="bundle-") as name:
@@ -88,19 +100,21 @@ def ask_bundle(classifier: Classifier, rows: Sequence[Row], project: Project) ->
         shutil.copy(classifier.graphs / classifier.variant.file, folder)
         waiting = iter(str(safe_join(project.root, row.path).resolve()) for row in rows)
         while paths := list(itertools.islice(waiting, PATHS_AT_ONCE)):
-            arguments = ["classify", "--json", "--variant", classifier.variant.name, "--", *paths]
-            command = [sys.executable, "-c", AS_ON_A_DEVICE, *arguments]
-            finished = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, errors="replace", check=False
-            )
-            if finished.returncode != 0:
-                said = finished.stderr.strip().splitlines() or [f"ended with {finished.returncode}"]
-                route.problem = route.problem or said[-1]
-                route.found.append(np.full((len(paths), route.n_classes), np.nan, np.float32))
-                continue
-            answers = json.loads(finished.stdout)
-            route.found.append(np.array([answer["logits"] for answer in answers], np.float32))
+            _classify(paths, route, folder)
     return route
+
+
+def _classify(paths: Sequence[str], route: Route, folder: Path) -> None:
+    """Classify pictures in a process that lacks what a device lacks, and add the answers to the route."""
+    arguments = ["classify", "--json", "--variant", route.variant, "--", *paths]
+    command = [sys.executable, "-c", AS_ON_A_DEVICE, *arguments]
+    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    if finished.returncode != 0:
+        lines = finished.stderr.strip().splitlines() or [f"ended with {finished.returncode}"]
+        route.fail(lines[-1], len(paths))
+        return
+    answers = json.loads(finished.stdout)
+    route.answers.append(np.array([answer["logits"] for answer in answers], np.float32))
 
 
 def _other_providers(classifier: Classifier, project: Project) -> Iterator[Graph]:
@@ -109,13 +123,7 @@ def _other_providers(classifier: Classifier, project: Project) -> Iterator[Graph
         if provider in available and provider != classifier.providers[0]:
             try:
                 graph = Graph((project.onnx / classifier.variant.file).read_bytes(), provider=provider)
-            except DataError:  # its libraries are missing here
+            except DataError:  # this machine lacks the provider's libraries
                 continue
             if graph.provider == provider:
                 yield graph
-
-
-def numbers_of(judged: Mapping[str, Any]) -> dict[str, Any]:
-    """What `reports/parity.json` keeps of a route."""
-    kept = ("n_samples", "max_abs_logit_difference", "flips", "verdict", "reasons")
-    return {name: judged[name] for name in kept}

@@ -132,9 +132,9 @@ def parity(record: bool, against: str | None) -> None:
     Exits 3 on a bad verdict.
     """
     if against is not None:
-        from export.against.other_resize import against as compare_with
+        from export.against.other_resize import compare_resize
 
-        done(compare_with(against, current_project()), "parity --against")
+        done(compare_resize(against, current_project()), "parity --against")
         return
     from export.graphs.params import ParityParams
     from export.parity import stage
@@ -165,9 +165,9 @@ def bundle(earlier: Path | None) -> None:
     if earlier is None:
         done(stage.bundle(current_project()), "bundle")
         return
-    from export.against.earlier_bundle import compare, opened_earlier
+    from export.against.earlier_bundle import compare, open_earlier_bundle
 
-    with opened_earlier(earlier, current_project()) as opened:  # opened first, since it may be the one that is replaced
+    with open_earlier_bundle(earlier, current_project()) as opened:  # first, since bundling may replace it
         click.echo(stage.bundle(current_project()).headline)
         comparison = compare(opened, current_project())
     click.echo(comparison.table)

@@ -18,20 +18,6 @@ README_LINES, README_ROWS, WORDS_PER_SENTENCE = 110, 8, 18
 RIDDLES = (
     "hangs on", "hang on", "is told", "are told", "who is killed", "of equals", "as a rule it", "what became of",
 )  # fmt: skip
-# Files that still have riddles or long sentences. A file leaves the list when it is rewritten; none may join.
-STILL_WITH_RIDDLES = {
-    "docs/experiments.md", "docs/explain.md", "docs/extract.md", "docs/machines.md",
-    "docs/predict.md", "docs/train.md", "docs/unknown.md", "export/parity/first_divergence.py",
-    "pipeline/base/child_process.py", "pipeline/evaluate/clip_verdicts.py",
-    "pipeline/evaluate/metrics.py", "pipeline/extract/child.py", "pipeline/extract/clip_cache.py",
-    "pipeline/extract/damage.py", "pipeline/extract/decode_all.py", "pipeline/extract/screening.py",
-    "pipeline/media/to_rgb.py", "pipeline/tools/compare/columns.py",
-    "pipeline/tools/explain/grad_cam.py", "pipeline/tools/predict/answers.py", "pipeline/tools/predict/predict.py",
-    "pipeline/tools/studies/dvc_experiments.py", "pipeline/train/best_epoch.py", "pipeline/train/feature_cache.py",
-    "pipeline/train/fit.py", "pipeline/train/frame_cache.py", "pipeline/train/random_views.py",
-    "pipeline/train/resume.py", "pipeline/train/stage.py",
-}  # fmt: skip
-STILL_LONG = {"docs/dependencies.md", "docs/export.md", "docs/extract.md"}
 
 
 def text_of(path: Path) -> str:
@@ -113,7 +99,7 @@ def riddles_in(text: str) -> list[str]:
 
 def test_pages_and_code_have_no_riddles() -> None:
     code = [path for package in PACKAGES for end in ("py", "j2", "md") for path in (ROOT / package).rglob(f"*.{end}")]
-    assert {name_of(path) for path in [*PAGES, *code] if riddles_in(text_of(path))} == STILL_WITH_RIDDLES
+    assert [name_of(path) for path in [*PAGES, *code] if riddles_in(text_of(path))] == []
     assert riddles_in("All of it hangs\non the seed.") == ["hangs on"]
 
 
@@ -125,6 +111,5 @@ def words_per_sentence(text: str) -> float:
 
 
 def test_the_sentences_of_every_page_are_short() -> None:
-    long_pages = {name_of(page) for page in PAGES if words_per_sentence(text_of(page)) > WORDS_PER_SENTENCE}
-    assert long_pages == STILL_LONG
+    assert [name_of(page) for page in PAGES if words_per_sentence(text_of(page)) > WORDS_PER_SENTENCE] == []
     assert words_per_sentence(f"Short words come here. {'and ' * 40}") > WORDS_PER_SENTENCE

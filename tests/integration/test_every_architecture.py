@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from export.export.torch_export import Attempt, core_graph
-from export.graphs.gates import Comparison, judge
+from export.graphs.gates import Judgement, LogitComparison, judge
 from export.graphs.preprocess_graph import join, preprocess_graph
 from pipeline.network.architectures import NAMED_ARCHITECTURES
 from pipeline.network.checkpoint import Checkpoint
@@ -49,7 +49,7 @@ def _trained(size: int, **model: Any) -> Checkpoint:
     return Checkpoint(network.state_dict(), CLASSES, params, preprocess, {}, "last")
 
 
-def _verdict(checkpoint: Checkpoint, network: Network, graph: onnx.ModelProto) -> dict[str, Any]:
+def _verdict(checkpoint: Checkpoint, network: Network, graph: onnx.ModelProto) -> Judgement:
     """What parity says of a graph on the pictures, in batches of two sizes."""
     size = checkpoint.preprocess.size
     images_nhwc = _images(size)
@@ -57,7 +57,7 @@ def _verdict(checkpoint: Checkpoint, network: Network, graph: onnx.ModelProto) -
     halves = [session.run(None, {"image": part})[0] for part in (images_nhwc[:1], images_nhwc[1:])]
     with torch.inference_mode():
         expected = network(checkpoint.preprocess(torch.from_numpy(images_nhwc))).numpy()
-    comparison = Comparison(CLASSES, np.arange(N_IMAGES) % len(CLASSES), expected, np.concatenate(halves))
+    comparison = LogitComparison(CLASSES, np.arange(N_IMAGES) % len(CLASSES), expected, np.concatenate(halves))
     return judge(comparison, "fp32", PARAMS.parity)
 
 
@@ -70,7 +70,7 @@ def _graph(checkpoint: Checkpoint, network: Network) -> onnx.ModelProto:
 def test_a_named_network_trains_exports_and_passes_parity(arch: str) -> None:
     checkpoint = _trained(48 if arch == "small_cnn" else 32, arch=arch, head="linear")
     network = checkpoint.network()
-    assert _verdict(checkpoint, network, _graph(checkpoint, network))["reasons"] == []
+    assert _verdict(checkpoint, network, _graph(checkpoint, network)).reasons == ()
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_a_named_network_trains_exports_and_passes_parity(arch: str) -> None:
 def test_another_network_trains_exports_and_passes_parity(model: dict[str, Any]) -> None:
     checkpoint = _trained(32, **model)
     network = checkpoint.network()
-    assert _verdict(checkpoint, network, _graph(checkpoint, network))["reasons"] == []
+    assert _verdict(checkpoint, network, _graph(checkpoint, network)).reasons == ()
 
 
 def test_a_graph_of_other_weights_fails() -> None:
     checkpoint = _trained(48, arch="small_cnn", head="linear")
     network = checkpoint.network()
     graph = _graph(checkpoint, network)
-    assert _verdict(checkpoint, network, graph)["reasons"] == []
+    assert _verdict(checkpoint, network, graph).reasons == ()
     with torch.no_grad():
         list(network.parameters())[-1][0] += 0.01
-    assert _verdict(checkpoint, network, graph)["reasons"]
+    assert _verdict(checkpoint, network, graph).reasons

@@ -1,4 +1,4 @@
-"""A project at the door of `bundle`, in milliseconds: its graph answers with the colour that a picture has most of."""
+"""A project that is ready for `bundle`, made in milliseconds: its graph names the colour that dominates a picture."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from runtime.images import read_image
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("red", "green", "蓝色")
-CHECKPOINT_SHA256 = "c" * 64  # of a checkpoint that there is not
+CHECKPOINT_SHA256 = "c" * 64  # this project has no checkpoint
 
 
 def draft_contract(*names: str) -> Contract:
-    """A contract whose variants (fp32 without names) are yet to be hashed."""
+    """A contract whose variants (fp32 unless named) have no hash yet."""
     variants = tuple(
         Variant(name=name, file=f"{name}.onnx", sha256="0" * 64, precision=name, bytes=1, golden_tolerance=0.001)
         for name in names or ("fp32",)
@@ -78,7 +78,7 @@ def colour_graph(metadata: dict[str, str], scale: float = 10.0) -> bytes:
 def write_models(
     contract_path: Path, graphs: Path, contract: Contract, make: Callable[[dict[str, str]], bytes] = colour_graph
 ) -> Contract:
-    """Write a graph (of colours) for every variant, and the contract with their hashes; gives that contract."""
+    """Write a graph (of colours) for every variant, and the contract with their hashes; return that contract."""
     graphs.mkdir(parents=True, exist_ok=True)
     variants = []
     for variant in contract.variants:
@@ -113,7 +113,7 @@ def write_colour_clip(path: Path, colours: list[int], n_dark: int = 0) -> Path:
 def write_project(
     root: Path, contract: Contract | None = None, make: Callable[[dict[str, str]], bytes] = colour_graph
 ) -> Project:
-    """Everything that `bundle` reads, as the stages before it would have written it."""
+    """Write everything that `bundle` reads, as the earlier stages would write it."""
     project = Project(root)
     project.onnx.mkdir(parents=True)
     written = write_models(project.contract_json, project.onnx, contract or draft_contract(), make)
@@ -166,12 +166,12 @@ def write_golden(project: Project, contract: Contract) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Plain JSON, without the care that a stage takes."""
+    """Write JSON, without the care that a stage takes."""
     path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 
 
 def rewrite_sums(folder: Path) -> None:
-    """Let an unpacked bundle's list vouch for what lies there now: what an attacker would do too."""
+    """Write `SHA256SUMS` anew for the files of an unpacked bundle, as an attacker would."""
     names = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""A core small enough to be made of numbers: two convolutions, pooling, a linear layer."""
+"""A small core with random weights: two convolutions, pooling and a linear layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INPUTS_NCHW = np.random.default_rng(1).normal(size=(20, 3, 8, 8)).astype(np.floa
 
 
 def small_core(scale: float = 1.0, n_classes: int = N_CLASSES) -> onnx.ModelProto:
-    """Two convolutions, pooling and a linear layer; what the first scales up the second scales down."""
+    """Build the core. The first convolution multiplies by `scale`, and the second divides by it."""
     generator = np.random.default_rng(0)
     first = generator.normal(size=(8, 3, 3, 3)).astype(np.float32) * np.float32(scale)
     second = generator.normal(size=(8, 8, 1, 1)).astype(np.float32) / np.float32(scale)
@@ -37,7 +37,7 @@ def small_core(scale: float = 1.0, n_classes: int = N_CLASSES) -> onnx.ModelProt
 
 
 def change(core: onnx.ModelProto, name: str, where: Any, value: float) -> None:
-    """Set some of a tensor's weights."""
+    """Set some of a tensor's weights to a value."""
     for tensor in core.graph.initializer:
         if tensor.name == name:
             weights = numpy_helper.to_array(tensor).copy()

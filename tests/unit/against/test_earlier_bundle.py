@@ -1,4 +1,4 @@
-"""An earlier bundle beside the new one: the same frames, and nothing believed that the opener would not."""
+"""An earlier bundle beside the new one: the same frames, and a bundle that the opener refuses is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from export.against import earlier_bundle
-from export.against.earlier_bundle import AgainstReport, compare, opened_earlier
+from export.against.earlier_bundle import BundleComparison, compare, open_earlier_bundle
 from export.bundle.stage import bundle
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
@@ -77,13 +77,13 @@ def tiny(tmp_path: Path) -> Project:
     return bundled(tmp_path / "project")
 
 
-def against(earlier: Path, project: Project) -> AgainstReport:
-    with opened_earlier(earlier, project) as opened:
+def against(earlier: Path, project: Project) -> BundleComparison:
+    with open_earlier_bundle(earlier, project) as opened:
         return compare(opened, project)
 
 
 def assert_refused(earlier: Path, project: Project, reason: str) -> None:
-    """One line, exit 1, and the bundle that was there is there."""
+    """The command prints one line and exits 1, and the project's bundle is unchanged."""
     before = project.bundle_zip.read_bytes()
     finished = run_pipe(project.root, "bundle", "--against", str(earlier))
     assert (finished.returncode, finished.stdout) == (1, "")
@@ -92,16 +92,16 @@ def assert_refused(earlier: Path, project: Project, reason: str) -> None:
     assert project.bundle_zip.read_bytes() == before
 
 
-def test_a_better_bundle_is_told_by_its_flips(tiny: Project, worse: Path) -> None:
+def test_a_better_bundle_shows_by_its_flips(tiny: Project, worse: Path) -> None:
     report = against(worse, tiny)
     assert (report.n_frames, report.flips, report.gained, report.lost) == (6, 4, 4, 0)
     assert (report.earlier.top1, report.new.top1) == (pytest.approx(1 / 3), 1.0)
     assert report.maybe_seen == 0
-    assert "6 held-out frames: 4 flips (4 now right, 0 no longer), top-1 +66.7 points" in report.headline
-    assert "may know" not in report.headline
+    assert "6 held-out frames: 4 flips (4 newly right, 0 newly wrong), top-1 +66.7 points" in report.headline
+    assert "may have seen" not in report.headline
 
 
-def test_a_worse_bundle_is_told_too(tiny: Project, worse: Path) -> None:
+def test_a_worse_bundle_shows_too(tiny: Project, worse: Path) -> None:
     report = against(tiny.bundle_zip, Project(worse.parents[1]))
     assert (report.flips, report.gained, report.lost) == (4, 0, 4)
 
@@ -124,12 +124,14 @@ def test_each_frame_is_decoded_once(tiny: Project, worse: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("predictions", "caution"),
     [
-        ("path,label\ndata/frames/0.png,x\n", "5 of the frames were not held out from the earlier bundle"),
+        ("path,label\ndata/frames/0.png,x\n", "5 of them were not held out from the earlier bundle"),
         ("nothing\n", "does not say which frames were held out"),
         ("\0", "does not say which frames were held out"),
     ],
 )
-def test_a_network_that_may_know_the_frames_is_told(predictions: str, caution: str, tiny: Project) -> None:
+def test_an_earlier_network_that_may_have_seen_the_frames_gives_a_caution(
+    predictions: str, caution: str, tiny: Project
+) -> None:
     tiny.predictions_csv.write_text(predictions)
     bundle(tiny)
     assert caution in against(tiny.bundle_zip, tiny).headline
@@ -162,7 +164,7 @@ def test_a_bundle_of_other_classes_is_refused(tiny: Project, tmp_path: Path) -> 
     assert_refused(other, tiny, f"{other}: its classes are red, green, gold; expected red, green, 蓝色")
 
 
-def test_what_the_opener_refuses_is_refused(tiny: Project, tmp_path: Path) -> None:
+def test_a_bundle_that_the_opener_refuses_is_refused(tiny: Project, tmp_path: Path) -> None:
     damaged = bytearray(tiny.bundle_zip.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     (tmp_path / "damaged.zip").write_bytes(damaged)

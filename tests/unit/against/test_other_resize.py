@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export.against.other_resize import against
+from export.against.other_resize import compare_resize
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
@@ -13,7 +13,7 @@ from tests.support.command import run_pipe
 
 
 def test_pil_rounds_and_opencv_does_not_smooth(exported: Project) -> None:
-    pil, opencv = (against(library, exported) for library in ("pil", "opencv"))
+    pil, opencv = (compare_resize(library, exported) for library in ("pil", "opencv"))
     assert pil.n_frames == opencv.n_frames == 16
     assert pil.max_level_difference < 1.5
     assert opencv.max_level_difference > 5
@@ -29,8 +29,8 @@ def test_a_network_that_ignores_its_input_loses_nothing(exported: Project) -> No
         if tensor.name in last.input:
             tensor.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(tensor)), tensor.name))
     onnx.save(model, path)
-    report = against("opencv", exported)
-    assert (report.flips, report.top1, report.top1_otherwise) == (0, 0.5, 0.5)
+    report = compare_resize("opencv", exported)
+    assert (report.flips, report.top1, report.top1_with_library) == (0, 0.5, 0.5)
     assert report.max_abs_logit_difference == 0
 
 
@@ -48,4 +48,4 @@ def test_nothing_is_compared_where_no_frame_is_held_out(exported: Project) -> No
     rows = [row for row in manifest.read_split(exported.split_csv) if row.split != "test"]
     manifest.write_split(rows, exported.split_csv)
     with pytest.raises(DataError):
-        against("pil", exported)
+        compare_resize("pil", exported)

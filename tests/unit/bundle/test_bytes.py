@@ -1,4 +1,4 @@
-"""Two builds of one bundle are the same bytes, whatever surrounds them; and these surroundings did differ."""
+"""Two builds of one bundle have the same bytes in different surroundings. A negative control shows the difference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from pipeline.base.project import Project
 from tests.support.tiny_bundle import ROOT, write_project
 
-# Builds the bundle once as it is, and once with each of the surroundings let into a file of it; prints the digests.
+# Builds the bundle once as it is, and once for each of the surroundings with its value in a file; prints the digests.
 PROGRAM = """
 import hashlib, json, os, sys, time
 from pathlib import Path
@@ -22,7 +22,7 @@ from pathlib import Path
 root, umask, processors, backwards = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "backwards"
 os.umask(umask)
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:processors])
-from export.bundle import stage as stage
+from export.bundle import stage
 from pipeline.base.project import Project
 
 class Listing:
@@ -58,7 +58,7 @@ print(json.dumps(found))
 
 
 def build(project: Project, umask: int, processors: int, order: str, **environment: str) -> dict[str, str]:
-    """The digests of a bundle, sound and with leaks, built in a process of its own."""
+    """Return the digests of a bundle, sound and with leaks, built in a process of its own."""
     command = [sys.executable, "-c", PROGRAM, str(project.root), str(umask), str(processors), order]
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     finished = subprocess.run(
@@ -70,20 +70,20 @@ def build(project: Project, umask: int, processors: int, order: str, **environme
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot take processors from a process")
 def test_the_same_input_gives_the_same_bytes_whatever_the_surroundings(tmp_path: Path) -> None:
-    one, other = write_project(tmp_path / "project"), Project(tmp_path / "elsewhere" / "other")
-    for path in sorted(one.root.rglob("*"), reverse=True):
+    original, copied = write_project(tmp_path / "project"), Project(tmp_path / "elsewhere" / "other")
+    for path in sorted(original.root.rglob("*"), reverse=True):
         if path.is_file():
-            copy = other.root / path.relative_to(one.root)
+            copy = copied.root / path.relative_to(original.root)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
             copy.chmod(0o600)
             os.utime(copy, (1_000_000_000, 1_000_000_000))
     n_processors = len(os.sched_getaffinity(0))
-    first = build(one, 0o022, n_processors, "forwards", TZ="UTC", PYTHONHASHSEED="1")
+    first = build(original, 0o022, n_processors, "forwards", TZ="UTC", PYTHONHASHSEED="1")
     surroundings = {"TZ": "Pacific/Kiritimati", "PYTHONHASHSEED": "7", "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
-    second = build(other, 0o077, 1, "backwards", **surroundings)
+    second = build(copied, 0o077, 1, "backwards", **surroundings)
     assert first["nothing"] == second["nothing"]
     differing = {name for name in first if first[name] != second[name]}
-    # The negative control: each of these would have shown, had it reached the bundle.
+    # The negative control: each of these changes the digest when it reaches the bundle.
     expected = set(first) - {"nothing"} - ({"workers"} if n_processors == 1 else set())
     assert differing == expected

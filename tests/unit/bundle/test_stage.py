@@ -1,4 +1,4 @@
-"""The bundle: the same bytes every time, and none at all when parity said no."""
+"""The bundle: what it holds, and that there is none when a gate refuses."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.support.tiny_bundle import ROOT, colour_graph, draft_contract, write_
 
 
 def parity(project: Project) -> dict[str, Any]:
-    """parity.json, free to be changed."""
+    """The content of parity.json, which a test may change."""
     values: dict[str, Any] = json.loads(project.parity_json.read_text(encoding="utf-8"))
     return values
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Project:
-    """A project with one variant that passed, and an earlier bundle that must not be taken for its own."""
+    """A project with one variant that passed, and an earlier bundle that must not be taken for the new one."""
     project = write_project(tmp_path / "project")
     project.bundle_zip.parent.mkdir()
     project.bundle_zip.write_text("an earlier bundle")
@@ -41,7 +41,7 @@ def tiny(tmp_path: Path) -> Project:
 
 
 def assert_refused(project: Project, kind: type[Exception], reason: str) -> None:
-    """Bundling fails in one line, and nothing is left in dist/, the earlier bundle included."""
+    """Bundling fails with one line, and dist/ is empty afterwards: the earlier bundle is gone too."""
     with pytest.raises(kind, match=reason) as caught:
         bundle(project)
     assert "\n" not in str(caught.value)
@@ -91,7 +91,7 @@ def test_entries_are_stored_without_dates_owners_or_modes(tiny: Project) -> None
 
 def test_bundling_loads_no_torch(tiny: Project) -> None:
     program = "import sys; from pathlib import Path; from pipeline.base.project import Project\n"
-    program += "from export.bundle import bundle\n"
+    program += "from export.bundle.stage import bundle\n"
     program += "bundle(Project(Path(sys.argv[1]))); print('torch' in sys.modules, 'onnx' in sys.modules)"
     command = [sys.executable, "-c", program, str(tiny.root)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -159,7 +159,7 @@ def test_golden_pictures_of_another_kind_are_found_by_the_selfcheck(tiny: Projec
     assert_refused(tiny, GateError, r"fails its own selfcheck .*000\.npy")
 
 
-def test_a_variant_that_failed_stays_at_home(tmp_path: Path) -> None:
+def test_a_variant_that_failed_is_left_out(tmp_path: Path) -> None:
     project = write_project(tmp_path / "project", draft_contract("fp32", "int8", "fp16"))
     values = parity(project)
     values["variants"]["int8"]["verdict"] = "failed"

@@ -1,4 +1,4 @@
-"""The first convolution by blocks: the same logits to the last bit, and only where it is worth while."""
+"""The first convolution by blocks: the same logits to the last bit, and only where blocks save time."""
 
 from __future__ import annotations
 

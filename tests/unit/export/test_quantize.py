@@ -1,4 +1,4 @@
-"""Cores made smaller, on a network small enough to be made of numbers."""
+"""Cores in int8 and half precision, on a small network with random weights."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.support.tiny_core import INPUTS_NCHW, change, small_core
 
 def error(core: onnx.ModelProto, recipe: Int8) -> float:
     """Root mean square difference of the int8 logits, as a share of their spread."""
-    expected = Graph(core.SerializeToString()).all_of(INPUTS_NCHW)
+    expected = Graph(core.SerializeToString()).run_in_batches(INPUTS_NCHW)
     ranges = measure_ranges(core, INPUTS_NCHW, recipe.calibration)
     quantised = to_int8(core, ranges, recipe)
     onnx.checker.check_model(quantised, full_check=True)
-    found = Graph(quantised.SerializeToString()).all_of(INPUTS_NCHW)
+    found = Graph(quantised.SerializeToString()).run_in_batches(INPUTS_NCHW)
     return float(np.sqrt(np.square(found - expected).mean()) / expected.std())
 
 
@@ -77,7 +77,7 @@ def test_a_layer_that_stays_float_keeps_its_weights() -> None:
 
 def test_the_layer_that_int8_harms_most_is_found() -> None:
     core = small_core()
-    change(core, "first", (slice(0, 1),), 0)  # a channel that says nothing
+    change(core, "first", (slice(0, 1),), 0)  # a channel of zeros
     change(core, "second", (0, 0), 1e3)  # whose one huge weight makes all others of its tensor round to nothing
     ranges = measure_ranges(core, INPUTS_NCHW, "minmax")
     worst = layers_by_sensitivity(core, ranges, Int8(per_channel=False), INPUTS_NCHW[:8])
@@ -91,19 +91,19 @@ def test_half_precision_halves_the_bytes_and_keeps_its_ports() -> None:
     onnx.checker.check_model(halved, full_check=True)
     assert {tensor.data_type for tensor in halved.graph.initializer} == {TensorProto.FLOAT16}
     assert halved.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
-    expected = Graph(core.SerializeToString()).all_of(INPUTS_NCHW)
-    assert np.allclose(Graph(halved.SerializeToString()).all_of(INPUTS_NCHW), expected, atol=0.01)
+    expected = Graph(core.SerializeToString()).run_in_batches(INPUTS_NCHW)
+    assert np.allclose(Graph(halved.SerializeToString()).run_in_batches(INPUTS_NCHW), expected, atol=0.01)
 
 
 def test_what_half_precision_cannot_hold_stays_float() -> None:
     core = small_core(3e5)
-    expected = Graph(core.SerializeToString()).all_of(INPUTS_NCHW)
+    expected = Graph(core.SerializeToString()).run_in_batches(INPUTS_NCHW)
     beyond = layers_beyond_fp16(core, measure_ranges(core, INPUTS_NCHW, "minmax"))
     assert {"first", "relu", "second"} <= set(beyond)
     assert "head" not in beyond
-    found = Graph(to_fp16(core, beyond).SerializeToString()).all_of(INPUTS_NCHW)
+    found = Graph(to_fp16(core, beyond).SerializeToString()).run_in_batches(INPUTS_NCHW)
     assert np.allclose(found, expected, atol=0.02)
-    without = Graph(to_fp16(core, []).SerializeToString()).all_of(INPUTS_NCHW)  # the negative control
+    without = Graph(to_fp16(core, []).SerializeToString()).run_in_batches(INPUTS_NCHW)  # the negative control
     assert not np.allclose(without, expected, atol=0.02)
 
 

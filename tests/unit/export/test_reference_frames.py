@@ -7,16 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.export import reference_frames
-from export.export.reference_frames import calibration_rows, gather
-from export.graphs.reference import frames_of_equal_size, torch_of
+from export.export.reference_frames import calibration_rows, reference_frames
+from export.graphs.reference import torch_of
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import read_checkpoint
-from tests.support.small_project import small_project
 
 
 def row(label: str, clip: str, time_seconds: float, **values: object) -> Row:
@@ -62,31 +60,13 @@ def test_only_kept_originals_of_the_training_side_calibrate() -> None:
         calibration_rows(others[:4], 100)
 
 
-def test_batches_of_seven_two_and_one_cover_every_frame_in_order(tmp_path: Path) -> None:
-    project = small_project(tmp_path / "project")
-    rows = manifest.read_split(project.split_csv)[:18]
-    found = list(frames_of_equal_size(rows, project))
-    assert [len(batch) for batch in found] == [7, 2, 1, 7, 1]
-    assert np.array_equal(np.concatenate(found), np.stack([read_frame(project, each) for each in rows]))
-
-
-@pytest.mark.parametrize(("n_pixels", "sizes"), [(7, [7, 2, 1, 7, 1]), (3, [3, 2, 1] * 3), (0, [1] * 18)])
-def test_a_batch_of_large_frames_is_smaller(
-    n_pixels: int, sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project = small_project(tmp_path / "project")
-    monkeypatch.setattr(reference_frames, "PIXELS_AT_ONCE", n_pixels * 40 * 56)
-    found = frames_of_equal_size(manifest.read_split(project.split_csv)[:18], project)
-    assert [len(batch) for batch in found] == sizes
-
-
 def test_the_graphs_input_and_torchs_answers_belong_to_the_same_frames(exported: Project, tmp_path: Path) -> None:
     rows = [each for each in manifest.read_split(exported.split_csv) if each.split == "val"]
     checkpoint = read_checkpoint(exported.checkpoint)
-    found = gather(rows, checkpoint, exported, tmp_path / "inputs.npy")
+    frames = reference_frames(rows, checkpoint, exported, tmp_path / "inputs.npy")
     ask = torch_of(checkpoint)
-    for number, each in enumerate(rows):
-        assert np.allclose(found.torch_logits[number], ask(read_frame(exported, each)[None])[0], atol=1e-5)
-    assert found.inputs_nchw.shape == (8, 3, 32, 32)
-    assert [checkpoint.classes[number] for number in found.truth] == [each.label for each in rows]
-    assert found.compare(found.torch_logits).difference == 0
+    for logits, each in zip(frames.torch_logits, rows, strict=True):
+        assert np.allclose(logits, ask(read_frame(exported, each)[None])[0], atol=1e-5)
+    assert frames.inputs_nchw.shape == (8, 3, 32, 32)
+    assert [checkpoint.classes[index] for index in frames.truth] == [each.label for each in rows]
+    assert frames.compare(frames.torch_logits).difference == 0

@@ -11,22 +11,20 @@ import torch
 from onnx import numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-from export.export import stage
-from export.export import torch_export as core_module
+from export.export import stage, torch_export
 from export.export.params import ExportParams
-from export.export.reference_frames import Evidence
+from export.export.record import CalibrationSet, ExporterTrial, ExportRecord
+from export.export.reference_frames import ReferenceFrames
 from export.export.torch_export import Attempt
 from export.graphs.params import ParityParams
 from export.graphs.preprocess_graph import join, preprocess_graph
-from export.graphs.runner import Graph
-from export.parity.blame import Halves, Trained, blame
+from export.parity.blame import SplitGraph, TrainedNetwork, blame
 from export.parity.stage import parity
 from pipeline.base.errors import GateError
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.network.checkpoint import read_checkpoint
-from pipeline.network.preprocess import Preprocess
 from runtime.classifier import Classifier
 from runtime.contract import Contract
 from tests.support.gates import GATES
@@ -87,26 +85,22 @@ def test_the_report_says_what_was_tried_and_on_which_frames(exported: Project) -
     assert sum(trial["chosen"] for trial in report["trials"]) == 3
 
 
-def _evidence(project: Project) -> Evidence:
+def _frames(project: Project) -> ReferenceFrames:
     checkpoint = read_checkpoint(project.checkpoint)
     inputs_nchw = np.random.default_rng(0).normal(size=(20, 3, 32, 32)).astype(np.float32)
     with torch.inference_mode():
         logits = checkpoint.network()(torch.from_numpy(inputs_nchw)).numpy()
-    return Evidence(checkpoint.classes, logits.argmax(axis=1), inputs_nchw, logits)
+    return ReferenceFrames(checkpoint.classes, logits.argmax(axis=1), inputs_nchw, logits)
 
 
-def _agree(project: Project) -> tuple[Attempt, stage.Record]:
-    params = read_section(project.params_yaml, "export", ExportParams)
-    record = stage.Record("fast", "val", 20, {})
-    attempt, _ = stage._agreeing_core(
-        read_checkpoint(project.checkpoint), params, GATES, _evidence(project), record, project
-    )
-    return attempt, record
+def _try_exporters(project: Project) -> list[ExporterTrial]:
+    opset = read_section(project.params_yaml, "export", ExportParams).opset
+    return stage._try_exporters(read_checkpoint(project.checkpoint), opset, GATES, _frames(project))
 
 
 def _wrong(network: Any, size: int, attempt: Attempt) -> onnx.ModelProto:
-    """What a broken exporter gives: a bias is off."""
-    model = core_module.core_graph(network, size, Attempt("legacy", attempt.opset, attempt.batch))
+    """Export as a broken exporter would: a bias is off."""
+    model = torch_export.core_graph(network, size, Attempt("legacy", attempt.opset, attempt.batch))
     last = next(node for node in model.graph.node if "logits" in node.output)
     bias = next(tensor for tensor in model.graph.initializer if tensor.name == last.input[-1])
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32([1, 0]), bias.name))
@@ -122,10 +116,10 @@ def test_an_exporter_that_fails_parity_is_followed_by_the_next_and_the_reason_ke
         "core_graph",
         lambda network, size, attempt: (_wrong if attempt.exporter == "dynamo" else right)(network, size, attempt),
     )
-    attempt, record = _agree(exported)
-    assert attempt == Attempt("legacy", 18)
-    assert [each["verdict"] for each in record.exporters] == ["failed", "passed"]
-    assert "largest logit difference" in record.exporters[0]["reasons"][0]
+    tried = _try_exporters(exported)
+    assert [each.attempt for each in tried] == [Attempt("dynamo", 18), Attempt("legacy", 18)]
+    assert [each.trial.verdict for each in tried] == ["failed", "passed"]
+    assert "largest logit difference" in tried[0].trial.reasons[0]
 
 
 def test_where_no_exporter_agrees_nothing_is_exported_and_the_report_says_how_not(
@@ -135,10 +129,11 @@ def test_where_no_exporter_agrees_nothing_is_exported_and_the_report_says_how_no
         raise RuntimeError("cannot export\n  aten::strange")
 
     monkeypatch.setattr(stage, "core_graph", crashes)
+    record = ExportRecord("fast", "val", 20, CalibrationSet(0, 0, {}), _try_exporters(exported))
     with pytest.raises(
         GateError, match=r"no exporter gives .* \(dynamo, opset 18, dynamic batch: cannot be made \(cannot export"
     ):
-        _agree(exported)
+        stage._first_that_agrees(record, exported)
     tried = read_json(exported.export_json)["exporters"]
     assert [each["opset"] for each in tried] == [18, 18, 21, 21] * 2
     assert [each["batch"] for each in tried] == ["dynamic"] * 4 + ["fixed"] * 4
@@ -165,7 +160,7 @@ def test_where_no_dynamic_batch_agrees_a_batch_of_one_is_exported_proven_and_run
     for name in ("model.onnx", "model_int8.onnx", "core.onnx"):
         assert onnx.load(exported.onnx / name).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
     judged = parity(gates, exported).variants  # in batches of 7, 2 and 1, and in a process of its own
-    assert {name: numbers["verdict"] for name, numbers in judged.items()}["fp32"] == "passed"
+    assert judged["fp32"].verdict == "passed"
     pictures_nhwc = np.random.default_rng(0).integers(0, 256, (3, 40, 56, 3), dtype=np.uint8)
     classifier = Classifier(exported.contract_json, exported.onnx)
     together = classifier.logits(pictures_nhwc)
@@ -174,27 +169,18 @@ def test_where_no_dynamic_batch_agrees_a_batch_of_one_is_exported_proven_and_run
 
 def test_a_graph_of_one_picture_can_be_explained(exported: Project) -> None:
     checkpoint = read_checkpoint(exported.checkpoint)
-    core = core_module.core_graph(checkpoint.network(), 32, Attempt("dynamo", 18, "fixed"))
+    core = torch_export.core_graph(checkpoint.network(), 32, Attempt("dynamo", 18, "fixed"))
     wrong = _wrong(checkpoint.network(), 32, Attempt("dynamo", 18, "fixed"))
     joined = join(preprocess_graph(checkpoint.preprocess, 18), wrong)
     pictures = list(np.random.default_rng(0).integers(0, 256, (6, 1, 40, 56, 3), dtype=np.uint8))
-    trained = Trained(checkpoint.preprocess, checkpoint.network())
-    halves = Halves.of(joined)
-    found = blame(halves, halves.core, "fp32", trained, pictures)
-    assert (found["part"], found["n_frames"]) == ("graph", 6)
-    assert found["layer"]["operator"] == "Gemm"
-    sound = Halves.of(join(preprocess_graph(checkpoint.preprocess, 18), core))
-    assert blame(sound, sound.core, "fp32", trained, pictures)["layer"] is None  # the negative control
-
-
-@pytest.mark.parametrize("crop", ["squash", "center"])
-def test_preprocessing_and_an_int8_core_answer_joined_as_they_do_apart(exported: Project, crop: Any) -> None:
-    """Onnxruntime moves an int8 core's channels-last layout up the graph, and what it meets there has to bear it."""
-    int8 = onnx.utils.Extractor(onnx.load(exported.onnx / "model_int8.onnx")).extract_model(["input"], ["logits"])
-    front = preprocess_graph(Preprocess(32, crop, 0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), 18)
-    picture_nhwc = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)
-    apart = Graph(int8.SerializeToString())(Graph(front.SerializeToString())(picture_nhwc))
-    np.testing.assert_array_equal(Graph(join(front, int8).SerializeToString())(picture_nhwc), apart)
+    trained = TrainedNetwork(checkpoint.preprocess, checkpoint.network())
+    graph = SplitGraph.of(joined)
+    explanation = blame(graph, graph.core, "fp32", trained, pictures)
+    assert (explanation.part, explanation.n_frames) == ("graph", 6)
+    assert explanation.layer is not None
+    assert explanation.layer.operator == "Gemm"
+    sound = SplitGraph.of(join(preprocess_graph(checkpoint.preprocess, 18), core))
+    assert blame(sound, sound.core, "fp32", trained, pictures).layer is None  # the negative control
 
 
 def test_the_contract_carries_temperature_and_threshold_of_the_checkpoint_or_why_there_is_none(

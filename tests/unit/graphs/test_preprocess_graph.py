@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from export.graphs.preprocess_graph import preprocess_graph
+from export.graphs.preprocess_graph import join, preprocess_graph
+from export.graphs.runner import Graph
+from pipeline.base.project import Project
 from pipeline.network.preprocess import Preprocess
 from runtime.images import read_image
 
@@ -81,3 +84,13 @@ def test_real_photos_agree_within_a_hundredth_of_a_step(shared: Path) -> None:
     for path in sorted((shared / "data" / "hymenoptera" / "val" / "bees").glob("*.jpg"))[:10]:
         image_nhwc = read_image(path, max_pixels=10**8)[None]
         assert _difference_of_255(preprocess, graph, image_nhwc) < 0.01, path.name
+
+
+@pytest.mark.parametrize("crop", ["squash", "center"])
+def test_preprocessing_and_an_int8_core_answer_joined_as_they_do_apart(exported: Project, crop: Any) -> None:
+    """Onnxruntime moves an int8 core's channels-last layout up the graph, into the preprocessing."""
+    int8 = onnx.utils.Extractor(onnx.load(exported.onnx / "model_int8.onnx")).extract_model(["input"], ["logits"])
+    front = preprocess_graph(Preprocess(32, crop, 0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), 18)
+    picture_nhwc = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)
+    apart = Graph(int8.SerializeToString())(Graph(front.SerializeToString())(picture_nhwc))
+    np.testing.assert_array_equal(Graph(join(front, int8).SerializeToString())(picture_nhwc), apart)

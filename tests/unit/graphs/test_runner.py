@@ -1,4 +1,7 @@
-"""Graphs in onnxruntime: int8 products that do not fit into 16 bits are summed exactly on every processor."""
+"""Graphs in onnxruntime: int8 products that do not fit into 16 bits are summed exactly on every processor.
+
+And a graph gives the same logits for pictures a few at a time as for all at once.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.graphs import runner
 from export.graphs.runner import Graph
 from runtime import session
+from tests.support.tiny_core import INPUTS_NCHW, N_CLASSES, small_core
 
 N_INPUTS = 64
 # Every pair of products is 2 x 255 x 127 = 64,770: above 32,767, where an x86 processor without VNNI stops counting.
@@ -88,3 +92,10 @@ def test_a_graph_is_opened_with_the_kernels_of_the_device(may_overflow: bool, mo
     else:
         with pytest.raises(session.failures()):
             options.get_session_config_entry(session.EXACT_INT8)
+
+
+@pytest.mark.parametrize("how", ["usual", "as_written", "without_vnni"])
+def test_a_graph_runs_in_parts_as_it_runs_at_once(how: runner.How) -> None:
+    graph = Graph(small_core().SerializeToString(), how)
+    assert graph.run_in_batches(INPUTS_NCHW).shape == (20, N_CLASSES)
+    assert np.allclose(graph.run_in_batches(INPUTS_NCHW), graph(INPUTS_NCHW), atol=1e-5)

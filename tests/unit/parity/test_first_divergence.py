@@ -1,4 +1,4 @@
-"""Where a graph begins to depart: chains and branches of made-up errors, with every pass counted."""
+"""Where a graph begins to diverge: chains and branches of made-up errors, with every pass counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from export.parity.first_divergence import TAPS, Layer, first_departing
+from export.parity.first_divergence import TAPS, Layer, first_diverging_layer
 
 
 def graph_of(*edges: tuple[str, str]) -> onnx.ModelProto:
@@ -24,44 +24,48 @@ def chain(length: int) -> onnx.ModelProto:
     return graph_of(*itertools.pairwise(names))
 
 
-def errors(departing: Callable[[str], bool]) -> tuple[Callable[[Sequence[NodeProto]], list[float]], list[int]]:
+def errors(diverging: Callable[[str], bool]) -> tuple[Callable[[Sequence[NodeProto]], list[float]], list[int]]:
     passes: list[int] = []
 
     def errors_of(nodes: Sequence[NodeProto]) -> list[float]:
         passes.append(len(nodes))
-        return [1.0 if departing(node.name) else 0.0 for node in nodes]
+        return [1.0 if diverging(node.name) else 0.0 for node in nodes]
 
     return errors_of, passes
 
 
-def found(core: onnx.ModelProto, departing: Callable[[str], bool]) -> str | None:
-    layer = first_departing(core, errors(departing)[0], 0.5)
+def diverging_in(core: onnx.ModelProto, diverging: Callable[[str], bool]) -> str | None:
+    layer = first_diverging_layer(core, errors(diverging)[0], 0.5)
     return layer.name if layer else None
 
 
 def test_every_layer_of_a_chain_is_found() -> None:
     core = chain(30)
-    assert [found(core, lambda name, at=at: int(name) >= at) for at in range(30)] == [str(at) for at in range(30)]
+    assert [diverging_in(core, lambda name, at=at: int(name) >= at) for at in range(30)] == [
+        str(at) for at in range(30)
+    ]
 
 
 def test_a_sound_graph_has_none() -> None:
-    assert found(chain(30), lambda _: False) is None
+    assert diverging_in(chain(30), lambda _: False) is None
 
 
 def test_a_long_chain_takes_few_passes_of_few_taps() -> None:
     errors_of, passes = errors(lambda name: int(name) >= 347)
-    assert first_departing(chain(500), errors_of, 0.5) == Layer("347", "Sum", None, 1.0)
+    assert first_diverging_layer(chain(500), errors_of, 0.5) == Layer("347", "Sum", None, 1.0)
     assert max(passes) <= TAPS
     assert len(passes) <= 10
 
 
 def test_in_a_branch_the_layer_is_found_and_not_where_the_branches_meet() -> None:
     core = graph_of(("input", "a"), ("a", "left"), ("a", "right"), ("right", "right2"), ("left right2", "sum"))
-    assert found(core, lambda name: name in ("left", "sum")) == "left"
-    assert found(core, lambda name: name == "sum") == "sum"
+    assert diverging_in(core, lambda name: name in ("left", "sum")) == "left"
+    assert diverging_in(core, lambda name: name == "sum") == "sum"
 
 
 def test_a_layer_that_torch_has_nowhere_is_not_blamed() -> None:
     core = graph_of(("input", "a"), ("a", "fused"), ("fused", "fused2"), ("fused2", "b"), ("b", "c"), ("c", "d"))
-    assert found(core, lambda name: name in ("fused", "fused2", "c", "d")) == "c"
-    assert found(core, lambda name: name in ("fused", "fused2", "b", "c", "d")) == "fused"  # nothing agrees again
+    assert diverging_in(core, lambda name: name in ("fused", "fused2", "c", "d")) == "c"
+    assert (
+        diverging_in(core, lambda name: name in ("fused", "fused2", "b", "c", "d")) == "fused"
+    )  # nothing agrees again

@@ -16,13 +16,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from export.against.other_resize import against
+from export.against.other_resize import compare_resize
 from export.export.params import ExportParams
 from export.export.stage import ExportReport, export
 from export.graphs.params import ParityParams
-from export.parity.golden import golden_order
-from export.parity.routes import ask_bundle
-from export.parity.stage import ParityReport, parity
+from export.parity.results import ParityReport
+from export.parity.stage import parity
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json, sha256_of
@@ -76,7 +75,7 @@ def _negate(model: onnx.ModelProto) -> None:
 
 
 def _parity(project: Project) -> ParityReport:
-    """The stage, without the seconds that a process of its own takes to start."""
+    """Run the stage in this process, which saves the seconds that another takes to start."""
     return parity(read_section(project.params_yaml, "parity", ParityParams), project)
 
 
@@ -137,7 +136,7 @@ def _export(project: Project) -> ExportReport:
     return export(params, read_section(project.params_yaml, "parity", ParityParams), project)
 
 
-@pytest.mark.parametrize("stage", [_export, _parity, partial(against, "pil")])
+@pytest.mark.parametrize("stage", [_export, _parity, partial(compare_resize, "pil")])
 def test_a_class_that_the_checkpoint_does_not_know_is_named(exported: Project, stage: Callable[[Project], Any]) -> None:
     rows = manifest.read_split(exported.split_csv)
     manifest.write_split(
@@ -162,7 +161,9 @@ def test_flips_are_listed_with_both_margins_and_drawn(exported: Project) -> None
     fp32 = _parity(exported).variants["fp32"]
     drawn = cv2.imread(str(exported.flips_csv.with_suffix(".png")))
     assert drawn.shape[0] > 5 * without.shape[0]  # which says that nothing flips
-    assert fp32["blame"]["parts"]["graph"]["flips"] == fp32["blame"]["n_frames"] == 16
+    assert fp32.blame is not None
+    assert fp32.blame.parts is not None
+    assert fp32.blame.parts["graph"].flips == fp32.blame.n_frames == 16
     with exported.flips_csv.open(encoding="utf-8", newline="") as file:
         flips = list(csv.DictReader(file))
     assert len(flips) == 16
@@ -210,13 +211,13 @@ def test_int8_on_eight_frames_a_class_is_undecidable_and_says_what_it_needs(expo
 def test_int8_that_holds_passes_where_the_frames_suffice_and_a_broken_one_does_not(exported: Project) -> None:
     gate = {"max_top1_drop": 0.01, "max_worst_class_drop": 0.02, "min_class_frames": 8}
     set_params(exported, parity={"int8": gate})
-    assert _parity(exported).variants["int8"]["verdict"] == "passed"
+    assert _parity(exported).variants["int8"].verdict == "passed"
     _perturb(exported, _negate, hide=True, file="model_int8.onnx")
     report = _parity(exported)
     assert report.passed  # fp32 still computes what was trained
-    assert report.variants["int8"]["verdict"] == "failed"
-    assert report.variants["int8"]["blame"]["part"] == "precision"
-    assert "right answers" in report.variants["int8"]["reasons"][0]
+    assert report.variants["int8"].verdict == "failed"
+    assert report.to_json()["variants"]["int8"]["blame"]["part"] == "precision"
+    assert "right answers" in report.variants["int8"].reasons[0]
     assert report.recommended != "int8"
     assert "int8: " in report.headline
 
@@ -232,32 +233,10 @@ def test_a_truncated_graph_is_refused_by_name(exported: Project, file: str) -> N
 def test_a_core_that_compilers_take_is_held_to_torch_too(exported: Project) -> None:
     _perturb(exported, _change_a_weight, hide=False, file="core.onnx")
     fp32 = _parity(exported).variants["fp32"]
-    assert fp32["routes"]["model.onnx"]["verdict"] == "passed"
-    assert fp32["reasons"][0].startswith("preprocess.onnx, core.onnx: largest logit difference")
-    assert (fp32["blame"]["route"], fp32["blame"]["part"]) == ("preprocess.onnx, core.onnx", "graph")
-
-
-def test_a_bundle_that_cannot_answer_is_no_agreement(exported: Project) -> None:
-    rows = [row for row in manifest.read_split(exported.split_csv) if row.split == "test"]
-    classifier = Classifier(exported.contract_json, exported.onnx)
-    route = ask_bundle(classifier, rows[:2], exported)
-    assert route.problem is None
-    assert np.isfinite(route.logits).all()
-    (exported.root / rows[0].path).write_text("no picture")
-    route = ask_bundle(classifier, rows[:2], exported)
-    assert route.problem is not None
-    assert np.isnan(route.logits).all()
-
-
-def test_golden_frames_are_those_that_every_variant_is_sure_of(exported: Project) -> None:
-    rows = [row for row in manifest.read_split(exported.split_csv) if row.split == "test"]
-    classifiers = {"int8": Classifier(exported.contract_json, exported.onnx, "int8")}
-    logits = np.tile(np.array([5.0, -5.0], np.float32), (len(rows), 1))
-    logits[0] = [0.01, 0.0]
-    ordered = golden_order(rows, {"int8": logits}, classifiers)
-    assert ordered[-1] == rows[0]
-    assert sorted(row.path for row in ordered) == sorted(row.path for row in rows)
-    assert [row.label for row in ordered[:4]] == ["red", "蓝色", "red", "蓝色"]
+    assert fp32.routes["model.onnx"].verdict == "passed"
+    assert fp32.reasons[0].startswith("preprocess.onnx, core.onnx: largest logit difference")
+    assert fp32.blame is not None
+    assert (fp32.blame.route, fp32.blame.part) == ("preprocess.onnx, core.onnx", "graph")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
