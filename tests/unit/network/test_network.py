@@ -68,10 +68,12 @@ def test_flattening_keeps_the_cells_of_the_feature_map_apart() -> None:
     assert network.head.classify[0].weight.shape == (3, 512 * 2 * 2)
 
 
-def test_a_dry_run_gives_the_shape_without_values_and_leaves_the_mode() -> None:
+@pytest.mark.parametrize(("size", "device"), [(10, "cpu"), (400, "meta")])
+def test_a_dry_run_gives_the_shape_and_changes_nothing(size: int, device: str) -> None:
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).train()
-    output = dry_run(module, 10)
-    assert output.shape == (1, 8, 8, 8)
-    assert output.device.type == "meta"
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    output = dry_run(module, size)
+    assert output.shape == (1, 8, size - 2, size - 2)
+    assert output.device.type == device
     assert module.training
-    assert next(module.parameters()).device.type == "cpu"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
