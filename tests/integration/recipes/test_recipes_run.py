@@ -81,7 +81,7 @@ def test_a_row_trains_and_is_judged(tmp_path: Path, study: str, row: str) -> Non
     assert sides >= ({"train", "val", "test"} if study == "catsdogs" else {"train", "test"})
     value = read_json(project.evaluate_json)
     assert value["n_frames"] >= 2
-    assert 0 <= judged.top1 <= 1
+    assert 0 <= judged.frames.top1 <= 1
     assert (value["top5"] is None) == (len(LABELS[study]) < 6)
     assert (judged.optimistic is None) == (params.split.protocol == "grouped" and params.train.keep != "best_test")
     network = read_json(project.train_reports / "network.json")
