@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -130,8 +131,8 @@ def _run_stage(stage: str, checkout: Path, folder: Path) -> StageTime:
     seconds = time.perf_counter() - started
     if finished.returncode:
         raise SystemExit(f"{checkout}: {stage} ended with {finished.returncode}:\n{finished.stderr[-2000:]}")
-    lines = [line for line in finished.stderr.splitlines() if line.startswith("import time:") and "self" not in line]
-    return StageTime(seconds, sum(int(line.split("|")[0].split(":")[1]) for line in lines) / 1e6)
+    # A progress bar may stand before it on the same line.
+    return StageTime(seconds, sum(int(own) for own in re.findall(r"import time: +(\d+) \|", finished.stderr)) / 1e6)
 
 
 if __name__ == "__main__":
