@@ -46,7 +46,8 @@ class SameConv2d(nn.Conv2d):
     def forward(self, input_nchw: Tensor) -> Tensor:
         """Input (batch, channels, h, w) to (batch, channels', h / stride, w / stride)."""
         height, width = (self._padding(side, axis) for axis, side in enumerate(input_nchw.shape[-2:]))
-        padded = functional.pad(input_nchw, (width // 2, width - width // 2, height // 2, height - height // 2))
+        sides = (width // 2, width - width // 2, height // 2, height - height // 2)
+        padded = functional.pad(input_nchw, sides, value=0)  # the value is in the exported graph, as in timm's
         return functional.conv2d(padded, self.weight, self.bias, self.stride, (0, 0), self.dilation, self.groups)
 
     def _padding(self, side: int, axis: int) -> int:

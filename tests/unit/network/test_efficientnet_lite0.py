@@ -62,3 +62,15 @@ def test_another_padding_would_be_seen() -> None:
     ours.set_submodule("conv_stem", symmetric)
     with torch.inference_mode():
         assert not torch.equal(ours.eval()(pictures(64)), theirs.eval()(pictures(64)))  # the negative control
+
+
+@pytest.mark.parametrize(("kernel", "groups"), [(3, 1), (5, 4)])
+def test_a_padded_convolution_is_exported_as_timms_is(kernel: int, groups: int) -> None:
+    from timm.layers.conv2d_same import Conv2dSame
+
+    picture_nchw = torch.zeros(1, 4, 11, 12)
+    graphs = []
+    for convolution in (SameConv2d, Conv2dSame):
+        module = convolution(4, 4, kernel, 2, groups=groups, bias=False)
+        graphs.append(str(torch.export.export(module, (picture_nchw,)).graph))
+    assert graphs[0] == graphs[1]
