@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import re
 from collections.abc import Sequence
@@ -71,11 +72,15 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def onnxruntime() -> Any:
-    """Import onnxruntime and switch its log off.
+    """Import onnxruntime with its telemetry and its log switched off. Nothing else here may import it first.
+
+    From 1.29 on, onnxruntime writes a lasting device id and a queue of events into the home folder and tries to send
+    them; 1.30's events held class names. It reads the switch once, when its library is loaded.
 
     Raises:
         DeviceError: onnxruntime is not installed.
     """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime as library
     except ImportError as error:

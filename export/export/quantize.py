@@ -24,6 +24,7 @@ from onnx import shape_inference
 from export.export.int8_stem import compute_stem_by_blocks
 from export.graphs.preprocess_graph import batch_of
 from export.graphs.runner import FRAMES_AT_ONCE, Graph, batches_of
+from runtime.session import onnxruntime
 
 Calibration = Literal["minmax", "percentile"]
 Ranges = Any  # onnxruntime.quantization's TensorsData: the lowest and highest value of each tensor
@@ -57,6 +58,7 @@ def measure_ranges(core: onnx.ModelProto, inputs_nchw: NDArray[np.float32], cali
         inputs_nchw: (n, 3, size, size), preprocessed frames; they run a few at a time.
         calibration: `minmax`: from the lowest to the highest value; `percentile`: without the outermost values.
     """
+    onnxruntime()
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
     methods = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
@@ -84,6 +86,7 @@ def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8, only: Collectio
         recipe: how it becomes int8.
         only: names of the nodes to quantise; empty: all nodes.
     """
+    onnxruntime()
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
@@ -131,6 +134,7 @@ def layers_by_sensitivity(
 
 def to_fp16(core: onnx.ModelProto, float_layers: Collection[str]) -> onnx.ModelProto:
     """Convert a core to half precision. Its input, its output and the named nodes stay float32."""
+    onnxruntime()
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -180,6 +184,7 @@ def last_layers(core: onnx.ModelProto) -> list[str]:
 
 def _once(batch: NDArray[np.float32]) -> Any:
     """Wrap one batch as onnxruntime's calibration reads it."""
+    onnxruntime()
     from onnxruntime.quantization.calibrate import CalibrationDataReader
 
     class _Once(CalibrationDataReader):  # type: ignore[misc]
@@ -198,6 +203,7 @@ def _largest(tensor_range: Any) -> float:
 
 def _quantisable() -> list[str]:
     """Return every operator that onnxruntime can quantise, in a fixed order."""
+    onnxruntime()
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     return sorted({*QLinearOpsRegistry, *QDQRegistry})

@@ -90,12 +90,13 @@ def run_one_node(provider: str) -> None:
         RuntimeError: another provider took over, or the sum is wrong. Errors of the provider itself pass through.
     """
     import numpy as np
-    import onnxruntime
 
     from runtime.providers import preload
+    from runtime.session import onnxruntime
 
-    preload(onnxruntime, [provider])
-    session: Any = onnxruntime.InferenceSession(ONE_NODE_GRAPH, providers=[provider], enable_fallback=0)
+    library = onnxruntime()
+    preload(library, [provider])
+    session: Any = library.InferenceSession(ONE_NODE_GRAPH, providers=[provider], enable_fallback=0)
     loaded = session.get_providers()[0]
     if loaded != provider:
         raise RuntimeError(f"{provider} did not load, {loaded} did")
@@ -173,12 +174,15 @@ def _onnxruntime() -> MachineCheck:
 
 def _providers() -> Iterator[MachineCheck]:
     try:
-        onnxruntime = importlib.import_module("onnxruntime")
-        providers = onnxruntime.get_available_providers()
-    except (
-        ImportError,
-        AttributeError,
-    ) as error:  # AttributeError: an incomplete package, after one of the two distributions was uninstalled
+        from runtime.errors import DeviceError
+        from runtime.session import onnxruntime
+    except ImportError as error:  # a foreign package hides our `runtime`; another check names it
+        yield MachineCheck("fail", "providers", f"our runtime cannot be imported ({_one_line(error)})")
+        return
+    try:
+        providers = onnxruntime().get_available_providers()
+    # AttributeError: an incomplete package, after one of the two distributions was uninstalled.
+    except (DeviceError, AttributeError) as error:
         yield MachineCheck("fail", "providers", f"onnxruntime cannot be used ({_one_line(error)}); reinstall it")
         return
     for provider in sorted(providers):

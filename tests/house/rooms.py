@@ -168,6 +168,34 @@ def wrong_dependencies(house: House) -> list[str]:
     return faults
 
 
+LIBRARY, ONE_IMPORTER = "onnxruntime", "runtime.session"
+
+
+def imports_with_telemetry(house: House) -> list[str]:
+    """Every import of onnxruntime that does not go through the one function that switches its telemetry off first.
+
+    A module of the library, such as `onnxruntime.quantization`, may be imported after a call of that function.
+    """
+    faults = []
+    for name, path in house.modules.items():
+        if name == ONE_IMPORTER:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for scope in [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))]:
+            is_off = False
+            for node in scope.body:
+                calls = [part.func for part in ast.walk(node) if isinstance(part, ast.Call)]
+                is_off = is_off or any(isinstance(call, ast.Name) and call.id == LIBRARY for call in calls)
+                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                faults += [
+                    f"{name}:{node.lineno}: imports {module} with its telemetry"
+                    for module in modules
+                    if module == LIBRARY or (module.startswith(f"{LIBRARY}.") and not is_off)
+                ]
+    return faults
+
+
 def unreached_modules(house: House) -> list[str]:
     """Every module of a stage's room that its `stage.py` does not reach."""
     faults = []

@@ -19,6 +19,7 @@ from tests.house.rooms import (
     House,
     circles,
     forbidden_imports,
+    imports_with_telemetry,
     room_of,
     stage_module,
     unreached_modules,
@@ -50,7 +51,9 @@ def plant(house: House, path: str, line: str) -> None:
     target.write_text(f"{text}\n{line}\n", encoding="utf-8")
 
 
-@pytest.mark.parametrize("law", [forbidden_imports, circles, wrong_dependencies, unreached_modules])
+@pytest.mark.parametrize(
+    "law", [forbidden_imports, circles, wrong_dependencies, unreached_modules, imports_with_telemetry]
+)
 def test_the_house_keeps_its_laws(law: Callable[[House], list[str]]) -> None:
     assert law(HOUSE) == []
     assert len(MODULES) > 100  # a law over no module would pass too
@@ -106,6 +109,19 @@ def test_a_module_that_its_stage_does_not_reach_is_seen(copy: House) -> None:
     assert unreached_modules(copy) == [
         "pipeline.split.near_duplicates.forgotten: not reached from pipeline.split.stage"
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("pipeline/tools/doctor.py", "import onnxruntime"),
+        ("runtime/bench.py", "def late():\n    from onnxruntime import InferenceSession"),
+        ("export/export/search.py", "def late():\n    from onnxruntime.quantization import QuantType"),
+    ],
+)
+def test_an_import_of_onnxruntime_with_its_telemetry_is_seen(copy: House, path: str, line: str) -> None:
+    plant(copy, path, line)
+    assert len(imports_with_telemetry(copy)) == 1
 
 
 def test_every_room_has_a_front_page_that_holds_a_docstring_and_nothing_else() -> None:

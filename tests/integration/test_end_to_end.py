@@ -64,10 +64,12 @@ def _clone(folder: Path) -> Project:
     return Project(folder)
 
 
-def _run(folder: Path, *command: str) -> str:
-    """Run a program of this environment; what it printed."""
+def _run(folder: Path, *command: str, home: Path | None = None) -> str:
+    """Run a program of this environment, with a home folder of its own if one is given; what it printed."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PATH": path}
+    left_out = ("PYTHONPATH", "ORT_DISABLE_TELEMETRY", *(("XDG_CACHE_HOME", "XDG_CONFIG_HOME") if home else ()))
+    environment = {key: value for key, value in os.environ.items() if key not in left_out} | {"PATH": path}
+    environment |= {"HOME": str(home)} if home else {}
     finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, f"{command}: {finished.stdout}\n{finished.stderr}"
     return finished.stdout
@@ -251,7 +253,11 @@ def test_a_stage_needs_nothing_but_its_declared_deps_and_writes_nothing_but_its_
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)
     before = {path for path in copy.rglob("*") if path.is_file()}
-    _run(copy, sys.executable, "-B", "-c", ONLY_FROM_HERE, *declared["cmd"].split()[3:])
+    home = tmp_path / "home"
+    home.mkdir()
+    _run(copy, sys.executable, "-B", "-c", ONLY_FROM_HERE, *declared["cmd"].split()[3:], home=home)
+    # matplotlib keeps a list of the fonts that it finds; nothing else may be left outside the project.
+    assert {path for path in home.rglob("*") if path.is_file() and "matplotlib" not in path.parts} == set()
     written = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file() and path not in before}
     assert written
     allowed = [*_outs(stage), ".cache"]  # the cache outlives runs, so it is no out, which DVC would delete before each

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from runtime.__main__ import main
+from runtime.session import onnxruntime
 from tests.support.tiny_bundle import CLASSES, ROOT, picture, rewrite_sums, write_json
 
 # Runs the bundle as on a device: without this checkout, and without the libraries that training needs.
@@ -63,6 +64,23 @@ def test_an_unpacked_bundle_needs_nothing_but_itself(folder: Path) -> None:
     assert json.loads(finished.stdout)["passed"] is True
     # A second time, with the caches that the first left behind.
     assert on_device(folder, "selfcheck").returncode == 0
+
+
+def test_the_device_writes_nothing_into_the_home_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for command in (("selfcheck",), ("classify", "golden")):
+        assert on_device(folder, *command).returncode == 0
+    assert list(home.rglob("*")) == []
+    if tuple(int(part) for part in onnxruntime().__version__.split(".")[:2]) >= (1, 29):
+        monkeypatch.delenv("ORT_DISABLE_TELEMETRY")  # this process has it now
+        subprocess.run([sys.executable, "-c", "import onnxruntime"], check=True, capture_output=True)
+        assert list(home.rglob("*")) != []  # the negative control: what the library writes if nobody switches it off
 
 
 @pytest.mark.slow
