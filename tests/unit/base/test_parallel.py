@@ -26,7 +26,6 @@ def test_each_of_nothing_is_nothing() -> None:
     assert list(each(str, [], "nothing")) == []
 
 
-@pytest.mark.skipif(joblib.cpu_count() < 2, reason="with one processor there is no other child")
 def test_each_can_be_left_early_without_a_warning() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -41,6 +40,7 @@ def _slowly(value: int) -> int:
     return value
 
 
+@pytest.mark.skipif(joblib.cpu_count() < 2, reason="with one processor there is no other child")
 def test_the_first_error_in_each_stops_the_other_children(tmp_path: Path) -> None:
     def work(name: str) -> None:
         if name == "bad":
