@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 AGREEING = 3
-MAX_BITS = 6
 FEWEST_PIECES = 7  # three agreeing pieces are then at most 28 bits, and leave 32 of the sorted word for a position
 CHUNK = 1 << 21  # candidate pairs in one array of 16 MB
 
