@@ -24,6 +24,7 @@ from pipeline.base import manifest
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
 from runtime.archive import unpack
+from tests.support.bare_environment import bare_environment
 from tests.support.command import ROOT, run_pipe
 from tests.support.media import write_raw
 from tests.support.small_project import set_params
@@ -67,9 +68,10 @@ def _clone(folder: Path) -> Project:
 def _run(folder: Path, *command: str, home: Path | None = None) -> str:
     """Run a program of this environment, with a home folder of its own if one is given; what it printed."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    left_out = ("PYTHONPATH", "ORT_DISABLE_TELEMETRY", *(("XDG_CACHE_HOME", "XDG_CONFIG_HOME") if home else ()))
+    left_out = ("PYTHONPATH", "ORT_DISABLE_TELEMETRY")
     environment = {key: value for key, value in os.environ.items() if key not in left_out} | {"PATH": path}
-    environment |= {"HOME": str(home)} if home else {}
+    if home:
+        environment = bare_environment(home)
     finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, f"{command}: {finished.stdout}\n{finished.stderr}"
     return finished.stdout

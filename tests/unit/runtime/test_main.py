@@ -17,6 +17,7 @@ from PIL import Image
 
 from runtime.__main__ import main
 from runtime.session import onnxruntime
+from tests.support.bare_environment import bare_environment
 from tests.support.tiny_bundle import CLASSES, ROOT, picture, rewrite_sums, write_json
 
 # Runs the bundle as on a device: without this checkout, and without the libraries that training needs.
@@ -38,10 +39,14 @@ LAST_LINE = "sys.exit(code)\n"
 
 
 def on_device(
-    folder: Path, *arguments: str | Path, program: str = ON_A_DEVICE + LAST_LINE
+    folder: Path,
+    *arguments: str | Path,
+    program: str = ON_A_DEVICE + LAST_LINE,
+    environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of the bundle in a fresh process; the caller checks the exit code."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    if environment is None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [sys.executable, "-P", "-c", program, *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -66,21 +71,17 @@ def test_an_unpacked_bundle_needs_nothing_but_itself(folder: Path) -> None:
     assert on_device(folder, "selfcheck").returncode == 0
 
 
-def test_the_device_writes_nothing_into_the_home_folder(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_device_writes_nothing_into_the_home_folder(folder: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    for name in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
+    environment = bare_environment(home)
     for command in (("selfcheck",), ("classify", "golden")):
-        assert on_device(folder, *command).returncode == 0
+        assert on_device(folder, *command, environment=environment).returncode == 0
     assert list(home.rglob("*")) == []
     if tuple(int(part) for part in onnxruntime().__version__.split(".")[:2]) >= (1, 29):
-        monkeypatch.delenv("ORT_DISABLE_TELEMETRY")  # this process has it now
-        subprocess.run([sys.executable, "-c", "import onnxruntime"], check=True, capture_output=True)
-        assert list(home.rglob("*")) != []  # the negative control: what the library writes if nobody switches it off
+        # The negative control: what the library writes if nobody switches it off.
+        subprocess.run([sys.executable, "-c", "import onnxruntime"], env=environment, check=True, capture_output=True)
+        assert list(home.rglob("*")) != []
 
 
 @pytest.mark.slow
