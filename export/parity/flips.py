@@ -68,7 +68,7 @@ def write_flips(flips: Sequence[Flip], project: Project) -> None:
 def _write_sheet(flips: Sequence[Flip], project: Project) -> None:
     shown = sorted(flips, key=lambda flip: -flip.torch_margin)[:SHOWN]
     heading = f"{len(shown)} of {len(flips)} flips: torch's answer and margin > the variant's" if flips else "no flips"
-    cells = [_cell(flip, project) for flip in shown] or [Cell(np.full((8, _SIDE, 3), 255, np.uint8), "")]
+    cells = [_cell(flip, project) for flip in shown]
     write_png(sheet(cells, heading, columns=_COLUMNS, side=_SIDE), project.flips_png)
 
 

@@ -116,8 +116,8 @@ def predict(
             told.write_csv(answers, csv_path)
         if montage is not None:
             write_montage(answers, montage, classifier, params)
-    if plot is not None:
-        write_timelines(answers, plot)
+    if plot is not None and (advice := write_timelines(answers, plot)):
+        click.echo(f"warning: {plot}: {advice}", err=True)
     told.refuse_failures(answers)
 
 
