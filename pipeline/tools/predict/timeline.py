@@ -13,8 +13,8 @@ from pipeline.tools.predict.answers import NO_LABEL, Answer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.patches import Patch
     from matplotlib.figure import FigureBase
+    from matplotlib.patches import Patch
 
 SHOWN = 8  # classes: more colours cannot be told apart
 MOST_CLIPS = 200  # in one picture: matplotlib draws at most 65,535 pixels of height
