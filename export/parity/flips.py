@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.graphs.gates import Logits, margins
-from pipeline.base.files import write_csv
+from pipeline.base.csv_files import write_csv
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project

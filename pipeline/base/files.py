@@ -1,19 +1,17 @@
-"""Read and write files: hashes, JSON, CSV, and outputs that appear whole or not at all."""
+"""Read and write files: hashes, JSON, and outputs that appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import ctypes
 import glob
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
@@ -48,31 +46,6 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     with replacing_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
-def write_csv(path: Path, lines: Iterable[Iterable[object]]) -> None:
-    """Write a table whole or not at all; the first line is the header.
-
-    A file name may contain bytes that are not text. They are written as escapes.
-    """
-    with (
-        replacing_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        csv.writer(_UnixLines(file), lineterminator="\r\n").writerows(lines)
-
-
-@dataclass(frozen=True)
-class _UnixLines:
-    """A file for `csv.writer` that ends each line in a bare newline.
-
-    If the writer itself ended lines so, Python 3.11 would not quote a carriage return in a name, and could not read it.
-    """
-
-    file: TextIO
-
-    def write(self, line: str) -> int:
-        return self.file.write(line.removesuffix("\r\n") + "\n")
 
 
 @contextlib.contextmanager
