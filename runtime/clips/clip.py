@@ -24,7 +24,15 @@ from numpy.typing import NDArray
 from runtime.clips import to_rgb
 from runtime.clips.decode_plan import FramePicker, Plan, Segment, Wanted, plan_of, scan_packets
 from runtime.clips.decoder import FALLBACK_RATE, DecodedFrame, SegmentDecoder, WholeDecoder
-from runtime.clips.demuxer import Bounds, DamagedClipError, demuxer_of, open_container, set_threads, too_long
+from runtime.clips.demuxer import (
+    Bounds,
+    DamagedClipError,
+    demuxer_of,
+    open_container,
+    set_threads,
+    several_tracks,
+    too_long,
+)
 from runtime.clips.packet_stats import PacketLog, PacketStats, packet_stats_of
 from runtime.errors import ClipError
 
@@ -88,6 +96,7 @@ class Clip:
         self._strict = strict
         self._stack = stack
         container, self._stream = self._open(1)
+        self._several_tracks = several_tracks(container, self._stream)
         self._log = PacketLog()
         self._packets = scan_packets(container, self._stream, self._log) if strict else None
         self._spare = [(container, self._stream)] if self._packets else []  # opening costs as much as some frames
@@ -131,7 +140,7 @@ class Clip:
     def info(self) -> ClipInfo:
         """The properties of the clip, once its frames were decoded."""
         width, height, rotation = self._shape
-        warnings = self._warnings
+        warnings = (*([self._several_tracks] if self._several_tracks else []), *self._warnings)
         if self._has_unknown_matrix:
             warnings += ("states a colour matrix that is not known here; colours may be wrong",)
         return ClipInfo(

@@ -35,6 +35,7 @@ class Bounds:
 
     max_pixels: int  # width times height of a frame
     max_seconds: float  # duration of a clip
+    pixels_set_by: str = "extract.max_megapixels"  # what messages name as the origin of max_pixels
 
 
 def demuxer_of(path: Path) -> str:
@@ -130,11 +131,20 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     return stream
 
 
+def several_tracks(container: InputContainer, stream: VideoStream) -> str:
+    """The warning for a clip with several video tracks, cover pictures excepted; empty for one with a single track."""
+    tracks = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
+    if len(tracks) < 2:
+        return ""
+    number, context = tracks.index(stream) + 1, stream.codec_context
+    return f"has {len(tracks)} video tracks; number {number}, of {context.width} x {context.height} pixels, is used"
+
+
 def _check_bounds(path: Path, container: InputContainer, stream: VideoStream, bounds: Bounds) -> None:
     context = stream.codec_context
     width, height = square_size(context.width, context.height, stream.sample_aspect_ratio)
     if max(width * height, context.width * context.height) > bounds.max_pixels:
-        most = f"{bounds.max_pixels} pixels (extract.max_megapixels)"
+        most = f"{bounds.max_pixels} pixels ({bounds.pixels_set_by})"
         raise ClipError(f"{path}: frames of {width} x {height}; expected at most {most}")
     if container.duration is not None and container.duration / av.time_base > bounds.max_seconds:
         raise too_long(path, bounds)

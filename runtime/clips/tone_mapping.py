@@ -67,7 +67,7 @@ def _light(signal_hwc: NDArray[np.uint16], curve: Curve) -> list[Plane]:
     light = [_light_of_level(curve)[signal_hwc[:, :, channel]] for channel in range(3)]
     if curve is HLG:  # the table gives the light of the scene; the display's system gamma is 1.2 (BT.2100)
         red, green, blue = zip(_LUMINANCE, light, strict=True)
-        gain_hw = np.power(_sum_of_products((blue, red, green)), np.float32(0.2))
+        gain_hw = np.asarray(np.power(_sum_of_products((blue, red, green)), np.float32(0.2)), dtype=np.float32)
         light = [plane * gain_hw for plane in light]
     return light
 
