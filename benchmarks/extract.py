@@ -93,7 +93,7 @@ def main() -> None:
 def ours(clip: Path, out: Path, frames_per_second: float) -> None:
     """The child process of `extract`."""
     from pipeline.extract.child import Outcome, Settings, decode_recordings
-    from pipeline.media.decode_plan import Wanted
+    from runtime.clips.decode_plan import Wanted
 
     settings = Settings(Wanted(frames_per_second), ".jpg", QUALITY, 200_000_000, 7200, os.cpu_count() or 1)
     (answer,) = decode_recordings([(str(clip), "clip")], str(out), settings.to_json())

@@ -78,9 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     command.set_defaults(command=_classify)
-    command = commands.add_parser(
-        "video", parents=[common, variant], help="classify a clip once a second (needs OpenCV)"
-    )
+    command = commands.add_parser("video", parents=[common, variant], help="classify a clip once a second (needs PyAV)")
     command.add_argument("path", type=Path, metavar="PATH")
     command.set_defaults(command=_video)
     command = commands.add_parser("bench", parents=[common], help="measure latency of one picture and peak memory")
@@ -190,6 +188,8 @@ def _describe_prediction(prediction: Prediction | ClipAnswer, source: object) ->
 
 def _video(options: argparse.Namespace) -> None:
     answer = classify_clip(Classifier.load(options.bundle, options.variant), options.path)
+    for warning in answer.warnings:
+        _print_error(f"{options.path}: warning: {warning}")
     if options.json:
         frames = [{"time_seconds": frame.time_seconds, **asdict(frame.prediction)} for frame in answer.frames]
         _print_json({"path": str(options.path), **asdict(answer), "frames": frames})

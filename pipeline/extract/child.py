@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import sha256_of
 from pipeline.extract import quality
-from pipeline.media import photos, to_rgb
-from pipeline.media.clip import ClipInfo, Frame, open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds, DamagedClipError
-from pipeline.media.packet_stats import PacketStats
+from pipeline.media import photos
 from pipeline.media.recordings import has_clip_suffix
-from runtime.errors import ImageError
+from runtime.clips.clip import ClipInfo, Frame, open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds, DamagedClipError
+from runtime.clips.packet_stats import PacketStats
+from runtime.errors import ClipError, ImageError
 
 _CV2_NO_MEMORY = -4  # StsNoMem
 
@@ -131,12 +131,24 @@ def decode_recording(source: Path, name: str, frames: Path, settings: Settings) 
         return _decode_clip(source, name, frames, settings)
     except DamagedClipError as error:
         return Outcome(damage=str(error).removeprefix(f"{source}: "))
-    except (DataError, ImageError) as error:
+    except (DataError, ClipError, ImageError) as error:
         return Outcome(error=str(error))
     except cv2.error as error:
         if error.code == _CV2_NO_MEMORY:
             raise MemoryError from error
         raise
+
+
+def to_bgr(pixels_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Convert RGB to OpenCV's order, BGR. This costs nothing where the picture is a view of BGR memory.
+
+    Args:
+        pixels_hwc: (height, width, 3) uint8 RGB.
+    """
+    reversed_hwc = pixels_hwc[:, :, ::-1]
+    if reversed_hwc.flags.c_contiguous:
+        return reversed_hwc
+    return np.asarray(cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), dtype=np.uint8)
 
 
 def misnamed_clip(path: Path) -> str:
@@ -181,7 +193,7 @@ def _write_wanted_frames(
 
 def _write_picture(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Settings) -> Picture:
     name = stem + settings.suffix
-    bgr_hwc = to_rgb.to_bgr(pixels_hwc)
+    bgr_hwc = to_bgr(pixels_hwc)
     encoded = _encode(bgr_hwc, name, settings)
     try:
         (frames / name).parent.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,8 @@ from pipeline.extract.clip_cache import ClipCache
 from pipeline.extract.damage import PolicyResult, apply_policy
 from pipeline.extract.decode_all import Limits, ParallelDecoder
 from pipeline.extract.params import ExtractParams
-from pipeline.media.decode_plan import Wanted
 from pipeline.media.recordings import Recording, check_name, find_recordings
+from runtime.clips.decode_plan import Wanted
 
 MOST_THREADS = 4  # that decode one clip; like the bound on pixels in media/clip.py, it bounds memory
 MANIFEST, REPORT = "frames.csv", "extract.json"  # names in a folder outside a project

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.base.errors import DataError
-from pipeline.media.demuxer import demuxer_of
-from runtime.errors import ImageError
+from runtime.clips.demuxer import demuxer_of
+from runtime.errors import ClipError, ImageError
 from runtime.images import read_image
 
 # The suffixes that the readers of Pillow and pillow-heif register; a test compares them with the installed readers.
@@ -56,7 +55,7 @@ def is_photo(path: Path) -> bool:
         return True
     try:
         demuxer_of(path)
-    except DataError:
+    except ClipError:
         return path.suffix.lower() in SUFFIXES
     return False
 

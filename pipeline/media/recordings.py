@@ -10,7 +10,8 @@ from typing import Literal
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.media import demuxer, photos
+from pipeline.media import photos
+from runtime.clips import demuxer
 
 SPLIT_FOLDERS = ("train", "val", "test")
 _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, broken Unicode, ends of lines and paragraphs

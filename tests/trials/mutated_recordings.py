@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pipeline.extract.child import Outcome, Settings
 from pipeline.extract.decode_all import Limits, ParallelDecoder
-from pipeline.media.decode_plan import Wanted
 from pipeline.media.recordings import Recording
+from runtime.clips.decode_plan import Wanted
 
 CLIPS = (
     "broken/decord_unordered.mov", "broken/mp4parse_minimal_one_frame.mp4", "codec_matrix/mp4parse_tiny_av1.mp4",

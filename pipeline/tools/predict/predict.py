@@ -17,13 +17,13 @@ from pipeline.base.parallel import each
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
 from pipeline.media import recordings
-from pipeline.media.clip import open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds, DamagedClipError
 from pipeline.tools.predict.answers import Answer, Classification, FrameAnswer
 from runtime.archive import unpack, verify
 from runtime.classifier import Classifier, Prediction
-from runtime.errors import DeviceError
+from runtime.clips.clip import open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds, DamagedClipError
+from runtime.errors import ClipError, DeviceError
 
 
 @contextlib.contextmanager
@@ -155,6 +155,8 @@ def logits_of_clip(path: str, graph: list[str], frames_per_second: float, bounds
             return decode(strict=True)
         except DamagedClipError:
             return decode(strict=False)
+    except ClipError as error:
+        raise DataError(str(error)) from error
     except DeviceError as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.extract.child import Outcome, Picture, Settings, decode_recordings
-from pipeline.media.clip import open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds
+from runtime.clips.clip import open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds
 from runtime.images import read_image
 from tests.support.media import damage, write_clip, write_photo
 

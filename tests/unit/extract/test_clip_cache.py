@@ -8,7 +8,7 @@ import pytest
 from pipeline.base.errors import PipeError
 from pipeline.extract.child import Outcome, Picture, Settings
 from pipeline.extract.clip_cache import ClipCache, clip_key
-from pipeline.media.decode_plan import Wanted
+from runtime.clips.decode_plan import Wanted
 
 SETTINGS = Settings(Wanted(1), ".jpg", 95, 10**6, 60, 2)
 PICTURE = Picture("a clip/000000.jpg", 0.0, width=1, height=1, sharpness=0.0, brightness=0.0, phash="0" * 16)

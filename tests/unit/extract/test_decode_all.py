@@ -17,8 +17,8 @@ from pipeline.base.project import Project
 from pipeline.extract.child import Outcome, Settings, decode_recordings
 from pipeline.extract.decode_all import Limits, ParallelDecoder
 from pipeline.extract.stage import extract
-from pipeline.media.decode_plan import Wanted
 from pipeline.media.recordings import Recording
+from runtime.clips.decode_plan import Wanted
 from tests.support.crashing_decoder import CRASHING_CHILD
 from tests.support.extraction import decoded_by, entries, extract_params, made_by, refusal
 from tests.support.media import write_clip, write_photo, write_raw

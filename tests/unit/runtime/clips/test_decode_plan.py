@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.base.errors import DataError
-from pipeline.media.clip import ClipInfo, Frame, open_clip
-from pipeline.media.decode_plan import FramePicker, Wanted
-from pipeline.media.demuxer import Bounds, DamagedClipError
+from runtime.clips.clip import ClipInfo, Frame, open_clip
+from runtime.clips.decode_plan import FramePicker, Wanted
+from runtime.clips.demuxer import Bounds, DamagedClipError
+from runtime.errors import ClipError
 from tests.support.media import damage, read_barcode, write_coded
 
 BOUNDS = Bounds(1_000_000, 60)
@@ -112,7 +112,7 @@ def test_a_picture_reads_upright_whichever_way_it_was_stored(tmp_path: Path, tur
 
 def test_a_picture_that_is_not_turned_reads_as_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = write_coded(tmp_path / "clip.mp4", options=B_FRAMES, turned=(0, 1, -1, 0))
-    monkeypatch.setattr("pipeline.media.to_rgb._display_matrix", lambda frame: (1, 0, 0, 1))
+    monkeypatch.setattr("runtime.clips.to_rgb._display_matrix", lambda frame: (1, 0, 0, 1))
     made, _ = decode(clip, Wanted(1))
     assert {number for _, _, number, _ in made} == {None}
 
@@ -166,5 +166,5 @@ def test_no_frame_is_taken_twice_and_none_from_the_past() -> None:
 def test_a_window_without_frames_is_refused(tmp_path: Path) -> None:
     clip = write_coded(tmp_path / "clip.mp4", options=B_FRAMES)
     for planned in (True, False):
-        with pytest.raises(DataError, match=r"no frame between .*; the clip lasts 4\.0 seconds"):
+        with pytest.raises(ClipError, match=r"no frame between .*; the clip lasts 4\.0 seconds"):
             decode(clip, Wanted(1, start_seconds=9), planned=planned)

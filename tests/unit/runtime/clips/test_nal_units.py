@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.media.nal_units import CodedPicture, reader_for
+from runtime.clips.nal_units import CodedPicture, reader_for
 
 SETS = b"\x67sets"
 AVC = b"\x01d\x00(\xff" + SETS + b"more"  # units of four bytes of length

@@ -7,9 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.media.clip import open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds
+from runtime.clips.clip import open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds
 from tests.support.clips import BOUNDS, decode_clip, refusal_of_clip
 from tests.support.media import number_in, picture, write_clip
 

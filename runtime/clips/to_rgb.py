@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, cast
 
-import cv2
 import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import SideDataContainer
@@ -14,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
-from pipeline.media import tone_mapping
+from runtime.clips import tone_mapping
 
 # FFmpeg's numbers of the matrices that its scaler knows; 2 is "not stated" and is read as BT.601, as FFmpeg does.
 _MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
@@ -39,7 +38,7 @@ def square_size(width: int, height: int, aspect_of_pixel: Fraction | None) -> tu
 def upright_rgb(frame: VideoFrame, aspect_of_pixel: Fraction | None) -> NDArray[np.uint8]:
     """Convert a frame to (height, width, 3) uint8 RGB, turned and mirrored as the clip says, by quarter turns.
 
-    Where it saves work the result is a view of memory in OpenCV's order, BGR: see `to_bgr`.
+    Where it saves work the result is a view of memory in the order BGR, which OpenCV takes without a copy.
 
     The frame states the matrix (BT.601, BT.709, BT.2020) and the range. HLG and PQ become SDR, see `tone_mapping`.
     Alpha is left out.
@@ -60,18 +59,6 @@ def upright_rgb(frame: VideoFrame, aspect_of_pixel: Fraction | None) -> NDArray[
         shown = frame.reformat(format="bgr24", interpolation=int(Interpolation.BILINEAR), threads=1)
         return _turn_upright(np.asarray(shown.to_ndarray(), dtype=np.uint8), frame)[:, :, ::-1]
     return _turn_upright(np.asarray(_scale(frame, size, "rgb24", _FFMPEG_FLAGS).to_ndarray(), dtype=np.uint8), frame)
-
-
-def to_bgr(pixels_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Convert RGB to OpenCV's order, BGR. This costs nothing where the picture is a view of BGR memory.
-
-    Args:
-        pixels_hwc: (height, width, 3) uint8 RGB.
-    """
-    reversed_hwc = pixels_hwc[:, :, ::-1]
-    if reversed_hwc.flags.c_contiguous:
-        return reversed_hwc
-    return np.asarray(cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), dtype=np.uint8)
 
 
 def matrix_is_known(frame: VideoFrame) -> bool:

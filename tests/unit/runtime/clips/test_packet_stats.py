@@ -9,10 +9,10 @@ import pytest
 from av.error import FFmpegError
 from av.video.reformatter import ColorTrc
 
-from pipeline.media.clip import open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds, demuxer_of, open_container
-from pipeline.media.packet_stats import PacketLog, PacketStats, packet_stats_of
+from runtime.clips.clip import open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds, demuxer_of, open_container
+from runtime.clips.packet_stats import PacketLog, PacketStats, packet_stats_of
 from tests.support.media import damage, picture, write_clip
 
 

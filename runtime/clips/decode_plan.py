@@ -19,8 +19,8 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipeline.media import nal_units
-from pipeline.media.packet_stats import PacketLog
+from runtime.clips import nal_units
+from runtime.clips.packet_stats import PacketLog
 
 _PLANNABLE = frozenset({"mov", "matroska"})  # containers with an index to seek by
 

@@ -13,8 +13,8 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from pipeline.base.errors import DataError
-from pipeline.media.to_rgb import square_size
+from runtime.clips.to_rgb import square_size
+from runtime.errors import ClipError
 
 SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
@@ -25,7 +25,7 @@ _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 _MOST_PIXELS = 2**31 - 1  # the largest limit that FFmpeg takes
 
 
-class DamagedClipError(DataError):
+class DamagedClipError(ClipError):
     """A clip, or the part that a strict decode needs, is damaged. With `strict=False` some of it may decode."""
 
 
@@ -35,6 +35,7 @@ class Bounds:
 
     max_pixels: int  # width times height of a frame
     max_seconds: float  # duration of a clip
+    pixels_set_by: str = "extract.max_megapixels"  # what messages name as the origin of max_pixels
 
 
 def demuxer_of(path: Path) -> str:
@@ -43,18 +44,18 @@ def demuxer_of(path: Path) -> str:
     The first bytes alone decide, so that a playlist named .mp4 opens no other file.
 
     Raises:
-        DataError: the file cannot be read, is empty, or is none of MP4/MOV, Matroska/WebM, AVI and MPEG.
+        ClipError: the file cannot be read, is empty, or is none of MP4/MOV, Matroska/WebM, AVI and MPEG.
     """
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); expected a video") from error
+        raise ClipError(f"{path}: cannot be read ({error.strerror}); expected a video") from error
     if not head:
-        raise DataError(f"{path}: empty file (0 bytes); delete or re-copy it")
+        raise ClipError(f"{path}: empty file (0 bytes); delete or re-copy it")
     demuxer = _demuxer_for(head)
     if demuxer is None:
-        raise DataError(f"{path}: its content is not MP4, MOV, Matroska, WebM, AVI or MPEG; delete or re-copy the file")
+        raise ClipError(f"{path}: its content is not MP4, MOV, Matroska, WebM, AVI or MPEG; delete or re-copy the file")
     return demuxer
 
 
@@ -86,7 +87,7 @@ def open_container(
         threads: number of threads of the decoder; 0 is one per processor.
 
     Raises:
-        DataError: as `demuxer_of`; or the file has no video, or is out of bounds.
+        ClipError: as `demuxer_of`; or the file has no video, or is out of bounds.
         DamagedClipError: the file cannot be opened.
     """
     demuxer = demuxer_of(path)
@@ -113,10 +114,10 @@ def set_threads(stream: VideoStream, threads: int) -> None:
     stream.thread_count = threads
 
 
-def too_long(path: Path, bounds: Bounds) -> DataError:
+def too_long(path: Path, bounds: Bounds) -> ClipError:
     """The error for a clip that lasts longer than its bound."""
     most = f"{bounds.max_seconds:g} seconds"
-    return DataError(f"{path}: lasts more than {most}; cut it or raise extract.max_clip_seconds")
+    return ClipError(f"{path}: lasts more than {most}; cut it or raise extract.max_clip_seconds")
 
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
@@ -124,17 +125,26 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     if (
         not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic
     ):  # the cover picture of a song
-        raise DataError(f"{path}: has no video stream; delete the file or replace it with a clip")
+        raise ClipError(f"{path}: has no video stream; delete the file or replace it with a clip")
     if stream.codec_context is None:
-        raise DataError(f"{path}: no decoder for its video; convert it to H.264 or HEVC")
+        raise ClipError(f"{path}: no decoder for its video; convert it to H.264 or HEVC")
     return stream
+
+
+def several_tracks(container: InputContainer, stream: VideoStream) -> str:
+    """The warning for a clip with several video tracks, cover pictures excepted; empty for one with a single track."""
+    tracks = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
+    if len(tracks) < 2:
+        return ""
+    number, context = tracks.index(stream) + 1, stream.codec_context
+    return f"has {len(tracks)} video tracks; number {number}, of {context.width} x {context.height} pixels, is used"
 
 
 def _check_bounds(path: Path, container: InputContainer, stream: VideoStream, bounds: Bounds) -> None:
     context = stream.codec_context
     width, height = square_size(context.width, context.height, stream.sample_aspect_ratio)
     if max(width * height, context.width * context.height) > bounds.max_pixels:
-        most = f"{bounds.max_pixels} pixels (extract.max_megapixels)"
-        raise DataError(f"{path}: frames of {width} x {height}; expected at most {most}")
+        most = f"{bounds.max_pixels} pixels ({bounds.pixels_set_by})"
+        raise ClipError(f"{path}: frames of {width} x {height}; expected at most {most}")
     if container.duration is not None and container.duration / av.time_base > bounds.max_seconds:
         raise too_long(path, bounds)

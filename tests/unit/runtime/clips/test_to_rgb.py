@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.base.errors import DataError
-from pipeline.media import to_rgb
-from pipeline.media.clip import ClipInfo, open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds
-from pipeline.media.to_rgb import square_size
+from runtime.clips import to_rgb
+from runtime.clips.clip import ClipInfo, open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds
+from runtime.clips.to_rgb import square_size
+from runtime.errors import ClipError
 from tests.support.clips import decode_clip
 from tests.support.media import CODED_SIDES, RED, barcode, write_clip
 
@@ -112,7 +112,7 @@ def test_pixels_become_square(tmp_path: Path, aspect: Fraction | None, sides: tu
 def test_pixels_that_become_too_many_are_refused(tmp_path: Path) -> None:
     clip = write(tmp_path / "clip.mp4", "yuv420p", BT709, LIMITED, aspect=Fraction(4, 3))
     with (
-        pytest.raises(DataError, match="frames of 213 x 96; expected at most 16000 pixels"),
+        pytest.raises(ClipError, match="frames of 213 x 96; expected at most 16000 pixels"),
         open_clip(clip, Bounds(16_000, 60), strict=True),
     ):
         pass
@@ -138,7 +138,7 @@ def test_an_unknown_matrix_gives_a_warning(tmp_path: Path, monkeypatch: pytest.M
         frame.colorspace = YCGCO
         return known(frame)
 
-    monkeypatch.setattr("pipeline.media.to_rgb.matrix_is_known", known_once_it_states_another)
+    monkeypatch.setattr("runtime.clips.to_rgb.matrix_is_known", known_once_it_states_another)
     frames, info = decode(clip)
     assert len(frames) == len(right)
     assert info.warnings == ("states a colour matrix that is not known here; colours may be wrong",)

@@ -5,8 +5,8 @@ from pathlib import Path
 import av
 import pytest
 
-from pipeline.base.errors import DataError
-from pipeline.media.demuxer import Bounds, demuxer_of
+from runtime.clips.demuxer import Bounds, demuxer_of
+from runtime.errors import ClipError
 from tests.support.clips import decode_clip, refusal_of_clip
 from tests.support.media import damage, number_in, picture, write_clip, write_sound
 
@@ -35,7 +35,7 @@ def test_what_is_no_video_is_refused_in_one_line_and_opens_nothing(tmp_path: Pat
     liar = tmp_path / "clip.mp4"
     liar.write_bytes(content)
     assert refusal_of_clip(liar).startswith("its content is not MP4, MOV, Matroska, WebM, AVI or MPEG")
-    with pytest.raises(DataError):
+    with pytest.raises(ClipError):
         demuxer_of(liar)
 
 

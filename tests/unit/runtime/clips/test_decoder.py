@@ -9,8 +9,8 @@ from typing import Any
 import av
 import pytest
 
-from pipeline.media.decoder import Clock
-from pipeline.media.demuxer import DamagedClipError
+from runtime.clips.decoder import Clock
+from runtime.clips.demuxer import DamagedClipError
 from tests.support.clips import decode_clip, refusal_of_clip
 from tests.support.media import RATE, damage, picture, spoil, write_clip, write_intra
 

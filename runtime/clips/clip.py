@@ -1,6 +1,6 @@
 """Clips: yields the wanted frames of a video, by presentation time, upright and in RGB. Built on PyAV.
 
-Run it in a child process (`base.child_process.run_in_child`): a damaged file can crash a native decoder.
+On the PC, run it in a child process (`pipeline.base.child_process`): a damaged file can crash a native decoder.
 """
 
 from __future__ import annotations
@@ -21,12 +21,20 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipeline.base.errors import DataError
-from pipeline.media import to_rgb
-from pipeline.media.decode_plan import FramePicker, Plan, Segment, Wanted, plan_of, scan_packets
-from pipeline.media.decoder import FALLBACK_RATE, DecodedFrame, SegmentDecoder, WholeDecoder
-from pipeline.media.demuxer import Bounds, DamagedClipError, demuxer_of, open_container, set_threads, too_long
-from pipeline.media.packet_stats import PacketLog, PacketStats, packet_stats_of
+from runtime.clips import to_rgb
+from runtime.clips.decode_plan import FramePicker, Plan, Segment, Wanted, plan_of, scan_packets
+from runtime.clips.decoder import FALLBACK_RATE, DecodedFrame, SegmentDecoder, WholeDecoder
+from runtime.clips.demuxer import (
+    Bounds,
+    DamagedClipError,
+    demuxer_of,
+    open_container,
+    set_threads,
+    several_tracks,
+    too_long,
+)
+from runtime.clips.packet_stats import PacketLog, PacketStats, packet_stats_of
+from runtime.errors import ClipError
 
 _PIXELS_AT_WORK = 2 * 3840 * 2160  # of one clip: each thread has a decoder, which keeps frames of its own in memory
 
@@ -72,7 +80,7 @@ def open_clip(path: Path, bounds: Bounds, *, strict: bool) -> Iterator[Clip]:
             several threads, what a decoder makes of damage would depend on their timing.
 
     Raises:
-        DataError: as `demuxer_of`; or the file has no video, or is out of bounds.
+        ClipError: as `demuxer_of`; or the file has no video, or is out of bounds.
         DamagedClipError: the clip cannot be opened.
     """
     with contextlib.ExitStack() as stack:
@@ -88,6 +96,7 @@ class Clip:
         self._strict = strict
         self._stack = stack
         container, self._stream = self._open(1)
+        self._several_tracks = several_tracks(container, self._stream)
         self._log = PacketLog()
         self._packets = scan_packets(container, self._stream, self._log) if strict else None
         self._spare = [(container, self._stream)] if self._packets else []  # opening costs as much as some frames
@@ -102,7 +111,7 @@ class Clip:
 
         Raises:
             DamagedClipError: the clip is open as strict and is damaged; or no frame can be decoded.
-            DataError: no frame is wanted, or the clip lasts longer than its bound.
+            ClipError: no frame is wanted, or the clip lasts longer than its bound.
         """
         plan = self._plan(wanted)
         decoded = self._decode_segments(plan, threads=0) if plan else self._decode_all(wanted, threads=0)
@@ -117,7 +126,7 @@ class Clip:
             threads: how many threads may work at once; their number changes no result.
 
         Raises:
-            DataError: as `frames`.
+            ClipError: as `frames`.
         """
         context = self._stream.codec_context
         threads = max(1, min(threads, _PIXELS_AT_WORK // max(1, context.width * context.height)))
@@ -131,7 +140,7 @@ class Clip:
     def info(self) -> ClipInfo:
         """The properties of the clip, once its frames were decoded."""
         width, height, rotation = self._shape
-        warnings = self._warnings
+        warnings = (*([self._several_tracks] if self._several_tracks else []), *self._warnings)
         if self._has_unknown_matrix:
             warnings += ("states a colour matrix that is not known here; colours may be wrong",)
         return ClipInfo(
@@ -264,7 +273,7 @@ class Clip:
     def _check_any_wanted(self, n_wanted: int) -> None:
         if not n_wanted:
             lasts = f"the clip lasts {float(self._end):.1f} seconds"
-            raise DataError(f"{self._path}: no frame between extract.start_seconds and extract.end_seconds; {lasts}")
+            raise ClipError(f"{self._path}: no frame between extract.start_seconds and extract.end_seconds; {lasts}")
 
 
 @dataclass(frozen=True)

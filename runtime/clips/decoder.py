@@ -13,9 +13,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.media.decode_plan import Packets, Segment, Target
-from pipeline.media.demuxer import DamagedClipError
-from pipeline.media.packet_stats import PacketLog
+from runtime.clips.decode_plan import Packets, Segment, Target
+from runtime.clips.demuxer import DamagedClipError
+from runtime.clips.packet_stats import PacketLog
 
 FALLBACK_RATE = Fraction(25)  # frames per second, where a clip states neither times nor a rate
 

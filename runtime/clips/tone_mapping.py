@@ -8,10 +8,10 @@ different lights the brighter one stays brighter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,10 +20,10 @@ _LEVELS = 65536
 _ROWS = 64  # converted at a time, so that memory does not grow with the picture
 _GAMMA = 2.4  # of the screen, BT.1886
 # BT.2087: linear BT.2020 to linear BT.709.
-_TO_BT709 = np.array(
-    [[1.6605, -0.5876, -0.0729], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1188]], dtype=np.float32
-)
-_LUMINANCE = np.array([[0.2627, 0.6780, 0.0593]], dtype=np.float32)  # of linear BT.2020
+_TO_BT709 = ((1.6605, -0.5876, -0.0729), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1188))
+_LUMINANCE = (0.2627, 0.6780, 0.0593)  # of linear BT.2020
+
+Plane = NDArray[np.float32]  # (rows, width): one channel
 
 
 @dataclass(frozen=True)
@@ -52,33 +52,46 @@ def to_sdr(signal_hwc: NDArray[np.uint16], curve: Curve, *, wide_gamut: bool) ->
     sdr_hwc = np.empty(signal_hwc.shape, dtype=np.uint8)
     for top in range(0, len(signal_hwc), _ROWS):
         rows = slice(top, top + _ROWS)
-        shown_hwc = _map_tones(_light(signal_hwc[rows], curve), curve)
+        shown = _map_tones(_light(signal_hwc[rows], curve), curve)
         if wide_gamut:
-            shown_hwc = np.asarray(cv2.transform(shown_hwc, _TO_BT709), dtype=np.float32)
-        index_hwc = np.sqrt(np.clip(shown_hwc, 0, 1)) * (_LEVELS - 1) + 0.5
-        sdr_hwc[rows] = _screen_levels()[index_hwc.astype(np.uint16)]
+            red, green, blue = shown
+            shown = [_sum_of_products(((r, red), (g, green), (b, blue))) for r, g, b in _TO_BT709]
+        for channel, plane in enumerate(shown):
+            index_hw = np.sqrt(np.clip(plane, 0, 1)) * np.float32(_LEVELS - 1) + np.float32(0.5)
+            sdr_hwc[rows, :, channel] = _screen_levels()[index_hw.astype(np.uint16)]
     return sdr_hwc
 
 
-def _light(signal_hwc: NDArray[np.uint16], curve: Curve) -> NDArray[np.float32]:
-    """The light on the display, as a share of the curve's peak."""
-    light_hwc = _light_of_level(curve)[signal_hwc]
+def _light(signal_hwc: NDArray[np.uint16], curve: Curve) -> list[Plane]:
+    """The light on the display, as a share of the curve's peak: red, green and blue."""
+    light = [_light_of_level(curve)[signal_hwc[:, :, channel]] for channel in range(3)]
     if curve is HLG:  # the table gives the light of the scene; the display's system gamma is 1.2 (BT.2100)
-        luminance_hw = cv2.transform(light_hwc, _LUMINANCE)
-        light_hwc = light_hwc * np.power(luminance_hw, 0.2).reshape(*light_hwc.shape[:2], 1)
-    return light_hwc
+        red, green, blue = zip(_LUMINANCE, light, strict=True)
+        gain_hw = np.asarray(np.power(_sum_of_products((blue, red, green)), np.float32(0.2)), dtype=np.float32)
+        light = [plane * gain_hw for plane in light]
+    return light
 
 
-def _map_tones(light_hwc: NDArray[np.float32], curve: Curve) -> NDArray[np.float32]:
+def _map_tones(light: list[Plane], curve: Curve) -> list[Plane]:
     """The light to show, as a share of white. All channels get the gain of the strongest, so that hues stay."""
-    red_hw, green_hw, blue_hw = (light_hwc[:, :, channel] for channel in range(3))
-    # Ten times as fast as the maximum over an axis of three.
-    strongest_hw = np.maximum(np.maximum(np.maximum(red_hw, green_hw), blue_hw), np.float32(1e-9))
-    index_hw = (np.sqrt(strongest_hw) * (_LEVELS - 1) + 0.5).astype(np.uint16)
+    red, green, blue = light
+    strongest_hw = np.maximum(np.maximum(np.maximum(red, green), blue), np.float32(1e-9))
+    index_hw = (np.sqrt(strongest_hw) * np.float32(_LEVELS - 1) + np.float32(0.5)).astype(np.uint16)
+    shown_hw = _shown_light(curve)[index_hw]
     # Divide first, so that grey is exactly the table's value and a ramp stays monotonic.
-    return np.asarray(
-        light_hwc / strongest_hw[:, :, None] * _shown_light(curve)[index_hw][:, :, None], dtype=np.float32
-    )
+    return [plane / strongest_hw * shown_hw for plane in light]
+
+
+def _sum_of_products(terms: Sequence[tuple[float, Plane]]) -> Plane:
+    """The sum of planes with weights, rounded to float32 after each addition, from the last term to the first.
+
+    The products are exact in float64, so every processor gives the same bits, whether it has multiply-add or not.
+    """
+    *others, (weight, plane) = terms
+    total = plane * np.float32(weight)
+    for weight, plane in reversed(others):
+        total = (plane * np.float64(np.float32(weight)) + total).astype(np.float32)
+    return total
 
 
 @cache
