@@ -28,6 +28,11 @@ def read_with_opencv(path: Path, *, max_pixels: int, content: bytes | None = Non
 
     A JPEG is turned upright by its EXIF orientation; an orientation inside a PNG is ignored.
 
+    Args:
+        path: the picture's file.
+        max_pixels: the largest width times height.
+        content: the file's bytes, if they are in memory.
+
     Raises:
         ImageError: as `images.read_image`.
     """
@@ -37,6 +42,11 @@ def read_with_opencv(path: Path, *, max_pixels: int, content: bytes | None = Non
 
 def read_bgr(path: Path, *, max_pixels: int, content: bytes | None = None) -> NDArray[np.uint8]:
     """Read like `read_with_opencv`, but as BGR, for callers that give the picture back to OpenCV.
+
+    Args:
+        path: the picture's file.
+        max_pixels: the largest width times height.
+        content: the file's bytes, if they are in memory.
 
     Raises:
         ImageError: as `images.read_image`.
