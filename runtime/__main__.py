@@ -24,10 +24,14 @@ from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError, SelfcheckError
 from runtime.images import SUFFIXES
 from runtime.selfcheck import DecoderCheck, Selfcheck, VariantCheck, selfcheck
-from runtime.session import onnxruntime
+from runtime.session import Opening, onnxruntime
 from runtime.video import ClipAnswer, classify_clip
 
 _MOST_THREADS = 10_000
+_THREADS_HELP = "CPU threads (default: onnxruntime chooses)"
+_STANDARD_INPUT = "-"
+# No format needs more for a pixel than four channels of 16 bits. The rest is room for metadata.
+_MOST_BYTES_PER_PIXEL, _METADATA_BYTES = 8, 16 * 2**20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,8 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "classify", parents=[common, variant], help="classify pictures and folders of pictures"
     )
-    command.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    command.set_defaults(command=_classify)
+    command.add_argument("paths", nargs="+", metavar="PATH", help="a picture, a folder, or - for standard input")
+    command.add_argument("--jsonl", action="store_true", help="print one line of JSON as soon as a picture is answered")
+    command.add_argument("--threads", type=_threads, metavar="N", help=_THREADS_HELP)
+    command.set_defaults(command=_classify, refuse=command.error)
     command = commands.add_parser("video", parents=[common, variant], help="classify a clip once a second (needs PyAV)")
     command.add_argument("path", type=Path, metavar="PATH")
     command.set_defaults(command=_video)
@@ -86,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--repeats", type=_at_least_one, default=20, metavar="N", help="rounds over the pictures (default: 20)"
     )
-    command.add_argument("--threads", type=_threads, metavar="N", help="CPU threads (default: onnxruntime chooses)")
+    command.add_argument("--threads", type=_threads, metavar="N", help=_THREADS_HELP)
     command.set_defaults(command=_bench)
     command = commands.add_parser("info", parents=[common], help="print classes, graphs, versions and providers")
     command.set_defaults(command=_info)
@@ -146,24 +152,75 @@ def _describe_decoder(check: DecoderCheck) -> str:
 
 
 def _classify(options: argparse.Namespace) -> None:
-    classifier = Classifier.load(options.bundle, options.variant)
+    if options.json and options.jsonl:
+        options.refuse("--json and --jsonl exclude each other")
+    classifier = Classifier.load(options.bundle, options.variant, Opening(threads=options.threads))
     results: list[dict[str, object]] = []
-    failed = 0
-    for path in _pictures(options.paths):
-        try:
-            prediction = classifier.classify(path)
-        except ImageError as error:
-            failed += 1
-            _print_error(error)
-            results.append({"path": str(path), "error": str(error)})
-            continue
-        results.append({"path": str(path), **asdict(prediction)})
-        if not options.json:
-            print(_describe_prediction(prediction, path))
+    n_pictures = n_failed = 0
+    for path, answer in _answers(classifier, options.paths):
+        n_pictures += 1
+        if isinstance(answer, DeviceError):
+            n_failed += 1
+            _print_error(answer)
+            result: dict[str, object] = {"path": path, "error": str(answer)}
+        else:
+            result = {"path": path, **asdict(answer)}
+        if options.json:
+            results.append(result)
+        elif options.jsonl:
+            _print_json(result, indent=None)
+        elif isinstance(answer, Prediction):
+            print(_describe_prediction(answer, path))
     if options.json:
         _print_json(results)
-    if failed:
-        raise DeviceError(f"{failed} of {len(results)} pictures could not be classified")
+    if n_failed:
+        raise DeviceError(f"{n_failed} of {n_pictures} pictures could not be classified")
+
+
+def _answers(classifier: Classifier, paths: list[str]) -> Iterator[tuple[str, Prediction | DeviceError]]:
+    """Classify every picture that the paths name. Yield its path with the answer, or with the reason for none."""
+    for path in paths:
+        if path == _STANDARD_INPUT:
+            yield path, _answer_standard_input(classifier)
+            continue
+        try:
+            for picture in _pictures([Path(path)]):
+                yield str(picture), _answer(classifier, picture)
+        except DeviceError as error:  # a folder holds no picture
+            yield path, error
+
+
+def _answer(classifier: Classifier, picture: Path | bytes) -> Prediction | DeviceError:
+    try:
+        return classifier.classify(picture)
+    except DeviceError as error:
+        return error
+
+
+def _answer_standard_input(classifier: Classifier) -> Prediction | DeviceError:
+    try:
+        answer = _answer(classifier, _read_standard_input(classifier.contract.max_pixels))
+    except ImageError as error:
+        answer = error
+    return DeviceError(f"standard input: {answer}") if isinstance(answer, DeviceError) else answer
+
+
+def _read_standard_input(max_pixels: int) -> bytes:
+    """Read the bytes of one picture.
+
+    Raises:
+        ImageError: it is closed or cannot be read, or holds more bytes than a picture of `max_pixels` can need.
+    """
+    if sys.stdin is None:
+        raise ImageError("closed; expected the bytes of a picture")
+    most_bytes = _MOST_BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
+    try:
+        content: bytes = sys.stdin.buffer.read(most_bytes + 1)
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror}); expected the bytes of a picture") from error
+    if len(content) > most_bytes:
+        raise ImageError(f"more than {most_bytes} bytes; expected a picture of at most {max_pixels} pixels")
+    return content
 
 
 def _pictures(paths: list[Path]) -> Iterator[Path]:
@@ -251,8 +308,8 @@ def _info(options: argparse.Namespace) -> None:
         print(f"{name}: {', '.join(value) if isinstance(value, (list, tuple)) else value}")
 
 
-def _print_json(value: object) -> None:
-    print(schema.printable(value, getattr(sys.stdout, "encoding", None)))
+def _print_json(value: object, indent: int | None = 2) -> None:
+    print(schema.printable(value, getattr(sys.stdout, "encoding", None), indent), flush=True)
 
 
 def _print_error(message: object) -> None:

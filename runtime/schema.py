@@ -51,10 +51,16 @@ def to_json(value: Any) -> Any:
     return json.loads(json.dumps(dataclasses.asdict(value), allow_nan=False))
 
 
-def printable(value: object, encoding: str | None) -> str:
-    """Format JSON for an output of this encoding: everything beyond ASCII is escaped unless it is UTF-8."""
+def printable(value: object, encoding: str | None, indent: int | None = 2) -> str:
+    """Format JSON for an output of this encoding: everything beyond ASCII is escaped unless it is UTF-8.
+
+    Args:
+        value: plain values.
+        encoding: of the output; None if it is not known.
+        indent: spaces for each level; None: all in one line.
+    """
     is_utf8 = encoding is not None and codecs.lookup(encoding).name == "utf-8"
-    return json.dumps(value, ensure_ascii=not is_utf8, indent=2, allow_nan=False)
+    return json.dumps(value, ensure_ascii=not is_utf8, indent=indent, allow_nan=False)
 
 
 def _parse(kind: Any, value: object, key_path: str) -> Any:

@@ -16,7 +16,9 @@ SUFFIXES = frozenset({
 })  # fmt: skip
 
 
-def read_image(path: Path, *, max_pixels: int, formats: Sequence[str] = FORMATS) -> NDArray[np.uint8]:
+def read_image(
+    path: Path, *, max_pixels: int, formats: Sequence[str] = FORMATS, content: bytes | None = None
+) -> NDArray[np.uint8]:
     """Read the first picture of a file as (height, width, 3) uint8 RGB, turned upright by its EXIF orientation.
 
     Transparency is laid over white, 16-bit grey is scaled by its range, CMYK and palettes are converted; colour
@@ -26,6 +28,7 @@ def read_image(path: Path, *, max_pixels: int, formats: Sequence[str] = FORMATS)
         path: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM (only JPEG and PNG where Pillow is not installed).
         max_pixels: the largest width times height; the size is read from the header before decoding.
         formats: Pillow's names of the formats that are accepted.
+        content: the file's bytes, if they are in memory; then `path` is only its name in messages.
 
     Raises:
         ImageError: the file is missing, is not such a picture, is cut short, or has too many pixels.
@@ -33,7 +36,7 @@ def read_image(path: Path, *, max_pixels: int, formats: Sequence[str] = FORMATS)
     if importlib.util.find_spec("PIL") is None:
         from runtime.images.opencv import read_with_opencv
 
-        return read_with_opencv(path, max_pixels=max_pixels)
+        return read_with_opencv(path, max_pixels=max_pixels, content=content)
     from runtime.images.pillow import read_with_pillow
 
-    return read_with_pillow(path, max_pixels=max_pixels, formats=formats)
+    return read_with_pillow(path, max_pixels=max_pixels, formats=formats, content=content)

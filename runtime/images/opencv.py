@@ -23,25 +23,36 @@ _JPEG_SCAN = 0xDA
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def read_with_opencv(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
+def read_with_opencv(path: Path, *, max_pixels: int, content: bytes | None = None) -> NDArray[np.uint8]:
     """Read a JPEG or PNG as (height, width, 3) uint8 RGB; see `images.read_image`.
 
     A JPEG is turned upright by its EXIF orientation; an orientation inside a PNG is ignored.
 
+    Args:
+        path: the picture's file.
+        max_pixels: the largest width times height.
+        content: the file's bytes, if they are in memory.
+
     Raises:
         ImageError: as `images.read_image`.
     """
-    return np.asarray(cv2.cvtColor(read_bgr(path, max_pixels=max_pixels), cv2.COLOR_BGR2RGB), np.uint8)
+    pixels_bgr = read_bgr(path, max_pixels=max_pixels, content=content)
+    return np.asarray(cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def read_bgr(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
+def read_bgr(path: Path, *, max_pixels: int, content: bytes | None = None) -> NDArray[np.uint8]:
     """Read like `read_with_opencv`, but as BGR, for callers that give the picture back to OpenCV.
+
+    Args:
+        path: the picture's file.
+        max_pixels: the largest width times height.
+        content: the file's bytes, if they are in memory.
 
     Raises:
         ImageError: as `images.read_image`.
     """
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if content is None else content
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import re
@@ -16,7 +17,8 @@ import pytest
 from PIL import Image
 
 from runtime.__main__ import main
-from runtime.session import onnxruntime
+from runtime.images import FORMATS
+from runtime.session import onnxruntime, open_session
 from tests.support.bare_environment import bare_environment
 from tests.support.tiny_bundle import CLASSES, ROOT, picture, rewrite_sums, write_json
 
@@ -164,12 +166,91 @@ def test_a_bad_picture_among_good_ones_is_reported_and_the_others_are_classified
     assert [list(answer)[1] for answer in json.loads(out)] == ["error", "label"]
 
 
-def test_a_folder_without_pictures_is_refused(
+def test_a_folder_without_pictures_is_reported_and_the_other_paths_are_answered(
     pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, _, err = run(capsys, "classify", "--bundle", pristine, tmp_path)
+    (tmp_path / "empty").mkdir()
+    Image.fromarray(picture(1)).save(tmp_path / "a.png")
+    code, out, err = run(capsys, "classify", "--bundle", pristine, "--json", tmp_path / "empty", tmp_path / "a.png")
     assert code == 1
     assert "no picture in this folder" in err
+    assert [list(answer)[1] for answer in json.loads(out)] == ["error", "label"]
+
+
+def start_classify(pristine: Path, *arguments: str | Path, folder: Path = ROOT) -> subprocess.Popen[bytes]:
+    """Start the command with pipes on all three sides."""
+    command = [sys.executable, "-m", "runtime", "classify", "--bundle", pristine, *arguments]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    return subprocess.Popen(list(map(str, command)), cwd=folder, env=environment, **pipes)
+
+
+def test_a_line_of_json_appears_as_soon_as_its_picture_is_answered(pristine: Path, tmp_path: Path) -> None:
+    """The second picture is sent only after the first one's line has arrived."""
+    Image.fromarray(picture(0)).save(tmp_path / "é.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    Image.fromarray(picture(2)).save(tmp_path / "c.png")
+    paths = [tmp_path / "é.png", tmp_path / "b.png", "-"]
+    with start_classify(pristine, "--jsonl", *paths) as process:
+        assert process.stdout is not None
+        first, second = (json.loads(process.stdout.readline()) for _ in range(2))
+        out, err = process.communicate((tmp_path / "c.png").read_bytes())
+    (third,) = map(json.loads, out.splitlines())
+    assert [answer["path"] for answer in (first, second, third)] == list(map(str, paths))
+    assert (first["label"], third["label"]) == ("red", "蓝色")
+    assert second["error"].endswith("b.png: not a picture that can be read; expected one of " + ", ".join(FORMATS))
+    assert process.returncode == 1
+    assert err.decode().splitlines() == [
+        f"runtime: {second['error']}",
+        "runtime: 1 of 3 pictures could not be classified",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"", "0 bytes: not a picture"),
+        (b"no picture", "10 bytes: not a picture"),
+        (b"\x89PNG" + bytes(20 * 2**20), "more than 16857216 bytes; expected a picture of at most 10000 pixels"),
+    ],
+    ids=["empty", "no picture", "too much"],
+)
+def test_a_standard_input_that_is_no_picture_is_reported(
+    content: bytes, line: str, pristine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    code, out, err = run(capsys, "classify", "--bundle", pristine, "-")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"runtime: standard input: {line}")
+    assert len(err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("redirection", "problem"), [("<&-", "closed"), ("0>/dev/null", "cannot be read (Bad file descriptor)")]
+)
+def test_a_standard_input_that_cannot_be_read_is_reported(redirection: str, problem: str, pristine: Path) -> None:
+    command = f"{sys.executable} -m runtime classify --bundle '{pristine}' - {redirection}"
+    finished = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(f"runtime: standard input: {problem}; expected the bytes of a picture\n")
+
+
+def test_a_file_called_minus_is_read_by_its_path(pristine: Path, tmp_path: Path) -> None:
+    Image.fromarray(picture(1)).save(tmp_path / "-", format="PNG")
+    with start_classify(pristine, "./-", folder=tmp_path) as process:
+        out, err = process.communicate(b"not looked at")
+    assert (process.returncode, out, err) == (0, b" 95.9%  green  -\n", b"")
+
+
+def test_classify_uses_as_many_threads_as_asked(
+    pristine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    monkeypatch.setattr("runtime.classifier.open_session", lambda *given: opened.append(given) or open_session(*given))
+    for threads in ("3", None):
+        picked = ["--threads", threads] if threads else []
+        assert run(capsys, "classify", "--bundle", pristine, *picked, pristine / "golden" / "000.jpg")[0] == 0
+    assert [opening.threads for *_, opening in opened] == [3, None]
 
 
 def test_info_and_bench_speak_in_lines_and_in_json(pristine: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,8 +310,13 @@ def test_json_is_json_whatever_the_output_can_write(encoding: str, pristine: Pat
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["train"], ["classify"], ["bench", "--repeats", "0"], ["bench", "--threads", "99999999999"]]
-)
+    "arguments",
+    [
+        [], ["train"],
+        ["classify"], ["classify", "a.png", "--threads", "0"], ["classify", "a.png", "--json", "--jsonl"],
+        ["bench", "--repeats", "0"], ["bench", "--threads", "99999999999"],
+    ],
+)  # fmt: skip
 def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
