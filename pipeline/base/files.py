@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.disk_space import naming_a_full_disk
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 
@@ -77,10 +78,11 @@ def replacing_file(target: Path) -> Iterator[Path]:
     sweep_stale(target)
     temporary = _temporary_beside(target)
     try:
-        yield temporary
-        _flush(temporary)
-        temporary.replace(target)
-        _flush(target.parent)
+        with naming_a_full_disk(target, temporary):
+            yield temporary
+            _flush(temporary)
+            temporary.replace(target)
+            _flush(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -96,7 +98,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     """
     if target.is_symlink() or target.is_file():
         raise DataError(f"{target}: a {'link' if target.is_symlink() else 'file'}; expected a folder, or a free name")
-    with temporary_folder(target) as temporary:
+    with temporary_folder(target) as temporary, naming_a_full_disk(target, temporary):
         yield temporary
         flush_filesystem(temporary)
         if target.exists():
