@@ -79,7 +79,7 @@ def _map_tones(light: list[Plane], curve: Curve) -> list[Plane]:
     index_hw = (np.sqrt(strongest_hw) * np.float32(_LEVELS - 1) + np.float32(0.5)).astype(np.uint16)
     shown_hw = _shown_light(curve)[index_hw]
     # Divide first, so that grey is exactly the table's value and a ramp stays monotonic.
-    return [plane / strongest_hw * shown_hw for plane in light]
+    return [np.asarray(plane / strongest_hw * shown_hw, dtype=np.float32) for plane in light]
 
 
 def _sum_of_products(terms: Sequence[tuple[float, Plane]]) -> Plane:

@@ -76,7 +76,7 @@ def test_the_report_says_what_was_made(tiny: Project) -> None:
     report = bundle(tiny)
     assert report.bytes == tiny.bundle_zip.stat().st_size
     assert report.selfcheck.passed
-    assert report.headline.startswith(f"bundled fp32 in {report.n_files} files, 0.1 MB")
+    assert report.headline.startswith(f"bundled fp32 in {report.n_files} files, {report.bytes / 1e6:.1f} MB, ")
     assert report.headline.endswith("dist/bundle.zip")
 
 
