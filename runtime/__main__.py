@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime import schema
+from runtime.archive import bundle_id
 from runtime.bench import Latency, VariantBench, bench
 from runtime.classifier import CONTRACT, Classifier, Prediction
 from runtime.contract import Contract
@@ -117,6 +118,7 @@ def _selfcheck(options: argparse.Namespace) -> None:
 
 
 def _print_selfcheck(report: Selfcheck) -> None:
+    print(f"bundle_id: {report.bundle_id}")
     print(f"{report.n_files} files match SHA256SUMS")
     for check in report.variants:
         print(_describe_variant(check, report.n_samples))
@@ -149,6 +151,7 @@ def _describe_decoder(check: DecoderCheck) -> str:
 
 def _classify(options: argparse.Namespace) -> None:
     classifier = Classifier.load(options.bundle, options.variant)
+    of_bundle = {"bundle_id": bundle_id(options.bundle)}
     results: list[dict[str, object]] = []
     failed = 0
     for path in _pictures(options.paths):
@@ -157,9 +160,9 @@ def _classify(options: argparse.Namespace) -> None:
         except ImageError as error:
             failed += 1
             _print_error(error)
-            results.append({"path": str(path), "error": str(error)})
+            results.append({"path": str(path), "error": str(error), **of_bundle})
             continue
-        results.append({"path": str(path), **asdict(prediction)})
+        results.append({"path": str(path), **asdict(prediction), **of_bundle})
         if not options.json:
             print(_describe_prediction(prediction, path))
     if options.json:
@@ -231,6 +234,7 @@ def _info(options: argparse.Namespace) -> None:
     library = onnxruntime()
     classifier = Classifier.load(options.bundle)
     values: dict[str, object] = {
+        "bundle_id": bundle_id(options.bundle),
         "classes": contract.classes,
         "variants": [f"{variant.name} ({variant.bytes} bytes)" for variant in contract.variants],
         "recommended": contract.recommended,
