@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime import schema
+from runtime.archive import bundle_id
 from runtime.bench import Latency, VariantBench, bench
 from runtime.classifier import CONTRACT, Classifier, Prediction
 from runtime.contract import Contract
@@ -121,6 +122,7 @@ def _selfcheck(options: argparse.Namespace) -> None:
 
 
 def _print_selfcheck(report: Selfcheck) -> None:
+    print(f"bundle_id: {report.bundle_id}")
     print(f"{report.n_files} files match SHA256SUMS")
     for check in report.variants:
         print(_describe_variant(check, report.n_samples))
@@ -155,6 +157,7 @@ def _classify(options: argparse.Namespace) -> None:
     if options.json and options.jsonl:
         options.refuse("--json and --jsonl exclude each other")
     classifier = Classifier.load(options.bundle, options.variant, Opening(threads=options.threads))
+    of_bundle = {"bundle_id": bundle_id(options.bundle)}
     results: list[dict[str, object]] = []
     n_pictures = n_failed = 0
     for path, answer in _answers(classifier, options.paths):
@@ -162,9 +165,9 @@ def _classify(options: argparse.Namespace) -> None:
         if isinstance(answer, DeviceError):
             n_failed += 1
             _print_error(answer)
-            result: dict[str, object] = {"path": path, "error": str(answer)}
+            result: dict[str, object] = {"path": path, "error": str(answer), **of_bundle}
         else:
-            result = {"path": path, **asdict(answer)}
+            result = {"path": path, **asdict(answer), **of_bundle}
         if options.json:
             results.append(result)
         elif options.jsonl:
@@ -288,6 +291,7 @@ def _info(options: argparse.Namespace) -> None:
     library = onnxruntime()
     classifier = Classifier.load(options.bundle)
     values: dict[str, object] = {
+        "bundle_id": bundle_id(options.bundle),
         "classes": contract.classes,
         "variants": [f"{variant.name} ({variant.bytes} bytes)" for variant in contract.variants],
         "recommended": contract.recommended,

@@ -24,6 +24,7 @@ UNIX = 3  # zipfile's create_system
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*)")
 _MAX_SUMS_BYTES = 2**20
+_ID_DIGITS = 16
 _BLOCK_BYTES = 2**20
 _LOCAL_HEADER_BYTES, _CENTRAL_HEADER_BYTES, _END_BYTES = 30, 46, 22
 
@@ -78,6 +79,21 @@ def verify(folder: Path) -> int:
     except OSError as error:
         raise BundleError(f"{error.filename}: cannot be read ({error.strerror}); unpack the bundle anew") from error
     return len(listed)
+
+
+def bundle_id(folder: Path) -> str | None:
+    """Return the name of an unpacked bundle: the first 16 hex digits of the sha256 of its SHA256SUMS.
+
+    The list has the hash of every other file, so another bundle has another name. `verify` checks that the files are
+    those of the list; this function does not.
+
+    Returns:
+        None where the folder has no list.
+    """
+    try:
+        return _sha256(folder / SUMS)[:_ID_DIGITS]
+    except FileNotFoundError:
+        return None
 
 
 def parse_sums(data: bytes) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.archive import verify
+from runtime.archive import bundle_id, verify
 from runtime.bench import measure
 from runtime.classifier import CONTRACT, Classifier
 from runtime.contract import Contract
@@ -54,6 +54,7 @@ class Selfcheck:
     """The result of `python -m runtime selfcheck`."""
 
     passed: bool
+    bundle_id: str | None  # as `info` prints it
     n_files: int  # files whose hashes are right
     n_samples: int
     variants: tuple[VariantCheck, ...]
@@ -78,6 +79,7 @@ def selfcheck(folder: Path) -> Selfcheck:
     classifier = Classifier.load(folder)
     return Selfcheck(
         passed=all(check.passed for check in checks),
+        bundle_id=bundle_id(folder),
         n_files=n_files,
         n_samples=len(golden.samples),
         variants=checks,

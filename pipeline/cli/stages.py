@@ -153,9 +153,12 @@ def report() -> None:
     done(stage.report(current_project()), "report")
 
 
-@click.command(epilog=example("pipe bundle", "pipe bundle --against last_week.zip"))
+@click.command(
+    epilog=example("pipe bundle", "pipe bundle --against last_week.zip", "pipe bundle --sign ~/keys/bundles.pem")
+)
 @click.option("--against", "earlier", type=click.Path(path_type=Path), help="Then compare it with this earlier bundle.")
-def bundle(earlier: Path | None) -> None:
+@click.option("--sign", "key", type=click.Path(path_type=Path), help="Sign it with this key; `pipe key new` makes one.")
+def bundle(earlier: Path | None, key: Path | None) -> None:
     """Pack graphs, contract and runtime into dist/bundle.zip.
 
     Exits 3 when the graphs did not pass parity.
@@ -163,12 +166,12 @@ def bundle(earlier: Path | None) -> None:
     from export.bundle import stage
 
     if earlier is None:
-        done(stage.bundle(current_project()), "bundle")
+        done(stage.bundle(current_project(), key), "bundle")
         return
     from export.against.earlier_bundle import compare, open_earlier_bundle
 
     with open_earlier_bundle(earlier, current_project()) as opened:  # first, since bundling may replace it
-        click.echo(stage.bundle(current_project()).headline)
+        click.echo(stage.bundle(current_project(), key).headline)
         comparison = compare(opened, current_project())
     click.echo(comparison.table)
     done(comparison, "bundle")

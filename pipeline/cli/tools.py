@@ -168,6 +168,36 @@ def doctor() -> None:
     done(report, "doctor")
 
 
+@click.group(epilog=example("pipe key new ~/keys/bundles.pem", "pipe key export ~/keys/bundles.pem"))
+def key() -> None:
+    """Make a key that signs bundles, and a verifier for the device.
+
+    `pipe bundle --sign KEY` signs the bundle. The verifier tells a device who made it, before it is unpacked.
+    """
+
+
+@key.command("new", epilog=example("pipe key new ~/keys/bundles.pem"))
+@click.argument("path", metavar="KEY", type=click.Path(path_type=Path))
+def key_new(path: Path) -> None:
+    """Write a new private key into the file KEY.
+
+    Only its owner may read the file. An existing file is never overwritten.
+    """
+    from pipeline.tools.key import new_key
+
+    done(new_key(path), "key new", key=str(path))
+
+
+@key.command("export", epilog=example("pipe key export ~/keys/bundles.pem"))
+@click.argument("path", metavar="KEY", type=click.Path(path_type=Path))
+def key_export(path: Path) -> None:
+    """Write dist/verify_bundle.py, which holds the public half of KEY."""
+    from pipeline.tools.key import export_verifier
+
+    done(export_verifier(path, current_project()), "key export", key=str(path))
+
+
 LOOK = (dataset, predict, explain)
 STUDIES = (recipe, study, compare)
 MACHINE = (doctor, demo, add)
+SIGN = (key,)

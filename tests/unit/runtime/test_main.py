@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from runtime.__main__ import main
+from runtime.archive import bundle_id
 from runtime.images import FORMATS
 from runtime.session import onnxruntime, open_session
 from tests.support.bare_environment import bare_environment
@@ -149,7 +150,7 @@ def test_classify_takes_files_and_folders(pristine: Path, tmp_path: Path, capsys
     answers: list[dict[str, Any]] = json.loads(out)
     assert (code, err) == (0, "")
     assert [(answer["path"], answer["label"]) for answer in answers] == list(zip(map(str, paths), CLASSES, strict=True))
-    assert list(answers[0]) == ["path", "label", "probability", "probabilities", "logits"]
+    assert list(answers[0]) == ["path", "label", "probability", "probabilities", "logits", "bundle_id"]
 
 
 def test_a_bad_picture_among_good_ones_is_reported_and_the_others_are_classified(
@@ -261,6 +262,23 @@ def test_info_and_bench_speak_in_lines_and_in_json(pristine: Path, capsys: pytes
         code, out, err = run(capsys, *command, "--bundle", pristine, "--json")
         assert (code, err) == (0, "")
         assert isinstance(json.loads(out), dict)
+
+
+def test_every_command_names_the_bundle(pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = bundle_id(pristine)
+    for command in ("info", "selfcheck"):
+        assert f"bundle_id: {name}\n" in run(capsys, command, "--bundle", pristine)[1]
+        assert json.loads(run(capsys, command, "--bundle", pristine, "--json")[1])["bundle_id"] == name
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    answers = json.loads(run(capsys, "classify", "--bundle", pristine, "--json", tmp_path)[1])
+    assert [answer["bundle_id"] for answer in answers] == [name, name]
+
+
+def test_a_folder_without_a_list_answers_without_a_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "SHA256SUMS").unlink()
+    code, out, _ = run(capsys, "classify", "--bundle", folder, "--json", folder / "golden" / "000.jpg")
+    assert (code, json.loads(out)[0]["bundle_id"]) == (0, None)
 
 
 def test_selfcheck_exits_3_when_the_numbers_differ(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
