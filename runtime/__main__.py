@@ -27,6 +27,7 @@ from runtime.images import SUFFIXES
 from runtime.selfcheck import DecoderCheck, Selfcheck, VariantCheck, selfcheck
 from runtime.session import Opening, onnxruntime
 from runtime.video import ClipAnswer, classify_clip
+from runtime.visible_text import visible
 
 _MOST_THREADS = 10_000
 _THREADS_HELP = "CPU threads (default: onnxruntime chooses)"
@@ -122,18 +123,18 @@ def _selfcheck(options: argparse.Namespace) -> None:
 
 
 def _print_selfcheck(report: Selfcheck) -> None:
-    print(f"bundle_id: {report.bundle_id}")
-    print(f"{report.n_files} files match SHA256SUMS")
+    _say(f"bundle_id: {report.bundle_id}")
+    _say(f"{report.n_files} files match SHA256SUMS")
     for check in report.variants:
-        print(_describe_variant(check, report.n_samples))
+        _say(_describe_variant(check, report.n_samples))
     for provider, problem in report.not_used.items():
-        print(f"{provider} is not used: {problem.removeprefix(f'{provider} does not load: ')}")
+        _say(f"{provider} is not used: {problem.removeprefix(f'{provider} does not load: ')}")
     same = sum(check.max_abs_pixel_difference == 0 for check in report.decoder)
-    print(f"decoder: {same} of {report.n_samples} pictures decode to exactly the pixels of the build")
+    _say(f"decoder: {same} of {report.n_samples} pictures decode to exactly the pixels of the build")
     for decoder_check in report.decoder:
         if decoder_check.max_abs_pixel_difference != 0:
-            print(_describe_decoder(decoder_check))
-    print("selfcheck passed" if report.passed else "selfcheck failed")
+            _say(_describe_decoder(decoder_check))
+    _say("selfcheck passed" if report.passed else "selfcheck failed")
 
 
 def _describe_variant(check: VariantCheck, n_samples: int) -> str:
@@ -173,7 +174,7 @@ def _classify(options: argparse.Namespace) -> None:
         elif options.jsonl:
             _print_json(result, indent=None)
         elif isinstance(answer, Prediction):
-            print(_describe_prediction(answer, path))
+            _say(_describe_prediction(answer, path))
     if options.json:
         _print_json(results)
     if n_failed:
@@ -255,8 +256,8 @@ def _video(options: argparse.Namespace) -> None:
         _print_json({"path": str(options.path), **asdict(answer), "frames": frames})
         return
     for frame in answer.frames:
-        print(f"{frame.time_seconds:8.2f} s  {_describe_prediction(frame.prediction, '').rstrip()}")
-    print(_describe_prediction(answer, options.path))
+        _say(f"{frame.time_seconds:8.2f} s  {_describe_prediction(frame.prediction, '').rstrip()}")
+    _say(_describe_prediction(answer, options.path))
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -265,9 +266,9 @@ def _bench(options: argparse.Namespace) -> None:
         _print_json(asdict(report))
         return
     threads = f"{report.threads} threads" if report.threads else "as many threads as onnxruntime chooses"
-    print(f"one picture at a time; {threads}; {report.processors} processors")
+    _say(f"one picture at a time; {threads}; {report.processors} processors")
     for variant in report.variants:
-        print(_describe_bench(variant))
+        _say(*_describe_bench(variant).split("\n"))
 
 
 def _describe_bench(variant: VariantBench) -> str:
@@ -309,15 +310,20 @@ def _info(options: argparse.Namespace) -> None:
         _print_json(values)
         return
     for name, value in values.items():
-        print(f"{name}: {', '.join(value) if isinstance(value, (list, tuple)) else value}")
+        _say(f"{name}: {', '.join(value) if isinstance(value, (list, tuple)) else value}")
 
 
 def _print_json(value: object, indent: int | None = 2) -> None:
     print(schema.printable(value, getattr(sys.stdout, "encoding", None), indent), flush=True)
 
 
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(visible(line))
+
+
 def _print_error(message: object) -> None:
-    print(f"runtime: {message}", file=sys.stderr)
+    print(visible(f"runtime: {message}"), file=sys.stderr)
 
 
 def _discard_output() -> None:

@@ -10,6 +10,8 @@ import types
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from runtime.visible_text import visible
+
 Kind = TypeVar("Kind")
 
 _MAX_BYTES = 16 * 2**20  # far more than any contract has; bounds what a damaged bundle makes a device read
@@ -60,7 +62,8 @@ def printable(value: object, encoding: str | None, indent: int | None = 2) -> st
         indent: spaces for each level; None: all in one line.
     """
     is_utf8 = encoding is not None and codecs.lookup(encoding).name == "utf-8"
-    return json.dumps(value, ensure_ascii=not is_utf8, indent=indent, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=not is_utf8, indent=indent, allow_nan=False)
+    return "\n".join(map(visible, text.split("\n")))  # JSON itself escapes only some of the control characters
 
 
 def _parse(kind: Any, value: object, key_path: str) -> Any:

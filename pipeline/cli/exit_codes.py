@@ -17,6 +17,7 @@ import click
 
 from pipeline.base.errors import DiskFullError, PipeError
 from pipeline.base.project import OWN_PACKAGES
+from pipeline.cli.context import visible_line
 
 EXIT_OWN_BUG = 70
 EXIT_INTERRUPTED = 130
@@ -79,7 +80,7 @@ def _errors_with_an_exit_code() -> tuple[type[Exception], ...]:
 
 def _print_error(message: str, code: int) -> int:
     line = " ".join(message.split("\n"))
-    click.echo(f"pipe: {line}", err=True)
+    click.echo(visible_line(f"pipe: {line}"), err=True)
     return code
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.base.errors import GateError
-from pipeline.cli.context import current_project, done, section_of
+from pipeline.cli.context import current_project, done, say, section_of
 from pipeline.cli.help import example
 
 
@@ -51,7 +51,7 @@ def _diagnose(videos: tuple[Path, ...], out: Path | None) -> None:
         raise click.UsageError("--diagnose needs VIDEOS")
     diagnoses = diagnose.diagnose(videos, section_of("extract", ExtractParams), out)
     for diagnosis in diagnoses:
-        click.echo("\n".join(diagnosis.lines))
+        say(diagnosis.lines)
     diagnose.refuse_unusable(diagnoses)
 
 
@@ -171,9 +171,9 @@ def bundle(earlier: Path | None, key: Path | None) -> None:
     from export.against.earlier_bundle import compare, open_earlier_bundle
 
     with open_earlier_bundle(earlier, current_project()) as opened:  # first, since bundling may replace it
-        click.echo(stage.bundle(current_project(), key).headline)
+        say([stage.bundle(current_project(), key).headline])
         comparison = compare(opened, current_project())
-    click.echo(comparison.table)
+    say(comparison.table.split("\n"))
     done(comparison, "bundle")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.base.errors import PipeError
-from pipeline.cli.context import current_project, done, section_of
+from pipeline.cli.context import current_project, done, say, section_of
 from pipeline.cli.help import example
 
 
@@ -39,8 +39,7 @@ def recipe(name: str | None) -> None:
     from pipeline.tools.studies.recipe import apply_recipe, list_recipes
 
     if name is None:
-        for line in list_recipes(current_project()):
-            click.echo(line)
+        say(list_recipes(current_project()))
         return
     done(apply_recipe(name, current_project()), "recipe")
 
@@ -111,7 +110,7 @@ def predict(
         if as_json:
             click.echo(printable(told.to_json(answers), getattr(sys.stdout, "encoding", None)))
         else:
-            click.echo("\n".join(told.to_lines(answers)))
+            say(told.to_lines(answers))
         if csv_path is not None:
             told.write_csv(answers, csv_path)
         if montage is not None:
@@ -151,7 +150,7 @@ def dataset(out: Path | None) -> None:
     from pipeline.tools.dataset import dataset as describe_dataset
 
     report = describe_dataset(current_project(), out)
-    click.echo("\n".join(report.lines))
+    say(report.lines)
     done(report, "dataset")
 
 
@@ -161,8 +160,7 @@ def doctor() -> None:
     from pipeline.tools.doctor import examine
 
     report = examine()
-    for check in report.checks:
-        click.echo(check)
+    say(map(str, report.checks))
     if report.failed:
         raise PipeError(f"doctor: {', '.join(report.failed)}: see the lines marked fail above")
     done(report, "doctor")

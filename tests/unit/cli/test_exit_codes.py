@@ -85,6 +85,14 @@ def test_a_full_disk_is_told_with_the_command_and_what_is_free(
     )
 
 
+def test_a_name_with_terminal_escapes_is_printed_escaped(
+    raises: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    raises(DataError("\x1b[2J.mp4: broken"))
+    assert main.run(["planted"]) == 1
+    assert capsys.readouterr().err == "pipe: \\u001b[2J.mp4: broken\n"
+
+
 def test_our_own_bug_says_where_the_traceback_is_and_debug_shows_it(
     raises: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -139,6 +139,19 @@ def test_the_bundle_around_the_code_is_the_default(folder: Path, tmp_path: Path)
     assert finished.stdout == " 96.2%  red  photo.png\n"
 
 
+def test_a_file_name_with_terminal_escapes_is_printed_escaped(
+    pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "\x1b[2J99%  safe\n.png"
+    Image.fromarray(picture(0)).save(tmp_path / "picture.png")
+    (tmp_path / "picture.png").rename(tmp_path / name)
+    for path in (tmp_path / name, tmp_path / f"none{name}"):
+        _, out, err = run(capsys, "classify", "--bundle", pristine, path)
+        assert "\x1b" not in out + err
+        assert "\\u001b[2J99%" in out + err
+        assert (out + err).count("\n") == (1 if path.exists() else 2)
+
+
 def test_classify_takes_files_and_folders(pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inner = tmp_path / "photos" / "inner"
     inner.mkdir(parents=True)
