@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Verify who made a bundle, before anything of it is unpacked or run.
 
-python3 verify_bundle.py bundle.zip [SIGNATURE]    the zip; its signature is bundle.zip.sig beside it
-python3 verify_bundle.py FOLDER [SIGNATURE]        an unpacked bundle; SHA256SUMS.sig lies beside the folder
+python3 -I verify_bundle.py bundle.zip [SIGNATURE]    the zip; its signature is bundle.zip.sig beside it
+python3 -I verify_bundle.py FOLDER [SIGNATURE]        an unpacked bundle; SHA256SUMS.sig lies beside the folder
 
 Exit codes: 0 the bundle is whole and signed by the owner of the key below; 1 it is refused, with one line; 2 wrong
 usage. A bundle carries code. So this program must reach the device by another way than the bundle does.

@@ -50,8 +50,7 @@ def test_the_verdicts_are_those_of_wycheproof() -> None:
 def test_a_verifier_that_takes_any_point_for_a_key_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control: these signatures satisfy the equation, and the first key accepts forgeries."""
     monkeypatch.setattr(verify_bundle, "_is_in_the_group", lambda point: True)
-    wrong = [vector for vector in wycheproof() if accepts(vector) != (vector.result == "valid")]
-    assert {vector.result for vector in wrong} == {"acceptable"}
+    assert all(accepts(vector) for vector in wycheproof() if vector.result == "acceptable")
 
 
 def test_s_has_one_encoding_though_the_equation_has_many() -> None:
@@ -134,6 +133,12 @@ def test_a_signed_bundle_is_accepted_packed_and_unpacked(name: str, dist: Path) 
     assert (finished.returncode, finished.stderr) == (0, "")
     name_of_bundle = bundle_id(dist / "bundle")
     assert finished.stdout.endswith(f": bundle {name_of_bundle}, signed by the key {key_in(dist)[:16]}\n")
+
+
+def test_a_module_that_lies_beside_the_program_is_not_imported(dist: Path) -> None:
+    (dist / "hashlib.py").write_text("raise SystemExit('foreign code ran')")
+    finished = run(dist, "bundle.zip")
+    assert (finished.returncode, finished.stderr) == (0, "")
 
 
 def test_the_program_needs_the_standard_library_alone_and_an_old_python() -> None:
