@@ -28,6 +28,7 @@ trials: .venv/test
 	rm -rf build/killed && mkdir -p build/killed
 	$(BIN)/python -m tests.trials.killed_extractions build/killed 50
 	$(BIN)/python -m tests.trials.mutant_bundles
+	$(BIN)/python -m tests.trials.int8_without_vnni
 
 # One stamp per extra, renewed when what is to be installed changes.
 .venv/%: pyproject.toml constraints.txt
