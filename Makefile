@@ -29,6 +29,7 @@ trials: .venv/test
 	$(BIN)/python -m tests.trials.killed_extractions build/killed 50
 	$(BIN)/python -m tests.trials.mutant_bundles
 	$(BIN)/python -m tests.trials.examples_without_vnni
+	$(BIN)/python -m tests.trials.int8_without_vnni
 
 # One stamp per extra, renewed when what is to be installed changes. Every file that pip fetches must have a hash of the lock.
 .venv/%: pyproject.toml requirements/build.txt requirements/%.txt

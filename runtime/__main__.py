@@ -1,7 +1,7 @@
 """The device's command line: `python -m runtime selfcheck | classify PATH… | video PATH | bench | info`.
 
-Exit codes: 0 success; 1 a problem that the person can fix, named in one line; 2 wrong usage; 3 the device does not
-compute what the bundle promised; 130 interrupted.
+Exit codes: 0 success; 1 a problem that the person can fix, named in one line; 2 wrong usage; 3 the recommended graph
+does not compute here what the bundle promised, or no picture can be decoded; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from runtime.bench import Latency, VariantBench, bench
 from runtime.classifier import CONTRACT, Classifier, Prediction
 from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError, SelfcheckError
-from runtime.images import SUFFIXES
+from runtime.images import SUFFIXES, heic, reader
+from runtime.litter import is_litter
 from runtime.selfcheck import DecoderCheck, Selfcheck, VariantCheck, selfcheck
 from runtime.session import Opening, onnxruntime
 from runtime.video import ClipAnswer, classify_clip
@@ -118,8 +119,24 @@ def _selfcheck(options: argparse.Namespace) -> None:
     report = selfcheck(options.bundle)
     _print_json(asdict(report)) if options.json else _print_selfcheck(report)
     for check in report.variants:
-        if check.reason:
-            raise SelfcheckError(f"{check.variant} on {check.provider}: {check.reason}")
+        if not check.passed and check.variant != report.recommended:
+            _print_error(f"warning: {check.variant} on {check.provider}: {check.reason}; do not use it here")
+    if failures := report.failures(report.recommended):
+        raise SelfcheckError("; ".join([*map(_describe_failure, failures), _advise(report)]))
+    if report.decoder_reason:
+        raise SelfcheckError(report.decoder_reason)
+
+
+def _describe_failure(check: VariantCheck) -> str:
+    return f"{check.variant} on {check.provider}: {check.reason}"
+
+
+def _advise(report: Selfcheck) -> str:
+    """Say what to do where the recommended variant fails."""
+    if not report.holding:
+        return "no other variant holds here"
+    others = f" (or {', '.join(report.holding[1:])})" if len(report.holding) > 1 else ""
+    return f"use --variant {report.holding[0]}{others}, which holds here"
 
 
 def _print_selfcheck(report: Selfcheck) -> None:
@@ -138,12 +155,15 @@ def _print_selfcheck(report: Selfcheck) -> None:
 
 
 def _describe_variant(check: VariantCheck, n_samples: int) -> str:
-    placement, share = check.placement, check.placement.time_shares.get(check.provider, 0)
+    placement, difference = check.placement, check.max_abs_logit_difference
+    if placement is None or difference is None:
+        return _describe_failure(check)
+    share = placement.time_shares.get(check.provider, 0)
     return (
-        f"{check.variant} on {check.provider}: logits within {check.max_abs_logit_difference:.3g} (allowed"
+        f"{check.variant} on {check.provider}: logits within {difference:.3g} (allowed"
         f" {check.allowed_logit_difference:.3g}), {check.labels_agree} of {n_samples} labels agree,"
         f" {placement.nodes_on(check.provider)} of {placement.n_nodes} nodes and {share:.0%} of their time on it,"
-        f" {check.median_ms:.1f} ms a picture"
+        f" {check.median_ms:.1f} ms a picture{'' if check.passed else '; failed'}"
     )
 
 
@@ -157,6 +177,7 @@ def _describe_decoder(check: DecoderCheck) -> str:
 def _classify(options: argparse.Namespace) -> None:
     if options.json and options.jsonl:
         options.refuse("--json and --jsonl exclude each other")
+    reader()  # raises one error here instead of one for each picture
     classifier = Classifier.load(options.bundle, options.variant, Opening(threads=options.threads))
     of_bundle = {"bundle_id": bundle_id(options.bundle)}
     results: list[dict[str, object]] = []
@@ -228,7 +249,9 @@ def _read_standard_input(max_pixels: int) -> bytes:
 
 
 def _pictures(paths: list[Path]) -> Iterator[Path]:
-    """Yield the files among `paths`, and the sorted pictures of the folders among them.
+    """Yield the files among `paths`, and the sorted pictures of the folders among them, without litter.
+
+    HEIC files count as pictures, so that each of them is named as one that cannot be read.
 
     Raises:
         DeviceError: a folder holds no picture.
@@ -237,7 +260,13 @@ def _pictures(paths: list[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        pictures = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in SUFFIXES | heic.SUFFIXES
+            and not any(map(is_litter, file.relative_to(path).parts))
+            and file.is_file()
+        )
         if not pictures:
             raise DeviceError(f"{path}: no picture in this folder; expected one of {', '.join(sorted(SUFFIXES))}")
         yield from pictures
@@ -262,13 +291,24 @@ def _video(options: argparse.Namespace) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     report = bench(options.bundle, options.variant, options.repeats, options.threads)
+    faster = report.faster_variant()
     if options.json:
-        _print_json(asdict(report))
+        _print_json({**asdict(report), "faster_than_recommended": faster[0].variant if faster else None})
         return
     threads = f"{report.threads} threads" if report.threads else "as many threads as onnxruntime chooses"
-    _say(f"one picture at a time; {threads}; {report.processors} processors")
+    _say(f"one picture at a time; {threads}; {report.processors} processors ({report.processor})")
     for variant in report.variants:
         _say(*_describe_bench(variant).split("\n"))
+    if faster:
+        _say(_describe_faster(*faster, report.timed_on))
+
+
+def _describe_faster(fastest: VariantBench, recommended: VariantBench, timed_on: str | None) -> str:
+    return (
+        f"{fastest.variant} is faster here than {recommended.variant}, the recommended one:"
+        f" {fastest.pixels.median_ms:.2f} ms against {recommended.pixels.median_ms:.2f} ms; use --variant"
+        f" {fastest.variant}. {recommended.variant} was chosen by its time on {timed_on or 'another processor'}"
+    )
 
 
 def _describe_bench(variant: VariantBench) -> str:

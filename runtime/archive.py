@@ -16,6 +16,7 @@ import zlib
 from pathlib import Path
 
 from runtime.errors import BundleError
+from runtime.litter import is_litter
 
 SUMS = "SHA256SUMS"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
@@ -60,7 +61,9 @@ def unpack(zip_path: Path, folder: Path) -> None:
 
 
 def verify(folder: Path) -> int:
-    """Check that an unpacked bundle holds exactly the files of its SHA256SUMS; `__pycache__` folders do not count.
+    """Check that an unpacked bundle holds exactly the files of its SHA256SUMS.
+
+    `__pycache__` folders and the litter of operating systems do not count.
 
     Returns:
         The number of files in the list.
@@ -175,10 +178,11 @@ def _extract(archive: zipfile.ZipFile, name: str, digest: str, folder: Path) -> 
 
 
 def _files_in(folder: Path) -> set[str]:
-    """Return the names of all files below the folder. Empty folders do not count; links are refused."""
+    """Return the names of all files below the folder. Empty folders and litter do not count; links are refused."""
     names = set()
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if name != "__pycache__"]
+    for parent, folders, all_files in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if name != "__pycache__" and not is_litter(name)]
+        files = [name for name in all_files if not is_litter(name)]
         links = [name for name in folders if Path(parent, name).is_symlink()]
         names |= {Path(parent, name).relative_to(folder).as_posix() for name in files + links}
     for name in sorted(names):

@@ -23,6 +23,15 @@ def read_json(path: Path, kind: type[Kind]) -> Kind:
     Raises:
         ValueError: the file is missing or unreadable, is not JSON, or does not fit. The message lacks the file's name.
     """
+    return parse(kind, load_json(path))
+
+
+def load_json(path: Path) -> object:
+    """Read a JSON file as plain values.
+
+    Raises:
+        ValueError: the file is missing or unreadable, or is not strict JSON. The message lacks the file's name.
+    """
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ValueError(f"more than {_MAX_BYTES} bytes")
@@ -30,10 +39,10 @@ def read_json(path: Path, kind: type[Kind]) -> Kind:
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from error
     try:
-        values = json.loads(text, object_pairs_hook=_without_duplicates)
+        values: object = json.loads(text, object_pairs_hook=_without_duplicates)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    return parse(kind, values)
+    return values
 
 
 def parse(kind: type[Kind], value: object) -> Kind:

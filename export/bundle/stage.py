@@ -26,16 +26,11 @@ from runtime.classifier import CONTRACT
 from runtime.contract import Contract, Variant
 from runtime.errors import DeviceError
 from runtime.golden import GOLDEN, GOLDEN_JSON, Golden
+from runtime.requirements import requirements
 from runtime.selfcheck import Selfcheck, selfcheck
 
 MODEL = "model.onnx"
 PASSED = "passed"
-
-REQUIREMENTS = """\
-numpy>=1.26
-onnxruntime>=1.20
-Pillow>=11
-"""
 
 NOTICES = """\
 runtime/ is part of clip2edge and licensed under the Apache License, Version 2.0; its text is in runtime/LICENSE.
@@ -95,7 +90,7 @@ def bundle(project: Project, key_path: Path | None = None) -> BundleReport:
         **_runtime(project),
         CONTRACT: _json_bytes(_as_bundled(contract).to_json()),
         "README.md": _readme(contract, project),
-        "requirements.txt": REQUIREMENTS.encode(),
+        "requirements.txt": requirements().encode(),
         "NOTICES": NOTICES.encode(),
     }
     files[SUMS] = sums = _sums(files)

@@ -9,11 +9,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.errors import DeviceError
+
 # Left out: EPS, whose reader starts a program; ICO, whose pictures do not state their size; WMF, which needs a font.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".ppm", ".pgm", ".pbm",
 })  # fmt: skip
+
+
+def reader() -> str:
+    """Return the package that reads pictures here: `Pillow`, or `OpenCV` where Pillow is not installed.
+
+    Raises:
+        DeviceError: neither is installed.
+    """
+    for name, module in (("Pillow", "PIL"), ("OpenCV", "cv2")):
+        if importlib.util.find_spec(module) is not None:
+            return name
+    raise DeviceError("neither Pillow nor OpenCV is installed, so no picture can be read; pip install Pillow")
 
 
 def read_image(
@@ -32,9 +46,15 @@ def read_image(
 
     Raises:
         ImageError: the file is missing, is not such a picture, is cut short, or has too many pixels.
+        DeviceError: neither Pillow nor OpenCV can be imported.
     """
-    if importlib.util.find_spec("PIL") is None:
-        from runtime.images.opencv import read_with_opencv
+    if reader() == "OpenCV":
+        try:
+            from runtime.images.opencv import read_with_opencv
+        except ImportError as error:  # OpenCV lacks a system library
+            raise DeviceError(
+                f"OpenCV cannot be imported ({error}), and Pillow is missing; pip install Pillow"
+            ) from error
 
         return read_with_opencv(path, max_pixels=max_pixels, content=content)
     from runtime.images.pillow import read_with_pillow

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
+from runtime.images.heic import REMEDY, is_heic
 from runtime.images.pixels import check_pixels
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -60,6 +61,8 @@ def read_bgr(path: Path, *, max_pixels: int, content: bytes | None = None) -> ND
     except struct.error as error:
         raise ImageError(f"{path}: cut short; re-copy the file") from error
     except ValueError as error:
+        if is_heic(path):
+            raise ImageError(f"{path}: {REMEDY}") from error
         raise ImageError(f"{path}: {error}; expected a whole JPEG or PNG (other formats need Pillow)") from error
     check_pixels(path, width, height, max_pixels)
     return _decode(path, data)

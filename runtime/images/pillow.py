@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
+from runtime.images.heic import REMEDY, is_heic
 from runtime.images.pixels import check_pixels, turn_upright
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def _read(path: Path, max_pixels: int, formats: Sequence[str], source: Path | io
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: too many pixels for Pillow to open; expected at most {max_pixels}") from error
     except UnidentifiedImageError as error:
+        if is_heic(path):
+            raise ImageError(f"{path}: {REMEDY}") from error
         raise ImageError(f"{path}: not a picture that can be read; expected one of {', '.join(known)}") from error
     except _DECODER_ERRORS as error:
         raise ImageError(f"{path}: cannot be decoded ({error or type(error).__name__}); re-copy the file") from error

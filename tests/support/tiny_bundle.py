@@ -49,6 +49,7 @@ def draft_contract(*names: str) -> Contract:
         allow_fallback=True,
         variants=variants,
         recommended=variants[0].name,
+        timed_on="Test Processor 1",
     )
 
 
