@@ -245,6 +245,25 @@ def test_the_clip_of_a_cached_frame_that_was_changed_is_decoded_again(
     assert made_by(filled) == undisturbed
 
 
+def test_a_cache_that_was_tampered_with_costs_a_decode_and_brings_nothing_in(
+    filled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(extract_params(), filled)
+    undisturbed = made_by(filled)
+    secret = filled.root.parent / "secret.txt"
+    secret.write_text("nobody's frame", encoding="utf-8")
+    broken, pointing = (path.parent for path in sorted((filled.cache / "clips").glob("*/recorded.json")))
+    (broken / "recorded.json").write_text("{}", encoding="utf-8")
+    picture = next(pointing.rglob("000010.jpg"))
+    picture.unlink()
+    picture.symlink_to(secret)
+    asked = decoded_by(monkeypatch)
+    extract(extract_params(), filled)
+    assert sorted(asked) == ["brick/clip_1.mp4", "砾石/clip_1.mp4"]
+    assert made_by(filled) == undisturbed
+    assert secret.stat().st_nlink == 1
+
+
 def test_where_the_file_system_refuses_links_frames_are_copied(
     filled: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
