@@ -16,14 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from runtime.clips import to_rgb
+from runtime.clips.clock import FALLBACK_RATE, lasts_longer, warning_of
 from runtime.clips.decode_plan import FramePicker, Plan, Segment, Wanted, plan_of, scan_packets
-from runtime.clips.decoder import FALLBACK_RATE, DecodedFrame, SegmentDecoder, WholeDecoder
+from runtime.clips.decoder import DecodedFrame, SegmentDecoder, WholeDecoder
 from runtime.clips.demuxer import (
     Bounds,
     DamagedClipError,
@@ -60,7 +62,7 @@ class ClipInfo:
     height: int
     rotation: int  # degrees by which the stored picture was turned, counterclockwise; negative is clockwise
     duration_seconds: float  # from the first frame to the end of the last
-    frames_promised: int | None  # by the header; None where it states no number
+    frames_promised: int | None  # by the container, hidden ones included; None where it states no number
     frames_found: int  # that the clip shows: decoded, or counted in its packets where a plan skips some
     frames_decoded: int  # all that were decoded to get the wanted frames
     frames_hidden: int  # stored, but cut away by the clip's edit list
@@ -96,6 +98,7 @@ class Clip:
         self._strict = strict
         self._stack = stack
         container, self._stream = self._open(1)
+        self._check_stated_length(container)
         self._several_tracks = several_tracks(container, self._stream)
         self._log = PacketLog()
         self._packets = scan_packets(container, self._stream, self._log) if strict else None
@@ -149,7 +152,7 @@ class Clip:
             height=height,
             rotation=rotation,
             duration_seconds=float(self._end),
-            frames_promised=self._stream.frames or None,
+            frames_promised=self._n_promised,
             frames_found=self._n_shown,
             frames_decoded=sum(decoder.decoded for decoder in self._decoders),
             frames_hidden=self._n_hidden,
@@ -164,6 +167,15 @@ class Clip:
     def _open(self, threads: int) -> tuple[InputContainer, VideoStream]:
         return self._stack.enter_context(open_container(self._path, self._bounds, strict=self._strict, threads=threads))
 
+    def _check_stated_length(self, container: InputContainer) -> None:
+        """Refuse a clip whose header states too long a length, unless its packets deny it: a clock may jump."""
+        most = self._bounds.max_seconds
+        if (container.duration or 0) / av.time_base <= most:
+            return
+        with open_container(self._path, self._bounds, strict=False, threads=1) as (again, stream):
+            if lasts_longer(again, stream, most):
+                raise too_long(self._path, self._bounds)
+
     def _plan(self, wanted: Wanted) -> Plan | None:
         """The plan of what to decode, or None where everything must be decoded."""
         if self._packets is None or self._stream.time_base is None:
@@ -171,6 +183,8 @@ class Clip:
         plan = plan_of(self._packets, wanted, self._stream.time_base, self._stream.average_rate or FALLBACK_RATE)
         if plan is None:
             return None
+        self._n_promised = self._stream.frames or None  # a plan needs so many packets
+        self._warnings = (warning_of(plan.breaks),) if plan.breaks else ()
         self._check_length(plan.last)
         self._note_length(plan.n_frames, plan.end, int(plan.packets.hidden.sum()))
         self._check_any_wanted(len(plan.segments))
@@ -187,11 +201,12 @@ class Clip:
             if picker.takes(decoded.target.time):
                 yield decoded
         if not whole.decoded:
-            promise = f" ({self._stream.frames} promised by the header)" if self._stream.frames else ""
+            promise = f" ({whole.promised} promised by the header)" if whole.promised else ""
             raise DamagedClipError(
                 f"{self._path}: no video frame could be decoded{promise}; delete or re-copy the file"
             )
         self._note_length(whole.decoded, whole.clock.end, whole.hidden)
+        self._n_promised = None if whole.promised is None else whole.promised + whole.hidden
         self._note_damage(whole)
         self._check_any_wanted(picker.taken)
 
