@@ -41,6 +41,7 @@ class Settings:
     max_pixels: int  # width times height
     max_seconds: float  # longest duration of a clip
     threads: int  # that decode one clip; their number changes no byte
+    deinterlace: bool = True  # interlaced clips
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
@@ -186,7 +187,8 @@ def _write_wanted_frames(
         picture = _write_picture(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
         return replace(picture, time_seconds=frame.time_seconds)
 
-    with open_clip(source, Bounds(settings.max_pixels, settings.max_seconds), strict=strict) as clip:
+    bounds = Bounds(settings.max_pixels, settings.max_seconds)
+    with open_clip(source, bounds, strict=strict, deinterlace=settings.deinterlace) as clip:
         pictures = list(clip.map_frames(settings.wanted, write_frame, threads=settings.threads))
         return pictures, clip.info(), clip.packet_stats()
 

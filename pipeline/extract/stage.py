@@ -205,6 +205,7 @@ def _settings(params: ExtractParams, n_recordings: int) -> Settings:
         max_pixels=round(params.max_megapixels * 1e6),
         max_seconds=params.max_clip_seconds,
         threads=min(MOST_THREADS, threads_for_each(n_recordings)),
+        deinterlace=params.deinterlace == "auto",
     )
 
 

@@ -40,6 +40,7 @@ class WholeDecoder:
         self.clock = Clock(stream, container.format.name)
         self._count = count_frames(path, container, stream)
         self.decoded = 0  # frames
+        self.interlaced = 0  # frames
         self.hidden = 0  # packets that an edit list cuts away
         self.damaged = 0  # packets or frames
         self.first_damage: Fraction | None = None  # seconds since the first frame
@@ -60,6 +61,7 @@ class WholeDecoder:
 
     def _timed(self, frame: VideoFrame, following: VideoFrame | None) -> DecodedFrame:
         self.decoded += 1
+        self.interlaced += frame.interlaced_frame
         return DecodedFrame(frame, Target(self.clock.time_of(frame, following), self.decoded - 1))
 
     def _frames(self) -> Iterator[VideoFrame]:
@@ -128,6 +130,7 @@ class SegmentDecoder:
         self._stream = stream
         self._packets = packets
         self.decoded = 0
+        self.interlaced = 0
 
     def frames(self, segment: Segment) -> Iterator[DecodedFrame]:
         """Yield the wanted frames of a segment in presentation order.
@@ -139,6 +142,7 @@ class SegmentDecoder:
         try:
             for frame in self._decode(segment):
                 self.decoded += 1
+                self.interlaced += frame.interlaced_frame
                 target = missing.pop(frame.pts, None) if frame.pts is not None else None
                 if frame.is_corrupt:
                     raise _damaged(self._path)
