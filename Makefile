@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo install test check trials clean
+.PHONY: demo install test check trials lock clean
 
 demo: .venv/train
 	rm -rf build/demo
@@ -28,12 +28,26 @@ trials: .venv/test
 	rm -rf build/killed && mkdir -p build/killed
 	$(BIN)/python -m tests.trials.killed_extractions build/killed 50
 	$(BIN)/python -m tests.trials.mutant_bundles
+	$(BIN)/python -m tests.trials.examples_without_vnni
+	$(BIN)/python -m tests.trials.int8_without_vnni
 
-# One stamp per extra, renewed when what is to be installed changes.
-.venv/%: pyproject.toml constraints.txt
+# One stamp per extra, renewed when what is to be installed changes. Every file that pip fetches must have a hash of the lock.
+.venv/%: pyproject.toml requirements/build.txt requirements/%.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/build.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation --requirement requirements/$*.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# Write the locks anew from pyproject.toml and constraints.txt, for every platform.
+UV := build/uv/bin/python -m uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate
+lock:
+	test -x build/uv/bin/python || $(PYTHON) -m venv build/uv
+	build/uv/bin/python -m pip install --quiet uv
+	$(UV) --constraint constraints.txt --output-file requirements/build.txt requirements/build.in
+	for extra in train test bench; do \
+		$(UV) --constraint constraints.txt --extra $$extra --output-file requirements/$$extra.txt pyproject.toml || exit 1; \
+	done
 
 clean:
 	rm -rf build .venv

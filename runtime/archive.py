@@ -16,6 +16,7 @@ import zlib
 from pathlib import Path
 
 from runtime.errors import BundleError
+from runtime.litter import is_litter
 
 SUMS = "SHA256SUMS"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
@@ -24,6 +25,7 @@ UNIX = 3  # zipfile's create_system
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*)")
 _MAX_SUMS_BYTES = 2**20
+_ID_DIGITS = 16
 _BLOCK_BYTES = 2**20
 _LOCAL_HEADER_BYTES, _CENTRAL_HEADER_BYTES, _END_BYTES = 30, 46, 22
 
@@ -59,7 +61,9 @@ def unpack(zip_path: Path, folder: Path) -> None:
 
 
 def verify(folder: Path) -> int:
-    """Check that an unpacked bundle holds exactly the files of its SHA256SUMS; `__pycache__` folders do not count.
+    """Check that an unpacked bundle holds exactly the files of its SHA256SUMS.
+
+    `__pycache__` folders and the litter of operating systems do not count.
 
     Returns:
         The number of files in the list.
@@ -78,6 +82,21 @@ def verify(folder: Path) -> int:
     except OSError as error:
         raise BundleError(f"{error.filename}: cannot be read ({error.strerror}); unpack the bundle anew") from error
     return len(listed)
+
+
+def bundle_id(folder: Path) -> str | None:
+    """Return the name of an unpacked bundle: the first 16 hex digits of the sha256 of its SHA256SUMS.
+
+    The list has the hash of every other file, so another bundle has another name. `verify` checks that the files are
+    those of the list; this function does not.
+
+    Returns:
+        None where the folder has no list.
+    """
+    try:
+        return _sha256(folder / SUMS)[:_ID_DIGITS]
+    except FileNotFoundError:
+        return None
 
 
 def parse_sums(data: bytes) -> dict[str, str]:
@@ -159,10 +178,11 @@ def _extract(archive: zipfile.ZipFile, name: str, digest: str, folder: Path) -> 
 
 
 def _files_in(folder: Path) -> set[str]:
-    """Return the names of all files below the folder. Empty folders do not count; links are refused."""
+    """Return the names of all files below the folder. Empty folders and litter do not count; links are refused."""
     names = set()
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if name != "__pycache__"]
+    for parent, folders, all_files in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if name != "__pycache__" and not is_litter(name)]
+        files = [name for name in all_files if not is_litter(name)]
         links = [name for name in folders if Path(parent, name).is_symlink()]
         names |= {Path(parent, name).relative_to(folder).as_posix() for name in files + links}
     for name in sorted(names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from runtime.session import Opening, failures, open_session
 
 CONTRACT = "contract.json"
 DEFAULT_OPENING = Opening()
+_PIXELS = "uint8 RGB pixels (height, width, 3)"
 
 
 @dataclass(frozen=True)
@@ -113,28 +115,35 @@ class Classifier:
         (logits,) = self._session.run([self.contract.output.name], {self.contract.input.name: images_nhwc})
         return logits
 
-    def classify(self, picture: str | Path | NDArray[np.uint8]) -> Prediction:
-        """Classify one picture: a file, or upright uint8 RGB pixels (height, width, 3).
+    def classify(self, picture: str | os.PathLike[str] | bytes | NDArray[np.uint8]) -> Prediction:
+        """Classify one picture: a file, the bytes of a file, or upright uint8 RGB pixels (height, width, 3).
 
         Raises:
-            ImageError: the file cannot be read, or the picture is outside the contract's bounds.
+            ImageError: `picture` is none of these, the file cannot be read, or the picture is outside the contract's
+                bounds.
             DeviceError: as `logits`.
         """
         if isinstance(picture, np.ndarray):
+            if picture.dtype != np.uint8 or picture.shape[2:] != (3,):
+                raise ImageError(f"the picture is {picture.dtype} {picture.shape}; expected {_PIXELS}")
             return self.judge(self.logits(picture[np.newaxis])[0])
         pixels_hwc = self.read(picture)
         try:
             return self.judge(self.logits(pixels_hwc[np.newaxis])[0])
         except ImageError as error:
-            raise ImageError(f"{picture}: {error}") from error
+            raise ImageError(f"{_name_of(picture)}: {error}") from error
 
-    def read(self, path: str | Path) -> NDArray[np.uint8]:
-        """Read a picture within the contract's bounds, as `images.read_image`.
+    def read(self, picture: str | os.PathLike[str] | bytes) -> NDArray[np.uint8]:
+        """Read a picture from a file, or from the bytes of a file, within the contract's bounds.
 
         Raises:
-            ImageError: the file cannot be read, or has too many pixels.
+            ImageError: `picture` is neither, the file cannot be read, or it has too many pixels.
         """
-        return read_image(Path(path), max_pixels=self.contract.max_pixels)
+        if not isinstance(picture, (str, os.PathLike, bytes)):
+            kind = f"{type(picture).__module__}.{type(picture).__qualname__}".removeprefix("builtins.")
+            raise ImageError(f"the picture is a {kind}; expected a path, the bytes of a picture file, or {_PIXELS}")
+        content = picture if isinstance(picture, bytes) else None
+        return read_image(Path(_name_of(picture)), max_pixels=self.contract.max_pixels, content=content)
 
     def judge(self, logits: NDArray[np.float32]) -> Prediction:
         """Turn one picture's logits (classes,) into an answer, by the contract's temperature and threshold."""
@@ -166,3 +175,8 @@ class Classifier:
                 f"{width} x {height} pixels; expected a longer side of at most {self.contract.max_aspect:g} times"
                 " the shorter"
             )
+
+
+def _name_of(picture: str | os.PathLike[str] | bytes) -> str:
+    """Return what messages call a picture: its path, or the number of its bytes."""
+    return f"{len(picture)} bytes" if isinstance(picture, bytes) else os.fspath(picture)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtime
+from pipeline.base.csv_files import table_rows
 from pipeline.base.errors import DataError
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
@@ -226,7 +227,7 @@ def _figures(bundle: OpenBundle, answers: _Answers, right: NDArray[np.bool_]) ->
 def _held_out(predictions_csv: Path) -> frozenset[str] | None:
     try:
         with predictions_csv.open(encoding="utf-8", newline="") as file:
-            paths = frozenset(row["path"] for row in csv.DictReader(file))
+            paths = frozenset(row["path"] for row in table_rows(file))
     except (OSError, ValueError, csv.Error, KeyError):
         return None
     return paths or None

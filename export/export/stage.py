@@ -34,6 +34,7 @@ from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.preprocess import Preprocess
 from runtime.contract import Contract, Geometry, Variant
+from runtime.processor import processor_name
 
 FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
 
@@ -169,6 +170,7 @@ def _draft(checkpoint: Checkpoint, params: ExportParams, opset: int) -> Contract
         allow_fallback=params.allow_fallback,
         variants=(_variant("fp32", b" ", params.golden_tolerance),),
         recommended="fp32",
+        timed_on=processor_name(),
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
 from runtime.providers import preload, with_options
-from runtime.session import EXACT_INT8, failures, keep_int8_exact, onnxruntime
+from runtime.session import EXACT_INT8, failures, onnxruntime, session_options
 
 FRAMES_AT_ONCE = 8
 _WARM_UP_RUNS = 3
@@ -37,21 +37,7 @@ class Graph:
         Raises:
             DataError: onnxruntime cannot open the graph, or cannot open it on this provider.
         """
-        library = onnxruntime()
-        options = library.SessionOptions()
-        options.log_severity_level = 4
-        keep_int8_exact(options)
-        if how == "as_written":
-            options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
-        elif how == "without_vnni":
-            options.add_session_config_entry(EXACT_INT8, "1")
-        preload(library, [provider])
-        try:
-            self._session: Any = library.InferenceSession(
-                graph, options, providers=with_options([provider]), enable_fallback=0
-            )
-        except failures() as error:
-            raise DataError(f"onnxruntime cannot open the graph on {provider} ({error})") from error
+        self._session: Any = open_session(graph, how, provider)
         self.provider: str = self._session.get_providers()[0]
         port = self._session.get_inputs()[0]
         self._input: str = port.name
@@ -89,6 +75,33 @@ class Graph:
     def run_in_batches(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Run any number of pictures, `FRAMES_AT_ONCE` at a time, and return their outputs in one array."""
         return np.concatenate([self(batch) for batch in batches_of(values, FRAMES_AT_ONCE)])
+
+
+def open_session(
+    graph: bytes, how: How = "usual", provider: str = "CPUExecutionProvider", threads: int | None = None
+) -> Any:
+    """Open a graph in onnxruntime with the options of the device's runtime.
+
+    Args:
+        graph: the serialised ONNX model.
+        how: which kernels run it.
+        provider: the execution provider of onnxruntime.
+        threads: CPU threads for one run; None: onnxruntime chooses.
+
+    Raises:
+        DataError: onnxruntime cannot open the graph, or cannot open it on this provider.
+    """
+    library = onnxruntime()
+    options = session_options(library, threads)
+    if how == "as_written":
+        options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
+    elif how == "without_vnni":
+        options.add_session_config_entry(EXACT_INT8, "1")
+    preload(library, [provider])
+    try:
+        return library.InferenceSession(graph, options, providers=with_options([provider]), enable_fallback=0)
+    except failures() as error:
+        raise DataError(f"onnxruntime cannot open the graph on {provider} ({error})") from error
 
 
 def batches_of(values: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:

@@ -1,20 +1,19 @@
-"""Read and write files: hashes, JSON, CSV, and outputs that appear whole or not at all."""
+"""Read and write files: hashes, JSON, and outputs that appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import ctypes
 import glob
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from pipeline.base.disk_space import naming_a_full_disk
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 
@@ -50,31 +49,6 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_csv(path: Path, lines: Iterable[Iterable[object]]) -> None:
-    """Write a table whole or not at all; the first line is the header.
-
-    A file name may contain bytes that are not text. They are written as escapes.
-    """
-    with (
-        replacing_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        csv.writer(_UnixLines(file), lineterminator="\r\n").writerows(lines)
-
-
-@dataclass(frozen=True)
-class _UnixLines:
-    """A file for `csv.writer` that ends each line in a bare newline.
-
-    If the writer itself ended lines so, Python 3.11 would not quote a carriage return in a name, and could not read it.
-    """
-
-    file: TextIO
-
-    def write(self, line: str) -> int:
-        return self.file.write(line.removesuffix("\r\n") + "\n")
-
-
 @contextlib.contextmanager
 def exclusive_lock(project: Project, command: str) -> Iterator[None]:
     """Hold an exclusive lock for `command`, such as `pipe extract`. A killed process releases its lock.
@@ -104,10 +78,11 @@ def replacing_file(target: Path) -> Iterator[Path]:
     sweep_stale(target)
     temporary = _temporary_beside(target)
     try:
-        yield temporary
-        _flush(temporary)
-        temporary.replace(target)
-        _flush(target.parent)
+        with naming_a_full_disk(target, temporary):
+            yield temporary
+            _flush(temporary)
+            temporary.replace(target)
+            _flush(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -123,7 +98,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     """
     if target.is_symlink() or target.is_file():
         raise DataError(f"{target}: a {'link' if target.is_symlink() else 'file'}; expected a folder, or a free name")
-    with temporary_folder(target) as temporary:
+    with temporary_folder(target) as temporary, naming_a_full_disk(target, temporary):
         yield temporary
         flush_filesystem(temporary)
         if target.exists():

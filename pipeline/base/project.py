@@ -62,6 +62,9 @@ class Project:
     report_html = _BelowRoot("reports/report.html")
     runtime = _BelowRoot("runtime")
     bundle_zip = _BelowRoot("dist/bundle.zip")
+    bundle_signature = _BelowRoot("dist/bundle.zip.sig")
+    sums_signature = _BelowRoot("dist/SHA256SUMS.sig")
+    verify_bundle_py = _BelowRoot("dist/verify_bundle.py")
 
     def resume_state(self, key: str) -> Path:
         """The saved state of a training run that was stopped; `key` identifies the run."""

@@ -10,7 +10,7 @@ import click
 from pipeline.cli import exit_codes
 from pipeline.cli.help import SectionedGroup, example
 from pipeline.cli.stages import STAGES
-from pipeline.cli.tools import LOOK, MACHINE, STUDIES
+from pipeline.cli.tools import LOOK, MACHINE, SIGN, STUDIES
 
 
 @click.group(
@@ -32,6 +32,7 @@ cli.add_section("The chain, in its order", STAGES)
 cli.add_section("Look at data and answers", LOOK)
 cli.add_section("Studies", STUDIES)
 cli.add_section("Machine and start", MACHINE)
+cli.add_section("Sign bundles", SIGN)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.base.child_process import serve_no_other_call
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import sha256_of
 from pipeline.extract import quality
@@ -92,7 +93,7 @@ class Outcome:
 
 
 def decode_recordings(
-    sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, Any]
+    sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, Any], digests: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Decode recordings one after the other. This is the function that the parent calls in a child process.
 
@@ -100,6 +101,7 @@ def decode_recordings(
         sources: (file, name) of each recording.
         frames: existing folder, where a clip becomes <name>/<index>.jpg and a photo <name>.jpg.
         settings: `Settings` as JSON.
+        digests: the SHA-256 of recordings that the parent has hashed already, by their names.
 
     Returns:
         One `Outcome` per recording, as JSON.
@@ -110,10 +112,15 @@ def decode_recordings(
     """
     cv2.setNumThreads(1)  # children run side by side already
     parsed = Settings.from_json(settings)
-    return [decode_recording(Path(source), name, Path(frames), parsed).to_json() for source, name in sources]
+    outcomes = [
+        decode_recording(Path(source), name, Path(frames), parsed, digests.get(name, "")) for source, name in sources
+    ]
+    if any(outcome.damage or outcome.error for outcome in outcomes):
+        serve_no_other_call()
+    return [outcome.to_json() for outcome in outcomes]
 
 
-def decode_recording(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
+def decode_recording(source: Path, name: str, frames: Path, settings: Settings, sha256: str = "") -> Outcome:
     """Decode one recording, and write and measure its pictures.
 
     Args:
@@ -121,6 +128,7 @@ def decode_recording(source: Path, name: str, frames: Path, settings: Settings) 
         name: where its pictures go below `frames`: a clip's to <name>/<index>.jpg, a photo's to <name>.jpg.
         frames: existing folder.
         settings: which frames to decode, and how to write them.
+        sha256: the digest of the file; empty to compute it.
 
     Raises:
         PipeError: a picture cannot be written.
@@ -129,7 +137,7 @@ def decode_recording(source: Path, name: str, frames: Path, settings: Settings) 
     try:
         if photos.is_photo(source):
             return _decode_photo(source, name, frames, settings)
-        return _decode_clip(source, name, frames, settings)
+        return _decode_clip(source, name, frames, settings, sha256)
     except DamagedClipError as error:
         return Outcome(damage=str(error).removeprefix(f"{source}: "))
     except (DataError, ClipError, ImageError) as error:
@@ -163,16 +171,16 @@ def _decode_photo(source: Path, name: str, frames: Path, settings: Settings) -> 
     return Outcome(sha256_of(source), (picture,), misnamed=photo.misnamed)
 
 
-def _decode_clip(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
+def _decode_clip(source: Path, name: str, frames: Path, settings: Settings, sha256: str) -> Outcome:
     with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(sha256_of, source)
+        digest = None if sha256 else pool.submit(sha256_of, source)
         try:
             pictures, info, stats = _write_wanted_frames(source, name, frames, settings, strict=True)
         except DamagedClipError:
             shutil.rmtree(frames / name, ignore_errors=True)
             pictures, info, stats = _write_wanted_frames(source, name, frames, settings, strict=False)
     return Outcome(
-        sha256=digest.result(),
+        sha256=digest.result() if digest else sha256,
         pictures=tuple(pictures),
         clip=asdict(info) | {"footage": asdict(stats)},
         damage="" if info.first_damage_seconds is None else "; ".join(info.warnings),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from runtime.clips.demuxer import demuxer_of
 from runtime.errors import ClipError, ImageError
-from runtime.images import read_image
+from runtime.images import FORMATS, read_image
 
 # The suffixes that the readers of Pillow and pillow-heif register; a test compares them with the installed readers.
 SUFFIXES = frozenset({
@@ -89,6 +89,23 @@ def read_photo(path: Path, *, max_pixels: int) -> Photo:
     if _is_xyb(profile):
         raise ImageError(f"{path}: its colours are stored as XYB, which need its profile; convert it to sRGB")
     return Photo(pixels_hwc, _misnamed(path, name))
+
+
+def read_photo_as_device(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
+    """Read a photo as the device reads pictures, or a HEIC photo, which no device reads.
+
+    Unlike `read_photo` it changes no setting of Pillow's, so several threads may read at once.
+
+    Returns:
+        (height, width, 3) uint8 RGB, upright.
+
+    Raises:
+        ImageError: the file cannot be read, or has too many pixels.
+    """
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return read_image(path, max_pixels=max_pixels, formats=(*FORMATS, "HEIF"))
 
 
 def _formats_for(path: Path) -> tuple[str, ...]:

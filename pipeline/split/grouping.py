@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from pipeline.base.csv_files import table_lines, write_csv
 from pipeline.base.errors import DataError
-from pipeline.base.files import write_csv
 from pipeline.base.manifest import SIDES, Row
 
 GROUPS_COLUMNS = ("source", "group")
@@ -144,7 +144,7 @@ def _read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[
     """The lines of an optional CSV file that a person may edit: `path:line number` for messages, and the cells."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file, strict=True))
+            lines = list(table_lines(file))
     except FileNotFoundError:
         return
     except (csv.Error, UnicodeDecodeError) as error:

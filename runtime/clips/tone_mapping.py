@@ -75,7 +75,7 @@ def _light(signal_hwc: NDArray[np.uint16], curve: Curve) -> list[Plane]:
 def _map_tones(light: list[Plane], curve: Curve) -> list[Plane]:
     """The light to show, as a share of white. All channels get the gain of the strongest, so that hues stay."""
     red, green, blue = light
-    strongest_hw = np.maximum(np.maximum(np.maximum(red, green), blue), np.float32(1e-9))
+    strongest_hw: Plane = np.maximum(np.maximum(np.maximum(red, green), blue), np.float32(1e-9))
     index_hw = (np.sqrt(strongest_hw) * np.float32(_LEVELS - 1) + np.float32(0.5)).astype(np.uint16)
     shown_hw = _shown_light(curve)[index_hw]
     # Divide first, so that grey is exactly the table's value and a ramp stays monotonic.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
+from runtime.images.heic import REMEDY, is_heic
 from runtime.images.pixels import check_pixels
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -23,25 +24,36 @@ _JPEG_SCAN = 0xDA
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def read_with_opencv(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
+def read_with_opencv(path: Path, *, max_pixels: int, content: bytes | None = None) -> NDArray[np.uint8]:
     """Read a JPEG or PNG as (height, width, 3) uint8 RGB; see `images.read_image`.
 
     A JPEG is turned upright by its EXIF orientation; an orientation inside a PNG is ignored.
 
+    Args:
+        path: the picture's file.
+        max_pixels: the largest width times height.
+        content: the file's bytes, if they are in memory.
+
     Raises:
         ImageError: as `images.read_image`.
     """
-    return np.asarray(cv2.cvtColor(read_bgr(path, max_pixels=max_pixels), cv2.COLOR_BGR2RGB), np.uint8)
+    pixels_bgr = read_bgr(path, max_pixels=max_pixels, content=content)
+    return np.asarray(cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def read_bgr(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
+def read_bgr(path: Path, *, max_pixels: int, content: bytes | None = None) -> NDArray[np.uint8]:
     """Read like `read_with_opencv`, but as BGR, for callers that give the picture back to OpenCV.
+
+    Args:
+        path: the picture's file.
+        max_pixels: the largest width times height.
+        content: the file's bytes, if they are in memory.
 
     Raises:
         ImageError: as `images.read_image`.
     """
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if content is None else content
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
     try:
@@ -49,6 +61,8 @@ def read_bgr(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
     except struct.error as error:
         raise ImageError(f"{path}: cut short; re-copy the file") from error
     except ValueError as error:
+        if is_heic(path):
+            raise ImageError(f"{path}: {REMEDY}") from error
         raise ImageError(f"{path}: {error}; expected a whole JPEG or PNG (other formats need Pillow)") from error
     check_pixels(path, width, height, max_pixels)
     return _decode(path, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 import warnings
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ImageError
+from runtime.images.heic import REMEDY, is_heic
 from runtime.images.pixels import check_pixels, turn_upright
 
 if TYPE_CHECKING:
@@ -58,28 +60,31 @@ _QUIET = _Quiet()
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 
-def read_with_pillow(path: Path, *, max_pixels: int, formats: Sequence[str]) -> NDArray[np.uint8]:
+def read_with_pillow(
+    path: Path, *, max_pixels: int, formats: Sequence[str], content: bytes | None = None
+) -> NDArray[np.uint8]:
     """Read the first picture of a file as (height, width, 3) uint8 RGB; see `runtime.images.read_image`.
 
     Args:
         path: the picture's file.
         max_pixels: the largest width times height; the size is read from the header before decoding.
         formats: Pillow's names of the formats that are accepted.
+        content: the file's bytes, if they are in memory.
 
     Raises:
         ImageError: as `read_image`.
     """
     with _QUIET:
-        return _read(path, max_pixels, formats)
+        return _read(path, max_pixels, formats, path if content is None else io.BytesIO(content))
 
 
-def _read(path: Path, max_pixels: int, formats: Sequence[str]) -> NDArray[np.uint8]:
+def _read(path: Path, max_pixels: int, formats: Sequence[str], source: Path | io.BytesIO) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
     known = [name for name in formats if name in Image.OPEN]  # an older Pillow has no AVIF
     try:
-        with Image.open(path, formats=known) as image:
+        with Image.open(source, formats=known) as image:
             check_pixels(path, image.width, image.height, max_pixels)
             image.load()
             # Read after loading: Pillow turns a TIFF upright while it loads, and then removes the orientation.
@@ -90,6 +95,8 @@ def _read(path: Path, max_pixels: int, formats: Sequence[str]) -> NDArray[np.uin
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: too many pixels for Pillow to open; expected at most {max_pixels}") from error
     except UnidentifiedImageError as error:
+        if is_heic(path):
+            raise ImageError(f"{path}: {REMEDY}") from error
         raise ImageError(f"{path}: not a picture that can be read; expected one of {', '.join(known)}") from error
     except _DECODER_ERRORS as error:
         raise ImageError(f"{path}: cannot be decoded ({error or type(error).__name__}); re-copy the file") from error

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.utils import make_grid
 
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.progress import track
@@ -188,12 +189,9 @@ def _title(maps: LayerMaps) -> str:
 
 def _mosaic(maps: LayerMaps) -> NDArray[np.uint8]:
     """The first maps of a layer side by side on white; (height, width, 3) uint8."""
-    step, n = _MAP_SIDE + 2, min(GRID, maps.maps_nchw.shape[1])
-    canvas_hw = np.full((-(-n // _MAP_COLUMNS) * step, _MAP_COLUMNS * step), 255, np.uint8)
-    for channel in range(n):
-        top, left = (step * cell for cell in divmod(channel, _MAP_COLUMNS))
-        canvas_hw[top : top + _MAP_SIDE, left : left + _MAP_SIDE] = _grey(maps.maps_nchw[0, channel])
-    return np.repeat(canvas_hw[..., np.newaxis], 3, axis=2)
+    levels_nchw = torch.stack([torch.from_numpy(_grey(map_hw))[None] for map_hw in maps.maps_nchw[0, :GRID]])
+    mosaic_chw = make_grid(levels_nchw, nrow=_MAP_COLUMNS, padding=2, pad_value=255)
+    return np.asarray(mosaic_chw.permute(1, 2, 0).numpy(), np.uint8)
 
 
 def _grey(map_hw: Tensor) -> NDArray[np.uint8]:

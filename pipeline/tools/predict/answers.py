@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.base import files
+from pipeline.base import csv_files
 from pipeline.base.errors import DataError
 
 NO_LABEL = "(none of the classes)"
@@ -116,7 +116,7 @@ def write_csv(answers: Sequence[Answer], path: Path) -> None:
         lines += [
             [answer.path, f"{frame.time_seconds:.6f}", "", *_csv_fields(frame.verdict), ""] for frame in answer.frames
         ]
-    files.write_csv(path, lines)
+    csv_files.write_csv(path, lines)
 
 
 def _csv_fields(verdict: Classification) -> list[str]:

@@ -17,6 +17,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.parallel import each
 from pipeline.draw.sheets import Cell, sheet, thumbnail, write_png
 from pipeline.extract.params import ExtractParams
+from pipeline.media.photos import read_photo_as_device
 from pipeline.tools.predict.answers import Answer, FrameAnswer
 from pipeline.tools.predict.predict import clip_bounds
 from runtime.classifier import Classifier
@@ -36,7 +37,7 @@ def write_montage(answers: Sequence[Answer], path: Path, classifier: Classifier,
     Args:
         answers: of `predict`; those without a verdict are left out.
         path: the PNG file to write.
-        classifier: reads the photos, as it did for the answers.
+        classifier: its contract bounds the photos, as it did for the answers.
         params: bounds of what is decoded of a clip.
 
     Raises:
@@ -55,8 +56,12 @@ def write_montage(answers: Sequence[Answer], path: Path, classifier: Classifier,
 def _cell(classifier: Classifier, params: ExtractParams, answer: Answer) -> Cell:
     if answer.verdict is None:
         raise ValueError(f"{answer.path}: has no verdict")
-    small_hwc = _frame(answer, params) if answer.frames else thumbnail(classifier.read(answer.path), _SIDE)
+    small_hwc = _frame(answer, params) if answer.frames else thumbnail(_photo(answer, classifier), _SIDE)
     return Cell(small_hwc, f"{answer.verdict.probability:.0%} {answer.verdict.label_text}")
+
+
+def _photo(answer: Answer, classifier: Classifier) -> NDArray[np.uint8]:
+    return read_photo_as_device(Path(answer.path), max_pixels=classifier.contract.max_pixels)
 
 
 def _frame(answer: Answer, params: ExtractParams) -> NDArray[np.uint8]:

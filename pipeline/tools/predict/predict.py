@@ -17,6 +17,7 @@ from pipeline.base.parallel import each
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
 from pipeline.media import recordings
+from pipeline.media.photos import read_photo_as_device
 from pipeline.tools.predict.answers import Answer, Classification, FrameAnswer
 from runtime.archive import unpack, verify
 from runtime.classifier import Classifier, Prediction
@@ -85,9 +86,17 @@ def _answer(classifier: Classifier, params: ExtractParams, path: Path) -> Answer
     try:
         if recordings.has_clip_suffix(path):
             return _answer_clip(classifier, params, path)
-        return Answer(str(path), _classification(classifier.classify(path)))
+        return Answer(str(path), _classification(_classify_photo(classifier, path)))
     except (PipeError, DeviceError) as error:
         return Answer(str(path), None, error=str(error))
+
+
+def _classify_photo(classifier: Classifier, path: Path) -> Prediction:
+    pixels_hwc = read_photo_as_device(path, max_pixels=classifier.contract.max_pixels)
+    try:
+        return classifier.classify(pixels_hwc)
+    except DeviceError as error:
+        raise DeviceError(f"{path}: {error}") from error
 
 
 def _classification(prediction: Prediction) -> Classification:

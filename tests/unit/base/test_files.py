@@ -20,7 +20,6 @@ from pipeline.base.files import (
     replacing_folder,
     sha256_of,
     sweep_stale,
-    write_csv,
     write_json,
 )
 from pipeline.base.project import Project
@@ -214,8 +213,3 @@ def test_a_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000
     path.write_bytes(data)
     assert sha256_of(path) == hashlib.sha256(data).hexdigest()
-
-
-def test_a_table_keeps_names_that_are_no_text_as_escapes_and_ends_lines_in_a_newline(tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", [["path", "n"], ["clip\udcff.mp4", 1], ["a\rb", 2]])
-    assert (tmp_path / "a.csv").read_bytes() == b'path,n\nclip\\udcff.mp4,1\n"a\rb",2\n'

@@ -55,6 +55,18 @@ def test_all_violations_are_in_one_message() -> None:
     assert message.count(";") == 3
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"train__seed": 10**30}, {"train__seed": -(10**30)}, {"train__lr": 1e300}, {"augment__seed": 2**31}],
+)
+def test_a_number_that_no_library_takes_is_refused(changes: dict[str, float]) -> None:
+    ((key, number),) = changes.items()
+    message = refusal(changed(**changes))
+    assert message.startswith(f"params.yaml: {key.replace('__', '.')}: ")
+    assert f"found {number!r}" in message
+    assert read_params(ROOT / "params.yaml")  # the negative control
+
+
 def test_an_unknown_key_is_refused_with_the_nearest_valid_name() -> None:
     params = changed(train__epoch=3)
     assert "train.epoch: unknown key; the nearest valid name is 'epochs'" in refusal(params)

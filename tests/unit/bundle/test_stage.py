@@ -18,7 +18,7 @@ import pytest
 from export.bundle.stage import bundle
 from pipeline.base.errors import DataError, GateError
 from pipeline.base.project import Project
-from runtime.archive import unpack, verify
+from runtime.archive import bundle_id, unpack, verify
 from runtime.contract import Contract
 from runtime.errors import ContractError
 from runtime.selfcheck import selfcheck
@@ -78,6 +78,20 @@ def test_the_report_says_what_was_made(tiny: Project) -> None:
     assert report.selfcheck.passed
     assert report.headline.startswith(f"bundled fp32 in {report.n_files} files, {report.bytes / 1e6:.1f} MB, ")
     assert report.headline.endswith("dist/bundle.zip")
+
+
+def test_the_bundle_has_a_name_that_none_of_its_files_holds(tiny: Project, tmp_path: Path) -> None:
+    report = bundle(tiny)
+    unpack(tiny.bundle_zip, tmp_path / "unpacked")
+    name = bundle_id(tmp_path / "unpacked")
+    assert f", bundle_id {name}: dist/bundle.zip" in report.headline
+    assert not [
+        path
+        for path in (tmp_path / "unpacked").rglob("*")
+        if path.is_file() and str(name).encode() in path.read_bytes()
+    ]
+    (tiny.root / "reports" / "flips.csv").write_text("another report")
+    assert bundle(tiny).selfcheck.bundle_id != name
 
 
 def test_entries_are_stored_without_dates_owners_or_modes(tiny: Project) -> None:

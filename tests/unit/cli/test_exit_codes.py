@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,6 +62,35 @@ def test_every_error_has_its_exit_code_and_one_line(
     if code != 2:
         assert printed.startswith("pipe: ")
         assert "\n" not in printed
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "data/frames"),
+        DataError("a.jpg: cannot be written"),  # this one and the next are raised because of the first
+        RuntimeError("unexpected pos 64 vs 0"),
+    ],
+)
+def test_a_full_disk_is_told_with_the_command_and_what_is_free(
+    raises: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    if not isinstance(error, OSError):
+        error.__context__ = OSError(errno.ENOSPC, "No space left on device")
+    raises(error)
+    assert main.run(["planted"]) == 1
+    line = capsys.readouterr().err.strip()
+    assert re.fullmatch(
+        r"pipe: planted: .*; a disk is full; free are /.*: [\d,]+ bytes, /.*: [\d,]+ bytes; make room", line
+    )
+
+
+def test_a_name_with_terminal_escapes_is_printed_escaped(
+    raises: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    raises(DataError("\x1b[2J.mp4: broken"))
+    assert main.run(["planted"]) == 1
+    assert capsys.readouterr().err == "pipe: \\u001b[2J.mp4: broken\n"
 
 
 def test_our_own_bug_says_where_the_traceback_is_and_debug_shows_it(

@@ -19,7 +19,7 @@ SETTINGS = Settings(Wanted(10), ".png", 95, 10_000_000, 60, 2)
 def decode(sources: list[Path], frames: Path, settings: Settings = SETTINGS) -> list[Outcome]:
     """The outcomes after their way from the child to its parent."""
     pairs = [(str(source), source.name) for source in sources]
-    answer = decode_recordings(pairs, str(frames), json.loads(json.dumps(settings.to_json())))
+    answer = decode_recordings(pairs, str(frames), json.loads(json.dumps(settings.to_json())), {})
     return [Outcome.from_json(outcome) for outcome in json.loads(json.dumps(answer))]
 
 

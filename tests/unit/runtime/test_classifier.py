@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,40 @@ def test_files_and_pixels_are_classified_alike(tmp_path: Path) -> None:
         assert prediction.probability == prediction.probabilities[label] == max(prediction.probabilities.values())
         assert list(prediction.probabilities) == list(CLASSES)
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
+
+
+def test_the_bytes_of_a_file_are_classified_as_the_file_is(tmp_path: Path) -> None:
+    classifier = Classifier.load(write(tmp_path, draft_contract()))
+    Image.fromarray(picture(1)).save(tmp_path / "picture.jpg", exif=turned_by_exif())
+    assert classifier.classify((tmp_path / "picture.jpg").read_bytes()) == classifier.classify(tmp_path / "picture.jpg")
+    with pytest.raises(ImageError, match=r"^3 bytes: not a picture that can be read; expected one of JPEG"):
+        classifier.classify(b"abc")
+
+
+def turned_by_exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (None, "a NoneType; expected a path, the bytes of a picture file, or uint8"),
+        ([[1, 2, 3]], "a list; expected"),
+        (Image.new("RGB", (8, 8)), "a PIL.Image.Image; expected"),
+        (io.BytesIO(b"abc"), "a _io.BytesIO; expected"),
+        (np.zeros((8, 8, 3), np.float32), "float32 (8, 8, 3); expected uint8 RGB pixels (height, width, 3)"),
+        (np.zeros((8, 8), np.uint8), "uint8 (8, 8); expected"),
+        (np.zeros((8, 8, 4), np.uint8), "uint8 (8, 8, 4); expected"),
+        (np.zeros((1, 8, 8, 3), np.uint8), "uint8 (1, 8, 8, 3); expected"),
+        (np.array(3), "int64 (); expected"),
+    ],
+)  # fmt: skip
+def test_a_picture_that_is_neither_file_nor_pixels_is_named(given: object, named: str, tmp_path: Path) -> None:
+    classifier = Classifier.load(write(tmp_path, draft_contract()))
+    with pytest.raises(ImageError, match="^" + re.escape(f"the picture is {named}")):
+        classifier.classify(given)  # type: ignore[arg-type]
 
 
 def test_a_batch_gives_each_picture_its_own_logits(tmp_path: Path) -> None:

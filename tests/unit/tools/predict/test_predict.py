@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -17,9 +18,10 @@ from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
 from pipeline.tools.predict.answers import refuse_failures, to_lines
+from pipeline.tools.predict.montage import write_montage
 from pipeline.tools.predict.predict import open_classifier, predict
 from runtime.classifier import Classifier
-from runtime.errors import BundleError
+from runtime.errors import BundleError, ImageError
 from tests.support.tiny_bundle import CLASSES, ROOT, draft_contract, picture, write_colour_clip, write_models
 
 
@@ -40,6 +42,25 @@ def test_photos_are_answered_in_order_and_folders_sorted(
     ]
     assert [answer.frames for answer in answers] == [(), (), ()]
     refuse_failures(answers)
+
+
+def test_a_heic_photo_is_classified_and_drawn(
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
+) -> None:
+    pillow_heif.register_heif_opener()
+    paths = [tmp_path / "a.heic", tmp_path / "b.jpg", tmp_path / "c.heic", tmp_path / "d.heic"]
+    for colour, path in enumerate(paths[:2]):
+        Image.fromarray(picture(colour)).save(path, format="HEIF", quality=90)
+    paths[2].write_bytes(paths[0].read_bytes()[:-200])
+    Image.new("RGB", (120, 100)).save(paths[3], format="HEIF")
+    answers = predict([tmp_path], colour_classifier, extract_params)
+    assert [answer.verdict and answer.verdict.label for answer in answers] == ["red", "green", None, None]
+    assert (answers[2].error or "").startswith(f"{paths[2]}: cannot be decoded")
+    assert answers[3].error == f"{paths[3]}: 120 x 100 pixels; expected between 1 and 10000 in all"
+    write_montage(answers, tmp_path / "sheet.png", colour_classifier, extract_params)
+    # The negative control: the device's own reader has no HEIC.
+    with pytest.raises(ImageError, match="not a picture that can be read"):
+        colour_classifier.classify(paths[0])
 
 
 def test_a_clip_is_judged_by_the_mean_over_one_frame_per_second(
