@@ -42,6 +42,7 @@ class Settings:
     max_pixels: int  # width times height
     max_seconds: float  # longest duration of a clip
     threads: int  # that decode one clip; their number changes no byte
+    deinterlace: bool = True  # interlaced clips
     raw_frames_per_second: float | None = None  # of a stream without a container; None: as it states, else 25
 
     def to_json(self) -> dict[str, Any]:
@@ -198,7 +199,7 @@ def _write_wanted_frames(
         return replace(picture, time_seconds=frame.time_seconds)
 
     bounds = Bounds(settings.max_pixels, settings.max_seconds, settings.raw_frames_per_second)
-    with open_clip(source, bounds, strict=strict) as clip:
+    with open_clip(source, bounds, strict=strict, deinterlace=settings.deinterlace) as clip:
         pictures = list(clip.map_frames(settings.wanted, write_frame, threads=settings.threads))
         return pictures, clip.info(), clip.packet_stats()
 

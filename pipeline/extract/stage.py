@@ -221,6 +221,7 @@ def _settings(params: ExtractParams, n_recordings: int) -> Settings:
         max_seconds=params.max_clip_seconds,
         threads=min(MOST_THREADS, threads_for_each(n_recordings)),
         raw_frames_per_second=params.raw_frames_per_second,
+        deinterlace=params.deinterlace == "auto",
     )
 
 

@@ -16,14 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from runtime.clips import to_rgb
+from runtime.clips.clock import FALLBACK_RATE, lasts_longer, warning_of
 from runtime.clips.decode_plan import FramePicker, Plan, Segment, Wanted, plan_of, scan_packets
-from runtime.clips.decoder import FALLBACK_RATE, DecodedFrame, SegmentDecoder, WholeDecoder
+from runtime.clips.decoder import DecodedFrame, SegmentDecoder, WholeDecoder
+from runtime.clips.deinterlace import deinterlaced, states_fields
 from runtime.clips.demuxer import (
     Bounds,
     DamagedClipError,
@@ -33,6 +36,7 @@ from runtime.clips.demuxer import (
     several_tracks,
     too_long,
 )
+from runtime.clips.dolby_vision import private_profile
 from runtime.clips.packet_stats import PacketLog, PacketStats, packet_stats_of
 from runtime.errors import ClipError
 
@@ -60,7 +64,7 @@ class ClipInfo:
     height: int
     rotation: int  # degrees by which the stored picture was turned, counterclockwise; negative is clockwise
     duration_seconds: float  # from the first frame to the end of the last
-    frames_promised: int | None  # by the header; None where it states no number
+    frames_promised: int | None  # by the container, hidden ones included; None where it states no number
     frames_found: int  # that the clip shows: decoded, or counted in its packets where a plan skips some
     frames_decoded: int  # all that were decoded to get the wanted frames
     frames_hidden: int  # stored, but cut away by the clip's edit list
@@ -69,7 +73,7 @@ class ClipInfo:
 
 
 @contextlib.contextmanager
-def open_clip(path: Path, bounds: Bounds, *, strict: bool) -> Iterator[Clip]:
+def open_clip(path: Path, bounds: Bounds, *, strict: bool, deinterlace: bool = True) -> Iterator[Clip]:
     """Open a clip for decoding.
 
     Args:
@@ -78,24 +82,31 @@ def open_clip(path: Path, bounds: Bounds, *, strict: bool) -> Iterator[Clip]:
         strict: True decodes only what the wanted frames need, where the clip allows it, in several threads, and raises
             DamagedClipError at the first damage. False decodes everything in one thread and keeps what decodes: with
             several threads, what a decoder makes of damage would depend on their timing.
+        deinterlace: True makes whole pictures of interlaced frames; False leaves them, with a warning.
 
     Raises:
-        ClipError: as `demuxer_of`; or the file has no video, or is out of bounds.
+        ClipError: as `demuxer_of`; or the file has no video, is out of bounds, or has colours that only Dolby Vision
+            can show.
         DamagedClipError: the clip cannot be opened.
     """
     with contextlib.ExitStack() as stack:
-        yield Clip(path, bounds, stack, strict=strict)
+        yield Clip(path, bounds, stack, strict=strict, deinterlace=deinterlace)
 
 
 class Clip:
     """An open clip. Ask for its frames once and to the end, then for `info` and `packet_stats`."""
 
-    def __init__(self, path: Path, bounds: Bounds, stack: contextlib.ExitStack, *, strict: bool) -> None:
+    def __init__(
+        self, path: Path, bounds: Bounds, stack: contextlib.ExitStack, *, strict: bool, deinterlace: bool
+    ) -> None:
         self._path = path
         self._bounds = bounds
         self._strict = strict
         self._stack = stack
         container, self._stream = self._open(1)
+        self._check_stated_length(container)
+        self._check_colours(container)
+        self._deinterlace = deinterlace
         self._several_tracks = several_tracks(container, self._stream)
         self._log = PacketLog()
         self._packets = scan_packets(container, self._stream, self._log) if strict else None
@@ -141,6 +152,8 @@ class Clip:
         """The properties of the clip, once its frames were decoded."""
         width, height, rotation = self._shape
         warnings = (*([self._several_tracks] if self._several_tracks else []), *self._warnings)
+        if self._n_combed():
+            warnings += (f"interlaced: {self._n_combed()} decoded frames show combs where things move{self._advice()}",)
         if self._has_unknown_matrix:
             warnings += ("states a colour matrix that is not known here; colours may be wrong",)
         return ClipInfo(
@@ -149,13 +162,24 @@ class Clip:
             height=height,
             rotation=rotation,
             duration_seconds=float(self._end),
-            frames_promised=self._stream.frames or None,
+            frames_promised=self._n_promised,
             frames_found=self._n_shown,
             frames_decoded=sum(decoder.decoded for decoder in self._decoders),
             frames_hidden=self._n_hidden,
             first_damage_seconds=None if self._first_damage is None else float(self._first_damage),
             warnings=warnings,
         )
+
+    def _n_combed(self) -> int:
+        """Interlaced frames that were not deinterlaced. A plan leaves out frames that the filter would need."""
+        return sum(
+            decoder.interlaced
+            for decoder in self._decoders
+            if isinstance(decoder, SegmentDecoder) or not self._deinterlace
+        )
+
+    def _advice(self) -> str:
+        return ", as its header does not say" if self._deinterlace else "; extract.deinterlace: auto removes them"
 
     def packet_stats(self) -> PacketStats:
         """Statistics of the clip's packets, once its frames were decoded."""
@@ -164,13 +188,34 @@ class Clip:
     def _open(self, threads: int) -> tuple[InputContainer, VideoStream]:
         return self._stack.enter_context(open_container(self._path, self._bounds, strict=self._strict, threads=threads))
 
+    def _check_stated_length(self, container: InputContainer) -> None:
+        """Refuse a clip whose header states too long a length, unless its packets deny it: a clock may jump."""
+        most = self._bounds.max_seconds
+        if (container.duration or 0) / av.time_base <= most:
+            return
+        with open_container(self._path, self._bounds, strict=False, threads=1) as (again, stream):
+            if lasts_longer(again, stream, most):
+                raise too_long(self._path, self._bounds)
+
+    def _check_colours(self, container: InputContainer) -> None:
+        profile = private_profile(self._path, container.format.name)
+        if profile is not None:
+            raise ClipError(
+                f"{self._path}: Dolby Vision profile {profile}, whose colours need a decoder of Dolby Vision;"
+                " convert it to HLG, HDR10 or SDR"
+            )
+
     def _plan(self, wanted: Wanted) -> Plan | None:
         """The plan of what to decode, or None where everything must be decoded."""
         if self._packets is None or self._stream.time_base is None:
             return None
+        if self._deinterlace and states_fields(self._stream.codec_context.field_order):
+            return None  # the filter needs every frame
         plan = plan_of(self._packets, wanted, self._stream.time_base, self._stream.average_rate or FALLBACK_RATE)
         if plan is None:
             return None
+        self._n_promised = self._stream.frames or None  # a plan needs so many packets
+        self._warnings = (warning_of(plan.breaks),) if plan.breaks else ()
         self._check_length(plan.last)
         self._note_length(plan.n_frames, plan.end, int(plan.packets.hidden.sum()))
         self._check_any_wanted(len(plan.segments))
@@ -182,16 +227,17 @@ class Clip:
         whole = WholeDecoder(self._path, *self._open(threads if self._strict else 1), strict=self._strict)
         self._decoders = [whole]
         self._log = whole.log
-        for decoded in whole.frames():
+        for decoded in deinterlaced(whole.frames()) if self._deinterlace else whole.frames():
             self._check_length(decoded.target.time)
             if picker.takes(decoded.target.time):
                 yield decoded
         if not whole.decoded:
-            promise = f" ({self._stream.frames} promised by the header)" if self._stream.frames else ""
+            promise = f" ({whole.promised} promised by the header)" if whole.promised else ""
             raise DamagedClipError(
                 f"{self._path}: no video frame could be decoded{promise}; delete or re-copy the file"
             )
         self._note_length(whole.decoded, whole.clock.end, whole.hidden)
+        self._n_promised = None if whole.promised is None else whole.promised + whole.hidden
         self._note_damage(whole)
         self._check_any_wanted(picker.taken)
 

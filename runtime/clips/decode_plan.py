@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -20,6 +19,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from runtime.clips import nal_units
+from runtime.clips.clock import Break, least_jump, without_jumps
 from runtime.clips.packet_stats import PacketLog
 
 _PLANNABLE = frozenset({"mov", "matroska"})  # containers with an index to seek by
@@ -91,17 +91,11 @@ class Packets:
 
     pts: NDArray[np.int64]  # in the stream's units, as are `dts` and `last_duration`
     dts: NDArray[np.int64]
+    demuxer: str  # FFmpeg's name of the container's format
     last_duration: int  # of the frame that is shown last; 0 where the file does not state it
     hidden: NDArray[np.bool_]  # whether an edit list cuts the packet away
     entries: NDArray[np.int64]  # positions at which a decoder can start; the first is 0
     disposable: NDArray[np.bool_]  # whether no other frame refers to the packet's frame
-
-    def times(self, unit: Fraction) -> Iterator[tuple[int, Fraction]]:
-        """Yield (position, seconds since the first frame) of shown packets, in presentation order."""
-        shown = np.flatnonzero(~self.hidden)
-        ordered = shown[np.argsort(self.pts[shown])]
-        first = int(self.pts[ordered[0]])
-        return ((int(position), (int(self.pts[position]) - first) * unit) for position in ordered)
 
 
 @dataclass(frozen=True)
@@ -113,6 +107,7 @@ class Plan:
     n_frames: int  # that the clip shows
     last: Fraction  # seconds from the first frame to the start of the last
     end: Fraction  # seconds from the first frame to the end of the last
+    breaks: list[Break]  # where the clock jumps
 
 
 def scan_packets(container: InputContainer, stream: VideoStream, log: PacketLog) -> Packets | None:
@@ -149,11 +144,12 @@ def scan_packets(container: InputContainer, stream: VideoStream, log: PacketLog)
         return None
     if len(pts) != (stream.frames or len(pts)) or all(hidden):
         return None
-    return _packets([np.array(column, dtype=np.int64) for column in (pts, dts, durations)], hidden, pictures)
+    columns = [np.array(column, dtype=np.int64) for column in (pts, dts, durations)]
+    return _packets(columns, hidden, pictures, container.format.name)
 
 
 def _packets(
-    columns: list[NDArray[np.int64]], hidden: bytearray, pictures: list[nal_units.CodedPicture]
+    columns: list[NDArray[np.int64]], hidden: bytearray, pictures: list[nal_units.CodedPicture], demuxer: str
 ) -> Packets | None:
     pts, dts, durations = columns
     orderly = (np.diff(dts) > 0).all() and (pts >= dts).all() and len(np.unique(pts)) == len(pts)
@@ -168,6 +164,7 @@ def _packets(
     return Packets(
         pts,
         dts,
+        demuxer,
         int(durations[last]),
         is_hidden,
         np.array([position for position, picture in enumerate(pictures) if picture.is_entry], dtype=np.int64),
@@ -186,14 +183,21 @@ def plan_of(packets: Packets, wanted: Wanted, unit: Fraction, rate: Fraction) ->
         rate: frames per second, for the duration of the last frame where the file does not state it.
     """
     picker, targets, time, index = FramePicker(wanted), {}, Fraction(0), 0
-    for index, (position, time) in enumerate(packets.times(unit)):
+    shown = np.flatnonzero(~packets.hidden)
+    ordered = shown[np.argsort(packets.pts[shown])]
+    times, breaks = without_jumps(packets.pts[ordered], unit, packets.demuxer, rate)
+    for index, (position, ticks) in enumerate(zip(ordered.tolist(), times.tolist(), strict=True)):
+        time = ticks * unit
         if picker.takes(time):
             targets[position] = Target(time, index)
     segments = _segments(packets, targets)
     order = [target.index for segment in segments for target in segment.targets.values()]
     if order != sorted(order):
         return None
-    return Plan(packets, segments, index + 1, time, time + (packets.last_duration * unit or 1 / rate))
+    duration = packets.last_duration * unit
+    if not 0 < duration <= least_jump(packets.demuxer):
+        duration = 1 / rate
+    return Plan(packets, segments, index + 1, time, time + duration, breaks)
 
 
 def _segments(packets: Packets, targets: dict[int, Target]) -> list[Segment]:

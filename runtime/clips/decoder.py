@@ -13,12 +13,12 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from runtime.clips.clock import Clock, warning_of
 from runtime.clips.decode_plan import Packets, Segment, Target
 from runtime.clips.demuxer import DamagedClipError
+from runtime.clips.frame_count import count_frames
 from runtime.clips.packet_stats import PacketLog
 from runtime.signatures import RAW_DEMUXERS
-
-FALLBACK_RATE = Fraction(25)  # frames per second, where a clip states neither times nor a rate
 
 
 @dataclass(frozen=True)
@@ -27,42 +27,6 @@ class DecodedFrame:
 
     frame: VideoFrame
     target: Target
-
-
-class Clock:
-    """Exact presentation times since the first frame. A frame without a time starts where the one before it ends."""
-
-    def __init__(self, stream: VideoStream) -> None:
-        self._unit = stream.time_base or Fraction(1, 1000)
-        self.rate = stream.average_rate or FALLBACK_RATE
-        self._start: Fraction | None = None
-        self._first: Fraction | None = None  # time of the first packet: times start there until a frame comes
-        self._latest = Fraction(0)
-        self.end = Fraction(0)
-        self.n_without_time = 0  # frames
-        self.n_backward = 0  # frames earlier than the one before them
-
-    def time_of_packet(self, packet: Packet[VideoStream]) -> Fraction:
-        """The time of a packet's frame, in seconds; for a packet without a time, the end of the frames so far."""
-        if packet.pts is None:
-            return self.end
-        stated = packet.pts * self._unit
-        self._first = stated if self._first is None else self._first
-        return max(Fraction(0), stated - (self._first if self._start is None else self._start))
-
-    def time_of(self, frame: VideoFrame) -> Fraction:
-        """The time of a frame, in seconds. Frames come in the decoder's order."""
-        if frame.pts is None:
-            self.n_without_time += 1
-            time = self.end
-        else:
-            stated = frame.pts * self._unit
-            self._start = stated - self.end if self._start is None else self._start
-            time = stated - self._start
-        self.n_backward += int(time < self._latest)
-        self._latest = max(self._latest, time)
-        self.end = max(self.end, time + (frame.duration * self._unit or 1 / self.rate))
-        return time
 
 
 class WholeDecoder:
@@ -75,8 +39,10 @@ class WholeDecoder:
         self._stream = stream
         self._strict = strict
         self._is_raw = container.format.name in RAW_DEMUXERS
-        self.clock = Clock(stream)
+        self.clock = Clock(stream, container.format.name)
+        self._count = count_frames(path, container, stream)
         self.decoded = 0  # frames
+        self.interlaced = 0  # frames
         self.hidden = 0  # packets that an edit list cuts away
         self.damaged = 0  # packets or frames
         self.first_damage: Fraction | None = None  # seconds since the first frame
@@ -87,9 +53,18 @@ class WholeDecoder:
         Raises:
             DamagedClipError: the decoder is strict and met damage.
         """
+        waiting = None
         for frame in self._frames():
-            self.decoded += 1
-            yield DecodedFrame(frame, Target(self.clock.time_of(frame), self.decoded - 1))
+            if waiting is not None:
+                yield self._timed(waiting, frame)
+            waiting = frame
+        if waiting is not None:
+            yield self._timed(waiting, None)
+
+    def _timed(self, frame: VideoFrame, following: VideoFrame | None) -> DecodedFrame:
+        self.decoded += 1
+        self.interlaced += frame.interlaced_frame
+        return DecodedFrame(frame, Target(self.clock.time_of(frame, following), self.decoded - 1))
 
     def _frames(self) -> Iterator[VideoFrame]:
         packets = self._container.demux(self._stream)
@@ -126,8 +101,11 @@ class WholeDecoder:
 
     @property
     def promised(self) -> int | None:
-        """Frames that the header promises, without those that an edit list hides; None where it states no number."""
-        return self._stream.frames - self.hidden if self._stream.frames else None
+        """Frames that the container promises to show; None where it states no number."""
+        if self._count is None:
+            return None
+        # Where the index does not say which frames an edit list hides, their packets do.
+        return self._count.shown if self._count.hidden else max(0, self._count.stored - self.hidden)
 
     def warnings(self) -> Iterator[str]:
         """Yield the warnings about what was decoded."""
@@ -139,6 +117,11 @@ class WholeDecoder:
             rate = f"{float(self.clock.rate):g} frames per second"
             hint = " (extract.raw_frames_per_second sets another rate)" if self._is_raw else ""
             yield f"{self.clock.n_without_time} frames without a presentation time; spaced as at {rate}{hint}"
+        if self.clock.n_standing:
+            rate = f"{float(1 / self.clock.spacing):g} frames per second"
+            yield f"{self.clock.n_standing} frames with the time of the one before them; spaced as at {rate}"
+        if warning_of(self.clock.breaks):
+            yield warning_of(self.clock.breaks)
         if self.clock.n_backward:
             yield f"{self.clock.n_backward} frames earlier than the one before them; passed over"
 
@@ -152,6 +135,7 @@ class SegmentDecoder:
         self._stream = stream
         self._packets = packets
         self.decoded = 0
+        self.interlaced = 0
 
     def frames(self, segment: Segment) -> Iterator[DecodedFrame]:
         """Yield the wanted frames of a segment in presentation order.
@@ -163,6 +147,7 @@ class SegmentDecoder:
         try:
             for frame in self._decode(segment):
                 self.decoded += 1
+                self.interlaced += frame.interlaced_frame
                 target = missing.pop(frame.pts, None) if frame.pts is not None else None
                 if frame.is_corrupt:
                     raise _damaged(self._path)

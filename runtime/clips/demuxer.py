@@ -90,7 +90,7 @@ def open_container(
         container = _open(path, demuxer, limit | {"framerate": str(Fraction(rate).limit_denominator(1001))})
     with container:
         stream = _video_stream(path, container)
-        _check_bounds(path, container, stream, bounds)
+        _check_bounds(path, stream, bounds)
         set_threads(stream, threads)
         stream.codec_context.options = limit | ({"err_detect": "explode"} if strict else {})
         yield container, stream
@@ -146,11 +146,9 @@ def several_tracks(container: InputContainer, stream: VideoStream) -> str:
     return f"has {len(tracks)} video tracks; number {number}, of {context.width} x {context.height} pixels, is used"
 
 
-def _check_bounds(path: Path, container: InputContainer, stream: VideoStream, bounds: Bounds) -> None:
+def _check_bounds(path: Path, stream: VideoStream, bounds: Bounds) -> None:
     context = stream.codec_context
     width, height = square_size(context.width, context.height, stream.sample_aspect_ratio)
     if max(width * height, context.width * context.height) > bounds.max_pixels:
         most = f"{bounds.max_pixels} pixels ({bounds.pixels_set_by})"
         raise ClipError(f"{path}: frames of {width} x {height}; expected at most {most}")
-    if container.duration is not None and container.duration / av.time_base > bounds.max_seconds:
-        raise too_long(path, bounds)

@@ -69,9 +69,10 @@ def seen(path: Path, max_pixels: int = MOST) -> tuple[list[float], list[NDArray[
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
 def test_the_first_frame_of_each_second_is_taken(suffix: str, tmp_path: Path) -> None:
-    times, frames, _ = seen(write_clip(tmp_path / f"clip{suffix}", n_frames=25))
+    times, frames, warnings = seen(write_clip(tmp_path / f"clip{suffix}", n_frames=25))
     assert times == pytest.approx([0, 1, 2], abs=1e-3)
     assert [number_in(pixels_hwc) for pixels_hwc in frames] == [0, 10, 20]
+    assert warnings == ()
     for number, pixels_hwc in zip([0, 10, 20], frames, strict=True):
         difference = np.abs(pixels_hwc.astype(int) - picture(number))
         assert np.median(difference) <= 3  # RGB, not BGR: the corner is red

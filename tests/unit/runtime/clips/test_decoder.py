@@ -1,40 +1,14 @@
 from __future__ import annotations
 
 import hashlib
-from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import av
 import pytest
 
-from runtime.clips.decoder import Clock
 from runtime.clips.demuxer import DamagedClipError
 from tests.support.clips import decode_clip, refusal_of_clip
 from tests.support.media import RATE, damage, picture, spoil, write_clip, write_intra
-
-
-def clock(times: list[int | None], rate: int | None = 10) -> tuple[list[float], Clock]:
-    stream: Any = SimpleNamespace(time_base=Fraction(1, 100), average_rate=rate and Fraction(rate))
-    made = Clock(stream)
-    frames: list[Any] = [SimpleNamespace(pts=time, duration=0) for time in times]
-    return [float(made.time_of(frame)) for frame in frames], made
-
-
-def test_a_frame_without_a_time_follows_the_one_before_it() -> None:
-    assert clock([None, None, None])[0] == pytest.approx([0, 0.1, 0.2])
-    assert clock([None, None], rate=None)[0] == pytest.approx([0, 0.04])
-    times, made = clock([500, 510, None, 530])
-    assert times == pytest.approx([0, 0.1, 0.2, 0.3])
-    assert made.n_without_time == 1
-
-
-def test_times_that_run_backward_are_counted() -> None:
-    times, made = clock([0, 10, 20, 5, 30])
-    assert times == pytest.approx([0, 0.1, 0.2, 0.05, 0.3])
-    assert made.n_backward == 1
-    assert float(made.end) == pytest.approx(0.4)
 
 
 def test_nothing_decodable_says_how_much_was_promised(tmp_path: Path) -> None:
