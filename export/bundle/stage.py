@@ -20,7 +20,7 @@ from typing import Any
 from export.bundle.signature import SigningKey
 from pipeline.base.errors import DataError, GateError
 from pipeline.base.files import read_json, replacing_file, sha256_of
-from pipeline.base.project import Project
+from pipeline.base.project import Project, missing
 from runtime.archive import FILE_MODE, FIXED_DATE, SUMS, UNIX, unpack
 from runtime.classifier import CONTRACT
 from runtime.contract import Contract, Variant
@@ -154,7 +154,7 @@ def _verdict(judged: Mapping[str, Any], variant: Variant) -> object:
 
 def _check_same_graph(variant: Variant, judged_sha256: object, project: Project) -> None:
     path = project.onnx / variant.file
-    on_disk_sha256 = sha256_of(_existing(path, "pipe export"))
+    on_disk_sha256 = sha256_of(_existing(path))
     if on_disk_sha256 != judged_sha256:
         raise GateError(f"{path}: is not the graph that parity judged (its sha256 differs); run `pipe parity` again")
     if on_disk_sha256 != variant.sha256:
@@ -163,9 +163,9 @@ def _check_same_graph(variant: Variant, judged_sha256: object, project: Project)
         )
 
 
-def _existing(path: Path, command: str) -> Path:
+def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise DataError(f"{path}: missing; run `{command}`")
+        raise missing(path)
     return path
 
 
@@ -187,28 +187,30 @@ def _golden(project: Project) -> dict[str, Content]:
     """Return the golden files that `golden.json` lists, and no other."""
     samples = Golden.read(project.golden).samples
     names = [GOLDEN_JSON, *(name for sample in samples for name in (sample.image, sample.pixels))]
-    return {f"{GOLDEN}/{name}": _existing(project.golden / name, "pipe parity") for name in names}
+    return {f"{GOLDEN}/{name}": _existing(project.golden / name) for name in names}
 
 
 def _reports(project: Project) -> dict[str, Content]:
-    written_by = {
-        project.extract_json: "pipe extract",
-        project.split_json: "pipe split",
-        project.evaluate_json: "pipe evaluate",
-        project.predictions_csv: "pipe evaluate",
-        project.parity_json: "pipe parity",
-        project.flips_csv: "pipe parity",
-        project.report_html: "pipe report",
-    }
-    return {f"reports/{path.name}": _existing(path, command) for path, command in written_by.items()}
+    paths = (
+        project.extract_json,
+        project.split_json,
+        project.evaluate_json,
+        project.predictions_csv,
+        project.parity_json,
+        project.flips_csv,
+        project.report_html,
+    )
+    return {f"reports/{path.name}": _existing(path) for path in paths}
 
 
 def _runtime(project: Project) -> dict[str, Content]:
     code = sorted(project.runtime.rglob("*.py"))
     if not code:
         raise DataError(f"{project.runtime}: no code; expected the clone's runtime/")
-    files = [*code, _existing(project.runtime / "LICENSE", "git checkout")]
-    return {f"runtime/{path.relative_to(project.runtime).as_posix()}": path for path in files}
+    license_text = project.runtime / "LICENSE"
+    if not license_text.is_file():
+        raise DataError(f"{license_text}: missing; run `git checkout {project.relative(license_text)}`")
+    return {f"runtime/{path.relative_to(project.runtime).as_posix()}": path for path in (*code, license_text)}
 
 
 def _readme(contract: Contract, project: Project) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
+from pipeline.base.project import missing
 from runtime.providers import preload, with_options
 from runtime.session import EXACT_INT8, failures, onnxruntime, session_options
 
@@ -136,6 +137,6 @@ def open_graph(path: Path) -> Graph:
     try:
         return Graph(path.read_bytes())
     except FileNotFoundError as error:
-        raise DataError(f"{path}: missing; run `pipe export`") from error
+        raise missing(path) from error
     except DataError as error:
         raise DataError(f"{path}: {error}; run `pipe export` again") from error

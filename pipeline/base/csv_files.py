@@ -10,6 +10,7 @@ from typing import TextIO
 
 from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_file
+from pipeline.base.project import missing
 
 # OWASP, "CSV injection": spreadsheets take a cell that begins so for a formula. An apostrophe before it makes it text.
 _FORMULA_STARTS = frozenset("=+-@\t\r")
@@ -59,12 +60,8 @@ def table_rows(file: Iterable[str]) -> Iterator[dict[str, str]]:
             yield dict(zip(header, cells, strict=False))
 
 
-def read_table(path: Path, *, missing: str) -> Iterator[list[str]]:
+def read_table(path: Path) -> Iterator[list[str]]:
     """Yield the lines of a table's file, the header first.
-
-    Args:
-        path: a UTF-8 CSV file.
-        missing: what the message says after the path if the file is missing.
 
     Raises:
         DataError: the file is missing, is not UTF-8, or is not CSV.
@@ -73,7 +70,7 @@ def read_table(path: Path, *, missing: str) -> Iterator[list[str]]:
         with path.open(encoding="utf-8", newline="") as file:
             yield from table_lines(file)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: {missing}") from error
+        raise missing(path) from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a UTF-8 CSV file ({error})") from error
 

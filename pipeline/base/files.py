@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.base.disk_space import naming_a_full_disk
 from pipeline.base.errors import DataError
-from pipeline.base.project import Project
+from pipeline.base.project import Project, missing
 
 
 def sha256_of(path: Path) -> str:
@@ -37,7 +37,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: missing; run the stage that writes it") from error
+        raise missing(path) from error
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from error
 

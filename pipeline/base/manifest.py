@@ -139,7 +139,7 @@ def _to_cells(row: Row, n_columns: int) -> list[object]:
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:
-    lines = read_table(path, missing="missing; run the stage that writes it")
+    lines = read_table(path)
     header = next(lines, [])
     if header != list(columns):
         raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import NoReturn
 import click
 
 from pipeline.base.errors import DiskFullError, PipeError
-from pipeline.base.project import OWN_PACKAGES
+from pipeline.base.project import OWN_PACKAGES, missing, stage_that_writes
 from pipeline.cli.context import visible_line
 
 EXIT_OWN_BUG = 70
@@ -51,8 +52,7 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _print_error("standard output was closed before everything was written", 1)
     except OSError as error:
-        line = f"{error.filename or 'system'}: {error.strerror or error}"
-        code = _print_error(_with_disk_space(line, error, arguments), 1)
+        code = _print_error(_with_disk_space(_describe_os_error(error), error, arguments), 1)
     except Exception as error:  # noqa: BLE001  # the one broad handler: any other error is our own bug
         code = _report_own_bug(error, arguments)
     return code if isinstance(code, int) else 0
@@ -96,6 +96,16 @@ def _with_disk_space(line: str, error: BaseException, arguments: Sequence[str]) 
     places = {str(place): free_bytes(place) for place in (Path.cwd(), Path(tempfile.gettempdir()))}
     free = ", ".join(f"{place}: {n_bytes:,} bytes" for place, n_bytes in places.items())
     return f"{command}: {line}; a disk is full; free are {free}; make room"
+
+
+def _describe_os_error(error: OSError) -> str:
+    """One line for an error of the system that no stage foresaw."""
+    name = str(error.filename or "system")
+    if isinstance(error, FileNotFoundError) and stage_that_writes(Path(name)):
+        return str(missing(Path(name)))
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{name}: {error.strerror}; rename it, or move the project to a shorter path"
+    return f"{name}: {error.strerror or error}"
 
 
 def _report_missing_module(error: ModuleNotFoundError, arguments: Sequence[str]) -> int:

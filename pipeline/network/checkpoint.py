@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_file
 from pipeline.base.manifest import Row
-from pipeline.base.project import Project
+from pipeline.base.project import Project, missing
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
@@ -87,7 +87,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         DataError: the file is missing, is not a checkpoint, is of another format version, or a value does not fit.
     """
     if not path.is_file():
-        raise DataError(f"{path}: missing; run `pipe train` first")
+        raise missing(path)
     value = read_plain(path)
     version = value.get("format_version") if isinstance(value, dict) else None
     if version != FORMAT_VERSION:

@@ -204,8 +204,8 @@ def test_bytes_that_are_not_text_are_not_json(tmp_path: Path) -> None:
 
 
 def test_a_missing_report_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.json: missing; run the stage that writes it"):
-        read_json(tmp_path / "a.json")
+    with pytest.raises(DataError, match=r"split\.json: missing; run `pipe split`"):
+        read_json(tmp_path / "reports" / "split.json")
 
 
 def test_a_digest_is_that_of_the_bytes(tmp_path: Path) -> None:

@@ -202,13 +202,13 @@ def test_model_onnx_is_the_recommended_variant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "reason"),
     [
-        ("reports/parity.json", "missing; run the stage that writes it"),
-        ("reports/evaluate.json", "missing"),
+        ("reports/parity.json", "missing; run `pipe parity`"),
+        ("reports/evaluate.json", "missing; run `pipe evaluate`"),
         ("reports/split.json", "missing; run `pipe split`"),
         ("reports/report.html", "missing; run `pipe report`"),
         ("models/onnx/fp32.onnx", "missing; run `pipe export`"),
         ("models/golden/001.npy", "missing; run `pipe parity`"),
-        ("runtime/LICENSE", "missing"),
+        ("runtime/LICENSE", "missing; run `git checkout runtime/LICENSE`"),
     ],
 )
 def test_a_missing_part_leaves_no_bundle_and_is_named(missing: str, reason: str, tiny: Project) -> None:

@@ -45,8 +45,8 @@ def test_the_rebuilt_network_is_in_eval_mode_and_has_the_weights_of_the_checkpoi
 
 
 def test_a_missing_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"checkpoint.pt: missing; run `pipe train` first"):
-        read_checkpoint(tmp_path / "checkpoint.pt")
+    with pytest.raises(DataError, match=r"checkpoint.pt: missing; run `pipe train`"):
+        read_checkpoint(tmp_path / "models" / "checkpoint.pt")
 
 
 def _row(label: str) -> Row:
