@@ -5,6 +5,7 @@ A section is frozen. It lies in the room of its stage, and a stage receives its 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -102,6 +103,11 @@ def validate_section(path: Path, section: type[SectionType], values: object, nam
 def _violation_message(section: type[Section], violation: Any, prefix: str) -> str:
     key_parts = [str(part) for part in violation["loc"]]
     key = ".".join(part for part in (prefix, *key_parts) if part)
+    if violation["type"] == "union_tag_invalid":
+        tag, expected = violation["ctx"]["tag"], re.findall(r"'([^']*)'", violation["ctx"]["expected_tags"])
+        return f"{key}.name: unknown {tag!r}; the nearest valid name is {nearest(tag, expected)!r}"
+    if violation["type"] in ("union_tag_not_found", "model_attributes_type"):
+        return f"{key}: has no name (found {violation['input']!r}); expected a mapping with one, such as {{name: …}}"
     if violation["type"] != "extra_forbidden":
         value = f" (found {violation['input']!r})" if violation["type"] not in ("missing", "value_error") else ""
         return f"{key}: {violation['msg'].removeprefix('Value error, ')}{value}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,8 +15,19 @@ from pipeline.split.params import SplitCounts, SplitParams
 
 Sizes = Mapping[str, Mapping[str, int]]  # by class: number of kept images of each unit, a group or an image
 
-_GROUPS = "clips or photos"
+_BLOCKS = "; or split.protocol: blocks, which cuts every clip into stretches of time, and says so in every report"
 _ENOUGH_WITHOUT_VAL = {2: "one is", 3: "two are"}  # by the number of sides
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What is dealt out to the sides."""
+
+    name: str  # in the plural
+    way_out: str = ""  # for a class that has too few of them: the end of a message
+
+
+_GROUPS = _Units("clips or photos")
 
 
 def assign_sides(
@@ -78,16 +90,18 @@ def why_optimistic(params: SplitParams) -> str | None:
 
 def _by_group(frames: Sequence[Row], params: SplitParams, pins: Mapping[str, str], frames_csv: Path) -> dict[str, str]:
     sizes = _sizes((frame.label, frame.group, frame.kept) for frame in frames)
+    all_are_clips = all(frame.time_seconds is not None for frame in frames)
+    units = _Units("clips", _BLOCKS) if all_are_clips else _GROUPS
     if params.folds is not None:
         side_of = _deal_fold(sizes, params, params.folds, frames_csv)
     else:
-        side_of = _deal_out(sizes, params, pins, frames_csv, _GROUPS)
+        side_of = _deal_out(sizes, params, pins, frames_csv, units)
     return {frame.path: side_of[frame.group] for frame in frames}
 
 
 def _by_image(images: Sequence[Row], params: SplitParams, frames_csv: Path) -> dict[str, str]:
     sizes = _sizes((image.label, image.path, image.kept) for image in images)
-    return _deal_out(sizes, params, {}, frames_csv, "images")
+    return _deal_out(sizes, params, {}, frames_csv, _Units("images"))
 
 
 def _by_stretch(frames: Sequence[Row], params: SplitParams, frames_csv: Path) -> dict[str, str]:
@@ -135,7 +149,7 @@ def _sizes(images: Iterable[tuple[str, str, bool]]) -> Sizes:
 
 
 def _deal_out(
-    sizes: Sizes, params: SplitParams, pins: Mapping[str, str], frames_csv: Path, units: str
+    sizes: Sizes, params: SplitParams, pins: Mapping[str, str], frames_csv: Path, units: _Units
 ) -> dict[str, str]:
     if params.counts is None:
         return _deal(sizes, dict.fromkeys(sizes, shares_of_ratio(params)), params, pins, frames_csv, units)
@@ -149,7 +163,7 @@ def _deal(
     params: SplitParams,
     pins: Mapping[str, str],
     frames_csv: Path,
-    units: str,
+    units: _Units,
 ) -> dict[str, str]:
     """Choose the side of each unit; `shares` holds the shares of each side by class."""
     sides = [side for side in next(iter(shares.values())) if side != UNUSED]
@@ -177,14 +191,14 @@ def _deal_fold(sizes: Sizes, params: SplitParams, folds: int, frames_csv: Path) 
 
 
 def _shares_of(
-    counts: SplitCounts, label: str, units_of: Mapping[str, int], frames_csv: Path, units: str
+    counts: SplitCounts, label: str, units_of: Mapping[str, int], frames_csv: Path, units: _Units
 ) -> dict[str, Fraction]:
     """The asked counts as shares of one class, the rest being unused."""
     asked = {side: count for side, count in counts.model_dump().items() if count}
     n_filled, n_asked = _n_filled(units_of), sum(asked.values())
     if n_filled < n_asked:
         raise DataError(
-            f"{frames_csv}: {label!r} has {n_filled} {units} with kept frames; split.counts asks for {n_asked}"
+            f"{frames_csv}: {label!r} has {n_filled} {units.name} with kept frames; split.counts asks for {n_asked}"
         )
     return {side: Fraction(count, n_filled) for side, count in (asked | {UNUSED: n_filled - n_asked}).items()}
 
@@ -201,12 +215,12 @@ def _n_missing(units_of: Mapping[str, int], sides: Sequence[str], pins: Mapping[
     return max(0, len(set(sides) - settled) - len(filled - pins.keys()))
 
 
-def _refuse_missing(sizes: Sizes, missing: Mapping[str, int], needed: str, frames_csv: Path, units: str) -> None:
+def _refuse_missing(sizes: Sizes, missing: Mapping[str, int], needed: str, frames_csv: Path, units: _Units) -> None:
     few = [f"{label!r} has {_n_filled(sizes[label])} (film {n} more)" for label, n in missing.items() if n]
     if few:
         raise DataError(
-            f"{frames_csv}: too few {units} with kept frames: {', '.join(few)}; every class needs {needed} "
-            "(those that show the same pixels count as one: split.near_duplicates)"
+            f"{frames_csv}: too few {units.name} with kept frames: {', '.join(few)}; every class needs {needed} "
+            f"(those that show the same pixels count as one: split.near_duplicates){units.way_out}"
         )
 
 

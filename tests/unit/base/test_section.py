@@ -80,6 +80,29 @@ def test_an_unknown_section_is_refused_with_the_nearest_valid_name() -> None:
     assert "train: Field required" in message
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("augment", "copies", [{"name": "miror_left"}], "copies.0.name: unknown 'miror_left'; {} 'mirror_left_right'"),
+        ("train", "loss", {"name": "focl"}, "loss.name: unknown 'focl'; {} 'focal'"),
+        ("train", "online", [{"name": "rotat"}], "online.0.name: unknown 'rotat'; {} 'rotate'"),
+    ],
+)
+def test_an_unknown_transform_or_loss_is_refused_with_the_nearest_name_alone(
+    section: str, key: str, value: object, message: str
+) -> None:
+    refused = refusal(changed(**{f"{section}__{key}": value}))
+    assert refused == f"params.yaml: {section}.{message.format('the nearest valid name is')}"
+
+
+@pytest.mark.parametrize("copy", [{"degrees": 3}, "grey", None])
+def test_a_copy_without_a_name_is_refused(copy: object) -> None:
+    refused = refusal(changed(augment__copies=[copy]))
+    assert refused.startswith(
+        f"params.yaml: augment.copies.0: has no name (found {copy!r}); expected a mapping with one"
+    )
+
+
 def test_an_unknown_key_of_a_copy_is_refused_with_a_name_of_its_own_kind() -> None:
     params = defaults()
     params["augment"]["copies"][3]["degree"] = params["augment"]["copies"][3].pop("degrees")

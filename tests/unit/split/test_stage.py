@@ -194,6 +194,14 @@ def test_too_few_clips_without_val(project: Project, params: SplitParams) -> Non
     assert "null" not in message
 
 
+def test_where_all_are_clips_the_way_that_cuts_them_is_named(project: Project, params: SplitParams) -> None:
+    frames = frames_of({"brick": [9], "grass": [9]})
+    write(project, frames)
+    assert "; or split.protocol: blocks, which cuts every clip into stretches of time" in refusal(params, project)
+    write(project, [replace(frame, time_seconds=None) if frame.label == "grass" else frame for frame in frames])
+    assert "blocks" not in refusal(params, project)  # it takes no photos
+
+
 def test_a_copied_clip_does_not_count_twice(project: Project, params: SplitParams) -> None:
     frames = frames_of({"brick": [9, 9, 9], "grass": [9, 9, 9]})
     write(project, [replace(frame, source_sha256="one") if frame.label == "brick" else frame for frame in frames])
