@@ -27,7 +27,7 @@ NEXT = {
     "parity": "pipe report",
     "parity --against": "pipe parity",
     "report": "pipe bundle",
-    "bundle": "python -m runtime selfcheck, in the unpacked bundle",
+    "bundle": "python -m runtime selfcheck, in the unpacked dist/bundle.zip; reports/report.html says how good it is",
     "dataset": "dvc repro, which runs the stages that are left",
     "explain": "pipe predict PATHS",
     "recipe": "dvc repro",
