@@ -23,6 +23,7 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
 from pipeline.base.project import Project, safe_join
+from pipeline.base.words import counted
 from runtime.archive import unpack
 from runtime.classifier import Classifier
 from runtime.contract import Contract
@@ -101,7 +102,7 @@ class BundleComparison:
         points = 100 * (self.new.top1 - self.earlier.top1)
         latency, size = self.new.median_ms / self.earlier.median_ms, self.new.bytes / self.earlier.bytes
         return (
-            f"against the earlier bundle, on {self.n_frames} held-out frames: {self.flips} flips"
+            f"against the earlier bundle, on {counted(self.n_frames, 'held-out frame')}: {counted(self.flips, 'flip')}"
             f" ({self.gained} newly right, {self.lost} newly wrong), top-1 {points:+.1f} points,"
             f" {latency:.2f} times the latency, {size:.2f} times the size{self._caution}"
         )

@@ -12,6 +12,7 @@ from pipeline.base.files import read_json, write_json
 from pipeline.base.leakage import read_split_without_leaks, refuse_label_conflicts, refuse_leaks
 from pipeline.base.manifest import UNUSED, Row, class_names
 from pipeline.base.project import Project
+from pipeline.base.words import counted
 from pipeline.split.grouping import merge_groups, read_pins, regroup, write_pins
 from pipeline.split.near_duplicates.search import (
     SearchResult,
@@ -65,7 +66,7 @@ class FreezeReport:
     @property
     def headline(self) -> str:
         """The closing line."""
-        return f"{self.n_groups} groups pinned to their sides in {self.split_keep_csv}; commit it"
+        return f"{counted(self.n_groups, 'group')} pinned in {self.split_keep_csv}; commit it"
 
 
 def freeze(project: Project) -> FreezeReport:

@@ -65,9 +65,9 @@ class NetworkSummary:
 
 
 def _part_and_state(layer: LayerSummary) -> tuple[str, str]:
-    """Whether the layer is of the backbone or the head, and whether all of it learns, a part, or nothing."""
-    share = layer.n_trained_parameters / layer.n_parameters
-    return layer.name.partition(".")[0], {0: "nothing", 1: "all"}.get(share, layer.name)  # a part: a row by itself
+    """Whether the layer is of the backbone or the head, and how much of it learns; one that learns in part is alone."""
+    states = {0: "nothing", layer.n_parameters: "everything"}
+    return layer.name.partition(".")[0], states.get(layer.n_trained_parameters, layer.name)
 
 
 def _rendered(table: Table) -> list[str]:

@@ -18,6 +18,7 @@ from torchvision.utils import make_grid
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.progress import track
 from pipeline.base.project import Project
+from pipeline.base.words import counted
 from pipeline.draw.sheets import Cell, sheet, write_png
 from pipeline.media.photos import read_photo
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
@@ -54,7 +55,7 @@ class ExplainReport:
     @property
     def headline(self) -> str:
         """One line: the number of photos, and how many filters of each layer stay noise."""
-        parts = [f"{self.n_pictures} pictures explained"] if self.n_pictures else []
+        parts = [f"{counted(self.n_pictures, 'picture')} explained"] if self.n_pictures else []
         parts += [f"{layer}: {n} of {of} filters stay noise" for layer, n, of in self.noise]
         return f"{'; '.join(parts)}; {self.folder}/"
 

@@ -85,7 +85,7 @@ def test_an_unknown_section_is_refused_with_the_nearest_valid_name() -> None:
     [
         ("augment", "copies", [{"name": "miror_left"}], "copies.0.name: unknown 'miror_left'; {} 'mirror_left_right'"),
         ("train", "loss", {"name": "focl"}, "loss.name: unknown 'focl'; {} 'focal'"),
-        ("train", "online", [{"name": "rotat"}], "online.0.name: unknown 'rotat'; {} 'rotate'"),
+        ("train", "online", [{"name": "afine"}], "online.0.name: unknown 'afine'; {} 'affine'"),
     ],
 )
 def test_an_unknown_transform_or_loss_is_refused_with_the_nearest_name_alone(

@@ -65,6 +65,23 @@ def test_every_error_has_its_exit_code_and_one_line(
 
 
 @pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No file", "data/split.csv"), "data/split.csv: missing; run `pipe split`"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.json"), "a.json: No such file"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "石"), "石: File name too long; rename it, or move"),
+        (OSError(errno.EIO, "Input/output error"), "system: Input/output error"),
+    ],
+)  # fmt: skip
+def test_an_error_of_the_system_says_what_to_do_where_that_is_known(
+    raises: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str], error: OSError, line: str
+) -> None:
+    raises(error)
+    assert main.run(["planted"]) == 1
+    assert capsys.readouterr().err.startswith(f"pipe: {line}")
+
+
+@pytest.mark.parametrize(
     "error",
     [
         OSError(errno.ENOSPC, "No space left on device", "data/frames"),

@@ -193,7 +193,7 @@ def test_the_lists_of_pairs_are_cut_and_the_counts_are_not(monkeypatch: pytest.M
     near_duplicates = receipt.to_json()["leakage"]["near_duplicates"]
     assert [len(near_duplicates[name]) for name in ("pairs", "pairs_across_sides")] == [1, 1]
     assert near_duplicates["confirmed"] == 3
-    assert "WARNING: 1 near duplicates have two labels" in receipt.headline
+    assert "WARNING: 1 near duplicate with two labels" in receipt.headline
 
 
 def test_a_protocol_that_divides_clips_says_how_near_the_sides_come() -> None:
@@ -204,8 +204,8 @@ def test_a_protocol_that_divides_clips_says_how_near_the_sides_come() -> None:
 
 def test_the_closing_line_has_sizes_pins_reason_and_conflicts() -> None:
     assert receipt_of(caveat="one photograph").headline == (
-        "frames (groups): train 1 (1), test 2 (2); 1 groups pinned, 3 new; optimistic: one photograph; "
-        "WARNING: 1 near duplicates have two labels; data/split.csv"
+        "frames (groups): train 1 (1), test 2 (2); 1 group pinned, 3 new; optimistic: one photograph; "
+        "WARNING: 1 near duplicate with two labels; data/split.csv"
     )
 
 
