@@ -249,7 +249,7 @@ def _read_standard_input(max_pixels: int) -> bytes:
 
 
 def _pictures(paths: list[Path]) -> Iterator[Path]:
-    """Yield the files among `paths`, and the sorted pictures of the folders among them, without litter.
+    """Yield the files among `paths`, and the sorted pictures of the folders among them, without hidden ones and litter.
 
     HEIC files count as pictures, so that each of them is named as one that cannot be read.
 
@@ -260,16 +260,25 @@ def _pictures(paths: list[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        pictures = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in SUFFIXES | heic.SUFFIXES
-            and not any(map(is_litter, file.relative_to(path).parts))
-            and file.is_file()
-        )
+        suffixes = SUFFIXES | heic.SUFFIXES
+        pictures = sorted(file for file in _files(path) if file.suffix.lower() in suffixes and file.is_file())
         if not pictures:
             raise DeviceError(f"{path}: no picture in this folder; expected one of {', '.join(sorted(SUFFIXES))}")
         yield from pictures
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder. Links to folders are named and not followed, since they may lead in a circle."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _is_skipped(name))
+        for name in folders:
+            if (Path(parent) / name).is_symlink():
+                _print_error(f"{Path(parent) / name}: a link to a folder, which is not followed; name it as a PATH too")
+        yield from (Path(parent) / name for name in files if not _is_skipped(name))
+
+
+def _is_skipped(name: str) -> bool:
+    return name.startswith(".") or is_litter(name)
 
 
 def _describe_prediction(prediction: Prediction | ClipAnswer, source: object) -> str:

@@ -42,6 +42,7 @@ class Settings:
     max_pixels: int  # width times height
     max_seconds: float  # longest duration of a clip
     threads: int  # that decode one clip; their number changes no byte
+    raw_frames_per_second: float | None = None  # of a stream without a container; None: as it states, else 25
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
@@ -78,6 +79,7 @@ class Outcome:
     )
     damage: str = ""  # what is damaged, without the name of the file; empty for an undamaged recording
     misnamed: str = ""  # what the content is where the suffix says something else, such as "PNG named .jpg"
+    warnings: tuple[str, ...] = ()  # of a photo: what of its file is left out; those of a clip are in `clip`
     error: str = ""  # one line, with the name of the file, that says why the recording cannot be used
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +90,8 @@ class Outcome:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Outcome:
         """Read what `to_json` gave."""
-        return cls(**fields | {"pictures": tuple(Picture(**picture) for picture in fields["pictures"])})
+        pictures = tuple(Picture(**picture) for picture in fields["pictures"])
+        return cls(**fields | {"pictures": pictures, "warnings": tuple(fields["warnings"])})
 
 
 def decode_recordings(
@@ -167,7 +170,7 @@ def misnamed_clip(path: Path) -> str:
 def _decode_photo(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
     photo = photos.read_photo(source, max_pixels=settings.max_pixels)
     picture = _write_picture(photo.pixels_hwc, frames, name, settings)
-    return Outcome(sha256_of(source), (picture,), misnamed=photo.misnamed)
+    return Outcome(sha256_of(source), (picture,), misnamed=photo.misnamed, warnings=photo.warnings)
 
 
 def _decode_clip(source: Path, name: str, frames: Path, settings: Settings, sha256: str) -> Outcome:
@@ -194,7 +197,8 @@ def _write_wanted_frames(
         picture = _write_picture(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
         return replace(picture, time_seconds=frame.time_seconds)
 
-    with open_clip(source, Bounds(settings.max_pixels, settings.max_seconds), strict=strict) as clip:
+    bounds = Bounds(settings.max_pixels, settings.max_seconds, settings.raw_frames_per_second)
+    with open_clip(source, bounds, strict=strict) as clip:
         pictures = list(clip.map_frames(settings.wanted, write_frame, threads=settings.threads))
         return pictures, clip.info(), clip.packet_stats()
 

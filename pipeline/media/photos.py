@@ -7,13 +7,19 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.clips.demuxer import demuxer_of
-from runtime.errors import ClipError, ImageError
+from runtime.errors import ClipError, ImageError, TooManyPixelsError
 from runtime.images import FORMATS, read_image
+from runtime.images.pillow import DECODER_ERRORS
+from runtime.signatures import DNG, HEAD_BYTES, demuxer_for, format_not_read, is_dng
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # The suffixes that the readers of Pillow and pillow-heif register; a test compares them with the installed readers.
 SUFFIXES = frozenset({
@@ -28,9 +34,9 @@ SUFFIXES = frozenset({
 _NOT_READ = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 # Formats without a signature, whose readers would take a text for a picture: read under their own suffix only.
 _UNSIGNED = frozenset({"IM", "IMT", "IPTC", "PCD", "SPIDER", "TGA"})
+_ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})  # not JPEG, where phones store a second picture of the same view
 _ALIKE = {"MPO": "JPEG", "DIB": "BMP"}  # under the suffix of the other, these are not reported as misnamed
 
-_HEAD_BYTES = 12
 # Brands of stills and bursts in the container of MP4, which FFmpeg would take for clips.
 _STILLS = frozenset({
     b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"avif", b"avis",
@@ -47,11 +53,12 @@ class Photo:
 
     pixels_hwc: NDArray[np.uint8]  # (height, width, 3), RGB, upright
     misnamed: str  # such as "PNG named .jpg"; empty where the suffix is right
+    warnings: tuple[str, ...]  # what of the file is left out
 
 
 def is_photo(path: Path) -> bool:
     """Whether a file is a photo by its content; by its suffix where the first bytes show neither photo nor clip."""
-    if _signature(path):
+    if signature(_head(path)):
         return True
     try:
         demuxer_of(path)
@@ -76,19 +83,24 @@ def read_photo(path: Path, *, max_pixels: int) -> Photo:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if is_dng(path):
+        raise ImageError(f"{path}: {DNG.refusal}")
     formats = _formats_for(path)
     try:
         with _bounded(max_pixels):
             pixels_hwc = read_image(path, max_pixels=max_pixels, formats=formats)
             with Image.open(path, formats=formats) as image:
                 profile, name = image.info.get("icc_profile"), image.format or ""
+                warned = _other_pictures(image)
+    except TooManyPixelsError as error:
+        raise ImageError(f"{error}; raise extract.max_megapixels, or make the picture smaller") from error
     except ImageError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
             raise ImageError(f"{path}: {_diagnosis(path)}") from error
         raise
     if _is_xyb(profile):
         raise ImageError(f"{path}: its colours are stored as XYB, which need its profile; convert it to sRGB")
-    return Photo(pixels_hwc, _misnamed(path, name))
+    return Photo(pixels_hwc, _misnamed(path, name), (warned,) if warned else ())
 
 
 def read_photo_as_device(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
@@ -133,13 +145,12 @@ def _bounded(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _signature(path: Path) -> str:
-    """The format by the first bytes, if cameras or phones write it; else empty."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError:
-        return ""
+def signature(head: bytes) -> str:
+    """Return the format of a photo by its first bytes, if cameras or phones write it; else empty.
+
+    Args:
+        head: the first 12 bytes of the file, or more.
+    """
     if head[4:8] == b"ftyp" and head[8:12] in _STILLS:
         return "AVIF" if head[8:11] == b"avi" else "HEIF"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -147,13 +158,37 @@ def _signature(path: Path) -> str:
     return next((name for start, name in _SIGNATURES if head.startswith(start)), "")
 
 
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""
+
+
 def _diagnosis(path: Path) -> str:
-    if not path.stat().st_size:
+    head = _head(path)
+    if not head:
         return "empty file (0 bytes); delete or re-copy it"
-    name = _signature(path)
-    if name:
+    if unread := format_not_read(head):
+        return unread.refusal
+    if name := signature(head):
         return f"begins as {name}, but cannot be opened (broken, too large or of a rare kind); export it as JPEG or PNG"
-    return "not a picture that can be read; delete or re-copy the file"
+    if demuxer_for(head):
+        return f"a clip; expected a photo; `pipe extract {path}` takes frames from a clip"
+    if not head.strip(b"\0"):
+        return "begins with nothing but zeros, as after an interrupted copy; delete or re-copy the file"
+    return "its content is no picture that is read here; export it as JPEG or PNG, or remove it"
+
+
+def _other_pictures(image: Image.Image) -> str:
+    """What to say of a file with several pictures: pages of a TIFF, or an animation. The first picture is read."""
+    with contextlib.suppress(*DECODER_ERRORS):  # damage behind the first picture does no harm
+        if image.format == "TIFF" and (n_pages := getattr(image, "n_frames", 1)) > 1:
+            return f"{n_pages} pages, of which the first is read"
+        if image.format in _ANIMATED and getattr(image, "is_animated", False):
+            return "an animation, of which the first picture is read"
+    return ""
 
 
 def _misnamed(path: Path, name: str) -> str:

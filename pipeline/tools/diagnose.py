@@ -90,6 +90,7 @@ def _diagnose(
     rows = manifest.read(folder / MANIFEST)
     lines = _clip_lines(report.clips[0]) if report.clips else [f"photo, {rows[0].width} x {rows[0].height}"]
     lines += [f"wrong suffix: {mismatch}" for mismatch in report.misnamed.values()]
+    lines += [warning for warnings in report.photo_warnings.values() for warning in warnings]
     if not report.clips:
         lines.append(rows[0].drop_reason or "kept")
     diagnosis = FileDiagnosis(path, (f"{path}: {lines[0]}", *(f"  {line}" for line in lines[1:])), usable=True)

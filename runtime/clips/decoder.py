@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from runtime.clips.decode_plan import Packets, Segment, Target
 from runtime.clips.demuxer import DamagedClipError
 from runtime.clips.packet_stats import PacketLog
+from runtime.signatures import RAW_DEMUXERS
 
 FALLBACK_RATE = Fraction(25)  # frames per second, where a clip states neither times nor a rate
 
@@ -73,6 +74,7 @@ class WholeDecoder:
         self._container = container
         self._stream = stream
         self._strict = strict
+        self._is_raw = container.format.name in RAW_DEMUXERS
         self.clock = Clock(stream)
         self.decoded = 0  # frames
         self.hidden = 0  # packets that an edit list cuts away
@@ -110,6 +112,8 @@ class WholeDecoder:
             for frame in frames:
                 if frame.is_corrupt:
                     self._note_damage(None, time)
+                if self._is_raw:
+                    frame.duration = 0  # what the stream states; the rate of the demuxer holds, which a person may set
                 yield frame
 
     def _note_damage(self, cause: FFmpegError | None, time: Fraction) -> None:
@@ -133,7 +137,8 @@ class WholeDecoder:
             yield f"damaged: {self.damaged} packets or frames did not decode cleanly"
         if self.clock.n_without_time:
             rate = f"{float(self.clock.rate):g} frames per second"
-            yield f"{self.clock.n_without_time} frames without a presentation time; spaced as at {rate}"
+            hint = " (extract.raw_frames_per_second sets another rate)" if self._is_raw else ""
+            yield f"{self.clock.n_without_time} frames without a presentation time; spaced as at {rate}{hint}"
         if self.clock.n_backward:
             yield f"{self.clock.n_backward} frames earlier than the one before them; passed over"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,13 +16,8 @@ from av.video.stream import VideoStream
 
 from runtime.clips.to_rgb import square_size
 from runtime.errors import ClipError
+from runtime.signatures import HEAD_BYTES, RAW_DEMUXERS, demuxer_for, format_not_read
 
-SUFFIXES = frozenset({
-    ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
-})  # fmt: skip
-
-_HEAD_BYTES = 400  # enough for two packets of a transport stream
-_MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 _MOST_PIXELS = 2**31 - 1  # the largest limit that FFmpeg takes
 
 
@@ -35,6 +31,7 @@ class Bounds:
 
     max_pixels: int  # width times height of a frame
     max_seconds: float  # duration of a clip
+    raw_frames_per_second: float | None = None  # of a stream without a container; None: as it states itself, else 25
     pixels_set_by: str = "extract.max_megapixels"  # what messages name as the origin of max_pixels
 
 
@@ -44,34 +41,28 @@ def demuxer_of(path: Path) -> str:
     The first bytes alone decide, so that a playlist named .mp4 opens no other file.
 
     Raises:
-        ClipError: the file cannot be read, is empty, or is none of MP4/MOV, Matroska/WebM, AVI and MPEG.
+        ClipError: the file cannot be read, is empty, or holds no clip in a format that is read.
     """
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+            head = file.read(HEAD_BYTES)
     except OSError as error:
         raise ClipError(f"{path}: cannot be read ({error.strerror}); expected a video") from error
     if not head:
         raise ClipError(f"{path}: empty file (0 bytes); delete or re-copy it")
-    demuxer = _demuxer_for(head)
+    demuxer = demuxer_for(head)
     if demuxer is None:
-        raise ClipError(f"{path}: its content is not MP4, MOV, Matroska, WebM, AVI or MPEG; delete or re-copy the file")
+        raise ClipError(f"{path}: {_why_no_clip(head)}")
     return demuxer
 
 
-def _demuxer_for(head: bytes) -> str | None:
-    if head[4:8] in _MOV_BOXES:
-        return "mov"
-    if head.startswith(b"\x1aE\xdf\xa3"):
-        return "matroska"
-    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
-        return "avi"
-    if head.startswith(b"\x00\x00\x01\xba"):
-        return "mpeg"
-    # Sync bytes of a transport stream as it is broadcast, and as camcorders write it (4 bytes of time in front).
-    if head[0:189:188] == b"GG" or head[4:197:192] == b"GG":
-        return "mpegts"
-    return None
+def _why_no_clip(head: bytes) -> str:
+    if unread := format_not_read(head):
+        return unread.refusal
+    if not head.strip(b"\x00"):
+        return "begins with nothing but zeros, as after an interrupted copy; delete or re-copy the file"
+    formats = "MP4, MOV, Matroska, WebM, AVI, MPEG, WMV, FLV, Ogg or raw H.264 or HEVC"
+    return f"its content is not {formats}; convert it to MP4, or remove it"
 
 
 @contextlib.contextmanager
@@ -92,20 +83,35 @@ def open_container(
     """
     demuxer = demuxer_of(path)
     limit = {"max_pixels": str(min(bounds.max_pixels, _MOST_PIXELS))}
-    try:
-        # An absolute path, since FFmpeg takes `name:` at the start of a relative one for a protocol.
-        options = {"protocol_whitelist": "file"} | limit
-        container = av.open(str(path.absolute()), format=demuxer, metadata_errors="ignore", options=options)
-    except FFmpegError as error:
-        raise DamagedClipError(
-            f"{path}: cannot be opened as a video ({error.strerror}); delete or re-copy the file"
-        ) from error
+    container = _open(path, demuxer, limit)
+    if demuxer in RAW_DEMUXERS:
+        with container:
+            rate = bounds.raw_frames_per_second or _stated_rate(container)
+        container = _open(path, demuxer, limit | {"framerate": str(Fraction(rate).limit_denominator(1001))})
     with container:
         stream = _video_stream(path, container)
         _check_bounds(path, container, stream, bounds)
         set_threads(stream, threads)
         stream.codec_context.options = limit | ({"err_detect": "explode"} if strict else {})
         yield container, stream
+
+
+def _open(path: Path, demuxer: str, options: dict[str, str]) -> InputContainer:
+    try:
+        # An absolute path, since FFmpeg takes `name:` at the start of a relative one for a protocol.
+        options = {"protocol_whitelist": "file"} | options
+        return av.open(str(path.absolute()), format=demuxer, metadata_errors="ignore", options=options)
+    except FFmpegError as error:
+        raise DamagedClipError(
+            f"{path}: cannot be opened as a video ({error.strerror}); delete or re-copy the file"
+        ) from error
+
+
+def _stated_rate(container: InputContainer) -> Fraction:
+    """The frames per second that the parameter sets of a raw stream state, or 25 where they state none."""
+    stream = container.streams.best("video")
+    rate = stream.codec_context.framerate if isinstance(stream, VideoStream) and stream.codec_context else None
+    return rate if rate and 1 <= rate <= 1000 else Fraction(25)
 
 
 def set_threads(stream: VideoStream, threads: int) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import ImageError
+from runtime.errors import ImageError, TooManyPixelsError
 from runtime.images.heic import REMEDY, is_heic
 from runtime.images.pixels import check_pixels, turn_upright
 
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 
 # What Pillow's readers raise on damaged files, found by mutating real ones.
-_DECODER_ERRORS = (
+DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError,
     AssertionError, RuntimeError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
+
+
+class _UnfitPixelsError(Exception):
+    """The file is sound, but its pixels are numbers of a kind that is not read."""
 
 
 class _Quiet:
@@ -93,19 +97,22 @@ def _read(path: Path, max_pixels: int, formats: Sequence[str], source: Path | io
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise ImageError(f"{path}: {error.strerror}; expected a picture that can be read") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: too many pixels for Pillow to open; expected at most {max_pixels}") from error
+        most = f"expected at most {max_pixels}"
+        raise TooManyPixelsError(f"{path}: too many pixels for Pillow to open; {most}") from error
+    except _UnfitPixelsError as error:
+        raise ImageError(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
         if is_heic(path):
             raise ImageError(f"{path}: {REMEDY}") from error
         raise ImageError(f"{path}: not a picture that can be read; expected one of {', '.join(known)}") from error
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise ImageError(f"{path}: cannot be decoded ({error or type(error).__name__}); re-copy the file") from error
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         value: Any = image.getexif().get(_ORIENTATION, 1)
-    except _DECODER_ERRORS:  # damaged EXIF counts as none
+    except DECODER_ERRORS:  # damaged EXIF counts as none
         return 1
     return value if isinstance(value, int) else 1
 
@@ -114,7 +121,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers, expected 8 or 16 bits")
+        raise _UnfitPixelsError("its pixels are floating-point numbers; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
         return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
     if not image.has_transparency_data:
@@ -127,5 +134,5 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(grey_hw: NDArray[Any]) -> NDArray[np.uint8]:
     if grey_hw.size and not 0 <= int(grey_hw.min()) <= int(grey_hw.max()) <= 65535:
-        raise ValueError("its pixels have more than 16 bits, expected 8 or 16")
+        raise _UnfitPixelsError("its pixels have more than 16 bits; save it with 8 or 16 bits")
     return ((grey_hw.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import ImageError
+from runtime.errors import ImageError, TooManyPixelsError
 
 
 def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
@@ -20,10 +20,12 @@ def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
         max_pixels: the largest width times height.
 
     Raises:
-        ImageError: the picture has no pixels, or more than `max_pixels`.
+        TooManyPixelsError: the picture has more than `max_pixels`.
+        ImageError: the picture has none.
     """
     if not 0 < width * height <= max_pixels:
-        raise ImageError(f"{path}: {width} x {height} pixels; expected between 1 and {max_pixels} in all")
+        error = TooManyPixelsError if width * height > max_pixels else ImageError
+        raise error(f"{path}: {width} x {height} pixels; expected between 1 and {max_pixels} in all")
 
 
 def turn_upright(pixels_hwc: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

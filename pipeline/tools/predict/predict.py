@@ -126,7 +126,11 @@ def _answer_clip(classifier: Classifier, params: ExtractParams, path: Path) -> A
 
 def clip_bounds(params: ExtractParams) -> dict[str, Any]:
     """The fields of `demuxer.Bounds`, as arguments for a child process."""
-    return {"max_pixels": round(params.max_megapixels * 1e6), "max_seconds": params.max_clip_seconds}
+    return {
+        "max_pixels": round(params.max_megapixels * 1e6),
+        "max_seconds": params.max_clip_seconds,
+        "raw_frames_per_second": params.raw_frames_per_second,
+    }
 
 
 def _clip_verdict(verdicts: Sequence[Classification]) -> Classification:

@@ -183,6 +183,33 @@ def test_a_bad_picture_among_good_ones_is_reported_and_the_others_are_classified
     assert [list(answer)[1] for answer in json.loads(out)] == ["error", "label"]
 
 
+def test_of_a_folder_litter_is_skipped_and_a_linked_folder_is_named(
+    pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    for name in (
+        "b/2.png",
+        "1.png",
+        "@eaDir/1.png/thumb.jpg",
+        "__MACOSX/1.png",
+        "._1.png",
+        ".hidden/3.png",
+        "Thumbs.db",
+    ):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(1)).save(photos / name, format="PNG")
+    elsewhere.mkdir()
+    Image.fromarray(picture(1)).save(elsewhere / "4.png")
+    (photos / "card").symlink_to(elsewhere)
+    (photos / "5.png").symlink_to(elsewhere / "4.png")
+    code, out, err = run(capsys, "classify", "--bundle", pristine, "--json", photos)
+    assert [answer["path"] for answer in json.loads(out)] == [
+        str(photos / name) for name in ("1.png", "5.png", "b/2.png")
+    ]
+    assert code == 0
+    assert err == f"runtime: {photos / 'card'}: a link to a folder, which is not followed; name it as a PATH too\n"
+
+
 def test_a_folder_without_pictures_is_reported_and_the_other_paths_are_answered(
     pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -7,8 +8,8 @@ import pytest
 
 from runtime.clips.demuxer import Bounds, demuxer_of
 from runtime.errors import ClipError
-from tests.support.clips import decode_clip, refusal_of_clip
-from tests.support.media import damage, number_in, picture, write_clip, write_sound
+from tests.support.clips import BOUNDS, decode_clip, refusal_of_clip
+from tests.support.media import OTHER_CONTAINERS, damage, number_in, picture, write_clip, write_plain, write_sound
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv", "clip.avi", "clip.ts"])
@@ -34,9 +35,43 @@ def test_what_is_no_video_is_refused_in_one_line_and_opens_nothing(tmp_path: Pat
     write_clip(tmp_path / "other.mp4")
     liar = tmp_path / "clip.mp4"
     liar.write_bytes(content)
-    assert refusal_of_clip(liar).startswith("its content is not MP4, MOV, Matroska, WebM, AVI or MPEG")
+    assert refusal_of_clip(liar).startswith("its content is not MP4, MOV, Matroska, WebM, AVI, MPEG,")
     with pytest.raises(ClipError):
         demuxer_of(liar)
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in OTHER_CONTAINERS if suffix != ".mxf"])
+def test_the_clips_of_cameras_and_screens_give_the_right_frames_at_the_right_times(suffix: str, tmp_path: Path) -> None:
+    frames, info = decode_clip(write_plain(tmp_path / f"clip{suffix}", *OTHER_CONTAINERS[suffix]), 1)
+    assert [number_in(frame.pixels_hwc) for frame in frames] == [0, 25]
+    assert [frame.time_seconds for frame in frames] == [0, pytest.approx(1, abs=0.001)]
+    assert (info.frames_found, info.first_damage_seconds) == (50, None)
+
+
+@pytest.mark.parametrize("suffix", [".h264", ".h265"])
+def test_a_stream_without_times_is_spaced_as_it_states_or_as_a_person_says(suffix: str, tmp_path: Path) -> None:
+    clip = write_plain(tmp_path / f"clip{suffix}", *OTHER_CONTAINERS[suffix])  # it states 25 frames per second
+    for stated, expected in ((None, [0, 25]), (50.0, [0]), (10.0, [0, 10, 20, 30, 40]), (30000 / 1001, [0, 30])):
+        frames, info = decode_clip(clip, 1, bounds=replace(BOUNDS, raw_frames_per_second=stated))
+        assert [number_in(frame.pixels_hwc) for frame in frames] == [number % 30 for number in expected]
+        assert [frame.index for frame in frames] == expected
+        rate = 25 if stated is None else stated
+        assert info.duration_seconds == pytest.approx(50 / rate)
+        (warning,) = info.warnings
+        assert warning == (
+            f"50 frames without a presentation time; spaced as at {rate:g} frames per second "
+            "(extract.raw_frames_per_second sets another rate)"
+        )
+        assert info.first_damage_seconds is None
+
+
+def test_what_is_not_read_is_named_and_only_a_broken_copy_is_to_be_copied_again(tmp_path: Path) -> None:
+    clip = write_plain(tmp_path / "clip.mxf", *OTHER_CONTAINERS[".mxf"], n_frames=2)
+    assert refusal_of_clip(clip) == "MXF, which is not read here; convert it to MP4"
+    clip.write_bytes(b"no video")
+    assert refusal_of_clip(clip).endswith("; convert it to MP4, or remove it")
+    clip.write_bytes(bytes(1000))
+    assert refusal_of_clip(clip).endswith("after an interrupted copy; delete or re-copy the file")
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
