@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import DataError, GateError
-from pipeline.base.files import read_json, replacing_file, sha256_of
+from pipeline.base.files import exclusive, read_json, replacing_file, sha256_of
 from pipeline.base.project import Project
 from runtime.archive import FILE_MODE, FIXED_DATE, SUMS, UNIX, unpack
 from runtime.classifier import CONTRACT
@@ -66,6 +66,7 @@ class BundleReport:
         return f"bundled {names} in {self.n_files} files, {self.bytes / 1e6:.1f} MB, selfcheck passed: dist/bundle.zip"
 
 
+@exclusive("pipe bundle")
 def bundle(project: Project) -> BundleReport:
     """Write `dist/bundle.zip`, if parity passed the very graphs that are on disk.
 
