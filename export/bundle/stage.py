@@ -19,7 +19,7 @@ from typing import Any
 
 from export.bundle.signature import SigningKey
 from pipeline.base.errors import DataError, GateError
-from pipeline.base.files import read_json, replacing_file, sha256_of
+from pipeline.base.files import exclusive, read_json, replacing_file, sha256_of
 from pipeline.base.project import Project, missing
 from runtime.archive import FILE_MODE, FIXED_DATE, SUMS, UNIX, unpack
 from runtime.classifier import CONTRACT
@@ -67,6 +67,7 @@ class BundleReport:
         )
 
 
+@exclusive("pipe bundle")
 def bundle(project: Project, key_path: Path | None = None) -> BundleReport:
     """Write `dist/bundle.zip`, if parity passed the very graphs that are on disk; with a key, sign it too.
 

@@ -27,7 +27,7 @@ from export.export.torch_export import Attempt, attempts, core_graph, with_batch
 from export.graphs.params import ParityParams
 from export.graphs.preprocess_graph import join, preprocess_graph, seal
 from pipeline.base.errors import GateError
-from pipeline.base.files import replacing_folder, write_json
+from pipeline.base.files import exclusive, replacing_folder, write_json
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
@@ -55,6 +55,7 @@ class ExportReport:
         return f"exported {sizes}, recommended {self.recommended}{without}; models/onnx/, reports/export.json"
 
 
+@exclusive("pipe export")
 def export(params: ExportParams, gates: ParityParams, project: Project) -> ExportReport:
     """Write the graphs of the chosen variants, their parts, the contract, and the record of what was tried.
 

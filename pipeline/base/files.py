@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import glob
 import hashlib
+import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from pipeline.base.disk_space import naming_a_full_disk
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project, missing
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 def sha256_of(path: Path) -> str:
@@ -65,6 +70,27 @@ def exclusive_lock(project: Project, command: str) -> Iterator[None]:
         raise DataError(f"{project.root}: another `{command}` is running here; wait until it has ended") from error
     with lock:
         yield
+
+
+def exclusive(command: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Let a stage hold the lock of `command` in its argument `project`, as `exclusive_lock` does.
+
+    Of several processes that train together the first one holds the lock, since it alone writes.
+    """
+
+    def decorate(stage: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        signature = inspect.signature(stage)
+
+        @functools.wraps(stage)
+        def locked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            if os.environ.get("RANK", "0") != "0":  # torchrun and accelerate number their processes so
+                return stage(*args, **kwargs)
+            with exclusive_lock(signature.bind(*args, **kwargs).arguments["project"], command):
+                return stage(*args, **kwargs)
+
+        return locked
+
+    return decorate
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 
 from pipeline.base.errors import DataError
-from pipeline.base.files import read_json, replacing_file
+from pipeline.base.files import exclusive, read_json, replacing_file
 from pipeline.base.project import Project
 from pipeline.report.inline_images import data_uris
 from pipeline.report.json_values import FORMS, JsonValue, dotted_path, leaves, plain, render, render_setting
@@ -38,6 +38,7 @@ class HtmlReport:
         return f"{self.verdict}; reports/report.html"
 
 
+@exclusive("pipe report")
 def report(project: Project) -> HtmlReport:
     """Write the page; it is written also when parity failed.
 

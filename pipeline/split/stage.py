@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
-from pipeline.base.files import read_json, write_json
+from pipeline.base.files import exclusive, read_json, write_json
 from pipeline.base.leakage import read_split_without_leaks, refuse_label_conflicts, refuse_leaks
 from pipeline.base.manifest import UNUSED, Row, class_names
 from pipeline.base.project import Project
@@ -26,6 +26,7 @@ from pipeline.split.protocols import assign_sides
 from pipeline.split.receipt import SplitReceipt, make_receipt
 
 
+@exclusive("pipe split")
 def split(params: SplitParams, project: Project) -> SplitReceipt:
     """Put every image into training, validation or test, by the protocol of `params`.
 
@@ -69,6 +70,7 @@ class FreezeReport:
         return f"{counted(self.n_groups, 'group')} pinned in {self.split_keep_csv}; commit it"
 
 
+@exclusive("pipe split")
 def freeze(project: Project) -> FreezeReport:
     """Pin the groups of `data/split.csv` to their sides, in `data/split.keep.csv`; earlier pins stay.
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, ParamsError
-from pipeline.base.files import replacing_folder, sha256_of
+from pipeline.base.files import exclusive, replacing_folder, sha256_of
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import tell, track
@@ -112,6 +112,7 @@ class RunContext:
     started: float  # seconds of the performance counter
 
 
+@exclusive("pipe train")
 def train(params: TrainParams, model: ModelParams, image: ImageParams, project: Project) -> TrainReport | None:
     """Fit a network to `data/split.csv` and write its checkpoint and curves.
 

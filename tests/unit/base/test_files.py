@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.base.files import (
+    exclusive,
     exclusive_lock,
     read_json,
     replacing_file,
@@ -172,6 +173,24 @@ def test_a_killed_process_releases_its_lock(tmp_path: Path) -> None:
         child.kill()
     with exclusive_lock(Project(tmp_path), "pipe extract"):
         pass
+
+
+def test_a_stage_holds_the_lock_of_its_project_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @exclusive("pipe evaluate")
+    def evaluate(seed: int, project: Project) -> int:
+        with pytest.raises(DataError, match=r"another `pipe evaluate` is running here"):
+            nested(seed, project=project)
+        return seed
+
+    @exclusive("pipe evaluate")
+    def nested(seed: int, project: Project) -> int:
+        return seed
+
+    assert evaluate(3, Project(tmp_path)) == 3
+    assert nested(4, Project(tmp_path)) == 4  # the lock was released
+    monkeypatch.setenv("RANK", "1")
+    with exclusive_lock(Project(tmp_path), "pipe evaluate"):
+        assert nested(5, Project(tmp_path)) == 5  # the first process of its run holds the lock
 
 
 def test_json_comes_back_as_it_went_in(tmp_path: Path) -> None:
