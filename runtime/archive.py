@@ -17,6 +17,7 @@ from pathlib import Path
 
 from runtime.errors import BundleError
 from runtime.litter import is_litter
+from runtime.regular_files import open_regular
 
 SUMS = "SHA256SUMS"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
@@ -47,7 +48,7 @@ def unpack(zip_path: Path, folder: Path) -> None:
     temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir(parents=True)
-        with zipfile.ZipFile(zip_path) as archive:
+        with open_regular(zip_path) as file, zipfile.ZipFile(file) as archive:
             _check_layout(archive, zip_path.stat().st_size)
             for name, digest in _read_list(archive).items():
                 _extract(archive, name, digest, temporary)
@@ -73,7 +74,7 @@ def verify(folder: Path) -> int:
     """
     sums = folder / SUMS
     try:
-        with sums.open("rb") as file:
+        with open_regular(sums) as file:
             listed = parse_sums(file.read(_MAX_SUMS_BYTES + 1))
         _check_names(_files_in(folder), listed)
         _check_hashes(folder, listed)
@@ -203,7 +204,7 @@ def _check_hashes(folder: Path, listed: dict[str, str]) -> None:
 
 def _sha256(path: Path) -> str:
     sha256 = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(_BLOCK_BYTES):
             sha256.update(block)
     return sha256.hexdigest()

@@ -16,6 +16,7 @@ from runtime.clips.demuxer import demuxer_of
 from runtime.errors import ClipError, ImageError, TooManyPixelsError
 from runtime.images import FORMATS, read_image
 from runtime.images.pillow import DECODER_ERRORS
+from runtime.regular_files import open_regular
 from runtime.signatures import DNG, HEAD_BYTES, demuxer_for, format_not_read, is_dng
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def signature(head: bytes) -> str:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(HEAD_BYTES)
     except OSError:
         return b""

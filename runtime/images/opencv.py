@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from runtime.errors import ImageError
 from runtime.images.heic import REMEDY, is_heic
-from runtime.images.pixels import check_pixels
+from runtime.images.pixels import check_pixels, most_bytes
+from runtime.regular_files import read_regular
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -53,7 +54,7 @@ def read_bgr(path: Path, *, max_pixels: int, content: bytes | None = None) -> ND
         ImageError: as `images.read_image`.
     """
     try:
-        data = path.read_bytes() if content is None else content
+        data = read_regular(path, most_bytes(max_pixels)) if content is None else content
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
     try:

@@ -9,7 +9,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from runtime.errors import ImageError, TooManyPixelsError
 from runtime.images.heic import REMEDY, is_heic
 from runtime.images.pixels import check_pixels, turn_upright
+from runtime.regular_files import open_regular
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -79,23 +80,28 @@ def read_with_pillow(
         ImageError: as `read_image`.
     """
     with _QUIET:
-        return _read(path, max_pixels, formats, path if content is None else io.BytesIO(content))
+        if content is not None:
+            return _read(path, max_pixels, formats, io.BytesIO(content))
+        try:
+            file = open_regular(path)
+        except OSError as error:
+            raise ImageError(f"{path}: {error.strerror}; expected a picture that can be read") from error
+        with file:
+            return _read(path, max_pixels, formats, file)
 
 
-def _read(path: Path, max_pixels: int, formats: Sequence[str], source: Path | io.BytesIO) -> NDArray[np.uint8]:
+def _read(path: Path, max_pixels: int, formats: Sequence[str], file: BinaryIO) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
     Image.init()
     known = [name for name in formats if name in Image.OPEN]  # an older Pillow has no AVIF
     try:
-        with Image.open(source, formats=known) as image:
+        with Image.open(file, formats=known) as image:
             check_pixels(path, image.width, image.height, max_pixels)
             image.load()
             # Read after loading: Pillow turns a TIFF upright while it loads, and then removes the orientation.
             orientation = _orientation(image)
             return turn_upright(np.array(_to_rgb(image)), orientation)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise ImageError(f"{path}: {error.strerror}; expected a picture that can be read") from error
     except Image.DecompressionBombError as error:
         most = f"expected at most {max_pixels}"
         raise TooManyPixelsError(f"{path}: too many pixels for Pillow to open; {most}") from error

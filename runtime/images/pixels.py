@@ -9,6 +9,14 @@ from numpy.typing import NDArray
 
 from runtime.errors import ImageError, TooManyPixelsError
 
+# No format needs more for a pixel than four channels of 16 bits. The rest is room for metadata.
+_MOST_BYTES_PER_PIXEL, _METADATA_BYTES = 8, 16 * 2**20
+
+
+def most_bytes(max_pixels: int) -> int:
+    """Return how many bytes a file with a picture of so many pixels can need."""
+    return _MOST_BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
+
 
 def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
     """Refuse a picture by the size that its header states.
