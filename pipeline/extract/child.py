@@ -43,6 +43,7 @@ class Settings:
     max_seconds: float  # longest duration of a clip
     threads: int  # that decode one clip; their number changes no byte
     deinterlace: bool = True  # interlaced clips
+    sample_bits: int | None = None  # of photos with 16 bits that do not say so themselves
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
@@ -80,6 +81,7 @@ class Outcome:
     damage: str = ""  # what is damaged, without the name of the file; empty for an undamaged recording
     misnamed: str = ""  # what the content is where the suffix says something else, such as "PNG named .jpg"
     error: str = ""  # one line, with the name of the file, that says why the recording cannot be used
+    warnings: tuple[str, ...] = ()  # of a photo; those of a clip are in `clip`
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as JSON values. `error` is left out where it is empty, as in every entry of the clip cache."""
@@ -89,7 +91,8 @@ class Outcome:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Outcome:
         """Read what `to_json` gave."""
-        return cls(**fields | {"pictures": tuple(Picture(**picture) for picture in fields["pictures"])})
+        pictures = tuple(Picture(**picture) for picture in fields["pictures"])
+        return cls(**fields | {"pictures": pictures, "warnings": tuple(fields["warnings"])})
 
 
 def decode_recordings(
@@ -166,9 +169,9 @@ def misnamed_clip(path: Path) -> str:
 
 
 def _decode_photo(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
-    photo = photos.read_photo(source, max_pixels=settings.max_pixels)
+    photo = photos.read_photo(source, max_pixels=settings.max_pixels, sample_bits=settings.sample_bits)
     picture = _write_picture(photo.pixels_hwc, frames, name, settings)
-    return Outcome(sha256_of(source), (picture,), misnamed=photo.misnamed)
+    return Outcome(sha256_of(source), (picture,), warnings=photo.warnings, misnamed=photo.misnamed)
 
 
 def _decode_clip(source: Path, name: str, frames: Path, settings: Settings, sha256: str) -> Outcome:

@@ -45,6 +45,7 @@ class ExtractReport:
     left_out: dict[str, str]  # sources that are not used because they are damaged, with the damage
     ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw
     misnamed: dict[str, str]  # sources whose content is not what their suffix says, such as "PNG named .jpg"
+    photo_warnings: dict[str, str]  # by the source; those of a clip stand in `clips`
     params: dict[str, Any]
     manifest_path: str  # for the headline; not in the JSON
 
@@ -55,6 +56,7 @@ class ExtractReport:
         n_dropped = self.n_frames - sum(counts["kept"] for counts in self.classes.values())
         notes = f"; {n_dropped} screened out" if n_dropped else ""
         notes += f"; {n_warned} clips with warnings" if n_warned else ""
+        notes += f"; {len(self.photo_warnings)} photos with warnings" if self.photo_warnings else ""
         notes += f"; {len(self.left_out)} left out as damaged" if self.left_out else ""
         notes += f"; {len(self.ignored)} files ignored" if self.ignored else ""
         notes += f"; {len(self.misnamed)} with a wrong suffix" if self.misnamed else ""
@@ -72,6 +74,7 @@ class ExtractReport:
             "left_out": self.left_out,
             "ignored": list(self.ignored),
             "misnamed": self.misnamed,
+            "photo_warnings": self.photo_warnings,
             "params": self.params,
         }
 
@@ -95,10 +98,15 @@ class _Unused:
     ignored: tuple[str, ...]  # files that are neither clip nor photo
 
 
-def extract(params: ExtractParams, project: Project) -> ExtractReport:
+def extract(params: ExtractParams, project: Project, sample_bits: int | None = None) -> ExtractReport:
     """Write the wanted frames of every clip in `data/raw`, and every photo.
 
     Reads `data/raw`; writes `data/frames`, then its manifest `data/frames.csv`, then `reports/extract.json`.
+
+    Args:
+        params: the section `extract` of `params.yaml`.
+        project: whose recordings are read.
+        sample_bits: `image.sample_bits`: how many bits of 16 count in photos that do not say so themselves.
 
     Raises:
         DataError: `data/raw` does not hold two classes with media in each, or a recording cannot be used (the message
@@ -112,7 +120,7 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
     paths = _Paths(sources, frames_folder, project.relative(project.frames_csv), project.root, cache)
     with exclusive_lock(project, "pipe extract"):
         with replacing_folder(project.frames) as frames:
-            result = _decode(raw.recordings, frames, params, paths)
+            result = _decode(raw.recordings, frames, _settings(params, len(raw.recordings), sample_bits), params, paths)
             screened = _screen(result.kept, frames, params)
             screening.check_no_class_is_empty(
                 (recording.label, picture.drop_reason)
@@ -128,7 +136,9 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
     return report
 
 
-def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> ExtractReport:
+def extract_files(
+    paths: Sequence[Path], out: Path, params: ExtractParams, sample_bits: int | None = None
+) -> ExtractReport:
     """Write the wanted frames of single videos and photos to a folder, with `frames.csv` and `extract.json`.
 
     Each file is a class of its own, named by its stem. The folder appears whole or not at all. It replaces a folder
@@ -138,6 +148,7 @@ def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> Ex
         paths: clips and photos, at least one, no two of the same file name.
         out: the folder to write.
         params: which frames are wanted, and how they are written; `layout` does not count.
+        sample_bits: as for `extract`.
 
     Raises:
         DataError: a file cannot be used, two have one name, or `out` holds files of somebody else.
@@ -148,7 +159,7 @@ def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> Ex
     _check_out(out)
     standalone = _Paths(PurePosixPath(), PurePosixPath(), (out / MANIFEST).as_posix())
     with replacing_folder(out.resolve()) as folder:
-        result = _decode(recordings, folder, params, standalone)
+        result = _decode(recordings, folder, _settings(params, len(recordings), sample_bits), params, standalone)
         screened = _screen(result.kept, folder, params)
         rows = _rows(screened, standalone)
         manifest.write(rows, folder / MANIFEST)
@@ -183,18 +194,20 @@ def _check_out(out: Path) -> None:
         )
 
 
-def _decode(recordings: Sequence[Recording], frames: Path, params: ExtractParams, paths: _Paths) -> PolicyResult:
+def _decode(
+    recordings: Sequence[Recording], frames: Path, settings: Settings, params: ExtractParams, paths: _Paths
+) -> PolicyResult:
     """Decode all recordings into the folder `frames`, and apply the policy for damaged ones.
 
     Raises:
         DataError: a recording cannot be used.
     """
     limits = Limits(params.decode_timeout_seconds, round(params.decode_max_gigabytes * 1e9))
-    decoder = ParallelDecoder(_settings(params, len(recordings)), limits, paths.root, paths.cache)
+    decoder = ParallelDecoder(settings, limits, paths.root, paths.cache)
     return apply_policy(recordings, decoder.decode(recordings, frames), params.on_damage, frames)
 
 
-def _settings(params: ExtractParams, n_recordings: int) -> Settings:
+def _settings(params: ExtractParams, n_recordings: int, sample_bits: int | None) -> Settings:
     wanted = Wanted(
         params.frames_per_second, params.every_n_frames, params.start_seconds, params.end_seconds, params.max_frames
     )
@@ -206,6 +219,7 @@ def _settings(params: ExtractParams, n_recordings: int) -> Settings:
         max_seconds=params.max_clip_seconds,
         threads=min(MOST_THREADS, threads_for_each(n_recordings)),
         deinterlace=params.deinterlace == "auto",
+        sample_bits=sample_bits,
     )
 
 
@@ -265,6 +279,11 @@ def _report(
         ignored=unused.ignored,
         misnamed={
             str(paths.sources / recording.name): outcome.misnamed for recording, outcome in decoded if outcome.misnamed
+        },
+        photo_warnings={
+            str(paths.sources / recording.name): "; ".join(outcome.warnings)
+            for recording, outcome in decoded
+            if outcome.warnings
         },
         params=params.model_dump(),
         manifest_path=paths.manifest,
