@@ -44,6 +44,7 @@ class Settings:
     threads: int  # that decode one clip; their number changes no byte
     deinterlace: bool = True  # interlaced clips
     raw_frames_per_second: float | None = None  # of a stream without a container; None: as it states, else 25
+    sample_bits: int | None = None  # of photos with 16 bits that do not say so themselves
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
@@ -169,7 +170,7 @@ def misnamed_clip(path: Path) -> str:
 
 
 def _decode_photo(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
-    photo = photos.read_photo(source, max_pixels=settings.max_pixels)
+    photo = photos.read_photo(source, max_pixels=settings.max_pixels, sample_bits=settings.sample_bits)
     picture = _write_picture(photo.pixels_hwc, frames, name, settings)
     return Outcome(sha256_of(source), (picture,), misnamed=photo.misnamed, warnings=photo.warnings)
 
