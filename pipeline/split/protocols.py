@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, UNUSED, Row
+from pipeline.base.words import counted
 from pipeline.split.assignment import assign_groups, cut_clip
 from pipeline.split.params import SplitCounts, SplitParams
 
@@ -77,14 +78,21 @@ def training_shares(params: SplitParams) -> dict[str, Fraction]:
     return {"train": 1 - val, "val": val}
 
 
-def why_optimistic(params: SplitParams) -> str | None:
-    """Why the numbers flatter the model: the protocol's reason and the person's caveat; None without both."""
-    reasons = [params.caveat] if params.caveat else []
+def why_optimistic(params: SplitParams, n_copies_across: int) -> str | None:
+    """Why the numbers flatter the model: the protocol, known leaks and the person's caveat; None without a reason.
+
+    `n_copies_across` is the number of near duplicates of one label that lie on two sides.
+    """
+    reasons = []
     if params.protocol == "blocks":
-        reasons.insert(0, f"training and test frames are of the same clips, {params.guard_seconds:g} s apart or more")
+        reasons.append(f"training and test frames are of the same clips, {params.guard_seconds:g} s apart or more")
     if params.protocol == "random":
         copies = ", and copies of training frames are tested on" if params.augmented_in_test else ""
-        reasons.insert(0, f"images were dealt out at random, whatever clip they are of{copies}")
+        reasons.append(f"images were dealt out at random, whatever clip they are of{copies}")
+    if n_copies_across:
+        reasons.append(f"{counted(n_copies_across, 'pair')} of near duplicates on two sides of the split")
+    if params.caveat:
+        reasons.append(params.caveat)
     return "; ".join(reasons) or None
 
 

@@ -126,6 +126,12 @@ class Leakage:
         """The near duplicates with two labels."""
         return self.near_duplicates.label_conflicts if self.near_duplicates else ()
 
+    @property
+    def n_copies_across(self) -> int:
+        """The number of near duplicates of one label on two sides: with two labels they do not flatter the model."""
+        pairs = self.near_duplicates.pairs if self.near_duplicates else ()
+        return sum(pair.is_across_sides and not pair.has_two_labels for pair in pairs)
+
     def to_json(self) -> dict[str, Any]:
         """The findings by name, and the reason for each that is null."""
         duplicates = self.near_duplicates
@@ -182,7 +188,7 @@ class SplitReceipt:
     @property
     def optimistic(self) -> str | None:
         """Why the numbers flatter the model; None where nothing is known that flatters it."""
-        return why_optimistic(self.params)
+        return why_optimistic(self.params, self.leakage.n_copies_across)
 
     def to_json(self) -> dict[str, Any]:
         """The content of `reports/split.json`."""

@@ -12,6 +12,7 @@ from pipeline.base.files import exclusive, read_json, write_json
 from pipeline.base.leakage import read_split_without_leaks, refuse_label_conflicts, refuse_leaks
 from pipeline.base.manifest import UNUSED, Row, class_names
 from pipeline.base.project import Project
+from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
 from pipeline.split.grouping import merge_groups, read_pins, regroup, write_pins
 from pipeline.split.near_duplicates.search import (
@@ -100,6 +101,7 @@ def _read_frames(params: SplitParams, project: Project) -> list[Row]:
         raise DataError(
             f"{project.frames_csv}: found one class only, {labels[0]!r}; expected at least two, add clips of another"
         )
+    refuse_similar_names(labels, str(project.frames_csv))
     refuse_label_conflicts(frames, project.frames_csv)
     return frames
 

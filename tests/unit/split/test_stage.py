@@ -144,6 +144,11 @@ def test_the_receipt(project: Project, params: SplitParams) -> None:
         assert leakage[f"{name}_reason"]
 
 
+def test_two_class_names_that_read_alike_are_refused(project: Project, params: SplitParams) -> None:
+    write(project, frames_of({"brick": [3] * 5, "Brick": [3] * 5}))
+    assert "frames.csv: the classes 'Brick' and 'brick' differ only in case, width, blanks" in refusal(params, project)
+
+
 def test_without_a_caveat_nothing_is_called_optimistic(project: Project, params: SplitParams) -> None:
     write(project, frames_of(DEMO))
     split(params, project)
