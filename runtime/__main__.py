@@ -28,6 +28,7 @@ from runtime.images.pixels import most_bytes
 from runtime.litter import is_litter
 from runtime.selfcheck import DecoderCheck, Selfcheck, VariantCheck, selfcheck
 from runtime.session import Opening, onnxruntime
+from runtime.utf8_mode import restart_in_utf8_mode
 from runtime.video import ClipAnswer, classify_clip
 from runtime.visible_text import visible
 
@@ -380,4 +381,5 @@ def _discard_output() -> None:
 
 
 if __name__ == "__main__":
+    restart_in_utf8_mode()
     sys.exit(main())
