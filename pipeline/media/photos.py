@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.media.capture import Capture, capture_of_photo
 from runtime.clips.demuxer import demuxer_of
 from runtime.errors import ClipError, ImageError, TooManyPixelsError
 from runtime.images import FORMATS, read_image
@@ -54,6 +55,7 @@ class Photo:
     pixels_hwc: NDArray[np.uint8]  # (height, width, 3), RGB, upright
     misnamed: str  # such as "PNG named .jpg"; empty where the suffix is right
     warnings: tuple[str, ...]  # what of the file is left out
+    capture: Capture  # when, with which camera and in which burst it was taken
 
 
 def is_photo(path: Path) -> bool:
@@ -91,7 +93,7 @@ def read_photo(path: Path, *, max_pixels: int) -> Photo:
             pixels_hwc = read_image(path, max_pixels=max_pixels, formats=formats)
             with Image.open(path, formats=formats) as image:
                 profile, name = image.info.get("icc_profile"), image.format or ""
-                warned = _other_pictures(image)
+                warned, capture = _other_pictures(image), capture_of_photo(image)
     except TooManyPixelsError as error:
         raise ImageError(f"{error}; raise extract.max_megapixels, or make the picture smaller") from error
     except ImageError as error:
@@ -100,7 +102,7 @@ def read_photo(path: Path, *, max_pixels: int) -> Photo:
         raise
     if _is_xyb(profile):
         raise ImageError(f"{path}: its colours are stored as XYB, which need its profile; convert it to sRGB")
-    return Photo(pixels_hwc, _misnamed(path, name), (warned,) if warned else ())
+    return Photo(pixels_hwc, _misnamed(path, name), (warned,) if warned else (), capture)
 
 
 def read_photo_as_device(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
