@@ -24,6 +24,7 @@ from pipeline.extract.clip_cache import ClipCache
 from pipeline.extract.damage import PolicyResult, apply_policy
 from pipeline.extract.decode_all import Limits, ParallelDecoder
 from pipeline.extract.params import ExtractParams
+from pipeline.media.capture import completed_by_name
 from pipeline.media.recordings import RawFiles, Recording, check_lengths, check_name, count_unread, find_recordings
 from runtime.clips.decode_plan import Wanted
 
@@ -253,6 +254,7 @@ def _screen(decoded: Decoded, frames: Path, params: ExtractParams) -> Decoded:
 
 
 def _rows(decoded: Decoded, paths: _Paths) -> list[Row]:
+    captures = [completed_by_name(outcome.capture, recording.path.name) for recording, outcome in decoded]
     return [
         Row(
             path=str(paths.frames / picture.path),
@@ -269,8 +271,11 @@ def _rows(decoded: Decoded, paths: _Paths) -> list[Row]:
             phash=picture.phash,
             kept=not picture.drop_reason,
             drop_reason=picture.drop_reason,
+            recorded_at=capture.recorded_at,
+            camera=capture.camera,
+            burst=capture.burst,
         )
-        for recording, outcome in decoded
+        for (recording, outcome), capture in zip(decoded, captures, strict=True)
         for picture in outcome.pictures
     ]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.media.capture import Capture, capture_of_photo
 from runtime.clips.demuxer import demuxer_of
 from runtime.errors import ClipError, ImageError, TooManyPixelsError
 from runtime.images import FORMATS, read_image
@@ -57,7 +58,8 @@ class Photo:
 
     pixels_hwc: NDArray[np.uint8]  # (height, width, 3), RGB, upright
     misnamed: str  # such as "PNG named .jpg"; empty where the suffix is right
-    warnings: tuple[str, ...] = ()  # what of the file is left out, or not as a reader may expect
+    warnings: tuple[str, ...]  # what of the file is left out, or not as a reader may expect
+    capture: Capture  # when, with which camera and in which burst it was taken
 
 
 def is_photo(path: Path) -> bool:
@@ -97,6 +99,7 @@ def read_photo(path: Path, *, max_pixels: int, sample_bits: int | None = None) -
             with Image.open(path, formats=formats) as image:
                 profile, name = image.info.get("icc_profile"), image.format or ""
                 warned = [_other_pictures(image), _unturned(path, image), "" if sample_bits else _few_bits(image)]
+                capture = capture_of_photo(image)
     except TooManyPixelsError as error:
         raise ImageError(f"{error}; raise extract.max_megapixels, or make the picture smaller") from error
     except ImageError as error:
@@ -105,7 +108,8 @@ def read_photo(path: Path, *, max_pixels: int, sample_bits: int | None = None) -
         raise
     if _is_xyb(profile):
         raise ImageError(f"{path}: its colours are stored as XYB, which need its profile; convert it to sRGB")
-    return Photo(pixels_hwc, _misnamed(path, name), tuple(warning for warning in warned if warning))
+    told = tuple(warning for warning in warned if warning)
+    return Photo(pixels_hwc, _misnamed(path, name), told, capture)
 
 
 def read_photo_as_device(path: Path, *, max_pixels: int, sample_bits: int | None) -> NDArray[np.uint8]:

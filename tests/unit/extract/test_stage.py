@@ -26,6 +26,7 @@ from pipeline.base.files import exclusive_lock
 from pipeline.base.project import Project
 from pipeline.extract.child import decode_recordings
 from pipeline.extract.stage import extract, extract_files
+from tests.support.captures import write_captured_photo
 from tests.support.extraction import entries, everything_in, extract_params, made_by, refusal
 from tests.support.media import (
     OTHER_CONTAINERS,
@@ -46,6 +47,21 @@ def read_pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def test_the_manifest_says_when_and_with_which_camera_each_was_recorded(project: Project) -> None:
+    write_captured_photo(project.raw / "b" / "a.jpg", taken="2024:05:03 14:22:07", make="Canon", model="EOS 7D")
+    write_captured_photo(project.raw / "b" / "IMG_20190101_123456_BURST001.jpg", level=120)
+    clip = write_clip(project.raw / "a" / "VID_20230405_123456.mp4", n_frames=20)
+    shutil.copy(clip, project.raw / "a" / "copy.mp4")  # decoded once: the name's time is not the content's
+    extract(extract_params(), project)
+    rows = manifest.read(project.frames_csv)
+    assert {(Path(row.source).name, row.recorded_at, row.camera, row.burst) for row in rows} == {
+        ("a.jpg", "2024-05-03T14:22:07", "Canon EOS 7D", ""),
+        ("IMG_20190101_123456_BURST001.jpg", "2019-01-01T12:34:56", "", "burst=IMG-20190101-123456"),
+        ("VID_20230405_123456.mp4", "2023-04-05T12:34:56", "", ""),
+        ("copy.mp4", "", "", ""),
+    }
 
 
 # What it writes.
