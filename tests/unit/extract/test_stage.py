@@ -24,9 +24,11 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import exclusive_lock
 from pipeline.base.project import Project
+from pipeline.extract import decode_all
 from pipeline.extract.child import decode_recordings
 from pipeline.extract.stage import extract, extract_files
 from tests.support.captures import write_captured_photo
+from tests.support.command import ROOT
 from tests.support.extraction import entries, everything_in, extract_params, made_by, refusal
 from tests.support.media import (
     OTHER_CONTAINERS,
@@ -410,8 +412,18 @@ from pipeline.extract.stage import extract
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
 from pipeline.base.section import read_section
+from pipeline.extract import decode_all
+decode_all.CHILD = sys.argv[1]
 extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Path.cwd()))
 """
+
+
+def decode_one_then_hang(**arguments: Any) -> object:
+    """Run by a child: decode the first clip, and never the second."""
+    if "PIPE_TEST_DECODED" in os.environ:
+        time.sleep(600)
+    os.environ["PIPE_TEST_DECODED"] = "1"
+    return decode_recordings(**arguments)
 
 
 @pytest.mark.parametrize(("sent", "had_frames"), [(signal.SIGINT, False), (signal.SIGKILL, True)])
@@ -426,9 +438,11 @@ def test_after_an_interruption_the_same_command_resumes_and_gives_the_same_bytes
         shutil.rmtree(project.frames)
         project.frames_csv.unlink()
         project.extract_json.unlink()
-    environment = os.environ | {"LOKY_MAX_CPU_COUNT": "2"}  # with more processors the run could end before the signal
+    environment = os.environ | {"LOKY_MAX_CPU_COUNT": "2", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", COMMAND]
-    process = subprocess.Popen(command, cwd=project.root, env=environment, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, f"{__name__}:decode_one_then_hang"], cwd=project.root, env=environment, stderr=subprocess.PIPE
+    )
     temporary = project.frames.parent / f".frames.{process.pid}.tmp"
     deadline = time.monotonic() + 30
     while not entries(project) and process.poll() is None and time.monotonic() < deadline:
@@ -443,7 +457,7 @@ def test_after_an_interruption_the_same_command_resumes_and_gives_the_same_bytes
     )
     done = entries(project)
     assert 0 < len(done) < 6
-    subprocess.run(command, cwd=project.root, check=True)
+    subprocess.run([*command, decode_all.CHILD], cwd=project.root, env=environment, check=True)
     assert made_by(project) == undisturbed
     assert len(entries(project)) == 6
     assert entries(project) | done == entries(project)  # none of these was decoded again
