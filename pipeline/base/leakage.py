@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -92,17 +92,23 @@ def clips_across_sides(rows: Iterable[Row]) -> dict[str, Any]:
     return {"clips": len(nearest), "nearest_seconds": round(min(nearest.values()), 6) if nearest else None}
 
 
-def refuse_label_conflicts(frames: Sequence[Row], manifest_path: Path) -> None:
-    """Refuse frames whose label is ambiguous; `manifest_path` is for the message.
+def refuse_label_conflicts(frames: Sequence[Row], manifest_path: Path, named: Collection[str] = ()) -> None:
+    """Refuse frames whose label is ambiguous.
+
+    Args:
+        frames: all frames, in their groups.
+        manifest_path: where they are listed, for the message.
+        named: groups that a person has named one by one, and which may hold several labels.
 
     Raises:
         DataError: a recording or a group has two labels. The message names the first and counts the others.
     """
+    name_it = "expected one label in a group; name the group in data/groups.csv if it holds several"
     for column, problem, advice in (
         ("source_sha256", "hold the same bytes", "delete the one whose label is wrong and run `pipe extract` again"),
-        ("group", "are one group", "expected one label in a group"),
+        ("group", "are one group", name_it),
     ):
-        conflicts = _divided(frames, column, "label")
+        conflicts = [found for found in _divided(frames, column, "label") if column != "group" or found[0] not in named]
         if conflicts:
             first, second, *_ = conflicts[0][1].values()
             raise DataError(

@@ -35,6 +35,7 @@ SPLIT_JSON = """\
     "counts": null,
     "folds": null,
     "fold": 0,
+    "hold_out": null,
     "guard_seconds": 2.0,
     "group_pattern": null,
     "seed": 0,
@@ -101,6 +102,10 @@ SPLIT_JSON = """\
     "new": 4,
     "gone": 0
   },
+  "sessions": null,
+  "sessions_reason": "data/groups.csv names no session",
+  "balance": null,
+  "balance_reason": "every group has one label, and no session is held out",
   "leakage": {
     "exact_duplicates": [],
     "label_conflicts": [],
