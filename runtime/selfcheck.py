@@ -5,7 +5,6 @@ The recommended variant and the decoder of pictures decide. Other variants that 
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from runtime.golden import GOLDEN, Golden, Sample, read_pixels
 from runtime.images import read_image
 from runtime.placement import Placement, read_placement
 from runtime.requirements import check_versions
+from runtime.scratch import scratch_folder
 from runtime.session import Opening
 
 _LATENCY_ROUNDS = 5
@@ -121,8 +121,8 @@ def _check_variants(
     allowed = contract.providers if contract.allow_fallback else contract.providers[:1]
     for variant in contract.variants:
         for provider in allowed:
-            with tempfile.TemporaryDirectory(prefix="selfcheck-", ignore_cleanup_errors=True) as profiles:
-                opening = Opening(provider=provider, profile=Path(profiles) / "profile")
+            with scratch_folder("selfcheck") as profiles:
+                opening = Opening(provider=provider, profile=profiles / "profile")
                 try:
                     classifier = Classifier.load(folder, variant.name, opening)
                 except ProviderError as error:

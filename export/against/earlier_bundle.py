@@ -7,7 +7,6 @@ import csv
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from runtime.archive import unpack
 from runtime.classifier import Classifier
 from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError
+from runtime.scratch import scratch_folder
 
 SELFCHECK = (sys.executable, "-m", "runtime", "selfcheck")  # the project's code, not the bundle's
 TIMED_CALLS = 40  # of each bundle at least; with fewer frames, each frame is timed more than once
@@ -123,8 +123,8 @@ def open_bundle(bundle_zip: Path, classes: Sequence[str]) -> Iterator[OpenBundle
     Raises:
         DataError: the file is not exactly a bundle, it fails its selfcheck on this machine, or it has other classes.
     """
-    with tempfile.TemporaryDirectory(prefix="bundle-") as parent:
-        folder = Path(parent) / "bundle"
+    with scratch_folder("bundle") as parent:
+        folder = parent / "bundle"
         try:
             unpack(bundle_zip, folder)
             _selfcheck(folder, bundle_zip)

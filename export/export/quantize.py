@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import tempfile
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +22,7 @@ from onnx import shape_inference
 from export.export.int8_stem import compute_stem_by_blocks
 from export.graphs.preprocess_graph import batch_of
 from export.graphs.runner import FRAMES_AT_ONCE, Graph, batches_of
+from runtime.scratch import scratch_folder
 from runtime.session import onnxruntime
 
 Calibration = Literal["minmax", "percentile"]
@@ -62,13 +61,13 @@ def measure_ranges(core: onnx.ModelProto, inputs_nchw: NDArray[np.float32], cali
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
     methods = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
-    with tempfile.TemporaryDirectory(prefix="ranges-") as folder, contextlib.redirect_stdout(io.StringIO()):
-        path = Path(folder) / "core.onnx"
+    with scratch_folder("ranges") as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = folder / "core.onnx"
         onnx.save(shape_inference.infer_shapes(core), path)
         calibrator = create_calibrator(
             path,
             _quantisable(),
-            augmented_model_path=str(Path(folder) / "with_taps.onnx"),
+            augmented_model_path=str(folder / "with_taps.onnx"),
             calibrate_method=methods[calibration],
             extra_options={"symmetric": False, "percentile": PERCENTILE},
         )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import onnx
@@ -16,6 +14,7 @@ from onnx import helper, shape_inference
 from export.export.readable_names import keep_modules, name_after_modules
 from export.graphs.preprocess_graph import ir_version
 from pipeline.network.network import Network
+from runtime.scratch import scratch_folder
 from runtime.session import onnxruntime
 
 NEWEST_OPSET = 21  # that runtimes two years old read
@@ -97,8 +96,8 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     options = library.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with tempfile.TemporaryDirectory(prefix="simplify-") as folder:
-        options.optimized_model_filepath = str(Path(folder) / "simplified.onnx")
+    with scratch_folder("simplify") as folder:
+        options.optimized_model_filepath = str(folder / "simplified.onnx")
         library.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         simplified: onnx.ModelProto = onnx.load(options.optimized_model_filepath)
     opset = next(domain.version for domain in model.opset_import if domain.domain == "")
@@ -136,8 +135,8 @@ def _dynamo(network: Network, example_nchw: torch.Tensor, attempt: Attempt) -> o
 
 
 def _legacy(network: Network, example_nchw: torch.Tensor, attempt: Attempt) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory(prefix="legacy-") as folder:
-        path = Path(folder) / "core.onnx"
+    with scratch_folder("legacy") as folder:
+        path = folder / "core.onnx"
         torch.onnx.export(
             network,
             (example_nchw,),

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project, safe_join
 from runtime.classifier import CONTRACT, Classifier
 from runtime.errors import DeviceError
+from runtime.scratch import scratch_folder
 from runtime.session import onnxruntime
 
 BUNDLE = "bundle"  # the route's name
@@ -93,8 +93,7 @@ def ask_bundle(classifier: Classifier, rows: Sequence[Row], project: Project) ->
         project: whose frames they are.
     """
     route = Route(classifier.variant.name, BUNDLE, classifier.logits, len(classifier.contract.classes))
-    with tempfile.TemporaryDirectory(prefix="bundle-") as name:
-        folder = Path(name)
+    with scratch_folder("bundle") as folder:
         shutil.copytree(Path(runtime.__file__).parent, folder / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(classifier.contract_path, folder / CONTRACT)
         shutil.copy(classifier.graphs / classifier.variant.file, folder)

@@ -179,8 +179,12 @@ def _temporary_beside(target: Path) -> Path:
 
 
 def _is_running(process_id: int) -> bool:
+    if os.name == "nt":  # there nothing asks without ending the process
+        return True
     try:
         os.kill(process_id, 0)
+    except OverflowError:  # no system numbers a process so
+        return False
     except OSError as error:
         return isinstance(error, PermissionError)  # the process runs, but belongs to another user
     return True

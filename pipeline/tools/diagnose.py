@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipeline.draw.sheets import GAP, Cell, sheet, stack, thumbnail
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.stage import MANIFEST, extract_files
 from runtime.images import read_image
+from runtime.scratch import scratch_folder
 
 SHOWN = 48  # at most so many kept frames and so many dropped ones, spread over the clip
 _COLUMNS, _SIDE = 4, 320
@@ -58,9 +58,9 @@ def diagnose(paths: Sequence[Path], params: ExtractParams, out: Path | None) -> 
         sheets.check_png(out)
     diagnoses, drawn = [], []
     for path in paths:
-        with tempfile.TemporaryDirectory(prefix="pipe-") as folder:
+        with scratch_folder("diagnose") as folder:
             try:
-                diagnosis, sheet_hwc = _diagnose(path, params, Path(folder) / "frames", draw=out is not None)
+                diagnosis, sheet_hwc = _diagnose(path, params, folder / "frames", draw=out is not None)
             except PipeError as error:
                 diagnosis, sheet_hwc = FileDiagnosis(path, (str(error),), usable=False), None
         diagnoses.append(diagnosis)

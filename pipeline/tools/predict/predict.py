@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from runtime.clips.clip import open_clip
 from runtime.clips.decode_plan import Wanted
 from runtime.clips.demuxer import Bounds, DamagedClipError
 from runtime.errors import ClipError, DeviceError
+from runtime.scratch import scratch_folder
 
 
 @contextlib.contextmanager
@@ -44,8 +44,8 @@ def open_classifier(project: Project, bundle: Path | None) -> Iterator[Classifie
         verify(bundle)
         yield Classifier.load(bundle)
         return
-    with tempfile.TemporaryDirectory(prefix="bundle-") as parent:
-        folder = Path(parent) / "bundle"
+    with scratch_folder("bundle") as parent:
+        folder = parent / "bundle"
         unpack(bundle, folder)
         yield Classifier.load(folder)
 

@@ -68,7 +68,7 @@ def test_a_good_archive_is_unpacked_whole(tmp_path: Path) -> None:
 
 
 def with_entry(name: str, content: bytes = b"more", **changes: int) -> Entries:
-    return [*good_entries(), (entry(name, **changes), content)]
+    return sorted([*good_entries(), (entry(name, **changes), content)], key=lambda each: each[0].filename)
 
 
 def listed_too(name: str) -> Entries:
@@ -127,7 +127,7 @@ FAULTS: dict[str, tuple[Callable[[], Entries], str]] = {
     "a hidden name": (lambda: listed_too(".bashrc"), "plain names"),
     "a name with a space": (lambda: listed_too("two words"), "plain names"),
     "names that differ in case": (lambda: listed_too("readme.MD"), "twice"),
-    "a file that is a folder too": (lambda: listed_too("README.md/inside"), "cannot be unpacked"),
+    "a file that is a folder too": (lambda: listed_too("README.md/inside"), "is a file and a folder"),
     "the list inside itself": (lambda: listed_too(SUMS.lower()), "twice"),
     "an empty list": (lambda: with_sums(b""), "not a list"),
     "a list without an end": (lambda: with_sums(sums(FILES)[:-1]), "not a list"),
@@ -151,14 +151,14 @@ def test_bytes_that_belong_to_no_entry_are_refused(tmp_path: Path) -> None:
     good = write_zip(tmp_path / "good.zip", good_entries()).read_bytes()
     bad = tmp_path / "bad.zip"
     bad.write_bytes(b"#!/bin/sh\n" + good)
-    assert_refused(bad, "leaves a gap")
+    assert_refused(bad, "bytes that belong to no entry")
     bad.write_bytes(good + b"junk")
     assert_refused(bad)
     with zipfile.ZipFile(bad, "w") as archive:
         archive.comment = b"a comment"
         for info, content in good_entries():
             archive.writestr(info, content)
-    assert_refused(bad, "bytes that belong to no entry")
+    assert_refused(bad, "bytes behind its end")
 
 
 def test_entries_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
@@ -197,25 +197,16 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         unpack(tmp_path / "none.zip", tmp_path / "bundle")
 
 
-def test_a_damaged_byte_is_refused_or_changes_nothing(tmp_path: Path) -> None:
-    """Dates in a header may change; the unpacked files may not."""
+def test_a_damaged_byte_is_refused_wherever_it_is(tmp_path: Path) -> None:
     whole = write_zip(tmp_path / "good.zip", good_entries()).read_bytes()
-    chance, refused = random.Random(0), 0
-    path, folder = tmp_path / "damaged.zip", tmp_path / "bundle"
-    for trial in range(200):
+    chance, path = random.Random(0), tmp_path / "damaged.zip"
+    for _ in range(200):
         damaged = bytearray(whole)
         damaged[chance.randrange(len(damaged))] ^= chance.randrange(1, 256)
         path.write_bytes(damaged)
-        target = folder / str(trial)
-        try:
-            unpack(path, target)
-        except BundleError:
-            refused += 1
-            assert not target.exists()
-        else:
-            assert verify(target) == len(FILES)
-            assert all((target / name).read_bytes() == content for name, content in FILES.items())
-    assert refused > 150
+        with pytest.raises(BundleError):
+            unpack(path, tmp_path / "bundle")
+        assert not (tmp_path / "bundle").exists()
 
 
 def test_a_folder_that_exists_is_never_touched(tmp_path: Path) -> None:
