@@ -47,6 +47,7 @@ class Row:
     sharpness: float | None = None  # variance of the Laplacian; None for an augmented image
     brightness: float | None = None  # mean luma, 0 to 255; None for an augmented image
     phash: str = ""  # 16 hex digits; empty for an augmented image
+    sha256: str = ""  # of the image's file, 64 hex digits; empty only in rows that no stage wrote
     recorded_at: str = ""  # ISO 8601, when the recording began; with its offset from UTC where the file states one
     camera: str = ""  # make and model, and the serial number after #
     burst: str = ""  # identifiers of a burst and of a Live Photo: burst=…, live=…
@@ -77,12 +78,13 @@ _GROUP_REASON, _RECORDED_AT = SPLIT_COLUMNS.index("group_reason"), SPLIT_COLUMNS
 COLUMNS = SPLIT_COLUMNS[:_SPLIT]
 _TRUTH = {"true": True, "false": False}
 _KEPT, _PHASH = SPLIT_COLUMNS.index("kept"), SPLIT_COLUMNS.index("phash")
+_SHA256 = SPLIT_COLUMNS.index("sha256")
 _NUMBER_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("time_seconds", "sharpness", "brightness")]
 _PIXEL_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("width", "height")]
 _SHARED_NAMES = ("label", "source", "source_sha256", "group", "transform", "recorded_at", "camera", "burst")
 _SHARED_COLUMNS = [SPLIT_COLUMNS.index(name) for name in _SHARED_NAMES]
 _values = attrgetter(*SPLIT_COLUMNS)
-_HEX = re.compile("[0-9a-f]{16}")
+_HEX, _SHA256_HEX = re.compile("[0-9a-f]{16}"), re.compile("[0-9a-f]{64}")
 
 
 def write(rows: Iterable[Row], path: Path) -> None:
@@ -174,6 +176,7 @@ def _parse(path: Path, line: int, cells: list[str], n_columns: int, shared: dict
             values[column] = int(cells[column])
         values[_KEPT] = _TRUTH[cells[_KEPT]]
         _check_hash(cells[_PHASH])
+        _check_sha256(cells[_SHA256])
         _check_time(cells[_RECORDED_AT])
     except (KeyError, ValueError) as error:
         raise DataError(f"{path}:{line}: a value does not fit its column ({error})") from error
@@ -184,6 +187,11 @@ def _parse(path: Path, line: int, cells: list[str], n_columns: int, shared: dict
         raise DataError(f"{path}:{line}: label or group is empty; expected a name")
     check_inside(row.path)
     return row
+
+
+def _check_sha256(text: str) -> None:
+    if text and not _SHA256_HEX.fullmatch(text):
+        raise ValueError(f"{text} is not a sha256 of 64 hex digits")
 
 
 def _check_hash(text: str) -> None:

@@ -6,6 +6,7 @@ The parent calls `decode_recordings` in a child process. Its arguments and its r
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,7 @@ class Picture:
     sharpness: float
     brightness: float
     phash: str
+    sha256: str  # of the picture's file
     drop_reason: str = ""  # empty before screening, and for a picture that screening keeps
 
 
@@ -229,6 +231,7 @@ def _write_picture(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, setti
         sharpness=quality.sharpness(luma_hw),
         brightness=quality.brightness(luma_hw),
         phash=quality.phash(luma_hw),
+        sha256=hashlib.sha256(encoded).hexdigest(),
     )
 
 

@@ -25,12 +25,12 @@ import av
 import cv2
 
 from pipeline.base.errors import DataError, PipeError
-from pipeline.base.files import read_json, sweep_stale, temporary_folder
+from pipeline.base.files import read_json, sha256_of, sweep_stale, temporary_folder
 from pipeline.base.project import check_inside
 from pipeline.extract.child import Outcome, Settings
 
 # Raise it when the same clip and settings begin to give other bytes, or when `Outcome` or `Picture` gets other fields.
-_FORMAT_VERSION = 6
+_FORMAT_VERSION = 7
 _INDIFFERENT = ("threads", "sample_bits")  # settings that change no byte of a clip's pictures
 _OUTCOME_FILE = "recorded.json"
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
@@ -129,6 +129,8 @@ class ClipCache:
             and len({path.name for path in paths}) == len(paths)
             and all((entry / folder).resolve() == entry / folder for folder in {path.parent for path in paths})
             and all(_size_and_time(entry / path) == mark for path, mark in marks.items())
+            # Bytes that rotted have kept size and time.
+            and all(sha256_of(entry / picture.path) == picture.sha256 for picture in outcome.pictures)
         )
 
 

@@ -269,6 +269,7 @@ def _rows(decoded: Decoded, paths: _Paths) -> list[Row]:
             sharpness=picture.sharpness,
             brightness=picture.brightness,
             phash=picture.phash,
+            sha256=picture.sha256,
             kept=not picture.drop_reason,
             drop_reason=picture.drop_reason,
             recorded_at=capture.recorded_at,
