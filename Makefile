@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo install test check trials clean
+.PHONY: demo install test check trials trial-arm trial-telemetry clean
 
 demo: .venv/train
 	rm -rf build/demo
@@ -28,6 +28,17 @@ trials: .venv/test
 	rm -rf build/killed && mkdir -p build/killed
 	$(BIN)/python -m tests.trials.killed_extractions build/killed 50
 	$(BIN)/python -m tests.trials.mutant_bundles
+
+# On emulated ARM processors, with the demo's bundle. Needs root and Debian's packages mmdebstrap and qemu-user-static.
+trial-arm: .venv/test build/demo/dist/bundle.zip
+	$(BIN)/python -m tests.trials.arm build/demo/dist/bundle.zip
+
+build/demo/dist/bundle.zip:
+	$(MAKE) demo
+
+# Whom the chain, the device's commands and DVC call. Needs root and iproute2.
+trial-telemetry: .venv/test
+	$(BIN)/python -m tests.trials.telemetry
 
 # One stamp per extra, renewed when what is to be installed changes.
 .venv/%: pyproject.toml constraints.txt
