@@ -2,14 +2,16 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo install test check trials trial-arm trial-telemetry clean
+.PHONY: demo install test check trials trial-arm trial-telemetry lock clean
 
 demo: .venv/train
 	rm -rf build/demo
 	git clone --quiet . build/demo
 	cd build/demo && PATH="$(BIN):$$PATH" pipe demo
 
+# `dvc repro` finds an empty data/raw then, and extract says how to fill it. Git cannot hold it: DVC tracks what is in it.
 install: .venv/train
+	mkdir -p data/raw
 
 test: .venv/test
 	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal
@@ -28,6 +30,8 @@ trials: .venv/test
 	rm -rf build/killed && mkdir -p build/killed
 	$(BIN)/python -m tests.trials.killed_extractions build/killed 50
 	$(BIN)/python -m tests.trials.mutant_bundles
+	$(BIN)/python -m tests.trials.examples_without_vnni
+	$(BIN)/python -m tests.trials.int8_without_vnni
 
 # On emulated ARM processors, with the demo's bundle. Needs root and Debian's packages mmdebstrap and qemu-user-static.
 trial-arm: .venv/test build/demo/dist/bundle.zip
@@ -40,11 +44,23 @@ build/demo/dist/bundle.zip:
 trial-telemetry: .venv/test
 	$(BIN)/python -m tests.trials.telemetry
 
-# One stamp per extra, renewed when what is to be installed changes.
-.venv/%: pyproject.toml constraints.txt
+# One stamp per extra, renewed when what is to be installed changes. Every file that pip fetches must have a hash of the lock.
+.venv/%: pyproject.toml requirements/build.txt requirements/%.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/build.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation --requirement requirements/$*.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# Write the locks anew from pyproject.toml and constraints.txt, for every platform.
+UV := build/uv/bin/python -m uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate
+lock:
+	test -x build/uv/bin/python || $(PYTHON) -m venv build/uv
+	build/uv/bin/python -m pip install --quiet uv
+	$(UV) --constraint constraints.txt --output-file requirements/build.txt requirements/build.in
+	for extra in train test bench; do \
+		$(UV) --constraint constraints.txt --extra $$extra --output-file requirements/$$extra.txt pyproject.toml || exit 1; \
+	done
 
 clean:
 	rm -rf build .venv

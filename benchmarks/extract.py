@@ -6,7 +6,12 @@ Ours is the stage's own child process as `pipe extract` runs it: it decodes, mea
 and writes. The peers are ffmpeg (`-vf fps=1`, and `-skip_frame nokey`, which gives the keyframes whatever their
 times), OpenCV that reads everything, OpenCV that seeks, PyAV that decodes everything, and torchcodec. Each runs in a
 fresh process. All run in turn, so that a busy machine slows all of them. A ratio is the peer's time divided by ours:
-above 1, ours is faster. `every_frame` asks for all frames of a clip with 30 per second.
+above 1, ours is faster. `processor_ratios` compare seconds of processors instead, which depend less on what else the
+machine does. `every_frame` asks for all frames of a clip with 30 per second.
+
+The rows `folder_10s` and `folder_30s` are folders of short clips. There ours is the whole command `pipe extract` in a
+project without a cache. ffmpeg reads one clip after the other; `ffmpeg_keyframes_at_once` starts as many ffmpegs as
+there are processors, each with one thread.
 """
 
 from __future__ import annotations
@@ -18,11 +23,13 @@ import os
 import platform
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -62,12 +69,15 @@ KINDS = {
     "phone_4k_hevc": Kind("libx265", height=2160),
 }
 IN_QUICK = ("phone_h264", "phone_hevc", "long_gop")
+FOLDERS = {"folder_10s": (20, 10), "folder_30s": (8, 30)}  # clips, and seconds of each
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="3 clips of 4 s and 2 rounds instead of 7 of 30 s and 3")
+    parser.add_argument("--folders", action="store_true", help="only the rows of folders")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -77,12 +87,13 @@ def main() -> None:
         return
     seconds, rounds = (4, 2) if arguments.quick else (30, 3)
     with tempfile.TemporaryDirectory() as folder:
-        result = _result(Path(folder), IN_QUICK if arguments.quick else tuple(KINDS), seconds, rounds)
+        kinds = () if arguments.folders else IN_QUICK if arguments.quick else tuple(KINDS)
+        result = _result(Path(folder), kinds, {} if arguments.quick else FOLDERS, seconds, rounds)
     if arguments.json:
         print(json.dumps(result, indent=2))
         return
     print(result["machine"])
-    for part in ("medians", "ratios", "peak_megabytes", "not_run"):
+    for part in ("medians", "ratios", "processor_ratios", "peak_megabytes", "not_run"):
         for name, value in result[part].items():
             print(f"{part[:-1] if part != 'not_run' else part:16} {name:40} {value}")
 
@@ -93,10 +104,10 @@ def main() -> None:
 def ours(clip: Path, out: Path, frames_per_second: float) -> None:
     """The child process of `extract`."""
     from pipeline.extract.child import Outcome, Settings, decode_recordings
-    from pipeline.media.decode_plan import Wanted
+    from runtime.clips.decode_plan import Wanted
 
     settings = Settings(Wanted(frames_per_second), ".jpg", QUALITY, 200_000_000, 7200, os.cpu_count() or 1)
-    (answer,) = decode_recordings([(str(clip), "clip")], str(out), settings.to_json())
+    (answer,) = decode_recordings([(str(clip), "clip")], str(out), settings.to_json(), {})
     outcome = Outcome.from_json(answer)
     if not outcome.pictures:
         raise SystemExit(outcome.error or outcome.damage)
@@ -164,40 +175,75 @@ CHILDREN: dict[str, Callable[[Path, Path, float], None]] = {
 # Measuring.
 
 
-def _result(folder: Path, kinds: tuple[str, ...], seconds: int, rounds: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Task:
+    """One program on one row."""
+
+    row: str
+    program: str
+    commands: list[list[str]]
+    at_once: int = 1  # commands that run side by side
+    folder: Path | None = None  # where the commands run
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run of a program took."""
+
+    seconds: float
+    processor_seconds: float
+    megabytes: float  # at the peak; 0 where the program does not say
+
+
+def _result(
+    folder: Path, kinds: tuple[str, ...], folders: dict[str, tuple[int, int]], seconds: int, rounds: int
+) -> dict[str, Any]:
     programs, missing = _programs()
-    clips = {name: _draw(folder / f"{name}.mp4", KINDS[name], seconds) for name in kinds}
-    asked = [(name, program, clip, 1.0) for name, clip in clips.items() for program in programs]
-    asked += [("every_frame", program, clips["phone_h264"], 1000.0) for program in ("ours", "ffmpeg")]
-    asked = [asking for asking in asked if asking[1] in programs]
-    times: dict[tuple[str, str], list[float]] = {}
-    peaks: dict[str, float] = {}
+    out = folder / "out"
+    tasks = []
+    for name in kinds:
+        clip = _draw(folder / f"{name}.mp4", KINDS[name], seconds)
+        tasks += [Task(name, program, [_command(program, programs, clip, out, 1)]) for program in programs]
+        if name == "phone_h264":
+            every = [program for program in ("ours", "ffmpeg") if program in programs]
+            tasks += [Task("every_frame", program, [_command(program, programs, clip, out, 1000)]) for program in every]
+    for name, (n_clips, length) in folders.items():
+        clip = _draw(folder / f"{name}.mp4", KINDS["phone_h264"], length)
+        tasks += _folder_tasks(name, _project(folder / name, clip, n_clips), programs, out)
+    costs: dict[tuple[str, str], list[Cost]] = {}
     for _ in range(rounds):
-        for name, program, clip, rate in asked:
-            if f"{program} on {name}" in missing:
+        for task in tasks:
+            if f"{task.program} on {task.row}" in missing:
                 continue
             try:
-                took, peak = _run(program, programs[program], clip, folder / "out", rate)
+                cost = _run(task, out)
             except subprocess.CalledProcessError as error:
-                missing[f"{program} on {name}"] = error.stderr.decode(errors="replace").strip().splitlines()[-1]
+                missing[f"{task.program} on {task.row}"] = (
+                    error.stderr.decode(errors="replace").strip().splitlines()[-1]
+                )
                 continue
-            print(f"{name} {program}: {took:.2f} s", file=sys.stderr, flush=True)
-            times.setdefault((name, program), []).append(took)
-            if program == "ours":
-                peaks[name] = max(peaks.get(name, 0), peak)
-    medians = {key: statistics.median(values) for key, values in times.items()}
+            print(f"{task.row} {task.program}: {cost.seconds:.2f} s", file=sys.stderr, flush=True)
+            costs.setdefault((task.row, task.program), []).append(cost)
+    medians = {key: statistics.median(cost.seconds for cost in each) for key, each in costs.items()}
+    processor = {key: statistics.median(cost.processor_seconds for cost in each) for key, each in costs.items()}
+    peaks = {row: max(cost.megabytes for cost in each) for (row, program), each in costs.items() if program == "ours"}
     machine = f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
     return {
         "machine": f"{machine}, PyAV {av.__version__}, OpenCV {cv2.__version__}",
         "data": f"clips of {seconds} s, 30 frames per second, {rounds} rounds",
-        "medians": {f"{name}_{program}_seconds": round(value, 2) for (name, program), value in medians.items()},
-        "ratios": {
-            f"{name}_vs_{program}": round(value / medians[name, "ours"], 2)
-            for (name, program), value in medians.items()
-            if program != "ours" and (name, "ours") in medians
-        },
-        "peak_megabytes": {name: round(peak) for name, peak in peaks.items()},
+        "medians": {f"{row}_{program}_seconds": round(value, 2) for (row, program), value in medians.items()},
+        "ratios": _ratios(medians),
+        "processor_ratios": _ratios(processor),
+        "peak_megabytes": {row: round(peak) for row, peak in peaks.items() if peak},
         "not_run": missing,
+    }
+
+
+def _ratios(values: dict[tuple[str, str], float]) -> dict[str, float]:
+    return {
+        f"{row}_vs_{program}": round(value / values[row, "ours"], 2)
+        for (row, program), value in values.items()
+        if program != "ours" and (row, "ours") in values
     }
 
 
@@ -218,23 +264,62 @@ def _programs() -> tuple[dict[str, list[str]], dict[str, str]]:
     return programs, missing
 
 
-def _run(program: str, command: list[str], clip: Path, out: Path, rate: float) -> tuple[float, float]:
-    """(seconds, megabytes at the peak) of one program. The files that it wrote are removed."""
+def _command(program: str, programs: dict[str, list[str]], clip: Path, out: Path, rate: float) -> list[str]:
+    command = programs[program]
+    if not program.startswith("ffmpeg"):
+        return [*command, str(clip), str(out), str(rate)]
+    chosen = ["-vf", f"fps={rate:g}"] if program == "ffmpeg" and rate == 1 else ["-fps_mode", "passthrough"]
+    return [*command, "-i", str(clip), *chosen, *FFMPEG_QUALITY, str(out / f"{clip.stem}_%06d.jpg")]
+
+
+def _project(folder: Path, clip: Path, n_clips: int) -> Path:
+    """A project whose clips are copies of one, each with other bytes at its end: equal clips would be decoded once."""
+    for number in range(n_clips):
+        copy = folder / "data" / "raw" / "ab"[number % 2] / f"{number:03}.mp4"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(clip.read_bytes() + struct.pack(">I4sI", 12, b"free", number))  # a box that players skip
+    shutil.copy(ROOT / "params.yaml", folder)
+    return folder
+
+
+def _folder_tasks(row: str, project: Path, programs: dict[str, list[str]], out: Path) -> list[Task]:
+    clips = sorted((project / "data" / "raw").rglob("*.mp4"))
+    tasks = [Task(row, "ours", [[sys.executable, "-m", "pipeline", "extract"]], folder=project)]
+    tasks += [
+        Task(row, program, [_command(program, programs, clip, out, 1) for clip in clips])
+        for program in ("ffmpeg", "ffmpeg_keyframes")
+        if program in programs
+    ]
+    if "ffmpeg_keyframes" in programs:
+        single = programs | {"ffmpeg_keyframes": [*programs["ffmpeg_keyframes"], "-threads", "1"]}
+        commands = [_command("ffmpeg_keyframes", single, clip, out, 1) for clip in clips]
+        tasks.append(Task(row, "ffmpeg_keyframes_at_once", commands, at_once=os.cpu_count() or 1))
+    return tasks
+
+
+def _run(task: Task, out: Path) -> Cost:
+    """Run the commands of a task. The files that they wrote are removed."""
     out.mkdir()
-    if program.startswith("ffmpeg"):
-        chosen = ["-vf", f"fps={rate:g}"] if program == "ffmpeg" and rate == 1 else ["-fps_mode", "passthrough"]
-        command = [*command, "-i", str(clip), *chosen, *FFMPEG_QUALITY, str(out / "%06d.jpg")]
-    else:
-        command = [*command, str(clip), str(out), str(rate)]
-    started = time.perf_counter()
+    made = [out]
+    if task.folder:
+        made += [task.folder / name for name in (".cache", "data/frames", "reports")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def call(command: list[str]) -> bytes:
+        return subprocess.run(command, capture_output=True, check=True, cwd=task.folder, env=environment).stdout
+
+    before, started = os.times(), time.perf_counter()
     try:
-        finished = subprocess.run(command, capture_output=True, check=True)
-        elapsed = time.perf_counter() - started
-        if not any(out.rglob("*.jpg")):
-            raise SystemExit(f"{program} wrote no frame of {clip.name}")
+        with ThreadPoolExecutor(task.at_once) as pool:
+            said = list(pool.map(call, task.commands))
+        elapsed, after = time.perf_counter() - started, os.times()
+        if not any(path for folder in made for path in folder.rglob("*.jpg")):
+            raise SystemExit(f"{task.program} wrote no frame of {task.row}")
     finally:
-        shutil.rmtree(out)
-    return elapsed, float(finished.stdout or 0)
+        for folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return Cost(elapsed, used, float(said[0] or 0) if task.program == "ours" and not task.folder else 0)
 
 
 # Drawing.

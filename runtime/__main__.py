@@ -1,7 +1,7 @@
 """The device's command line: `python -m runtime selfcheck | classify PATH… | video PATH | bench | info`.
 
-Exit codes: 0 success; 1 a problem that the person can fix, named in one line; 2 wrong usage; 3 the device does not
-compute what the bundle promised; 130 interrupted.
+Exit codes: 0 success; 1 a problem that the person can fix, named in one line; 2 wrong usage; 3 the recommended graph
+does not compute here what the bundle promised, or no picture can be decoded; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,20 +18,23 @@ from pathlib import Path
 import numpy as np
 
 from runtime import schema
+from runtime.archive import bundle_id
 from runtime.bench import Latency, VariantBench, bench
 from runtime.classifier import CONTRACT, Classifier, Prediction
 from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError, SelfcheckError
-from runtime.images import SUFFIXES
+from runtime.images import SUFFIXES, heic, reader
+from runtime.images.pixels import most_bytes
+from runtime.litter import is_litter
 from runtime.selfcheck import DecoderCheck, Selfcheck, VariantCheck, selfcheck
 from runtime.session import Opening, onnxruntime
+from runtime.utf8_mode import restart_in_utf8_mode
 from runtime.video import ClipAnswer, classify_clip
+from runtime.visible_text import visible
 
 _MOST_THREADS = 10_000
 _THREADS_HELP = "CPU threads (default: onnxruntime chooses)"
 _STANDARD_INPUT = "-"
-# No format needs more for a pixel than four channels of 16 bits. The rest is room for metadata.
-_MOST_BYTES_PER_PIXEL, _METADATA_BYTES = 8, 16 * 2**20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,9 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--jsonl", action="store_true", help="print one line of JSON as soon as a picture is answered")
     command.add_argument("--threads", type=_threads, metavar="N", help=_THREADS_HELP)
     command.set_defaults(command=_classify, refuse=command.error)
-    command = commands.add_parser(
-        "video", parents=[common, variant], help="classify a clip once a second (needs OpenCV)"
-    )
+    command = commands.add_parser("video", parents=[common, variant], help="classify a clip once a second (needs PyAV)")
     command.add_argument("path", type=Path, metavar="PATH")
     command.set_defaults(command=_video)
     command = commands.add_parser("bench", parents=[common], help="measure latency of one picture and peak memory")
@@ -118,31 +119,51 @@ def _selfcheck(options: argparse.Namespace) -> None:
     report = selfcheck(options.bundle)
     _print_json(asdict(report)) if options.json else _print_selfcheck(report)
     for check in report.variants:
-        if check.reason:
-            raise SelfcheckError(f"{check.variant} on {check.provider}: {check.reason}")
+        if not check.passed and check.variant != report.recommended:
+            _print_error(f"warning: {check.variant} on {check.provider}: {check.reason}; do not use it here")
+    if failures := report.failures(report.recommended):
+        raise SelfcheckError("; ".join([*map(_describe_failure, failures), _advise(report)]))
+    if report.decoder_reason:
+        raise SelfcheckError(report.decoder_reason)
+
+
+def _describe_failure(check: VariantCheck) -> str:
+    return f"{check.variant} on {check.provider}: {check.reason}"
+
+
+def _advise(report: Selfcheck) -> str:
+    """Say what to do where the recommended variant fails."""
+    if not report.holding:
+        return "no other variant holds here"
+    others = f" (or {', '.join(report.holding[1:])})" if len(report.holding) > 1 else ""
+    return f"use --variant {report.holding[0]}{others}, which holds here"
 
 
 def _print_selfcheck(report: Selfcheck) -> None:
-    print(f"{report.n_files} files match SHA256SUMS")
+    _say(f"bundle_id: {report.bundle_id}")
+    _say(f"{report.n_files} files match SHA256SUMS")
     for check in report.variants:
-        print(_describe_variant(check, report.n_samples))
+        _say(_describe_variant(check, report.n_samples))
     for provider, problem in report.not_used.items():
-        print(f"{provider} is not used: {problem.removeprefix(f'{provider} does not load: ')}")
+        _say(f"{provider} is not used: {problem.removeprefix(f'{provider} does not load: ')}")
     same = sum(check.max_abs_pixel_difference == 0 for check in report.decoder)
-    print(f"decoder: {same} of {report.n_samples} pictures decode to exactly the pixels of the build")
+    _say(f"decoder: {same} of {report.n_samples} pictures decode to exactly the pixels of the build")
     for decoder_check in report.decoder:
         if decoder_check.max_abs_pixel_difference != 0:
-            print(_describe_decoder(decoder_check))
-    print("selfcheck passed" if report.passed else "selfcheck failed")
+            _say(_describe_decoder(decoder_check))
+    _say("selfcheck passed" if report.passed else "selfcheck failed")
 
 
 def _describe_variant(check: VariantCheck, n_samples: int) -> str:
-    placement, share = check.placement, check.placement.time_shares.get(check.provider, 0)
+    placement, difference = check.placement, check.max_abs_logit_difference
+    if placement is None or difference is None:
+        return _describe_failure(check)
+    share = placement.time_shares.get(check.provider, 0)
     return (
-        f"{check.variant} on {check.provider}: logits within {check.max_abs_logit_difference:.3g} (allowed"
+        f"{check.variant} on {check.provider}: logits within {difference:.3g} (allowed"
         f" {check.allowed_logit_difference:.3g}), {check.labels_agree} of {n_samples} labels agree,"
         f" {placement.nodes_on(check.provider)} of {placement.n_nodes} nodes and {share:.0%} of their time on it,"
-        f" {check.median_ms:.1f} ms a picture"
+        f" {check.median_ms:.1f} ms a picture{'' if check.passed else '; failed'}"
     )
 
 
@@ -156,7 +177,9 @@ def _describe_decoder(check: DecoderCheck) -> str:
 def _classify(options: argparse.Namespace) -> None:
     if options.json and options.jsonl:
         options.refuse("--json and --jsonl exclude each other")
+    reader()  # raises one error here instead of one for each picture
     classifier = Classifier.load(options.bundle, options.variant, Opening(threads=options.threads))
+    of_bundle = {"bundle_id": bundle_id(options.bundle)}
     results: list[dict[str, object]] = []
     n_pictures = n_failed = 0
     for path, answer in _answers(classifier, options.paths):
@@ -164,15 +187,15 @@ def _classify(options: argparse.Namespace) -> None:
         if isinstance(answer, DeviceError):
             n_failed += 1
             _print_error(answer)
-            result: dict[str, object] = {"path": path, "error": str(answer)}
+            result: dict[str, object] = {"path": path, "error": str(answer), **of_bundle}
         else:
-            result = {"path": path, **asdict(answer)}
+            result = {"path": path, **asdict(answer), **of_bundle}
         if options.json:
             results.append(result)
         elif options.jsonl:
             _print_json(result, indent=None)
         elif isinstance(answer, Prediction):
-            print(_describe_prediction(answer, path))
+            _say(_describe_prediction(answer, path))
     if options.json:
         _print_json(results)
     if n_failed:
@@ -215,18 +238,20 @@ def _read_standard_input(max_pixels: int) -> bytes:
     """
     if sys.stdin is None:
         raise ImageError("closed; expected the bytes of a picture")
-    most_bytes = _MOST_BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
+    most = most_bytes(max_pixels)
     try:
-        content: bytes = sys.stdin.buffer.read(most_bytes + 1)
+        content: bytes = sys.stdin.buffer.read(most + 1)
     except OSError as error:
         raise ImageError(f"cannot be read ({error.strerror}); expected the bytes of a picture") from error
-    if len(content) > most_bytes:
-        raise ImageError(f"more than {most_bytes} bytes; expected a picture of at most {max_pixels} pixels")
+    if len(content) > most:
+        raise ImageError(f"more than {most} bytes; expected a picture of at most {max_pixels} pixels")
     return content
 
 
 def _pictures(paths: list[Path]) -> Iterator[Path]:
-    """Yield the files among `paths`, and the sorted pictures of the folders among them.
+    """Yield the files among `paths`, and the sorted pictures of the folders among them, without hidden ones and litter.
+
+    HEIC files count as pictures, so that each of them is named as one that cannot be read.
 
     Raises:
         DeviceError: a folder holds no picture.
@@ -235,10 +260,25 @@ def _pictures(paths: list[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        suffixes = SUFFIXES | heic.SUFFIXES
+        pictures = sorted(file for file in _files(path) if file.suffix.lower() in suffixes and file.is_file())
         if not pictures:
             raise DeviceError(f"{path}: no picture in this folder; expected one of {', '.join(sorted(SUFFIXES))}")
         yield from pictures
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder. Links to folders are named and not followed, since they may lead in a circle."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _is_skipped(name))
+        for name in folders:
+            if (Path(parent) / name).is_symlink():
+                _print_error(f"{Path(parent) / name}: a link to a folder, which is not followed; name it as a PATH too")
+        yield from (Path(parent) / name for name in files if not _is_skipped(name))
+
+
+def _is_skipped(name: str) -> bool:
+    return name.startswith(".") or is_litter(name)
 
 
 def _describe_prediction(prediction: Prediction | ClipAnswer, source: object) -> str:
@@ -247,24 +287,37 @@ def _describe_prediction(prediction: Prediction | ClipAnswer, source: object) ->
 
 def _video(options: argparse.Namespace) -> None:
     answer = classify_clip(Classifier.load(options.bundle, options.variant), options.path)
+    for warning in answer.warnings:
+        _print_error(f"{options.path}: warning: {warning}")
     if options.json:
         frames = [{"time_seconds": frame.time_seconds, **asdict(frame.prediction)} for frame in answer.frames]
         _print_json({"path": str(options.path), **asdict(answer), "frames": frames})
         return
     for frame in answer.frames:
-        print(f"{frame.time_seconds:8.2f} s  {_describe_prediction(frame.prediction, '').rstrip()}")
-    print(_describe_prediction(answer, options.path))
+        _say(f"{frame.time_seconds:8.2f} s  {_describe_prediction(frame.prediction, '').rstrip()}")
+    _say(_describe_prediction(answer, options.path))
 
 
 def _bench(options: argparse.Namespace) -> None:
     report = bench(options.bundle, options.variant, options.repeats, options.threads)
+    faster = report.faster_variant()
     if options.json:
-        _print_json(asdict(report))
+        _print_json({**asdict(report), "faster_than_recommended": faster[0].variant if faster else None})
         return
     threads = f"{report.threads} threads" if report.threads else "as many threads as onnxruntime chooses"
-    print(f"one picture at a time; {threads}; {report.processors} processors")
+    _say(f"one picture at a time; {threads}; {report.processors} processors ({report.processor})")
     for variant in report.variants:
-        print(_describe_bench(variant))
+        _say(*_describe_bench(variant).split("\n"))
+    if faster:
+        _say(_describe_faster(*faster, report.timed_on))
+
+
+def _describe_faster(fastest: VariantBench, recommended: VariantBench, timed_on: str | None) -> str:
+    return (
+        f"{fastest.variant} is faster here than {recommended.variant}, the recommended one:"
+        f" {fastest.pixels.median_ms:.2f} ms against {recommended.pixels.median_ms:.2f} ms; use --variant"
+        f" {fastest.variant}. {recommended.variant} was chosen by its time on {timed_on or 'another processor'}"
+    )
 
 
 def _describe_bench(variant: VariantBench) -> str:
@@ -288,6 +341,7 @@ def _info(options: argparse.Namespace) -> None:
     library = onnxruntime()
     classifier = Classifier.load(options.bundle)
     values: dict[str, object] = {
+        "bundle_id": bundle_id(options.bundle),
         "classes": contract.classes,
         "variants": [f"{variant.name} ({variant.bytes} bytes)" for variant in contract.variants],
         "recommended": contract.recommended,
@@ -305,15 +359,20 @@ def _info(options: argparse.Namespace) -> None:
         _print_json(values)
         return
     for name, value in values.items():
-        print(f"{name}: {', '.join(value) if isinstance(value, (list, tuple)) else value}")
+        _say(f"{name}: {', '.join(value) if isinstance(value, (list, tuple)) else value}")
 
 
 def _print_json(value: object, indent: int | None = 2) -> None:
     print(schema.printable(value, getattr(sys.stdout, "encoding", None), indent), flush=True)
 
 
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(visible(line))
+
+
 def _print_error(message: object) -> None:
-    print(f"runtime: {message}", file=sys.stderr)
+    print(visible(f"runtime: {message}"), file=sys.stderr)
 
 
 def _discard_output() -> None:
@@ -322,4 +381,5 @@ def _discard_output() -> None:
 
 
 if __name__ == "__main__":
+    restart_in_utf8_mode()
     sys.exit(main())

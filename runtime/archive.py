@@ -16,6 +16,8 @@ import zlib
 from pathlib import Path
 
 from runtime.errors import BundleError
+from runtime.litter import is_litter
+from runtime.regular_files import open_regular
 
 SUMS = "SHA256SUMS"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
@@ -24,6 +26,7 @@ UNIX = 3  # zipfile's create_system
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*)")
 _MAX_SUMS_BYTES = 2**20
+_ID_DIGITS = 16
 _BLOCK_BYTES = 2**20
 _LOCAL_HEADER_BYTES, _CENTRAL_HEADER_BYTES, _END_BYTES = 30, 46, 22
 
@@ -45,7 +48,7 @@ def unpack(zip_path: Path, folder: Path) -> None:
     temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
     try:
         temporary.mkdir(parents=True)
-        with zipfile.ZipFile(zip_path) as archive:
+        with open_regular(zip_path) as file, zipfile.ZipFile(file) as archive:
             _check_layout(archive, zip_path.stat().st_size)
             for name, digest in _read_list(archive).items():
                 _extract(archive, name, digest, temporary)
@@ -59,7 +62,9 @@ def unpack(zip_path: Path, folder: Path) -> None:
 
 
 def verify(folder: Path) -> int:
-    """Check that an unpacked bundle holds exactly the files of its SHA256SUMS; `__pycache__` folders do not count.
+    """Check that an unpacked bundle holds exactly the files of its SHA256SUMS.
+
+    `__pycache__` folders and the litter of operating systems do not count.
 
     Returns:
         The number of files in the list.
@@ -69,7 +74,7 @@ def verify(folder: Path) -> int:
     """
     sums = folder / SUMS
     try:
-        with sums.open("rb") as file:
+        with open_regular(sums) as file:
             listed = parse_sums(file.read(_MAX_SUMS_BYTES + 1))
         _check_names(_files_in(folder), listed)
         _check_hashes(folder, listed)
@@ -78,6 +83,21 @@ def verify(folder: Path) -> int:
     except OSError as error:
         raise BundleError(f"{error.filename}: cannot be read ({error.strerror}); unpack the bundle anew") from error
     return len(listed)
+
+
+def bundle_id(folder: Path) -> str | None:
+    """Return the name of an unpacked bundle: the first 16 hex digits of the sha256 of its SHA256SUMS.
+
+    The list has the hash of every other file, so another bundle has another name. `verify` checks that the files are
+    those of the list; this function does not.
+
+    Returns:
+        None where the folder has no list.
+    """
+    try:
+        return _sha256(folder / SUMS)[:_ID_DIGITS]
+    except FileNotFoundError:
+        return None
 
 
 def parse_sums(data: bytes) -> dict[str, str]:
@@ -159,10 +179,11 @@ def _extract(archive: zipfile.ZipFile, name: str, digest: str, folder: Path) -> 
 
 
 def _files_in(folder: Path) -> set[str]:
-    """Return the names of all files below the folder. Empty folders do not count; links are refused."""
+    """Return the names of all files below the folder. Empty folders and litter do not count; links are refused."""
     names = set()
-    for parent, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if name != "__pycache__"]
+    for parent, folders, all_files in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if name != "__pycache__" and not is_litter(name)]
+        files = [name for name in all_files if not is_litter(name)]
         links = [name for name in folders if Path(parent, name).is_symlink()]
         names |= {Path(parent, name).relative_to(folder).as_posix() for name in files + links}
     for name in sorted(names):
@@ -183,7 +204,7 @@ def _check_hashes(folder: Path, listed: dict[str, str]) -> None:
 
 def _sha256(path: Path) -> str:
     sha256 = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(_BLOCK_BYTES):
             sha256.update(block)
     return sha256.hexdigest()

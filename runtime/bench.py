@@ -19,9 +19,12 @@ from runtime.classifier import CONTRACT, Classifier
 from runtime.contract import Contract
 from runtime.errors import ContractError, DeviceError
 from runtime.golden import GOLDEN, Golden, read_pixels
+from runtime.processor import processor_name
 from runtime.session import Opening
 
 Picture = TypeVar("Picture")
+
+EQUALLY_FAST = 1.05  # a graph within five per cent of another is as fast: timing cannot tell them apart
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,21 @@ class VariantBench:
 class Bench:
     """Measurements of every requested variant, the recommended one first."""
 
+    recommended: str
+    timed_on: str | None  # the processor on which the recommended variant was chosen; None: the contract does not tell
+    processor: str  # the name of this machine's
     threads: int | None  # CPU threads for one picture; None: onnxruntime chooses
     processors: int | None  # as Python counts them
     variants: tuple[VariantBench, ...]
+
+    def faster_variant(self) -> tuple[VariantBench, VariantBench] | None:
+        """Return the fastest variant and the recommended one, if both were measured and are not equally fast."""
+        fastest = min(self.variants, key=lambda variant: variant.pixels.median_ms)
+        for variant in self.variants:
+            is_slower = variant.pixels.median_ms > EQUALLY_FAST * fastest.pixels.median_ms
+            if variant.variant == self.recommended and is_slower:
+                return fastest, variant
+        return None
 
 
 def bench(folder: Path, variant: str | None, repeats: int, threads: int | None = None) -> Bench:
@@ -73,7 +88,14 @@ def bench(folder: Path, variant: str | None, repeats: int, threads: int | None =
         raise ContractError(f"{folder / CONTRACT}: variant {variant!r}: unknown; expected {', '.join(known)}")
     names = [variant] if variant else sorted(known, key=lambda name: name != contract.recommended)
     variants = tuple(_bench_in_own_process(folder, name, repeats, threads) for name in names)
-    return Bench(threads=threads, processors=os.cpu_count(), variants=variants)
+    return Bench(
+        recommended=contract.recommended,
+        timed_on=contract.timed_on,
+        processor=processor_name(),
+        threads=threads,
+        processors=os.cpu_count(),
+        variants=variants,
+    )
 
 
 def measure(call: Callable[[Picture], object], pictures: Sequence[Picture], repeats: int) -> Latency:

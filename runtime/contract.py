@@ -19,7 +19,6 @@ from runtime.errors import ContractError
 
 Channels = tuple[float, float, float]
 
-FORMAT_VERSION = 1
 METADATA_VERSION = "contract_version"  # keys of a graph's metadata
 METADATA_SHA256 = "contract_sha256"
 METADATA_CLASSES = "class_names"
@@ -92,7 +91,7 @@ class Variant:
 class Contract:
     """The whole of `contract.json`; the fields are its keys, in order."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 2  # 1 has no timed_on and no sample_bits
     classes: tuple[str, ...]  # in the order of the logits
     input: ImageInput = ImageInput()
     core_input: CoreInput = CoreInput()
@@ -107,10 +106,12 @@ class Contract:
     unknown_threshold_reason: str | None
     max_pixels: int  # width times height of a picture
     max_aspect: float  # longer side divided by shorter side
+    sample_bits: int | None  # how many bits of 16 count in pictures that do not say so themselves; None for all
     providers: tuple[str, ...]  # onnxruntime's names, in the order in which they are tried
     allow_fallback: bool  # whether a later provider may answer when the first one does not load
     variants: tuple[Variant, ...]
-    recommended: str
+    recommended: str  # the best by verdict and by time on `timed_on`
+    timed_on: str | None  # the processor on which the variants were timed; None in version 1, which did not tell
 
     def __post_init__(self) -> None:
         _require_names("classes", self.classes, 2)
@@ -124,20 +125,23 @@ class Contract:
         _require_reason("unknown_threshold", self.unknown_threshold, self.unknown_threshold_reason)
         _require(0 < self.max_pixels <= 10**10, "max_pixels", self.max_pixels, "above 0")
         _require(self.max_aspect >= 1, "max_aspect", self.max_aspect, "1 or above")
+        _require(self.sample_bits is None or 9 <= self.sample_bits <= 16, "sample_bits", self.sample_bits, "9 to 16")
         _require_names("providers", self.providers, 1)
         _require_names("variants", tuple(variant.name for variant in self.variants), 1)
         _require_names("variants", tuple(variant.file for variant in self.variants), 1)
+        _require((self.timed_on is None) == (self.format_version == 1), "timed_on", self.timed_on, "a processor's name")
+        _require(self.timed_on is None or bool(self.timed_on.strip()), "timed_on", self.timed_on, "a processor's name")
         self.variant(self.recommended)
 
     @classmethod
     def read(cls, path: Path) -> Contract:
-        """Read and check `contract.json`.
+        """Read and check `contract.json`, of this version or of version 1.
 
         Raises:
             ContractError: the file is missing, or a key is missing, unknown, of another type or out of range.
         """
         try:
-            return schema.read_json(path, cls)
+            return schema.parse(cls, _in_current_form(schema.load_json(path)))
         except ValueError as error:
             raise ContractError(f"{path}: {error}; expected a contract as `pipe export` writes it") from error
 
@@ -149,14 +153,17 @@ class Contract:
         """
         # The parser turns an int into a float where a float belongs, so the hash is the one that the reader computes.
         values: dict[str, Any] = schema.to_json(schema.parse(Contract, schema.to_json(self)))
+        if self.format_version == 1:
+            for key in _SINCE_VERSION_2:
+                del values[key]
         return values
 
     def interface_sha256(self) -> str:
-        """Return the sha256 of everything but the variants, in hex.
+        """Return the sha256 of everything but the variants and the choice among them, in hex.
 
         A graph carries this digest. It cannot carry one of the whole contract, which holds the graph's own hash.
         """
-        interface = {key: value for key, value in self.to_json().items() if key not in ("variants", "recommended")}
+        interface = {key: value for key, value in self.to_json().items() if key not in _ABOUT_VARIANTS}
         text = json.dumps(interface, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -178,6 +185,20 @@ class Contract:
             if variant.name == name:
                 return variant
         raise ValueError(f"variant {name!r}: unknown; expected {', '.join(variant.name for variant in self.variants)}")
+
+
+_SINCE_VERSION_2 = ("timed_on", "sample_bits")
+_ABOUT_VARIANTS = ("variants", "recommended", "timed_on")
+
+
+def _in_current_form(values: object) -> object:
+    """Return a contract's JSON with the keys that version 1 lacks."""
+    if not isinstance(values, dict) or type(values.get("format_version")) is not int or values["format_version"] != 1:
+        return values
+    for key in _SINCE_VERSION_2:
+        if key in values:
+            raise ValueError(f"{key}: unknown key in version 1; expected version 2")
+    return {**values, **dict.fromkeys(_SINCE_VERSION_2)}
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,31}")

@@ -2,6 +2,8 @@
 
 DeviceError          1   a problem that the person can fix: file, what was found, what was expected
 ├── ImageError       1   a picture cannot be read, or is outside the bounds of the contract
+│   └── TooManyPixelsError  a picture is larger than the caller allows
+├── ClipError        1   a clip cannot be read, or is outside its bounds
 ├── ContractError    1   contract.json is invalid, or a graph disagrees with it
 ├── ProviderError    1   an execution provider that must answer does not load
 └── BundleError      1   a bundle, packed or unpacked, does not match its list
@@ -21,6 +23,14 @@ class DeviceError(Exception):
 
 class ImageError(DeviceError):
     """A picture cannot be read, or is outside the bounds of the contract."""
+
+
+class TooManyPixelsError(ImageError):
+    """A picture has more pixels than the caller allows."""
+
+
+class ClipError(DeviceError):
+    """A clip cannot be read, or is outside its bounds."""
 
 
 class ContractError(DeviceError):

@@ -10,6 +10,9 @@ import types
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from runtime.regular_files import read_regular
+from runtime.visible_text import visible
+
 Kind = TypeVar("Kind")
 
 _MAX_BYTES = 16 * 2**20  # far more than any contract has; bounds what a damaged bundle makes a device read
@@ -21,17 +24,24 @@ def read_json(path: Path, kind: type[Kind]) -> Kind:
     Raises:
         ValueError: the file is missing or unreadable, is not JSON, or does not fit. The message lacks the file's name.
     """
+    return parse(kind, load_json(path))
+
+
+def load_json(path: Path) -> object:
+    """Read a JSON file as plain values.
+
+    Raises:
+        ValueError: the file is missing or unreadable, or is not strict JSON. The message lacks the file's name.
+    """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"more than {_MAX_BYTES} bytes")
-        text = path.read_bytes().decode("utf-8")
+        text = read_regular(path, _MAX_BYTES).decode("utf-8")
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from error
     try:
-        values = json.loads(text, object_pairs_hook=_without_duplicates)
+        values: object = json.loads(text, object_pairs_hook=_without_duplicates)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    return parse(kind, values)
+    return values
 
 
 def parse(kind: type[Kind], value: object) -> Kind:
@@ -60,7 +70,8 @@ def printable(value: object, encoding: str | None, indent: int | None = 2) -> st
         indent: spaces for each level; None: all in one line.
     """
     is_utf8 = encoding is not None and codecs.lookup(encoding).name == "utf-8"
-    return json.dumps(value, ensure_ascii=not is_utf8, indent=indent, allow_nan=False)
+    text = json.dumps(value, ensure_ascii=not is_utf8, indent=indent, allow_nan=False)
+    return "\n".join(map(visible, text.split("\n")))  # JSON itself escapes only some of the control characters
 
 
 def _parse(kind: Any, value: object, key_path: str) -> Any:

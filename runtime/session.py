@@ -48,7 +48,7 @@ def open_session(contract: Contract, variant: Variant, graphs: Path, opening: Op
     """
     path = graphs / variant.file
     graph = _read_graph(path, variant)
-    options = _options(onnxruntime(), path, opening)
+    options = _options(onnxruntime(), opening)
     providers = contract.providers
     if opening.provider:
         session = _start_on_the_first(providers[providers.index(opening.provider) :], graph, path, options)
@@ -154,22 +154,34 @@ def _refusal(provider: str) -> ProviderError:
     return ProviderError(f"{provider} does not load: {why_not_loaded(onnxruntime(), provider)}")
 
 
-def _options(library: Any, path: Path, opening: Opening) -> Any:
-    options = library.SessionOptions()
-    options.intra_op_num_threads = opening.threads or 0
+def _options(library: Any, opening: Opening) -> Any:
+    options = session_options(library, opening.threads)
     if opening.profile:
         options.enable_profiling = True
         options.profile_file_prefix = str(opening.profile)
-    options.log_severity_level = _FATAL
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    # The hash covers these bytes alone, so weights in a second file are searched in a folder that cannot exist. It is
+    # not one below the graph's: onnxruntime takes only names in UTF-8, and the bundle's folder may have another one.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", f"{os.devnull}/none")
+    return options
+
+
+def session_options(library: Any, threads: int | None = None) -> Any:
+    """Return the options of every session of this project, here and on the PC: exact int8, and no log.
+
+    Args:
+        library: onnxruntime, as `onnxruntime` returns it.
+        threads: CPU threads for one run; None: onnxruntime chooses.
+    """
+    options = library.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = _FATAL
     keep_int8_exact(options)
-    # The hash covers these bytes alone, so weights in a second file are searched in a folder that cannot exist.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", f"{path}/none")
     return options
 
 
 def keep_int8_exact(options: Any) -> None:
-    """Select exact int8 kernels on processors whose usual ones overflow. Every session of this project calls this."""
+    """Select exact int8 kernels on processors whose usual ones overflow."""
     if _int8_may_overflow():
         options.add_session_config_entry(EXACT_INT8, "1")
 

@@ -1,21 +1,18 @@
-"""Classification of a clip on the device: one answer a second, and a verdict for the clip. OpenCV decodes."""
+"""Classification of a clip on the device: one answer a second, and a verdict for the clip. PyAV decodes."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.classifier import Classifier, Prediction
-from runtime.errors import DeviceError, ImageError
+from runtime.errors import ClipError, DeviceError, ImageError
 
-_ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")  # MP4, MOV and related files begin with one
-_MATROSKA = b"\x1aE\xdf\xa3"
+_OLDEST_PYAV = 18  # earlier ones lack functions that runtime/clips calls, or crash on phone clips
 
 
 @dataclass(frozen=True)
@@ -34,25 +31,47 @@ class ClipAnswer:
     probability: float  # of the most probable class
     probabilities: dict[str, float]  # mean over the frames that show a class; over all frames if none does
     frames: tuple[FrameAnswer, ...]
+    warnings: tuple[str, ...] = ()  # what was odd or damaged in the clip
 
 
 def classify_clip(classifier: Classifier, path: Path) -> ClipAnswer:
     """Classify the first frame at or after each full second of a clip, and the clip by these frames.
 
+    The frames are those of `pipe extract`, from the same code. Of a damaged clip the frames that decode are classified,
+    and a warning says so.
+
     Raises:
-        ImageError: the file is not an MP4, MOV, Matroska, WebM or AVI that OpenCV can decode, or its frames are outside
-            the contract's bounds.
-        DeviceError: OpenCV is not installed, or onnxruntime failed.
+        ClipError: the file is no clip that can be read, no frame of it can be decoded, or its frames have more pixels
+            than the contract allows.
+        ImageError: its frames are outside the contract's other bounds.
+        DeviceError: PyAV is not installed or too old, or onnxruntime failed.
     """
-    frames = []
-    for time_seconds, pixels_hwc in one_frame_a_second(path, classifier.contract.max_pixels):
+    _check_pyav()
+    from runtime.clips.demuxer import DamagedClipError
+
+    try:
         try:
-            frames.append(FrameAnswer(time_seconds, classifier.classify(pixels_hwc)))
-        except ImageError as error:
-            raise ImageError(f"{path}: {error}") from error
-    if not frames:
-        raise ImageError(f"{path}: no frame could be decoded; re-copy the file")
-    return verdict(frames)
+            return _classify(classifier, path, strict=True)
+        except DamagedClipError:
+            return _classify(classifier, path, strict=False)
+    except MemoryError as error:
+        raise ClipError(f"{path}: decoding needs more memory than there is") from error
+
+
+def _classify(classifier: Classifier, path: Path, *, strict: bool) -> ClipAnswer:
+    from runtime.clips.clip import open_clip
+    from runtime.clips.decode_plan import Wanted
+    from runtime.clips.demuxer import Bounds
+
+    frames = []
+    bounds = Bounds(classifier.contract.max_pixels, math.inf, pixels_set_by="max_pixels in contract.json")
+    with open_clip(path, bounds, strict=strict) as clip:
+        for frame in clip.frames(Wanted(1)):
+            try:
+                frames.append(FrameAnswer(frame.time_seconds, classifier.classify(frame.pixels_hwc)))
+            except ImageError as error:
+                raise ImageError(f"{path}: {error}") from error
+        return replace(verdict(frames), warnings=clip.info().warnings)
 
 
 def verdict(frames: Sequence[FrameAnswer]) -> ClipAnswer:
@@ -65,69 +84,12 @@ def verdict(frames: Sequence[FrameAnswer]) -> ClipAnswer:
     return ClipAnswer(best if known else None, means[best], means, tuple(frames))
 
 
-def one_frame_a_second(path: Path, max_pixels: int) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """Decode a clip from its beginning and yield the first frame at or after each full second.
-
-    OpenCV's seeks miss the wanted frame in phone clips, so every frame is decoded. One frame is in memory at a time.
-
-    Yields:
-        Seconds since the clip's first frame, and the frame: (height, width, 3) uint8 RGB, upright.
-
-    Raises:
-        ImageError, DeviceError: as `classify_clip`.
-    """
-    cv2 = _opencv()
-    _check_container(path)
-    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+def _check_pyav() -> None:
+    """Refuse to read clips without PyAV, or with one that is too old."""
+    advice = f"clips need PyAV {_OLDEST_PYAV} or newer; pip install 'av>={_OLDEST_PYAV}' (Python 3.11 or newer)"
     try:
-        _check_size(capture, path, max_pixels, cv2)
-        start_ms, next_seconds = None, 0.0
-        while capture.grab():
-            now_ms = capture.get(cv2.CAP_PROP_POS_MSEC)
-            start_ms = now_ms if start_ms is None else start_ms
-            time_seconds = (now_ms - start_ms) / 1000
-            if time_seconds < next_seconds:
-                continue
-            is_decoded, frame_bgr = capture.retrieve()
-            if is_decoded:
-                yield time_seconds, np.asarray(cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2RGB), np.uint8)
-                next_seconds = np.floor(time_seconds) + 1
-    except cv2.error as error:
-        raise ImageError(f"{path}: cannot be decoded ({error}); re-copy the file") from error
-    finally:
-        capture.release()
-
-
-def _opencv() -> Any:
-    # OpenCV reads these when it opens a clip. They silence FFmpeg, and keep it from opening network addresses.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
-    try:
-        import cv2
-    except (ImportError, OSError) as error:  # OSError: OpenCV lacks a system library
-        raise DeviceError(
-            f"OpenCV cannot be imported ({error}), and clips need it; pip install opencv-python-headless"
-        ) from error
-    library: Any = cv2
-    library.utils.logging.setLogLevel(library.utils.logging.LOG_LEVEL_SILENT)  # failures are reported by this module
-    return library
-
-
-def _check_container(path: Path) -> None:
-    """Refuse a file whose first bytes are not a clip's: FFmpeg would open a playlist and all that it lists."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror}); expected a clip") from error
-    is_avi = head.startswith(b"RIFF") and head[8:] == b"AVI "
-    if not (is_avi or head.startswith(_MATROSKA) or head[4:8] in _ISO_BOXES):
-        raise ImageError(f"{path}: not a clip that can be read; expected MP4, MOV, Matroska, WebM or AVI")
-
-
-def _check_size(capture: Any, path: Path, max_pixels: int, cv2: Any) -> None:
-    if not capture.isOpened():
-        raise ImageError(f"{path}: OpenCV cannot open it as a clip; re-copy the file, or convert it to H.264")
-    width, height = (int(capture.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    if not 0 < width * height <= max_pixels:
-        raise ImageError(f"{path}: frames of {width} x {height} pixels; expected between 1 and {max_pixels} in all")
+        import av
+    except (ImportError, OSError) as error:  # OSError: PyAV lacks a system library
+        raise DeviceError(f"PyAV cannot be imported ({error}): {advice}") from error
+    if int(av.__version__.split(".")[0]) < _OLDEST_PYAV:
+        raise DeviceError(f"PyAV {av.__version__}: {advice}")

@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtime
+from pipeline.base.csv_files import table_rows
 from pipeline.base.errors import DataError
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
 from pipeline.base.project import Project, safe_join
+from pipeline.base.words import counted
 from runtime.archive import unpack
 from runtime.classifier import Classifier
 from runtime.contract import Contract
@@ -100,7 +102,7 @@ class BundleComparison:
         points = 100 * (self.new.top1 - self.earlier.top1)
         latency, size = self.new.median_ms / self.earlier.median_ms, self.new.bytes / self.earlier.bytes
         return (
-            f"against the earlier bundle, on {self.n_frames} held-out frames: {self.flips} flips"
+            f"against the earlier bundle, on {counted(self.n_frames, 'held-out frame')}: {counted(self.flips, 'flip')}"
             f" ({self.gained} newly right, {self.lost} newly wrong), top-1 {points:+.1f} points,"
             f" {latency:.2f} times the latency, {size:.2f} times the size{self._caution}"
         )
@@ -226,7 +228,7 @@ def _figures(bundle: OpenBundle, answers: _Answers, right: NDArray[np.bool_]) ->
 def _held_out(predictions_csv: Path) -> frozenset[str] | None:
     try:
         with predictions_csv.open(encoding="utf-8", newline="") as file:
-            paths = frozenset(row["path"] for row in csv.DictReader(file))
+            paths = frozenset(row["path"] for row in table_rows(file))
     except (OSError, ValueError, csv.Error, KeyError):
         return None
     return paths or None

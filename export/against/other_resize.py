@@ -18,6 +18,7 @@ from pipeline.base.frames import read_frame
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.progress import track
 from pipeline.base.project import Project
+from pipeline.base.words import counted
 from pipeline.network.checkpoint import class_numbers, read_checkpoint
 from pipeline.network.preprocess import Preprocess
 
@@ -42,8 +43,9 @@ class ResizeReport:
         """One line: flips, top-1 with either, and the largest differences."""
         points = 100 * (self.top1_with_library - self.top1)
         return (
-            f"resized by {self.library} instead of the graph: {self.flips} flips on {self.n_frames} frames, top-1"
-            f" {self.top1:.1%} to {self.top1_with_library:.1%} ({points:+.1f} points), largest logit difference"
+            f"resized by {self.library} instead of the graph: {counted(self.flips, 'flip')} on"
+            f" {counted(self.n_frames, 'frame')}, top-1 {self.top1:.1%} to"
+            f" {self.top1_with_library:.1%} ({points:+.1f} points), largest logit difference"
             f" {self.max_abs_logit_difference:.2e} of a range of {self.logit_range:.2f}, largest pixel difference"
             f" {self.max_level_difference:.0f} of 255"
         )

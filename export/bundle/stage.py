@@ -17,24 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.bundle.signature import SigningKey
 from pipeline.base.errors import DataError, GateError
-from pipeline.base.files import read_json, replacing_file, sha256_of
-from pipeline.base.project import Project
+from pipeline.base.files import exclusive, read_json, replacing_file, sha256_of
+from pipeline.base.project import Project, missing
 from runtime.archive import FILE_MODE, FIXED_DATE, SUMS, UNIX, unpack
 from runtime.classifier import CONTRACT
 from runtime.contract import Contract, Variant
 from runtime.errors import DeviceError
 from runtime.golden import GOLDEN, GOLDEN_JSON, Golden
+from runtime.requirements import requirements
 from runtime.selfcheck import Selfcheck, selfcheck
 
 MODEL = "model.onnx"
 PASSED = "passed"
-
-REQUIREMENTS = """\
-numpy>=1.26
-onnxruntime>=1.20
-Pillow>=11
-"""
 
 NOTICES = """\
 runtime/ is part of clip2edge and licensed under the Apache License, Version 2.0; its text is in runtime/LICENSE.
@@ -51,33 +47,42 @@ Content = Path | bytes
 
 @dataclass(frozen=True)
 class BundleReport:
-    """What was written, and the result of the bundle's own selfcheck on this machine."""
+    """What was written, who signed it, and the result of the bundle's own selfcheck on this machine."""
 
     n_files: int
     bytes: int
     variants: tuple[str, ...]
     recommended: str
     selfcheck: Selfcheck
+    signed_by: str | None  # the first digits of the public key; None: not signed
 
     @property
     def headline(self) -> str:
-        """One line: the graphs, the size, and where the bundle is."""
+        """One line: the graphs, the size, the bundle's name, and where the bundle is."""
         names = ", ".join(self.variants)
-        return f"bundled {names} in {self.n_files} files, {self.bytes / 1e6:.1f} MB, selfcheck passed: dist/bundle.zip"
+        signed = f", signed by the key {self.signed_by}" if self.signed_by else ""
+        return (
+            f"bundled {names} in {self.n_files} files, {self.bytes / 1e6:.1f} MB, selfcheck passed,"
+            f" bundle_id {self.selfcheck.bundle_id}{signed}: dist/bundle.zip"
+        )
 
 
-def bundle(project: Project) -> BundleReport:
-    """Write `dist/bundle.zip`, if parity passed the very graphs that are on disk.
+@exclusive("pipe bundle")
+def bundle(project: Project, key_path: Path | None = None) -> BundleReport:
+    """Write `dist/bundle.zip`, if parity passed the very graphs that are on disk; with a key, sign it too.
 
-    An earlier bundle is removed first. So after a refusal no older bundle can be taken for this model's.
+    An earlier bundle is removed first, with its signatures. So after a refusal no older bundle can be taken for this
+    model's.
 
     Raises:
         GateError: parity did not pass, or judged another graph or checkpoint than those of the other reports; or the
             new bundle fails its own selfcheck.
-        DataError: a part of the bundle is missing or broken.
+        DataError: a part of the bundle is missing or broken, or the key cannot be read.
         ContractError, BundleError: the contract, or the list of golden pictures, is missing or broken.
     """
-    project.bundle_zip.unlink(missing_ok=True)
+    key = SigningKey.read(key_path) if key_path is not None else None
+    for earlier in (project.bundle_zip, project.bundle_signature, project.sums_signature):
+        earlier.unlink(missing_ok=True)
     contract = _only_proven(Contract.read(project.contract_json), project)
     files = {
         **_graphs(contract, project),
@@ -86,15 +91,19 @@ def bundle(project: Project) -> BundleReport:
         **_runtime(project),
         CONTRACT: _json_bytes(_as_bundled(contract).to_json()),
         "README.md": _readme(contract, project),
-        "requirements.txt": REQUIREMENTS.encode(),
+        "requirements.txt": requirements().encode(),
         "NOTICES": NOTICES.encode(),
     }
-    files[SUMS] = _sums(files)
+    files[SUMS] = sums = _sums(files)
     with replacing_file(project.bundle_zip) as temporary:
         _write_zip(files, temporary)
         checked = _prove(temporary)
+    if key is not None:
+        key.sign(project.bundle_zip.read_bytes(), project.bundle_signature)
+        key.sign(sums, project.sums_signature)
     names = tuple(variant.name for variant in contract.variants)
-    return BundleReport(len(files), project.bundle_zip.stat().st_size, names, contract.recommended, checked)
+    n_bytes, signed_by = project.bundle_zip.stat().st_size, key.key_id if key is not None else None
+    return BundleReport(len(files), n_bytes, names, contract.recommended, checked, signed_by)
 
 
 def _only_proven(contract: Contract, project: Project) -> Contract:
@@ -146,7 +155,7 @@ def _verdict(judged: Mapping[str, Any], variant: Variant) -> object:
 
 def _check_same_graph(variant: Variant, judged_sha256: object, project: Project) -> None:
     path = project.onnx / variant.file
-    on_disk_sha256 = sha256_of(_existing(path, "pipe export"))
+    on_disk_sha256 = sha256_of(_existing(path))
     if on_disk_sha256 != judged_sha256:
         raise GateError(f"{path}: is not the graph that parity judged (its sha256 differs); run `pipe parity` again")
     if on_disk_sha256 != variant.sha256:
@@ -155,9 +164,9 @@ def _check_same_graph(variant: Variant, judged_sha256: object, project: Project)
         )
 
 
-def _existing(path: Path, command: str) -> Path:
+def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise DataError(f"{path}: missing; run `{command}`")
+        raise missing(path)
     return path
 
 
@@ -179,28 +188,30 @@ def _golden(project: Project) -> dict[str, Content]:
     """Return the golden files that `golden.json` lists, and no other."""
     samples = Golden.read(project.golden).samples
     names = [GOLDEN_JSON, *(name for sample in samples for name in (sample.image, sample.pixels))]
-    return {f"{GOLDEN}/{name}": _existing(project.golden / name, "pipe parity") for name in names}
+    return {f"{GOLDEN}/{name}": _existing(project.golden / name) for name in names}
 
 
 def _reports(project: Project) -> dict[str, Content]:
-    written_by = {
-        project.extract_json: "pipe extract",
-        project.split_json: "pipe split",
-        project.evaluate_json: "pipe evaluate",
-        project.predictions_csv: "pipe evaluate",
-        project.parity_json: "pipe parity",
-        project.flips_csv: "pipe parity",
-        project.report_html: "pipe report",
-    }
-    return {f"reports/{path.name}": _existing(path, command) for path, command in written_by.items()}
+    paths = (
+        project.extract_json,
+        project.split_json,
+        project.evaluate_json,
+        project.predictions_csv,
+        project.parity_json,
+        project.flips_csv,
+        project.report_html,
+    )
+    return {f"reports/{path.name}": _existing(path) for path in paths}
 
 
 def _runtime(project: Project) -> dict[str, Content]:
     code = sorted(project.runtime.rglob("*.py"))
     if not code:
         raise DataError(f"{project.runtime}: no code; expected the clone's runtime/")
-    files = [*code, _existing(project.runtime / "LICENSE", "git checkout")]
-    return {f"runtime/{path.relative_to(project.runtime).as_posix()}": path for path in files}
+    license_text = project.runtime / "LICENSE"
+    if not license_text.is_file():
+        raise DataError(f"{license_text}: missing; run `git checkout {project.relative(license_text)}`")
+    return {f"runtime/{path.relative_to(project.runtime).as_posix()}": path for path in (*code, license_text)}
 
 
 def _readme(contract: Contract, project: Project) -> bytes:

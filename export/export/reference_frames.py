@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from export.graphs.gates import LogitComparison, Logits
 from export.graphs.preprocess_graph import preprocess_graph
 from export.graphs.reference import frames_of_equal_size, torch_of
 from export.graphs.runner import Graph
+from pipeline.base.disk_space import mapped_array
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row, class_names
 from pipeline.base.progress import track
@@ -118,7 +118,7 @@ def _preprocess(
         raise DataError("data/split.csv: no frame; expected at least one")
     graph = Graph(preprocess_graph(checkpoint.preprocess, OPSET).SerializeToString())
     size, n_done = checkpoint.preprocess.size, 0
-    inputs_nchw = open_memmap(path, mode="w+", dtype=np.float32, shape=(len(rows), 3, size, size))
+    inputs_nchw = mapped_array(path, (len(rows), 3, size, size), np.dtype(np.float32), named=path)
     for frames_nhwc in frames_of_equal_size(track(rows, f"{rows[0].split} frames", len(rows)), project):
         inputs_nchw[n_done : n_done + len(frames_nhwc)] = graph(frames_nhwc)
         observe(frames_nhwc)

@@ -27,13 +27,14 @@ from export.export.torch_export import Attempt, attempts, core_graph, with_batch
 from export.graphs.params import ParityParams
 from export.graphs.preprocess_graph import join, preprocess_graph, seal
 from pipeline.base.errors import GateError
-from pipeline.base.files import replacing_folder, write_json
+from pipeline.base.files import exclusive, replacing_folder, write_json
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.preprocess import Preprocess
 from runtime.contract import Contract, Geometry, Variant
+from runtime.processor import processor_name
 
 FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
 
@@ -54,6 +55,7 @@ class ExportReport:
         return f"exported {sizes}, recommended {self.recommended}{without}; models/onnx/, reports/export.json"
 
 
+@exclusive("pipe export")
 def export(params: ExportParams, gates: ParityParams, project: Project) -> ExportReport:
     """Write the graphs of the chosen variants, their parts, the contract, and the record of what was tried.
 
@@ -165,10 +167,12 @@ def _draft(checkpoint: Checkpoint, params: ExportParams, opset: int) -> Contract
         unknown_threshold_reason=checkpoint.unknown_threshold_reason,
         max_pixels=round(params.max_megapixels * 1e6),
         max_aspect=params.max_aspect,
+        sample_bits=checkpoint.sample_bits,
         providers=params.providers,
         allow_fallback=params.allow_fallback,
         variants=(_variant("fp32", b" ", params.golden_tolerance),),
         recommended="fp32",
+        timed_on=processor_name(),
     )
 
 

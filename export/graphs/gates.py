@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from export.graphs.params import Fp16Gate, Fp32Gate, Int8Gate, ParityParams
 from pipeline.base.errors import DataError
+from pipeline.base.words import counted
 
 PASSED, FAILED, UNDECIDABLE = "passed", "failed", "undecidable"
 WORST_FIRST = (FAILED, UNDECIDABLE, PASSED)
@@ -166,7 +167,7 @@ def _fp32_failures(comparison: LogitComparison, gate: Fp32Gate) -> list[str]:
     if comparison.difference > allowed:
         reasons.append(f"largest logit difference {comparison.difference:.3g}; allowed {allowed:.3g}")
     if n_flips := comparison.n_flips_outside(gate.flip_margin):
-        reasons.append(f"{n_flips} flips where torch was sure; allowed 0")
+        reasons.append(f"{counted(n_flips, 'flip')} where torch was sure; allowed 0")
     return reasons
 
 

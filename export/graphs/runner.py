@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
+from pipeline.base.project import missing
 from runtime.providers import preload, with_options
-from runtime.session import EXACT_INT8, failures, keep_int8_exact, onnxruntime
+from runtime.session import EXACT_INT8, failures, onnxruntime, session_options
 
 FRAMES_AT_ONCE = 8
 _WARM_UP_RUNS = 3
@@ -37,21 +38,7 @@ class Graph:
         Raises:
             DataError: onnxruntime cannot open the graph, or cannot open it on this provider.
         """
-        library = onnxruntime()
-        options = library.SessionOptions()
-        options.log_severity_level = 4
-        keep_int8_exact(options)
-        if how == "as_written":
-            options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
-        elif how == "without_vnni":
-            options.add_session_config_entry(EXACT_INT8, "1")
-        preload(library, [provider])
-        try:
-            self._session: Any = library.InferenceSession(
-                graph, options, providers=with_options([provider]), enable_fallback=0
-            )
-        except failures() as error:
-            raise DataError(f"onnxruntime cannot open the graph on {provider} ({error})") from error
+        self._session: Any = open_session(graph, how, provider)
         self.provider: str = self._session.get_providers()[0]
         port = self._session.get_inputs()[0]
         self._input: str = port.name
@@ -91,6 +78,33 @@ class Graph:
         return np.concatenate([self(batch) for batch in batches_of(values, FRAMES_AT_ONCE)])
 
 
+def open_session(
+    graph: bytes, how: How = "usual", provider: str = "CPUExecutionProvider", threads: int | None = None
+) -> Any:
+    """Open a graph in onnxruntime with the options of the device's runtime.
+
+    Args:
+        graph: the serialised ONNX model.
+        how: which kernels run it.
+        provider: the execution provider of onnxruntime.
+        threads: CPU threads for one run; None: onnxruntime chooses.
+
+    Raises:
+        DataError: onnxruntime cannot open the graph, or cannot open it on this provider.
+    """
+    library = onnxruntime()
+    options = session_options(library, threads)
+    if how == "as_written":
+        options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
+    elif how == "without_vnni":
+        options.add_session_config_entry(EXACT_INT8, "1")
+    preload(library, [provider])
+    try:
+        return library.InferenceSession(graph, options, providers=with_options([provider]), enable_fallback=0)
+    except failures() as error:
+        raise DataError(f"onnxruntime cannot open the graph on {provider} ({error})") from error
+
+
 def batches_of(values: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
     """Yield consecutive parts of the first axis, each of `size` entries but the last."""
     return (values[start : start + size] for start in range(0, len(values), size))
@@ -123,6 +137,6 @@ def open_graph(path: Path) -> Graph:
     try:
         return Graph(path.read_bytes())
     except FileNotFoundError as error:
-        raise DataError(f"{path}: missing; run `pipe export`") from error
+        raise missing(path) from error
     except DataError as error:
         raise DataError(f"{path}: {error}; run `pipe export` again") from error

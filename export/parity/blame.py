@@ -26,6 +26,7 @@ from export.parity.first_divergence import (
     first_diverging_layer,
     inner_tensors,
 )
+from pipeline.base.words import counted
 from pipeline.network.preprocess import Preprocess
 
 PIXELS, GRAPH, PRECISION = PARTS = ("pixels", "graph", "precision")
@@ -244,7 +245,7 @@ def _is_reversed(values_nchw: NDArray[np.float32], expected_nchw: NDArray[np.flo
 
 def _sentence(part: str, difference: float, flips: int, n_frames: int, layer: Layer | None, precision: str) -> str:
     moved = f"by up to {difference:.3g}" if np.isfinite(difference) else "to values that are not numbers"
-    frames = "1 frame" if n_frames == 1 else f"{n_frames} frames"
+    frames = counted(n_frames, "frame")
     effect = f"{part}: {MEANS[part]} changes the logits {moved} and flips {flips} of {frames}"
     if layer is None and part == PIXELS:
         return f"{effect}; no step of it differs by more than {SAME_LEVEL:g} levels of 255"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.graphs.gates import Logits, margins
-from pipeline.base.files import write_csv
+from pipeline.base.csv_files import write_csv
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
@@ -68,7 +68,7 @@ def write_flips(flips: Sequence[Flip], project: Project) -> None:
 def _write_sheet(flips: Sequence[Flip], project: Project) -> None:
     shown = sorted(flips, key=lambda flip: -flip.torch_margin)[:SHOWN]
     heading = f"{len(shown)} of {len(flips)} flips: torch's answer and margin > the variant's" if flips else "no flips"
-    cells = [_cell(flip, project) for flip in shown] or [Cell(np.full((8, _SIDE, 3), 255, np.uint8), "")]
+    cells = [_cell(flip, project) for flip in shown]
     write_png(sheet(cells, heading, columns=_COLUMNS, side=_SIDE), project.flips_png)
 
 

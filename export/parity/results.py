@@ -8,6 +8,7 @@ from typing import Any
 
 from export.graphs.gates import FAILED, PASSED, WORST_FIRST, Judgement
 from export.parity.blame import Blame
+from pipeline.base.words import counted
 
 FP32 = "fp32"
 
@@ -123,7 +124,5 @@ def _line(name: str, result: VariantResult) -> str:
     difference = judgement.max_abs_logit_difference
     largest = "no number" if difference is None else f"{difference:.2e}"
     verdict = "" if result.verdict == PASSED else f" ({result.verdict}: {', '.join(result.reasons)})"
-    return (
-        f"{name}: {judgement.flips} flips on {judgement.n_samples} frames, largest logit difference {largest}"
-        f" of a range of {judgement.logit_range:.2f}{verdict}"
-    )
+    flips = f"{counted(judgement.flips, 'flip')} on {counted(judgement.n_samples, 'frame')}"
+    return f"{name}: {flips}, largest logit difference {largest} of a range of {judgement.logit_range:.2f}{verdict}"

@@ -24,7 +24,7 @@ from export.parity.odd_sizes import compare_odd_sizes, worst_picture
 from export.parity.results import FP32, ParityReport, VariantResult
 from export.parity.routes import BUNDLE, Route, ask_bundle, routes
 from pipeline.base.errors import DataError
-from pipeline.base.files import sha256_of, write_json
+from pipeline.base.files import exclusive, sha256_of, write_json
 from pipeline.base.frames import read_frame
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
@@ -49,6 +49,7 @@ class _Reference:
     project: Project
 
 
+@exclusive("pipe parity")
 def parity(params: ParityParams, project: Project) -> ParityReport:
     """Judge every variant of the contract on the held-out frames, write the reports, and write the golden frames.
 

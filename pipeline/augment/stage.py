@@ -19,6 +19,7 @@ from pipeline.base.frames import read_frame_bgr
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
+from pipeline.base.words import counted
 
 _JPEG_MAX_SIDE = 65500  # pixels; libjpeg's limit
 
@@ -34,7 +35,7 @@ class AugmentReport:
     @property
     def headline(self) -> str:
         """The closing line: how many copies, and where they are."""
-        return f"{self.n_copies} copies of {self.n_frames} frames in {self.folder}"
+        return f"{counted(self.n_copies, 'copy', 'copies')} of {counted(self.n_frames, 'frame')} in {self.folder}"
 
 
 def augment(params: AugmentParams, project: Project) -> AugmentReport:

@@ -3,6 +3,7 @@
 PipeError            1   something the person can fix: file, what was found, what was expected
 ├── DataError        1   the footage, photos, manifests or models
 ├── ParamsError      1   params.yaml or a recipe
+├── DiskFullError    1   a disk that has no room for what a stage writes
 └── GateError        3   a gate refused; its report has been written
     └── LeakageError 3   training and test would share something
 """
@@ -25,6 +26,10 @@ class DataError(PipeError):
 
 class ParamsError(PipeError):
     """A value or name in `params.yaml`, a recipe or an override is not valid."""
+
+
+class DiskFullError(PipeError):
+    """A disk has no room. The message names the file, the bytes wanted and the bytes free."""
 
 
 class GateError(PipeError):

@@ -1,27 +1,32 @@
-"""Read and write files: hashes, JSON, CSV, and outputs that appear whole or not at all."""
+"""Read and write files: hashes, JSON, and outputs that appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import ctypes
+import functools
 import glob
 import hashlib
+import inspect
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ParamSpec, TypeVar
 
+from pipeline.base.disk_space import naming_a_full_disk
 from pipeline.base.errors import DataError
-from pipeline.base.project import Project
+from pipeline.base.project import Project, missing
+from runtime.regular_files import open_regular
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 def sha256_of(path: Path) -> str:
     """The hex digest of a file's bytes, which are read in blocks."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -36,9 +41,10 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        with open_regular(path) as file:
+            return json.loads(file.read().decode("utf-8"), parse_constant=refuse)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: missing; run the stage that writes it") from error
+        raise missing(path) from error
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from error
 
@@ -48,31 +54,6 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     with replacing_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
-def write_csv(path: Path, lines: Iterable[Iterable[object]]) -> None:
-    """Write a table whole or not at all; the first line is the header.
-
-    A file name may contain bytes that are not text. They are written as escapes.
-    """
-    with (
-        replacing_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        csv.writer(_UnixLines(file), lineterminator="\r\n").writerows(lines)
-
-
-@dataclass(frozen=True)
-class _UnixLines:
-    """A file for `csv.writer` that ends each line in a bare newline.
-
-    If the writer itself ended lines so, Python 3.11 would not quote a carriage return in a name, and could not read it.
-    """
-
-    file: TextIO
-
-    def write(self, line: str) -> int:
-        return self.file.write(line.removesuffix("\r\n") + "\n")
 
 
 @contextlib.contextmanager
@@ -93,6 +74,27 @@ def exclusive_lock(project: Project, command: str) -> Iterator[None]:
         yield
 
 
+def exclusive(command: str) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Let a stage hold the lock of `command` in its argument `project`, as `exclusive_lock` does.
+
+    Of several processes that train together the first one holds the lock, since it alone writes.
+    """
+
+    def decorate(stage: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        signature = inspect.signature(stage)
+
+        @functools.wraps(stage)
+        def locked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            if os.environ.get("RANK", "0") != "0":  # torchrun and accelerate number their processes so
+                return stage(*args, **kwargs)
+            with exclusive_lock(signature.bind(*args, **kwargs).arguments["project"], command):
+                return stage(*args, **kwargs)
+
+        return locked
+
+    return decorate
+
+
 @contextlib.contextmanager
 def replacing_file(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`. When the block ends without an error, that file becomes `target`.
@@ -104,10 +106,11 @@ def replacing_file(target: Path) -> Iterator[Path]:
     sweep_stale(target)
     temporary = _temporary_beside(target)
     try:
-        yield temporary
-        _flush(temporary)
-        temporary.replace(target)
-        _flush(target.parent)
+        with naming_a_full_disk(target, temporary):
+            yield temporary
+            _flush(temporary)
+            temporary.replace(target)
+            _flush(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -123,7 +126,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     """
     if target.is_symlink() or target.is_file():
         raise DataError(f"{target}: a {'link' if target.is_symlink() else 'file'}; expected a folder, or a free name")
-    with temporary_folder(target) as temporary:
+    with temporary_folder(target) as temporary, naming_a_full_disk(target, temporary):
         yield temporary
         flush_filesystem(temporary)
         if target.exists():

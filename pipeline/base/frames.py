@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
-from pipeline.base.project import Project, safe_join
+from pipeline.base.project import Project, safe_join, stage_that_writes
 from runtime.errors import ImageError
 from runtime.images import read_image
 from runtime.images.opencv import read_bgr
@@ -35,7 +35,7 @@ def read_frame(project: Project, row: Row) -> NDArray[np.uint8]:
     try:
         frame_hwc = read_image(safe_join(project.root, row.path), max_pixels=row.width * row.height)
     except ImageError as error:
-        raise DataError(f"{error}; run `pipe extract` again") from error
+        raise _unreadable(str(error), row.path) from error
     return _of_stated_size(frame_hwc, row)
 
 
@@ -51,8 +51,17 @@ def read_frame_bgr(project: Project, row: Row) -> NDArray[np.uint8]:
     try:
         frame_hwc = read_bgr(safe_join(project.root, row.path), max_pixels=row.width * row.height)
     except ImageError as error:
-        raise DataError(f"{error}; run `pipe extract` again") from error
+        raise _unreadable(str(error), row.path) from error
     return _of_stated_size(frame_hwc, row)
+
+
+def _unreadable(reason: str, path: str | Path) -> DataError:
+    """The error for a frame or copy. A stage writes it again, so nobody need re-copy it as a photo."""
+    return DataError(f"{reason.removesuffix('; re-copy the file')}; run `pipe {_writer(path)}` again")
+
+
+def _writer(path: str | Path) -> str:
+    return stage_that_writes(Path(path)) or "extract"  # while it screens, extract reads its own temporary folder
 
 
 def _of_stated_size(frame_hwc: NDArray[np.uint8], row: Row) -> NDArray[np.uint8]:
@@ -60,7 +69,7 @@ def _of_stated_size(frame_hwc: NDArray[np.uint8], row: Row) -> NDArray[np.uint8]
     if (height, width) != (row.height, row.width):
         raise DataError(
             f"{row.path}: found {width} x {height} pixels; the manifest says {row.width} x {row.height}; "
-            "run `pipe extract` again"
+            f"run `pipe {_writer(row.path)}` again"
         )
     return frame_hwc
 
@@ -104,10 +113,10 @@ def read_grey(path: Path, width: int, height: int, side: int) -> NDArray[np.uint
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); run `pipe extract` again") from error
+        raise _unreadable(f"{path}: cannot be read ({error.strerror})", path) from error
     decoded = cv2.imdecode(data, _REDUCED_FLAGS.get(reduction, cv2.IMREAD_GRAYSCALE)) if data.size else None
     if decoded is None:
-        raise DataError(f"{path}: cannot be decoded; run `pipe extract` again")
+        raise _unreadable(f"{path}: cannot be decoded", path)
     grey_hw: NDArray[np.uint8] = np.asarray(decoded, np.uint8)
     return resize_longer_side(grey_hw, side) if max(grey_hw.shape) > side else grey_hw
 

@@ -18,9 +18,8 @@ _SPLIT_CSV = Project(Path()).split_csv.as_posix()
 
 # The columns whose value may be on one side only, and the noun for each in a message.
 _UNDIVIDED = {"group": "group", "source_sha256": "recording with sha256", "path": "image"}
-# Protocols that divide clips: two sides may share a clip, but not an image.
-_DIVIDING = ("blocks", "random")
-_PROTOCOLS = ("grouped", "given", *_DIVIDING)
+DIVIDING_PROTOCOLS = ("blocks", "random")  # two sides may share a clip, but not an image
+_PROTOCOLS = ("grouped", "given", *DIVIDING_PROTOCOLS)
 
 
 def read_split_without_leaks(project: Project) -> list[Row]:
@@ -56,7 +55,7 @@ def refuse_leaks(rows: Sequence[Row], protocol: str = "grouped", *, augmented_in
         DataError: train or test has no kept frame.
     """
     for column, name in _UNDIVIDED.items():
-        if column == "path" or protocol not in _DIVIDING:
+        if column == "path" or protocol not in DIVIDING_PROTOCOLS:
             _refuse_divided(rows, column, name)
     if protocol == "blocks":
         _refuse_overlaps(rows)

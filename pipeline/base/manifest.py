@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import gc
 import math
@@ -18,8 +17,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.csv_files import read_table, write_csv
 from pipeline.base.errors import DataError
-from pipeline.base.files import write_csv
 from pipeline.base.project import check_inside
 
 SIDES = ("train", "val", "test")
@@ -140,23 +139,13 @@ def _to_cells(row: Row, n_columns: int) -> list[object]:
 
 
 def _read(path: Path, columns: Sequence[str]) -> list[Row]:
-    lines = _lines(path)
+    lines = read_table(path)
     header = next(lines, [])
     if header != list(columns):
         raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}")
     shared: dict[str, str] = {}  # one string object for a name that a thousand rows have
     with paused_garbage_collection():
         return [_parse(path, line, cells, len(columns), shared) for line, cells in enumerate(lines, start=2)]
-
-
-def _lines(path: Path) -> Iterator[list[str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            yield from csv.reader(file, strict=True)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: missing; run the stage that writes it") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a UTF-8 CSV file ({error})") from error
 
 
 def _parse(path: Path, line: int, cells: list[str], n_columns: int, shared: dict[str, str]) -> Row:

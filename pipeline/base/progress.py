@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from runtime.visible_text import visible
+
 Item = TypeVar("Item")
 
 
@@ -26,16 +28,18 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
 
 
 def tell(line: str) -> None:
-    """Print a line on standard output."""
+    """Print lines on standard output; control characters in names are escaped."""
     _print_line(line, to_stderr=False)
 
 
 def warn(line: str) -> None:
-    """Print a line on standard error."""
+    """Print lines on standard error; control characters in names are escaped."""
     _print_line(line, to_stderr=True)
 
 
 def _print_line(line: str, *, to_stderr: bool) -> None:
     from rich.console import Console
 
-    Console(stderr=to_stderr, markup=False, highlight=False, soft_wrap=True).print(line)
+    console = Console(stderr=to_stderr, markup=False, highlight=False, soft_wrap=True)
+    for part in line.split("\n"):
+        console.print(visible(part))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pipeline.base.errors import DataError
 
@@ -11,10 +11,11 @@ OWN_PACKAGES = ("pipeline", "export", "runtime")  # of the toolchain, as they ar
 
 
 class _BelowRoot:
-    """A path of a project, given relative to its root."""
+    """A path of a project, given relative to its root, and the stage that writes it; empty where none does."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, stage: str = "") -> None:
         self.path = path
+        self.stage = stage
 
     def __get__(self, project: Project, _: type[Project]) -> Path:
         return project.root / self.path
@@ -30,38 +31,41 @@ class Project:
     dvc_lock = _BelowRoot("dvc.lock")
     recipes = _BelowRoot("recipes")
     raw = _BelowRoot("data/raw")
-    frames = _BelowRoot("data/frames")
-    frames_csv = _BelowRoot("data/frames.csv")
-    extract_json = _BelowRoot("reports/extract.json")
-    augmented = _BelowRoot("data/augmented")
-    augmented_csv = _BelowRoot("data/augmented.csv")
+    frames = _BelowRoot("data/frames", "extract")
+    frames_csv = _BelowRoot("data/frames.csv", "extract")
+    extract_json = _BelowRoot("reports/extract.json", "extract")
+    augmented = _BelowRoot("data/augmented", "augment")
+    augmented_csv = _BelowRoot("data/augmented.csv", "augment")
     dataset_reports = _BelowRoot("reports/dataset")
     groups_csv = _BelowRoot("data/groups.csv")
     split_keep_csv = _BelowRoot("data/split.keep.csv")
-    split_csv = _BelowRoot("data/split.csv")
-    split_json = _BelowRoot("reports/split.json")
-    near_duplicates_png = _BelowRoot("reports/near_duplicates.png")
-    checkpoint = _BelowRoot("models/checkpoint.pt")
+    split_csv = _BelowRoot("data/split.csv", "split")
+    split_json = _BelowRoot("reports/split.json", "split")
+    near_duplicates_png = _BelowRoot("reports/near_duplicates.png", "split")
+    checkpoint = _BelowRoot("models/checkpoint.pt", "train")
     # Runs share the cache, and it outlives them. It may be deleted at any time.
     cache = _BelowRoot(".cache")
     tensorboard = _BelowRoot(".cache/tensorboard")
-    train_reports = _BelowRoot("reports/train")
-    evaluate_json = _BelowRoot("reports/evaluate.json")
-    metrics_json = _BelowRoot("reports/metrics.json")
-    predictions_csv = _BelowRoot("reports/predictions.csv")
-    plots = _BelowRoot("reports/plots")
+    train_reports = _BelowRoot("reports/train", "train")
+    evaluate_json = _BelowRoot("reports/evaluate.json", "evaluate")
+    metrics_json = _BelowRoot("reports/metrics.json", "evaluate")
+    predictions_csv = _BelowRoot("reports/predictions.csv", "evaluate")
+    plots = _BelowRoot("reports/plots", "evaluate")
     explanations = _BelowRoot("reports/explain")
-    onnx = _BelowRoot("models/onnx")
-    contract_json = _BelowRoot("models/contract.json")
-    export_json = _BelowRoot("reports/export.json")
-    golden = _BelowRoot("models/golden")
-    parity_json = _BelowRoot("reports/parity.json")
-    flips_csv = _BelowRoot("reports/flips.csv")
-    flips_png = _BelowRoot("reports/flips.png")
+    onnx = _BelowRoot("models/onnx", "export")
+    contract_json = _BelowRoot("models/contract.json", "export")
+    export_json = _BelowRoot("reports/export.json", "export")
+    golden = _BelowRoot("models/golden", "parity")
+    parity_json = _BelowRoot("reports/parity.json", "parity")
+    flips_csv = _BelowRoot("reports/flips.csv", "parity")
+    flips_png = _BelowRoot("reports/flips.png", "parity")
     compare_reports = _BelowRoot("reports/compare")
-    report_html = _BelowRoot("reports/report.html")
+    report_html = _BelowRoot("reports/report.html", "report")
     runtime = _BelowRoot("runtime")
-    bundle_zip = _BelowRoot("dist/bundle.zip")
+    bundle_zip = _BelowRoot("dist/bundle.zip", "bundle")
+    bundle_signature = _BelowRoot("dist/bundle.zip.sig")
+    sums_signature = _BelowRoot("dist/SHA256SUMS.sig")
+    verify_bundle_py = _BelowRoot("dist/verify_bundle.py")
 
     def resume_state(self, key: str) -> Path:
         """The saved state of a training run that was stopped; `key` identifies the run."""
@@ -70,6 +74,26 @@ class Project:
     def relative(self, path: Path) -> str:
         """The path as manifests spell it: relative to the project, with `/` between its parts."""
         return path.relative_to(self.root).as_posix()
+
+
+def missing(path: Path) -> DataError:
+    """Return the error for a file that is not there. It names the command of the stage that writes the file.
+
+    Args:
+        path: the file, at its place in a project.
+    """
+    stage = stage_that_writes(path)
+    return DataError(f"{path}: missing" + (f"; run `pipe {stage}`" if stage else ""))
+
+
+def stage_that_writes(path: PurePath) -> str:
+    """Return the name of the stage that writes a file or folder of a project; empty where no stage does."""
+    written = {PurePath(known.path): known.stage for known in vars(Project).values() if isinstance(known, _BelowRoot)}
+    for below in (PurePath(*path.parts[place:]) for place in reversed(range(len(path.parts)))):
+        for whole in (below, *below.parents):
+            if written.get(whole):
+                return written[whole]
+    return ""
 
 
 def safe_join(root: Path, name: str) -> Path:

@@ -5,23 +5,39 @@ A section is frozen. It lies in the room of its stage, and a stage receives its 
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 import pipeline
 from pipeline.base.errors import ParamsError, nearest
 from pipeline.base.project import Project
+from pipeline.base.yaml_files import read_yaml
+
+LARGEST_INTEGER = 2**31 - 1  # C libraries take no larger one
+LARGEST_NUMBER = 1e30  # its square is still a number in float32's range of powers, and no setting comes near
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
-    """A part of `params.yaml`. It is frozen and refuses unknown names."""
+    """A part of `params.yaml`. It is frozen and refuses unknown names, and numbers that no library could take."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _check_range(cls, value: Any) -> Any:
+        for number in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(number, int) and abs(number) > LARGEST_INTEGER:
+                raise ValueError(f"found {number}; expected a whole number of at most {LARGEST_INTEGER:,}")
+            if isinstance(number, float) and abs(number) > LARGEST_NUMBER:
+                raise ValueError(f"found {number}; expected a number of at most {LARGEST_NUMBER:g}")
+        return value
 
 
 SectionType = TypeVar("SectionType", bound=Section)
@@ -46,24 +62,20 @@ def params_path(project: Project) -> Path:
     package = Path(pipeline.__file__).parent
     # A wheel has params.yaml in the package, a checkout has it beside the package.
     candidates = (project.params_yaml, package / "params.yaml", package.parent / "params.yaml")
-    return next((path for path in candidates if path.is_file()), project.params_yaml)
+    # Not by `is_file`: whatever a person named params.yaml is read, or refused in a line that says what it is.
+    return next((path for path in candidates if os.path.lexists(path)), project.params_yaml)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """Parse a `params.yaml` without checking its values.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or is not a mapping.
+        ParamsError: the file is missing, is not the YAML that `read_yaml` takes, or is not a mapping.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path)
     except FileNotFoundError as error:
         raise ParamsError(f"{path}: missing; run inside a project (a clone of the repository)") from error
-    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
-        raise ParamsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: found {type(values).__name__}; expected sections such as `train:`")
     return values
@@ -93,6 +105,11 @@ def validate_section(path: Path, section: type[SectionType], values: object, nam
 def _violation_message(section: type[Section], violation: Any, prefix: str) -> str:
     key_parts = [str(part) for part in violation["loc"]]
     key = ".".join(part for part in (prefix, *key_parts) if part)
+    if violation["type"] == "union_tag_invalid":
+        tag, expected = violation["ctx"]["tag"], re.findall(r"'([^']*)'", violation["ctx"]["expected_tags"])
+        return f"{key}.name: unknown {tag!r}; the nearest valid name is {nearest(tag, expected)!r}"
+    if violation["type"] in ("union_tag_not_found", "model_attributes_type"):
+        return f"{key}: has no name (found {violation['input']!r}); expected a mapping with one, such as {{name: …}}"
     if violation["type"] != "extra_forbidden":
         value = f" (found {violation['input']!r})" if violation["type"] not in ("missing", "value_error") else ""
         return f"{key}: {violation['msg'].removeprefix('Value error, ')}{value}"

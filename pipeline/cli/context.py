@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,7 +27,7 @@ NEXT = {
     "parity": "pipe report",
     "parity --against": "pipe parity",
     "report": "pipe bundle",
-    "bundle": "python -m runtime selfcheck, in the unpacked bundle",
+    "bundle": "python -m runtime selfcheck, in the unpacked dist/bundle.zip; reports/report.html says how good it is",
     "dataset": "dvc repro, which runs the stages that are left",
     "explain": "pipe predict PATHS",
     "recipe": "dvc repro",
@@ -34,6 +35,8 @@ NEXT = {
     "compare": "dvc exp apply EXPERIMENT, to take over the params and results of a run",
     "demo": "dvc repro, which has nothing left to do; then pipe add, in a new clone for your own clips",
     "doctor": "pipe demo",
+    "key new": "pipe key export {key}, for the device; then pipe bundle --sign {key}",
+    "key export": "pipe bundle --sign {key}; take the verifier to the device by another way than the bundle",
 }
 
 
@@ -67,4 +70,19 @@ def done(report: Report, command: str, **names: str) -> None:
         command: a key of `NEXT`.
         names: values for the braces in the line of `NEXT`, such as the name of a study.
     """
-    click.echo(f"{report.headline}; next: {NEXT[command].format(**names)}")
+    say([f"{report.headline}; next: {NEXT[command].format(**names)}"])
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines on standard output; control characters in the names that they hold are escaped."""
+    for line in lines:
+        click.echo(visible_line(line))
+
+
+def visible_line(line: str) -> str:
+    """Return a line with its control characters as escapes."""
+    try:
+        from runtime.visible_text import visible
+    except ImportError:  # a foreign package hides our `runtime`; `pipe doctor` must still run and name it
+        return line
+    return visible(line)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 import click
 
-from pipeline.base.errors import PipeError
-from pipeline.base.project import OWN_PACKAGES
+from pipeline.base.errors import DiskFullError, PipeError
+from pipeline.base.project import OWN_PACKAGES, missing, stage_that_writes
+from pipeline.cli.context import visible_line
 
 EXIT_OWN_BUG = 70
 EXIT_INTERRUPTED = 130
@@ -40,17 +44,17 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         code = _print_error("interrupted; the same command starts again cleanly", EXIT_INTERRUPTED)
     except _errors_with_an_exit_code() as error:
-        code = _print_error(str(error), getattr(error, "exit_code", 1))
+        code = _print_error(_with_disk_space(str(error), error, arguments), getattr(error, "exit_code", 1))
     except ModuleNotFoundError as error:
-        code = _report_missing_module(error, show_traceback="--debug" in arguments)
+        code = _report_missing_module(error, arguments)
     except BrokenPipeError:
         # Python flushes standard output once more at exit, into the same closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = _print_error("standard output was closed before everything was written", 1)
     except OSError as error:
-        code = _print_error(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+        code = _print_error(_with_disk_space(_describe_os_error(error), error, arguments), 1)
     except Exception as error:  # noqa: BLE001  # the one broad handler: any other error is our own bug
-        code = _report_own_bug(error, show_traceback="--debug" in arguments)
+        code = _report_own_bug(error, arguments)
     return code if isinstance(code, int) else 0
 
 
@@ -76,25 +80,52 @@ def _errors_with_an_exit_code() -> tuple[type[Exception], ...]:
 
 def _print_error(message: str, code: int) -> int:
     line = " ".join(message.split("\n"))
-    click.echo(f"pipe: {line}", err=True)
+    click.echo(visible_line(f"pipe: {line}"), err=True)
     return code
 
 
-def _report_missing_module(error: ModuleNotFoundError, *, show_traceback: bool) -> int:
+def _with_disk_space(line: str, error: BaseException, arguments: Sequence[str]) -> str:
+    """Where a disk was full, name the command and the space that is left, unless the line has it already."""
+    from pipeline.base.disk_space import free_bytes, is_full
+
+    if not is_full(error):
+        return line
+    command = next((argument for argument in arguments if not argument.startswith("-")), "pipe")
+    if isinstance(error, DiskFullError):
+        return f"{command}: {line}"
+    places = {str(place): free_bytes(place) for place in (Path.cwd(), Path(tempfile.gettempdir()))}
+    free = ", ".join(f"{place}: {n_bytes:,} bytes" for place, n_bytes in places.items())
+    return f"{command}: {line}; a disk is full; free are {free}; make room"
+
+
+def _describe_os_error(error: OSError) -> str:
+    """One line for an error of the system that no stage foresaw."""
+    name = str(error.filename or "system")
+    if isinstance(error, FileNotFoundError) and stage_that_writes(Path(name)):
+        return str(missing(Path(name)))
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{name}: {error.strerror}; rename it, or move the project to a shorter path"
+    return f"{name}: {error.strerror or error}"
+
+
+def _report_missing_module(error: ModuleNotFoundError, arguments: Sequence[str]) -> int:
     package = (error.name or "").split(".")[0]
     if package in OWN_PACKAGES:
         hint = f"; `pipe doctor` says whether a foreign package hides {package}"
-        return _report_own_bug(error, show_traceback=show_traceback, hint=hint)
+        return _report_own_bug(error, arguments, hint=hint)
     return _print_error(f"{error.name}: not installed; this command needs `make install`, or the extra `train`", 1)
 
 
-def _report_own_bug(error: Exception, *, show_traceback: bool, hint: str = "") -> int:
-    import tempfile
+def _report_own_bug(error: Exception, arguments: Sequence[str], *, hint: str = "") -> int:
     import traceback
 
+    from pipeline.base.disk_space import is_full
+
     text = "".join(traceback.format_exception(error))
-    if show_traceback:
+    if "--debug" in arguments:
         click.echo(text, err=True)
+    if is_full(error):  # a library turned the operating system's error into one of its own
+        return _print_error(_with_disk_space(f"{type(error).__name__}: {error}", error, arguments), 1)
     with tempfile.NamedTemporaryFile("w", prefix="pipe-", suffix=".log", delete=False, encoding="utf-8") as log:
         log.write(text)
     message = f"internal error ({type(error).__name__}: {error}){hint}; the traceback is in {log.name}"

@@ -10,7 +10,7 @@ import click
 from pipeline.cli import exit_codes
 from pipeline.cli.help import SectionedGroup, example
 from pipeline.cli.stages import STAGES
-from pipeline.cli.tools import LOOK, MACHINE, STUDIES
+from pipeline.cli.tools import LOOK, MACHINE, SIGN, STUDIES
 
 
 @click.group(
@@ -32,12 +32,22 @@ cli.add_section("The chain, in its order", STAGES)
 cli.add_section("Look at data and answers", LOOK)
 cli.add_section("Studies", STUDIES)
 cli.add_section("Machine and start", MACHINE)
+cli.add_section("Sign bundles", SIGN)
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    _restart_in_utf8_mode()
     exit_codes.interrupt_outside_imports()
     exit_codes.leave(run(sys.argv[1:]))
+
+
+def _restart_in_utf8_mode() -> None:
+    try:
+        from runtime.utf8_mode import restart_in_utf8_mode
+    except ImportError:  # a foreign package hides our `runtime`; `pipe doctor` must still run and name it
+        return
+    restart_in_utf8_mode()
 
 
 def run(arguments: Sequence[str]) -> int:

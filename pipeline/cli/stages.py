@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.base.errors import GateError
-from pipeline.cli.context import current_project, done, section_of
+from pipeline.cli.context import current_project, done, say, section_of
 from pipeline.cli.help import example
 
 
@@ -28,19 +28,21 @@ def extract(videos: tuple[Path, ...], out: Path | None, diagnose: bool) -> None:
     """
     from pipeline.extract import stage
     from pipeline.extract.params import ExtractParams
+    from pipeline.network.params import ImageParams
 
     if diagnose:
         _diagnose(videos, out)
         return
+    sample_bits = section_of("image", ImageParams).sample_bits
     if not videos:
         if out is not None:
             raise click.UsageError("--out goes with VIDEOS; the project's frames go to data/frames/")
-        done(stage.extract(section_of("extract", ExtractParams), current_project()), "extract")
+        done(stage.extract(section_of("extract", ExtractParams), current_project(), sample_bits), "extract")
         return
     if out is None and len(videos) > 1:
         raise click.UsageError("several VIDEOS need --out")
     folder = out or Path(f"{videos[0].stem}_frames")
-    done(stage.extract_files(videos, folder, section_of("extract", ExtractParams)), "extract VIDEOS")
+    done(stage.extract_files(videos, folder, section_of("extract", ExtractParams), sample_bits), "extract VIDEOS")
 
 
 def _diagnose(videos: tuple[Path, ...], out: Path | None) -> None:
@@ -51,7 +53,7 @@ def _diagnose(videos: tuple[Path, ...], out: Path | None) -> None:
         raise click.UsageError("--diagnose needs VIDEOS")
     diagnoses = diagnose.diagnose(videos, section_of("extract", ExtractParams), out)
     for diagnosis in diagnoses:
-        click.echo("\n".join(diagnosis.lines))
+        say(diagnosis.lines)
     diagnose.refuse_unusable(diagnoses)
 
 
@@ -153,9 +155,12 @@ def report() -> None:
     done(stage.report(current_project()), "report")
 
 
-@click.command(epilog=example("pipe bundle", "pipe bundle --against last_week.zip"))
+@click.command(
+    epilog=example("pipe bundle", "pipe bundle --against last_week.zip", "pipe bundle --sign ~/keys/bundles.pem")
+)
 @click.option("--against", "earlier", type=click.Path(path_type=Path), help="Then compare it with this earlier bundle.")
-def bundle(earlier: Path | None) -> None:
+@click.option("--sign", "key", type=click.Path(path_type=Path), help="Sign it with this key; `pipe key new` makes one.")
+def bundle(earlier: Path | None, key: Path | None) -> None:
     """Pack graphs, contract and runtime into dist/bundle.zip.
 
     Exits 3 when the graphs did not pass parity.
@@ -163,14 +168,14 @@ def bundle(earlier: Path | None) -> None:
     from export.bundle import stage
 
     if earlier is None:
-        done(stage.bundle(current_project()), "bundle")
+        done(stage.bundle(current_project(), key), "bundle")
         return
     from export.against.earlier_bundle import compare, open_earlier_bundle
 
     with open_earlier_bundle(earlier, current_project()) as opened:  # first, since bundling may replace it
-        click.echo(stage.bundle(current_project()).headline)
+        say([stage.bundle(current_project(), key).headline])
         comparison = compare(opened, current_project())
-    click.echo(comparison.table)
+    say(comparison.table.split("\n"))
     done(comparison, "bundle")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.base.errors import PipeError
-from pipeline.cli.context import current_project, done, section_of
+from pipeline.cli.context import current_project, done, say, section_of
 from pipeline.cli.help import example
 
 
@@ -39,8 +39,7 @@ def recipe(name: str | None) -> None:
     from pipeline.tools.studies.recipe import apply_recipe, list_recipes
 
     if name is None:
-        for line in list_recipes(current_project()):
-            click.echo(line)
+        say(list_recipes(current_project()))
         return
     done(apply_recipe(name, current_project()), "recipe")
 
@@ -111,13 +110,13 @@ def predict(
         if as_json:
             click.echo(printable(told.to_json(answers), getattr(sys.stdout, "encoding", None)))
         else:
-            click.echo("\n".join(told.to_lines(answers)))
+            say(told.to_lines(answers))
         if csv_path is not None:
             told.write_csv(answers, csv_path)
         if montage is not None:
             write_montage(answers, montage, classifier, params)
-    if plot is not None:
-        write_timelines(answers, plot)
+    if plot is not None and (advice := write_timelines(answers, plot)):
+        click.echo(f"warning: {plot}: {advice}", err=True)
     told.refuse_failures(answers)
 
 
@@ -151,7 +150,7 @@ def dataset(out: Path | None) -> None:
     from pipeline.tools.dataset import dataset as describe_dataset
 
     report = describe_dataset(current_project(), out)
-    click.echo("\n".join(report.lines))
+    say(report.lines)
     done(report, "dataset")
 
 
@@ -161,13 +160,42 @@ def doctor() -> None:
     from pipeline.tools.doctor import examine
 
     report = examine()
-    for check in report.checks:
-        click.echo(check)
+    say(map(str, report.checks))
     if report.failed:
         raise PipeError(f"doctor: {', '.join(report.failed)}: see the lines marked fail above")
     done(report, "doctor")
 
 
+@click.group(epilog=example("pipe key new ~/keys/bundles.pem", "pipe key export ~/keys/bundles.pem"))
+def key() -> None:
+    """Make a key that signs bundles, and a verifier for the device.
+
+    `pipe bundle --sign KEY` signs the bundle. The verifier tells a device who made it, before it is unpacked.
+    """
+
+
+@key.command("new", epilog=example("pipe key new ~/keys/bundles.pem"))
+@click.argument("path", metavar="KEY", type=click.Path(path_type=Path))
+def key_new(path: Path) -> None:
+    """Write a new private key into the file KEY.
+
+    Only its owner may read the file. An existing file is never overwritten.
+    """
+    from pipeline.tools.key import new_key
+
+    done(new_key(path), "key new", key=str(path))
+
+
+@key.command("export", epilog=example("pipe key export ~/keys/bundles.pem"))
+@click.argument("path", metavar="KEY", type=click.Path(path_type=Path))
+def key_export(path: Path) -> None:
+    """Write dist/verify_bundle.py, which holds the public half of KEY."""
+    from pipeline.tools.key import export_verifier
+
+    done(export_verifier(path, current_project()), "key export", key=str(path))
+
+
 LOOK = (dataset, predict, explain)
 STUDIES = (recipe, study, compare)
 MACHINE = (doctor, demo, add)
+SIGN = (key,)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.base.files import replacing_file
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_DPI = 110
+DPI = 110  # pixels of an inch
 # Fonts with Chinese, Japanese and Korean letters, on Linux, Windows and macOS. The first installed one is used.
 _CJK_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "Noto Serif CJK SC",
@@ -28,20 +34,36 @@ def chart(path: Path, width_inches: float, height_inches: float) -> Iterator[Fig
     """Give an empty figure to draw on, and write it as a PNG file when the block ends without an error.
 
     Args:
-        path: the PNG file.
+        path: the PNG file; written whole or not at all.
         width_inches: width of the figure; an inch is 110 pixels.
         height_inches: height of the figure.
     """
+    with figure_in_our_look(width_inches, height_inches) as figure:
+        yield figure
+        # matplotlib writes its name and version into the file; without them the bytes depend on the numbers alone.
+        with replacing_file(path) as temporary:
+            figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+@contextlib.contextmanager
+def figure_in_our_look(width_inches: float, height_inches: float) -> Iterator[Figure]:
+    """Give an empty figure to draw on; its fonts hold inside the block."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with rc_context({"font.family": _font_families(), "text.parse_math": False}):
-        figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained")
+        figure = Figure(figsize=(width_inches, height_inches), dpi=DPI, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-        # matplotlib writes its name and version into the file; without them the bytes depend on the numbers alone.
-        figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def chart_pixels(figure: Figure) -> NDArray[np.uint8]:
+    """Return a figure as a picture that a sheet can hold; (height, width, 3) uint8 RGB."""
+    width, height = figure.canvas.get_width_height()
+    stored = io.BytesIO()
+    figure.savefig(stored, format="rgba")
+    return np.frombuffer(stored.getvalue(), np.uint8).reshape(height, width, 4)[..., :3].copy()
 
 
 def chart_text(text: str) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.base.csv_files import write_csv
 from pipeline.base.errors import DataError
-from pipeline.base.files import write_csv
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.evaluate import metrics

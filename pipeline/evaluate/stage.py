@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.base.errors import DataError
-from pipeline.base.files import read_json, replacing_folder, sha256_of, write_json
+from pipeline.base.files import exclusive, read_json, replacing_folder, sha256_of, write_json
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import UNUSED, Row
 from pipeline.base.project import Project
@@ -58,6 +58,7 @@ class _Inputs:
         return [row for row in self.rows if row.kept and not row.parent and row.split != UNUSED]
 
 
+@exclusive("pipe evaluate")
 def evaluate(params: EvaluateParams, project: Project) -> Evaluation:
     """Write `reports/evaluate.json`, `reports/metrics.json`, `reports/predictions.csv` and `reports/plots/`.
 

@@ -17,16 +17,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.base.child_process import serve_no_other_call
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import sha256_of
 from pipeline.extract import quality
-from pipeline.media import photos, to_rgb
-from pipeline.media.clip import ClipInfo, Frame, open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds, DamagedClipError
-from pipeline.media.packet_stats import PacketStats
+from pipeline.media import photos
 from pipeline.media.recordings import has_clip_suffix
-from runtime.errors import ImageError
+from runtime.clips.clip import ClipInfo, Frame, open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds, DamagedClipError
+from runtime.clips.packet_stats import PacketStats
+from runtime.errors import ClipError, ImageError
 
 _CV2_NO_MEMORY = -4  # StsNoMem
 
@@ -41,6 +42,9 @@ class Settings:
     max_pixels: int  # width times height
     max_seconds: float  # longest duration of a clip
     threads: int  # that decode one clip; their number changes no byte
+    deinterlace: bool = True  # interlaced clips
+    raw_frames_per_second: float | None = None  # of a stream without a container; None: as it states, else 25
+    sample_bits: int | None = None  # of photos with 16 bits that do not say so themselves
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
@@ -77,6 +81,7 @@ class Outcome:
     )
     damage: str = ""  # what is damaged, without the name of the file; empty for an undamaged recording
     misnamed: str = ""  # what the content is where the suffix says something else, such as "PNG named .jpg"
+    warnings: tuple[str, ...] = ()  # of a photo: what of its file is left out; those of a clip are in `clip`
     error: str = ""  # one line, with the name of the file, that says why the recording cannot be used
 
     def to_json(self) -> dict[str, Any]:
@@ -87,11 +92,12 @@ class Outcome:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Outcome:
         """Read what `to_json` gave."""
-        return cls(**fields | {"pictures": tuple(Picture(**picture) for picture in fields["pictures"])})
+        pictures = tuple(Picture(**picture) for picture in fields["pictures"])
+        return cls(**fields | {"pictures": pictures, "warnings": tuple(fields["warnings"])})
 
 
 def decode_recordings(
-    sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, Any]
+    sources: Sequence[tuple[str, str]], frames: str, settings: dict[str, Any], digests: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Decode recordings one after the other. This is the function that the parent calls in a child process.
 
@@ -99,6 +105,7 @@ def decode_recordings(
         sources: (file, name) of each recording.
         frames: existing folder, where a clip becomes <name>/<index>.jpg and a photo <name>.jpg.
         settings: `Settings` as JSON.
+        digests: the SHA-256 of recordings that the parent has hashed already, by their names.
 
     Returns:
         One `Outcome` per recording, as JSON.
@@ -109,10 +116,15 @@ def decode_recordings(
     """
     cv2.setNumThreads(1)  # children run side by side already
     parsed = Settings.from_json(settings)
-    return [decode_recording(Path(source), name, Path(frames), parsed).to_json() for source, name in sources]
+    outcomes = [
+        decode_recording(Path(source), name, Path(frames), parsed, digests.get(name, "")) for source, name in sources
+    ]
+    if any(outcome.damage or outcome.error for outcome in outcomes):
+        serve_no_other_call()
+    return [outcome.to_json() for outcome in outcomes]
 
 
-def decode_recording(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
+def decode_recording(source: Path, name: str, frames: Path, settings: Settings, sha256: str = "") -> Outcome:
     """Decode one recording, and write and measure its pictures.
 
     Args:
@@ -120,6 +132,7 @@ def decode_recording(source: Path, name: str, frames: Path, settings: Settings) 
         name: where its pictures go below `frames`: a clip's to <name>/<index>.jpg, a photo's to <name>.jpg.
         frames: existing folder.
         settings: which frames to decode, and how to write them.
+        sha256: the digest of the file; empty to compute it.
 
     Raises:
         PipeError: a picture cannot be written.
@@ -128,15 +141,27 @@ def decode_recording(source: Path, name: str, frames: Path, settings: Settings) 
     try:
         if photos.is_photo(source):
             return _decode_photo(source, name, frames, settings)
-        return _decode_clip(source, name, frames, settings)
+        return _decode_clip(source, name, frames, settings, sha256)
     except DamagedClipError as error:
         return Outcome(damage=str(error).removeprefix(f"{source}: "))
-    except (DataError, ImageError) as error:
+    except (DataError, ClipError, ImageError) as error:
         return Outcome(error=str(error))
     except cv2.error as error:
         if error.code == _CV2_NO_MEMORY:
             raise MemoryError from error
         raise
+
+
+def to_bgr(pixels_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Convert RGB to OpenCV's order, BGR. This costs nothing where the picture is a view of BGR memory.
+
+    Args:
+        pixels_hwc: (height, width, 3) uint8 RGB.
+    """
+    reversed_hwc = pixels_hwc[:, :, ::-1]
+    if reversed_hwc.flags.c_contiguous:
+        return reversed_hwc
+    return np.asarray(cv2.cvtColor(pixels_hwc, cv2.COLOR_RGB2BGR), dtype=np.uint8)
 
 
 def misnamed_clip(path: Path) -> str:
@@ -145,21 +170,21 @@ def misnamed_clip(path: Path) -> str:
 
 
 def _decode_photo(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
-    photo = photos.read_photo(source, max_pixels=settings.max_pixels)
+    photo = photos.read_photo(source, max_pixels=settings.max_pixels, sample_bits=settings.sample_bits)
     picture = _write_picture(photo.pixels_hwc, frames, name, settings)
-    return Outcome(sha256_of(source), (picture,), misnamed=photo.misnamed)
+    return Outcome(sha256_of(source), (picture,), misnamed=photo.misnamed, warnings=photo.warnings)
 
 
-def _decode_clip(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
+def _decode_clip(source: Path, name: str, frames: Path, settings: Settings, sha256: str) -> Outcome:
     with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(sha256_of, source)
+        digest = None if sha256 else pool.submit(sha256_of, source)
         try:
             pictures, info, stats = _write_wanted_frames(source, name, frames, settings, strict=True)
         except DamagedClipError:
             shutil.rmtree(frames / name, ignore_errors=True)
             pictures, info, stats = _write_wanted_frames(source, name, frames, settings, strict=False)
     return Outcome(
-        sha256=digest.result(),
+        sha256=digest.result() if digest else sha256,
         pictures=tuple(pictures),
         clip=asdict(info) | {"footage": asdict(stats)},
         damage="" if info.first_damage_seconds is None else "; ".join(info.warnings),
@@ -174,14 +199,15 @@ def _write_wanted_frames(
         picture = _write_picture(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
         return replace(picture, time_seconds=frame.time_seconds)
 
-    with open_clip(source, Bounds(settings.max_pixels, settings.max_seconds), strict=strict) as clip:
+    bounds = Bounds(settings.max_pixels, settings.max_seconds, settings.raw_frames_per_second)
+    with open_clip(source, bounds, strict=strict, deinterlace=settings.deinterlace) as clip:
         pictures = list(clip.map_frames(settings.wanted, write_frame, threads=settings.threads))
         return pictures, clip.info(), clip.packet_stats()
 
 
 def _write_picture(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Settings) -> Picture:
     name = stem + settings.suffix
-    bgr_hwc = to_rgb.to_bgr(pixels_hwc)
+    bgr_hwc = to_bgr(pixels_hwc)
     encoded = _encode(bgr_hwc, name, settings)
     try:
         (frames / name).parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,9 @@
 An entry is a folder with the pictures of a clip and the outcome of its decoding. The entry appears whole or not at
 all. Its key is a hash of the clip's content and of everything else that decides on the bytes of its pictures. The
 pictures are hard-linked into the outputs.
+
+Anybody may have written below the folder, and a power cut may have torn an entry. So an entry that `store` would not
+have written is a miss, and is replaced.
 """
 
 from __future__ import annotations
@@ -12,19 +15,23 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import av
 import cv2
 
 from pipeline.base.errors import DataError, PipeError
-from pipeline.base.files import read_json, replacing_folder, sweep_stale, write_json
+from pipeline.base.files import read_json, sweep_stale, temporary_folder
+from pipeline.base.project import check_inside
 from pipeline.extract.child import Outcome, Settings
 
 # Raise it when the same clip and settings begin to give other bytes, or when `Outcome` or `Picture` gets other fields.
-_FORMAT_VERSION = 4
+_FORMAT_VERSION = 5
+_INDIFFERENT = ("threads", "sample_bits")  # settings that change no byte of a clip's pictures
 _OUTCOME_FILE = "recorded.json"
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
 
@@ -48,16 +55,18 @@ class ClipCache:
             sweep_stale(self.folder / stale.name[1:].split(".", 1)[0])
 
     def find(self, key: str) -> Outcome | None:
-        """The outcome of a clip, or None where there is no entry, or somebody changed its pictures."""
+        """The outcome of a clip, or None where there is no entry, or one that `store` did not leave like this."""
         entry = self.folder / key
         try:
+            if not (entry / _OUTCOME_FILE).is_file():  # reading a pipe would wait for its writer
+                return None
             stored = read_json(entry / _OUTCOME_FILE)
-        except DataError:
-            return None
-        unchanged = all(
-            (entry / name).is_file() and _size_and_time(entry / name) == mark for name, mark in stored["marks"].items()
-        )
-        return Outcome.from_json(stored["recorded"]) if unchanged else None
+            if stored["digest"] != _digest(key, stored["recorded"], stored["marks"]):
+                return None
+            outcome = Outcome.from_json(stored["recorded"])
+            return outcome if self._holds(key, outcome, stored["marks"]) else None
+        except (DataError, OSError, RecursionError, KeyError, TypeError, ValueError, AttributeError):
+            return None  # whatever it holds, it is no entry
 
     def store(self, key: str, decode: Callable[[Path], Outcome]) -> Outcome:
         """Decode a clip into a new entry. A clip that gives no picture leaves no entry.
@@ -70,10 +79,15 @@ class ClipCache:
             PipeError: the entry cannot be written.
         """
         try:
-            with replacing_folder(self.folder / key) as entry:
+            with temporary_folder(self.folder / key) as entry:
                 outcome = _with_pictures(decode(entry))
                 marks = {picture.path: _size_and_time(entry / picture.path) for picture in outcome.pictures}
-                write_json(entry / _OUTCOME_FILE, {"recorded": outcome.to_json(), "marks": marks})
+                recorded = outcome.to_json()
+                stored = {"recorded": recorded, "marks": marks, "digest": _digest(key, recorded, marks)}
+                (entry / _OUTCOME_FILE).write_text(json.dumps(stored, allow_nan=False), encoding="utf-8")
+                _remove(self.folder / key)
+                # Nothing is flushed: that would wait for the disk once per clip, and `find` notices a torn entry.
+                entry.rename(self.folder / key)
         except _NothingToStoreError as error:
             return error.outcome
         except OSError as error:
@@ -100,13 +114,30 @@ class ClipCache:
             pictures.append(replace(picture, path=path))
         return replace(outcome, pictures=tuple(pictures))
 
+    def _holds(self, key: str, outcome: Outcome, marks: dict[str, list[int]]) -> bool:
+        """Whether the entry has all its pictures, unchanged, as files of its own and not behind a link.
+
+        Raises:
+            DataError, OSError: a path leaves the entry, or a picture is missing.
+        """
+        for picture in outcome.pictures:
+            check_inside(picture.path)
+        paths = [Path(picture.path) for picture in outcome.pictures]
+        entry = self.folder.resolve() / key
+        return (
+            [picture.path for picture in outcome.pictures] == list(marks)
+            and len({path.name for path in paths}) == len(paths)
+            and all((entry / folder).resolve() == entry / folder for folder in {path.parent for path in paths})
+            and all(_size_and_time(entry / path) == mark for path, mark in marks.items())
+        )
+
 
 def clip_key(sha256: str, settings: Settings) -> str:
     """The key of a clip: a hash of its content, the settings, and the versions of the libraries that decode and encode.
 
-    The number of threads is left out, since it changes no byte.
+    Settings that change no byte of a clip's pictures are left out.
     """
-    deciding = {name: value for name, value in settings.to_json().items() if name != "threads"}
+    deciding = {name: value for name, value in settings.to_json().items() if name not in _INDIFFERENT}
     versions = [_FORMAT_VERSION, av.__version__, cv2.__version__]
     text = json.dumps([sha256, deciding, versions], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -118,10 +149,28 @@ def _with_pictures(outcome: Outcome) -> Outcome:
     return outcome
 
 
+def _digest(key: str, recorded: dict[str, Any], marks: dict[str, list[int]]) -> str:
+    """The digest of an entry, by which changed values, and an entry under another key, are noticed."""
+    return hashlib.sha256(json.dumps([key, recorded, marks], sort_keys=True).encode()).hexdigest()
+
+
 def _size_and_time(path: Path) -> list[int]:
-    """Size in bytes and time of the last change: an editor that changes a linked picture changes the entry too."""
-    status = path.stat()
+    """Size in bytes and time of the last change: an editor that changes a linked picture changes the entry too.
+
+    Raises:
+        OSError: there is no such file, or it is a link or no regular file.
+    """
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return [status.st_size, status.st_mtime_ns]
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)
 
 
 def _link(source: Path, target: Path) -> None:

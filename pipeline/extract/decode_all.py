@@ -1,4 +1,7 @@
-"""The parent's side of `extract`: decodes recordings in child processes, and clips only where the cache lacks them."""
+"""The parent's side of `extract`: decodes recordings in child processes, and clips only where the cache lacks them.
+
+A child process decodes one clip after the other. One that crashes costs the clip that it decodes, and no other.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ from pipeline.media.photos import is_photo
 from pipeline.media.recordings import Recording
 
 CHILD = "pipeline.extract.child:decode_recordings"
-PHOTOS_PER_CHILD = 100  # starting a child takes a good part of a second
+PHOTOS_PER_CALL = 100  # the call costs more than a small photo
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one child process, which decodes one clip or one batch of photos."""
+    """Limits of one call of a child process, which decodes one clip or one batch of photos."""
 
     seconds: float
     bytes: int  # of memory
@@ -50,9 +53,10 @@ class ParallelDecoder:
         clips: list[Recording] = []
         for recording in recordings:  # by content: the cache is for clips only
             (photos if is_photo(self._file(recording)) else clips).append(recording)
-        keys = self._cache_keys(clips)
+        digests = self._digests(clips)
+        keys = {name: clip_key(sha256, self.settings) for name, sha256 in digests.items()}
         batches = _batches(clips, photos, keys)
-        decoded = each(partial(self._decode_batch, keys, frames), batches, "extract")
+        decoded = each(partial(self._decode_batch, digests, frames), batches, "extract")
         outcomes = {
             _work_id(recording, keys): outcome
             for batch, outcomes_of_batch in zip(batches, decoded, strict=True)
@@ -65,15 +69,13 @@ class ParallelDecoder:
     def _file(self, recording: Recording) -> Path:
         return (self.root or Path()) / recording.path
 
-    def _cache_keys(self, clips: Sequence[Recording]) -> dict[str, str]:
-        """Keys of clips in the cache, by the clip's name. A clip that is not cached has none."""
+    def _digests(self, clips: Sequence[Recording]) -> dict[str, str]:
+        """The SHA-256 of clips by their names, where there is a cache. A clip that cannot be read has none."""
         if self.cache is None:
             return {}
         self.cache.sweep()
         digests = each(self._digest, clips, "read")
-        return {
-            clip.name: clip_key(digest, self.settings) for clip, digest in zip(clips, digests, strict=True) if digest
-        }
+        return {clip.name: digest for clip, digest in zip(clips, digests, strict=True) if digest}
 
     def _digest(self, clip: Recording) -> str:
         try:
@@ -81,12 +83,13 @@ class ParallelDecoder:
         except OSError:  # the child that decodes the clip reports it
             return ""
 
-    def _decode_batch(self, keys: dict[str, str], frames: Path, batch: Sequence[Recording]) -> list[Outcome]:
-        key = keys.get(batch[0].name)
-        if self.cache is None or key is None:
+    def _decode_batch(self, digests: dict[str, str], frames: Path, batch: Sequence[Recording]) -> list[Outcome]:
+        sha256 = digests.get(batch[0].name)
+        if self.cache is None or sha256 is None:
             return self._decode_in_child(batch, frames)
+        key = clip_key(sha256, self.settings)
         cached = self.cache.find(key)
-        return [cached or self.cache.store(key, lambda entry: self._decode_in_child(batch, entry)[0])]
+        return [cached or self.cache.store(key, lambda entry: self._decode_in_child(batch, entry, sha256)[0])]
 
     def _link_cached(self, recording: Recording, keys: dict[str, str], outcome: Outcome, frames: Path) -> Outcome:
         """Link a cached clip's pictures into `frames`; the pictures of other recordings are there already."""
@@ -97,12 +100,21 @@ class ParallelDecoder:
         renamed = replace(outcome, misnamed=misnamed_clip(recording.path))
         return self.cache.link(key, renamed, frames, recording.name)
 
-    def _decode_in_child(self, batch: Sequence[Recording], folder: Path) -> list[Outcome]:
+    def _decode_in_child(
+        self, batch: Sequence[Recording], folder: Path, sha256_of_clip: str | None = None
+    ) -> list[Outcome]:
         sources = [(str(recording.path), recording.name) for recording in batch]
+        digests = {batch[0].name: sha256_of_clip} if sha256_of_clip else {}
+        arguments = {
+            "sources": sources,
+            "frames": str(folder),
+            "settings": self.settings.to_json(),
+            "digests": digests,
+        }
         try:
             outcomes = run_in_child(
                 CHILD,
-                {"sources": sources, "frames": str(folder), "settings": self.settings.to_json()},
+                arguments,
                 subject=sources[0][0],
                 timeout_seconds=self.limits.seconds,
                 folder=self.root,
@@ -112,7 +124,7 @@ class ParallelDecoder:
             if len(batch) == 1:
                 _remove_pictures(folder / batch[0].name, self.settings.suffix)
                 return [Outcome(damage=str(error).removeprefix(f"{sources[0][0]}: "))]
-            # One photo of the batch crashed the decoder: each gets a child of its own, and the others are kept.
+            # One photo of the batch crashed the decoder: each is decoded by itself, and the others are kept.
             return [outcome for recording in batch for outcome in self._decode_in_child([recording], folder)]
         return [Outcome.from_json(outcome) for outcome in outcomes]
 
@@ -125,12 +137,12 @@ def _work_id(recording: Recording, keys: dict[str, str]) -> str:
 def _batches(
     clips: Sequence[Recording], photos: Sequence[Recording], keys: dict[str, str]
 ) -> list[Sequence[Recording]]:
-    """What each child decodes: one of several equal clips, or up to 100 photos."""
+    """What each call of a child decodes: one of several equal clips, or up to 100 photos."""
     different: dict[str, Recording] = {}
     for clip in clips:
         different.setdefault(_work_id(clip, keys), clip)
-    starts = range(0, len(photos), PHOTOS_PER_CHILD)
-    return [*([clip] for clip in different.values()), *(photos[start : start + PHOTOS_PER_CHILD] for start in starts)]
+    starts = range(0, len(photos), PHOTOS_PER_CALL)
+    return [*([clip] for clip in different.values()), *(photos[start : start + PHOTOS_PER_CALL] for start in starts)]
 
 
 def _remove_pictures(stem: Path, suffix: str) -> None:

@@ -31,9 +31,11 @@ class ExtractParams(Section):
     image_format: Literal["jpeg", "png"]
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     max_megapixels: Annotated[float, Field(gt=0)]
+    raw_frames_per_second: Annotated[float, Field(ge=1, le=1000)] | None
     max_clip_seconds: Annotated[float, Field(gt=0)]
     decode_timeout_seconds: Annotated[float, Field(gt=0, le=1_000_000)]  # the system can wait 24 days at most
     decode_max_gigabytes: Annotated[float, Field(ge=0.5, le=1_000_000)]
+    deinterlace: Literal["auto", "off"]
     on_damage: Literal["keep", "drop", "fail"]
     keep_all: bool
     screening: ScreeningParams

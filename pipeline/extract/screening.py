@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
 from pipeline.base.frames import read_grey
+from pipeline.base.words import counted
 from pipeline.extract.child import Picture
 from pipeline.extract.params import ScreeningParams
 
@@ -57,8 +58,9 @@ def check_no_class_is_empty(frames: Iterable[tuple[str, str]]) -> None:
         if all(reasons):
             counts = ", ".join(f"{n_frames} {kind}" for kind, n_frames in count_by_kind(reasons).items())
             raise DataError(
-                f"class {label!r}: screening kept none of its {len(reasons)} frames ({counts}); look at them with "
-                "`pipe extract --diagnose`, then replace the footage, or change extract.screening or extract.keep_all"
+                f"class {label!r}: screening kept none of its {counted(len(reasons), 'frame')} ({counts}); "
+                "look at them with `pipe extract --diagnose`, then replace the footage, or change extract.screening "
+                "or extract.keep_all"
             )
 
 

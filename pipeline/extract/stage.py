@@ -6,10 +6,10 @@ Decoded clips are cached (`clip_cache`): a new clip costs only its own decoding,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
@@ -17,18 +17,20 @@ from pipeline.base.files import exclusive_lock, replacing_folder, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each, threads_for_each
 from pipeline.base.project import Project
+from pipeline.base.words import counted
 from pipeline.extract import screening
 from pipeline.extract.child import Outcome, Settings
 from pipeline.extract.clip_cache import ClipCache
 from pipeline.extract.damage import PolicyResult, apply_policy
 from pipeline.extract.decode_all import Limits, ParallelDecoder
 from pipeline.extract.params import ExtractParams
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.recordings import Recording, check_name, find_recordings
+from pipeline.media.recordings import RawFiles, Recording, check_lengths, check_name, count_unread, find_recordings
+from runtime.clips.decode_plan import Wanted
 
 MOST_THREADS = 4  # that decode one clip; like the bound on pixels in media/clip.py, it bounds memory
 MANIFEST, REPORT = "frames.csv", "extract.json"  # names in a folder outside a project
 
+Note = TypeVar("Note", str, list[str])
 Decoded = Sequence[tuple[Recording, Outcome]]
 
 
@@ -44,22 +46,39 @@ class ExtractReport:
     ]  # per clip: source, sha256, the fields of Outcome.clip, frames_extracted, measures
     left_out: dict[str, str]  # sources that are not used because they are damaged, with the damage
     ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw
+    unread: dict[str, str]  # recordings under a suffix that is not read: their format by name, relative to data/raw
+    linked_folders: tuple[str, ...]  # relative to data/raw; their recordings are used, but DVC does not look at them
     misnamed: dict[str, str]  # sources whose content is not what their suffix says, such as "PNG named .jpg"
+    photo_warnings: dict[str, list[str]]  # by source: what of a photo's file is left out
     params: dict[str, Any]
     manifest_path: str  # for the headline; not in the JSON
 
     @property
     def headline(self) -> str:
         """One line: what was written, where it is, and what to look at."""
+        numbers = {"clip": len(self.clips), "photo": self.n_photos}
+        recordings = " and ".join(counted(number, kind) for kind, number in numbers.items() if number)
+        return f"{counted(self.n_frames, 'frame')} of {recordings} in {self.manifest_path}{''.join(self._notes())}"
+
+    def _notes(self) -> Iterator[str]:
         n_warned = sum(bool(clip["warnings"]) for clip in self.clips)
         n_dropped = self.n_frames - sum(counts["kept"] for counts in self.classes.values())
-        notes = f"; {n_dropped} screened out" if n_dropped else ""
-        notes += f"; {n_warned} clips with warnings" if n_warned else ""
-        notes += f"; {len(self.left_out)} left out as damaged" if self.left_out else ""
-        notes += f"; {len(self.ignored)} files ignored" if self.ignored else ""
-        notes += f"; {len(self.misnamed)} with a wrong suffix" if self.misnamed else ""
-        counts = f"{self.n_frames} frames of {len(self.clips)} clips and {self.n_photos} photos"
-        return f"{counts} in {self.manifest_path}{notes}"
+        if n_dropped:
+            yield f"; {n_dropped} screened out"
+        if n_warned:
+            yield f"; {counted(n_warned, 'clip')} with warnings"
+        if self.photo_warnings:
+            yield f"; {counted(len(self.photo_warnings), 'photo')} with warnings"
+        if self.left_out:
+            yield f"; {len(self.left_out)} left out as damaged"
+        if self.unread:
+            yield f"; {count_unread(self.unread)}"
+        if self.ignored:
+            yield f"; {counted(len(self.ignored), 'file')} ignored"
+        if self.linked_folders:
+            yield f"; {counted(len(self.linked_folders), 'linked folder')}, of which dvc repro sees no change"
+        if self.misnamed:
+            yield f"; {len(self.misnamed)} with a wrong suffix"
 
     def to_json(self) -> dict[str, Any]:
         """The report as `extract.json` holds it."""
@@ -71,7 +90,10 @@ class ExtractReport:
             "clips": list(self.clips),
             "left_out": self.left_out,
             "ignored": list(self.ignored),
+            "unread": self.unread,
+            "linked_folders": list(self.linked_folders),
             "misnamed": self.misnamed,
+            "photo_warnings": self.photo_warnings,
             "params": self.params,
         }
 
@@ -87,18 +109,15 @@ class _Paths:
     cache: ClipCache | None = None  # None outside a project
 
 
-@dataclass(frozen=True)
-class _Unused:
-    """Files that gave no row."""
-
-    left_out: dict[str, str]  # damage by the name of the recording
-    ignored: tuple[str, ...]  # files that are neither clip nor photo
-
-
-def extract(params: ExtractParams, project: Project) -> ExtractReport:
+def extract(params: ExtractParams, project: Project, sample_bits: int | None = None) -> ExtractReport:
     """Write the wanted frames of every clip in `data/raw`, and every photo.
 
     Reads `data/raw`; writes `data/frames`, then its manifest `data/frames.csv`, then `reports/extract.json`.
+
+    Args:
+        params: the section `extract` of `params.yaml`.
+        project: whose recordings are read.
+        sample_bits: `image.sample_bits`: how many bits of 16 count in photos that do not say so themselves.
 
     Raises:
         DataError: `data/raw` does not hold two classes with media in each, or a recording cannot be used (the message
@@ -112,7 +131,7 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
     paths = _Paths(sources, frames_folder, project.relative(project.frames_csv), project.root, cache)
     with exclusive_lock(project, "pipe extract"):
         with replacing_folder(project.frames) as frames:
-            result = _decode(raw.recordings, frames, params, paths)
+            result = _decode(raw.recordings, frames, _settings(params, len(raw.recordings), sample_bits), params, paths)
             screened = _screen(result.kept, frames, params)
             screening.check_no_class_is_empty(
                 (recording.label, picture.drop_reason)
@@ -123,12 +142,14 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
             project.frames_csv.unlink(missing_ok=True)
         rows = _rows(screened, paths)
         manifest.write(rows, project.frames_csv)
-        report = _report(screened, rows, _Unused(result.left_out, raw.ignored), params, paths)
+        report = _report(screened, rows, raw, result.left_out, params, paths)
         write_json(project.extract_json, report.to_json())
     return report
 
 
-def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> ExtractReport:
+def extract_files(
+    paths: Sequence[Path], out: Path, params: ExtractParams, sample_bits: int | None = None
+) -> ExtractReport:
     """Write the wanted frames of single videos and photos to a folder, with `frames.csv` and `extract.json`.
 
     Each file is a class of its own, named by its stem. The folder appears whole or not at all. It replaces a folder
@@ -138,29 +159,31 @@ def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> Ex
         paths: clips and photos, at least one, no two of the same file name.
         out: the folder to write.
         params: which frames are wanted, and how they are written; `layout` does not count.
+        sample_bits: as for `extract`.
 
     Raises:
         DataError: a file cannot be used, two have one name, or `out` holds files of somebody else.
         PipeError: a frame cannot be written.
     """
     recordings = [Recording(path, path.name, path.stem) for path in paths]
-    _check_names(recordings)
+    _check_names(recordings, out)
     _check_out(out)
     standalone = _Paths(PurePosixPath(), PurePosixPath(), (out / MANIFEST).as_posix())
     with replacing_folder(out.resolve()) as folder:
-        result = _decode(recordings, folder, params, standalone)
+        result = _decode(recordings, folder, _settings(params, len(recordings), sample_bits), params, standalone)
         screened = _screen(result.kept, folder, params)
         rows = _rows(screened, standalone)
         manifest.write(rows, folder / MANIFEST)
-        report = _report(screened, rows, _Unused(result.left_out, ()), params, standalone)
+        report = _report(screened, rows, RawFiles(tuple(recordings)), result.left_out, params, standalone)
         write_json(folder / REPORT, report.to_json())
     return report
 
 
-def _check_names(recordings: Sequence[Recording]) -> None:
+def _check_names(recordings: Sequence[Recording], out: Path) -> None:
     if not recordings:
         raise DataError("no video is named; expected at least one")
     for path in (recording.path for recording in recordings):
+        check_lengths(path.name, out)
         if path.exists() and not path.is_file():  # reading a pipe would wait for its writer
             raise DataError(f"{path}: not a file; expected a clip or a photo")
     for name, times in Counter(recording.name for recording in recordings).items():
@@ -183,18 +206,20 @@ def _check_out(out: Path) -> None:
         )
 
 
-def _decode(recordings: Sequence[Recording], frames: Path, params: ExtractParams, paths: _Paths) -> PolicyResult:
+def _decode(
+    recordings: Sequence[Recording], frames: Path, settings: Settings, params: ExtractParams, paths: _Paths
+) -> PolicyResult:
     """Decode all recordings into the folder `frames`, and apply the policy for damaged ones.
 
     Raises:
         DataError: a recording cannot be used.
     """
     limits = Limits(params.decode_timeout_seconds, round(params.decode_max_gigabytes * 1e9))
-    decoder = ParallelDecoder(_settings(params, len(recordings)), limits, paths.root, paths.cache)
+    decoder = ParallelDecoder(settings, limits, paths.root, paths.cache)
     return apply_policy(recordings, decoder.decode(recordings, frames), params.on_damage, frames)
 
 
-def _settings(params: ExtractParams, n_recordings: int) -> Settings:
+def _settings(params: ExtractParams, n_recordings: int, sample_bits: int | None) -> Settings:
     wanted = Wanted(
         params.frames_per_second, params.every_n_frames, params.start_seconds, params.end_seconds, params.max_frames
     )
@@ -205,6 +230,9 @@ def _settings(params: ExtractParams, n_recordings: int) -> Settings:
         max_pixels=round(params.max_megapixels * 1e6),
         max_seconds=params.max_clip_seconds,
         threads=min(MOST_THREADS, threads_for_each(n_recordings)),
+        raw_frames_per_second=params.raw_frames_per_second,
+        deinterlace=params.deinterlace == "auto",
+        sample_bits=sample_bits,
     )
 
 
@@ -248,7 +276,12 @@ def _rows(decoded: Decoded, paths: _Paths) -> list[Row]:
 
 
 def _report(
-    decoded: Decoded, rows: Sequence[Row], unused: _Unused, params: ExtractParams, paths: _Paths
+    decoded: Decoded,
+    rows: Sequence[Row],
+    raw: RawFiles,
+    left_out: Mapping[str, str],
+    params: ExtractParams,
+    paths: _Paths,
 ) -> ExtractReport:
     clips = tuple(
         _clip_report(str(paths.sources / recording.name), outcome, outcome.clip)
@@ -260,14 +293,20 @@ def _report(
         n_photos=len(decoded) - len(clips),
         classes=_class_counts(decoded, manifest.class_names(rows)),
         clips=clips,
-        left_out={str(paths.sources / name): damage for name, damage in unused.left_out.items()},
-        ignored=unused.ignored,
-        misnamed={
-            str(paths.sources / recording.name): outcome.misnamed for recording, outcome in decoded if outcome.misnamed
-        },
+        left_out=_by_source(left_out, paths),
+        ignored=raw.ignored,
+        unread=raw.unread,
+        linked_folders=raw.linked_folders,
+        misnamed=_by_source({recording.name: outcome.misnamed for recording, outcome in decoded}, paths),
+        photo_warnings=_by_source({recording.name: list(outcome.warnings) for recording, outcome in decoded}, paths),
         params=params.model_dump(),
         manifest_path=paths.manifest,
     )
+
+
+def _by_source(notes: Mapping[str, Note], paths: _Paths) -> dict[str, Note]:
+    """Notes on recordings by their sources, without the empty ones."""
+    return {str(paths.sources / name): note for name, note in notes.items() if note}
 
 
 def _clip_report(source: str, outcome: Outcome, clip: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Recordings: finds, opens and decodes clips and photos, and turns decoded pictures into upright 8-bit RGB.
+"""Recordings: finds clips and photos, and reads photos. `runtime.clips` reads clips, here and on the device.
 
 Imports `base` and `runtime`. Used by the stage `extract` and by tools that read clips.
 """

@@ -7,14 +7,22 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.base.errors import DataError
-from pipeline.media.demuxer import demuxer_of
-from runtime.errors import ImageError
+from runtime.clips.demuxer import demuxer_of
+from runtime.errors import ClipError, ImageError, TooManyPixelsError
 from runtime.images import FORMATS, read_image
+from runtime.images import sample_bits as sample_bits_of
+from runtime.images.item_properties import read_item_properties
+from runtime.images.pillow import DECODER_ERRORS
+from runtime.regular_files import open_regular
+from runtime.signatures import DNG, HEAD_BYTES, demuxer_for, format_not_read, is_dng
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # The suffixes that the readers of Pillow and pillow-heif register; a test compares them with the installed readers.
 SUFFIXES = frozenset({
@@ -29,9 +37,10 @@ SUFFIXES = frozenset({
 _NOT_READ = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 # Formats without a signature, whose readers would take a text for a picture: read under their own suffix only.
 _UNSIGNED = frozenset({"IM", "IMT", "IPTC", "PCD", "SPIDER", "TGA"})
+_ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})  # not JPEG, where phones store a second picture of the same view
 _ALIKE = {"MPO": "JPEG", "DIB": "BMP"}  # under the suffix of the other, these are not reported as misnamed
 
-_HEAD_BYTES = 12
+_CAMERA_BITS = (10, 12, 14)
 # Brands of stills and bursts in the container of MP4, which FFmpeg would take for clips.
 _STILLS = frozenset({
     b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"avif", b"avis",
@@ -48,28 +57,30 @@ class Photo:
 
     pixels_hwc: NDArray[np.uint8]  # (height, width, 3), RGB, upright
     misnamed: str  # such as "PNG named .jpg"; empty where the suffix is right
+    warnings: tuple[str, ...] = ()  # what of the file is left out, or not as a reader may expect
 
 
 def is_photo(path: Path) -> bool:
     """Whether a file is a photo by its content; by its suffix where the first bytes show neither photo nor clip."""
-    if _signature(path):
+    if signature(_head(path)):
         return True
     try:
         demuxer_of(path)
-    except DataError:
+    except ClipError:
         return path.suffix.lower() in SUFFIXES
     return False
 
 
-def read_photo(path: Path, *, max_pixels: int) -> Photo:
+def read_photo(path: Path, *, max_pixels: int, sample_bits: int | None = None) -> Photo:
     """Read the first picture of a file (of HEIC the primary one), turned upright by its EXIF orientation.
 
-    16 and 10 bits become 8, CMYK and palettes become RGB, and transparency is laid over white. Colour profiles are not
-    applied.
+    16, 12 and 10 bits become 8, HLG and PQ become SDR, CMYK and palettes become RGB, and transparency is laid over
+    white. Colour profiles are not applied.
 
     Args:
         path: a file in any format that Pillow or pillow-heif reads, except EPS and WMF.
         max_pixels: width times height above which the picture is refused, by its header, before decoding.
+        sample_bits: how many bits of 16 count, where the file does not say so itself; None for all.
 
     Raises:
         ImageError: the file is missing, empty, cut short or no such picture, has too many pixels, or stores XYB
@@ -77,25 +88,35 @@ def read_photo(path: Path, *, max_pixels: int) -> Photo:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if is_dng(path):
+        raise ImageError(f"{path}: {DNG.refusal}")
     formats = _formats_for(path)
     try:
         with _bounded(max_pixels):
-            pixels_hwc = read_image(path, max_pixels=max_pixels, formats=formats)
+            pixels_hwc = read_image(path, max_pixels=max_pixels, formats=formats, sample_bits=sample_bits)
             with Image.open(path, formats=formats) as image:
                 profile, name = image.info.get("icc_profile"), image.format or ""
+                warned = [_other_pictures(image), _unturned(path, image), "" if sample_bits else _few_bits(image)]
+    except TooManyPixelsError as error:
+        raise ImageError(f"{error}; raise extract.max_megapixels, or make the picture smaller") from error
     except ImageError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
             raise ImageError(f"{path}: {_diagnosis(path)}") from error
         raise
     if _is_xyb(profile):
         raise ImageError(f"{path}: its colours are stored as XYB, which need its profile; convert it to sRGB")
-    return Photo(pixels_hwc, _misnamed(path, name))
+    return Photo(pixels_hwc, _misnamed(path, name), tuple(warning for warning in warned if warning))
 
 
-def read_photo_as_device(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
+def read_photo_as_device(path: Path, *, max_pixels: int, sample_bits: int | None) -> NDArray[np.uint8]:
     """Read a photo as the device reads pictures, or a HEIC photo, which no device reads.
 
     Unlike `read_photo` it changes no setting of Pillow's, so several threads may read at once.
+
+    Args:
+        path: the photo.
+        max_pixels: the contract's bound.
+        sample_bits: of the contract.
 
     Returns:
         (height, width, 3) uint8 RGB, upright.
@@ -106,7 +127,33 @@ def read_photo_as_device(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-    return read_image(path, max_pixels=max_pixels, formats=(*FORMATS, "HEIF"))
+    return read_image(path, max_pixels=max_pixels, formats=(*FORMATS, "HEIF"), sample_bits=sample_bits)
+
+
+def _unturned(path: Path, image: Image.Image) -> str:
+    """The warning for a HEIC photo that only its EXIF block says to turn; no reader of HEIC turns it."""
+    orientation = image.info.get("original_orientation")  # pillow-heif keeps it here, and sets EXIF to upright
+    if image.format != "HEIF" or orientation in (None, 1) or read_item_properties(path).is_turned:
+        return ""
+    return f"its EXIF orientation {orientation} is not applied, since HEIC is turned by the box irot, which it lacks"
+
+
+def _few_bits(image: Image.Image) -> str:
+    """The warning for 16 bits of which the upper ones are never set; the picture alone cannot tell whether it is dark.
+
+    Args:
+        image: just opened.
+    """
+    is_deep_colour = sample_bits_of.is_deep_colour(image)
+    if not (is_deep_colour or image.mode.startswith("I;16")) or sample_bits_of.stated_bits(image):
+        return ""
+    # Of colour Pillow gives the upper 8 bits.
+    highest = int(np.asarray(image).max(initial=0)) * (256 if is_deep_colour else 1) + (255 if is_deep_colour else 0)
+    bits = next((bits for bits in _CAMERA_BITS if highest < 1 << bits), None)
+    if bits is None:
+        return ""
+    advice = "convert it to 8 bits" if is_deep_colour else f"set image.sample_bits: {bits}"
+    return f"16-bit samples of at most {highest}: read as 16 bits it is dark; if the camera gives {bits} bits, {advice}"
 
 
 def _formats_for(path: Path) -> tuple[str, ...]:
@@ -134,13 +181,12 @@ def _bounded(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _signature(path: Path) -> str:
-    """The format by the first bytes, if cameras or phones write it; else empty."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError:
-        return ""
+def signature(head: bytes) -> str:
+    """Return the format of a photo by its first bytes, if cameras or phones write it; else empty.
+
+    Args:
+        head: the first 12 bytes of the file, or more.
+    """
     if head[4:8] == b"ftyp" and head[8:12] in _STILLS:
         return "AVIF" if head[8:11] == b"avi" else "HEIF"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -148,13 +194,37 @@ def _signature(path: Path) -> str:
     return next((name for start, name in _SIGNATURES if head.startswith(start)), "")
 
 
+def _head(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""
+
+
 def _diagnosis(path: Path) -> str:
-    if not path.stat().st_size:
+    head = _head(path)
+    if not head:
         return "empty file (0 bytes); delete or re-copy it"
-    name = _signature(path)
-    if name:
+    if unread := format_not_read(head):
+        return unread.refusal
+    if name := signature(head):
         return f"begins as {name}, but cannot be opened (broken, too large or of a rare kind); export it as JPEG or PNG"
-    return "not a picture that can be read; delete or re-copy the file"
+    if demuxer_for(head):
+        return f"a clip; expected a photo; `pipe extract {path}` takes frames from a clip"
+    if not head.strip(b"\0"):
+        return "begins with nothing but zeros, as after an interrupted copy; delete or re-copy the file"
+    return "its content is no picture that is read here; export it as JPEG or PNG, or remove it"
+
+
+def _other_pictures(image: Image.Image) -> str:
+    """What to say of a file with several pictures: pages of a TIFF, or an animation. The first picture is read."""
+    with contextlib.suppress(*DECODER_ERRORS):  # damage behind the first picture does no harm
+        if image.format == "TIFF" and (n_pages := getattr(image, "n_frames", 1)) > 1:
+            return f"{n_pages} pages, of which the first is read"
+        if image.format in _ANIMATED and getattr(image, "is_animated", False):
+            return "an animation, of which the first picture is read"
+    return ""
 
 
 def _misnamed(path: Path, name: str) -> str:

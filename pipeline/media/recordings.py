@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.media import demuxer, photos
+from pipeline.base.similar_names import refuse_similar_names
+from pipeline.base.words import counted
+from pipeline.media import photos
+from pipeline.media.contents import recording_content
+from runtime.litter import is_litter
+from runtime.signatures import CLIP_SUFFIXES
 
 SPLIT_FOLDERS = ("train", "val", "test")
 _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, broken Unicode, ends of lines and paragraphs
 _FILL_IT = "put clips into data/raw/<class>/, or: pipe add VIDEO --label NAME"
+# The longest that is added to a name, as in photo.png.12_mirror_top_bottom.jpg, and to a path, by the clip cache.
+_LONGER_NAME, _LONGER_PATH = 35, 160
+_ADD_ONE = "add one, or remove the folder"
 
 
 @dataclass(frozen=True)
@@ -32,12 +42,14 @@ class RawFiles:
     """The files in `data/raw`."""
 
     recordings: tuple[Recording, ...]  # sorted by name
-    ignored: tuple[str, ...]  # files that are neither clip nor photo, relative to data/raw, sorted; always Unicode
+    ignored: tuple[str, ...] = ()  # files that are neither clip nor photo, relative to data/raw, sorted; always Unicode
+    unread: dict[str, str] = field(default_factory=dict)  # recordings whose suffix is not read: format by name
+    linked_folders: tuple[str, ...] = ()  # links to folders, relative to data/raw: read here, but DVC looks into none
 
 
 def has_clip_suffix(path: Path) -> bool:
     """Whether the file has the suffix of a video, such as .mp4."""
-    return path.suffix.lower() in demuxer.SUFFIXES
+    return path.suffix.lower() in CLIP_SUFFIXES
 
 
 def has_photo_suffix(path: Path) -> bool:
@@ -51,37 +63,60 @@ def has_media_suffix(path: Path) -> bool:
 
 
 def find_recordings(project: Project, layout: Literal["class", "split"]) -> RawFiles:
-    """List the recordings in `data/raw/<class>/…` or `data/raw/<split>/<class>/…`, without hidden files and folders.
+    """List the recordings in `data/raw/<class>/…` or `data/raw/<split>/<class>/…`, without hidden files and litter.
 
     Raises:
         DataError: there is no data/raw, no class or only one, an empty class, media outside the classes, a folder
-            that is no split where splits are expected, or a name that a manifest cannot hold.
+            that is no split where splits are expected, or a name that a manifest or a file system cannot hold.
     """
     if not project.raw.is_dir():
         raise DataError(f"{project.relative(project.raw)}: no such folder; {_FILL_IT}")
     recordings: list[Recording] = []
-    ignored = _beside_classes(project, layout)
+    others = _beside_classes(project, layout)
     for folder, given_split in _class_folders(project, layout):
         files = list(walk(folder))
         in_class = [_recording(project, path, folder.name, given_split) for path in files if has_media_suffix(path)]
+        others_in_class = [path for path in files if not has_media_suffix(path)]
         if not in_class:
-            raise DataError(f"{project.relative(folder)}: no clip or photo in it; add one, or remove the folder")
+            unread = but_unread(others_in_class)
+            raise DataError(f"{project.relative(folder)}: no clip or photo in it{unread}; {_ADD_ONE}")
         recordings += in_class
-        ignored += [path for path in files if not has_media_suffix(path)]
+        others += others_in_class
     _check_classes(project, layout, {recording.label for recording in recordings})
+    contents = {_name(path, project): recording_content(path) for path in others}
     return RawFiles(
-        tuple(sorted(recordings, key=lambda recording: recording.name)),
-        tuple(sorted(_escaped(path.relative_to(project.raw).as_posix()) for path in ignored)),
+        recordings=tuple(sorted(recordings, key=lambda recording: recording.name)),
+        ignored=tuple(sorted(name for name, content in contents.items() if content is None)),
+        unread={name: content.name for name, content in sorted(contents.items()) if content},
+        linked_folders=tuple(_name(path, project) for path in _linked_folders(project.raw)),
     )
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Yield every file below a folder. Links are followed; hidden files and folders are skipped.
+    """Yield every file below a folder. Links are followed; hidden files and folders, and litter, are skipped.
 
     Raises:
         DataError: a link leads back to a folder above it.
     """
-    return _walk(folder, frozenset())
+    return (path for path in _walk(folder, frozenset()) if not path.is_dir())
+
+
+def unread_recordings(paths: Iterable[Path]) -> list[Path]:
+    """Those of some files that are recordings by their content, under a suffix that is not read."""
+    return [path for path in paths if not has_media_suffix(path) and recording_content(path) is not None]
+
+
+def count_unread(names: Iterable[str | Path]) -> str:
+    """Say how many recordings have a suffix that is not read, and which: 2 recordings with …: 1 .dv, 1 .mxf."""
+    suffixes = Counter(PurePosixPath(name).suffix.lower() or "without suffix" for name in names)
+    listed = ", ".join(f"{n} {suffix}" for suffix, n in sorted(suffixes.items()))
+    return f"{counted(suffixes.total(), 'recording')} with a suffix that is not read: {listed}"
+
+
+def but_unread(files: Iterable[Path]) -> str:
+    """The part of an error for a folder without clip and photo that names recordings which are not read."""
+    unread = unread_recordings(files)
+    return f", but {count_unread(unread)} (docs/extract.md has those that are)" if unread else ""
 
 
 def check_name(name: str) -> None:
@@ -94,9 +129,35 @@ def check_name(name: str) -> None:
         raise DataError(f"{name!a}: a backslash, a control character or broken Unicode in its name; rename it")
 
 
-def _escaped(name: str) -> str:
-    """The name with bytes that are not UTF-8 as escapes, so that a report can hold it."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+def check_lengths(name: str, root: Path) -> None:
+    """Refuse a name that leaves no room for the names of frames, copies and caches, which are made from it.
+
+    Args:
+        name: of the recording, with / between its parts: class, folders and file.
+        root: the folder that the recording's frames will lie below, or a parent that exists.
+
+    Raises:
+        DataError: a part of the name, or all of it below `root`, is too long.
+    """
+    part_bytes, most_bytes = max(len(os.fsencode(part)) for part in name.split("/")), longest_part(root)
+    if part_bytes > most_bytes:
+        kind = "file name" if part_bytes == len(os.fsencode(PurePosixPath(name).name)) else "folder name"
+        raise DataError(f"{name}: a {kind} of {part_bytes} bytes; expected at most {most_bytes}; rename it")
+    whole, most_bytes = len(os.fsencode(root.absolute())) + len(os.fsencode(name)), _limit(root, "PC_PATH_MAX", 4096)
+    if whole > most_bytes - _LONGER_PATH:
+        most = f"expected at most {most_bytes - _LONGER_PATH}"
+        raise DataError(f"{name}: its path has {whole} bytes with those of the project; {most}; rename its folders")
+
+
+def longest_part(root: Path) -> int:
+    """Return the most bytes that a class, a folder or a file may have in its name, on the file system of `root`."""
+    return _limit(root, "PC_NAME_MAX", 255) - _LONGER_NAME
+
+
+def _limit(folder: Path, name: str, usual: int) -> int:
+    """A limit of the file system that holds `folder`: an encrypted one takes shorter names than others."""
+    present = next((place for place in (folder, *folder.absolute().parents) if place.exists()), Path())
+    return os.pathconf(present, name) if hasattr(os, "pathconf") else usual
 
 
 def _beside_classes(project: Project, layout: Literal["class", "split"]) -> list[Path]:
@@ -121,14 +182,18 @@ def _class_folders(project: Project, layout: Literal["class", "split"]) -> Itera
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Yield every file and folder below a folder, a folder before what is in it."""
     real = folder.resolve()
     if real in above:
         raise DataError(f"{folder}: a link that leads back to a folder above it; remove it")
     for path in _visible(folder):
+        yield path
         if path.is_dir():
             yield from _walk(path, above | {real})
-        else:
-            yield path
+
+
+def _linked_folders(folder: Path) -> Iterator[Path]:
+    return (path for path in _walk(folder, frozenset()) if path.is_symlink() and path.is_dir())
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -136,23 +201,27 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if not (path.name.startswith(".") or is_litter(path.name)))
+
+
+def _name(path: Path, project: Project) -> str:
+    """The path below data/raw, with bytes that are not UTF-8 as escapes, so that a report can hold it."""
+    return path.relative_to(project.raw).as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _recording(project: Project, path: Path, label: str, given_split: str) -> Recording:
     relative = path.relative_to(project.root)
+    name = path.relative_to(project.raw).as_posix()
     check_name(relative.as_posix())
+    check_lengths(name, project.root)
     if not path.is_file():
         raise DataError(f"{relative}: not a file (a link to nothing?); remove it")
-    return Recording(relative, path.relative_to(project.raw).as_posix(), label, given_split)
+    return Recording(relative, name, label, given_split)
 
 
 def _check_classes(project: Project, layout: Literal["class", "split"], labels: set[str]) -> None:
     raw = project.relative(project.raw)
-    normalized = {unicodedata.normalize("NFC", label): label for label in sorted(labels)}
-    if len(normalized) < len(labels):
-        twice = next(label for label in sorted(labels) if normalized[unicodedata.normalize("NFC", label)] != label)
-        raise DataError(f"{raw}: two folders are called {twice}, in different Unicode spellings; make them one")
+    refuse_similar_names(labels, raw)
     if not labels:
         raise DataError(f"{raw}: no classes; {_FILL_IT}")
     if layout == "class" and labels <= {*SPLIT_FOLDERS, "valid", "validation"}:

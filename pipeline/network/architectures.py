@@ -16,7 +16,7 @@ from pipeline.base.errors import DataError, ParamsError, nearest
 from pipeline.network.efficientnet_lite0 import EfficientNetLite0
 from pipeline.network.feature_extractors import Features, ResNetFeatures, SmallCnn, cut_before_pooling
 from pipeline.network.preprocess import Channels
-from pipeline.network.torch_files import LOAD_ERRORS, unreadable
+from pipeline.network.torch_files import LOAD_ERRORS, refuse_compressed, unreadable
 
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
@@ -154,6 +154,8 @@ def _plain_of_resnet(network: Any) -> Body:
 def _torchvision_state(arch: str) -> State:
     weights = _torchvision_models().get_model_weights(arch).DEFAULT
     path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
+    if path.is_file():
+        refuse_compressed(path)
     try:  # torchvision checks the hash of a file that it fetches, not of one that was put there by hand
         return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_file
 from pipeline.base.manifest import Row
-from pipeline.base.project import Project
+from pipeline.base.project import Project, missing
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
@@ -38,6 +39,20 @@ class Checkpoint:
     temperature_reason: str | None = NOT_FITTED  # why there is none
     unknown_threshold: float | None = None  # a picture whose largest logit is smaller shows none of the classes
     unknown_threshold_reason: str | None = NOT_FITTED
+    sample_bits: int | None = None  # of `image.sample_bits`: how many bits of 16 count in a picture
+
+    def __post_init__(self) -> None:
+        """Check the values that no network checks.
+
+        Raises:
+            ValueError: a number would turn every answer into another, or the classes are no list of different names.
+        """
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise ValueError(f"found the temperature {self.temperature}; expected a number above 0")
+        if self.unknown_threshold is not None and not math.isfinite(self.unknown_threshold):
+            raise ValueError(f"found the threshold {self.unknown_threshold}; expected a finite number")
+        if not self.classes or len(set(self.classes)) != len(self.classes) or not all(self.classes):
+            raise ValueError(f"found the classes {', '.join(map(repr, self.classes))}; expected different names")
 
     def network(self) -> Network:
         """Rebuild the network in float32, in eval mode."""
@@ -61,6 +76,7 @@ class Checkpoint:
             "temperature_reason": self.temperature_reason,
             "unknown_threshold": self.unknown_threshold,
             "unknown_threshold_reason": self.unknown_threshold_reason,
+            "sample_bits": self.sample_bits,
         }
         with replacing_file(path) as temporary:
             write_plain(value, temporary)
@@ -70,26 +86,51 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read `models/checkpoint.pt` without running code from it.
 
     Raises:
-        DataError: the file is missing, is not a checkpoint, or is of another format version.
+        DataError: the file is missing, is not a checkpoint, is of another format version, or a value does not fit.
     """
     if not path.is_file():
-        raise DataError(f"{path}: missing; run `pipe train` first")
+        raise missing(path)
     value = read_plain(path)
     version = value.get("format_version") if isinstance(value, dict) else None
     if version != FORMAT_VERSION:
         raise DataError(f"{path}: found checkpoint format {version}; expected {FORMAT_VERSION}; run `pipe train`")
+    try:
+        return _from_plain(value)
+    except (KeyError, TypeError, ValueError) as error:  # ValueError: pydantic's too
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: a value of the checkpoint does not fit ({reason}); run `pipe train`") from error
+
+
+def _from_plain(value: dict[str, Any]) -> Checkpoint:
+    """Build the checkpoint from plain values, which may come from anybody."""
+    state_dict = value["state_dict"]
+    if not isinstance(state_dict, dict) or not all(isinstance(tensor, Tensor) for tensor in state_dict.values()):
+        raise TypeError("found a state_dict that is no mapping to tensors")
     return Checkpoint(
-        state_dict=value["state_dict"],
-        classes=tuple(value["classes"]),
+        state_dict=state_dict,
+        classes=tuple(map(_name, value["classes"])),
         model=ModelParams.model_validate(value["model"]),
         preprocess=Preprocess(**{key: _tuple(item) for key, item in value["preprocess"].items()}),
         fingerprints=value["fingerprints"],
         selection=value["selection"],
-        temperature=value["temperature"],
+        temperature=_number(value["temperature"]),
         temperature_reason=value["temperature_reason"],
-        unknown_threshold=value["unknown_threshold"],
+        unknown_threshold=_number(value["unknown_threshold"]),
         unknown_threshold_reason=value["unknown_threshold_reason"],
+        sample_bits=value.get("sample_bits"),  # earlier checkpoints lack it
     )
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"found the class {value!r}; expected a name")
+    return value
+
+
+def _number(value: object) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise TypeError(f"found {value!r}; expected a number")
+    return value
 
 
 def _tuple(value: Any) -> Any:

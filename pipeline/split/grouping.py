@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from pipeline.base.csv_files import table_lines, write_csv
 from pipeline.base.errors import DataError
-from pipeline.base.files import write_csv
 from pipeline.base.manifest import SIDES, Row
+from runtime.regular_files import open_regular
 
 GROUPS_COLUMNS = ("source", "group")
 PINS_COLUMNS = ("group", "split")
@@ -143,8 +145,8 @@ def _root(root_of: dict[str, str], group: str) -> str:
 def _read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """The lines of an optional CSV file that a person may edit: `path:line number` for messages, and the cells."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file, strict=True))
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
+            lines = list(table_lines(file))
     except FileNotFoundError:
         return
     except (csv.Error, UnicodeDecodeError) as error:

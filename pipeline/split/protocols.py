@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, UNUSED, Row
+from pipeline.base.words import counted
 from pipeline.split.assignment import assign_groups, cut_clip
 from pipeline.split.params import SplitCounts, SplitParams
 
 Sizes = Mapping[str, Mapping[str, int]]  # by class: number of kept images of each unit, a group or an image
 
-_GROUPS = "clips or photos"
+_BLOCKS = "; or split.protocol: blocks, which cuts every clip into stretches of time, and says so in every report"
 _ENOUGH_WITHOUT_VAL = {2: "one is", 3: "two are"}  # by the number of sides
+
+
+@dataclass(frozen=True)
+class _Units:
+    """What is dealt out to the sides."""
+
+    name: str  # in the plural
+    way_out: str = ""  # for a class that has too few of them: the end of a message
+
+
+_GROUPS = _Units("clips or photos")
 
 
 def assign_sides(
@@ -65,29 +78,38 @@ def training_shares(params: SplitParams) -> dict[str, Fraction]:
     return {"train": 1 - val, "val": val}
 
 
-def why_optimistic(params: SplitParams) -> str | None:
-    """Why the numbers flatter the model: the protocol's reason and the person's caveat; None without both."""
-    reasons = [params.caveat] if params.caveat else []
+def why_optimistic(params: SplitParams, n_copies_across: int) -> str | None:
+    """Why the numbers flatter the model: the protocol, known leaks and the person's caveat; None without a reason.
+
+    `n_copies_across` is the number of near duplicates of one label that lie on two sides.
+    """
+    reasons = []
     if params.protocol == "blocks":
-        reasons.insert(0, f"training and test frames are of the same clips, {params.guard_seconds:g} s apart or more")
+        reasons.append(f"training and test frames are of the same clips, {params.guard_seconds:g} s apart or more")
     if params.protocol == "random":
         copies = ", and copies of training frames are tested on" if params.augmented_in_test else ""
-        reasons.insert(0, f"images were dealt out at random, whatever clip they are of{copies}")
+        reasons.append(f"images were dealt out at random, whatever clip they are of{copies}")
+    if n_copies_across:
+        reasons.append(f"{counted(n_copies_across, 'pair')} of near duplicates on two sides of the split")
+    if params.caveat:
+        reasons.append(params.caveat)
     return "; ".join(reasons) or None
 
 
 def _by_group(frames: Sequence[Row], params: SplitParams, pins: Mapping[str, str], frames_csv: Path) -> dict[str, str]:
     sizes = _sizes((frame.label, frame.group, frame.kept) for frame in frames)
+    all_are_clips = all(frame.time_seconds is not None for frame in frames)
+    units = _Units("clips", _BLOCKS) if all_are_clips else _GROUPS
     if params.folds is not None:
         side_of = _deal_fold(sizes, params, params.folds, frames_csv)
     else:
-        side_of = _deal_out(sizes, params, pins, frames_csv, _GROUPS)
+        side_of = _deal_out(sizes, params, pins, frames_csv, units)
     return {frame.path: side_of[frame.group] for frame in frames}
 
 
 def _by_image(images: Sequence[Row], params: SplitParams, frames_csv: Path) -> dict[str, str]:
     sizes = _sizes((image.label, image.path, image.kept) for image in images)
-    return _deal_out(sizes, params, {}, frames_csv, "images")
+    return _deal_out(sizes, params, {}, frames_csv, _Units("images"))
 
 
 def _by_stretch(frames: Sequence[Row], params: SplitParams, frames_csv: Path) -> dict[str, str]:
@@ -135,7 +157,7 @@ def _sizes(images: Iterable[tuple[str, str, bool]]) -> Sizes:
 
 
 def _deal_out(
-    sizes: Sizes, params: SplitParams, pins: Mapping[str, str], frames_csv: Path, units: str
+    sizes: Sizes, params: SplitParams, pins: Mapping[str, str], frames_csv: Path, units: _Units
 ) -> dict[str, str]:
     if params.counts is None:
         return _deal(sizes, dict.fromkeys(sizes, shares_of_ratio(params)), params, pins, frames_csv, units)
@@ -149,7 +171,7 @@ def _deal(
     params: SplitParams,
     pins: Mapping[str, str],
     frames_csv: Path,
-    units: str,
+    units: _Units,
 ) -> dict[str, str]:
     """Choose the side of each unit; `shares` holds the shares of each side by class."""
     sides = [side for side in next(iter(shares.values())) if side != UNUSED]
@@ -177,14 +199,14 @@ def _deal_fold(sizes: Sizes, params: SplitParams, folds: int, frames_csv: Path) 
 
 
 def _shares_of(
-    counts: SplitCounts, label: str, units_of: Mapping[str, int], frames_csv: Path, units: str
+    counts: SplitCounts, label: str, units_of: Mapping[str, int], frames_csv: Path, units: _Units
 ) -> dict[str, Fraction]:
     """The asked counts as shares of one class, the rest being unused."""
     asked = {side: count for side, count in counts.model_dump().items() if count}
     n_filled, n_asked = _n_filled(units_of), sum(asked.values())
     if n_filled < n_asked:
         raise DataError(
-            f"{frames_csv}: {label!r} has {n_filled} {units} with kept frames; split.counts asks for {n_asked}"
+            f"{frames_csv}: {label!r} has {n_filled} {units.name} with kept frames; split.counts asks for {n_asked}"
         )
     return {side: Fraction(count, n_filled) for side, count in (asked | {UNUSED: n_filled - n_asked}).items()}
 
@@ -201,12 +223,12 @@ def _n_missing(units_of: Mapping[str, int], sides: Sequence[str], pins: Mapping[
     return max(0, len(set(sides) - settled) - len(filled - pins.keys()))
 
 
-def _refuse_missing(sizes: Sizes, missing: Mapping[str, int], needed: str, frames_csv: Path, units: str) -> None:
+def _refuse_missing(sizes: Sizes, missing: Mapping[str, int], needed: str, frames_csv: Path, units: _Units) -> None:
     few = [f"{label!r} has {_n_filled(sizes[label])} (film {n} more)" for label, n in missing.items() if n]
     if few:
         raise DataError(
-            f"{frames_csv}: too few {units} with kept frames: {', '.join(few)}; every class needs {needed} "
-            "(those that show the same pixels count as one: split.near_duplicates)"
+            f"{frames_csv}: too few {units.name} with kept frames: {', '.join(few)}; every class needs {needed} "
+            f"(those that show the same pixels count as one: split.near_duplicates){units.way_out}"
         )
 
 

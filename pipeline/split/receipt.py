@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.base.leakage import clips_across_sides, exact_duplicates_across_sides
 from pipeline.base.manifest import SPLITS, UNUSED, Row, class_names
 from pipeline.base.project import Project
+from pipeline.base.words import counted
 from pipeline.split.near_duplicates.search import ConfirmedPair, SearchResult, are_two_sides
 from pipeline.split.params import SplitParams
 from pipeline.split.protocols import why_optimistic
@@ -125,6 +126,12 @@ class Leakage:
         """The near duplicates with two labels."""
         return self.near_duplicates.label_conflicts if self.near_duplicates else ()
 
+    @property
+    def n_copies_across(self) -> int:
+        """The number of near duplicates of one label on two sides: with two labels they do not flatter the model."""
+        pairs = self.near_duplicates.pairs if self.near_duplicates else ()
+        return sum(pair.is_across_sides and not pair.has_two_labels for pair in pairs)
+
     def to_json(self) -> dict[str, Any]:
         """The findings by name, and the reason for each that is null."""
         duplicates = self.near_duplicates
@@ -167,10 +174,10 @@ class SplitReceipt:
     def headline(self) -> str:
         """The closing line: the sizes of the sides, pins, a warning of conflicting labels, and where the split is."""
         sides = [f"{side} {n_frames} ({len(self.groups[side])})" for side, n_frames in self.frames.items()]
-        pins = f"; {self.pins.pinned} groups pinned, {self.pins.new} new" if self.pins.pinned else ""
+        pins = f"; {counted(self.pins.pinned, 'group')} pinned, {self.pins.new} new" if self.pins.pinned else ""
         optimistic = f"; optimistic: {self.optimistic}" if self.optimistic else ""
         n_conflicts = len(self.leakage.label_conflicts)
-        conflicts = f"; WARNING: {n_conflicts} near duplicates have two labels" if n_conflicts else ""
+        conflicts = f"; WARNING: {counted(n_conflicts, 'near duplicate')} with two labels" if n_conflicts else ""
         return f"frames (groups): {', '.join(sides)}{pins}{optimistic}{conflicts}; {_SPLIT_CSV}"
 
     @property
@@ -181,7 +188,7 @@ class SplitReceipt:
     @property
     def optimistic(self) -> str | None:
         """Why the numbers flatter the model; None where nothing is known that flatters it."""
-        return why_optimistic(self.params)
+        return why_optimistic(self.params, self.leakage.n_copies_across)
 
     def to_json(self) -> dict[str, Any]:
         """The content of `reports/split.json`."""

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
-from pipeline.base.files import read_json, write_json
+from pipeline.base.files import exclusive, read_json, write_json
 from pipeline.base.leakage import read_split_without_leaks, refuse_label_conflicts, refuse_leaks
 from pipeline.base.manifest import UNUSED, Row, class_names
 from pipeline.base.project import Project
+from pipeline.base.similar_names import refuse_similar_names
+from pipeline.base.words import counted
 from pipeline.split.grouping import merge_groups, read_pins, regroup, write_pins
 from pipeline.split.near_duplicates.search import (
     SearchResult,
@@ -25,6 +27,7 @@ from pipeline.split.protocols import assign_sides
 from pipeline.split.receipt import SplitReceipt, make_receipt
 
 
+@exclusive("pipe split")
 def split(params: SplitParams, project: Project) -> SplitReceipt:
     """Put every image into training, validation or test, by the protocol of `params`.
 
@@ -65,9 +68,10 @@ class FreezeReport:
     @property
     def headline(self) -> str:
         """The closing line."""
-        return f"{self.n_groups} groups pinned to their sides in {self.split_keep_csv}; commit it"
+        return f"{counted(self.n_groups, 'group')} pinned in {self.split_keep_csv}; commit it"
 
 
+@exclusive("pipe split")
 def freeze(project: Project) -> FreezeReport:
     """Pin the groups of `data/split.csv` to their sides, in `data/split.keep.csv`; earlier pins stay.
 
@@ -97,6 +101,7 @@ def _read_frames(params: SplitParams, project: Project) -> list[Row]:
         raise DataError(
             f"{project.frames_csv}: found one class only, {labels[0]!r}; expected at least two, add clips of another"
         )
+    refuse_similar_names(labels, str(project.frames_csv))
     refuse_label_conflicts(frames, project.frames_csv)
     return frames
 

@@ -11,9 +11,14 @@ from pathlib import Path
 from pipeline.base.errors import DataError
 from pipeline.base.files import flush_filesystem, sha256_of, temporary_folder
 from pipeline.base.project import Project
+from pipeline.base.similar_names import refuse_similar_names
+from pipeline.base.words import counted
 from pipeline.media import recordings
+from pipeline.media.contents import recording_content
+from pipeline.media.recordings import count_unread
+from runtime.litter import is_litter
 
-MAX_NAME_BYTES = 255  # longest folder name on the file systems of Linux, macOS and Windows
+_SUFFIXES = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
 _ADDED = "added"  # part of the name of the hidden folder that holds copies until they get their names
 
 
@@ -24,12 +29,14 @@ class AddReport:
     n_added: int
     n_present: int  # files that were already there with the same content
     folder: str  # relative to the project
+    unread: tuple[Path, ...] = ()  # recordings in the folders, under a suffix that is not read: left where they are
 
     @property
     def headline(self) -> str:
         """One line: how many files were copied, and where they are."""
         present = f" ({self.n_present} already there)" if self.n_present else ""
-        return f"{self.n_added} files added to {self.folder}{present}"
+        unread = f"; left out {count_unread(self.unread)}" if self.unread else ""
+        return f"{counted(self.n_added, 'file')} added to {self.folder}{present}{unread}"
 
 
 def add(paths: Sequence[Path], label: str, project: Project) -> AddReport:
@@ -44,50 +51,66 @@ def add(paths: Sequence[Path], label: str, project: Project) -> AddReport:
         DataError: the label cannot name a folder; a path is missing, or is neither clip nor photo; a folder has
             neither; or a file of the same name has other content. Then nothing was copied.
     """
-    check_label(label)
+    check_label(label, project)
     folder = project.raw / label
     copies: dict[Path, Path] = {}
     for source, name in _media(paths):
         recordings.check_name(name.as_posix())
+        recordings.check_lengths(f"{label}/{name.as_posix()}", project.root)
         target = folder / name
         if target in copies and sha256_of(source) != sha256_of(copies[target]):
             raise DataError(f"{source}: has the name of {copies[target]}, but other content; rename one of them")
         copies[target] = source
     new = {target: source for target, source in copies.items() if not _is_present(source, target)}
     _copy_all(new, folder)
-    return AddReport(len(new), len(copies) - len(new), project.relative(folder))
+    unread = [file for path in paths if path.is_dir() for file in recordings.unread_recordings(recordings.walk(path))]
+    return AddReport(len(new), len(copies) - len(new), project.relative(folder), tuple(unread))
 
 
-def check_label(label: str) -> None:
+def check_label(label: str, project: Project) -> None:
     """Refuse a label that cannot be the name of one visible folder.
 
     Raises:
-        DataError: the label is empty, hidden or too long, has blanks at an end, or would leave `data/raw`.
+        DataError: the label is empty, hidden or too long, has blanks at an end, is what file systems call their litter,
+            would leave `data/raw`, or differs from a class that is there only in case, width, blanks or the like.
     """
     recordings.check_name(label)
-    if not label or label.startswith(".") or "/" in label or label != label.strip():
+    if not label or label.startswith(".") or "/" in label or label != label.strip() or is_litter(label):
         raise DataError(
             f"--label {label!r}: not the name of a folder; expected one without / and without a leading dot"
         )
-    if len(label.encode()) > MAX_NAME_BYTES:
-        raise DataError(f"--label {label!r}: too long; expected at most {MAX_NAME_BYTES} bytes")
+    most_bytes = recordings.longest_part(project.root)
+    if len(label.encode()) > most_bytes:
+        raise DataError(f"--label {label!r}: too long; expected at most {most_bytes} bytes")
+    present = sorted(path.name for path in project.raw.iterdir() if path.is_dir()) if project.raw.is_dir() else []
+    for name in present:
+        refuse_similar_names([label, name], project.relative(project.raw))
 
 
 def _media(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """Yield each clip and photo with its path below the folder of its class."""
     for path in paths:
         if path.is_dir():
-            files = [file for file in recordings.walk(path) if recordings.has_media_suffix(file)]
-            if not files:
-                raise DataError(f"{path}: no clip or photo in it; expected at least one")
-            yield from ((file, file.relative_to(path)) for file in files)
+            files = list(recordings.walk(path))
+            media = [file for file in files if recordings.has_media_suffix(file)]
+            if not media:
+                raise DataError(f"{path}: no clip or photo in it{recordings.but_unread(files)}; expected at least one")
+            yield from ((file, file.relative_to(path)) for file in media)
         elif not path.is_file():
             raise DataError(f"{path}: no such file; expected a clip, a photo or a folder of them")
-        elif not recordings.has_media_suffix(path) or path.name.startswith("."):
-            suffixes = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
-            raise DataError(f"{path}: neither clip nor photo by its name; expected a visible file {suffixes}")
+        elif path.name.startswith("."):
+            raise DataError(f"{path}: hidden by its name; rename it without the leading dot")
+        elif not recordings.has_media_suffix(path):
+            raise DataError(f"{path}: {_why_not_read(path)}")
         else:
             yield path, Path(path.name)
+
+
+def _why_not_read(path: Path) -> str:
+    content = recording_content(path)
+    if content is None:
+        return f"neither clip nor photo by its name; expected a visible file {_SUFFIXES}"
+    return content.refusal or f"{content.name} under a suffix that is not read; expected one {_SUFFIXES}; rename it"
 
 
 def _is_present(source: Path, target: Path) -> bool:

@@ -22,6 +22,7 @@ from pipeline.base.frames import read_frame
 from pipeline.base.manifest import SPLITS, Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
+from pipeline.base.words import counted
 from pipeline.draw.sheets import Cell, sheet, thumbnail, write_png
 
 FRAMES_ON_A_SHEET = 24
@@ -48,8 +49,8 @@ class DatasetReport:
     @property
     def headline(self) -> str:
         """The closing line: the counts, and the folder of the sheets."""
-        warnings = "1 warning" if self.n_warnings == 1 else f"{self.n_warnings} warnings"
-        return f"{self.n_frames} frames of {self.n_classes} classes, {warnings}; contact sheets in {self.folder}"
+        frames = f"{counted(self.n_frames, 'frame')} of {counted(self.n_classes, 'class', 'classes')}"
+        return f"{frames}, {counted(self.n_warnings, 'warning')}; contact sheets in {self.folder}"
 
 
 def dataset(project: Project, out: Path | None = None) -> DatasetReport:

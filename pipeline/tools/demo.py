@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from export.graphs.device_process import AS_ON_A_DEVICE
 from pipeline.base import manifest
+from pipeline.base.csv_files import table_rows
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
@@ -83,7 +83,7 @@ def _classify_on_device(project: Project, bundle: Path) -> DemoReport:
     rows = [row for row in manifest.read_split(project.split_csv) if row.split == "test"]
     answers = _run_on_device(bundle, "classify", *(str(project.root / row.path) for row in rows))
     with project.predictions_csv.open(encoding="utf-8", newline="") as file:
-        predicted = {row["path"]: row["predicted"] for row in csv.DictReader(file)}
+        predicted = {row["path"]: row["predicted"] for row in table_rows(file)}
     # predictions.csv has the most probable class, even where the answer is "none of the classes".
     labels = [max(answer["probabilities"], key=answer["probabilities"].get) for answer in answers]
     n_different = sum(label != predicted[row.path] for row, label in zip(rows, labels, strict=True))

@@ -16,7 +16,8 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.manifest import Row
 from pipeline.draw import sheets
-from pipeline.draw.sheets import GAP, Cell, draw_text, sheet, stack, thumbnail
+from pipeline.draw.charts import DPI, chart_pixels, chart_text, figure_in_our_look
+from pipeline.draw.sheets import GAP, Cell, sheet, stack, thumbnail
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.stage import MANIFEST, extract_files
 from runtime.images import read_image
@@ -24,8 +25,8 @@ from runtime.images import read_image
 SHOWN = 48  # at most so many kept frames and so many dropped ones, spread over the clip
 _COLUMNS, _SIDE = 4, 320
 _WIDTH = GAP + _COLUMNS * (_SIDE + GAP)
-_PLOT_HEIGHT = 160  # pixels
-_GREEN, _RED, _GREY = (0, 128, 0), (200, 0, 0), (160, 160, 160)
+_PLOT_HEIGHT = 260  # pixels
+_GREEN, _RED = (0, 128, 0), (200, 0, 0)
 _BORDER = 6  # pixels
 
 
@@ -88,7 +89,9 @@ def _diagnose(
     report = extract_files([path], folder, params.model_copy(update={"on_damage": "keep"}))
     rows = manifest.read(folder / MANIFEST)
     lines = _clip_lines(report.clips[0]) if report.clips else [f"photo, {rows[0].width} x {rows[0].height}"]
+    lines += [f"warning: {warning}" for warning in report.photo_warnings.values()]
     lines += [f"wrong suffix: {mismatch}" for mismatch in report.misnamed.values()]
+    lines += [warning for warnings in report.photo_warnings.values() for warning in warnings]
     if not report.clips:
         lines.append(rows[0].drop_reason or "kept")
     diagnosis = FileDiagnosis(path, (f"{path}: {lines[0]}", *(f"  {line}" for line in lines[1:])), usable=True)
@@ -103,6 +106,7 @@ def _clip_lines(clip: dict[str, Any]) -> list[str]:
     promised = "an unknown number" if clip["frames_promised"] is None else clip["frames_promised"]
     hidden = f", {clip['frames_hidden']} hidden by an edit list" if clip["frames_hidden"] else ""
     dropped = ", ".join(f"{count} {reason}" for reason, count in clip["dropped"].items()) or "none dropped"
+    is_damaged = clip["first_damage_seconds"] is not None
     undamaged = f"none met in the {clip['frames_decoded']} frames decoded"  # others may be damaged
     return [
         f"{clip['codec']} in {footage['container']}, {clip['width']} x {clip['height']}{turned}",
@@ -110,7 +114,8 @@ def _clip_lines(clip: dict[str, Any]) -> list[str]:
         f"rate: {_rate(footage)}",
         f"colour: {footage['pixel_format']}, transfer {footage['transfer']}",
         f"keyframes: {footage['keyframes']}, {_spacing(footage['longest_keyframe_gap_seconds'])}",
-        f"damage: {'; '.join(clip['warnings']) or undamaged}",
+        f"damage: {'; '.join(clip['warnings']) if is_damaged else undamaged}",
+        *(f"warning: {warning}" for warning in clip["warnings"] if not is_damaged),
         f"screening: {clip['frames_kept']} of {clip['frames_extracted']} frames kept; {dropped}",
         *(f"{name}: {_range(clip[name])}" for name in ("sharpness", "brightness")),
     ]
@@ -156,10 +161,7 @@ def contact_sheet(heading: str, rows: Sequence[Row], folder: Path, min_sharpness
         columns=_COLUMNS,
         side=_SIDE,
     )
-    plot_hwc = _plot(ordered, min_sharpness)
-    head_hwc = np.full((4 * GAP, _WIDTH, 3), 255, np.uint8)
-    draw_text(head_hwc, heading, GAP, GAP, _WIDTH - 2 * GAP)
-    return stack([head_hwc, plot_hwc, frames_hwc])
+    return stack([_sharpness_plot(heading, ordered, min_sharpness), frames_hwc])
 
 
 def _spread(rows: Sequence[Row]) -> list[Row]:
@@ -176,21 +178,18 @@ def _cell(row: Row, folder: Path) -> Cell:
     return Cell(small_hwc, f"{time} {row.drop_reason or 'kept'}")
 
 
-def _plot(rows: Sequence[Row], min_sharpness: float) -> NDArray[np.uint8]:
+def _sharpness_plot(heading: str, rows: Sequence[Row], min_sharpness: float) -> NDArray[np.uint8]:
     """Plot sharpness over time, from zero. The grey line is the threshold."""
     values = np.array([row.sharpness or 0.0 for row in rows])
-    times = np.array([row.time_seconds or 0.0 for row in rows])
-    median, most, end = float(np.median(values)), float(values.max()) or 1.0, float(times.max()) or 1.0
-    canvas_hwc = np.full((_PLOT_HEIGHT + 5 * GAP, _WIDTH, 3), 255, np.uint8)
-    title = f"sharpness over {times.max():.1f} s: median {median:.1f}, most {values.max():.1f}; grey: the least to keep"
-    draw_text(canvas_hwc, title, GAP, 0, _WIDTH - 2 * GAP)
-    bottom = canvas_hwc.shape[0] - GAP
-    x = np.round(2 * GAP + times / end * (_WIDTH - 4 * GAP)).astype(int)
-    y = np.round(bottom - values / most * (_PLOT_HEIGHT - GAP)).astype(int)
-    least = round(bottom - min_sharpness * median / most * (_PLOT_HEIGHT - GAP))
-    cv2.line(canvas_hwc, (GAP, bottom), (_WIDTH - GAP, bottom), (0, 0, 0), 1)
-    cv2.line(canvas_hwc, (GAP, least), (_WIDTH - GAP, least), _GREY, 1)
-    cv2.polylines(canvas_hwc, [np.stack([x, y], axis=1).astype(np.int32)], False, _GREY, 1, cv2.LINE_AA)
-    for row, column, line in zip(rows, x, y, strict=True):
-        cv2.circle(canvas_hwc, (int(column), int(line)), 3, _GREEN if row.kept else _RED, -1, cv2.LINE_AA)
-    return canvas_hwc
+    times_seconds = np.array([row.time_seconds or 0.0 for row in rows])
+    median = float(np.median(values))
+    with figure_in_our_look(_WIDTH / DPI, _PLOT_HEIGHT / DPI) as figure:
+        axes = figure.subplots()
+        axes.set_title(chart_text(heading), loc="left", fontsize=10)
+        axes.plot(times_seconds, values, color="0.63", linewidth=1)
+        axes.scatter(times_seconds, values, c=["green" if row.kept else "red" for row in rows], s=12, zorder=3)
+        axes.axhline(min_sharpness * median, color="0.63", linewidth=1)
+        axes.set_ylim(0, (float(values.max()) or 1.0) * 1.05)
+        axes.set_ylabel("sharpness")
+        axes.set_xlabel(f"seconds; median {median:.1f}, most {values.max():.1f}; grey line: the least that is kept")
+        return chart_pixels(figure)

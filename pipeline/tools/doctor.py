@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.base.project import OWN_PACKAGES
+from pipeline.base.words import counted
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -62,7 +63,7 @@ class MachineReport:
     def headline(self) -> str:
         """The closing line."""
         n_warnings = sum(check.level == "warn" for check in self.checks)
-        return f"{len(self.checks)} checks, {n_warnings} warnings, {len(self.failed)} failed"
+        return f"{len(self.checks)} checks, {counted(n_warnings, 'warning')}, {len(self.failed)} failed"
 
 
 def examine() -> MachineReport:

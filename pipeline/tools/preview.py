@@ -13,6 +13,7 @@ from pipeline.augment.params import AugmentParams
 from pipeline.augment.transforms import generator_for, make_copy
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.base.words import counted
 from pipeline.draw.sheets import Cell, check_png, sheet, write_png
 from pipeline.extract.params import ExtractParams
 from runtime.errors import ImageError
@@ -32,7 +33,7 @@ class PreviewReport:
     @property
     def headline(self) -> str:
         """The closing line: how many copies, and where they can be seen."""
-        return f"the frame and its {self.n_copies} copies in {self.out}"
+        return f"the frame and {counted(self.n_copies, 'copy', 'copies')} of it in {self.out}"
 
 
 def preview(frame: Path, out: Path, params: AugmentParams, bounds: ExtractParams, project: Project) -> PreviewReport:

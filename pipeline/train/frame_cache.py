@@ -8,7 +8,6 @@ the file itself; the feature cache keeps its arrays in the same way.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from pipeline.base.errors import DataError, PipeError
+from pipeline.base.disk_space import mapped_array
+from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_folder, sha256_of
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
@@ -142,24 +141,7 @@ class CachedArray:
     def _make(self, fill: Callable[[NDArray[Any]], None]) -> None:
         with replacing_folder(self.file.parent) as folder:
             file = folder / self.file.name
-            array = open_memmap(file, "w+", self.dtype, self.shape)
-            _reserve(file, self.file)
+            array = mapped_array(file, self.shape, self.dtype, named=self.file)
             fill(array)
             array.flush()
             (folder / _DIGEST_FILE).write_text(sha256_of(file), encoding="ascii")
-
-
-def _reserve(file: Path, target: Path) -> None:
-    """Claim the file's blocks now: a disk that fills up under a memory map kills the process without a message.
-
-    Raises:
-        PipeError: the disk has no room.
-    """
-    if not hasattr(os, "posix_fallocate"):  # not Linux
-        return
-    n_bytes = file.stat().st_size
-    try:
-        with file.open("r+b") as handle:
-            os.posix_fallocate(handle.fileno(), 0, n_bytes)
-    except OSError as error:
-        raise PipeError(f"{target}: {error.strerror}; make room for {n_bytes / 1e6:,.0f} MB, then run again") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, ParamsError
-from pipeline.base.files import replacing_folder, sha256_of
+from pipeline.base.files import exclusive, replacing_folder, sha256_of
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import tell, track
@@ -112,6 +112,7 @@ class RunContext:
     started: float  # seconds of the performance counter
 
 
+@exclusive("pipe train")
 def train(params: TrainParams, model: ModelParams, image: ImageParams, project: Project) -> TrainReport | None:
     """Fit a network to `data/split.csv` and write its checkpoint and curves.
 
@@ -155,7 +156,8 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     with replacing_folder(project.train_reports) as folder:
         write_curves(folder, fitted.history, fitted.best, summary)
         write_provenance(folder, project, model, {"image": image, "train": params})
-    _checkpoint(network, model, inputs, params, data).write(project.checkpoint)
+    checkpoint = _checkpoint(network, model, inputs, params, data)
+    replace(checkpoint, sample_bits=image.sample_bits).write(project.checkpoint)
     project.resume_state(key).unlink(missing_ok=True)
     precision = "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     return TrainReport(

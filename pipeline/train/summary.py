@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.network.network import Network, dry_run
 
+_WIDTH = 100  # columns of the table, on every terminal and in a log file
 # Whole families of networks keep all their layers in one such part; its layers are listed one by one.
 _TRUNKS = {"features", "blocks", "layers", "stages", "hidden", "classify"}
 
@@ -44,15 +49,31 @@ class NetworkSummary:
         return {**asdict(self), "layers": [asdict(layer) for layer in self.layers]}
 
     def lines(self) -> list[str]:
-        """Return a line for every layer and one for the whole network."""
-        width = max(len(layer.name) for layer in self.layers)
-        kind = max(len(layer.kind) for layer in self.layers)
-        layers = [
-            f"{layer.name:{width}}  {layer.kind:{kind}}  {layer.n_parameters:>11,}  {_learning(layer)}"
-            for layer in self.layers
-        ]
+        """Return a short table, with a row for neighbouring layers that all learn or are all frozen, and a total."""
+        table = Table("layers", box=None, pad_edge=False)
+        for heading in ("number", "parameters", "learn"):
+            table.add_column(heading, justify="right")
+        for _, neighbours in itertools.groupby(self.layers, key=_part_and_state):
+            layers = list(neighbours)
+            names = dict.fromkeys((layers[0].name, layers[-1].name))  # one name where there is one layer
+            n_learning = sum(layer.n_trained_parameters for layer in layers)
+            n_parameters = sum(layer.n_parameters for layer in layers)
+            learn = "all" if n_learning == n_parameters else f"{n_learning:,}" if n_learning else "none"
+            table.add_row(" to ".join(names), str(len(layers)), f"{n_parameters:,}", learn)
         total = f"{self.n_trained_parameters:,} of {self.n_parameters:,} parameters learn; {self.n_layers} layers deep"
-        return [*layers, total]
+        return [*_rendered(table), total]
+
+
+def _part_and_state(layer: LayerSummary) -> tuple[str, str]:
+    """Whether the layer is of the backbone or the head, and how much of it learns; one that learns in part is alone."""
+    states = {0: "nothing", layer.n_parameters: "everything"}
+    return layer.name.partition(".")[0], states.get(layer.n_trained_parameters, layer.name)
+
+
+def _rendered(table: Table) -> list[str]:
+    text = io.StringIO()
+    Console(file=text, width=_WIDTH, color_system=None).print(table)
+    return [line.rstrip() for line in text.getvalue().splitlines()]
 
 
 def summarise(network: Network) -> NetworkSummary:
@@ -96,12 +117,6 @@ def _kind(part: nn.Module) -> str:
 
 def _count(part: nn.Module, *, trained_only: bool) -> int:
     return sum(p.numel() for p in part.parameters() if p.requires_grad or not trained_only)
-
-
-def _learning(layer: LayerSummary) -> str:
-    if not layer.n_trained_parameters:
-        return "frozen"
-    return "learns" if layer.n_trained_parameters == layer.n_parameters else f"{layer.n_trained_parameters:,} learn"
 
 
 class _DepthMode(TorchDispatchMode):  # type: ignore[no-untyped-call]

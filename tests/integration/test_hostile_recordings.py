@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.base.child_process import run_in_child
+from pipeline.extract.child import Outcome
+from pipeline.extract.decode_all import CHILD
 from tests.trials import every_recording, killed_extractions, mutated_recordings
 
 SMALL_BYTES = 60_000
@@ -33,6 +36,26 @@ def test_mutated_copies_end_in_frames_or_in_one_line(shared: Path) -> None:
     assert sum(tally.kinds.values()) == COPIES
     assert tally.kinds["stopped"] == 0
     assert min(tally.kinds["frames"], tally.kinds["refused"]) > 5  # else the mutations are too mild, or too harsh
+
+
+def test_mutated_clips_of_every_other_container_end_in_frames_or_in_one_line(tmp_path: Path) -> None:
+    sources = mutated_recordings.other_containers(tmp_path)
+    n_copies = len(sources) * len(mutated_recordings.MUTATIONS) * 2
+    copies = list(mutated_recordings.write_copies(sources, n_copies, tmp_path, seed=1))
+    outcomes = run_in_child(  # one child for all, since none of these copies crashes a decoder
+        CHILD,
+        {
+            "sources": [(str(copy), copy.name) for copy in copies],
+            "frames": str(tmp_path / "frames"),
+            "settings": mutated_recordings.SETTINGS.to_json(),
+        },
+        subject="copies",
+        timeout_seconds=60,
+        max_bytes=mutated_recordings.LIMITS.bytes,
+    )
+    kinds = [mutated_recordings.kind_of(Outcome.from_json(outcome))[0] for outcome in outcomes]
+    assert set(kinds) == {"frames", "damaged", "refused"}
+    assert min(kinds.count(kind) for kind in ("damaged", "refused")) >= 5  # else the mutations are too mild
 
 
 def test_the_same_seed_mutates_alike_and_every_copy_differs_from_its_source(shared: Path, tmp_path: Path) -> None:

@@ -7,15 +7,28 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from pipeline.tools import verify_bundle
 from tests.support.mutants import NEW_HASHES, OLD_HASHES, mutant, zipped
+from tests.support.tiny_bundle import rewrite_sums
 from tests.trials import mutant_bundles as mutant_trial
-from tests.trials.mutant_bundles import ACCEPTED, HARMLESS, REFUSED, Outcome, Sound, judge, sound_bundle, trial
+from tests.trials.mutant_bundles import (
+    ACCEPTED,
+    HARMLESS,
+    REFUSED,
+    WRONG_VERIFIER,
+    Outcome,
+    Sound,
+    judge,
+    sound_bundle,
+    trial,
+)
 
 N_MUTANTS = 150
 
@@ -105,6 +118,39 @@ def test_a_sound_bundle_is_accepted_and_other_logits_are_not(sound: Path, tmp_pa
     (tmp_path / "first").mkdir()
     assert judged(tmp_path / "first", found) == ACCEPTED
     assert judged(tmp_path, dataclasses.replace(found, logits=found.logits + 1)) == "other logits"
+
+
+@pytest.mark.parametrize(
+    ("number", "verdict", "remark"),
+    [
+        (2, True, "the sound bundle's signature: accepted"),
+        (3, True, "the sound bundle's signature: accepted"),
+        (None, True, "a foreigner's signature: accepted"),
+        (None, False, "the sound bundle's signature: refused"),
+    ],
+)
+def test_a_verifier_that_accepts_too_much_or_too_little_is_noticed(
+    number: int | None, verdict: bool, remark: str, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Sound.of(sound)
+    content = zipped(found.files) if number is None else mutant(number, found.files, str(tmp_path)).content
+    (tmp_path / "mutant.zip").write_bytes(content)
+    monkeypatch.setattr(verify_bundle, "is_signed", lambda *_: verdict)
+    assert judge(tmp_path / "mutant.zip", tmp_path / "bundle", found)[0] == WRONG_VERIFIER
+    assert remark in judge(tmp_path / "mutant.zip", tmp_path / "bundle", found)[1]
+
+
+def test_a_verifier_that_accepts_another_folder_is_noticed(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = Sound.of(sound).signed
+    folder = Path(shutil.copytree(sound, tmp_path / "bundle"))
+    assert signed.fault_with_folder(folder) is None
+    (folder / "README.md").write_text("another")
+    rewrite_sums(folder)
+    assert signed.fault_with_folder(folder) is None
+    monkeypatch.setattr(verify_bundle, "is_signed", lambda *_: True)
+    assert signed.fault_with_folder(folder) == "accepted"
 
 
 @pytest.mark.parametrize(("error", "verdict"), [(KeyError("deep inside"), "traceback"), (MemoryError(), "traceback")])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.base.errors import DataError
-from pipeline.media.clip import ClipInfo, Frame, open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds
+from runtime.clips.clip import ClipInfo, Frame, open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds
+from runtime.errors import ClipError
 
 BOUNDS = Bounds(max_pixels=1_000_000, max_seconds=3600)
 
@@ -25,7 +25,7 @@ def decode_clip(
 
 def refusal_of_clip(path: Path, **how: Any) -> str:
     """The one line with which `decode_clip` refuses a clip, without the name of the file."""
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(ClipError) as caught:
         decode_clip(path, **how)
     assert "\n" not in str(caught.value)
     return str(caught.value).removeprefix(f"{path}: ")

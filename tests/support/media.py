@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
+from PIL import Image
 
 RATE = 10  # frames per second
 TIME_BASE = Fraction(1, 1000)
@@ -62,6 +63,43 @@ def write_clip(
             frame.pts, frame.time_base = time_ms, TIME_BASE
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+# What files of a suffix are, beside MP4: FFmpeg's names of the container and of an encoder that it holds.
+OTHER_CONTAINERS = {
+    ".vob": ("vob", "mpeg2video"),
+    ".mod": ("mpeg", "mpeg2video"),
+    ".wmv": ("asf", "wmv2"),
+    ".flv": ("flv", "libx264"),
+    ".ogv": ("ogg", "libvpx"),
+    ".h264": ("h264", "libx264"),
+    ".h265": ("hevc", "libx265"),
+    ".mxf": ("mxf", "mpeg2video"),
+}
+PLAIN_RATE = 25  # frames per second of `write_plain`: MPEG-2 knows only a few rates
+
+
+def write_plain(path: Path, container: str, codec: str, n_frames: int = 50) -> Path:
+    """A clip of `picture`s in any container, 25 a second, without more than the encoder does by itself."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"x265-params": "log-level=none", "preset": "ultrafast"} if codec == "libx265" else {}
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=PLAIN_RATE, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.bit_rate = 2_000_000
+        for number in range(n_frames):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, PLAIN_RATE)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return path
+
+
+def write_dng(path: Path) -> Path:
+    """A camera's raw photo, of which Pillow sees a small preview."""
+    preview = Image.fromarray(picture(0))
+    preview.save(path, format="TIFF", tiffinfo={0xC612: b"\x01\x04\x00\x00"})
     return path
 
 

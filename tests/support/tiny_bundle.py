@@ -45,10 +45,12 @@ def draft_contract(*names: str) -> Contract:
         unknown_threshold_reason="not fitted",
         max_pixels=10_000,
         max_aspect=10.0,
+        sample_bits=None,
         providers=("CUDAExecutionProvider", "CPUExecutionProvider"),
         allow_fallback=True,
         variants=variants,
         recommended=variants[0].name,
+        timed_on="Test Processor 1",
     )
 
 
@@ -179,3 +181,15 @@ def rewrite_sums(folder: Path) -> None:
     )
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def break_logits(folder: Path) -> None:
+    """Let the recommended graph of an unpacked bundle give NaN, with the right hash in its contract."""
+    contract = Contract.read(folder / "contract.json")
+    variant = contract.variant(contract.recommended)
+    graph = colour_graph(contract.metadata(), scale=float("nan"))
+    (folder / variant.file).write_bytes(graph)
+    broken = dataclasses.replace(variant, sha256=hashlib.sha256(graph).hexdigest(), bytes=len(graph))
+    variants = tuple(broken if each.name == variant.name else each for each in contract.variants)
+    write_json(folder / "contract.json", dataclasses.replace(contract, variants=variants).to_json())
+    rewrite_sums(folder)

@@ -18,9 +18,9 @@ import cv2
 
 from pipeline.extract.child import Outcome, Settings
 from pipeline.extract.decode_all import Limits, ParallelDecoder
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import demuxer_of
 from pipeline.media.recordings import Recording
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import demuxer_of
 
 EVERYTHING = Settings(Wanted(1, every_n_frames=1), ".jpg", 95, 200_000_000, 7200, 1)
 LIMITS = Limits(300, 8 * 10**9)

@@ -6,6 +6,8 @@ Every mutant of `tests/support/mutants.py` is unpacked and selfchecked as on a d
 mutants each, so that a graph that crashes onnxruntime costs one child. A mutant may be refused in one line, or be
 accepted and give the golden logits of the sound bundle. Every other outcome is a fault. So are a file outside the given
 folder, output on standard error, a minute without an answer, and much more memory than the sound bundle needs.
+Each mutant also lies beside the signature of the sound bundle, a foreigner's and the owner's. The verifier must accept
+the signed bytes alone.
 onnxruntime gives a listed graph whatever memory it asks for. There the child's own limit holds, and running into this
 limit must be a refusal too.
 """
@@ -42,8 +44,10 @@ from runtime.errors import DeviceError
 from runtime.golden import GOLDEN, Golden, read_pixels
 from tests.support.command import ROOT
 from tests.support.mutants import Files, kind_of, mutant
+from tests.support.signed_bundle import SignedBundle
 
 REFUSED, ACCEPTED, HARMLESS = "refused", "accepted", ("refused", "accepted")
+WRONG_VERIFIER = "wrong verdict of the verifier"
 PATIENCE_SECONDS, MEMORY_MIB, ADDRESS_SPACE_BYTES = 60, 300, 4 * 2**30
 JUDGE = "tests.trials.mutant_bundles:judge"
 
@@ -90,6 +94,7 @@ class Sound:
     pictures_hwc: Sequence[NDArray[np.uint8]]
     logits: NDArray[np.float32]  # (pictures, classes)
     tolerance: float
+    signed: SignedBundle
 
     @classmethod
     def of(cls, folder: Path) -> Sound:
@@ -99,7 +104,7 @@ class Sound:
         classifier = Classifier.load(folder)
         logits = np.concatenate([classifier.logits(picture[None]) for picture in pictures])
         tolerance = Contract.read(folder / CONTRACT).variants[0].golden_tolerance * float(np.ptp(logits))
-        return cls(files, pictures, logits, tolerance)
+        return cls(files, pictures, logits, tolerance, SignedBundle.of(files))
 
 
 def serve(numbers: Sequence[int], seed: int, workplace: Workplace, judge: str) -> Iterator[Outcome]:
@@ -126,9 +131,13 @@ def serve(numbers: Sequence[int], seed: int, workplace: Workplace, judge: str) -
 
 
 def judge(zip_path: Path, folder: Path, sound: Sound) -> tuple[str, str]:
-    """Unpack, selfcheck and run one mutant; return the verdict and a remark."""
+    """Verify, unpack, selfcheck and run one mutant; return the verdict and a remark."""
     try:
+        if fault := sound.signed.fault_with_zip(zip_path):
+            return WRONG_VERIFIER, fault
         unpack(zip_path, folder)
+        if fault := sound.signed.fault_with_folder(folder):
+            return WRONG_VERIFIER, fault
         code, line = _selfcheck(folder)
         if code not in (0, 1, 3) or (code and (not line or "\n" in line)):
             return "no clean refusal", f"exit {code}: {line}"

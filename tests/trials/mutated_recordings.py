@@ -18,8 +18,10 @@ from pathlib import Path
 
 from pipeline.extract.child import Outcome, Settings
 from pipeline.extract.decode_all import Limits, ParallelDecoder
-from pipeline.media.decode_plan import Wanted
 from pipeline.media.recordings import Recording
+from runtime.clips.decode_plan import Wanted
+from runtime.signatures import CLIP_SUFFIXES
+from tests.support.media import OTHER_CONTAINERS, write_plain
 
 CLIPS = (
     "broken/decord_unordered.mov", "broken/mp4parse_minimal_one_frame.mp4", "codec_matrix/mp4parse_tiny_av1.mp4",
@@ -53,6 +55,12 @@ def sources_of(shared: Path) -> list[Path]:
     """Ten clips and ten pictures of as many formats."""
     clips = [shared / "data" / "videos" / name for name in CLIPS]
     return clips + [shared / "data" / "odd_images" / name for name in PICTURES]
+
+
+def other_containers(folder: Path) -> list[Path]:
+    """A small clip in every container that the shared clips lack, written into a folder."""
+    containers = {suffix: of for suffix, of in OTHER_CONTAINERS.items() if suffix in CLIP_SUFFIXES}
+    return [write_plain(folder / f"clip{suffix}", *of, n_frames=10) for suffix, of in containers.items()]
 
 
 def flipped(data: bytes, other: bytes, dice: random.Random) -> bytes:
@@ -127,7 +135,8 @@ def kind_of(outcome: Outcome) -> tuple[str, str]:
 def main() -> None:
     """Print the outcomes of the copies."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else COUNT
-    result = tally(sources_of(Path(os.environ["PIPE_SHARED"])), count)
+    with tempfile.TemporaryDirectory() as folder:
+        result = tally([*sources_of(Path(os.environ["PIPE_SHARED"])), *other_containers(Path(folder))], count)
     for line in result.lines:
         print(line)
     print(f"{count} copies in {result.seconds:.0f} s: {dict(result.kinds)}")

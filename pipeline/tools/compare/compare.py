@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.csv_files import write_csv
 from pipeline.base.errors import DataError, ParamsError
-from pipeline.base.files import replacing_folder, write_csv
+from pipeline.base.files import replacing_folder
 from pipeline.base.project import Project
+from pipeline.base.words import counted
 from pipeline.tools.compare.columns import StudyRun
 from pipeline.tools.compare.figures import draw_figure
 from pipeline.tools.compare.pairs import pair_rows, pairs_csv_rows, pairs_markdown
@@ -48,8 +50,10 @@ class CompareReport:
     def headline(self) -> str:
         """The closing line."""
         missing = f"; not run: {', '.join(self.not_run)}" if self.not_run else ""
-        figures = f", {self.n_figures} figure{'s' if self.n_figures > 1 else ''} beside it" if self.n_figures else ""
-        return f"compared {self.n_runs} runs in {self.n_rows} rows{missing}; {self.table}{figures}"
+        figures = f", {counted(self.n_figures, 'figure')} beside it" if self.n_figures else ""
+        return (
+            f"compared {counted(self.n_runs, 'run')} in {counted(self.n_rows, 'row')}{missing}; {self.table}{figures}"
+        )
 
 
 def compare_study(name: str, project: Project) -> CompareReport:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from scipy import stats
 
+from pipeline.base.csv_files import table_rows
 from pipeline.base.errors import DataError
 from pipeline.evaluate.intervals import paired_bootstrap_interval
 from pipeline.tools.compare.columns import StudyRun
@@ -115,7 +115,7 @@ def _predictions(run: StudyRun) -> dict[str, dict[str, str]]:
     """
     path = run.experiment.project.predictions_csv
     # Not by `splitlines`, which ends a line at letters that a name may have, such as U+2028.
-    lines = list(csv.DictReader(io.StringIO(run.experiment.text(path) or "", newline="")))
+    lines = list(table_rows(io.StringIO(run.experiment.text(path) or "", newline="")))
     if not lines or not {"path", "group", "label", "predicted", "kept"} <= set(lines[0]):
         raise DataError(f"{run.experiment.name} has no {run.experiment.project.relative(path)} of this version")
     return {line["path"]: line for line in lines if line["kept"] == "true"}

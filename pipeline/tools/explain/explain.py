@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.utils import make_grid
 
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.progress import track
 from pipeline.base.project import Project
+from pipeline.base.words import counted
 from pipeline.draw.sheets import Cell, sheet, write_png
 from pipeline.media.photos import read_photo
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
@@ -53,7 +55,7 @@ class ExplainReport:
     @property
     def headline(self) -> str:
         """One line: the number of photos, and how many filters of each layer stay noise."""
-        parts = [f"{self.n_pictures} pictures explained"] if self.n_pictures else []
+        parts = [f"{counted(self.n_pictures, 'picture')} explained"] if self.n_pictures else []
         parts += [f"{layer}: {n} of {of} filters stay noise" for layer, n, of in self.noise]
         return f"{'; '.join(parts)}; {self.folder}/"
 
@@ -96,7 +98,7 @@ def _explain_pictures(
     for sheet_number in range(1, -(-len(images) // PICTURES_AT_ONCE) + 1):
         cells: list[Cell] = []
         for path, name in itertools.islice(named, PICTURES_AT_ONCE):
-            picture_nhwc = _read(path, max_pixels)
+            picture_nhwc = _read(path, max_pixels, checkpoint.sample_bits)
             write_png(
                 _activation_sheet(network, checkpoint.preprocess(picture_nhwc), path.name),
                 folder / "activations" / f"{name}.png",
@@ -134,10 +136,10 @@ def _unique_names(images: Sequence[Path]) -> Iterator[str]:
         yield name
 
 
-def _read(path: Path, max_pixels: int) -> Tensor:
+def _read(path: Path, max_pixels: int, sample_bits: int | None) -> Tensor:
     """The photo; (1, height, width, 3) uint8 RGB."""
     try:
-        return torch.from_numpy(read_photo(path, max_pixels=max_pixels).pixels_hwc)[None]
+        return torch.from_numpy(read_photo(path, max_pixels=max_pixels, sample_bits=sample_bits).pixels_hwc)[None]
     except ImageError as error:
         raise DataError(str(error)) from error
 
@@ -188,12 +190,9 @@ def _title(maps: LayerMaps) -> str:
 
 def _mosaic(maps: LayerMaps) -> NDArray[np.uint8]:
     """The first maps of a layer side by side on white; (height, width, 3) uint8."""
-    step, n = _MAP_SIDE + 2, min(GRID, maps.maps_nchw.shape[1])
-    canvas_hw = np.full((-(-n // _MAP_COLUMNS) * step, _MAP_COLUMNS * step), 255, np.uint8)
-    for channel in range(n):
-        top, left = (step * cell for cell in divmod(channel, _MAP_COLUMNS))
-        canvas_hw[top : top + _MAP_SIDE, left : left + _MAP_SIDE] = _grey(maps.maps_nchw[0, channel])
-    return np.repeat(canvas_hw[..., np.newaxis], 3, axis=2)
+    levels_nchw = torch.stack([torch.from_numpy(_grey(map_hw))[None] for map_hw in maps.maps_nchw[0, :GRID]])
+    mosaic_chw = make_grid(levels_nchw, nrow=_MAP_COLUMNS, padding=2, pad_value=255)
+    return np.asarray(mosaic_chw.permute(1, 2, 0).numpy(), np.uint8)
 
 
 def _grey(map_hw: Tensor) -> NDArray[np.uint8]:

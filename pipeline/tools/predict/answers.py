@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.base import files
+from pipeline.base import csv_files
 from pipeline.base.errors import DataError
+from pipeline.base.words import counted
 
 NO_LABEL = "(none of the classes)"
 
@@ -68,7 +69,7 @@ def to_lines(answers: Sequence[Answer]) -> list[str]:
     lines = [line for answer in answers for line in _lines(answer)]
     if len(answers) > 1:
         labels = Counter(answer.verdict.label_text if answer.verdict else "not classified" for answer in answers)
-        lines.append(f"{len(answers)} files: {_counts(labels)}")
+        lines.append(f"{counted(len(answers), 'file')}: {_counts(labels)}")
     return lines
 
 
@@ -79,7 +80,7 @@ def _lines(answer: Answer) -> Iterator[str]:
     line = f"{answer.verdict.probability:6.1%}  {answer.verdict.label_text}  {answer.path}"
     if answer.frames:
         votes = Counter(frame.verdict.label_text for frame in answer.frames)
-        line += f"  ({len(answer.frames)} frames: {_counts(votes)})"
+        line += f"  ({counted(len(answer.frames), 'frame')}: {_counts(votes)})"
     yield "; ".join([line, *answer.warnings])
     yield from _timeline(answer.frames)
 
@@ -116,7 +117,7 @@ def write_csv(answers: Sequence[Answer], path: Path) -> None:
         lines += [
             [answer.path, f"{frame.time_seconds:.6f}", "", *_csv_fields(frame.verdict), ""] for frame in answer.frames
         ]
-    files.write_csv(path, lines)
+    csv_files.write_csv(path, lines)
 
 
 def _csv_fields(verdict: Classification) -> list[str]:

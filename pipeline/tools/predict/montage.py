@@ -17,13 +17,14 @@ from pipeline.base.errors import DataError
 from pipeline.base.parallel import each
 from pipeline.draw.sheets import Cell, sheet, thumbnail, write_png
 from pipeline.extract.params import ExtractParams
-from pipeline.media.clip import Frame, open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds, DamagedClipError
 from pipeline.media.photos import read_photo_as_device
 from pipeline.tools.predict.answers import Answer, FrameAnswer
 from pipeline.tools.predict.predict import clip_bounds
 from runtime.classifier import Classifier
+from runtime.clips.clip import Frame, open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds, DamagedClipError
+from runtime.errors import ClipError
 
 SHOWN = 200  # pictures on a sheet, spread over all answers: no viewer opens a file of many more
 _COLUMNS, _SIDE = 8, 200
@@ -60,7 +61,8 @@ def _cell(classifier: Classifier, params: ExtractParams, answer: Answer) -> Cell
 
 
 def _photo(answer: Answer, classifier: Classifier) -> NDArray[np.uint8]:
-    return read_photo_as_device(Path(answer.path), max_pixels=classifier.contract.max_pixels)
+    contract = classifier.contract
+    return read_photo_as_device(Path(answer.path), max_pixels=contract.max_pixels, sample_bits=contract.sample_bits)
 
 
 def _frame(answer: Answer, params: ExtractParams) -> NDArray[np.uint8]:
@@ -97,9 +99,12 @@ def png_of_frame(path: str, time_seconds: float, bounds: dict[str, Any]) -> str:
     """
     decode = partial(_decode, Path(path), time_seconds, Bounds(**bounds))
     try:
-        frame = decode(strict=True)
-    except DamagedClipError:
-        frame = decode(strict=False)
+        try:
+            frame = decode(strict=True)
+        except DamagedClipError:
+            frame = decode(strict=False)
+    except ClipError as error:
+        raise DataError(str(error)) from error
     small_bgr = cv2.cvtColor(thumbnail(frame.pixels_hwc, _SIDE), cv2.COLOR_RGB2BGR)
     return base64.b64encode(cv2.imencode(".png", small_bgr)[1].tobytes()).decode()
 

@@ -17,14 +17,14 @@ from pipeline.base.parallel import each
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
 from pipeline.media import recordings
-from pipeline.media.clip import open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds, DamagedClipError
 from pipeline.media.photos import read_photo_as_device
 from pipeline.tools.predict.answers import Answer, Classification, FrameAnswer
 from runtime.archive import unpack, verify
 from runtime.classifier import Classifier, Prediction
-from runtime.errors import DeviceError
+from runtime.clips.clip import open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds, DamagedClipError
+from runtime.errors import ClipError, DeviceError
 
 
 @contextlib.contextmanager
@@ -92,7 +92,9 @@ def _answer(classifier: Classifier, params: ExtractParams, path: Path) -> Answer
 
 
 def _classify_photo(classifier: Classifier, path: Path) -> Prediction:
-    pixels_hwc = read_photo_as_device(path, max_pixels=classifier.contract.max_pixels)
+    pixels_hwc = read_photo_as_device(
+        path, max_pixels=classifier.contract.max_pixels, sample_bits=classifier.contract.sample_bits
+    )
     try:
         return classifier.classify(pixels_hwc)
     except DeviceError as error:
@@ -126,7 +128,11 @@ def _answer_clip(classifier: Classifier, params: ExtractParams, path: Path) -> A
 
 def clip_bounds(params: ExtractParams) -> dict[str, Any]:
     """The fields of `demuxer.Bounds`, as arguments for a child process."""
-    return {"max_pixels": round(params.max_megapixels * 1e6), "max_seconds": params.max_clip_seconds}
+    return {
+        "max_pixels": round(params.max_megapixels * 1e6),
+        "max_seconds": params.max_clip_seconds,
+        "raw_frames_per_second": params.raw_frames_per_second,
+    }
 
 
 def _clip_verdict(verdicts: Sequence[Classification]) -> Classification:
@@ -164,6 +170,8 @@ def logits_of_clip(path: str, graph: list[str], frames_per_second: float, bounds
             return decode(strict=True)
         except DamagedClipError:
             return decode(strict=False)
+    except ClipError as error:
+        raise DataError(str(error)) from error
     except DeviceError as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import ScalarString
 
@@ -23,6 +22,7 @@ from pipeline.base.errors import ParamsError, nearest
 from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
 from pipeline.base.section import validate_section
+from pipeline.base.yaml_files import read_yaml
 from pipeline.params import read_params, validate_params
 from pipeline.tools.studies.dvc_experiments import param_value
 from pipeline.tools.studies.recipe_schema import Study
@@ -128,10 +128,7 @@ def find_recipe(name: str, project: Project) -> Path:
 
 def _read_recipe(path: Path) -> dict[str, Any]:
     """The parts of a recipe, by key; `params` is there, the others may be missing."""
-    try:
-        recipe = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    recipe = read_yaml(path)
     if not isinstance(recipe, dict) or not isinstance(recipe.get("params"), dict):
         raise ParamsError(f"{path}: no mapping `params:`; expected the values that differ from params.yaml")
     for key in recipe.keys() - set(_KEYS):

@@ -28,6 +28,7 @@ from rich.console import Console
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
+from pipeline.base.words import counted
 from pipeline.params import read_params
 from pipeline.tools.studies.borrowed_params import borrowed_params, exclusive_params
 from pipeline.tools.studies.dvc_experiments import (
@@ -69,7 +70,7 @@ class StudyReport:
     def headline(self) -> str:
         """The closing line."""
         kept = f", {self.n_kept} kept" if self.n_kept else ""
-        return f"study {self.name}: {self.n_run} experiments run{kept}"
+        return f"study {self.name}: {counted(self.n_run, 'experiment')} run{kept}"
 
 
 def study(name: str, rows: Sequence[str], seeds: int, project: Project) -> StudyReport:

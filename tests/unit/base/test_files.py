@@ -14,13 +14,13 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.base.files import (
+    exclusive,
     exclusive_lock,
     read_json,
     replacing_file,
     replacing_folder,
     sha256_of,
     sweep_stale,
-    write_csv,
     write_json,
 )
 from pipeline.base.project import Project
@@ -175,6 +175,24 @@ def test_a_killed_process_releases_its_lock(tmp_path: Path) -> None:
         pass
 
 
+def test_a_stage_holds_the_lock_of_its_project_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @exclusive("pipe evaluate")
+    def evaluate(seed: int, project: Project) -> int:
+        with pytest.raises(DataError, match=r"another `pipe evaluate` is running here"):
+            nested(seed, project=project)
+        return seed
+
+    @exclusive("pipe evaluate")
+    def nested(seed: int, project: Project) -> int:
+        return seed
+
+    assert evaluate(3, Project(tmp_path)) == 3
+    assert nested(4, Project(tmp_path)) == 4  # the lock was released
+    monkeypatch.setenv("RANK", "1")
+    with exclusive_lock(Project(tmp_path), "pipe evaluate"):
+        assert nested(5, Project(tmp_path)) == 5  # the first process of its run holds the lock
+
+
 def test_json_comes_back_as_it_went_in(tmp_path: Path) -> None:
     path = tmp_path / "reports" / "a.json"
     write_json(path, {"b": 1, "a": ["鳞片", None, 0.5]})
@@ -205,8 +223,8 @@ def test_bytes_that_are_not_text_are_not_json(tmp_path: Path) -> None:
 
 
 def test_a_missing_report_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.json: missing; run the stage that writes it"):
-        read_json(tmp_path / "a.json")
+    with pytest.raises(DataError, match=r"split\.json: missing; run `pipe split`"):
+        read_json(tmp_path / "reports" / "split.json")
 
 
 def test_a_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
@@ -214,8 +232,3 @@ def test_a_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000
     path.write_bytes(data)
     assert sha256_of(path) == hashlib.sha256(data).hexdigest()
-
-
-def test_a_table_keeps_names_that_are_no_text_as_escapes_and_ends_lines_in_a_newline(tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", [["path", "n"], ["clip\udcff.mp4", 1], ["a\rb", 2]])
-    assert (tmp_path / "a.csv").read_bytes() == b'path,n\nclip\\udcff.mp4,1\n"a\rb",2\n'

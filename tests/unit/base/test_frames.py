@@ -56,6 +56,17 @@ def test_a_missing_frame_is_refused(project: Project, reader: Reader) -> None:
         reader(project, row_of("a.png", 6, 4))
 
 
+def test_an_unreadable_copy_is_made_again_by_augment_and_nobody_need_copy_a_frame(project: Project) -> None:
+    row = row_of("data/augmented/a.jpg", 6, 4)
+    (project.root / row.path).parent.mkdir(parents=True)
+    whole = cv2.imencode(".jpg", np.full((4, 6, 3), 9, np.uint8))[1].tobytes()
+    (project.root / row.path).write_bytes(whole[:-20])
+    for reader in READERS:
+        with pytest.raises(DataError, match="; run `pipe augment` again") as caught:
+            reader(project, row)
+        assert "re-copy" not in str(caught.value)
+
+
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("content", [b"", b"torn", b"\x89PNG\r\n\x1a\n"])
 def test_a_broken_frame_is_refused(project: Project, reader: Reader, content: bytes) -> None:

@@ -104,7 +104,7 @@ def test_no_rows_are_an_error_where_some_are_needed(tmp_path: Path) -> None:
 
 
 def test_a_missing_manifest_says_what_to_do(tmp_path: Path) -> None:
-    assert "missing; run the stage that writes it" in refusal(tmp_path / "frames.csv")
+    assert refusal(tmp_path / "data" / "frames.csv").endswith("frames.csv: missing; run `pipe extract`")
 
 
 @pytest.mark.parametrize(

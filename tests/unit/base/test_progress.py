@@ -17,3 +17,8 @@ def test_lines_are_neither_wrapped_nor_read_as_markup(capsys: pytest.CaptureFixt
     tell(line)
     warn(line)
     assert capsys.readouterr() == (f"{line}\n", f"{line}\n")
+
+
+def test_control_characters_in_names_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("\x1b[31mflake\nnext")
+    assert capsys.readouterr().out == "\\u001b[31mflake\nnext\n"

@@ -55,6 +55,18 @@ def test_all_violations_are_in_one_message() -> None:
     assert message.count(";") == 3
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"train__seed": 10**30}, {"train__seed": -(10**30)}, {"train__lr": 1e300}, {"augment__seed": 2**31}],
+)
+def test_a_number_that_no_library_takes_is_refused(changes: dict[str, float]) -> None:
+    ((key, number),) = changes.items()
+    message = refusal(changed(**changes))
+    assert message.startswith(f"params.yaml: {key.replace('__', '.')}: ")
+    assert f"found {number!r}" in message
+    assert read_params(ROOT / "params.yaml")  # the negative control
+
+
 def test_an_unknown_key_is_refused_with_the_nearest_valid_name() -> None:
     params = changed(train__epoch=3)
     assert "train.epoch: unknown key; the nearest valid name is 'epochs'" in refusal(params)
@@ -66,6 +78,29 @@ def test_an_unknown_section_is_refused_with_the_nearest_valid_name() -> None:
     message = refusal(params)
     assert "trian: unknown key; the nearest valid name is 'train'" in message
     assert "train: Field required" in message
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("augment", "copies", [{"name": "miror_left"}], "copies.0.name: unknown 'miror_left'; {} 'mirror_left_right'"),
+        ("train", "loss", {"name": "focl"}, "loss.name: unknown 'focl'; {} 'focal'"),
+        ("train", "online", [{"name": "afine"}], "online.0.name: unknown 'afine'; {} 'affine'"),
+    ],
+)
+def test_an_unknown_transform_or_loss_is_refused_with_the_nearest_name_alone(
+    section: str, key: str, value: object, message: str
+) -> None:
+    refused = refusal(changed(**{f"{section}__{key}": value}))
+    assert refused == f"params.yaml: {section}.{message.format('the nearest valid name is')}"
+
+
+@pytest.mark.parametrize("copy", [{"degrees": 3}, "grey", None])
+def test_a_copy_without_a_name_is_refused(copy: object) -> None:
+    refused = refusal(changed(augment__copies=[copy]))
+    assert refused.startswith(
+        f"params.yaml: augment.copies.0: has no name (found {copy!r}); expected a mapping with one"
+    )
 
 
 def test_an_unknown_key_of_a_copy_is_refused_with_a_name_of_its_own_kind() -> None:

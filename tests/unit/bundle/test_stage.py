@@ -18,7 +18,7 @@ import pytest
 from export.bundle.stage import bundle
 from pipeline.base.errors import DataError, GateError
 from pipeline.base.project import Project
-from runtime.archive import unpack, verify
+from runtime.archive import bundle_id, unpack, verify
 from runtime.contract import Contract
 from runtime.errors import ContractError
 from runtime.selfcheck import selfcheck
@@ -76,8 +76,22 @@ def test_the_report_says_what_was_made(tiny: Project) -> None:
     report = bundle(tiny)
     assert report.bytes == tiny.bundle_zip.stat().st_size
     assert report.selfcheck.passed
-    assert report.headline.startswith(f"bundled fp32 in {report.n_files} files, 0.1 MB")
+    assert report.headline.startswith(f"bundled fp32 in {report.n_files} files, {report.bytes / 1e6:.1f} MB, ")
     assert report.headline.endswith("dist/bundle.zip")
+
+
+def test_the_bundle_has_a_name_that_none_of_its_files_holds(tiny: Project, tmp_path: Path) -> None:
+    report = bundle(tiny)
+    unpack(tiny.bundle_zip, tmp_path / "unpacked")
+    name = bundle_id(tmp_path / "unpacked")
+    assert f", bundle_id {name}: dist/bundle.zip" in report.headline
+    assert not [
+        path
+        for path in (tmp_path / "unpacked").rglob("*")
+        if path.is_file() and str(name).encode() in path.read_bytes()
+    ]
+    (tiny.root / "reports" / "flips.csv").write_text("another report")
+    assert bundle(tiny).selfcheck.bundle_id != name
 
 
 def test_entries_are_stored_without_dates_owners_or_modes(tiny: Project) -> None:
@@ -188,13 +202,13 @@ def test_model_onnx_is_the_recommended_variant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "reason"),
     [
-        ("reports/parity.json", "missing; run the stage that writes it"),
-        ("reports/evaluate.json", "missing"),
+        ("reports/parity.json", "missing; run `pipe parity`"),
+        ("reports/evaluate.json", "missing; run `pipe evaluate`"),
         ("reports/split.json", "missing; run `pipe split`"),
         ("reports/report.html", "missing; run `pipe report`"),
         ("models/onnx/fp32.onnx", "missing; run `pipe export`"),
         ("models/golden/001.npy", "missing; run `pipe parity`"),
-        ("runtime/LICENSE", "missing"),
+        ("runtime/LICENSE", "missing; run `git checkout runtime/LICENSE`"),
     ],
 )
 def test_a_missing_part_leaves_no_bundle_and_is_named(missing: str, reason: str, tiny: Project) -> None:

@@ -47,6 +47,11 @@ def test_the_next_commands_lead_through_the_whole_chain() -> None:
     assert chain[1:] == [command.name for command in stages.STAGES]
 
 
+def test_the_last_line_of_the_chain_names_the_report_and_the_bundle() -> None:
+    assert Project(Path()).report_html.as_posix() in NEXT["bundle"]
+    assert Project(Path()).bundle_zip.as_posix() in NEXT["bundle"]
+
+
 def test_a_closing_line_is_the_headline_and_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
     done(SimpleNamespace(headline="3 frames in data/frames"), "extract")
     done(SimpleNamespace(headline="2 runs"), "study", name="graphite")

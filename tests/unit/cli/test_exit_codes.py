@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,6 +62,52 @@ def test_every_error_has_its_exit_code_and_one_line(
     if code != 2:
         assert printed.startswith("pipe: ")
         assert "\n" not in printed
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No file", "data/split.csv"), "data/split.csv: missing; run `pipe split`"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.json"), "a.json: No such file"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "石"), "石: File name too long; rename it, or move"),
+        (OSError(errno.EIO, "Input/output error"), "system: Input/output error"),
+    ],
+)  # fmt: skip
+def test_an_error_of_the_system_says_what_to_do_where_that_is_known(
+    raises: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str], error: OSError, line: str
+) -> None:
+    raises(error)
+    assert main.run(["planted"]) == 1
+    assert capsys.readouterr().err.startswith(f"pipe: {line}")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "data/frames"),
+        DataError("a.jpg: cannot be written"),  # this one and the next are raised because of the first
+        RuntimeError("unexpected pos 64 vs 0"),
+    ],
+)
+def test_a_full_disk_is_told_with_the_command_and_what_is_free(
+    raises: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    if not isinstance(error, OSError):
+        error.__context__ = OSError(errno.ENOSPC, "No space left on device")
+    raises(error)
+    assert main.run(["planted"]) == 1
+    line = capsys.readouterr().err.strip()
+    assert re.fullmatch(
+        r"pipe: planted: .*; a disk is full; free are /.*: [\d,]+ bytes, /.*: [\d,]+ bytes; make room", line
+    )
+
+
+def test_a_name_with_terminal_escapes_is_printed_escaped(
+    raises: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    raises(DataError("\x1b[2J.mp4: broken"))
+    assert main.run(["planted"]) == 1
+    assert capsys.readouterr().err == "pipe: \\u001b[2J.mp4: broken\n"
 
 
 def test_our_own_bug_says_where_the_traceback_is_and_debug_shows_it(

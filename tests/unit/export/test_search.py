@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 
+from export.export import search as search_module
 from export.export.reference_frames import ReferenceFrames
 from export.export.search import (
     Candidate,
@@ -20,6 +23,7 @@ from export.export.search import (
 )
 from export.graphs.params import Int8Gate
 from export.graphs.runner import Graph
+from runtime import session
 from tests.support.gates import GATES, PASSING
 from tests.support.tiny_core import INPUTS_NCHW, change, small_core
 
@@ -139,6 +143,70 @@ def test_what_cannot_be_made_is_a_failure_with_its_reason() -> None:
     tried = try_candidate(Candidate("broken", "int8", broken), frames_for(small_core(), 1), GATES)
     assert tried.failed
     assert tried.reasons == ["cannot be made (unsupported operator)"]
+
+
+def fp16_trial(core: onnx.ModelProto, frames: ReferenceFrames) -> Trial:
+    half = try_candidate(next(CandidateFactory(core, INPUTS_NCHW).fp16()), frames, LENIENT)
+    assert half.core is not None
+    return half
+
+
+def test_the_tolerance_of_fp16_is_that_of_half_precision_arithmetic_or_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = small_core()
+    frames = frames_for(core)
+    half = fp16_trial(core, frames)
+    assert golden_tolerance(half, frames, 0.001) == 0.015
+    assert golden_tolerance(half, frames, 0.02) == 0.02
+    logits = frames.torch_logits
+    off = logits[:2] + np.float32(0.02 * np.ptp(logits[:12]))
+    monkeypatch.setattr(search_module, "logits_in_half", lambda *_: off)
+    assert golden_tolerance(half, frames, 0.001) == pytest.approx(0.04, rel=0.05)
+    monkeypatch.setattr(search_module, "logits_in_half", lambda *_: np.full_like(off, np.nan))
+    assert golden_tolerance(half, frames, 0.001) == 0.015
+
+
+def lost_channel(core: onnx.ModelProto) -> None:
+    change(core, "second", (0,), 0.0)
+
+
+FAULTS_OF_INPUTS: dict[str, Any] = {
+    "a wrong mean": lambda inputs_nchw: inputs_nchw + np.float32(0.5),
+    "swapped channels": lambda inputs_nchw: inputs_nchw[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("fault", [*FAULTS_OF_INPUTS, "one broken layer", "none"])
+def test_faults_still_fail_at_the_tolerance_of_fp16(fault: str) -> None:
+    core = small_core()
+    frames = frames_for(core)
+    half = fp16_trial(core, frames)
+    assert half.core is not None
+    inputs_nchw = frames.inputs_nchw[:8]
+    golden = Graph(half.core.SerializeToString())(inputs_nchw)
+    allowed = golden_tolerance(half, frames, 0.001) * float(np.ptp(golden))
+    if fault == "one broken layer":
+        lost_channel(core)
+    broken = fp16_trial(core, frames).core
+    assert broken is not None
+    seen = Graph(broken.SerializeToString())(FAULTS_OF_INPUTS.get(fault, np.asarray)(inputs_nchw))
+    assert (np.abs(seen - golden).max() > allowed) == (fault != "none")
+
+
+def test_variants_are_timed_with_the_kernels_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_int8_may_overflow", lambda: True)
+    timed: list[Graph] = []
+
+    def one_millisecond(graphs: Sequence[Graph], *_: object) -> list[float]:
+        timed.extend(graphs)
+        return [1.0] * len(graphs)
+
+    monkeypatch.setattr(search_module, "median_ms", one_millisecond)
+    core = small_core()
+    frames = frames_for(core, 1)
+    search(fp32(core, frames), CandidateFactory(core, INPUTS_NCHW), "fast", frames, LENIENT)
+    assert len(timed) == 3
+    for graph in timed:
+        assert graph._session.get_session_options().get_session_config_entry(session.EXACT_INT8) == "1"
 
 
 def test_the_tolerance_of_int8_is_measured_and_holds_for_other_arithmetic() -> None:

@@ -29,6 +29,7 @@ from pipeline.base.section import read_section
 from pipeline.network.checkpoint import read_checkpoint
 from runtime.classifier import Classifier
 from runtime.contract import Contract
+from runtime.processor import processor_name
 from tests.support.gates import GATES
 from tests.support.small_project import set_params
 
@@ -52,6 +53,11 @@ def test_a_quantised_variant_has_a_tolerance_of_its_own(exported: Project) -> No
     contract = Contract.read(exported.contract_json)
     assert contract.variant("fp32").golden_tolerance == 0.001
     assert contract.variant("int8").golden_tolerance > 0.001
+    assert contract.variant("fp16").golden_tolerance >= 0.015
+
+
+def test_the_contract_names_the_processor_of_the_times(exported: Project) -> None:
+    assert Contract.read(exported.contract_json).timed_on == processor_name()
 
 
 def test_every_graph_is_whole_valid_and_names_its_contract(exported: Project) -> None:

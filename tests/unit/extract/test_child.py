@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.extract.child import Outcome, Picture, Settings, decode_recordings
-from pipeline.media.clip import open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds
+from runtime.clips.clip import open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds
 from runtime.images import read_image
 from tests.support.media import damage, write_clip, write_photo
 
@@ -19,7 +19,7 @@ SETTINGS = Settings(Wanted(10), ".png", 95, 10_000_000, 60, 2)
 def decode(sources: list[Path], frames: Path, settings: Settings = SETTINGS) -> list[Outcome]:
     """The outcomes after their way from the child to its parent."""
     pairs = [(str(source), source.name) for source in sources]
-    answer = decode_recordings(pairs, str(frames), json.loads(json.dumps(settings.to_json())))
+    answer = decode_recordings(pairs, str(frames), json.loads(json.dumps(settings.to_json())), {})
     return [Outcome.from_json(outcome) for outcome in json.loads(json.dumps(answer))]
 
 

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.base.errors import PipeError
 from pipeline.extract.child import Outcome, Picture, Settings
 from pipeline.extract.clip_cache import ClipCache, clip_key
-from pipeline.media.decode_plan import Wanted
+from runtime.clips.decode_plan import Wanted
 
 SETTINGS = Settings(Wanted(1), ".jpg", 95, 10**6, 60, 2)
 PICTURE = Picture("a clip/000000.jpg", 0.0, width=1, height=1, sharpness=0.0, brightness=0.0, phash="0" * 16)
@@ -43,20 +49,130 @@ def test_a_stored_clip_is_found_and_linked_under_another_name(tmp_path: Path) ->
     assert (tmp_path / "frames" / "class" / "other" / "000000.jpg").read_bytes() == b"a picture"
 
 
-@pytest.mark.parametrize("harm", ["painted over", "removed", "outcome cut short"])
-def test_a_changed_entry_is_not_found(tmp_path: Path, harm: str) -> None:
+def paint_over(entry: Path) -> None:
+    (entry / "a clip" / "000000.jpg").write_bytes(b"another")
+
+
+def remove_picture(entry: Path) -> None:
+    (entry / "a clip" / "000000.jpg").unlink()
+
+
+def link_picture(entry: Path) -> None:
+    """Replace the picture by a link to a file outside the cache that has its size and time."""
+    picture, outside = entry / "a clip" / "000000.jpg", entry.parents[1] / "outside.jpg"
+    picture.rename(outside)
+    picture.symlink_to(outside)
+
+
+def link_folder(entry: Path) -> None:
+    (entry / "a clip").rename(entry.parents[1] / "outside")
+    (entry / "a clip").symlink_to(entry.parents[1] / "outside")
+
+
+def link_entry(entry: Path) -> None:
+    entry.rename(entry.parents[1] / "outside")
+    entry.symlink_to(entry.parents[1] / "outside")
+
+
+def cut_short(entry: Path) -> None:
+    stored = entry / "recorded.json"
+    stored.write_bytes(stored.read_bytes()[:-20])
+
+
+def replace_by_pipe(entry: Path) -> None:
+    (entry / "recorded.json").unlink()
+    os.mkfifo(entry / "recorded.json")
+
+
+def replace_by_folder(entry: Path) -> None:
+    (entry / "recorded.json").unlink()
+    (entry / "recorded.json").mkdir()
+
+
+def replace_by_file(entry: Path) -> None:
+    shutil.rmtree(entry)
+    entry.write_text("no entry", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        paint_over, remove_picture, link_picture, link_folder, link_entry, cut_short, replace_by_pipe,
+        replace_by_folder, replace_by_file,
+    ],
+)  # fmt: skip
+def test_a_changed_entry_is_a_miss_and_is_replaced(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     cache = ClipCache(tmp_path / "clips")
     cache.store("key", decode)
-    picture = tmp_path / "clips" / "key" / "a clip" / "000000.jpg"
-    stored = tmp_path / "clips" / "key" / "recorded.json"
-    if harm == "painted over":
-        picture.write_bytes(b"another")
-    elif harm == "removed":
-        picture.unlink()
-    else:
-        stored.write_bytes(stored.read_bytes()[:-20])
+    harm(tmp_path / "clips" / "key")
+    outside = {path: path.read_bytes() for path in tmp_path.glob("outside*") if path.is_file()}
     assert cache.find("key") is None
     assert cache.store("key", decode) == cache.find("key")
+    assert {path: path.read_bytes() for path in outside} == outside
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "null", "[]", "{}", "[" * 100_000, "\xff", '{"recorded": NaN}',
+        '{"recorded": {}, "marks": {}, "digest": ""}', '{"recorded": null, "marks": null, "digest": null}',
+    ],
+)  # fmt: skip
+def test_an_outcome_that_is_broken_in_any_way_is_a_miss(tmp_path: Path, text: str) -> None:
+    cache = ClipCache(tmp_path / "clips")
+    cache.store("key", decode)
+    (tmp_path / "clips" / "key" / "recorded.json").write_text(text, encoding="latin-1")
+    assert cache.find("key") is None
+
+
+def forge(entry: Path, change: Callable[[dict[str, Any]], object], *, signed: bool = True) -> None:
+    """Change what an entry's JSON holds, and let its digest fit."""
+    stored = json.loads((entry / "recorded.json").read_text(encoding="utf-8"))
+    change(stored)
+    if signed:
+        values = [entry.name, stored["recorded"], stored["marks"]]
+        stored["digest"] = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    (entry / "recorded.json").write_text(json.dumps(stored), encoding="utf-8")
+
+
+def test_a_value_that_was_changed_is_a_miss(tmp_path: Path) -> None:
+    cache = ClipCache(tmp_path / "clips")
+    outcome = cache.store("key", decode)
+    entry = tmp_path / "clips" / "key"
+    forge(entry, lambda stored: stored["recorded"]["pictures"][0].update(brightness=99.0), signed=False)
+    assert cache.find("key") is None
+    forge(entry, lambda stored: stored["recorded"]["pictures"][0].update(brightness=0.0))
+    assert cache.find("key") == outcome  # the negative control: the digest fits again
+
+
+def test_an_entry_under_the_key_of_another_clip_is_a_miss(tmp_path: Path) -> None:
+    cache = ClipCache(tmp_path / "clips")
+    cache.store("key", decode)
+    shutil.copytree(tmp_path / "clips" / "key", tmp_path / "clips" / "other", copy_function=shutil.copy2)
+    assert cache.find("other") is None
+
+
+@pytest.mark.parametrize("name", ["{outside}", "../../outside.jpg", "a clip/../../../outside.jpg", "..", ".", "", "\0"])
+def test_a_path_that_leaves_the_entry_is_a_miss(tmp_path: Path, name: str) -> None:
+    cache = ClipCache(tmp_path / "clips")
+    cache.store("key", decode)
+    outside = tmp_path / "outside.jpg"
+    outside.write_bytes(b"nobody's frame")
+    path = name.format(outside=outside)
+
+    def point_outside(stored: dict[str, Any]) -> None:
+        stored["recorded"]["pictures"][0]["path"] = path
+        stored["marks"] = {path: [outside.stat().st_size, outside.stat().st_mtime_ns]}
+
+    forge(tmp_path / "clips" / "key", point_outside)
+    assert cache.find("key") is None
+
+
+def test_two_pictures_of_one_name_are_a_miss(tmp_path: Path) -> None:
+    cache = ClipCache(tmp_path / "clips")
+    cache.store("key", decode)
+    forge(tmp_path / "clips" / "key", lambda stored: stored["recorded"]["pictures"].append(asdict(PICTURE)))
+    assert cache.find("key") is None
 
 
 def test_a_clip_without_pictures_leaves_no_entry(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_keep_keeps_what_decodes_and_says_when_damage_begins(mixed: Project) -> 
     hurt = {Path(clip["source"]).name: clip["first_damage_seconds"] for clip in report.clips}
     assert hurt == {"clip_1.mp4": None, "clip_2.mp4": None, "hurt.mp4": pytest.approx(0.7), "whole.mp4": None}
     assert report.left_out == {}
-    assert report.headline.endswith("; 1 clips with warnings")
+    assert report.headline.endswith("; 1 clip with warnings")
 
 
 def test_drop_leaves_damaged_clips_out_and_no_other(mixed: Project) -> None:

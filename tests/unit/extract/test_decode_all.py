@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ import pytest
 
 from pipeline.base import manifest
 from pipeline.base.child_process import ChildCrashedError, run_in_child
+from pipeline.base.files import sha256_of
 from pipeline.base.project import Project
 from pipeline.extract.child import Outcome, Settings, decode_recordings
+from pipeline.extract.clip_cache import ClipCache
 from pipeline.extract.decode_all import Limits, ParallelDecoder
 from pipeline.extract.stage import extract
-from pipeline.media.decode_plan import Wanted
 from pipeline.media.recordings import Recording
+from runtime.clips.decode_plan import Wanted
 from tests.support.crashing_decoder import CRASHING_CHILD
-from tests.support.extraction import decoded_by, entries, extract_params, made_by, refusal
-from tests.support.media import write_clip, write_photo, write_raw
+from tests.support.extraction import decoded_by, entries, everything_in, extract_params, made_by, refusal
+from tests.support.media import damage, write_clip, write_photo, write_raw
 
 SETTINGS = Settings(Wanted(1), ".jpg", 95, 10**6, 60, 1)
 DECODER = ParallelDecoder(SETTINGS, Limits(600, 4 * 10**9), root=None, cache=None)
@@ -85,6 +88,74 @@ def test_a_photo_that_crashes_the_decoder_costs_only_itself(filled: Project, mon
 
 def test_a_decoder_that_hangs_costs_one_line(filled: Project) -> None:
     assert refusal(filled, decode_timeout_seconds=0.01).startswith("data/raw/brick/clip_1.mp4: decoding took more than")
+
+
+# A child that decodes clip after clip.
+
+
+def decode_and_note(sources: list[tuple[str, str]], frames: str, **others: Any) -> object:
+    """Run by a child: note its process id, its open files and its memory after each call."""
+    outcomes = decode_recordings(sources, frames, **others)
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    kilobytes = next(line for line in status.splitlines() if line.startswith("VmData")).split()[1]
+    with Path(frames).parent.joinpath("log").open("a", encoding="utf-8") as log:
+        log.write(f"{os.getpid()} {len(list(Path('/proc/self/fd').iterdir()))} {kilobytes}\n")
+    return outcomes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no /proc")
+def test_a_child_decodes_clip_after_clip_and_leaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    monkeypatch.setattr("pipeline.extract.decode_all.CHILD", f"{__name__}:decode_and_note")
+    clip = write_clip(tmp_path / "clip.mp4", n_frames=20, sides=(640, 480))
+    names = [f"{number}.mp4" for number in range(40)]
+    DECODER.decode([Recording(clip, name, "a") for name in names], tmp_path / "out")
+    served = [line.split() for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
+    assert len(served) == 40
+    processes, open_files, kilobytes = zip(*served, strict=True)
+    assert len(set(processes)) == len(set(open_files)) == 1
+    assert int(kilobytes[-1]) - int(kilobytes[9]) < 20_000  # an uncompressed frame has 900 kB
+
+
+def test_neither_order_nor_neighbours_of_a_clip_change_its_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    files = [write_clip(tmp_path / f"{number}.mkv", n_frames=20 + number, noise=20) for number in range(3)]
+    files.insert(1, damage(write_clip(tmp_path / "harmed.mkv", n_frames=40, sides=(320, 240), noise=20), flipped=30))
+    recordings = [Recording(file, file.name, "a") for file in files]
+    alone = [outcome for recording in recordings for outcome in DECODER.decode([recording], tmp_path / "alone")]
+    together = DECODER.decode(recordings[::-1], tmp_path / "together")[::-1]
+    assert together == alone
+    assert "damage begins" in together[1].damage
+    assert everything_in(tmp_path / "together") == everything_in(tmp_path / "alone")
+
+
+def decode_once(sources: list[tuple[str, str]], **others: Any) -> object:
+    """Run by a child: crash in the second call, as a library does whose memory an earlier clip has harmed."""
+    if os.environ.get("PIPE_TEST_SERVED"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    os.environ["PIPE_TEST_SERVED"] = "1"
+    return decode_recordings(sources, **others)
+
+
+def test_a_clip_is_not_blamed_for_a_crash_that_an_earlier_clip_caused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    monkeypatch.setattr("pipeline.extract.decode_all.CHILD", f"{__name__}:decode_once")
+    clips = [write_clip(tmp_path / f"{number}.mp4") for number in range(3)]
+    outcomes = DECODER.decode([Recording(clip, clip.name, "a") for clip in clips], tmp_path / "out")
+    assert [(outcome.damage, len(outcome.pictures)) for outcome in outcomes] == [("", 2)] * 3
+
+
+def test_the_digest_of_a_clip_is_the_same_with_and_without_a_cache(filled: Project, tmp_path: Path) -> None:
+    clip = filled.raw / "brick" / "clip_1.mp4"
+    recordings = [Recording(clip, clip.name, "a")]
+    (outcome,) = DECODER.decode(recordings, tmp_path / "out")
+    (cached,) = replace(DECODER, cache=ClipCache(tmp_path / "clips")).decode(recordings, tmp_path / "linked")
+    assert outcome == cached
+    assert outcome.sha256 == sha256_of(clip)
 
 
 # The cache of clips.
@@ -172,6 +243,25 @@ def test_the_clip_of_a_cached_frame_that_was_changed_is_decoded_again(
     extract(extract_params(), filled)
     assert asked == ["brick/clip_1.mp4"]
     assert made_by(filled) == undisturbed
+
+
+def test_a_cache_that_was_tampered_with_costs_a_decode_and_brings_nothing_in(
+    filled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract(extract_params(), filled)
+    undisturbed = made_by(filled)
+    secret = filled.root.parent / "secret.txt"
+    secret.write_text("nobody's frame", encoding="utf-8")
+    broken, pointing = (path.parent for path in sorted((filled.cache / "clips").glob("*/recorded.json")))
+    (broken / "recorded.json").write_text("{}", encoding="utf-8")
+    picture = next(pointing.rglob("000010.jpg"))
+    picture.unlink()
+    picture.symlink_to(secret)
+    asked = decoded_by(monkeypatch)
+    extract(extract_params(), filled)
+    assert sorted(asked) == ["brick/clip_1.mp4", "砾石/clip_1.mp4"]
+    assert made_by(filled) == undisturbed
+    assert secret.stat().st_nlink == 1
 
 
 def test_where_the_file_system_refuses_links_frames_are_copied(

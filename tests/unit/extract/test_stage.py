@@ -27,7 +27,17 @@ from pipeline.base.project import Project
 from pipeline.extract.child import decode_recordings
 from pipeline.extract.stage import extract, extract_files
 from tests.support.extraction import entries, everything_in, extract_params, made_by, refusal
-from tests.support.media import damage, number_in, picture, write_clip, write_photo, write_raw, write_sound
+from tests.support.media import (
+    OTHER_CONTAINERS,
+    damage,
+    number_in,
+    picture,
+    write_clip,
+    write_photo,
+    write_plain,
+    write_raw,
+    write_sound,
+)
 
 pillow_heif.register_heif_opener()
 
@@ -56,7 +66,7 @@ def test_frames_manifest_and_report_agree(filled: Project) -> None:
     assert stored["params"]["frames_per_second"] == 1
     assert stored["clips"][0]["source"] == "data/raw/brick/clip_1.mp4"
     assert (stored["clips"][0]["codec"], stored["clips"][0]["frames_promised"]) == ("h264", 21)
-    assert report.headline == "6 frames of 2 clips and 0 photos in data/frames.csv"
+    assert report.headline == "6 frames of 2 clips in data/frames.csv"
 
 
 def test_a_row_describes_its_frame(filled: Project) -> None:
@@ -94,6 +104,25 @@ def test_photos_and_folders_below_a_class_are_taken(project: Project) -> None:
     assert number_in(read_pixels(project.root / photo.path)) == 7
     assert report.ignored == ("b/notes.txt", "readme.md")
     assert report.headline.endswith("; 2 files ignored")
+
+
+def test_what_is_not_used_and_what_is_left_out_of_a_photo_is_reported(project: Project, tmp_path: Path) -> None:
+    write_photo(project.raw / "b" / "photo.png", 5)
+    write_plain(project.raw / "b" / "tape.mxf", *OTHER_CONTAINERS[".mxf"], n_frames=2)
+    pages = [Image.fromarray(picture(number)) for number in (3, 5)]
+    (project.raw / "a").mkdir()
+    pages[0].save(project.raw / "a" / "scan.tif", save_all=True, append_images=pages[1:])
+    write_photo(tmp_path / "card" / "photo.png", 9)
+    (project.raw / "b" / "card").symlink_to(tmp_path / "card")
+    report = extract(extract_params(), project)
+    written = json.loads(project.extract_json.read_text(encoding="utf-8"))
+    assert written["unread"] == {"b/tape.mxf": "MXF"}
+    assert written["photo_warnings"] == {"data/raw/a/scan.tif": ["2 pages, of which the first is read"]}
+    assert written["linked_folders"] == ["b/card"]
+    assert report.headline == (
+        "3 frames of 3 photos in data/frames.csv; 1 photo with warnings; "
+        "1 recording with a suffix that is not read: 1 .mxf; 1 linked folder, of which dvc repro sees no change"
+    )
 
 
 def test_a_recording_with_a_wrong_suffix_is_read_by_its_content_and_reported(project: Project) -> None:
@@ -155,7 +184,7 @@ def test_a_damaged_clip_keeps_what_decodes_and_says_so(filled: Project) -> None:
     warned = [entry for entry in report.clips if entry["warnings"]]
     assert [entry["source"] for entry in warned] == ["data/raw/brick/cut.mkv"]
     assert 0 < warned[0]["frames_found"] < 40
-    assert "1 clips with warnings" in report.headline
+    assert "1 clip with warnings" in report.headline
     first = made_by(filled)
     extract(extract_params(frames_per_second=5), filled)
     assert made_by(filled) == first
@@ -219,7 +248,7 @@ def test_keep_all_switches_screening_off(project: Project) -> None:
 def test_a_class_that_screening_would_empty_is_refused(filled: Project) -> None:
     write_photo(filled.raw / "tiny" / "a.png", sides=(30, 30))
     message = refusal(filled)
-    assert message.startswith("class 'tiny': screening kept none of its 1 frames (1 small); ")
+    assert message.startswith("class 'tiny': screening kept none of its 1 frame (1 small); ")
     extract(extract_params(keep_all=True), filled)
     assert len(manifest.read(filled.frames_csv)) == 7
 
@@ -227,7 +256,7 @@ def test_a_class_that_screening_would_empty_is_refused(filled: Project) -> None:
 def test_a_video_by_itself_may_lose_all_its_frames(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "tiny.mp4", sides=(30, 30))
     report = extract_files([clip], tmp_path / "out", extract_params())
-    assert report.headline.startswith("2 frames of 1 clips and 0 photos in ")
+    assert report.headline.startswith("2 frames of 1 clip in ")
     assert report.headline.endswith("; 2 screened out")
 
 
@@ -271,7 +300,7 @@ def write_large_photo(path: Path) -> None:
         ("bad.mp4", write_sound, "has no video stream"),
         ("bad.png", write_broken_photo, ""),
         ("bad.png", write_large_photo, "2000 x 1000 pixels"),
-        ("bad.heic", write_text, "not a picture that can be read; delete or re-copy the file"),
+        ("bad.heic", write_text, "its content is no picture that is read here; export it as JPEG or PNG, or remove it"),
         ("bad.heic", Path.touch, "empty file (0 bytes); delete or re-copy it"),
     ],
 )
@@ -419,7 +448,7 @@ def test_videos_by_themselves_become_a_folder_that_stands_alone(tmp_path: Path) 
     ]
     assert set(everything_in(tmp_path / "out")) == {row.path for row in rows} | {"frames.csv", "extract.json"}
     assert str(tmp_path) not in (tmp_path / "out" / "extract.json").read_text(encoding="utf-8")
-    assert report.headline == f"3 frames of 1 clips and 1 photos in {tmp_path / 'out'}/frames.csv"
+    assert report.headline == f"3 frames of 1 clip and 1 photo in {tmp_path / 'out'}/frames.csv"
 
 
 def test_a_folder_of_its_own_making_is_replaced(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.media import photos
 from pipeline.media.photos import is_photo, read_photo
 from runtime.errors import ImageError
-from tests.support.media import write_clip
+from tests.support.media import write_clip, write_dng
 
 PIXELS = 200_000_000
 EXIF_ORIENTATION = 0x0112
@@ -200,7 +200,60 @@ def test_a_clip_named_like_a_photo_is_no_photo(tmp_path: Path) -> None:
 
 def test_a_format_without_a_signature_is_read_under_its_own_suffix_only(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tga")
-    assert "not a picture that can be read" in line_of(path.rename(tmp_path / "a.jpg"))
+    assert line_of(path.rename(tmp_path / "a.jpg")).endswith("; export it as JPEG or PNG, or remove it")
+
+
+def test_only_a_damaged_file_is_to_be_copied_again(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", n_frames=2)
+    assert line_of(clip) == f"{clip}: a clip; expected a photo; `pipe extract {clip}` takes frames from a clip"
+    floats = save(tmp_path / "floats.tif", np.zeros((8, 8), np.float32))
+    assert line_of(floats) == f"{floats}: its pixels are floating-point numbers; save it with 8 or 16 bits"
+    raw = write_dng(tmp_path / "raw.tif")
+    assert line_of(raw) == f"{raw}: camera raw (DNG), which is not read here; convert it to JPEG or PNG"
+    contents = {
+        bytes.fromhex("0000000c4a584c200d0a870a"): "JPEG XL, which is not read here; convert it to JPEG or PNG",
+        b"a text": "its content is no picture that is read here; export it as JPEG or PNG, or remove it",
+        bytes(1000): "begins with nothing but zeros, as after an interrupted copy; delete or re-copy the file",
+        b"": "empty file (0 bytes); delete or re-copy it",
+    }
+    for content, line in contents.items():
+        (tmp_path / "a.jpg").write_bytes(content)
+        assert line_of(tmp_path / "a.jpg") == f"{tmp_path / 'a.jpg'}: {line}"
+
+
+def test_a_picture_of_256_megapixels_names_the_parameter(tmp_path: Path) -> None:
+    path = tmp_path / "a.bmp"  # only its header: no pixel of it is read
+    path.write_bytes(struct.pack("<2sIII IiiHHIIiiII", b"BM", 54, 0, 54, 40, 16_000, 16_000, 1, 24, 0, 0, 0, 0, 0, 0))
+    bound = f"{path}: 16000 x 16000 pixels; expected between 1 and 200000000 in all"
+    assert line_of(path) == f"{bound}; raise extract.max_megapixels, or make the picture smaller"
+
+
+def test_the_pages_and_pictures_that_are_left_out_are_reported(tmp_path: Path) -> None:
+    first, *others = [Image.new("RGB", (64, 64), (level, level, level)) for level in (200, 100, 20)]
+    for suffix in ("tif", "gif", "webp", "png"):
+        first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=others)
+        (warning,) = read_photo(tmp_path / f"a.{suffix}", max_pixels=PIXELS).warnings
+        assert warning == {"tif": "3 pages, of which the first is read"}.get(
+            suffix, "an animation, of which the first picture is read"
+        )
+        assert read_photo(save(tmp_path / f"one.{suffix}"), max_pixels=PIXELS).warnings == ()
+    first.save(tmp_path / "a.mpo", save_all=True, append_images=others)  # as phones store one view twice
+    assert read_photo(tmp_path / "a.mpo", max_pixels=PIXELS).warnings == ()
+
+
+def test_a_broken_second_page_does_no_harm(tmp_path: Path) -> None:
+    first, second = Image.new("L", (8, 8), 200), Image.new("L", (8, 8), 100)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[second])
+    whole = (tmp_path / "a.tif").read_bytes()
+    (first_place,) = struct.unpack("<I", whole[4:8])
+    (n_tags,) = struct.unpack("<H", whole[first_place : first_place + 2])
+    link = first_place + 2 + 12 * n_tags
+    for target in (first_place, len(whole) + 100):  # a circle, and behind the end
+        (tmp_path / "a.tif").write_bytes(whole[:link] + struct.pack("<I", target) + whole[link + 4 :])
+        assert (
+            distance(read_photo(tmp_path / "a.tif", max_pixels=PIXELS).pixels_hwc, np.full((8, 8, 3), 200, np.uint8))
+            == 0
+        )
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture\n", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])

@@ -3,12 +3,15 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from pipeline.augment.params import Copy
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.media.recordings import Recording, find_recordings
+from pipeline.media.recordings import Recording, check_lengths, count_unread, find_recordings, longest_part
+from tests.support.media import OTHER_CONTAINERS, write_dng, write_photo, write_plain
 
 
 def put(project: Project, *names: str) -> None:
@@ -117,6 +120,95 @@ def test_an_ignored_file_may_have_any_name(project: Project) -> None:
 
 def test_one_name_in_two_spellings_of_unicode_is_one_class(project: Project) -> None:
     put(project, "caf\u00e9/1.mp4", "cafe\u0301/2.mp4", "b/3.mp4")  # as Linux and macOS write it
-    assert "two folders are called cafe\u0301, in different Unicode spellings" in refusal(project)
+    assert refusal(project).startswith(r"data/raw: the classes 'cafe\u0301' and 'caf\xe9' differ only in case, width, ")
     shutil.rmtree(project.raw / "caf\u00e9")
     assert {recording.label for recording in find_recordings(project, "class").recordings} == {"cafe\u0301", "b"}
+
+
+def test_litter_is_no_recording_no_class_and_not_even_ignored(project: Project) -> None:
+    put(project, "a/1.mp4", "b/2.mp4", "a/Thumbs.db", "a/._1.mp4", "a/@eaDir/1.mp4/SYNOPHOTO_THUMB_M.jpg")
+    put(
+        project,
+        "@eaDir/1.mp4",
+        "#recycle/old/3.mp4",
+        "__MACOSX/a/4.mp4",
+        "a/.@__thumb/1.jpg",
+        "desktop.ini",
+        "b/me.txt",
+    )
+    raw = find_recordings(project, "class")
+    assert [recording.name for recording in raw.recordings] == ["a/1.mp4", "b/2.mp4"]
+    assert raw.ignored == ("b/me.txt",)
+
+
+def test_recordings_under_a_suffix_that_is_not_read_are_named_apart(project: Project) -> None:
+    put(project, "a/1.mp4", "b/2.mp4", "a/notes.txt", "a/zeros.bin", "a/empty.dat")
+    write_plain(project.raw / "a" / "tape.mxf", *OTHER_CONTAINERS[".mxf"], n_frames=2)
+    write_plain(project.raw / "b" / "tape.DAT", *OTHER_CONTAINERS[".vob"], n_frames=2)
+    write_photo(project.raw / "b" / "5.png").rename(project.raw / "b" / "photo")
+    write_dng(project.raw / "b" / "raw.dng")
+    (project.raw / "a" / "notes.txt").write_text("BM and GIF89a begin pictures", encoding="utf-8")
+    (project.raw / "a" / "zeros.bin").write_bytes(bytes(1000))
+    raw = find_recordings(project, "class")
+    assert raw.unread == {"a/tape.mxf": "MXF", "b/photo": "PNG", "b/raw.dng": "camera raw (DNG)", "b/tape.DAT": "MPEG"}
+    assert raw.ignored == ("a/empty.dat", "a/notes.txt", "a/zeros.bin")
+    assert [recording.name for recording in raw.recordings] == ["a/1.mp4", "b/2.mp4"]
+    line = "4 recordings with a suffix that is not read: 1 .dat, 1 .dng, 1 .mxf, 1 without suffix"
+    assert count_unread(raw.unread) == line
+    assert count_unread(["a/x.MXF"]) == "1 recording with a suffix that is not read: 1 .mxf"
+
+
+def test_a_class_that_holds_only_such_recordings_is_refused_and_they_are_named(project: Project) -> None:
+    put(project, "a/1.mp4", "b/notes.txt")
+    write_plain(project.raw / "b" / "tape.mxf", *OTHER_CONTAINERS[".mxf"], n_frames=2)
+    assert "no clip or photo in it, but 1 recording with a suffix that is not read: 1 .mxf" in refusal(project)
+
+
+def test_a_pipe_and_a_file_that_cannot_be_opened_are_ignored_and_not_waited_for(project: Project) -> None:
+    put(project, "a/1.mp4", "b/2.mp4")
+    os.mkfifo(project.raw / "a" / "pipe.dat")
+    (project.raw / "a" / "gone.dat").symlink_to("nowhere")
+    assert find_recordings(project, "class").ignored == ("a/gone.dat", "a/pipe.dat")
+
+
+def test_links_to_folders_are_named_since_dvc_does_not_look_into_them(project: Project, tmp_path: Path) -> None:
+    put(project, "a/1.mp4", "b/2.mp4")
+    (tmp_path / "card" / "deep").mkdir(parents=True)
+    (tmp_path / "card" / "deep" / "3.mp4").touch()
+    (project.raw / "a" / "card").symlink_to(tmp_path / "card")
+    (project.raw / "a" / "linked.mp4").symlink_to(tmp_path / "card" / "deep" / "3.mp4")
+    raw = find_recordings(project, "class")
+    assert [recording.name for recording in raw.recordings] == [
+        "a/1.mp4",
+        "a/card/deep/3.mp4",
+        "a/linked.mp4",
+        "b/2.mp4",
+    ]
+    assert raw.linked_folders == ("a/card",)
+
+
+def test_a_name_that_leaves_no_room_for_its_copies_is_refused(project: Project) -> None:
+    most = longest_part(project.root)
+    assert most + len(longest_ending()) <= 255
+    fits, long = ("x" * (n_bytes - 4) + ".jpg" for n_bytes in (most, most + 1))
+    put(project, f"a/{fits}", "b/2.mp4")
+    assert len(find_recordings(project, "class").recordings) == 2
+    put(project, f"a/{long}")
+    assert refusal(project) == f"a/{long}: a file name of {most + 1} bytes; expected at most {most}; rename it"
+    (project.raw / "a" / long).unlink()
+    put(project, f"a/{'石' * (most // 3 + 1)}/1.mp4")
+    assert "a folder name of" in refusal(project)
+
+
+def longest_ending() -> str:
+    """The longest that a stage adds to the name of a photo: that of its frame, and of a copy."""
+    names = [name for copy in get_args(get_args(Copy)[0]) for name in get_args(copy.model_fields["name"].annotation)]
+    return ".jpg" + max((f".999_{name}.jpg" for name in names), key=len)
+
+
+def test_a_path_that_leaves_no_room_is_refused(project: Project) -> None:
+    limit = os.pathconf(project.root, "PC_PATH_MAX")
+    name = "/".join(["d" * 200] * (limit // 201))
+    with pytest.raises(DataError, match=r"bytes with those of the project; .*; rename its folders"):
+        check_lengths(f"{name}/1.mp4", project.root)
+    check_lengths(f"{name[: limit // 2]}/1.mp4", project.root)

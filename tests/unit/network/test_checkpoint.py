@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,8 @@ def test_the_rebuilt_network_is_in_eval_mode_and_has_the_weights_of_the_checkpoi
 
 
 def test_a_missing_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"checkpoint.pt: missing; run `pipe train` first"):
-        read_checkpoint(tmp_path / "checkpoint.pt")
+    with pytest.raises(DataError, match=r"checkpoint.pt: missing; run `pipe train`"):
+        read_checkpoint(tmp_path / "models" / "checkpoint.pt")
 
 
 def _row(label: str) -> Row:
@@ -89,4 +90,38 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     torch.save({"format_version": 99}, path)
     with pytest.raises(DataError, match="found checkpoint format 99; expected 3"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        *[("temperature", value, "found the temperature") for value in (0.0, -1.0, math.nan, math.inf)],
+        ("temperature", "1", "found '1'; expected a number"),
+        ("unknown_threshold", math.nan, "found the threshold nan"),
+        ("classes", ["flake", "flake"], "expected different names"),
+        ("classes", ["flake", 3], "found the class 3; expected a name"),
+        ("state_dict", {"weight": 1.0}, "no mapping to tensors"),
+        ("model", {"arch": "resnet18", "no_such_key": 1}, "no_such_key"),
+        ("preprocess", {}, "missing"),
+    ],
+)
+def test_a_value_that_would_change_every_answer_is_refused(
+    tmp_path: Path, field: str, value: object, message: str
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    _checkpoint().write(path)
+    assert read_checkpoint(path).temperature is None  # the negative control
+    torch.save({**torch.load(path, weights_only=True), field: value}, path)
+    with pytest.raises(DataError, match=rf"checkpoint.pt: a value of the checkpoint does not fit \(.*{message}"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_without_a_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    _checkpoint().write(path)
+    values = torch.load(path, weights_only=True)
+    del values["selection"]
+    torch.save(values, path)
+    with pytest.raises(DataError, match="'selection'"):
         read_checkpoint(path)

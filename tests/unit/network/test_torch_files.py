@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_a_full_disk_is_the_operating_systems_own_error(tmp_path: Path, monkeypa
 def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"conv1.weight": MakesAFile(tmp_path / "planted")}, path)
-    with pytest.raises(DataError, match="not a file of plain tensors"):
+    with pytest.raises(DataError, match=r"not a file of plain tensors and values \(it would run [\w.]+\)$"):
         read_plain(path)
     assert not (tmp_path / "planted").exists()
     torch.load(path, weights_only=False)
@@ -64,3 +65,16 @@ def test_every_error_of_torch_on_a_damaged_file_is_one_clear_line(tmp_path: Path
     errors = [error for error in refusals if error is not None]
     assert not any("\n" in str(error) for error in errors)
     assert len({type(error.__cause__) for error in errors}) > 2
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    stored, deflated = tmp_path / "stored.pt", tmp_path / "deflated.pt"
+    torch.save({"weight": torch.zeros(1 << 18)}, stored)
+    with zipfile.ZipFile(stored) as parts, zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in parts.namelist():
+            archive.writestr(name, parts.read(name))
+    assert deflated.stat().st_size < stored.stat().st_size / 100
+    assert torch.load(deflated, weights_only=True)["weight"].shape == (1 << 18,)  # so torch itself would unpack it
+    with pytest.raises(DataError, match=r"deflated.pt: found the compressed part"):
+        read_plain(deflated)
+    assert read_plain(stored)["weight"].shape == (1 << 18,)

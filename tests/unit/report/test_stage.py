@@ -155,6 +155,16 @@ def test_an_optimistic_number_is_called_so_on_the_page(project: Project) -> None
     assert 'optimistic: <span data-json="reports/evaluate.json#/optimistic">one photograph' in _page(project)
 
 
+@pytest.mark.parametrize("protocol", ["random", "blocks"])
+def test_where_clips_are_divided_no_clip_is_called_held_out(project: Project, protocol: str) -> None:
+    assert "held-out clips" in report(project).headline
+    write_json(project.evaluate_json, read_json(project.evaluate_json) | {"protocol": protocol})
+    words = re.sub(r"<[^>]*>", "", _page(project))
+    for text in (report(project).headline, words):
+        assert "clips with held-out frames right" in text
+        assert "held-out clips" not in text
+
+
 def test_many_classes_do_not_make_a_large_page(project: Project) -> None:
     evaluation, split = read_json(project.evaluate_json), read_json(project.split_json)
     names = [f"a class with a rather long name, number {index}" for index in range(1000)]

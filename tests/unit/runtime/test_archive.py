@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.archive import FILE_MODE, FIXED_DATE, SUMS, UNIX, unpack, verify
+from runtime.archive import FILE_MODE, FIXED_DATE, SUMS, UNIX, bundle_id, unpack, verify
 from runtime.errors import BundleError
 from tests.support.tiny_bundle import rewrite_sums
 
@@ -303,3 +303,16 @@ def test_a_list_that_is_rewritten_for_a_changed_file_verifies(folder: Path) -> N
     (folder / "NOTICES").write_text("changed")
     rewrite_sums(folder)
     assert verify(folder) == n_files
+
+
+def test_another_file_is_another_bundle_id(folder: Path) -> None:
+    name = bundle_id(folder)
+    assert name == hashlib.sha256((folder / SUMS).read_bytes()).hexdigest()[:16]
+    (folder / "NOTICES").write_text("changed")
+    assert bundle_id(folder) == name  # of the list; `verify` compares the files with it
+    rewrite_sums(folder)
+    assert bundle_id(folder) != name
+
+
+def test_a_folder_without_a_list_has_no_bundle_id(tmp_path: Path) -> None:
+    assert bundle_id(tmp_path) is None

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from runtime import bench as bench_module
-from runtime.bench import _peak_memory_mib, bench, measure
+from runtime.bench import Bench, Latency, VariantBench, _peak_memory_mib, bench, measure
 from runtime.errors import BundleError, ContractError, DeviceError
+from runtime.processor import processor_name
 from tests.support.tiny_bundle import CLASSES, rewrite_sums
 
 
@@ -19,6 +20,7 @@ def test_every_graph_is_timed_the_recommended_one_first(pristine: Path) -> None:
     report = bench(pristine, None, repeats=3, threads=1)
     assert [graph.variant for graph in report.variants] == ["fp32", "int8"]
     assert (report.threads, report.processors) == (1, os.cpu_count())
+    assert (report.recommended, report.timed_on, report.processor) == ("fp32", "Test Processor 1", processor_name())
     for graph in report.variants:
         assert graph.load_ms > 0
         assert graph.peak_memory_mib is None or 20 < graph.peak_memory_mib < 1000
@@ -26,6 +28,29 @@ def test_every_graph_is_timed_the_recommended_one_first(pristine: Path) -> None:
             assert latency.calls == 3 * len(CLASSES)
             assert 0 < latency.median_ms <= latency.p95_ms
             assert latency.first_ms > 0
+
+
+def with_times(times_ms: dict[str, float]) -> Bench:
+    """A report of graphs with these medians; int8 is recommended."""
+    latencies = {name: Latency(1.0, median_ms, 1.0, 1) for name, median_ms in times_ms.items()}
+    variants = tuple(VariantBench(name, (), 1.0, latency, latency, None) for name, latency in latencies.items())
+    return Bench("int8", "Test Processor 1", "this one", None, 2, variants)
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "faster"),
+    [
+        ({"int8": 13.9, "fp32": 10.2, "fp16": 12.0}, "fp32"),
+        ({"int8": 10.2, "fp32": 13.9}, None),
+        ({"int8": 10.4, "fp32": 10.0}, None),  # within 5 %: timing cannot tell them apart
+        ({"fp32": 10.0, "fp16": 20.0}, None),  # the recommended one was not measured
+    ],
+)
+def test_a_graph_that_is_faster_here_than_the_recommended_one_is_found(
+    times_ms: dict[str, float], faster: str | None
+) -> None:
+    found = with_times(times_ms).faster_variant()
+    assert (found and (found[0].variant, found[1].variant)) == (faster and (faster, "int8"))
 
 
 def test_one_graph_is_timed_where_one_is_asked_for(pristine: Path) -> None:

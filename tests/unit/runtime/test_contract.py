@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,8 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 def test_a_contract_states_every_value_that_the_device_needs() -> None:
     values = written(draft_contract())
-    assert values["format_version"] == 1
+    assert values["format_version"] == 2
+    assert values["timed_on"] == "Test Processor 1"
     assert values["input"] == {"name": "image", "dtype": "uint8", "layout": "NHWC", "channels": "RGB"}
     assert values["core_input"] == {"name": "input", "dtype": "float32", "layout": "NCHW"}
     assert values["output"] == {"name": "logits", "dtype": "float32", "layout": "NC"}
@@ -56,7 +58,12 @@ def change(*keys: str | int, to: object) -> Callable[[dict[str, Any]], None]:
 
 
 FAULTS = {
-    "format_version": change("format_version", to=2),
+    "format_version": change("format_version", to=3),
+    "old version with a newer key": change("format_version", to=1),
+    "few bits": change("sample_bits", to=8),
+    "many bits": change("sample_bits", to=17),
+    "no processor": change("timed_on", to=None),
+    "an empty processor": change("timed_on", to=" "),
     "version as a truth": change("format_version", to=True),
     "no class": change("classes", to=[]),
     "one class": change("classes", to=["red"]),
@@ -137,7 +144,7 @@ def test_a_missing_contract_is_refused(tmp_path: Path) -> None:
 
 def test_the_interface_hash_is_blind_to_variants_and_to_nothing_else() -> None:
     contract = draft_contract("fp32", "int8")
-    same = dataclasses.replace(contract, variants=contract.variants[1:], recommended="int8")
+    same = dataclasses.replace(contract, variants=contract.variants[1:], recommended="int8", timed_on="Another")
     assert same.interface_sha256() == contract.interface_sha256()
     for changed in (
         dataclasses.replace(contract, classes=(*CLASSES[1:], CLASSES[0])),
@@ -152,6 +159,19 @@ def test_whole_numbers_hash_like_the_floats_that_they_are_read_as(tmp_path: Path
     with_int = dataclasses.replace(draft_contract(), max_aspect=10)
     assert with_int.interface_sha256() == draft_contract().interface_sha256()
     assert read(written(with_int), tmp_path).interface_sha256() == with_int.interface_sha256()
+
+
+def test_a_contract_of_version_1_is_read_and_stays_what_it_was(tmp_path: Path) -> None:
+    values = {**written(draft_contract("fp32", "int8")), "format_version": 1}
+    del values["timed_on"], values["sample_bits"]
+    contract = read(values, tmp_path)
+    assert (contract.timed_on, contract.sample_bits) == (None, None)
+    assert contract.metadata()["contract_version"] == "1"
+    assert written(contract) == values
+    # The hash that version 1 computed: of all keys but these two.
+    interface = {key: value for key, value in values.items() if key not in ("variants", "recommended")}
+    text = json.dumps(interface, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    assert contract.interface_sha256() == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_an_unknown_variant_is_named_with_those_there_are() -> None:

@@ -1,77 +1,85 @@
-"""The C++ of docs/device.md answers as the bundle's code does. It needs a compiler and onnxruntime's headers."""
+"""The C++ of docs/device.md answers as the bundle's code does. It needs a compiler, and headers of two libraries."""
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
+import json
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from runtime import Classifier
-from tests.support.tiny_bundle import ROOT
+from tests.support.examples import CPP_OPTION, NotHereError, compile_cpp, documented
+from tests.support.tiny_bundle import break_logits, write_json
 
-HEADER = "onnxruntime_cxx_api.h"
-HEADERS = "/usr/include/onnxruntime"  # Debian's libonnxruntime-dev; elsewhere, CPLUS_INCLUDE_PATH tells the compiler
 SECONDS = 120
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile the documented program against the library in the Python wheel."""
-    folder = tmp_path_factory.mktemp("cpp")
-    package = importlib.util.find_spec("onnxruntime")
-    assert package is not None
-    assert package.origin is not None
-    libraries = sorted((Path(package.origin).parent / "capi").glob("libonnxruntime.so.*"))
-    if shutil.which("c++") is None or not libraries:
-        pytest.skip("no C++ compiler, or no libonnxruntime.so in onnxruntime's wheel")
-    preprocessor = ["c++", f"-I{HEADERS}", "-E", "-x", "c++", "-"]
-    if subprocess.run(
-        preprocessor, input=f"#include <{HEADER}>", capture_output=True, text=True, check=False
-    ).returncode:
-        pytest.skip(f"{HEADER} is not there: install libonnxruntime-dev (Debian 13), or set CPLUS_INCLUDE_PATH")
-    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):  # for the linker, and for the program
-        (folder / name).symlink_to(libraries[-1])
-    page = (ROOT / "docs" / "device.md").read_text(encoding="utf-8")
-    (folder / "classify.cpp").write_text(page.split("```cpp\n")[1].split("```")[0], encoding="utf-8")
-    command = ["c++", "-std=c++17", "-Wall", "-Wextra", f"-isystem{HEADERS}", "classify.cpp", "-o", "classify"]
-    linked = [f"-L{folder}", "-lonnxruntime", f"-Wl,-rpath,{folder}"]
-    finished = subprocess.run([*command, *linked], cwd=folder, capture_output=True, text=True, check=False)
-    assert (finished.returncode, finished.stderr) == (0, "")
-    return folder / "classify"
+    """The documented program, compiled."""
+    try:
+        return compile_cpp(tmp_path_factory.mktemp("cpp"), documented("cpp"))
+    except NotHereError as error:
+        pytest.skip(str(error))
 
 
-def run(program: Path, *arguments: Path) -> subprocess.CompletedProcess[str]:
+def run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
-def numbers(printed: str) -> NDArray[np.float32]:
-    return np.array([line.split() for line in printed.splitlines()], np.float32)
+def test_the_program_asks_for_exact_int8() -> None:
+    assert documented("cpp").count(CPP_OPTION) == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["fp32", "int8"])
 def test_cpp_answers_as_the_bundle_does(variant: str, program: Path, pristine: Path) -> None:
-    classifier = Classifier.load(pristine, variant)
-    pictures = sorted((pristine / "golden").glob("*.npy"))
-    finished = run(program, pristine / classifier.variant.file, *pictures)
+    finished = run(program, pristine, variant)
     assert (finished.returncode, finished.stderr) == (0, "")
-    expected = [classifier.classify(np.load(path)).logits for path in pictures]
-    np.testing.assert_allclose(numbers(finished.stdout), expected, atol=1e-5)
+    found = [json.loads(line) for line in finished.stdout.splitlines()]
+    classifier = Classifier.load(pristine, variant)
+    expected = [classifier.classify(np.load(path)) for path in sorted((pristine / "golden").glob("*.npy"))]
+    assert [each["label"] for each in found] == [each.label for each in expected] == ["red", "green", "蓝色"]
+    assert [each["probability"] for each in found] == pytest.approx([each.probability for each in expected], abs=1e-6)
+    assert max(each["difference"] for each in found) < 1e-4
 
 
 @pytest.mark.slow
-def test_cpp_sees_a_swapped_channel_and_refuses_what_is_no_picture(
-    program: Path, pristine: Path, tmp_path: Path
-) -> None:
-    sound = pristine / "golden" / "000.npy"
-    np.save(tmp_path / "swapped.npy", np.ascontiguousarray(np.load(sound)[..., ::-1]))
-    right, swapped = numbers(run(program, pristine / "model.onnx", sound, tmp_path / "swapped.npy").stdout)
-    assert np.abs(right - swapped).max() > 1
-    np.save(tmp_path / "grey.npy", np.zeros((4, 4), np.uint8))
-    finished = run(program, pristine / "model.onnx", tmp_path / "grey.npy")
-    assert (finished.returncode, finished.stderr) == (1, f"{tmp_path / 'grey.npy'}: expected the pixels of a picture\n")
+def test_cpp_knows_temperature_and_threshold(program: Path, folder: Path) -> None:
+    contract = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
+    write_json(folder / "contract.json", {**contract, "temperature": 4.0, "unknown_threshold": 1000.0})
+    softened = json.loads(run(program, folder).stdout.splitlines()[0])
+    logits = np.array(json.loads((folder / "golden" / "golden.json").read_text(encoding="utf-8"))["logits"]["fp32"][0])
+    shares = np.exp(logits / 4)
+    assert softened["label"] is None
+    assert softened["probability"] == pytest.approx(shares.max() / shares.sum(), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_cpp_fails_on_a_swapped_channel_and_on_what_is_no_picture(program: Path, folder: Path) -> None:
+    picture = folder / "golden" / "000.npy"
+    np.save(picture, np.ascontiguousarray(np.load(picture)[..., ::-1]))
+    finished = run(program, folder)
+    assert finished.returncode == 3
+    assert finished.stderr.startswith("000: logits differ by ")
+    np.save(picture, np.zeros((4, 4), np.uint8))
+    finished = run(program, folder)
+    assert (finished.returncode, finished.stderr) == (1, f"{picture}: expected the pixels of a picture\n")
+
+
+@pytest.mark.slow
+def test_cpp_fails_on_logits_that_are_no_numbers(program: Path, folder: Path) -> None:
+    break_logits(folder)
+    finished = run(program, folder)
+    assert (finished.returncode, finished.stderr.count("logits differ by inf")) == (3, 3)
+
+
+@pytest.mark.slow
+def test_cpp_names_what_is_missing(program: Path, folder: Path) -> None:
+    finished = run(program, folder, "nope")
+    assert (finished.returncode, finished.stderr) == (1, "nope: the contract has no such variant\n")
+    (folder / "golden" / "golden.json").unlink()
+    finished = run(program, folder)
+    assert (finished.returncode, finished.stderr) == (1, f"{folder}/golden/golden.json: cannot be read\n")

@@ -12,47 +12,38 @@ import numpy as np
 import pytest
 
 from runtime import Classifier
-from tests.support.tiny_bundle import ROOT, rewrite_sums, write_json
+from tests.support.examples import JAVASCRIPT_OPTION, NotHereError, install_javascript
+from tests.support.tiny_bundle import break_logits, rewrite_sums, write_json
 
-PACKAGE = "onnxruntime-node@1"
 SECONDS = 120
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The documented program beside its packages, which take some 300 MB and are removed afterwards."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node or npm is not installed")
+    """The documented program beside its packages, which are removed afterwards."""
     folder = tmp_path_factory.mktemp("javascript")
-    (folder / "package.json").write_text('{"private": true}')
-    # Without scripts: the package's own script fetches CUDA's libraries from another host.
-    flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=0"]
     try:
-        command = ["npm", "install", *flags, PACKAGE]
-        finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"npm did not fetch {PACKAGE} within {SECONDS} s")
-    if finished.returncode != 0:
-        pytest.skip(f"npm cannot fetch {PACKAGE}: {finished.stderr.strip().splitlines()[-1:]}")
-    page = (ROOT / "docs" / "device.md").read_text(encoding="utf-8")
-    (folder / "classify.mjs").write_text(page.split("```js\n")[1].split("```")[0], encoding="utf-8")
-    yield folder / "classify.mjs"
-    shutil.rmtree(folder)
+        yield install_javascript(folder)
+    except NotHereError as error:
+        pytest.skip(str(error))
+    finally:
+        shutil.rmtree(folder)
 
 
-def run(program: Path, bundle: Path) -> subprocess.CompletedProcess[str]:
-    command = ["node", program.name, bundle]
+def run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = ["node", program.name, *arguments]
     return subprocess.run(
         command, cwd=program.parent, capture_output=True, text=True, encoding="utf-8", timeout=SECONDS, check=False
     )
 
 
 @pytest.mark.slow
-def test_javascript_answers_as_the_bundle_does(program: Path, pristine: Path) -> None:
-    finished = run(program, pristine)
+@pytest.mark.parametrize("variant", [(), ("int8",)])
+def test_javascript_answers_as_the_bundle_does(variant: tuple[str, ...], program: Path, pristine: Path) -> None:
+    finished = run(program, pristine, *variant)
     assert (finished.returncode, finished.stderr) == (0, "")
     found = [json.loads(line) for line in finished.stdout.splitlines()]
-    classifier = Classifier.load(pristine)
+    classifier = Classifier.load(pristine, *variant)
     expected = [classifier.classify(np.load(path)) for path in sorted((pristine / "golden").glob("*.npy"))]
     assert [each["label"] for each in found] == [each.label for each in expected] == ["red", "green", "蓝色"]
     assert [each["probability"] for each in found] == pytest.approx([each.probability for each in expected], abs=1e-6)
@@ -72,13 +63,35 @@ def test_javascript_knows_temperature_and_threshold(program: Path, folder: Path)
 
 
 @pytest.mark.slow
-def test_javascript_reports_other_logits_and_refuses_another_graph(program: Path, folder: Path) -> None:
+def test_javascript_fails_on_other_logits_and_refuses_another_graph(program: Path, folder: Path) -> None:
     values = json.loads((folder / "golden" / "golden.json").read_text(encoding="utf-8"))
     values["logits"]["fp32"][0][0] += 1
     write_json(folder / "golden" / "golden.json", values)
     rewrite_sums(folder)
-    assert run(program, folder).returncode == 3
+    finished = run(program, folder)
+    assert finished.returncode == 3
+    assert finished.stderr.startswith("000: logits differ by 1; expected at most 0.00")
     (folder / "model.onnx").write_bytes(b"another graph")
     finished = run(program, folder)
     assert finished.returncode == 1
     assert "model.onnx: is not the file that the contract names" in finished.stderr
+    assert "nope: expected one of fp32, int8" in run(program, folder, "nope").stderr
+
+
+@pytest.mark.slow
+def test_javascript_fails_on_logits_that_are_no_numbers(program: Path, folder: Path) -> None:
+    break_logits(folder)
+    finished = run(program, folder)
+    assert (finished.returncode, finished.stderr.count("logits differ by NaN")) == (3, 3)
+
+
+@pytest.mark.slow
+def test_the_option_for_exact_int8_reaches_onnxruntime(program: Path, pristine: Path) -> None:
+    """Another option in its place changes how the graph is read. The trial `examples_without_vnni` shows its effect."""
+    text = program.read_text(encoding="utf-8")
+    assert text.count(JAVASCRIPT_OPTION) == 1
+    other = JAVASCRIPT_OPTION.replace('x64quantprecision: "1"', 'load_model_format: "ORT"')
+    (program.parent / "other.mjs").write_text(text.replace(JAVASCRIPT_OPTION, other), encoding="utf-8")
+    finished = run(program.parent / "other.mjs", pristine)
+    assert finished.returncode == 1
+    assert "Error" in finished.stderr

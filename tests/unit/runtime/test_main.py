@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import runtime
 from runtime.__main__ import main
+from runtime.archive import bundle_id
+from runtime.bench import Latency, VariantBench
 from runtime.images import FORMATS
 from runtime.session import onnxruntime, open_session
 from tests.support.bare_environment import bare_environment
@@ -138,6 +142,19 @@ def test_the_bundle_around_the_code_is_the_default(folder: Path, tmp_path: Path)
     assert finished.stdout == " 96.2%  red  photo.png\n"
 
 
+def test_a_file_name_with_terminal_escapes_is_printed_escaped(
+    pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "\x1b[2J99%  safe\n.png"
+    Image.fromarray(picture(0)).save(tmp_path / "picture.png")
+    (tmp_path / "picture.png").rename(tmp_path / name)
+    for path in (tmp_path / name, tmp_path / f"none{name}"):
+        _, out, err = run(capsys, "classify", "--bundle", pristine, path)
+        assert "\x1b" not in out + err
+        assert "\\u001b[2J99%" in out + err
+        assert (out + err).count("\n") == (1 if path.exists() else 2)
+
+
 def test_classify_takes_files_and_folders(pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inner = tmp_path / "photos" / "inner"
     inner.mkdir(parents=True)
@@ -149,7 +166,7 @@ def test_classify_takes_files_and_folders(pristine: Path, tmp_path: Path, capsys
     answers: list[dict[str, Any]] = json.loads(out)
     assert (code, err) == (0, "")
     assert [(answer["path"], answer["label"]) for answer in answers] == list(zip(map(str, paths), CLASSES, strict=True))
-    assert list(answers[0]) == ["path", "label", "probability", "probabilities", "logits"]
+    assert list(answers[0]) == ["path", "label", "probability", "probabilities", "logits", "bundle_id"]
 
 
 def test_a_bad_picture_among_good_ones_is_reported_and_the_others_are_classified(
@@ -164,6 +181,33 @@ def test_a_bad_picture_among_good_ones_is_reported_and_the_others_are_classified
     assert err.splitlines()[1] == "runtime: 1 of 2 pictures could not be classified"
     code, out, err = run(capsys, "classify", "--bundle", pristine, "--json", tmp_path)
     assert [list(answer)[1] for answer in json.loads(out)] == ["error", "label"]
+
+
+def test_of_a_folder_litter_is_skipped_and_a_linked_folder_is_named(
+    pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    for name in (
+        "b/2.png",
+        "1.png",
+        "@eaDir/1.png/thumb.jpg",
+        "__MACOSX/1.png",
+        "._1.png",
+        ".hidden/3.png",
+        "Thumbs.db",
+    ):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(1)).save(photos / name, format="PNG")
+    elsewhere.mkdir()
+    Image.fromarray(picture(1)).save(elsewhere / "4.png")
+    (photos / "card").symlink_to(elsewhere)
+    (photos / "5.png").symlink_to(elsewhere / "4.png")
+    code, out, err = run(capsys, "classify", "--bundle", pristine, "--json", photos)
+    assert [answer["path"] for answer in json.loads(out)] == [
+        str(photos / name) for name in ("1.png", "5.png", "b/2.png")
+    ]
+    assert code == 0
+    assert err == f"runtime: {photos / 'card'}: a link to a folder, which is not followed; name it as a PATH too\n"
 
 
 def test_a_folder_without_pictures_is_reported_and_the_other_paths_are_answered(
@@ -263,6 +307,23 @@ def test_info_and_bench_speak_in_lines_and_in_json(pristine: Path, capsys: pytes
         assert isinstance(json.loads(out), dict)
 
 
+def test_every_command_names_the_bundle(pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = bundle_id(pristine)
+    for command in ("info", "selfcheck"):
+        assert f"bundle_id: {name}\n" in run(capsys, command, "--bundle", pristine)[1]
+        assert json.loads(run(capsys, command, "--bundle", pristine, "--json")[1])["bundle_id"] == name
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    answers = json.loads(run(capsys, "classify", "--bundle", pristine, "--json", tmp_path)[1])
+    assert [answer["bundle_id"] for answer in answers] == [name, name]
+
+
+def test_a_folder_without_a_list_answers_without_a_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "SHA256SUMS").unlink()
+    code, out, _ = run(capsys, "classify", "--bundle", folder, "--json", folder / "golden" / "000.jpg")
+    assert (code, json.loads(out)[0]["bundle_id"]) == (0, None)
+
+
 def test_selfcheck_exits_3_when_the_numbers_differ(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "golden" / "golden.json"
     values = json.loads(path.read_text(encoding="utf-8"))
@@ -272,10 +333,164 @@ def test_selfcheck_exits_3_when_the_numbers_differ(folder: Path, capsys: pytest.
     code, out, err = run(capsys, "selfcheck", "--bundle", folder)
     assert code == 3
     assert out.endswith("selfcheck failed\n")
-    assert err == "runtime: fp32 on CPUExecutionProvider: logits differ by 1; expected at most 0.00495\n"
+    failure = "fp32 on CPUExecutionProvider: logits differ by 1; expected at most 0.00495"
+    assert err == f"runtime: {failure}; use --variant int8, which holds here\n"
     code, out, _ = run(capsys, "selfcheck", "--bundle", folder, "--json")
     assert code == 3
     assert json.loads(out)["passed"] is False
+
+
+def test_selfcheck_exits_0_and_warns_when_the_numbers_of_another_variant_differ(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "golden" / "golden.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["logits"]["int8"][0][0] += 1
+    write_json(path, values)
+    rewrite_sums(folder)
+    code, out, err = run(capsys, "selfcheck", "--bundle", folder)
+    assert code == 0
+    assert out.endswith("selfcheck passed\n")
+    failure = "int8 on CPUExecutionProvider: logits differ by 1; expected at most 0.00495"
+    assert err == f"runtime: warning: {failure}; do not use it here\n"
+    code, out, err = run(capsys, "selfcheck", "--bundle", folder, "--json")
+    report = json.loads(out)
+    assert (code, report["passed"], report["recommended"], report["holding"]) == (0, True, "fp32", ["fp32"])
+    assert err.startswith("runtime: warning: int8 on ")
+
+
+def test_selfcheck_exits_3_where_no_variant_holds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "golden" / "golden.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("fp32", "int8"):
+        values["logits"][name][0][0] += 1
+    write_json(path, values)
+    rewrite_sums(folder)
+    code, _, err = run(capsys, "selfcheck", "--bundle", folder)
+    assert code == 3
+    warning, error = err.splitlines()
+    assert warning.startswith("runtime: warning: int8 on ")
+    assert error.startswith("runtime: fp32 on ")
+    assert error.endswith("; no other variant holds here")
+
+
+def test_selfcheck_exits_3_where_no_picture_can_be_decoded(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (folder / "golden").glob("*.jpg"):
+        path.write_bytes(b"\xff\xd8\xff")
+    rewrite_sums(folder)
+    code, out, err = run(capsys, "selfcheck", "--bundle", folder)
+    assert (code, len(err.splitlines())) == (3, 1)
+    assert err.startswith("runtime: the decoder reads none of 3 golden pictures; the first: ")
+    assert out.endswith("selfcheck failed\n")
+
+
+def test_litter_in_a_folder_is_no_picture(pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(picture(2)).save(tmp_path / "a.png")
+    (tmp_path / "@eaDir" / "a.png").mkdir(parents=True)
+    for name in ("._a.png", "Thumbs.db", "@eaDir/a.png/small.jpg"):
+        (tmp_path / name).write_bytes(b"no picture")
+    code, out, err = run(capsys, "classify", "--bundle", pristine, "--json", tmp_path)
+    assert (code, err, len(json.loads(out))) == (0, "", 1)
+
+
+def test_heic_in_a_folder_is_named(pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(picture(2)).save(tmp_path / "a.png")
+    for name in ("b.HEIC", "c.jpg"):  # the second one has the wrong suffix, as some programs export it
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(12))
+    code, _, err = run(capsys, "classify", "--bundle", pristine, tmp_path)
+    assert code == 1
+    assert err.splitlines() == [
+        f"runtime: {tmp_path / 'b.HEIC'}: HEIC, which is not read here; convert it to JPEG first",
+        f"runtime: {tmp_path / 'c.jpg'}: HEIC, which is not read here; convert it to JPEG first",
+        "runtime: 2 of 3 pictures could not be classified",
+    ]
+
+
+def test_bench_names_a_graph_that_is_faster_here(
+    pristine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(_: Path, name: str, *__: object) -> VariantBench:
+        latency = Latency(1.0, {"fp32": 13.9, "int8": 10.2}[name], 15.0, 9)
+        return VariantBench(name, ("CPUExecutionProvider",), 1.0, latency, latency, None)
+
+    monkeypatch.setattr("runtime.bench._bench_in_own_process", measured)
+    code, out, _ = run(capsys, "bench", "--bundle", pristine)
+    assert code == 0
+    assert out.splitlines()[-1] == (
+        "int8 is faster here than fp32, the recommended one: 10.20 ms against 13.90 ms; use --variant int8."
+        " fp32 was chosen by its time on Test Processor 1"
+    )
+    code, out, _ = run(capsys, "bench", "--bundle", pristine, "--json")
+    assert json.loads(out)["faster_than_recommended"] == "int8"
+    code, out, _ = run(capsys, "bench", "--bundle", pristine, "--json", "--variant", "fp32")
+    assert json.loads(out)["faster_than_recommended"] is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name")
+def test_a_bundle_in_a_folder_whose_name_is_not_utf_8_works(
+    pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(pristine, folder)
+    finished = on_device(folder, "selfcheck")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    for command in (
+        ["info"],
+        ["bench", "--repeats", "1", "--variant", "fp32"],
+        ["classify", "--json", folder / "golden"],
+    ):
+        code, out, err = run(capsys, *command, "--bundle", folder)
+        assert (code, err) == (0, "")
+    answers = json.loads(out)
+    assert [answer["path"] for answer in answers] == [str(path) for path in sorted((folder / "golden").glob("*.jpg"))]
+
+
+def test_without_pillow_and_opencv_there_is_one_line(folder: Path) -> None:
+    without = ON_A_DEVICE.replace("import os, sys", "import importlib.util, os, sys").replace(
+        "import runtime.__main__",
+        "find_spec = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name in ('PIL', 'cv2') else find_spec(name, *rest)\n"
+        "import runtime.__main__",
+    )
+    for command in (["classify", "golden"], ["selfcheck"]):
+        finished = on_device(folder, *command, program=without + LAST_LINE)
+        assert finished.returncode == 1
+        assert finished.stderr == (
+            "runtime: neither Pillow nor OpenCV is installed, so no picture can be read; pip install Pillow\n"
+        )
+
+
+OLD_PYTHON = """
+import runpy, sys
+sys.version_info = (3, 6, 9, "final", 0)
+sys.argv = ["-m", "selfcheck"]  # as `python -m runtime selfcheck` has it while it imports the package
+sys.path.insert(0, "")
+runpy.run_module("runtime", run_name="__main__", alter_sys=False)
+"""
+
+
+def test_an_old_python_gets_one_line(folder: Path) -> None:
+    finished = on_device(folder, program=OLD_PYTHON)
+    assert finished.returncode == 1
+    assert finished.stderr == "runtime: Python 3.6 runs here; expected 3.10 or newer\n"
+    as_library = on_device(
+        folder, program=OLD_PYTHON.split("sys.argv", maxsplit=1)[0] + "sys.path.insert(0, '')\nimport runtime"
+    )
+    assert as_library.stderr.endswith("ImportError: runtime: Python 3.6 runs here; expected 3.10 or newer\n")
+
+
+def test_this_python_does_not_get_that_line(folder: Path) -> None:
+    finished = on_device(folder, program=OLD_PYTHON.replace('sys.version_info = (3, 6, 9, "final", 0)', ""))
+    assert "Python" not in finished.stderr
+    assert sys.version_info >= runtime.OLDEST_PYTHON
+
+
+def test_the_file_that_python_reads_first_is_one_that_old_pythons_can_parse() -> None:
+    text = (ROOT / "runtime" / "__init__.py").read_text(encoding="utf-8")
+    assert ast.parse(text, feature_version=(3, 6)) is not None  # does not raise
+    assert "__future__" not in text  # `annotations` is an error before 3.7
+    with pytest.raises(SyntaxError):  # the negative control
+        ast.parse("match 1:\n    case 1: pass\n", feature_version=(3, 6))
 
 
 def test_selfcheck_exits_1_when_a_byte_differs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from runtime.classifier import DEFAULT_OPENING, Classifier
 from runtime.contract import Contract
-from runtime.errors import BundleError, ContractError, ProviderError
+from runtime.errors import BundleError, ContractError, DeviceError, ProviderError
 from runtime.selfcheck import selfcheck
+from runtime.session import Opening
 from tests.support.tiny_bundle import CLASSES, colour_graph, rewrite_sums, write_json
 
 
@@ -70,9 +74,92 @@ def test_other_golden_logits_fail_though_their_hash_is_right(folder: Path) -> No
     values["logits"]["int8"][1][0] += 0.1
     rewrite_golden(folder, values)
     found = selfcheck(folder)
-    assert not found.passed
     assert [check.passed for check in found.variants] == [True, False]
     assert found.variants[1].reason == "logits differ by 0.1; expected at most 0.00395"
+
+
+@pytest.mark.parametrize(("spoiled", "holding"), [(["int8"], ("fp32",)), (["fp32"], ("int8",)), (["fp32", "int8"], ())])
+def test_the_recommended_variant_decides_and_each_failure_is_named(
+    spoiled: list[str], holding: tuple[str, ...], folder: Path
+) -> None:
+    values = golden(folder)
+    for name in spoiled:
+        values["logits"][name][1][0] += 0.1
+    rewrite_golden(folder, values)
+    found = selfcheck(folder)
+    assert (found.recommended, found.passed) == ("fp32", "fp32" not in spoiled)
+    assert found.holding == holding
+    assert [name for name in ("fp32", "int8") if found.failures(name)] == spoiled
+    # Labels are compared by a variant that holds; without one only pixels are.
+    assert [check.label_agrees for check in found.decoder] == [True if holding else None] * 3
+
+
+def test_a_variant_that_gives_no_numbers_fails_and_the_others_are_still_checked(
+    pristine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = Classifier.logits
+
+    def overflowing(classifier: Classifier, images_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if classifier.variant.name == "int8":
+            raise DeviceError("model_int8.onnx: gave no finite numbers")
+        return sound(classifier, images_nhwc)
+
+    monkeypatch.setattr(Classifier, "logits", overflowing)
+    found = selfcheck(pristine)
+    assert (found.passed, found.holding) == (True, ("fp32",))
+    (failure,) = found.failures("int8")
+    assert failure.reason == "model_int8.onnx: gave no finite numbers"
+    assert failure.placement is failure.max_abs_logit_difference is failure.labels_agree is failure.median_ms is None
+
+
+@pytest.mark.parametrize(("refused", "holding"), [("int8", ("fp32",)), ("fp32", ("int8",))])
+def test_a_graph_that_cannot_be_opened_fails_where_others_open(
+    refused: str, holding: tuple[str, ...], pristine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = Classifier.load
+
+    def load(folder: Path, variant: str, opening: Opening = DEFAULT_OPENING) -> Classifier:
+        if variant == refused:
+            raise ProviderError(f"{variant}: {opening.provider} cannot open it")
+        return sound(folder, variant, opening)
+
+    monkeypatch.setattr(Classifier, "load", load)
+    found = selfcheck(pristine)
+    assert (found.passed, found.holding) == (refused == "int8", holding)
+    assert [check.reason for check in found.failures(refused)] == [f"{refused}: {CPU} cannot open it"]
+    assert CPU not in found.not_used
+
+
+@pytest.mark.parametrize(("n_broken", "passed"), [(3, False), (2, True)])
+def test_a_decoder_that_reads_no_golden_picture_fails(n_broken: int, passed: bool, folder: Path) -> None:
+    for number in range(n_broken):
+        (folder / "golden" / f"{number:03d}.jpg").write_bytes(b"\xff\xd8\xff")
+    rewrite_sums(folder)
+    found = selfcheck(folder)
+    assert found.passed == passed
+    assert found.holding == ("fp32", "int8")
+    if passed:
+        assert found.decoder_reason is None
+    else:
+        assert (found.decoder_reason or "").startswith("the decoder reads none of 3 golden pictures; the first: ")
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "golden/Thumbs.db", "golden/._000.jpg", "@eaDir/000.jpg/x", "a.txt"])
+def test_litter_is_no_unknown_file(name: str, folder: Path) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"left behind")
+    if name == "a.txt":  # the negative control
+        with pytest.raises(BundleError, match=r"'a\.txt' is not listed"):
+            selfcheck(folder)
+    else:
+        assert selfcheck(folder).passed
+
+
+def test_a_package_that_is_too_old_is_found_first(pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PIL, "__version__", "9.5.0")
+    with pytest.raises(DeviceError, match=r"Pillow 9\.5\.0 is installed; expected 11 or newer"):
+        selfcheck(pristine)
 
 
 def test_a_difference_within_tolerance_passes(folder: Path) -> None:

@@ -31,11 +31,9 @@ def test_int8_is_computed_exactly_on_x86_without_vnni(
 
 
 @pytest.mark.parametrize("may_overflow", [True, False])
-def test_the_session_asks_for_the_exact_kernels_only_there(
-    may_overflow: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_session_asks_for_the_exact_kernels_only_there(may_overflow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_int8_may_overflow", lambda: may_overflow)
-    options = session._options(session.onnxruntime(), tmp_path / "model.onnx", session.Opening())
+    options = session._options(session.onnxruntime(), session.Opening())
     if may_overflow:
         assert options.get_session_config_entry("session.x64quantprecision") == "1"
     else:

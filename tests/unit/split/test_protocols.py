@@ -326,7 +326,7 @@ def test_too_few_clips_for_the_folds_say_what_to_film(project: Project) -> None:
 def test_frozen_groups_stay_when_the_data_grow(project: Project) -> None:
     before = side_of_groups(split_rows(project, DEFAULTS, clips(6)))
     report = freeze(project)
-    assert report.headline == "12 groups pinned to their sides in data/split.keep.csv; commit it"
+    assert report.headline == "12 groups pinned in data/split.keep.csv; commit it"
     frozen = project.split_csv.read_bytes()
     split(DEFAULTS, project)
     assert project.split_csv.read_bytes() == frozen
@@ -384,7 +384,7 @@ def test_the_command_freezes_and_refuses_where_there_is_no_split(project: Projec
     split_rows(project, DEFAULTS, clips(4))
     finished = run_pipe(project.root, "split", "--freeze")
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout == "8 groups pinned to their sides in data/split.keep.csv; commit it; next: pipe split\n"
+    assert finished.stdout == "8 groups pinned in data/split.keep.csv; commit it; next: pipe split\n"
 
 
 # Groups, and params that contradict one another

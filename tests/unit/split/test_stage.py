@@ -144,6 +144,11 @@ def test_the_receipt(project: Project, params: SplitParams) -> None:
         assert leakage[f"{name}_reason"]
 
 
+def test_two_class_names_that_read_alike_are_refused(project: Project, params: SplitParams) -> None:
+    write(project, frames_of({"brick": [3] * 5, "Brick": [3] * 5}))
+    assert "frames.csv: the classes 'Brick' and 'brick' differ only in case, width, blanks" in refusal(params, project)
+
+
 def test_without_a_caveat_nothing_is_called_optimistic(project: Project, params: SplitParams) -> None:
     write(project, frames_of(DEMO))
     split(params, project)
@@ -192,6 +197,14 @@ def test_too_few_clips_without_val(project: Project, params: SplitParams) -> Non
     message = refusal(params.model_copy(update={"val": None}), project)
     assert "'brick' has 1 (film 1 more); every class needs 2, one each for train, test" in message
     assert "null" not in message
+
+
+def test_where_all_are_clips_the_way_that_cuts_them_is_named(project: Project, params: SplitParams) -> None:
+    frames = frames_of({"brick": [9], "grass": [9]})
+    write(project, frames)
+    assert "; or split.protocol: blocks, which cuts every clip into stretches of time" in refusal(params, project)
+    write(project, [replace(frame, time_seconds=None) if frame.label == "grass" else frame for frame in frames])
+    assert "blocks" not in refusal(params, project)  # it takes no photos
 
 
 def test_a_copied_clip_does_not_count_twice(project: Project, params: SplitParams) -> None:

@@ -16,7 +16,7 @@ from pipeline.base import files
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.tools.add import add
-from tests.support.media import write_photo
+from tests.support.media import OTHER_CONTAINERS, write_photo, write_plain
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -51,7 +51,7 @@ def test_files_and_folders_are_copied_below_their_class(project: Project, tmp_pa
 def test_the_same_content_again_is_counted_as_already_there(project: Project, tmp_path: Path) -> None:
     photos = [write_photo(tmp_path / f"{number}.png", number) for number in range(2)]
     add(photos[:1], "a", project)
-    assert add(photos, "a", project).headline == "1 files added to data/raw/a (1 already there)"
+    assert add(photos, "a", project).headline == "1 file added to data/raw/a (1 already there)"
     assert add(photos, "a", project).headline == "0 files added to data/raw/a (2 already there)"
 
 
@@ -72,10 +72,21 @@ def test_two_files_that_would_have_one_name_are_refused(project: Project, tmp_pa
     assert add([left, copy], "a", project).n_added == 1
 
 
-@pytest.mark.parametrize("label", ["", ".", "..", ".hidden", "a/b", "a\\b", "../a", "a\nb", " a", "a ", "石" * 86])
+@pytest.mark.parametrize(
+    "label", ["", ".", "..", ".hidden", "a/b", "a\\b", "../a", "a\nb", " a", "a ", "石" * 86, "@eaDir"]
+)
 def test_a_label_that_is_no_folder_is_refused(project: Project, tmp_path: Path, label: str) -> None:
     message = refusal([write_photo(tmp_path / "x.png")], label, project)
     assert "--label" in message or "name" in message
+
+
+def test_a_label_that_reads_like_a_class_that_is_there_is_refused(project: Project, tmp_path: Path) -> None:
+    photo = write_photo(tmp_path / "1.png", 1)
+    add([photo], "brick", project)
+    assert refusal([photo], "Brick", project).startswith(
+        "data/raw: the classes 'Brick' and 'brick' differ only in case"
+    )
+    add([photo], "bricks", project)
 
 
 def test_a_path_that_is_neither_clip_nor_photo_is_refused(project: Project, tmp_path: Path) -> None:
@@ -85,7 +96,24 @@ def test_a_path_that_is_neither_clip_nor_photo_is_refused(project: Project, tmp_
     assert "no such file" in refusal([tmp_path / "missing.mp4"], "a", project)
     assert "no clip or photo in it" in refusal([tmp_path / "empty"], "a", project)
     hidden = write_photo(tmp_path / ".x.png")
-    assert "expected a visible" in refusal([hidden], "a", project)
+    assert "hidden by its name" in refusal([hidden], "a", project)
+
+
+def test_a_recording_whose_suffix_is_not_read_is_named_by_its_content(project: Project, tmp_path: Path) -> None:
+    tape = write_plain(tmp_path / "card" / "tape.mxf", *OTHER_CONTAINERS[".mxf"], n_frames=2)
+    photo = write_photo(tmp_path / "card" / "x.png").rename(tmp_path / "card" / "x.part")
+    assert refusal([tape], "a", project).endswith("tape.mxf: MXF, which is not read here; convert it to MP4")
+    assert "x.part: PNG under a suffix that is not read; " in refusal([photo], "a", project)
+    assert "but 2 recordings with a suffix that is not read: 1 .mxf, 1 .part" in refusal([tape.parent], "a", project)
+    write_photo(tmp_path / "card" / "y.png")
+    left_out = "left out 2 recordings with a suffix that is not read: 1 .mxf, 1 .part"
+    assert add([tape.parent], "a", project).headline == f"1 file added to data/raw/a; {left_out}"
+
+
+def test_litter_is_not_added(project: Project, tmp_path: Path) -> None:
+    for name in ("card/1.png", "card/@eaDir/1.png/thumb.png", "card/#recycle/2.png", "card/._1.png"):
+        write_photo(tmp_path / name)
+    assert add([tmp_path / "card"], "a", project).headline == "1 file added to data/raw/a"
 
 
 def test_a_folder_is_searched_once_for_temporaries_however_many_files_come(
@@ -102,10 +130,12 @@ def test_a_folder_is_searched_once_for_temporaries_however_many_files_come(
     )  # a search for each file would be quadratic, since a search looks at every name of the folder
 
 
-def test_a_name_may_be_as_long_as_the_file_system_allows(project: Project, tmp_path: Path) -> None:
+def test_a_name_as_long_as_the_file_system_allows_is_refused_before_its_frames_find_no_room(
+    project: Project, tmp_path: Path
+) -> None:
     photo = write_photo(tmp_path / f"{'石' * 83}.png")
-    assert add([photo], "a", project).n_added == 1
-    assert content(project.raw).keys() == {f"a/{photo.name}"}
+    assert refusal([photo], "a", project).endswith("a file name of 253 bytes; expected at most 220; rename it")
+    assert add([photo.rename(tmp_path / f"{'石' * 72}.png")], "a", project).n_added == 1
 
 
 def test_temporaries_of_a_killed_run_are_removed(project: Project, tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from pipeline.base.errors import DataError
-from pipeline.media.clip import ClipInfo, Frame, open_clip
-from pipeline.media.decode_plan import Wanted
-from pipeline.media.demuxer import Bounds
 from pipeline.tools import demo_clips
 from pipeline.tools.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, SIDES, make_demo_clips
+from runtime.clips.clip import ClipInfo, Frame, open_clip
+from runtime.clips.decode_plan import Wanted
+from runtime.clips.demuxer import Bounds
 
 
 def film(folder: Path, label: str, clip: int, seed: int = 0) -> Path:

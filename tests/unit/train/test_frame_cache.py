@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import threading
 import time
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.base import manifest
-from pipeline.base.errors import DataError, PipeError
+from pipeline.base.errors import DataError, DiskFullError
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
@@ -205,8 +206,8 @@ def test_a_full_disk_is_one_clear_line(cached: CachedArray, monkeypatch: pytest.
     def no_room(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "posix_fallocate", no_room)
-    with pytest.raises(PipeError, match=r"frames.npy: No space left on device; make room for 0 MB, then run again"):
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    with pytest.raises(DiskFullError, match=r"frames.npy: the disk is full: found [\d,]+ bytes free; expected [\d,]+"):
         cached.read_or_make(CountingFill())
     assert not cached.file.exists()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -51,12 +52,30 @@ def test_the_layers_add_up_to_the_whole_and_say_what_learns() -> None:
     ]  # fmt: skip
     assert sum(layer.n_parameters for layer in summary.layers) == summary.n_parameters
     assert sum(layer.n_trained_parameters for layer in summary.layers) == summary.n_trained_parameters
-    lines = dict(zip(names, summary.lines(), strict=False))
-    assert lines["backbone.layer3"].endswith("frozen")
-    assert lines["backbone.layer4"].endswith("4,720,640 learn")
-    assert lines["head.classify.0"].endswith("learns")
-    assert "2 x BasicBlock" in lines["backbone.layer1"]
+    kinds = {layer.name: layer.kind for layer in summary.layers}
+    assert kinds["backbone.layer1"] == "2 x BasicBlock"
+
+
+def test_the_printed_table_has_a_row_for_neighbours_that_learn_alike() -> None:
+    summary = summarise(_network(arch="resnet18", freeze={"up_to": "layer4.0"}, head="fc", n_classes=3))
+    table = [re.split(r"  +", line) for line in summary.lines()[:-1]]
+    assert table == [
+        ["layers", "number", "parameters", "learn"],
+        ["backbone.conv1 to backbone.layer3", "5", "2,782,784", "none"],
+        ["backbone.layer4", "1", "8,393,728", "4,720,640"],
+        ["head.hidden.0 to head.classify.0", "3", "164,611", "all"],
+    ]
     assert summary.lines()[-1].startswith(f"{summary.n_trained_parameters:,} of {summary.n_parameters:,} parameters")
+
+
+@pytest.mark.parametrize("arch", ["vgg16", "densenet121", "efficientnet_lite0"])
+@pytest.mark.parametrize("freeze", ["all", "none"])
+def test_the_printed_table_is_short_and_counts_every_layer(arch: str, freeze: str) -> None:
+    summary = summarise(_network(arch=arch, freeze=freeze, size=64))
+    rows = [re.split(r"  +", line) for line in summary.lines()[1:-1]]
+    assert [row[3] for row in rows] == [{"all": "none", "none": "all"}[freeze], "all"]
+    assert sum(int(row[1]) for row in rows) == len(summary.layers)
+    assert sum(int(row[2].replace(",", "")) for row in rows) == summary.n_parameters
 
 
 @pytest.mark.parametrize("arch", ["vgg16", "mobilenet_v2", "efficientnet_lite0", "shufflenet_v2_x0_5", "timm:test_vit"])

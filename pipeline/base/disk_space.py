@@ -1,0 +1,100 @@
+"""Disk space: claimed before it is mapped, and named where it is lacking."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.base.errors import DiskFullError
+
+if TYPE_CHECKING:  # `pipe --help` needs no numpy
+    import numpy as np
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def mapped_array(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], *, named: Path
+) -> np.memmap[Any, np.dtype[Any]]:
+    """Make an .npy file whose array is mapped into memory, with all its blocks claimed.
+
+    A disk that fills up under a memory map kills the process by a signal, without a message.
+
+    Args:
+        path: the file to make.
+        shape: of the array.
+        dtype: of the array.
+        named: what the message calls the file: the place that it will be moved to, or the folder of temporaries.
+
+    Raises:
+        DiskFullError: the disk has no room.
+    """
+    from numpy.lib.format import open_memmap
+
+    array: np.memmap[Any, np.dtype[Any]] = open_memmap(path, "w+", dtype, shape)
+    n_bytes = path.stat().st_size
+    if hasattr(os, "posix_fallocate"):  # not on Windows and macOS
+        try:
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise disk_full(named, f"{n_bytes:,} bytes") from error
+            raise
+    return array
+
+
+@contextlib.contextmanager
+def naming_a_full_disk(named: Path, temporary: Path) -> Iterator[None]:
+    """Turn the operating system's error of a full disk into one that names the file and both numbers.
+
+    Args:
+        named: the file or folder that the block writes.
+        temporary: where the block writes it; what it holds when the disk is full tells how much was wanted at least.
+
+    Raises:
+        DiskFullError: the disk has no room.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise disk_full(named, f"more than {_bytes_in(temporary):,} bytes") from error
+
+
+def disk_full(named: Path, wanted: str) -> DiskFullError:
+    """The error of a full disk.
+
+    Args:
+        named: the file or folder that is written.
+        wanted: how many bytes it takes, in words.
+    """
+    free = free_bytes(named)
+    return DiskFullError(f"{named}: the disk is full: found {free:,} bytes free; expected {wanted}; make room")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error is the operating system's word for a full disk, or was raised because of one."""
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, OSError) and current.errno in _FULL:
+            return True
+        current = current.__cause__ or current.__context__
+    return False
+
+
+def free_bytes(path: Path) -> int:
+    """The bytes that this user may still write beside a path, which need not exist."""
+    return shutil.disk_usage(next(folder for folder in (path, *path.absolute().parents) if folder.exists())).free
+
+
+def _bytes_in(path: Path) -> int:
+    if path.is_dir():
+        return sum(_bytes_in(inner) for inner in path.iterdir())
+    return path.lstat().st_size if path.is_file() else 0
