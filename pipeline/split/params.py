@@ -39,6 +39,7 @@ class SplitParams(Section):
     fold: Annotated[int, Field(ge=0)]
     guard_seconds: Annotated[float, Field(ge=0)]
     group_pattern: str | None
+    photo_groups: Literal["propose", "each", "confirmed"]
     augmented_in_test: bool
     seed: Annotated[int, Field(ge=0)]
     caveat: str | None

@@ -13,7 +13,8 @@ from pipeline.base.leakage import clips_across_sides, exact_duplicates_across_si
 from pipeline.base.manifest import SPLITS, UNUSED, Row, class_names
 from pipeline.base.project import Project
 from pipeline.base.words import counted
-from pipeline.split.near_duplicates.search import ConfirmedPair, SearchResult, are_two_sides
+from pipeline.split.joined import UNCONFIRMED, Joined
+from pipeline.split.near_duplicates.search import WHOLE_GROUPS, ConfirmedPair, SearchResult, are_two_sides
 from pipeline.split.params import SplitParams
 from pipeline.split.protocols import why_optimistic
 
@@ -151,6 +152,7 @@ class SplitReceipt:
     merged_groups: Sequence[Sequence[str]]  # names that became one group, the group's name first
     pins: PinCounts
     leakage: Leakage
+    joined: Joined
 
     def __post_init__(self) -> None:
         _refuse_negative(self)
@@ -169,10 +171,12 @@ class SplitReceipt:
         """The closing line: the sizes of the sides, pins, a warning of conflicting labels, and where the split is."""
         sides = [f"{side} {n_frames} ({len(self.groups[side])})" for side, n_frames in self.frames.items()]
         pins = f"; {counted(self.pins.pinned, 'group')} pinned, {self.pins.new} new" if self.pins.pinned else ""
+        n_joined = self.joined.n_recordings
+        joined = f"; {n_joined} recordings joined to {counted(len(self.joined.groups), 'group')}" if n_joined else ""
         optimistic = f"; optimistic: {self.optimistic}" if self.optimistic else ""
         n_conflicts = len(self.leakage.label_conflicts)
         conflicts = f"; WARNING: {counted(n_conflicts, 'near duplicate')} with two labels" if n_conflicts else ""
-        return f"frames (groups): {', '.join(sides)}{pins}{optimistic}{conflicts}; {_SPLIT_CSV}"
+        return f"frames (groups): {', '.join(sides)}{pins}{joined}{optimistic}{conflicts}; {_SPLIT_CSV}"
 
     @property
     def frames(self) -> dict[str, int]:
@@ -182,7 +186,9 @@ class SplitReceipt:
     @property
     def optimistic(self) -> str | None:
         """Why the numbers flatter the model; None where nothing is known that flatters it."""
-        return why_optimistic(self.params)
+        is_open = self.joined.photos_unconfirmed > 0 and self.params.protocol in WHOLE_GROUPS
+        reasons = (why_optimistic(self.params), UNCONFIRMED if is_open else None)
+        return "; ".join(reason for reason in reasons if reason) or None
 
     def to_json(self) -> dict[str, Any]:
         """The content of `reports/split.json`."""
@@ -201,6 +207,7 @@ class SplitReceipt:
             "augmented_unused": self.augmented_unused,
             "groups": {side: list(groups) for side, groups in self.groups.items()},
             "merged_groups": [list(names) for names in self.merged_groups],
+            "joined": self.joined.to_json(),
             "pins": self.pins.to_json(),
             "leakage": self.leakage.to_json(),
         }
@@ -212,6 +219,7 @@ def make_receipt(
     merged: Sequence[Sequence[str]],
     pins: Mapping[str, str],
     search: SearchResult | None,
+    joined: Joined,
 ) -> SplitReceipt:
     """Count the rows of a split, and look for what leaks.
 
@@ -221,6 +229,7 @@ def make_receipt(
         merged: the names of each group that was made of several.
         pins: the sides of the pinned groups.
         search: the near duplicates, in the order in which they are listed; None where nothing was searched.
+        joined: the groups of several recordings, and why.
     """
     labels = class_names(rows)
     present = {row.split for row in rows}
@@ -235,6 +244,7 @@ def make_receipt(
         merged_groups=merged,
         pins=_count_pins({row.group for row in rows}, pins),
         leakage=_find_leakage(rows, params, search),
+        joined=joined,
     )
 
 

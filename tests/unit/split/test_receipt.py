@@ -13,6 +13,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.split import receipt as receipt_module
+from pipeline.split.joined import Joined
 from pipeline.split.near_duplicates.alignment import Alignment
 from pipeline.split.near_duplicates.search import ConfirmedPair, SearchResult
 from pipeline.split.params import SplitParams
@@ -37,6 +38,7 @@ SPLIT_JSON = """\
     "fold": 0,
     "guard_seconds": 2.0,
     "group_pattern": null,
+    "photo_groups": "propose",
     "seed": 0,
     "near_duplicates": {
       "search": false,
@@ -96,6 +98,25 @@ SPLIT_JSON = """\
       "brick/1"
     ]
   ],
+  "joined": {
+    "groups": 1,
+    "recordings": 2,
+    "photos": 0,
+    "photos_unconfirmed": 0,
+    "left_apart": [],
+    "listed": [
+      {
+        "group": "brick/0",
+        "label": "brick",
+        "reason": "files of the same bytes",
+        "recordings": 2,
+        "sources": [
+          "data/raw/brick/0.mp4",
+          "data/raw/brick/1.mp4"
+        ]
+      }
+    ]
+  },
   "pins": {
     "pinned": 0,
     "new": 4,
@@ -146,7 +167,8 @@ PAIRS = (pair_of(PLACED[0], PLACED[1], 0.98765), pair_of(PLACED[1], PLACED[2], 0
 
 def receipt_of(**params: object) -> SplitReceipt:
     asked = DEFAULTS.model_copy(update=params)
-    return make_receipt(PLACED, asked, [["a/0", "old"]], {"a/0": "train", "gone": "val"}, SearchResult(PAIRS, 4, 9))
+    pins = {"a/0": "train", "gone": "val"}
+    return make_receipt(PLACED, asked, [["a/0", "old"]], pins, SearchResult(PAIRS, 4, 9), Joined())
 
 
 def test_the_file_of_a_small_project_to_the_letter(project: Project) -> None:
@@ -215,7 +237,7 @@ def test_groups_without_a_pin_are_new_and_pins_without_a_group_are_gone() -> Non
 
 def test_a_data_set_whose_frames_were_all_dropped_has_a_ratio_of_nothing() -> None:
     rows = [replace(row, kept=False) for row in PLACED]
-    receipt = make_receipt(rows, DEFAULTS, [], {}, None)
+    receipt = make_receipt(rows, DEFAULTS, [], {}, None, Joined())
     assert receipt.to_json()["achieved_ratio"] == {"train": 0.0, "test": 0.0}
 
 
