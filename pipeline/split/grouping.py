@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.base.csv_files import table_lines, write_csv
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, Row
+from pipeline.split.sources import Link
 from runtime.regular_files import open_regular
 
 GROUPS_COLUMNS = ("source", "group")
@@ -40,12 +41,31 @@ def regroup(frames: Sequence[Row], groups_csv: Path, pattern: str | None) -> lis
     return [replace(frame, group=named[frame.source]) if frame.source in named else frame for frame in frames]
 
 
-def merge_groups(frames: Sequence[Row], alike: Iterable[tuple[str, str]] = ()) -> tuple[list[Row], list[list[str]]]:
+def confirmed_sources(frames: Iterable[Row], groups_csv: Path, pattern: str | None) -> dict[str, str]:
+    """The sources whose group a person names, each with where: in `groups_csv`, or by `pattern`.
+
+    Args:
+        frames: rows of the manifest.
+        groups_csv: as for `regroup`.
+        pattern: as for `regroup`.
+
+    Raises:
+        DataError: as `regroup`.
+    """
+    sources = {frame.source for frame in frames}
+    by_pattern = dict.fromkeys(sources, "split.group_pattern") if pattern is not None else {}
+    return by_pattern | dict.fromkeys(_named_groups(groups_csv, sources), "named in data/groups.csv")
+
+
+def merge_groups(
+    frames: Sequence[Row], alike: Iterable[tuple[str, str]] = (), links: Iterable[Link] = ()
+) -> tuple[list[Row], list[list[str]]]:
     """Merge groups that hold the same recording under several names, or pictures known to be the same.
 
     Args:
         frames: rows in their groups.
         alike: pairs of paths of frames that show the same picture, such as confirmed near duplicates.
+        links: groups that are proposed to be one.
 
     Returns:
         The frames, with the first of the merged names (in sorted order) as their group; and the names of each merged
@@ -55,12 +75,13 @@ def merge_groups(frames: Sequence[Row], alike: Iterable[tuple[str, str]] = ()) -
         DataError: two frames that are alike have two labels. Such a pair must be shown to the person, not merged.
     """
     root_of = {frame.group: frame.group for frame in frames}
-    for first, second in [*_same_recording(frames), *_groups_alike(frames, alike)]:
-        kept, joined = sorted((_root(root_of, first), _root(root_of, second)))
+    proposed = ((link.first, link.second) for link in links)
+    for first, second in [*_same_recording(frames), *_groups_alike(frames, alike), *proposed]:
+        kept, joined = sorted((root_of_group(root_of, first), root_of_group(root_of, second)))
         root_of[joined] = kept
     merged: dict[str, list[str]] = defaultdict(list)
     for group in sorted(root_of):
-        merged[_root(root_of, group)].append(group)
+        merged[root_of_group(root_of, group)].append(group)
     settled = {group: root for root, groups in merged.items() for group in groups}
     moved = [
         frame if settled[frame.group] == frame.group else replace(frame, group=settled[frame.group]) for frame in frames
@@ -83,7 +104,7 @@ def read_pins(path: Path, merged: Iterable[Sequence[str]] = ()) -> dict[str, str
             raise DataError(f"{line}: {group!r} is pinned to {side!r}; expected one of {', '.join(SIDES)}")
         earlier, earlier_side = pins.setdefault(first_name.get(group, group), (group, side))
         if earlier_side != side:
-            merged_as = "" if earlier == group else f", and the two hold the same pictures ({first_name[group]!r} now)"
+            merged_as = "" if earlier == group else f", and the two are one group ({first_name[group]!r} now)"
             raise DataError(
                 f"{line}: {group!r} is pinned to {side}, {earlier!r} to {earlier_side}{merged_as}; "
                 "delete one of the lines"
@@ -149,7 +170,8 @@ def _groups_alike(frames: Iterable[Row], alike: Iterable[tuple[str, str]]) -> It
         yield first.group, second.group
 
 
-def _root(root_of: dict[str, str], group: str) -> str:
+def root_of_group(root_of: dict[str, str], group: str) -> str:
+    """Follow the groups that each group was joined to, up to one that was joined to none."""
     while root_of[group] != group:
         root_of[group] = root_of[root_of[group]]  # halves the path; without this a long chain takes quadratic time
         group = root_of[group]

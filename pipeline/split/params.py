@@ -46,6 +46,7 @@ class SplitParams(Section):
     hold_out: HoldOut | None
     guard_seconds: Annotated[float, Field(ge=0)]
     group_pattern: str | None
+    photo_groups: Literal["propose", "each", "confirmed"]
     augmented_in_test: bool
     seed: Annotated[int, Field(ge=0)]
     caveat: str | None

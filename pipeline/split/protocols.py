@@ -31,7 +31,7 @@ class _Units:
     way_out: str = ""  # for a class that has too few of them: the end of a message
 
 
-_GROUPS = _Units("clips or photos")
+_GROUPS = _Units("clips or photos", "; photos that were joined count as one: split.photo_groups")
 _OTHER_SESSIONS = _Units("clips or photos outside the held-out session")
 
 

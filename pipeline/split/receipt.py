@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pipeline.base.leakage import clips_across_sides, exact_duplicates_across_sides
 from pipeline.base.manifest import SPLITS, UNUSED, Row, class_names
 from pipeline.base.project import Project
 from pipeline.base.words import counted
-from pipeline.split.near_duplicates.search import ConfirmedPair, SearchResult, are_two_sides
+from pipeline.split.joined import UNCONFIRMED, Joined
+from pipeline.split.near_duplicates.search import WHOLE_GROUPS, ConfirmedPair, SearchResult, are_two_sides
 from pipeline.split.params import SplitParams
 from pipeline.split.protocols import asked_test_share, why_optimistic
 from pipeline.split.sessions import groups_by_session
@@ -24,7 +24,6 @@ _SPLIT_CSV = Project(Path()).split_csv.as_posix()
 _NOT_SEARCHED = "split.near_duplicates.search is false"
 _NO_SESSIONS = "data/groups.csv names no session"
 _BALANCE_IS_KEPT = "every group has one label, and no session is held out"
-_NOT_NAMED: Mapping[str, str] = MappingProxyType({})
 _CLIPS_ARE_WHOLE = "whole clips are on one side, so no two of their frames are apart"
 
 
@@ -185,6 +184,7 @@ class SplitReceipt:
     merged_groups: Sequence[Sequence[str]]  # names that became one group, the group's name first
     pins: PinCounts
     leakage: Leakage
+    joined: Joined
     sessions: Mapping[str, Mapping[str, int]]  # number of groups by session and side; empty where none is named
     balance: Balance | None  # None where each class is divided by itself
 
@@ -206,11 +206,13 @@ class SplitReceipt:
         """The closing line: the sizes of the sides, pins, a warning of conflicting labels, and where the split is."""
         sides = [f"{side} {n_frames} ({len(self.groups[side])})" for side, n_frames in self.frames.items()]
         pins = f"; {counted(self.pins.pinned, 'group')} pinned, {self.pins.new} new" if self.pins.pinned else ""
+        n_joined = self.joined.n_recordings
+        joined = f"; {n_joined} recordings joined to {counted(len(self.joined.groups), 'group')}" if n_joined else ""
         optimistic = f"; optimistic: {self.optimistic}" if self.optimistic else ""
         n_conflicts = len(self.leakage.label_conflicts)
         conflicts = f"; WARNING: {counted(n_conflicts, 'near duplicate')} with two labels" if n_conflicts else ""
         balance = f"; {self.balance.sentence}" if self.balance else ""
-        return f"frames (groups): {', '.join(sides)}{pins}{balance}{optimistic}{conflicts}; {_SPLIT_CSV}"
+        return f"frames (groups): {', '.join(sides)}{pins}{joined}{balance}{optimistic}{conflicts}; {_SPLIT_CSV}"
 
     @property
     def _has_groups_of_several_labels(self) -> bool:
@@ -224,7 +226,9 @@ class SplitReceipt:
     @property
     def optimistic(self) -> str | None:
         """Why the numbers flatter the model; None where nothing is known that flatters it."""
-        return why_optimistic(self.params, self.leakage.n_copies_across)
+        is_open = self.joined.photos_unconfirmed > 0 and self.params.protocol in WHOLE_GROUPS
+        reasons = (why_optimistic(self.params, self.leakage.n_copies_across), UNCONFIRMED if is_open else None)
+        return "; ".join(reason for reason in reasons if reason) or None
 
     def to_json(self) -> dict[str, Any]:
         """The content of `reports/split.json`."""
@@ -243,6 +247,7 @@ class SplitReceipt:
             "augmented_unused": self.augmented_unused,
             "groups": {side: list(groups) for side, groups in self.groups.items()},
             "merged_groups": [list(names) for names in self.merged_groups],
+            "joined": self.joined.to_json(),
             "pins": self.pins.to_json(),
             "sessions": {name: dict(by_side) for name, by_side in self.sessions.items()} or None,
             **({} if self.sessions else {"sessions_reason": _NO_SESSIONS}),
@@ -252,23 +257,26 @@ class SplitReceipt:
         }
 
 
+@dataclass(frozen=True)
+class KnownGroups:
+    """What a project knows of its groups, beside the rows."""
+
+    merged: Sequence[Sequence[str]]  # the names of each group that was made of several
+    pins: Mapping[str, str]  # group to side
+    joined: Joined  # the groups of several recordings, and why
+    session_of: Mapping[str, str] = field(default_factory=dict)  # of each source that has one
+
+
 def make_receipt(
-    rows: Sequence[Row],
-    params: SplitParams,
-    merged: Sequence[Sequence[str]],
-    pins: Mapping[str, str],
-    search: SearchResult | None,
-    session_of: Mapping[str, str] = _NOT_NAMED,
+    rows: Sequence[Row], params: SplitParams, known: KnownGroups, search: SearchResult | None
 ) -> SplitReceipt:
     """Count the rows of a split, and look for what leaks.
 
     Args:
-        rows: all images of the data set, with their sides.
+        rows: all images, with their sides.
         params: the section `split`.
-        merged: the names of each group that was made of several.
-        pins: the sides of the pinned groups.
+        known: what the project knows of the groups.
         search: the near duplicates, in the order in which they are listed; None where nothing was searched.
-        session_of: the session of each source that has one.
     """
     labels = class_names(rows)
     present = {row.split for row in rows}
@@ -280,11 +288,12 @@ def make_receipt(
         frames_unused=sum(not row.is_copy for row in unused),
         augmented_unused=sum(row.is_copy for row in unused),
         groups={side: sorted({row.group for row in on_side}) for side, on_side in rows_by_side.items()},
-        merged_groups=merged,
-        pins=_count_pins({row.group for row in rows}, pins),
+        merged_groups=known.merged,
+        pins=_count_pins({row.group for row in rows}, known.pins),
         leakage=_find_leakage(rows, params, search),
-        sessions=groups_by_session(rows, session_of),
+        sessions=groups_by_session(rows, known.session_of),
         balance=_find_balance(rows, params),
+        joined=known.joined,
     )
 
 

@@ -14,8 +14,10 @@ from pipeline.base.manifest import UNUSED, Row, class_names
 from pipeline.base.project import Project
 from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
-from pipeline.split.grouping import merge_groups, read_groups_csv, read_pins, regroup, write_pins
+from pipeline.split.grouping import confirmed_sources, merge_groups, read_groups_csv, read_pins, regroup, write_pins
+from pipeline.split.joined import reasons_by_group, what_was_joined
 from pipeline.split.near_duplicates.search import (
+    WHOLE_GROUPS,
     SearchResult,
     across_sides_first,
     find_near_duplicates,
@@ -23,8 +25,9 @@ from pipeline.split.near_duplicates.search import (
 )
 from pipeline.split.near_duplicates.sheet import draw_pairs
 from pipeline.split.params import SplitParams
+from pipeline.split.proposals import Proposals, propose
 from pipeline.split.protocols import assign_sides
-from pipeline.split.receipt import SplitReceipt, make_receipt
+from pipeline.split.receipt import KnownGroups, SplitReceipt, make_receipt
 from pipeline.split.sessions import read_sessions
 
 
@@ -41,17 +44,22 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
             has too few groups; the message says how many to film.
         LeakageError: something would lie on two sides. The receipt has been written then, and the manifest has not.
     """
-    frames = _read_frames(params, project)
+    apart = _read_frames(params, project)
     copies = manifest.read(project.augmented_csv, empty_is_fine=True)
-    search = _search(frames, params, project)
-    frames, merged = merge_groups(frames, pairs_to_merge(search, params.protocol))
+    confirmed = confirmed_sources(apart, project.groups_csv, params.group_pattern)
+    proposed = _propose(apart, confirmed, params)
+    search = _search(apart, proposed, params, project)
+    alike = pairs_to_merge(search, params.protocol)
+    frames, merged = merge_groups(apart, alike, proposed.links)
+    reasons = reasons_by_group(apart, frames, proposed.links, alike, confirmed)
     parents = _parents_by_path(frames, copies, project.augmented_csv)
     pins = _read_pins(params, merged, project)
     session_of = read_sessions(project.groups_csv)
     side_of = assign_sides(frames, copies, params, pins, project.frames_csv, session_of)
-    rows = _with_sides(frames, copies, parents, side_of)
+    rows = _with_sides(frames, copies, parents, side_of, reasons)
     search = across_sides_first(search, side_of)
-    receipt = make_receipt(rows, params, merged, pins, search, session_of)
+    joined = what_was_joined(rows, confirmed, proposed.left_apart, all_confirmed=params.photo_groups == "confirmed")
+    receipt = make_receipt(rows, params, KnownGroups(merged, pins, joined, session_of), search)
     draw_pairs(search, project)
     project.split_csv.unlink(missing_ok=True)  # an old split must not stand beside a new receipt, whatever follows
     write_json(project.split_json, receipt.to_json())
@@ -112,11 +120,21 @@ def _read_frames(params: SplitParams, project: Project) -> list[Row]:
     return frames
 
 
-def _search(frames: Sequence[Row], params: SplitParams, project: Project) -> SearchResult | None:
+def _propose(frames: Sequence[Row], confirmed: Mapping[str, str], params: SplitParams) -> Proposals:
+    """Which groups are one by names, times and bursts; none where the protocol divides groups."""
+    if params.protocol not in WHOLE_GROUPS:
+        return Proposals((), ())
+    return propose(
+        frames, confirmed.keys(), photos=params.photo_groups != "each", within_given=params.protocol == "given"
+    )
+
+
+def _search(frames: Sequence[Row], proposed: Proposals, params: SplitParams, project: Project) -> SearchResult | None:
     """The near duplicates of different groups; None where `params` asks for no search."""
     if not params.near_duplicates.search:
         return None
-    grouped, _ = merge_groups(frames)  # the same recording under two names need not be compared
+    # The same recording under two names, and what is one group already, need not be compared.
+    grouped, _ = merge_groups(frames, links=proposed.links)
     return find_near_duplicates(grouped, params.near_duplicates, project)
 
 
@@ -147,10 +165,16 @@ def _read_pins(params: SplitParams, merged: Sequence[Sequence[str]], project: Pr
 
 
 def _with_sides(
-    frames: Sequence[Row], copies: Sequence[Row], parents: Mapping[str, Row], side_of: Mapping[str, str]
+    frames: Sequence[Row],
+    copies: Sequence[Row],
+    parents: Mapping[str, Row],
+    side_of: Mapping[str, str],
+    reasons: Mapping[str, str],
 ) -> list[Row]:
     """All images with their groups and sides; a copy is in the group of its parent."""
     with manifest.paused_garbage_collection():
-        rows = [frame.placed(frame.group, side_of[frame.path]) for frame in frames]
-        rows += [copy.placed(parents[copy.parent].group, side_of[copy.path]) for copy in copies]
+        rows = [frame.placed(frame.group, side_of[frame.path], reasons.get(frame.group, "")) for frame in frames]
+        for copy in copies:
+            group = parents[copy.parent].group
+            rows.append(copy.placed(group, side_of[copy.path], reasons.get(group, "")))
     return rows

@@ -24,6 +24,7 @@ from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
 from pipeline.base.words import counted
 from pipeline.draw.sheets import Cell, sheet, thumbnail, write_png
+from pipeline.split.joined import JoinedGroup, joined_groups
 
 FRAMES_ON_A_SHEET = 24
 COLUMNS = 6
@@ -31,7 +32,7 @@ SIDE = 200  # pixels of a picture on a sheet
 JSON, TEXT, SHEETS = "dataset.json", "dataset.txt", "classes"  # what the command writes into its folder
 IMBALANCE = 2.0  # ratio of the largest to the smallest class that is worth a warning
 BRIGHTNESS_BINS = 16  # of 256 levels
-CLIPS_SHOWN, SIZES_SHOWN = 40, 10  # in the text; dataset.json has them all
+CLIPS_SHOWN, SIZES_SHOWN, JOINED_SHOWN = 40, 10, 40  # in the text; dataset.json has them all
 _BARS = " ▁▂▃▄▅▆▇█"
 _NO_WRAP = 1_000_000  # cells: wider than any table
 
@@ -118,7 +119,8 @@ def dataset_statistics(frames: Sequence[Row], split: Sequence[Row]) -> dict[str,
     Returns:
         `classes` (by name: clips, groups, frames that screening kept, frames that it dropped, kept frames of each
         side, copies for training), `clips`, `dropped` (by reason), `resolutions` (kept frames by size), `brightness`
-        (by class: kept frames in each bin of 16 levels of mean luma), `warnings`.
+        (by class: kept frames in each bin of 16 levels of mean luma), `joined` (groups of several recordings, and why),
+        `warnings`.
     """
     sides = {row.path: row.split for row in split}
     copies = Counter(row.label for row in split if row.is_copy and row.split == "train")
@@ -131,6 +133,7 @@ def dataset_statistics(frames: Sequence[Row], split: Sequence[Row]) -> dict[str,
         "dropped": dict(sorted(Counter(row.drop_reason for row in frames if not row.kept).items())),
         "resolutions": _resolutions(frames),
         "brightness": {label: _brightness(rows) for label, rows in by_class.items()},
+        "joined": [_joined(group) for group in joined_groups(split)],
         "warnings": [*_imbalance(classes), *_stale(frames, split)],
     }
 
@@ -153,7 +156,21 @@ def statistics_as_text(statistics: Mapping[str, Any]) -> list[str]:
     lines += ["", *_table([["class", "brightness, dark to light"], *bars])]
     if statistics["dropped"]:
         lines += ["", *_table([["dropped", "reason"], *([n, reason] for reason, n in statistics["dropped"].items())])]
+    lines += _joined_as_text(statistics["joined"])
     return [*lines, "", *(f"warning: {warning}" for warning in statistics["warnings"])]
+
+
+def _joined(group: JoinedGroup) -> dict[str, Any]:
+    return {"group": group.name, "label": group.label, "reason": group.reason, "sources": list(group.sources)}
+
+
+def _joined_as_text(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The groups of several recordings, why they are one, and how to say no."""
+    if not groups:
+        return []
+    cells = [[len(group["sources"]), group["group"], group["reason"]] for group in groups[:JOINED_SHOWN]]
+    how = "to take a recording out, give it a group of its own in data/groups.csv; dataset.json lists the recordings"
+    return ["", *_table([["joined", "group", "because"], *cells]), *_more(groups, JOINED_SHOWN), how]
 
 
 def _more(rows: Sequence[object], shown: int) -> list[str]:

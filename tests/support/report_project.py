@@ -39,6 +39,7 @@ def with_data_reports(project: Project) -> Project:
         "protocol": "grouped", "optimistic": None, "balance": None,
         "asked": {"ratio": "8:2", "val": 0.2, "hold_out": None},
         "counts": dict.fromkeys(("train", "val", "test"), counts), "leakage": leakage,
+        "joined": {"groups": 0, "recordings": 0, "photos": 0, "photos_unconfirmed": 0, "left_apart": [], "listed": []},
     }  # fmt: skip
     write_json(project.split_json, split)
     return project

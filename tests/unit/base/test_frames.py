@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
+from pipeline.base.files import sha256_of
 from pipeline.base.frames import read_frame, read_frame_bgr, read_grey, read_thumbnail, resize_longer_side
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
@@ -178,3 +180,20 @@ def test_reducing_averages_and_enlarging_interpolates_as_asked() -> None:
     halves_hw = np.array([[0, 200]], np.uint8)
     assert np.unique(resize_longer_side(halves_hw, 8, cv2.INTER_NEAREST)).tolist() == [0, 200]
     assert len(np.unique(resize_longer_side(halves_hw, 8))) > 2
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_frame_with_other_bytes_than_the_manifest_states_is_refused(project: Project, reader: Reader) -> None:
+    row = write(project, "a.png", 16, 8)
+    path = project.root / "a.png"
+    stated = replace(row, sha256=sha256_of(path))
+    assert reader(project, stated).size  # the negative control
+    status = path.stat()
+    other = bytearray(path.read_bytes())
+    other[-6] ^= 1  # size and time stay
+    path.write_bytes(other)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(
+        DataError, match=r"a\.png: found other bytes than those of the manifest; run `pipe extract` again"
+    ):
+        reader(project, stated)

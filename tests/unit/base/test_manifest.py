@@ -66,7 +66,7 @@ def test_the_columns_stand_in_the_order_of_the_contract(tmp_path: Path) -> None:
     header = written([PHOTO], tmp_path).read_text(encoding="utf-8").splitlines()[0]
     assert header == (
         "path,label,source,source_sha256,group,given_split,time_seconds,parent,transform,kept,drop_reason,"
-        "width,height,sharpness,brightness,phash,recorded_at,camera,burst"
+        "width,height,sharpness,brightness,phash,sha256,recorded_at,camera,burst"
     )
 
 
@@ -143,7 +143,7 @@ def test_other_columns_are_refused(tmp_path: Path, before: str, after: str) -> N
 
 
 def test_a_row_with_too_few_values_is_refused(tmp_path: Path) -> None:
-    assert "frames.csv:3: found 18 values; expected 19" in refusal(edited(tmp_path, ",00ff00ff00ff00ff", ""))
+    assert "frames.csv:3: found 19 values; expected 20" in refusal(edited(tmp_path, ",00ff00ff00ff00ff", ""))
 
 
 def test_a_name_with_line_ends_comes_back(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_picture_too_wide_for_jpeg_is_refused(tmp_path: Path) -> None:
 def test_settings_and_outcomes_survive_json() -> None:
     settings = replace(SETTINGS, wanted=Wanted(2.5, every_n_frames=3, end_seconds=7.25))
     assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
-    picture = Picture("a/000000.jpg", 0.1, 64, 48, 12.5, 99.75, "0" * 16, "small: 20 pixels < 32")
+    picture = Picture("a/000000.jpg", 0.1, 64, 48, 12.5, 99.75, "0" * 16, "0" * 64, "small: 20 pixels < 32")
     for outcome in (
         Outcome("0a", (picture,), {"codec": "h264"}, "2 of 3 frames promised", "video named .jpg"),
         Outcome(error="clip.mp4: broken"),

@@ -17,12 +17,22 @@ from pipeline.extract.clip_cache import ClipCache, clip_key
 from runtime.clips.decode_plan import Wanted
 
 SETTINGS = Settings(Wanted(1), ".jpg", 95, 10**6, 60, 2)
-PICTURE = Picture("a clip/000000.jpg", 0.0, width=1, height=1, sharpness=0.0, brightness=0.0, phash="0" * 16)
+BYTES = b"a picture"
+PICTURE = Picture(
+    "a clip/000000.jpg",
+    0.0,
+    width=1,
+    height=1,
+    sharpness=0.0,
+    brightness=0.0,
+    phash="0" * 16,
+    sha256=hashlib.sha256(BYTES).hexdigest(),
+)
 
 
 def decode(entry: Path) -> Outcome:
     (entry / "a clip").mkdir()
-    (entry / "a clip" / "000000.jpg").write_bytes(b"a picture")
+    (entry / "a clip" / "000000.jpg").write_bytes(BYTES)
     return Outcome("0", (PICTURE,), {"codec": "h264"})
 
 
@@ -51,6 +61,14 @@ def test_a_stored_clip_is_found_and_linked_under_another_name(tmp_path: Path) ->
 
 def paint_over(entry: Path) -> None:
     (entry / "a clip" / "000000.jpg").write_bytes(b"another")
+
+
+def rot(entry: Path) -> None:
+    """Change a byte of the picture; size and time stay."""
+    picture = entry / "a clip" / "000000.jpg"
+    status = picture.stat()
+    picture.write_bytes(b"a pictUre")
+    os.utime(picture, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def remove_picture(entry: Path) -> None:
@@ -97,7 +115,7 @@ def replace_by_file(entry: Path) -> None:
 @pytest.mark.parametrize(
     "harm",
     [
-        paint_over, remove_picture, link_picture, link_folder, link_entry, cut_short, replace_by_pipe,
+        paint_over, rot, remove_picture, link_picture, link_folder, link_entry, cut_short, replace_by_pipe,
         replace_by_folder, replace_by_file,
     ],
 )  # fmt: skip
@@ -161,7 +179,8 @@ def test_a_path_that_leaves_the_entry_is_a_miss(tmp_path: Path, name: str) -> No
     path = name.format(outside=outside)
 
     def point_outside(stored: dict[str, Any]) -> None:
-        stored["recorded"]["pictures"][0]["path"] = path
+        sha256 = hashlib.sha256(outside.read_bytes()).hexdigest()
+        stored["recorded"]["pictures"][0] |= {"path": path, "sha256": sha256}
         stored["marks"] = {path: [outside.stat().st_size, outside.stat().st_mtime_ns]}
 
     forge(tmp_path / "clips" / "key", point_outside)

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
+from pipeline.base.files import sha256_of
 from pipeline.base.section import read_section
 from pipeline.extract import quality
 from pipeline.extract.child import Picture
@@ -63,6 +64,7 @@ def written(frames: list[NDArray[np.uint8]], folder: Path) -> list[Picture]:
                 sharpness=quality.sharpness(luma_hw),
                 brightness=quality.brightness(luma_hw),
                 phash=quality.phash(luma_hw),
+                sha256=sha256_of(folder / name),
             )
         )
     return pictures

@@ -216,3 +216,39 @@ def test_a_picture_that_is_none_is_named(project: Project) -> None:
     (project.explanations / "broken.png").write_bytes(b"\x00" * 500_000)
     with pytest.raises(DataError, match=r"broken\.png"):
         report(project)
+
+
+def test_the_page_says_what_was_joined_why_and_what_was_left_apart(project: Project) -> None:
+    before = _page(project)
+    assert "Recordings that were joined" not in before
+    assert "Left apart" not in before
+    groups = [
+        {
+            "group": f"data/raw/red/{HOSTILE}{n}.jpg",
+            "label": "red",
+            "reason": "one burst",
+            "recordings": 3,
+            "sources": [],
+        }
+        for n in range(21)
+    ]
+    joined = {"groups": 21, "recordings": 63, "photos": 63, "photos_unconfirmed": 0, "listed": groups}
+    write_json(project.split_json, read_json(project.split_json) | {"joined": joined | {"left_apart": ["9 of 9"]}})
+    page = _page(project)
+    assert "Recordings that were joined" in page
+    assert 'data-json="reports/split.json#/joined/listed/19/reason">one burst' in page
+    assert "joined/listed/20" not in page
+    assert "reports/split.json lists more" in page
+    assert 'data-json="reports/split.json#/joined/left_apart/0">9 of 9' in page
+    assert HOSTILE not in page
+
+
+def test_the_page_promises_unseen_objects_only_where_somebody_confirmed_the_groups(project: Project) -> None:
+    promise = "training has seen none of these"
+    assert promise in _page(project)
+    split = read_json(project.split_json)
+    joined = split["joined"] | {"photos": 12, "photos_unconfirmed": 7}
+    write_json(project.split_json, split | {"joined": joined})
+    page = _page(project)
+    assert promise not in page
+    assert "training may have seen other photos of these objects" in page

@@ -169,7 +169,7 @@ def test_a_merged_group_is_pinned_by_any_of_its_names(tmp_path: Path) -> None:
         (["a,unused"], "'a' is pinned to 'unused'; expected one of train, val, test"),
         (["a,Train"], "'a' is pinned to 'Train'"),
         (["a,train", "a,test"], "table.csv:3: 'a' is pinned to test, 'a' to train; delete one of the lines"),
-        (["b,test", "c,train"], "'c' is pinned to train, 'b' to test, and the two hold the same pictures ('b' now)"),
+        (["b,test", "c,train"], "'c' is pinned to train, 'b' to test, and the two are one group ('b' now)"),
     ],
 )
 def test_pins_that_contradict_themselves_are_refused(tmp_path: Path, lines: list[str], expected: str) -> None:

@@ -13,10 +13,11 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.split import receipt as receipt_module
+from pipeline.split.joined import Joined
 from pipeline.split.near_duplicates.alignment import Alignment
 from pipeline.split.near_duplicates.search import ConfirmedPair, SearchResult
 from pipeline.split.params import SplitParams
-from pipeline.split.receipt import ClassCounts, NearDuplicates, PinCounts, SplitReceipt, make_receipt
+from pipeline.split.receipt import ClassCounts, KnownGroups, NearDuplicates, PinCounts, SplitReceipt, make_receipt
 from pipeline.split.stage import split
 from tests.support.command import ROOT
 from tests.support.small_project import without_search
@@ -38,6 +39,7 @@ SPLIT_JSON = """\
     "hold_out": null,
     "guard_seconds": 2.0,
     "group_pattern": null,
+    "photo_groups": "propose",
     "seed": 0,
     "near_duplicates": {
       "search": false,
@@ -97,6 +99,25 @@ SPLIT_JSON = """\
       "brick/1"
     ]
   ],
+  "joined": {
+    "groups": 1,
+    "recordings": 2,
+    "photos": 0,
+    "photos_unconfirmed": 0,
+    "left_apart": [],
+    "listed": [
+      {
+        "group": "brick/0",
+        "label": "brick",
+        "reason": "files of the same bytes",
+        "recordings": 2,
+        "sources": [
+          "data/raw/brick/0.mp4",
+          "data/raw/brick/1.mp4"
+        ]
+      }
+    ]
+  },
   "pins": {
     "pinned": 0,
     "new": 4,
@@ -151,7 +172,8 @@ PAIRS = (pair_of(PLACED[0], PLACED[1], 0.98765), pair_of(PLACED[1], PLACED[2], 0
 
 def receipt_of(**params: object) -> SplitReceipt:
     asked = DEFAULTS.model_copy(update=params)
-    return make_receipt(PLACED, asked, [["a/0", "old"]], {"a/0": "train", "gone": "val"}, SearchResult(PAIRS, 4, 9))
+    pins = {"a/0": "train", "gone": "val"}
+    return make_receipt(PLACED, asked, KnownGroups([["a/0", "old"]], pins, Joined()), SearchResult(PAIRS, 4, 9))
 
 
 def test_the_file_of_a_small_project_to_the_letter(project: Project) -> None:
@@ -217,7 +239,9 @@ def test_pairs_on_one_side_unused_ones_and_those_of_two_labels_flatter_nothing()
     placed = [*rows, frame("b", 4, split="train")]
     conflict = pair_of(rows[1], placed[-1], 0.9)
     search = SearchResult((*PAIRS, conflict), 5, 9)
-    receipt = make_receipt(placed, DEFAULTS.model_copy(update={"protocol": "given"}), [], {}, search)
+    receipt = make_receipt(
+        placed, DEFAULTS.model_copy(update={"protocol": "given"}), KnownGroups([], {}, Joined()), search
+    )
     near_duplicates = receipt.leakage.near_duplicates
     assert near_duplicates is not None
     assert [pair.is_across_sides for pair in near_duplicates.pairs] == [False, False, False, True]
@@ -244,7 +268,7 @@ def test_groups_without_a_pin_are_new_and_pins_without_a_group_are_gone() -> Non
 
 def test_a_data_set_whose_frames_were_all_dropped_has_a_ratio_of_nothing() -> None:
     rows = [replace(row, kept=False) for row in PLACED]
-    receipt = make_receipt(rows, DEFAULTS, [], {}, None)
+    receipt = make_receipt(rows, DEFAULTS, KnownGroups([], {}, Joined()), None)
     assert receipt.to_json()["achieved_ratio"] == {"train": 0.0, "test": 0.0}
 
 

@@ -230,3 +230,37 @@ def test_no_frames_are_an_error(project: Project) -> None:
     assert finished.returncode == 1
     assert "frames.csv: missing" in finished.stderr
     assert not project.dataset_reports.exists()
+
+
+def test_what_the_split_joined_is_listed_with_the_reason_and_the_way_to_say_no() -> None:
+    rows = [*frames_of("brick", 3), *frames_of("砾石", 2)]
+    because = "chapters of one recording by their names"
+    joined = [
+        replace(row, group="brick/0", group_reason=because)
+        if row.source.endswith(("brick/0.mp4", "brick/1.mp4"))
+        else row
+        for row in split_of(rows)
+    ]
+    value = dataset_statistics(rows, joined)
+    assert value["joined"] == [
+        {
+            "group": "brick/0", "label": "brick", "reason": because,
+            "sources": ["data/raw/brick/0.mp4", "data/raw/brick/1.mp4"],
+        }
+    ]  # fmt: skip
+    lines = statistics_as_text(value)
+    assert [line.split() for line in lines if because in line] == [["2", "brick/0", *because.split()]]
+    assert any("data/groups.csv" in line for line in lines)
+    apart = dataset_statistics(rows, split_of(rows))
+    assert apart["joined"] == []
+    assert not any("data/groups.csv" in line for line in statistics_as_text(apart))
+
+
+def test_of_many_joined_groups_the_text_shows_the_first() -> None:
+    rows = frames_of("brick", 2 * module.JOINED_SHOWN + 4)
+    joined = [
+        replace(row, group=str(int(row.group.split("/")[1]) // 2), group_reason="one burst") for row in split_of(rows)
+    ]
+    lines = statistics_as_text(dataset_statistics(rows, joined))
+    assert "… and 2 more in dataset.json" in lines
+    assert sum("one burst" in line for line in lines) == module.JOINED_SHOWN

@@ -116,6 +116,8 @@ def test_a_missing_frame_is_named(project: Project) -> None:
 
 
 def _split_with_copies(project: Project) -> None:
+    """Copies of half the pictures; what the names say of them is left out, so that the pixels decide."""
+    set_params(project, split={"photo_groups": "each"})
     rows = [add_picture(project, f"scene{seed}", scene(seed), "ab"[seed % 2]) for seed in range(12)]
     rows += [add_picture(project, f"copy{seed}", jpeg_40(scene(seed)), "ab"[seed % 2]) for seed in range(10)]
     rows.append(add_picture(project, "odd", CHANGES["mirror"](scene(11)), "a"))
