@@ -48,6 +48,7 @@ def test_mutated_clips_of_every_other_container_end_in_frames_or_in_one_line(tmp
             "sources": [(str(copy), copy.name) for copy in copies],
             "frames": str(tmp_path / "frames"),
             "settings": mutated_recordings.SETTINGS.to_json(),
+            "digests": {},
         },
         subject="copies",
         timeout_seconds=60,

@@ -26,12 +26,6 @@ def test_the_defaults_hold_together() -> None:
     ]
 
 
-def test_an_unknown_transform_is_refused_with_those_that_there_are() -> None:
-    message = refusal(changed(augment__copies=[{"name": "mirror"}]))
-    assert "augment.copies.0" in message
-    assert "rotate_90" in message
-
-
 def documented_copies() -> list[dict[str, Any]]:
     text = (ROOT / "docs" / "augment.md").read_text(encoding="utf-8")
     block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)

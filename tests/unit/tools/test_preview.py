@@ -39,7 +39,7 @@ def test_the_sheet_shows_the_frame_and_the_copies_that_the_stage_would_make(
     monkeypatch.setattr(module, "sheet", lambda cells, *_, **__: shown.extend(cells) or np.zeros((1, 1, 3), np.uint8))
     bounds = read_section(project.params_yaml, "extract", ExtractParams)
     report = preview(frame, tmp_path / "sheet.png", params, bounds, project)
-    assert report.headline == f"the frame and its 4 copies in {tmp_path / 'sheet.png'}"
+    assert report.headline == f"the frame and 4 copies of it in {tmp_path / 'sheet.png'}"
     titles = ["frame", "0 mirror_left_right", "1 mirror_top_bottom", "2 rotate_90", "3 affine"]
     assert [cell.title for cell in shown] == titles
     parent = project.relative(frame)
@@ -52,7 +52,7 @@ def test_a_picture_from_elsewhere_can_be_previewed_as_well(project: Project, tmp
     photo = write_photo(tmp_path / "elsewhere.png")
     finished = run_pipe(project.root, "augment", "--preview", str(photo), "--out", "sheets/照片.png")
     assert finished.returncode == 0, finished.stderr
-    assert finished.stdout == "the frame and its 4 copies in sheets/照片.png; next: pipe augment\n"
+    assert finished.stdout == "the frame and 4 copies of it in sheets/照片.png; next: pipe augment\n"
     assert pixels(project.root / "sheets" / "照片.png").shape[1] > 4 * module.SIDE
     assert not project.augmented.exists()
 

@@ -121,4 +121,4 @@ def test_the_command_needs_something_to_explain_and_a_checkpoint(project: Projec
     assert run_pipe(project.root, "explain").returncode == 2
     finished = run_pipe(project.root, "explain", str(photo(tmp_path / "photo.png")))
     assert finished.returncode == 1
-    assert "run `pipe train` first" in finished.stderr
+    assert "run `pipe train`" in finished.stderr
