@@ -23,7 +23,7 @@ check: .venv/test
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -q tests/house
 	$(BIN)/python -m tests.house.marks
 
-# Long trials that are run by hand; docs/testing.md has what they gave. The first and second read PIPE_SHARED.
+# Long trials that are run by hand; docs/testing.md has what they gave. The first, second and last read PIPE_SHARED.
 trials: .venv/test
 	$(BIN)/python -m tests.trials.every_recording
 	$(BIN)/python -m tests.trials.mutated_recordings 2000
@@ -32,6 +32,7 @@ trials: .venv/test
 	$(BIN)/python -m tests.trials.mutant_bundles
 	$(BIN)/python -m tests.trials.examples_without_vnni
 	$(BIN)/python -m tests.trials.int8_without_vnni
+	$(BIN)/python -m tests.trials.joined_photos
 
 # On emulated ARM processors, with the demo's bundle. Needs root and Debian's packages mmdebstrap and qemu-user-static.
 trial-arm: .venv/test build/demo/dist/bundle.zip

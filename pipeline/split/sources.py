@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from pathlib import PurePosixPath
 
 from pipeline.base.manifest import Row
 
@@ -34,12 +34,12 @@ class Source:
     @property
     def folder(self) -> str:
         """The folder that it lies in."""
-        return str(PurePosixPath(self.name).parent)
+        return posixpath.dirname(self.name)  # not by pathlib, which takes ten times as long
 
     @property
     def stem(self) -> str:
         """Its file name without the suffix."""
-        return PurePosixPath(self.name).stem
+        return posixpath.splitext(posixpath.basename(self.name))[0]
 
 
 @dataclass(frozen=True)
