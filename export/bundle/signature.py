@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import DataError
-from pipeline.base.files import replacing_file
 from runtime.regular_files import read_regular
 
 if TYPE_CHECKING:
@@ -58,7 +57,6 @@ class SigningKey:
         """The first 16 digits of the public key, which messages show."""
         return self.public_hex[:16]
 
-    def sign(self, content: bytes, signature: Path) -> None:
-        """Write the signature of some bytes: 64 bytes and nothing else."""
-        with replacing_file(signature) as temporary:
-            temporary.write_bytes(self.private.sign(content))
+    def sign(self, content: bytes) -> bytes:
+        """Return the signature of some bytes: 64 bytes."""
+        return self.private.sign(content)

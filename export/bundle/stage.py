@@ -5,6 +5,7 @@ The same input gives the same bytes, whatever the time zone, umask, file times, 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -17,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export.bundle.proof import prove_reports, refuse_other_classes, refuse_unproven
 from export.bundle.signature import SigningKey
-from pipeline.base.errors import DataError, GateError
+from pipeline.base.disk_space import disk_full, free_bytes, is_full
+from pipeline.base.errors import DataError, DiskFullError, GateError, PipeError
 from pipeline.base.files import exclusive, read_json, replacing_file, sha256_of
 from pipeline.base.project import Project, missing
 from runtime.archive import FILE_MODE, FIXED_DATE, SUMS, UNIX, unpack
@@ -27,10 +30,12 @@ from runtime.contract import Contract, Variant
 from runtime.errors import DeviceError
 from runtime.golden import GOLDEN, GOLDEN_JSON, Golden
 from runtime.requirements import requirements
+from runtime.scratch import scratch_folder
 from runtime.selfcheck import Selfcheck, selfcheck
 
 MODEL = "model.onnx"
 PASSED = "passed"
+_ROOM_TO_CHECK = 2**20  # bytes beside the unpacked bundle, for what the selfcheck writes
 
 NOTICES = """\
 runtime/ is part of clip2edge and licensed under the Apache License, Version 2.0; its text is in runtime/LICENSE.
@@ -71,18 +76,32 @@ class BundleReport:
 def bundle(project: Project, key_path: Path | None = None) -> BundleReport:
     """Write `dist/bundle.zip`, if parity passed the very graphs that are on disk; with a key, sign it too.
 
-    An earlier bundle is removed first, with its signatures. So after a refusal no older bundle can be taken for this
-    model's.
+    A refusal removes an earlier bundle with its signatures. So no older bundle can be taken for this model's. Where the
+    disk is full or the process ends, the earlier one stays.
 
     Raises:
-        GateError: parity did not pass, or judged another graph or checkpoint than those of the other reports; or the
-            new bundle fails its own selfcheck.
+        GateError: parity did not pass, or judged another graph or checkpoint than those of the other reports; a report
+            was edited or is not of this run of the chain; or the new bundle fails its own selfcheck.
         DataError: a part of the bundle is missing or broken, or the key cannot be read.
         ContractError, BundleError: the contract, or the list of golden pictures, is missing or broken.
+        DiskFullError: the disk of the bundle, or of the temporary folder, has no room.
     """
     key = SigningKey.read(key_path) if key_path is not None else None
-    for earlier in (project.bundle_zip, project.bundle_signature, project.sums_signature):
-        earlier.unlink(missing_ok=True)
+    try:
+        return _bundle(project, key)
+    except DiskFullError:
+        raise
+    except (PipeError, DeviceError):
+        _remove(project.bundle_zip, project.bundle_signature, project.sums_signature)
+        raise
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _bundle(project: Project, key: SigningKey | None) -> BundleReport:
     contract = _only_proven(Contract.read(project.contract_json), project)
     files = {
         **_graphs(contract, project),
@@ -94,13 +113,25 @@ def bundle(project: Project, key_path: Path | None = None) -> BundleReport:
         "requirements.txt": requirements().encode(),
         "NOTICES": NOTICES.encode(),
     }
-    files[SUMS] = sums = _sums(files)
-    with replacing_file(project.bundle_zip) as temporary:
+    proven = prove_reports(project)
+    refuse_other_classes(contract, project)
+    digests = {name: _sha256(content) for name, content in files.items()}
+    refuse_unproven(
+        {content: digests[name] for name, content in files.items() if isinstance(content, Path)}, proven, project
+    )
+    files[SUMS] = sums = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
+    # All are on disk before the first of them gets its name; the zip is the last one.
+    with contextlib.ExitStack() as targets:
+        temporary = targets.enter_context(replacing_file(project.bundle_zip))
         _write_zip(files, temporary)
         checked = _prove(temporary)
-    if key is not None:
-        key.sign(project.bundle_zip.read_bytes(), project.bundle_signature)
-        key.sign(sums, project.sums_signature)
+        if key is not None:
+            signature = targets.enter_context(replacing_file(project.bundle_signature))
+            signature.write_bytes(key.sign(temporary.read_bytes()))
+            signature = targets.enter_context(replacing_file(project.sums_signature))
+            signature.write_bytes(key.sign(sums))
+    if key is None:
+        _remove(project.bundle_signature, project.sums_signature)
     names = tuple(variant.name for variant in contract.variants)
     n_bytes, signed_by = project.bundle_zip.stat().st_size, key.key_id if key is not None else None
     return BundleReport(len(files), n_bytes, names, contract.recommended, checked, signed_by)
@@ -239,12 +270,8 @@ def _json_bytes(value: object) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
 
 
-def _sums(files: Mapping[str, Content]) -> bytes:
-    digests = {
-        name: hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else sha256_of(content)
-        for name, content in files.items()
-    }
-    return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
+def _sha256(content: Content) -> str:
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else sha256_of(content)
 
 
 def _write_zip(files: Mapping[str, Content], path: Path) -> None:
@@ -271,16 +298,26 @@ def _write_entry(archive: zipfile.ZipFile, name: str, content: Content) -> None:
 
 def _prove(zip_path: Path) -> Selfcheck:
     """Unpack the new archive as a device does, and let it check itself before it gets its final name."""
-    with tempfile.TemporaryDirectory(prefix="bundle-") as parent:
-        folder = Path(parent) / "bundle"
-        try:
-            unpack(zip_path, folder)
-            checked = selfcheck(folder)
-        except DeviceError as error:
-            raise GateError(f"the new bundle fails its own selfcheck ({error}); nothing is bundled") from error
+    wanted = zip_path.stat().st_size + _ROOM_TO_CHECK
+    try:
+        with scratch_folder("bundle") as folder:
+            _refuse_full_disk(folder, wanted)
+            unpack(zip_path, folder / "bundle")
+            checked = selfcheck(folder / "bundle")
+    except (DeviceError, OSError) as error:
+        if is_full(error):
+            raise disk_full(Path(tempfile.gettempdir()), f"{wanted:,} bytes") from error
+        if isinstance(error, OSError):
+            raise
+        raise GateError(f"the new bundle fails its own selfcheck ({error}); nothing is bundled") from error
     for check in checked.variants:
         if check.reason:
             raise GateError(
                 f"the new bundle fails its own selfcheck ({check.variant}: {check.reason}); nothing is bundled"
             )
     return checked
+
+
+def _refuse_full_disk(folder: Path, n_bytes: int) -> None:
+    if free_bytes(folder) < n_bytes:
+        raise disk_full(folder, f"{n_bytes:,} bytes")

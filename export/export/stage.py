@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx
 
@@ -30,11 +28,13 @@ from pipeline.base.errors import GateError
 from pipeline.base.files import exclusive, replacing_folder, write_json
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.project import Project
+from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.preprocess import Preprocess
 from runtime.contract import Contract, Geometry, Variant
 from runtime.processor import processor_name
+from runtime.scratch import scratch_folder
 
 FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
 
@@ -68,6 +68,7 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
         DataError: the checkpoint, the split or a frame is missing or broken.
         GateError: no exporter gives a graph that computes what torch computes. `reports/export.json` has the reasons.
     """
+    made_from = hashes_of((project.checkpoint, project.split_csv), project)
     rows = read_split_without_leaks(project)
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)
@@ -75,11 +76,11 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
     # Without a validation side the calibration frames decide. In any case parity judges on test frames.
     choice = [row for row in rows if row.split == "val"] or calibration
     record = ExportRecord(params.search, choice[0].split, len(choice), CalibrationSet.of(calibration))
-    with tempfile.TemporaryDirectory(prefix="export-") as folder:
-        frames = reference_frames(choice, checkpoint, project, Path(folder) / "choice.npy")
+    with scratch_folder("export") as folder:
+        frames = reference_frames(choice, checkpoint, project, folder / "choice.npy")
         record = dataclasses.replace(record, exporters=_try_exporters(checkpoint, params.opset, gates, frames))
-        best = _first_that_agrees(record, project)
-        inputs_nchw = preprocess_frames(calibration, checkpoint, project, Path(folder) / "calibration.npy")
+        best = _first_that_agrees(record, made_from, project)
+        inputs_nchw = preprocess_frames(calibration, checkpoint, project, folder / "calibration.npy")
         factory = CandidateFactory(_core_of(best.trial), inputs_nchw)
         trials = search(best.trial, factory, params.search, frames, gates)
         kept = best_of_each_precision(trials)
@@ -88,7 +89,9 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
     variants = _write_graphs(kept, tolerances, checkpoint.preprocess, draft, project)
     contract = dataclasses.replace(draft, variants=variants, recommended=variants[0].name)
     write_json(project.contract_json, contract.to_json())
-    write_json(project.export_json, dataclasses.replace(record, trials=trials, kept=kept).to_json())
+    record = dataclasses.replace(record, trials=trials, kept=kept)
+    wrote = hashes_of((project.contract_json, *files_below(project.onnx)), project)
+    write_report(project.export_json, record.to_json(), made_from=made_from, wrote=wrote)
     tried = dict.fromkeys(trial.precision for trial in trials)
     left_out = tuple(precision for precision in tried if precision not in {trial.precision for trial in kept})
     return ExportReport(variants, contract.recommended, left_out)
@@ -111,11 +114,11 @@ def _try_exporters(
     return tried
 
 
-def _first_that_agrees(record: ExportRecord, project: Project) -> ExporterTrial:
+def _first_that_agrees(record: ExportRecord, made_from: Hashes, project: Project) -> ExporterTrial:
     """Return the exporter's graph that agrees with torch; without one, write the record and stop."""
     if not record.exporters[-1].trial.failed:
         return record.exporters[-1]
-    write_json(project.export_json, record.to_json())
+    write_report(project.export_json, record.to_json(), made_from=made_from, wrote={})
     attempts_in_words = "; ".join(map(str, record.exporters))
     raise GateError(
         f"{project.checkpoint}: no exporter gives a graph that computes what torch does ({attempts_in_words})"

@@ -23,13 +23,15 @@ from export.parity.golden import golden_order, write_golden
 from export.parity.odd_sizes import compare_odd_sizes, worst_picture
 from export.parity.results import FP32, ParityReport, VariantResult
 from export.parity.routes import BUNDLE, Route, ask_bundle, routes
+from pipeline.base.device_code import device_code
 from pipeline.base.errors import DataError
-from pipeline.base.files import exclusive, sha256_of, write_json
+from pipeline.base.files import exclusive
 from pipeline.base.frames import read_frame
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
 from pipeline.base.project import Project
+from pipeline.base.report_digest import files_below, hashes_of, write_report
 from pipeline.network.checkpoint import Checkpoint, class_numbers, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from runtime.classifier import Classifier
@@ -59,6 +61,8 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
         DataError: no frame is held out, or one has a class that the checkpoint does not know; a graph, the contract or
             the checkpoint is missing or broken.
     """
+    inputs = (project.checkpoint, project.split_csv, project.contract_json, *files_below(project.onnx))
+    made_from = hashes_of((*inputs, *device_code(project)), project)
     held_out = [row for row in read_split_without_leaks(project) if row.split == "test"]
     if not held_out:
         raise DataError(f"{project.split_csv}: no held-out frame; nothing was compared")
@@ -77,12 +81,13 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     results[FP32] = dataclasses.replace(results[FP32], odd_sizes=odd_sizes)
     trained = TrainedNetwork(checkpoint.preprocess, checkpoint.network())
     explained = _explain(results, asked, _Reference(held_out, torch_logits, trained, project))
-    report = ParityReport(explained, sha256_of(project.checkpoint))
+    report = ParityReport(explained, made_from[project.relative(project.checkpoint)] or "")
     graph_logits = {route.variant: route.logits for route in reversed(asked)}  # a variant's first route is the runtime
     write_golden(golden_order(held_out, graph_logits, classifiers), params, ask_torch, classifiers, project)
     by_variant = {name: graph_logits[name] for name in results}
     write_flips(flips_of(held_out, torch_logits, by_variant, checkpoint.classes), project)
-    write_json(project.parity_json, report.to_json())
+    wrote = hashes_of((project.flips_csv, project.flips_png, *files_below(project.golden)), project)
+    write_report(project.parity_json, report.to_json(), made_from=made_from, wrote=wrote)
     return report
 
 

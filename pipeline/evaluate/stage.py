@@ -14,6 +14,7 @@ from pipeline.base.files import exclusive, read_json, replacing_folder, sha256_o
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import UNUSED, Row
 from pipeline.base.project import Project
+from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
 from pipeline.evaluate import clip_verdicts, intervals, metrics
 from pipeline.evaluate.checked_values import ValueOrReason
 from pipeline.evaluate.counterfactual import counterfactual, thinned
@@ -45,9 +46,15 @@ class _Inputs:
 
     params: EvaluateParams
     project: Project
+    made_from: Hashes  # of the files that the report is computed from
     rows: Sequence[Row]
     checkpoint: Checkpoint
     network: Network  # of the checkpoint
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """The hash of the checkpoint that is judged."""
+        return self.made_from[self.project.relative(self.project.checkpoint)] or ""
 
     def judge(self, rows: Sequence[Row], network: Network) -> Predictions:
         return judge(rows, self.checkpoint, network, self.project, self.params.batch_size)
@@ -67,10 +74,11 @@ def evaluate(params: EvaluateParams, project: Project) -> Evaluation:
             missing or broken.
         LeakageError: a group is on two sides.
     """
+    made_from = hashes_of((project.checkpoint, project.split_csv, project.split_json), project)
     rows = read_split_without_leaks(project)
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)
-    inputs = _Inputs(params, project, rows, checkpoint, checkpoint.network())
+    inputs = _Inputs(params, project, made_from, rows, checkpoint, checkpoint.network())
     held_out = inputs.judge([row for row in rows if row.split == "test"], inputs.network)
     kept = held_out.where(np.array([row.kept for row in held_out.rows]))
     if not kept.rows:
@@ -85,7 +93,9 @@ def evaluate(params: EvaluateParams, project: Project) -> Evaluation:
         contents = GalleryContents(evaluation, tables, kept, inputs.originals, features)
         draw_gallery(contents, params.montage_frames, folder, project)
     write_json(project.metrics_json, headline_numbers(evaluation, project))
-    write_json(project.evaluate_json, evaluation.to_json())
+    # metrics.json has the minutes of the training: its hash would make this report another one every time.
+    wrote = hashes_of((project.predictions_csv, *files_below(project.plots)), project)
+    write_report(project.evaluate_json, evaluation.to_json(), made_from=made_from, wrote=wrote)
     return evaluation
 
 
@@ -132,7 +142,7 @@ def _evaluation(inputs: _Inputs, held_out: Predictions, kept: Predictions, untra
         protocol=split_report["protocol"],
         optimistic=_optimistic(inputs, split_report["optimistic"]),
         counterfactual=_counterfactual(untrained),
-        checkpoint_sha256=sha256_of(inputs.project.checkpoint),
+        checkpoint_sha256=inputs.checkpoint_sha256,
     )
 
 

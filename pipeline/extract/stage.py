@@ -17,6 +17,7 @@ from pipeline.base.files import exclusive_lock, replacing_folder, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each, threads_for_each
 from pipeline.base.project import Project
+from pipeline.base.report_digest import hashes_of, write_report
 from pipeline.base.words import counted
 from pipeline.extract import screening
 from pipeline.extract.child import Outcome, Settings
@@ -144,7 +145,9 @@ def extract(params: ExtractParams, project: Project, sample_bits: int | None = N
         rows = _rows(screened, paths)
         manifest.write(rows, project.frames_csv)
         report = _report(screened, rows, raw, result.left_out, params, paths)
-        write_json(project.extract_json, report.to_json())
+        # The report itself lists the recordings that it was made from, with their hashes.
+        written = hashes_of([project.frames_csv], project)
+        write_report(project.extract_json, report.to_json(), made_from={}, wrote=written)
     return report
 
 

@@ -14,6 +14,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.files import exclusive, read_json, replacing_file
 from pipeline.base.leakage import DIVIDING_PROTOCOLS
 from pipeline.base.project import Project
+from pipeline.base.report_digest import hashes_of, seal_page
 from pipeline.report.inline_images import data_uris
 from pipeline.report.json_values import FORMS, JsonValue, dotted_path, leaves, plain, render, render_setting
 
@@ -49,9 +50,10 @@ def report(project: Project) -> HtmlReport:
     Raises:
         DataError: a report that the page shows is missing or broken, or was written by another version.
     """
+    made_from = hashes_of((*_paths(project).values(), *_pictures(project).values()), project)
     reports = {name: _read(path, project) for name, path in _paths(project).items()}
     try:
-        page = _page(reports, project)
+        page = seal_page(_page(reports, project), made_from)
         verdict = _verdict(reports)
     except (UndefinedError, LookupError, TypeError, ValueError) as error:
         raise DataError(

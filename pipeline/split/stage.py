@@ -8,10 +8,11 @@ from pathlib import Path
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
-from pipeline.base.files import exclusive, read_json, write_json
+from pipeline.base.files import exclusive, read_json
 from pipeline.base.leakage import read_split_without_leaks, refuse_label_conflicts, refuse_leaks
 from pipeline.base.manifest import UNUSED, Row, class_names
 from pipeline.base.project import Project
+from pipeline.base.report_digest import Hashes, hashes_of, write_report
 from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
 from pipeline.split.grouping import confirmed_sources, merge_groups, read_groups_csv, read_pins, regroup, write_pins
@@ -44,6 +45,9 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
             has too few groups; the message says how many to film.
         LeakageError: something would lie on two sides. The receipt has been written then, and the manifest has not.
     """
+    made_from = hashes_of(
+        (project.frames_csv, project.augmented_csv, project.groups_csv, project.split_keep_csv), project
+    )
     apart = _read_frames(params, project)
     copies = manifest.read(project.augmented_csv, empty_is_fine=True)
     confirmed = confirmed_sources(apart, project.groups_csv, params.group_pattern)
@@ -62,10 +66,16 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
     receipt = make_receipt(rows, params, KnownGroups(merged, pins, joined, session_of), search)
     draw_pairs(search, project)
     project.split_csv.unlink(missing_ok=True)  # an old split must not stand beside a new receipt, whatever follows
-    write_json(project.split_json, receipt.to_json())
+    _write_receipt(receipt, made_from, project)
     refuse_leaks(rows, params.protocol, augmented_in_test=params.augmented_in_test)
     manifest.write_split(rows, project.split_csv)
+    _write_receipt(receipt, made_from, project)  # now with the hash of the split
     return receipt
+
+
+def _write_receipt(receipt: SplitReceipt, made_from: Hashes, project: Project) -> None:
+    wrote = hashes_of((project.split_csv, project.near_duplicates_png), project)
+    write_report(project.split_json, receipt.to_json(), made_from=made_from, wrote=wrote)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 import pipeline
-from pipeline.base.files import sha256_of, write_json
+from pipeline.base.files import sha256_of
 from pipeline.base.project import Project
+from pipeline.base.report_digest import files_below, hashes_of, write_report
 from pipeline.base.section import Section
 from pipeline.network.architectures import TIMM
 from pipeline.network.params import ModelParams
@@ -22,13 +23,16 @@ from pipeline.network.params import ModelParams
 PROVENANCE_JSON = "provenance.json"
 CODE_ROOT = Path(pipeline.__file__).parents[1]
 # The code that `train` runs, as `dvc.yaml` lists it (a test compares the two).
-TRAIN_CODE = ("pipeline/base", "pipeline/network", "pipeline/train", "runtime/errors.py", "runtime/images")
+TRAIN_CODE = (
+    "pipeline/base", "pipeline/network", "pipeline/train", "runtime/errors.py", "runtime/images",
+    "runtime/visible_text.py",
+)  # fmt: skip
 _COMMITTED_CODE = ("pipeline", "runtime")  # a change in either makes the commit `-dirty`
 _PACKAGES = ("clip2edge", "torch", "torchvision", "timm", "accelerate", "numpy", "opencv-python-headless")
 
 
 def write_provenance(folder: Path, project: Project, model: ModelParams, other_sections: Mapping[str, Section]) -> None:
-    """Write `provenance.json`: everything that a reader of the report needs to train the network again.
+    """Write `provenance.json`, the last file of its folder: all that a reader needs to train the network again.
 
     Args:
         folder: the folder of the report.
@@ -43,7 +47,11 @@ def write_provenance(folder: Path, project: Project, model: ModelParams, other_s
         "params": {name: section.model_dump(mode="json") for name, section in sections.items()},
         "versions": {"python": platform.python_version(), **_versions()},
     }
-    write_json(folder / PROVENANCE_JSON, value)
+    beside = {project.train_reports / path.relative_to(folder): path for path in files_below(folder)}
+    wrote = {project.relative(path): sha256_of(source) for path, source in beside.items()}
+    wrote_checkpoint = hashes_of([project.checkpoint], project)
+    made_from = hashes_of([project.split_csv], project)
+    write_report(folder / PROVENANCE_JSON, value, made_from=made_from, wrote={**wrote_checkpoint, **wrote})
 
 
 def fingerprints(project: Project) -> dict[str, str | None]:

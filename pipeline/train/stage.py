@@ -153,11 +153,11 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     fitted = _fit(network, inputs, params, data, RunContext(accelerator, project, key, started))
     if not accelerator.is_main_process:
         return None
+    checkpoint = _checkpoint(network, model, inputs, params, data)
+    replace(checkpoint, sample_bits=image.sample_bits).write(project.checkpoint)
     with replacing_folder(project.train_reports) as folder:
         write_curves(folder, fitted.history, fitted.best, summary)
         write_provenance(folder, project, model, {"image": image, "train": params})
-    checkpoint = _checkpoint(network, model, inputs, params, data)
-    replace(checkpoint, sample_bits=image.sample_bits).write(project.checkpoint)
     project.resume_state(key).unlink(missing_ok=True)
     precision = "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     return TrainReport(

@@ -174,6 +174,19 @@ def test_an_extra_or_escaping_entry_in_a_bundle_is_refused(finished: Project, tm
         assert not (tmp_path / "escaped.txt").exists()
 
 
+def test_a_stage_by_hand_without_those_after_it_leaves_no_bundle_until_they_have_run(finished: Project) -> None:
+    set_params(finished, evaluate={"montage_frames": 4})  # other pictures, and so another report
+    assert run_pipe(finished.root, "evaluate").returncode == 0
+    refused = run_pipe(finished.root, "bundle")
+    assert refused.returncode == 3
+    assert "report.html: was made from another reports/evaluate.json" in refused.stderr
+    assert refused.stderr.endswith("run `pipe report` again\n")
+    assert not finished.bundle_zip.exists()
+    for stage in ("report", "bundle"):  # the negative control
+        assert run_pipe(finished.root, stage).returncode == 0
+    assert finished.bundle_zip.is_file()
+
+
 def test_a_second_repro_does_nothing(finished: Project) -> None:
     assert "Data and pipelines are up to date" in _run(finished.root, "dvc", "repro")
 

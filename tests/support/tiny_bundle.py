@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from pipeline.base.device_code import device_code
+from pipeline.base.files import read_json
 from pipeline.base.project import Project
+from pipeline.base.report_digest import DIGEST, MADE_FROM, WROTE, files_below, hashes_of, seal_page, write_report
 from runtime.archive import SUMS
 from runtime.classifier import Classifier
 from runtime.contract import Contract, Geometry, Variant
@@ -24,7 +27,8 @@ from runtime.images import read_image
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("red", "green", "蓝色")
-CHECKPOINT_SHA256 = "c" * 64  # this project has no checkpoint
+CHECKPOINT = b"not a network: bundle reads its hash alone"
+CHECKPOINT_SHA256 = hashlib.sha256(CHECKPOINT).hexdigest()
 
 
 def draft_contract(*names: str) -> Contract:
@@ -120,24 +124,80 @@ def write_project(
     project.onnx.mkdir(parents=True)
     written = write_models(project.contract_json, project.onnx, contract or draft_contract(), make)
     shutil.copytree(ROOT / "runtime", project.runtime, ignore=shutil.ignore_patterns("__pycache__"))
-    project.parity_json.parent.mkdir()
+    project.checkpoint.write_bytes(CHECKPOINT)
+    write_golden(project, written)
+    _write_reports(project, written)
+    return project
+
+
+def _write_reports(project: Project, contract: Contract) -> None:
     for path in (
-        project.extract_json,
-        project.split_json,
-        project.predictions_csv,
-        project.flips_csv,
-        project.report_html,
-    ):
+        project.frames_csv, project.augmented_csv, project.groups_csv, project.split_keep_csv, project.split_csv,
+        project.near_duplicates_png, project.train_reports / "metrics.json", project.predictions_csv,
+        project.plots / "roc.png", project.flips_csv, project.flips_png,
+    ):  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{path.name} of a tiny project\n", encoding="utf-8", newline="\n")
-    evaluation = {"n_frames": 8, "top1": 0.875, "optimistic": "one photograph per class"}
-    write_json(project.evaluate_json, {**evaluation, "checkpoint_sha256": CHECKPOINT_SHA256})
     verdicts = {
         variant.name: {"verdict": "passed", "graph_sha256": variant.sha256, "reasons": []}
-        for variant in written.variants
+        for variant in contract.variants
     }
+    evaluation = {"n_frames": 8, "top1": 0.875, "optimistic": "one photograph per class", "classes": list(CLASSES)}
+    write_json(project.extract_json, {"n_frames": 8})
+    write_json(project.split_json, {"protocol": "grouped"})
+    write_json(provenance_json(project), {"git": None})
+    write_json(project.evaluate_json, {**evaluation, "checkpoint_sha256": CHECKPOINT_SHA256})
+    write_json(project.export_json, {"search": "quick"})
     write_json(project.parity_json, {"passed": True, "variants": verdicts, "checkpoint_sha256": CHECKPOINT_SHA256})
-    write_golden(project, written)
-    return project
+    renew(project)
+
+
+def provenance_json(project: Project) -> Path:
+    """The report of the training that carries its digest."""
+    return project.train_reports / "provenance.json"
+
+
+def renew(project: Project) -> None:
+    """Give every report the digest and hashes that its stage would write now; its own values stay."""
+    for path, (made_from, wrote) in _around(project).items():
+        values = read_json(path)
+        own = {key: value for key, value in values.items() if key not in (DIGEST, MADE_FROM, WROTE)}
+        write_report(path, own, made_from=hashes_of(made_from, project), wrote=hashes_of(wrote, project))
+    renew_page(project)
+
+
+def renew_page(project: Project) -> None:
+    """Write the page for the reports as they are now."""
+    shown = (*_around(project), project.contract_json, project.plots / "roc.png")
+    page = "<html><head></head><body>the page of a tiny project</body></html>\n"
+    project.report_html.write_text(seal_page(page, hashes_of(shown, project)), encoding="utf-8", newline="\n")
+
+
+def _around(project: Project) -> dict[Path, tuple[tuple[Path, ...], tuple[Path, ...]]]:
+    """What each report is made from and what its stage writes beside it, in the order of the chain."""
+    by_hand = (project.groups_csv, project.split_keep_csv)
+    graphs = (project.contract_json, *files_below(project.onnx))
+    trained = (project.checkpoint, project.split_csv)
+    return {
+        project.extract_json: ((), (project.frames_csv,)),
+        project.split_json: (
+            (project.frames_csv, project.augmented_csv, *by_hand),
+            (project.split_csv, project.near_duplicates_png),
+        ),
+        provenance_json(project): (
+            (project.split_csv,),
+            (project.checkpoint, project.train_reports / "metrics.json"),
+        ),
+        project.evaluate_json: (
+            (*trained, project.split_json),
+            (project.predictions_csv, *files_below(project.plots)),
+        ),
+        project.export_json: (trained, graphs),
+        project.parity_json: (
+            (*trained, *graphs, *device_code(project)),
+            (project.flips_csv, project.flips_png, *files_below(project.golden)),
+        ),
+    }
 
 
 def write_golden(project: Project, contract: Contract) -> None:

@@ -22,7 +22,7 @@ from runtime.archive import bundle_id, unpack, verify
 from runtime.contract import Contract
 from runtime.errors import ContractError
 from runtime.selfcheck import selfcheck
-from tests.support.tiny_bundle import ROOT, colour_graph, draft_contract, write_json, write_project
+from tests.support.tiny_bundle import ROOT, colour_graph, draft_contract, renew, write_json, write_project
 
 
 def parity(project: Project) -> dict[str, Any]:
@@ -91,6 +91,7 @@ def test_the_bundle_has_a_name_that_none_of_its_files_holds(tiny: Project, tmp_p
         if path.is_file() and str(name).encode() in path.read_bytes()
     ]
     (tiny.root / "reports" / "flips.csv").write_text("another report")
+    renew(tiny)
     assert bundle(tiny).selfcheck.bundle_id != name
 
 
@@ -165,11 +166,13 @@ def test_a_bundle_that_fails_its_own_selfcheck_is_not_left(tiny: Project) -> Non
     values = json.loads(path.read_text(encoding="utf-8"))
     values["logits"]["fp32"][0][0] += 1
     write_json(path, values)
+    renew(tiny)
     assert_refused(tiny, GateError, r"fails its own selfcheck \(fp32: logits differ by 1")
 
 
 def test_golden_pictures_of_another_kind_are_found_by_the_selfcheck(tiny: Project) -> None:
     np.save(tiny.golden / "000.npy", np.zeros((2, 2), np.uint8))
+    renew(tiny)
     assert_refused(tiny, GateError, r"fails its own selfcheck .*000\.npy")
 
 
@@ -178,6 +181,7 @@ def test_a_variant_that_failed_is_left_out(tmp_path: Path) -> None:
     values = parity(project)
     values["variants"]["int8"]["verdict"] = "failed"
     write_json(project.parity_json, values)
+    renew(project)
     assert bundle(project).variants == ("fp32", "fp16")
     unpack(project.bundle_zip, tmp_path / "unpacked")
     contract = Contract.read(tmp_path / "unpacked" / "contract.json")

@@ -8,9 +8,10 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.base.errors import DataError
+from pipeline.base.errors import DataError, GateError
 from pipeline.base.files import read_json, write_json
 from pipeline.base.project import Project
+from pipeline.base.report_digest import check_page, check_report
 from pipeline.draw.sheets import write_png
 from pipeline.report.inline_images import MOST_BYTES
 from pipeline.report.stage import EXPLANATIONS_SHOWN, report
@@ -32,6 +33,30 @@ def _page(project: Project) -> str:
 def _wrong(project: Project, html: str) -> list[tuple[str, str]]:
     """The values that the page shows differently from the files."""
     return [(pointer, text) for pointer, text in Page(html).values if not says(text, pointed_at(project, pointer))]
+
+
+def test_the_page_fits_what_it_was_made_from(project: Project) -> None:
+    report(project)
+    assert check_page(project.report_html, project)
+    write_json(project.extract_json, read_json(project.extract_json) | {"n_frames": 39})  # the negative control
+    with pytest.raises(GateError, match=r"was made from another reports/extract\.json"):
+        check_page(project.report_html, project)
+
+
+def test_the_stages_write_reports_that_fit_their_values_and_files(exported: Project) -> None:
+    project = exported
+    checkpoint, predictions = project.checkpoint.read_bytes(), project.predictions_csv.read_bytes()
+    trained = project.train_reports / "provenance.json"
+    for path in (trained, project.evaluate_json, project.export_json, project.parity_json):
+        assert check_report(path, project)
+    assert set(read_json(trained)["wrote"]) >= {"models/checkpoint.pt", "reports/train/metrics.json"}
+    assert set(read_json(project.export_json)["wrote"]) >= {"models/contract.json", "models/onnx/model.onnx"}
+    assert set(read_json(project.parity_json)["wrote"]) >= {"reports/flips.csv", "models/golden/000.npy"}
+    project.checkpoint.write_bytes(checkpoint + b"\0")  # the negative controls
+    project.predictions_csv.write_bytes(predictions + b"\n")
+    for path in (trained, project.evaluate_json, project.export_json, project.parity_json):
+        with pytest.raises(GateError):
+            check_report(path, project)
 
 
 def test_every_value_is_that_of_the_file_that_it_points_at(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.base import manifest
+from pipeline.base.files import sha256_of
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
@@ -185,7 +187,16 @@ def test_the_file_of_a_small_project_to_the_letter(project: Project) -> None:
     manifest.write(frames, project.frames_csv)
     manifest.write([copy_of(row) for row in frames if row.kept], project.augmented_csv)
     split(DEFAULTS.model_copy(update={"val": None, "caveat": "one photograph per class, 一张"}), project)
-    assert project.split_json.read_bytes().decode() == SPLIT_JSON
+    written = json.loads(project.split_json.read_text(encoding="utf-8"))
+    made_from: dict[str, str | None] = dict.fromkeys(("data/groups.csv", "data/split.keep.csv"))  # there is neither
+    made_from |= {
+        "data/frames.csv": sha256_of(project.frames_csv),
+        "data/augmented.csv": sha256_of(project.augmented_csv),
+    }
+    assert written.pop("made_from") == made_from
+    assert written.pop("wrote")["data/split.csv"] == sha256_of(project.split_csv)
+    assert len(written.pop("digest")) == 64
+    assert json.dumps(written, ensure_ascii=False, indent=2) + "\n" == SPLIT_JSON
 
 
 def test_near_duplicates_are_listed_with_their_sides_and_an_unused_picture_is_on_none() -> None:
