@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.base.manifest import Row
+from pipeline.base.words import counted
+from pipeline.split.proposals import Proposals
 from pipeline.split.sources import Link
 
 GROUPS_LISTED = 1000  # groups that the receipt lists, at most
@@ -42,6 +44,17 @@ class Joined:
     left_apart: tuple[str, ...] = ()  # what looks like the numbering of a data set, one sentence each
     photos: int = 0
     photos_unconfirmed: int = 0  # those whose groups nobody confirmed
+    n_across_folders: int = 0  # pairs that belong together, in folders of two sides
+
+    @property
+    def optimistic(self) -> str | None:
+        """Why the numbers flatter the model where groups are kept whole; None without a reason."""
+        pairs = counted(self.n_across_folders, "pair")
+        reasons = (
+            f"{pairs} of recordings that belong together lie in folders of two sides" if self.n_across_folders else "",
+            UNCONFIRMED if self.photos_unconfirmed else "",
+        )
+        return "; ".join(reason for reason in reasons if reason) or None
 
     @property
     def n_recordings(self) -> int:
@@ -55,6 +68,7 @@ class Joined:
             "recordings": self.n_recordings,
             "photos": self.photos,
             "photos_unconfirmed": self.photos_unconfirmed,
+            "across_folders": self.n_across_folders,
             "left_apart": list(self.left_apart[:GROUPS_LISTED]),
             "listed": [group.to_json() for group in self.groups[:GROUPS_LISTED]],
         }
@@ -108,16 +122,16 @@ def joined_groups(rows: Iterable[Row]) -> tuple[JoinedGroup, ...]:
 
 
 def what_was_joined(
-    rows: Sequence[Row], confirmed: Mapping[str, str], left_apart: tuple[str, ...], *, all_confirmed: bool
+    rows: Sequence[Row], confirmed: Mapping[str, str], proposed: Proposals, *, all_confirmed: bool
 ) -> Joined:
     """Count what was joined.
 
     Args:
         rows: all images of the split.
         confirmed: by source, where a person named its group.
-        left_apart: what no rule joins though it could.
+        proposed: what the rules joined and left apart.
         all_confirmed: whether a person says that the groups of all photos are right.
     """
     photos = {row.source for row in rows if row.time_seconds is None}
     unconfirmed = 0 if all_confirmed else len(photos - confirmed.keys())
-    return Joined(joined_groups(rows), left_apart, len(photos), unconfirmed)
+    return Joined(joined_groups(rows), proposed.left_apart, len(photos), unconfirmed, proposed.n_across_folders)

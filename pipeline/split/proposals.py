@@ -39,6 +39,7 @@ class Proposals:
 
     links: tuple[Link, ...]
     left_apart: tuple[str, ...]  # what each would be, in words
+    n_across_folders: int = 0  # pairs of one recording or object whose folders belong to two sides
 
 
 def propose(frames: Sequence[Row], confirmed: AbstractSet[str], *, photos: bool, within_given: bool) -> Proposals:
@@ -50,23 +51,32 @@ def propose(frames: Sequence[Row], confirmed: AbstractSet[str], *, photos: bool,
         photos: whether photos are joined; chapters of clips always are.
         within_given: whether only sources in folders of one side may be joined.
     """
+    sources = sources_of(frames)
+    if not within_given:
+        joiner = _join(sources, confirmed, photos=photos)
+        return Proposals(tuple(joiner.links), tuple(joiner.left_apart))
     by_side: dict[str, list[Source]] = defaultdict(list)
-    for source in sources_of(frames):
-        by_side[source.given_split if within_given else ""].append(source)
-    links: list[Link] = []
-    left_apart: list[str] = []
-    for sources in by_side.values():
-        open_sources = [source for source in sources if source.name not in confirmed]
-        joiner = _Joiner(sources)
-        joiner.join(chapters([source for source in open_sources if not source.is_photo]))
-        if photos:
-            joiner.join(_bursts(open_sources))
-            open_photos = [source for source in open_sources if source.is_photo]
-            joiner.join_guarded(_alike_names(open_photos))
-            joiner.join_guarded(_close_times([source for source in sources if source.is_photo], confirmed))
-        links += joiner.links
-        left_apart += joiner.left_apart
-    return Proposals(tuple(links), tuple(left_apart))
+    for source in sources:
+        by_side[source.given_split].append(source)
+    joiners = [_join(of_side, confirmed, photos=photos) for of_side in by_side.values()]
+    side_of = {source.group: source.given_split for source in sources}
+    across = (side_of[link.first] != side_of[link.second] for link in _join(sources, confirmed, photos=photos).links)
+    return Proposals(
+        tuple(link for joiner in joiners for link in joiner.links),
+        tuple(sentence for joiner in joiners for sentence in joiner.left_apart),
+        sum(across),
+    )
+
+
+def _join(sources: Sequence[Source], confirmed: AbstractSet[str], *, photos: bool) -> _Joiner:
+    open_sources = [source for source in sources if source.name not in confirmed]
+    joiner = _Joiner(sources)
+    joiner.join(chapters([source for source in open_sources if not source.is_photo]))
+    if photos:
+        joiner.join(_bursts(open_sources))
+        joiner.join_guarded(_alike_names([source for source in open_sources if source.is_photo]))
+        joiner.join_guarded(_close_times([source for source in sources if source.is_photo], confirmed))
+    return joiner
 
 
 class _Joiner:

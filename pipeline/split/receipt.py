@@ -13,7 +13,7 @@ from pipeline.base.leakage import clips_across_sides, exact_duplicates_across_si
 from pipeline.base.manifest import SPLITS, UNUSED, Row, class_names
 from pipeline.base.project import Project
 from pipeline.base.words import counted
-from pipeline.split.joined import UNCONFIRMED, Joined
+from pipeline.split.joined import Joined
 from pipeline.split.near_duplicates.search import WHOLE_GROUPS, ConfirmedPair, SearchResult, are_two_sides
 from pipeline.split.params import SplitParams
 from pipeline.split.protocols import asked_test_share, why_optimistic
@@ -226,8 +226,8 @@ class SplitReceipt:
     @property
     def optimistic(self) -> str | None:
         """Why the numbers flatter the model; None where nothing is known that flatters it."""
-        is_open = self.joined.photos_unconfirmed > 0 and self.params.protocol in WHOLE_GROUPS
-        reasons = (why_optimistic(self.params, self.leakage.n_copies_across), UNCONFIRMED if is_open else None)
+        of_groups = self.joined.optimistic if self.params.protocol in WHOLE_GROUPS else None
+        reasons = (why_optimistic(self.params, self.leakage.n_copies_across), of_groups)
         return "; ".join(reason for reason in reasons if reason) or None
 
     def to_json(self) -> dict[str, Any]:

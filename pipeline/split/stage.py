@@ -62,7 +62,7 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
     side_of = assign_sides(frames, copies, params, pins, project.frames_csv, session_of)
     rows = _with_sides(frames, copies, parents, side_of, reasons)
     search = across_sides_first(search, side_of)
-    joined = what_was_joined(rows, confirmed, proposed.left_apart, all_confirmed=params.photo_groups == "confirmed")
+    joined = what_was_joined(rows, confirmed, proposed, all_confirmed=params.photo_groups == "confirmed")
     receipt = make_receipt(rows, params, KnownGroups(merged, pins, joined, session_of), search)
     draw_pairs(search, project)
     project.split_csv.unlink(missing_ok=True)  # an old split must not stand beside a new receipt, whatever follows

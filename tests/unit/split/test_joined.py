@@ -131,6 +131,17 @@ def test_chapters_are_one_group_and_clips_are_not_optimistic(project: Project) -
     assert receipt["joined"]["photos"] == 0
 
 
+def test_chapters_in_folders_of_two_sides_are_counted_and_make_the_number_optimistic(project: Project) -> None:
+    rows = clips("a", "GX010001", "GX020001", "p", "q") + clips("b", "p", "q")
+    given = [replace(row, given_split="test" if "GX02" in row.path or "/q" in row.path else "train") for row in rows]
+    _, receipt = split_photos(project, given, protocol="given", val=None)
+    assert receipt["joined"]["across_folders"] == 1
+    assert receipt["optimistic"] == "1 pair of recordings that belong together lie in folders of two sides"
+    one_side = [replace(row, given_split="train") if "GX02" in row.path else row for row in given]
+    _, receipt = split_photos(project, one_side, protocol="given", val=None)
+    assert (receipt["joined"]["across_folders"], receipt["joined"]["groups"], receipt["optimistic"]) == (0, 1, None)
+
+
 def test_clips_of_their_own_have_no_reason(project: Project) -> None:
     rows, receipt = split_photos(project, clips("a", *"pqrst") + clips("b", *"pqrst"))
     assert {row.group_reason for row in rows} == {""}

@@ -106,6 +106,7 @@ SPLIT_JSON = """\
     "recordings": 2,
     "photos": 0,
     "photos_unconfirmed": 0,
+    "across_folders": 0,
     "left_apart": [],
     "listed": [
       {
