@@ -21,6 +21,7 @@ from pipeline.base.child_process import serve_no_other_call
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import sha256_of
 from pipeline.extract import quality
+from pipeline.extract.fingerprint import FingerprintCollector, to_text
 from pipeline.media import photos
 from pipeline.media.recordings import has_clip_suffix
 from runtime.clips.clip import ClipInfo, Frame, open_clip
@@ -81,6 +82,7 @@ class Outcome:
     damage: str = ""  # what is damaged, without the name of the file; empty for an undamaged recording
     misnamed: str = ""  # what the content is where the suffix says something else, such as "PNG named .jpg"
     warnings: tuple[str, ...] = ()  # of a photo: what of its file is left out; those of a clip are in `clip`
+    fingerprint: str = ""  # of a clip, as `fingerprint.to_text` gives it
     error: str = ""  # one line, with the name of the file, that says why the recording cannot be used
 
     def to_json(self) -> dict[str, Any]:
@@ -178,30 +180,32 @@ def _decode_clip(source: Path, name: str, frames: Path, settings: Settings, sha2
     with ThreadPoolExecutor(1) as pool:
         digest = None if sha256 else pool.submit(sha256_of, source)
         try:
-            pictures, info, stats = _write_wanted_frames(source, name, frames, settings, strict=True)
+            pictures, info, stats, fingerprint = _write_wanted_frames(source, name, frames, settings, strict=True)
         except DamagedClipError:
             shutil.rmtree(frames / name, ignore_errors=True)
-            pictures, info, stats = _write_wanted_frames(source, name, frames, settings, strict=False)
+            pictures, info, stats, fingerprint = _write_wanted_frames(source, name, frames, settings, strict=False)
     return Outcome(
         sha256=digest.result() if digest else sha256,
         pictures=tuple(pictures),
         clip=asdict(info) | {"footage": asdict(stats)},
         damage="" if info.first_damage_seconds is None else "; ".join(info.warnings),
         misnamed=misnamed_clip(source),
+        fingerprint=fingerprint,
     )
 
 
 def _write_wanted_frames(
     source: Path, name: str, frames: Path, settings: Settings, *, strict: bool
-) -> tuple[list[Picture], ClipInfo, PacketStats]:
+) -> tuple[list[Picture], ClipInfo, PacketStats, str]:
     def write_frame(frame: Frame) -> Picture:
         picture = _write_picture(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
         return replace(picture, time_seconds=frame.time_seconds)
 
     bounds = Bounds(settings.max_pixels, settings.max_seconds, settings.raw_frames_per_second)
-    with open_clip(source, bounds, strict=strict, deinterlace=settings.deinterlace) as clip:
+    collector = FingerprintCollector()
+    with open_clip(source, bounds, strict=strict, deinterlace=settings.deinterlace, watch=collector) as clip:
         pictures = list(clip.map_frames(settings.wanted, write_frame, threads=settings.threads))
-        return pictures, clip.info(), clip.packet_stats()
+        return pictures, clip.info(), clip.packet_stats(), to_text(collector.fingerprint())
 
 
 def _write_picture(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Settings) -> Picture:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pipeline.base.leakage import clips_across_sides, exact_duplicates_across_sides
 from pipeline.base.manifest import SPLITS, UNUSED, Row, class_names
 from pipeline.base.project import Project
 from pipeline.base.words import counted
+from pipeline.split.near_duplicates.clip_copies import ClipCopy, CopySearch
 from pipeline.split.near_duplicates.search import ConfirmedPair, SearchResult, are_two_sides
 from pipeline.split.params import SplitParams
 from pipeline.split.protocols import asked_test_share, why_optimistic
@@ -24,7 +24,6 @@ _SPLIT_CSV = Project(Path()).split_csv.as_posix()
 _NOT_SEARCHED = "split.near_duplicates.search is false"
 _NO_SESSIONS = "data/groups.csv names no session"
 _BALANCE_IS_KEPT = "every group has one label, and no session is held out"
-_NOT_NAMED: Mapping[str, str] = MappingProxyType({})
 _CLIPS_ARE_WHOLE = "whole clips are on one side, so no two of their frames are apart"
 
 
@@ -119,11 +118,70 @@ class NearDuplicates:
 
 
 @dataclass(frozen=True)
+class PlacedCopy:
+    """Two clips that show the same recording, and where the split put them."""
+
+    copy: ClipCopy
+    labels: tuple[str, str]
+    splits: tuple[tuple[str, ...], tuple[str, ...]]  # the sides of the frames of each, without `unused`
+
+    @property
+    def has_two_labels(self) -> bool:
+        """Whether the labels of the two clips differ."""
+        return self.labels[0] != self.labels[1]
+
+    @property
+    def is_across_sides(self) -> bool:
+        """Whether a frame of one clip and a frame of the other lie on two sides."""
+        return any(one != other for one in self.splits[0] for other in self.splits[1])
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        splits = [list(sides) for sides in self.splits]
+        found = vars(self.copy) | {"sources": list(self.copy.sources)}
+        return {"sources": found.pop("sources"), "labels": list(self.labels), "splits": splits, **found}
+
+
+@dataclass(frozen=True)
+class ClipCopies:
+    """The copies of clips that the search confirmed."""
+
+    clips: int  # that have a fingerprint
+    without_fingerprint: int
+    proposed: int  # pairs
+    pairs: tuple[PlacedCopy, ...]
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts, and the first pairs."""
+        return {
+            "clips": self.clips,
+            "without_fingerprint": self.without_fingerprint,
+            "proposed": self.proposed,
+            "confirmed": len(self.pairs),
+            "across_sides": sum(pair.is_across_sides for pair in self.pairs),
+            "pairs": [pair.to_json() for pair in self.pairs[:LISTED]],
+        }
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the searches found, and what a person says about the recordings."""
+
+    near_duplicates: SearchResult | None = None  # in the order in which they are listed; None where not searched
+    clip_copies: CopySearch | None = None  # None where not searched
+    session_of: Mapping[str, str] = field(default_factory=dict)  # the session of each source that has one
+
+
+@dataclass(frozen=True)
 class Leakage:
     """What the sides share: recordings, near duplicates, and clips that the protocol divides."""
 
     exact_duplicates: Sequence[Mapping[str, Sequence[str]]]  # `sources` and `splits` of each recording on two sides
     near_duplicates: NearDuplicates | None  # None where nothing was searched
+    clip_copies: ClipCopies | None  # None where nothing was searched
     same_clip_within_seconds: Mapping[str, Any] | None  # None where the protocol keeps clips whole
 
     @property
@@ -132,10 +190,18 @@ class Leakage:
         return self.near_duplicates.label_conflicts if self.near_duplicates else ()
 
     @property
-    def n_copies_across(self) -> int:
-        """The number of near duplicates of one label on two sides: with two labels they do not flatter the model."""
-        pairs = self.near_duplicates.pairs if self.near_duplicates else ()
-        return sum(pair.is_across_sides and not pair.has_two_labels for pair in pairs)
+    def reasons(self) -> list[str]:
+        """The copies on two sides, in words. Those of two labels are left out, since they do not flatter the model."""
+        clips = self.clip_copies.pairs if self.clip_copies else ()
+        frames = self.near_duplicates.pairs if self.near_duplicates else ()
+        n_clips, n_frames = (
+            sum(pair.is_across_sides and not pair.has_two_labels for pair in pairs) for pairs in (clips, frames)
+        )
+        return [
+            f"{counted(number, 'pair')} of {kind} on two sides of the split"
+            for number, kind in ((n_clips, "copies of a clip"), (n_frames, "near duplicates"))
+            if number
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """The findings by name, and the reason for each that is null."""
@@ -145,6 +211,8 @@ class Leakage:
             "label_conflicts": _listed(self.label_conflicts),
             "near_duplicates": duplicates.to_json() if duplicates else None,
             **({} if duplicates else {"near_duplicates_reason": _NOT_SEARCHED}),
+            "clip_copies": self.clip_copies.to_json() if self.clip_copies else None,
+            **({} if self.clip_copies else {"clip_copies_reason": _NOT_SEARCHED}),
             "same_clip_within_seconds": self.same_clip_within_seconds,
             "same_clip_within_seconds_reason": _CLIPS_ARE_WHOLE if self.same_clip_within_seconds is None else None,
         }
@@ -207,8 +275,16 @@ class SplitReceipt:
         sides = [f"{side} {n_frames} ({len(self.groups[side])})" for side, n_frames in self.frames.items()]
         pins = f"; {counted(self.pins.pinned, 'group')} pinned, {self.pins.new} new" if self.pins.pinned else ""
         optimistic = f"; optimistic: {self.optimistic}" if self.optimistic else ""
-        n_conflicts = len(self.leakage.label_conflicts)
-        conflicts = f"; WARNING: {counted(n_conflicts, 'near duplicate')} with two labels" if n_conflicts else ""
+        clips = self.leakage.clip_copies
+        numbers = (
+            (len(self.leakage.label_conflicts), "near duplicate"),
+            (sum(pair.has_two_labels for pair in clips.pairs) if clips else 0, "copy of a clip"),
+        )
+        conflicts = "".join(
+            f"; WARNING: {counted(number, noun, 'copies of clips' if noun.startswith('copy') else '')} with two labels"
+            for number, noun in numbers
+            if number
+        )
         balance = f"; {self.balance.sentence}" if self.balance else ""
         return f"frames (groups): {', '.join(sides)}{pins}{balance}{optimistic}{conflicts}; {_SPLIT_CSV}"
 
@@ -224,7 +300,7 @@ class SplitReceipt:
     @property
     def optimistic(self) -> str | None:
         """Why the numbers flatter the model; None where nothing is known that flatters it."""
-        return why_optimistic(self.params, self.leakage.n_copies_across)
+        return why_optimistic(self.params, self.leakage.reasons)
 
     def to_json(self) -> dict[str, Any]:
         """The content of `reports/split.json`."""
@@ -257,8 +333,7 @@ def make_receipt(
     params: SplitParams,
     merged: Sequence[Sequence[str]],
     pins: Mapping[str, str],
-    search: SearchResult | None,
-    session_of: Mapping[str, str] = _NOT_NAMED,
+    found: Found,
 ) -> SplitReceipt:
     """Count the rows of a split, and look for what leaks.
 
@@ -267,8 +342,7 @@ def make_receipt(
         params: the section `split`.
         merged: the names of each group that was made of several.
         pins: the sides of the pinned groups.
-        search: the near duplicates, in the order in which they are listed; None where nothing was searched.
-        session_of: the session of each source that has one.
+        found: what the searches found, and the sessions.
     """
     labels = class_names(rows)
     present = {row.split for row in rows}
@@ -282,8 +356,8 @@ def make_receipt(
         groups={side: sorted({row.group for row in on_side}) for side, on_side in rows_by_side.items()},
         merged_groups=merged,
         pins=_count_pins({row.group for row in rows}, pins),
-        leakage=_find_leakage(rows, params, search),
-        sessions=groups_by_session(rows, session_of),
+        leakage=_find_leakage(rows, params, found),
+        sessions=groups_by_session(rows, found.session_of),
         balance=_find_balance(rows, params),
     )
 
@@ -324,10 +398,11 @@ def _find_balance(rows: Sequence[Row], params: SplitParams) -> Balance | None:
     return Balance(n_shared, None if asked is None else round(float(asked), 6), share)
 
 
-def _find_leakage(rows: Sequence[Row], params: SplitParams, search: SearchResult | None) -> Leakage:
+def _find_leakage(rows: Sequence[Row], params: SplitParams, found: Found) -> Leakage:
     return Leakage(
         exact_duplicates_across_sides(rows),
-        None if search is None else _with_sides(search, rows),
+        None if found.near_duplicates is None else _with_sides(found.near_duplicates, rows),
+        None if found.clip_copies is None else _copies_with_sides(found.clip_copies, rows),
         None if params.protocol in ("grouped", "given") else clips_across_sides(rows),
     )
 
@@ -336,6 +411,29 @@ def _with_sides(search: SearchResult, rows: Iterable[Row]) -> NearDuplicates:
     side_of = {row.path: row.split for row in rows}
     pairs = tuple(_placed(pair, side_of) for pair in search.confirmed)
     return NearDuplicates(search.n_pictures, search.n_proposed, pairs)
+
+
+def _copies_with_sides(search: CopySearch, rows: Iterable[Row]) -> ClipCopies:
+    label_of: dict[str, str] = {}
+    sides_of: dict[str, set[str]] = {source: set() for copy in search.copies for source in copy.sources}
+    for row in rows:
+        if row.source in sides_of:
+            label_of[row.source] = row.label
+            sides_of[row.source].add(row.split)
+    pairs = [
+        PlacedCopy(
+            copy,
+            (label_of[copy.sources[0]], label_of[copy.sources[1]]),
+            (_on_sides(sides_of[copy.sources[0]]), _on_sides(sides_of[copy.sources[1]])),
+        )
+        for copy in search.copies
+    ]
+    pairs.sort(key=lambda pair: not pair.is_across_sides)
+    return ClipCopies(search.n_clips, search.n_without, search.n_proposed, tuple(pairs))
+
+
+def _on_sides(splits: set[str]) -> tuple[str, ...]:
+    return tuple(side for side in SPLITS if side in splits and side != UNUSED)
 
 
 def _placed(pair: ConfirmedPair, side_of: Mapping[str, str]) -> PlacedPair:

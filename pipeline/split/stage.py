@@ -15,16 +15,18 @@ from pipeline.base.project import Project
 from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
 from pipeline.split.grouping import merge_groups, read_groups_csv, read_pins, regroup, write_pins
+from pipeline.split.near_duplicates.clip_copies import CopySearch, find_clip_copies
 from pipeline.split.near_duplicates.search import (
     SearchResult,
     across_sides_first,
+    clips_to_merge,
     find_near_duplicates,
     pairs_to_merge,
 )
 from pipeline.split.near_duplicates.sheet import draw_pairs
 from pipeline.split.params import SplitParams
 from pipeline.split.protocols import assign_sides
-from pipeline.split.receipt import SplitReceipt, make_receipt
+from pipeline.split.receipt import Found, SplitReceipt, make_receipt
 from pipeline.split.sessions import read_sessions
 
 
@@ -43,15 +45,17 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
     """
     frames = _read_frames(params, project)
     copies = manifest.read(project.augmented_csv, empty_is_fine=True)
-    search = _search(frames, params, project)
-    frames, merged = merge_groups(frames, pairs_to_merge(search, params.protocol))
+    clip_copies = _search_clips(frames, params, project)
+    same_clips = clips_to_merge(clip_copies, frames, params.protocol)
+    search = _search(frames, same_clips, params, project)
+    frames, merged = merge_groups(frames, [*same_clips, *pairs_to_merge(search, params.protocol)])
     parents = _parents_by_path(frames, copies, project.augmented_csv)
     pins = _read_pins(params, merged, project)
     session_of = read_sessions(project.groups_csv)
     side_of = assign_sides(frames, copies, params, pins, project.frames_csv, session_of)
     rows = _with_sides(frames, copies, parents, side_of)
     search = across_sides_first(search, side_of)
-    receipt = make_receipt(rows, params, merged, pins, search, session_of)
+    receipt = make_receipt(rows, params, merged, pins, Found(search, clip_copies, session_of))
     draw_pairs(search, project)
     project.split_csv.unlink(missing_ok=True)  # an old split must not stand beside a new receipt, whatever follows
     write_json(project.split_json, receipt.to_json())
@@ -112,11 +116,18 @@ def _read_frames(params: SplitParams, project: Project) -> list[Row]:
     return frames
 
 
-def _search(frames: Sequence[Row], params: SplitParams, project: Project) -> SearchResult | None:
+def _search_clips(frames: Sequence[Row], params: SplitParams, project: Project) -> CopySearch | None:
+    """The copies of clips among different groups; None where `params` asks for no search."""
+    return find_clip_copies(merge_groups(frames)[0], project) if params.near_duplicates.search else None
+
+
+def _search(
+    frames: Sequence[Row], same_clips: Sequence[tuple[str, str]], params: SplitParams, project: Project
+) -> SearchResult | None:
     """The near duplicates of different groups; None where `params` asks for no search."""
     if not params.near_duplicates.search:
         return None
-    grouped, _ = merge_groups(frames)  # the same recording under two names need not be compared
+    grouped, _ = merge_groups(frames, same_clips)  # the same recording under two names need not be compared
     return find_near_duplicates(grouped, params.near_duplicates, project)
 
 
