@@ -29,6 +29,7 @@ trials: .venv/test
 	$(BIN)/python -m tests.trials.mutated_recordings 2000
 	rm -rf build/killed && mkdir -p build/killed
 	$(BIN)/python -m tests.trials.killed_extractions build/killed 50
+	$(BIN)/python -m tests.trials.copies_of_clips
 	$(BIN)/python -m tests.trials.mutant_bundles
 	$(BIN)/python -m tests.trials.examples_without_vnni
 	$(BIN)/python -m tests.trials.int8_without_vnni

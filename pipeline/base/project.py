@@ -33,6 +33,7 @@ class Project:
     raw = _BelowRoot("data/raw")
     frames = _BelowRoot("data/frames", "extract")
     frames_csv = _BelowRoot("data/frames.csv", "extract")
+    fingerprints = _BelowRoot("data/fingerprints", "extract")
     extract_json = _BelowRoot("reports/extract.json", "extract")
     augmented = _BelowRoot("data/augmented", "augment")
     augmented_csv = _BelowRoot("data/augmented.csv", "augment")

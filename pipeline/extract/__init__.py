@@ -1,5 +1,5 @@
 """Stage `extract`: turns recordings into frames with true presentation times, and screens the frames.
 
-Reads `data/raw/`. Writes `data/frames/`, `data/frames.csv` and `reports/extract.json`.
+Reads `data/raw/`. Writes `data/frames/`, `data/frames.csv`, `data/fingerprints/` and `reports/extract.json`.
 Imports `base`, `media` and `runtime`.
 """

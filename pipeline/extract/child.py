@@ -22,6 +22,7 @@ from pipeline.base.child_process import serve_no_other_call
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import sha256_of
 from pipeline.extract import quality
+from pipeline.extract.fingerprint import FingerprintCollector, to_text
 from pipeline.media import photos
 from pipeline.media.capture import Capture, capture_of_clip
 from pipeline.media.recordings import has_clip_suffix
@@ -85,6 +86,7 @@ class Outcome:
     damage: str = ""  # what is damaged, without the name of the file; empty for an undamaged recording
     misnamed: str = ""  # what the content is where the suffix says something else, such as "PNG named .jpg"
     warnings: tuple[str, ...] = ()  # of a photo: what of its file is left out; those of a clip are in `clip`
+    fingerprint: str = ""  # of a clip, as `fingerprint.to_text` gives it
     error: str = ""  # one line, with the name of the file, that says why the recording cannot be used
     capture: Capture = field(default_factory=Capture)  # when, with which camera and in which burst, as the content says
 
@@ -182,35 +184,50 @@ def _decode_photo(source: Path, name: str, frames: Path, settings: Settings) -> 
     )
 
 
+@dataclass(frozen=True)
+class _ClipFacts:
+    """What a clip tells beside its pictures."""
+
+    info: ClipInfo
+    stats: PacketStats
+    capture: Capture
+    fingerprint: str
+
+
 def _decode_clip(source: Path, name: str, frames: Path, settings: Settings, sha256: str) -> Outcome:
     with ThreadPoolExecutor(1) as pool:
         digest = None if sha256 else pool.submit(sha256_of, source)
         try:
-            pictures, info, stats, capture = _write_wanted_frames(source, name, frames, settings, strict=True)
+            pictures, clip_facts = _write_wanted_frames(source, name, frames, settings, strict=True)
         except DamagedClipError:
             shutil.rmtree(frames / name, ignore_errors=True)
-            pictures, info, stats, capture = _write_wanted_frames(source, name, frames, settings, strict=False)
+            pictures, clip_facts = _write_wanted_frames(source, name, frames, settings, strict=False)
     return Outcome(
         sha256=digest.result() if digest else sha256,
         pictures=tuple(pictures),
-        clip=asdict(info) | {"footage": asdict(stats)},
-        damage="" if info.first_damage_seconds is None else "; ".join(info.warnings),
+        clip=asdict(clip_facts.info) | {"footage": asdict(clip_facts.stats)},
+        damage="" if clip_facts.info.first_damage_seconds is None else "; ".join(clip_facts.info.warnings),
         misnamed=misnamed_clip(source),
-        capture=capture,
+        capture=clip_facts.capture,
+        fingerprint=clip_facts.fingerprint,
     )
 
 
 def _write_wanted_frames(
     source: Path, name: str, frames: Path, settings: Settings, *, strict: bool
-) -> tuple[list[Picture], ClipInfo, PacketStats, Capture]:
+) -> tuple[list[Picture], _ClipFacts]:
     def write_frame(frame: Frame) -> Picture:
         picture = _write_picture(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
         return replace(picture, time_seconds=frame.time_seconds)
 
     bounds = Bounds(settings.max_pixels, settings.max_seconds, settings.raw_frames_per_second)
-    with open_clip(source, bounds, strict=strict, deinterlace=settings.deinterlace) as clip:
+    collector = FingerprintCollector()
+    with open_clip(source, bounds, strict=strict, deinterlace=settings.deinterlace, watch=collector) as clip:
         pictures = list(clip.map_frames(settings.wanted, write_frame, threads=settings.threads))
-        return pictures, clip.info(), clip.packet_stats(), capture_of_clip(clip.metadata())
+        facts = _ClipFacts(
+            clip.info(), clip.packet_stats(), capture_of_clip(clip.metadata()), to_text(collector.fingerprint())
+        )
+        return pictures, facts
 
 
 def _write_picture(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Settings) -> Picture:

@@ -24,6 +24,7 @@ from pipeline.extract.child import Outcome, Settings
 from pipeline.extract.clip_cache import ClipCache
 from pipeline.extract.damage import PolicyResult, apply_policy
 from pipeline.extract.decode_all import Limits, ParallelDecoder
+from pipeline.extract.fingerprint import file_of_text
 from pipeline.extract.params import ExtractParams
 from pipeline.media.capture import completed_by_name
 from pipeline.media.recordings import RawFiles, Recording, check_lengths, check_name, count_unread, find_recordings
@@ -114,7 +115,8 @@ class _Paths:
 def extract(params: ExtractParams, project: Project, sample_bits: int | None = None) -> ExtractReport:
     """Write the wanted frames of every clip in `data/raw`, and every photo.
 
-    Reads `data/raw`; writes `data/frames`, then its manifest `data/frames.csv`, then `reports/extract.json`.
+    Reads `data/raw`; writes `data/frames` and `data/fingerprints`, then the manifest `data/frames.csv`, then
+    `reports/extract.json`.
 
     Args:
         params: the section `extract` of `params.yaml`.
@@ -142,6 +144,7 @@ def extract(params: ExtractParams, project: Project, sample_bits: int | None = N
             )
             # The old manifest must not vouch for the new frames if this process dies before it writes its own.
             project.frames_csv.unlink(missing_ok=True)
+        _write_fingerprints(screened, project)
         rows = _rows(screened, paths)
         manifest.write(rows, project.frames_csv)
         report = _report(screened, rows, raw, result.left_out, params, paths)
@@ -254,6 +257,16 @@ def _screen(decoded: Decoded, frames: Path, params: ExtractParams) -> Decoded:
         return recording, replace(outcome, pictures=tuple(pictures))
 
     return list(each(screen_recording, decoded, "screen"))
+
+
+def _write_fingerprints(decoded: Decoded, project: Project) -> None:
+    """Write the fingerprint of every clip, in the place of those of an earlier run."""
+    with replacing_folder(project.fingerprints) as folder:
+        for recording, outcome in decoded:
+            if outcome.fingerprint:
+                path = folder / f"{recording.name}.npy"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(file_of_text(outcome.fingerprint))
 
 
 def _rows(decoded: Decoded, paths: _Paths) -> list[Row]:

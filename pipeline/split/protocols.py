@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, UNUSED, Row
-from pipeline.base.words import counted
 from pipeline.split.assignment import assign_classes, assign_shared_groups, cut_clip
 from pipeline.split.params import SplitCounts, SplitParams
 from pipeline.split.sessions import groups_of_session
@@ -98,19 +97,15 @@ def asked_test_share(params: SplitParams) -> Fraction | None:
     return params.test_share if is_drawn_by_ratio else None
 
 
-def why_optimistic(params: SplitParams, n_copies_across: int) -> str | None:
-    """Why the numbers flatter the model: the protocol, known leaks and the person's caveat; None without a reason.
-
-    `n_copies_across` is the number of near duplicates of one label that lie on two sides.
-    """
+def why_optimistic(params: SplitParams, known_leaks: Sequence[str]) -> str | None:
+    """Why the numbers flatter the model: the protocol, known leaks and the person's caveat; None without a reason."""
     reasons = []
     if params.protocol == "blocks":
         reasons.append(f"training and test frames are of the same clips, {params.guard_seconds:g} s apart or more")
     if params.protocol == "random":
         copies = ", and copies of training frames are tested on" if params.augmented_in_test else ""
         reasons.append(f"images were dealt out at random, whatever clip they are of{copies}")
-    if n_copies_across:
-        reasons.append(f"{counted(n_copies_across, 'pair')} of near duplicates on two sides of the split")
+    reasons += known_leaks
     if params.caveat:
         reasons.append(params.caveat)
     return "; ".join(reasons) or None

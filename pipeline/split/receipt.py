@@ -14,6 +14,7 @@ from pipeline.base.manifest import SPLITS, UNUSED, Row, class_names
 from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.split.joined import Joined
+from pipeline.split.near_duplicates.clip_copies import ClipCopy, CopySearch
 from pipeline.split.near_duplicates.search import WHOLE_GROUPS, ConfirmedPair, SearchResult, are_two_sides
 from pipeline.split.params import SplitParams
 from pipeline.split.protocols import asked_test_share, why_optimistic
@@ -118,11 +119,70 @@ class NearDuplicates:
 
 
 @dataclass(frozen=True)
+class PlacedCopy:
+    """Two clips that show the same recording, and where the split put them."""
+
+    copy: ClipCopy
+    labels: tuple[str, str]
+    splits: tuple[tuple[str, ...], tuple[str, ...]]  # the sides of the frames of each, without `unused`
+
+    @property
+    def has_two_labels(self) -> bool:
+        """Whether the labels of the two clips differ."""
+        return self.labels[0] != self.labels[1]
+
+    @property
+    def is_across_sides(self) -> bool:
+        """Whether a frame of one clip and a frame of the other lie on two sides."""
+        return any(one != other for one in self.splits[0] for other in self.splits[1])
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        splits = [list(sides) for sides in self.splits]
+        found = vars(self.copy) | {"sources": list(self.copy.sources)}
+        return {"sources": found.pop("sources"), "labels": list(self.labels), "splits": splits, **found}
+
+
+@dataclass(frozen=True)
+class ClipCopies:
+    """The copies of clips that the search confirmed."""
+
+    clips: int  # that have a fingerprint
+    without_fingerprint: int
+    proposed: int  # pairs
+    pairs: tuple[PlacedCopy, ...]
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts, and the first pairs."""
+        return {
+            "clips": self.clips,
+            "without_fingerprint": self.without_fingerprint,
+            "proposed": self.proposed,
+            "confirmed": len(self.pairs),
+            "across_sides": sum(pair.is_across_sides for pair in self.pairs),
+            "pairs": [pair.to_json() for pair in self.pairs[:LISTED]],
+        }
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the searches found, and what a person says about the recordings."""
+
+    near_duplicates: SearchResult | None = None  # in the order in which they are listed; None where not searched
+    clip_copies: CopySearch | None = None  # None where not searched
+    session_of: Mapping[str, str] = field(default_factory=dict)  # the session of each source that has one
+
+
+@dataclass(frozen=True)
 class Leakage:
     """What the sides share: recordings, near duplicates, and clips that the protocol divides."""
 
     exact_duplicates: Sequence[Mapping[str, Sequence[str]]]  # `sources` and `splits` of each recording on two sides
     near_duplicates: NearDuplicates | None  # None where nothing was searched
+    clip_copies: ClipCopies | None  # None where nothing was searched
     same_clip_within_seconds: Mapping[str, Any] | None  # None where the protocol keeps clips whole
 
     @property
@@ -131,10 +191,18 @@ class Leakage:
         return self.near_duplicates.label_conflicts if self.near_duplicates else ()
 
     @property
-    def n_copies_across(self) -> int:
-        """The number of near duplicates of one label on two sides: with two labels they do not flatter the model."""
-        pairs = self.near_duplicates.pairs if self.near_duplicates else ()
-        return sum(pair.is_across_sides and not pair.has_two_labels for pair in pairs)
+    def reasons(self) -> list[str]:
+        """The copies on two sides, in words. Those of two labels are left out, since they do not flatter the model."""
+        clips = self.clip_copies.pairs if self.clip_copies else ()
+        frames = self.near_duplicates.pairs if self.near_duplicates else ()
+        n_clips, n_frames = (
+            sum(pair.is_across_sides and not pair.has_two_labels for pair in pairs) for pairs in (clips, frames)
+        )
+        return [
+            f"{counted(number, 'pair')} of {kind} on two sides of the split"
+            for number, kind in ((n_clips, "copies of a clip"), (n_frames, "near duplicates"))
+            if number
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """The findings by name, and the reason for each that is null."""
@@ -144,6 +212,8 @@ class Leakage:
             "label_conflicts": _listed(self.label_conflicts),
             "near_duplicates": duplicates.to_json() if duplicates else None,
             **({} if duplicates else {"near_duplicates_reason": _NOT_SEARCHED}),
+            "clip_copies": self.clip_copies.to_json() if self.clip_copies else None,
+            **({} if self.clip_copies else {"clip_copies_reason": _NOT_SEARCHED}),
             "same_clip_within_seconds": self.same_clip_within_seconds,
             "same_clip_within_seconds_reason": _CLIPS_ARE_WHOLE if self.same_clip_within_seconds is None else None,
         }
@@ -209,8 +279,16 @@ class SplitReceipt:
         n_joined = self.joined.n_recordings
         joined = f"; {n_joined} recordings joined to {counted(len(self.joined.groups), 'group')}" if n_joined else ""
         optimistic = f"; optimistic: {self.optimistic}" if self.optimistic else ""
-        n_conflicts = len(self.leakage.label_conflicts)
-        conflicts = f"; WARNING: {counted(n_conflicts, 'near duplicate')} with two labels" if n_conflicts else ""
+        clips = self.leakage.clip_copies
+        numbers = (
+            (len(self.leakage.label_conflicts), "near duplicate"),
+            (sum(pair.has_two_labels for pair in clips.pairs) if clips else 0, "copy of a clip"),
+        )
+        conflicts = "".join(
+            f"; WARNING: {counted(number, noun, 'copies of clips' if noun.startswith('copy') else '')} with two labels"
+            for number, noun in numbers
+            if number
+        )
         balance = f"; {self.balance.sentence}" if self.balance else ""
         return f"frames (groups): {', '.join(sides)}{pins}{joined}{balance}{optimistic}{conflicts}; {_SPLIT_CSV}"
 
@@ -227,7 +305,7 @@ class SplitReceipt:
     def optimistic(self) -> str | None:
         """Why the numbers flatter the model; None where nothing is known that flatters it."""
         of_groups = self.joined.optimistic if self.params.protocol in WHOLE_GROUPS else None
-        reasons = (why_optimistic(self.params, self.leakage.n_copies_across), of_groups)
+        reasons = (why_optimistic(self.params, self.leakage.reasons), of_groups)
         return "; ".join(reason for reason in reasons if reason) or None
 
     def to_json(self) -> dict[str, Any]:
@@ -264,19 +342,16 @@ class KnownGroups:
     merged: Sequence[Sequence[str]]  # the names of each group that was made of several
     pins: Mapping[str, str]  # group to side
     joined: Joined  # the groups of several recordings, and why
-    session_of: Mapping[str, str] = field(default_factory=dict)  # of each source that has one
 
 
-def make_receipt(
-    rows: Sequence[Row], params: SplitParams, known: KnownGroups, search: SearchResult | None
-) -> SplitReceipt:
+def make_receipt(rows: Sequence[Row], params: SplitParams, known: KnownGroups, found: Found) -> SplitReceipt:
     """Count the rows of a split, and look for what leaks.
 
     Args:
         rows: all images, with their sides.
         params: the section `split`.
         known: what the project knows of the groups.
-        search: the near duplicates, in the order in which they are listed; None where nothing was searched.
+        found: what the searches found, and the sessions.
     """
     labels = class_names(rows)
     present = {row.split for row in rows}
@@ -290,8 +365,8 @@ def make_receipt(
         groups={side: sorted({row.group for row in on_side}) for side, on_side in rows_by_side.items()},
         merged_groups=known.merged,
         pins=_count_pins({row.group for row in rows}, known.pins),
-        leakage=_find_leakage(rows, params, search),
-        sessions=groups_by_session(rows, known.session_of),
+        leakage=_find_leakage(rows, params, found),
+        sessions=groups_by_session(rows, found.session_of),
         balance=_find_balance(rows, params),
         joined=known.joined,
     )
@@ -333,10 +408,11 @@ def _find_balance(rows: Sequence[Row], params: SplitParams) -> Balance | None:
     return Balance(n_shared, None if asked is None else round(float(asked), 6), share)
 
 
-def _find_leakage(rows: Sequence[Row], params: SplitParams, search: SearchResult | None) -> Leakage:
+def _find_leakage(rows: Sequence[Row], params: SplitParams, found: Found) -> Leakage:
     return Leakage(
         exact_duplicates_across_sides(rows),
-        None if search is None else _with_sides(search, rows),
+        None if found.near_duplicates is None else _with_sides(found.near_duplicates, rows),
+        None if found.clip_copies is None else _copies_with_sides(found.clip_copies, rows),
         None if params.protocol in ("grouped", "given") else clips_across_sides(rows),
     )
 
@@ -345,6 +421,29 @@ def _with_sides(search: SearchResult, rows: Iterable[Row]) -> NearDuplicates:
     side_of = {row.path: row.split for row in rows}
     pairs = tuple(_placed(pair, side_of) for pair in search.confirmed)
     return NearDuplicates(search.n_pictures, search.n_proposed, pairs)
+
+
+def _copies_with_sides(search: CopySearch, rows: Iterable[Row]) -> ClipCopies:
+    label_of: dict[str, str] = {}
+    sides_of: dict[str, set[str]] = {source: set() for copy in search.copies for source in copy.sources}
+    for row in rows:
+        if row.source in sides_of:
+            label_of[row.source] = row.label
+            sides_of[row.source].add(row.split)
+    pairs = [
+        PlacedCopy(
+            copy,
+            (label_of[copy.sources[0]], label_of[copy.sources[1]]),
+            (_on_sides(sides_of[copy.sources[0]]), _on_sides(sides_of[copy.sources[1]])),
+        )
+        for copy in search.copies
+    ]
+    pairs.sort(key=lambda pair: not pair.is_across_sides)
+    return ClipCopies(search.n_clips, search.n_without, search.n_proposed, tuple(pairs))
+
+
+def _on_sides(splits: set[str]) -> tuple[str, ...]:
+    return tuple(side for side in SPLITS if side in splits and side != UNUSED)
 
 
 def _placed(pair: ConfirmedPair, side_of: Mapping[str, str]) -> PlacedPair:

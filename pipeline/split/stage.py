@@ -17,10 +17,12 @@ from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
 from pipeline.split.grouping import confirmed_sources, merge_groups, read_groups_csv, read_pins, regroup, write_pins
 from pipeline.split.joined import reasons_by_group, what_was_joined
+from pipeline.split.near_duplicates.clip_copies import CopySearch, find_clip_copies
 from pipeline.split.near_duplicates.search import (
     WHOLE_GROUPS,
     SearchResult,
     across_sides_first,
+    clips_to_merge,
     find_near_duplicates,
     pairs_to_merge,
 )
@@ -28,7 +30,7 @@ from pipeline.split.near_duplicates.sheet import draw_pairs
 from pipeline.split.params import SplitParams
 from pipeline.split.proposals import Proposals, propose
 from pipeline.split.protocols import assign_sides
-from pipeline.split.receipt import KnownGroups, SplitReceipt, make_receipt
+from pipeline.split.receipt import Found, KnownGroups, SplitReceipt, make_receipt
 from pipeline.split.sessions import read_sessions
 
 
@@ -52,8 +54,10 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
     copies = manifest.read(project.augmented_csv, empty_is_fine=True)
     confirmed = confirmed_sources(apart, project.groups_csv, params.group_pattern)
     proposed = _propose(apart, confirmed, params)
-    search = _search(apart, proposed, params, project)
-    alike = pairs_to_merge(search, params.protocol)
+    clip_copies = _search_clips(apart, proposed, params, project)
+    same_clips = clips_to_merge(clip_copies, apart, params.protocol)
+    search = _search(apart, same_clips, proposed, params, project)
+    alike = [*same_clips, *pairs_to_merge(search, params.protocol)]
     frames, merged = merge_groups(apart, alike, proposed.links)
     reasons = reasons_by_group(apart, frames, proposed.links, alike, confirmed)
     parents = _parents_by_path(frames, copies, project.augmented_csv)
@@ -63,7 +67,7 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
     rows = _with_sides(frames, copies, parents, side_of, reasons)
     search = across_sides_first(search, side_of)
     joined = what_was_joined(rows, confirmed, proposed, all_confirmed=params.photo_groups == "confirmed")
-    receipt = make_receipt(rows, params, KnownGroups(merged, pins, joined, session_of), search)
+    receipt = make_receipt(rows, params, KnownGroups(merged, pins, joined), Found(search, clip_copies, session_of))
     draw_pairs(search, project)
     project.split_csv.unlink(missing_ok=True)  # an old split must not stand beside a new receipt, whatever follows
     _write_receipt(receipt, made_from, project)
@@ -139,12 +143,27 @@ def _propose(frames: Sequence[Row], confirmed: Mapping[str, str], params: SplitP
     )
 
 
-def _search(frames: Sequence[Row], proposed: Proposals, params: SplitParams, project: Project) -> SearchResult | None:
+def _search_clips(
+    frames: Sequence[Row], proposed: Proposals, params: SplitParams, project: Project
+) -> CopySearch | None:
+    """The copies of clips among different groups; None where `params` asks for no search."""
+    if not params.near_duplicates.search:
+        return None
+    return find_clip_copies(merge_groups(frames, links=proposed.links)[0], project)
+
+
+def _search(
+    frames: Sequence[Row],
+    same_clips: Sequence[tuple[str, str]],
+    proposed: Proposals,
+    params: SplitParams,
+    project: Project,
+) -> SearchResult | None:
     """The near duplicates of different groups; None where `params` asks for no search."""
     if not params.near_duplicates.search:
         return None
     # The same recording under two names, and what is one group already, need not be compared.
-    grouped, _ = merge_groups(frames, links=proposed.links)
+    grouped, _ = merge_groups(frames, same_clips, proposed.links)
     return find_near_duplicates(grouped, params.near_duplicates, project)
 
 

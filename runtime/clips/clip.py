@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from runtime.clips import to_rgb
 from runtime.clips.clock import FALLBACK_RATE, lasts_longer, warning_of
 from runtime.clips.decode_plan import FramePicker, Plan, Segment, Wanted, plan_of, scan_packets
-from runtime.clips.decoder import DecodedFrame, SegmentDecoder, WholeDecoder
+from runtime.clips.decoder import DecodedFrame, SegmentDecoder, Watch, WholeDecoder
 from runtime.clips.deinterlace import deinterlaced, states_fields
 from runtime.clips.demuxer import (
     Bounds,
@@ -73,7 +73,9 @@ class ClipInfo:
 
 
 @contextlib.contextmanager
-def open_clip(path: Path, bounds: Bounds, *, strict: bool, deinterlace: bool = True) -> Iterator[Clip]:
+def open_clip(
+    path: Path, bounds: Bounds, *, strict: bool, deinterlace: bool = True, watch: Watch | None = None
+) -> Iterator[Clip]:
     """Open a clip for decoding.
 
     Args:
@@ -83,6 +85,7 @@ def open_clip(path: Path, bounds: Bounds, *, strict: bool, deinterlace: bool = T
             DamagedClipError at the first damage. False decodes everything in one thread and keeps what decodes: with
             several threads, what a decoder makes of damage would depend on their timing.
         deinterlace: True makes whole pictures of interlaced frames; False leaves them, with a warning.
+        watch: sees every frame that is decoded, also those that are not wanted; several threads call it at once.
 
     Raises:
         ClipError: as `demuxer_of`; or the file has no video, is out of bounds, or has colours that only Dolby Vision
@@ -90,15 +93,23 @@ def open_clip(path: Path, bounds: Bounds, *, strict: bool, deinterlace: bool = T
         DamagedClipError: the clip cannot be opened.
     """
     with contextlib.ExitStack() as stack:
-        yield Clip(path, bounds, stack, strict=strict, deinterlace=deinterlace)
+        yield Clip(path, bounds, stack, strict=strict, deinterlace=deinterlace, watch=watch)
 
 
 class Clip:
     """An open clip. Ask for its frames once and to the end, then for `info` and `packet_stats`."""
 
     def __init__(
-        self, path: Path, bounds: Bounds, stack: contextlib.ExitStack, *, strict: bool, deinterlace: bool
+        self,
+        path: Path,
+        bounds: Bounds,
+        stack: contextlib.ExitStack,
+        *,
+        strict: bool,
+        deinterlace: bool,
+        watch: Watch | None = None,
     ) -> None:
+        self._watch = watch
         self._path = path
         self._bounds = bounds
         self._strict = strict
@@ -233,6 +244,8 @@ class Clip:
         self._log = whole.log
         for decoded in deinterlaced(whole.frames()) if self._deinterlace else whole.frames():
             self._check_length(decoded.target.time)
+            if self._watch is not None:
+                self._watch(decoded.frame, float(decoded.target.time))
             if picker.takes(decoded.target.time):
                 yield decoded
         if not whole.decoded:
@@ -276,7 +289,7 @@ class Clip:
             set_threads(stream, threads)
         except IndexError:
             container, stream = self._open(threads)
-        decoder = SegmentDecoder(self._path, container, stream, plan.packets)
+        decoder = SegmentDecoder(self._path, container, stream, plan.packets, self._watch)
         self._decoders.append(decoder)
         return decoder
 

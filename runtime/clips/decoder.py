@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +19,8 @@ from runtime.clips.demuxer import DamagedClipError
 from runtime.clips.frame_count import count_frames
 from runtime.clips.packet_stats import PacketLog
 from runtime.signatures import RAW_DEMUXERS
+
+Watch = Callable[[VideoFrame, float], None]  # sees a decoded frame and its seconds since the clip's first frame
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,10 @@ class WholeDecoder:
 class SegmentDecoder:
     """Decodes the segments of a plan, one after the other. It needs an open container of its own."""
 
-    def __init__(self, path: Path, container: InputContainer, stream: VideoStream, packets: Packets) -> None:
+    def __init__(
+        self, path: Path, container: InputContainer, stream: VideoStream, packets: Packets, watch: Watch | None = None
+    ) -> None:
+        self._watch = watch
         self._path = path
         self._container = container
         self._stream = stream
@@ -144,6 +149,7 @@ class SegmentDecoder:
             DamagedClipError: the decoder met damage, or a wanted frame did not come out.
         """
         missing = dict(segment.targets)
+        reference = next(iter(segment.targets.items()), None)
         try:
             for frame in self._decode(segment):
                 self.decoded += 1
@@ -151,6 +157,9 @@ class SegmentDecoder:
                 target = missing.pop(frame.pts, None) if frame.pts is not None else None
                 if frame.is_corrupt:
                     raise _damaged(self._path)
+                if self._watch is not None and reference is not None and frame.pts is not None:
+                    pts, known = reference
+                    self._watch(frame, float(known.time + (frame.pts - pts) * (self._stream.time_base or 0)))
                 if target:
                     yield DecodedFrame(frame, target)
         except FFmpegError as error:

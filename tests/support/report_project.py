@@ -32,6 +32,14 @@ def with_data_reports(project: Project) -> Project:
         "exact_duplicates": [],
         "label_conflicts": [],
         "near_duplicates": {"pictures": 40, "proposed": 3, "confirmed": 2, "across_sides": 0, "pairs": []},
+        "clip_copies": {
+            "clips": 5,
+            "without_fingerprint": 1,
+            "proposed": 4,
+            "confirmed": 2,
+            "across_sides": 0,
+            "pairs": [],
+        },
         "same_clip_within_seconds": None,
         "same_clip_within_seconds_reason": "whole clips are on one side",
     }

@@ -62,7 +62,7 @@ def entries(project: Project) -> dict[str, int]:
 
 
 def clear(project: Project) -> None:
-    for folder in (project.cache, project.frames, project.extract_json.parent):
+    for folder in (project.cache, project.frames, project.fingerprints, project.extract_json.parent):
         shutil.rmtree(folder, ignore_errors=True)
     for stale in project.frames.parent.glob(".*.tmp"):
         shutil.rmtree(stale)

@@ -20,6 +20,7 @@ from pipeline.split.near_duplicates.candidates import (
     propose_by_features,
     propose_by_hashes,
 )
+from pipeline.split.near_duplicates.clip_copies import CopySearch
 from pipeline.split.near_duplicates.features import FEATURES_SIDE, Features, find_features
 from pipeline.split.params import NearDuplicateParams
 
@@ -126,6 +127,26 @@ def pairs_to_merge(search: SearchResult | None, protocol: str) -> list[tuple[str
         (pair.first.path, pair.second.path)
         for pair in of_one_label
         if protocol != "given" or pair.first.given_split == pair.second.given_split
+    ]
+
+
+def clips_to_merge(search: CopySearch | None, frames: Sequence[Row], protocol: str) -> list[tuple[str, str]]:
+    """For each copy of a clip whose groups must become one, by the rules of `pairs_to_merge`, a frame of both clips.
+
+    Args:
+        search: the copies; None where nothing was searched.
+        frames: the frames of the data set.
+        protocol: of the split.
+    """
+    if search is None or protocol not in WHOLE_GROUPS:
+        return []
+    wanted = {source for copy in search.copies for source in copy.sources}
+    frame_of = {frame.source: frame for frame in reversed(frames) if frame.source in wanted}
+    pairs = [(frame_of[first], frame_of[second]) for first, second in (copy.sources for copy in search.copies)]
+    return [
+        (first.path, second.path)
+        for first, second in pairs
+        if first.label == second.label and (protocol != "given" or first.given_split == second.given_split)
     ]
 
 

@@ -436,6 +436,7 @@ def test_after_an_interruption_the_same_command_resumes_and_gives_the_same_bytes
     shutil.rmtree(project.cache)
     if not had_frames:
         shutil.rmtree(project.frames)
+        shutil.rmtree(project.fingerprints)
         project.frames_csv.unlink()
         project.extract_json.unlink()
     environment = os.environ | {"LOKY_MAX_CPU_COUNT": "2", "PYTHONPATH": str(ROOT)}

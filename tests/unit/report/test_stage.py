@@ -93,6 +93,7 @@ def test_the_page_begins_with_the_verdict_over_clips(project: Project) -> None:
     assert read_json(project.evaluate_json)["film_more"]["sentence"] in words
     assert "5 of 10 frames promised" in words
     assert "2 confirmed of 3 proposed among 40 pictures; 0 across sides" in words
+    assert "Copies of clips: 2 confirmed of 4 proposed among 5 clips; 0 across sides. Without a fingerprint" in words
 
 
 def test_what_was_tested_is_called_what_it_is(project: Project) -> None:

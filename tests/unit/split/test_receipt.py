@@ -19,7 +19,15 @@ from pipeline.split.joined import Joined
 from pipeline.split.near_duplicates.alignment import Alignment
 from pipeline.split.near_duplicates.search import ConfirmedPair, SearchResult
 from pipeline.split.params import SplitParams
-from pipeline.split.receipt import ClassCounts, KnownGroups, NearDuplicates, PinCounts, SplitReceipt, make_receipt
+from pipeline.split.receipt import (
+    ClassCounts,
+    Found,
+    KnownGroups,
+    NearDuplicates,
+    PinCounts,
+    SplitReceipt,
+    make_receipt,
+)
 from pipeline.split.stage import split
 from tests.support.command import ROOT
 from tests.support.small_project import without_search
@@ -135,6 +143,8 @@ SPLIT_JSON = """\
     "label_conflicts": [],
     "near_duplicates": null,
     "near_duplicates_reason": "split.near_duplicates.search is false",
+    "clip_copies": null,
+    "clip_copies_reason": "split.near_duplicates.search is false",
     "same_clip_within_seconds": null,
     "same_clip_within_seconds_reason": "whole clips are on one side, so no two of their frames are apart"
   }
@@ -176,7 +186,7 @@ PAIRS = (pair_of(PLACED[0], PLACED[1], 0.98765), pair_of(PLACED[1], PLACED[2], 0
 def receipt_of(**params: object) -> SplitReceipt:
     asked = DEFAULTS.model_copy(update=params)
     pins = {"a/0": "train", "gone": "val"}
-    return make_receipt(PLACED, asked, KnownGroups([["a/0", "old"]], pins, Joined()), SearchResult(PAIRS, 4, 9))
+    return make_receipt(PLACED, asked, KnownGroups([["a/0", "old"]], pins, Joined()), Found(SearchResult(PAIRS, 4, 9)))
 
 
 def test_the_file_of_a_small_project_to_the_letter(project: Project) -> None:
@@ -216,6 +226,8 @@ def test_near_duplicates_are_listed_with_their_sides_and_an_unused_picture_is_on
             "pictures": 4, "proposed": 9, "confirmed": 3, "across_sides": 1, "pairs": listed,
             "pairs_across_sides": [listed[0]],
         },
+        "clip_copies": None,
+        "clip_copies_reason": "split.near_duplicates.search is false",
         "same_clip_within_seconds": None,
         "same_clip_within_seconds_reason": "whole clips are on one side, so no two of their frames are apart",
     }  # fmt: skip
@@ -252,7 +264,7 @@ def test_pairs_on_one_side_unused_ones_and_those_of_two_labels_flatter_nothing()
     conflict = pair_of(rows[1], placed[-1], 0.9)
     search = SearchResult((*PAIRS, conflict), 5, 9)
     receipt = make_receipt(
-        placed, DEFAULTS.model_copy(update={"protocol": "given"}), KnownGroups([], {}, Joined()), search
+        placed, DEFAULTS.model_copy(update={"protocol": "given"}), KnownGroups([], {}, Joined()), Found(search)
     )
     near_duplicates = receipt.leakage.near_duplicates
     assert near_duplicates is not None
@@ -280,7 +292,7 @@ def test_groups_without_a_pin_are_new_and_pins_without_a_group_are_gone() -> Non
 
 def test_a_data_set_whose_frames_were_all_dropped_has_a_ratio_of_nothing() -> None:
     rows = [replace(row, kept=False) for row in PLACED]
-    receipt = make_receipt(rows, DEFAULTS, KnownGroups([], {}, Joined()), None)
+    receipt = make_receipt(rows, DEFAULTS, KnownGroups([], {}, Joined()), Found())
     assert receipt.to_json()["achieved_ratio"] == {"train": 0.0, "test": 0.0}
 
 
