@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo install test check trials lock clean
+.PHONY: demo install test check trials trial-arm trial-telemetry lock clean
 
 demo: .venv/train
 	rm -rf build/demo
@@ -32,6 +32,17 @@ trials: .venv/test
 	$(BIN)/python -m tests.trials.mutant_bundles
 	$(BIN)/python -m tests.trials.examples_without_vnni
 	$(BIN)/python -m tests.trials.int8_without_vnni
+
+# On emulated ARM processors, with the demo's bundle. Needs root and Debian's packages mmdebstrap and qemu-user-static.
+trial-arm: .venv/test build/demo/dist/bundle.zip
+	$(BIN)/python -m tests.trials.arm build/demo/dist/bundle.zip
+
+build/demo/dist/bundle.zip:
+	$(MAKE) demo
+
+# Whom the chain, the device's commands and DVC call. Needs root and iproute2.
+trial-telemetry: .venv/test
+	$(BIN)/python -m tests.trials.telemetry
 
 # One stamp per extra, renewed when what is to be installed changes. Every file that pip fetches must have a hash of the lock.
 .venv/%: pyproject.toml requirements/build.txt requirements/%.txt

@@ -69,7 +69,7 @@ KINDS = {
     "phone_4k_hevc": Kind("libx265", height=2160),
 }
 IN_QUICK = ("phone_h264", "phone_hevc", "long_gop")
-FOLDERS = {"folder_10s": (20, 10), "folder_30s": (6, 30)}  # clips, and seconds of each
+FOLDERS = {"folder_10s": (20, 10), "folder_30s": (8, 30)}  # clips, and seconds of each
 ROOT = Path(__file__).resolve().parents[1]
 
 

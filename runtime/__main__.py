@@ -24,17 +24,17 @@ from runtime.classifier import CONTRACT, Classifier, Prediction
 from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError, SelfcheckError
 from runtime.images import SUFFIXES, heic, reader
+from runtime.images.pixels import most_bytes
 from runtime.litter import is_litter
 from runtime.selfcheck import DecoderCheck, Selfcheck, VariantCheck, selfcheck
 from runtime.session import Opening, onnxruntime
+from runtime.utf8_mode import restart_in_utf8_mode
 from runtime.video import ClipAnswer, classify_clip
 from runtime.visible_text import visible
 
 _MOST_THREADS = 10_000
 _THREADS_HELP = "CPU threads (default: onnxruntime chooses)"
 _STANDARD_INPUT = "-"
-# No format needs more for a pixel than four channels of 16 bits. The rest is room for metadata.
-_MOST_BYTES_PER_PIXEL, _METADATA_BYTES = 8, 16 * 2**20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -238,13 +238,13 @@ def _read_standard_input(max_pixels: int) -> bytes:
     """
     if sys.stdin is None:
         raise ImageError("closed; expected the bytes of a picture")
-    most_bytes = _MOST_BYTES_PER_PIXEL * max_pixels + _METADATA_BYTES
+    most = most_bytes(max_pixels)
     try:
-        content: bytes = sys.stdin.buffer.read(most_bytes + 1)
+        content: bytes = sys.stdin.buffer.read(most + 1)
     except OSError as error:
         raise ImageError(f"cannot be read ({error.strerror}); expected the bytes of a picture") from error
-    if len(content) > most_bytes:
-        raise ImageError(f"more than {most_bytes} bytes; expected a picture of at most {max_pixels} pixels")
+    if len(content) > most:
+        raise ImageError(f"more than {most} bytes; expected a picture of at most {max_pixels} pixels")
     return content
 
 
@@ -381,4 +381,5 @@ def _discard_output() -> None:
 
 
 if __name__ == "__main__":
+    restart_in_utf8_mode()
     sys.exit(main())

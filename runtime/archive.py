@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from runtime.errors import BundleError
 from runtime.litter import is_litter
+from runtime.regular_files import open_regular
 
 SUMS = "SHA256SUMS"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
@@ -81,7 +82,7 @@ def unpack(zip_path: Path, folder: Path) -> None:
         raise BundleError(f"{folder}: exists already; expected a folder that does not exist yet")
     temporary = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
     try:
-        with _open(zip_path) as archive:
+        with open_regular(zip_path) as archive:
             entries = _read_entries(archive)
             temporary.mkdir(parents=True)
             for name, digest in _read_list(archive, entries).items():
@@ -109,7 +110,7 @@ def verify(folder: Path) -> int:
     """
     sums = folder / SUMS
     try:
-        with sums.open("rb") as file:
+        with open_regular(sums) as file:
             listed = parse_sums(file.read(_MAX_SUMS_BYTES + 1))
         _check_names(_files_in(folder), listed)
         _check_hashes(folder, listed)
@@ -174,12 +175,6 @@ def _check_portable(names: list[str]) -> None:
                 raise BundleError(f"{SUMS}: {folder!r} is a file and a folder")
             if spelled.setdefault(folder.casefold(), folder) != folder:
                 raise BundleError(f"{SUMS}: the folder {folder!r} is spelled in two ways")
-
-
-def _open(path: Path) -> BinaryIO:
-    if path.exists() and not path.is_file():  # to open a pipe would wait for its writer
-        raise BundleError("is not a file")
-    return path.open("rb")
 
 
 def _read_entries(archive: BinaryIO) -> dict[str, _Entry]:
@@ -315,7 +310,7 @@ def _check_hashes(folder: Path, listed: dict[str, str]) -> None:
 
 def _sha256(path: Path) -> str:
     sha256 = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(_BLOCK_BYTES):
             sha256.update(block)
     return sha256.hexdigest()

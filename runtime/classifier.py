@@ -143,7 +143,12 @@ class Classifier:
             kind = f"{type(picture).__module__}.{type(picture).__qualname__}".removeprefix("builtins.")
             raise ImageError(f"the picture is a {kind}; expected a path, the bytes of a picture file, or {_PIXELS}")
         content = picture if isinstance(picture, bytes) else None
-        return read_image(Path(_name_of(picture)), max_pixels=self.contract.max_pixels, content=content)
+        return read_image(
+            Path(_name_of(picture)),
+            max_pixels=self.contract.max_pixels,
+            content=content,
+            sample_bits=self.contract.sample_bits,
+        )
 
     def judge(self, logits: NDArray[np.float32]) -> Prediction:
         """Turn one picture's logits (classes,) into an answer, by the contract's temperature and threshold."""

@@ -91,7 +91,7 @@ class Variant:
 class Contract:
     """The whole of `contract.json`; the fields are its keys, in order."""
 
-    format_version: Literal[1, 2] = 2  # 1 has no timed_on
+    format_version: Literal[1, 2] = 2  # 1 has no timed_on and no sample_bits
     classes: tuple[str, ...]  # in the order of the logits
     input: ImageInput = ImageInput()
     core_input: CoreInput = CoreInput()
@@ -106,6 +106,7 @@ class Contract:
     unknown_threshold_reason: str | None
     max_pixels: int  # width times height of a picture
     max_aspect: float  # longer side divided by shorter side
+    sample_bits: int | None  # how many bits of 16 count in pictures that do not say so themselves; None for all
     providers: tuple[str, ...]  # onnxruntime's names, in the order in which they are tried
     allow_fallback: bool  # whether a later provider may answer when the first one does not load
     variants: tuple[Variant, ...]
@@ -124,6 +125,7 @@ class Contract:
         _require_reason("unknown_threshold", self.unknown_threshold, self.unknown_threshold_reason)
         _require(0 < self.max_pixels <= 10**10, "max_pixels", self.max_pixels, "above 0")
         _require(self.max_aspect >= 1, "max_aspect", self.max_aspect, "1 or above")
+        _require(self.sample_bits is None or 9 <= self.sample_bits <= 16, "sample_bits", self.sample_bits, "9 to 16")
         _require_names("providers", self.providers, 1)
         _require_names("variants", tuple(variant.name for variant in self.variants), 1)
         _require_names("variants", tuple(variant.file for variant in self.variants), 1)
@@ -152,7 +154,8 @@ class Contract:
         # The parser turns an int into a float where a float belongs, so the hash is the one that the reader computes.
         values: dict[str, Any] = schema.to_json(schema.parse(Contract, schema.to_json(self)))
         if self.format_version == 1:
-            del values["timed_on"]
+            for key in _SINCE_VERSION_2:
+                del values[key]
         return values
 
     def interface_sha256(self) -> str:
@@ -184,16 +187,18 @@ class Contract:
         raise ValueError(f"variant {name!r}: unknown; expected {', '.join(variant.name for variant in self.variants)}")
 
 
+_SINCE_VERSION_2 = ("timed_on", "sample_bits")
 _ABOUT_VARIANTS = ("variants", "recommended", "timed_on")
 
 
 def _in_current_form(values: object) -> object:
-    """Return a contract's JSON with the key that version 1 lacks."""
+    """Return a contract's JSON with the keys that version 1 lacks."""
     if not isinstance(values, dict) or type(values.get("format_version")) is not int or values["format_version"] != 1:
         return values
-    if "timed_on" in values:
-        raise ValueError("timed_on: unknown key in version 1; expected version 2")
-    return {**values, "timed_on": None}
+    for key in _SINCE_VERSION_2:
+        if key in values:
+            raise ValueError(f"{key}: unknown key in version 1; expected version 2")
+    return {**values, **dict.fromkeys(_SINCE_VERSION_2)}
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,31}")

@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from runtime.regular_files import read_regular
 from runtime.visible_text import visible
 
 Kind = TypeVar("Kind")
@@ -33,9 +34,7 @@ def load_json(path: Path) -> object:
         ValueError: the file is missing or unreadable, or is not strict JSON. The message lacks the file's name.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"more than {_MAX_BYTES} bytes")
-        text = path.read_bytes().decode("utf-8")
+        text = read_regular(path, _MAX_BYTES).decode("utf-8")
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from error
     try:

@@ -6,6 +6,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.regular_files import open_regular
+
 HEAD_BYTES = 400  # enough for two packets of a transport stream
 
 # .vob and .mod are MPEG, .lrv (GoPro's small copy) and .mp (a motion photo's clip) are MP4.
@@ -91,7 +93,7 @@ def format_not_read(head: bytes) -> UnreadFormat | None:
 def is_dng(path: Path) -> bool:
     """Return whether a TIFF file is a camera's raw photo, of which TIFF readers see nothing but a small preview."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             order = {b"II": "<", b"MM": ">"}[file.read(2)]
             _, place = struct.unpack(f"{order}HI", file.read(6))
             file.seek(place)

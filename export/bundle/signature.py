@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.errors import DataError
+from runtime.regular_files import read_regular
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+_MOST_KEY_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class SigningKey:
 
         expected = "expected a private key of Ed25519 without a password, as `pipe key new` writes it"
         try:
-            key = load_pem_private_key(path.read_bytes(), password=None)
+            key = load_pem_private_key(read_regular(path, _MOST_KEY_BYTES), password=None)
         except TypeError as error:  # the key is encrypted
             raise DataError(f"{path}: found a key with a password; {expected}") from error
         except (ValueError, UnsupportedAlgorithm) as error:

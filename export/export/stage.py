@@ -170,6 +170,7 @@ def _draft(checkpoint: Checkpoint, params: ExportParams, opset: int) -> Contract
         unknown_threshold_reason=checkpoint.unknown_threshold_reason,
         max_pixels=round(params.max_megapixels * 1e6),
         max_aspect=params.max_aspect,
+        sample_bits=checkpoint.sample_bits,
         providers=params.providers,
         allow_fallback=params.allow_fallback,
         variants=(_variant("fp32", b" ", params.golden_tolerance),),

@@ -11,6 +11,7 @@ import onnx
 import torch
 from onnx import helper, shape_inference
 
+from export.export.readable_names import keep_modules, name_after_modules
 from export.graphs.preprocess_graph import ir_version
 from pipeline.network.network import Network
 from runtime.scratch import scratch_folder
@@ -77,7 +78,10 @@ def core_graph(network: Network, size: int, attempt: Attempt) -> onnx.ModelProto
         warnings.simplefilter("ignore")  # the exporters warn about their own code
         export = _dynamo if attempt.exporter == "dynamo" else _legacy
         model = export(network.eval(), example_nchw, attempt)
+    parameters = frozenset(network.state_dict())
+    keep_modules(model, parameters)
     model = simplify(model)
+    name_after_modules(model, parameters)
     _drop_source_paths(model)
     model.ir_version = ir_version(attempt.opset)
     return model

@@ -6,6 +6,7 @@ has no antialiased resize.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,11 @@ def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
     }
     nodes = [
         *crop_nodes,
-        helper.make_node("Transpose", [cropped], ["pixels_nchw"], perm=[0, 3, 1, 2]),
+        _node("Transpose", [cropped], ["pixels_nchw"], perm=[0, 3, 1, 2]),
         *_resize_width(),
         *_resize_height(),
-        helper.make_node("Mul", ["resized", "scale"], ["scaled"]),
-        helper.make_node("Add", ["scaled", "bias"], ["input"]),
+        _node("Mul", ["resized", "scale"], ["scaled"]),
+        _node("Add", ["scaled", "bias"], ["input"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -49,6 +50,11 @@ def preprocess_graph(preprocess: Preprocess, opset: int) -> onnx.ModelProto:
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version(opset))
+
+
+def _node(operator: str, inputs: list[str], outputs: Sequence[str], **attributes: Any) -> onnx.NodeProto:
+    """Return a node with the name of its first output: onnxruntime for WebGPU places nodes by their names."""
+    return helper.make_node(operator, inputs, outputs, outputs[0], **attributes)
 
 
 # Both resizes take rows on the axis of the channels, for two reasons. Onnxruntime deals channels to its threads: with
@@ -64,32 +70,32 @@ def _resize_width() -> list[onnx.NodeProto]:
     """
     thirds = ("first", "second", "third")
     nodes = [
-        helper.make_node("Reshape", ["pixels_nchw", "rows"], ["pixel_rows"]),
-        helper.make_node("Split", ["pixel_rows"], thirds, axis=1, num_outputs=3),
+        _node("Reshape", ["pixels_nchw", "rows"], ["pixel_rows"]),
+        _node("Split", ["pixel_rows"], thirds, axis=1, num_outputs=3),
     ]
     for third in thirds:
-        nodes.append(helper.make_node("Cast", [third], [f"{third}_float"], to=TensorProto.FLOAT))
+        nodes.append(_node("Cast", [third], [f"{third}_float"], to=TensorProto.FLOAT))
         nodes.append(_resize(f"{third}_float", f"{third}_narrow"))
-    return [*nodes, helper.make_node("Concat", [f"{third}_narrow" for third in thirds], ["narrow_rows"], axis=1)]
+    return [*nodes, _node("Concat", [f"{third}_narrow" for third in thirds], ["narrow_rows"], axis=1)]
 
 
 def _resize_height() -> list[onnx.NodeProto]:
     """Return the nodes from `narrow_rows` to `resized`, (batch, 3, size, size), which resize columns as rows."""
     return [
-        helper.make_node("Shape", ["pixels_nchw"], ["height"], start=2, end=3),
-        helper.make_node("Concat", ["planes", "height", "size"], ["narrow_shape"], axis=0),
-        helper.make_node("Reshape", ["narrow_rows", "narrow_shape"], ["narrow"]),  # (batch * 3, 1, height, size)
-        helper.make_node("Transpose", ["narrow"], ["narrow_turned"], perm=[0, 1, 3, 2]),
-        helper.make_node("Reshape", ["narrow_turned", "rows"], ["columns"]),
+        _node("Shape", ["pixels_nchw"], ["height"], start=2, end=3),
+        _node("Concat", ["planes", "height", "size"], ["narrow_shape"], axis=0),
+        _node("Reshape", ["narrow_rows", "narrow_shape"], ["narrow"]),  # (batch * 3, 1, height, size)
+        _node("Transpose", ["narrow"], ["narrow_turned"], perm=[0, 1, 3, 2]),
+        _node("Reshape", ["narrow_turned", "rows"], ["columns"]),
         _resize("columns", "low_columns"),
-        helper.make_node("Reshape", ["low_columns", "shape"], ["resized_turned"]),
-        helper.make_node("Transpose", ["resized_turned"], ["resized"], perm=[0, 1, 3, 2]),
+        _node("Reshape", ["low_columns", "shape"], ["resized_turned"]),
+        _node("Transpose", ["resized_turned"], ["resized"], perm=[0, 1, 3, 2]),
     ]
 
 
 def _resize(rows: str, resized: str) -> onnx.NodeProto:
     """Return the node that resizes (1, rows, 1, any length) to `size` as torch's antialiased bilinear resize does."""
-    return helper.make_node(
+    return _node(
         "Resize",
         [rows, "", "", "size"],
         [resized],
@@ -113,17 +119,17 @@ def _crop(preprocess: Preprocess) -> tuple[list[onnx.NodeProto], dict[str, np.nd
         "spatial": np.array([1, 2], np.int64),
     }
     nodes = [
-        helper.make_node("Shape", ["image"], ["height_width"], start=1, end=3),
-        helper.make_node("ReduceMin", ["height_width"], ["shorter"], keepdims=1),
-        helper.make_node("Cast", ["shorter"], ["shorter_float"], to=TensorProto.DOUBLE),
-        helper.make_node("Mul", ["shorter_float", "fraction"], ["side_float"]),
-        helper.make_node("Add", ["side_float", "half"], ["side_rounded"]),
-        helper.make_node("Cast", ["side_rounded"], ["side_or_zero"], to=TensorProto.INT64),
-        helper.make_node("Max", ["side_or_zero", "one"], ["side"]),
-        helper.make_node("Sub", ["height_width", "side"], ["margins"]),
-        helper.make_node("Div", ["margins", "two"], ["starts"]),
-        helper.make_node("Add", ["starts", "side"], ["ends"]),
-        helper.make_node("Slice", ["image", "starts", "ends", "spatial"], ["box"]),
+        _node("Shape", ["image"], ["height_width"], start=1, end=3),
+        _node("ReduceMin", ["height_width"], ["shorter"], keepdims=1),
+        _node("Cast", ["shorter"], ["shorter_float"], to=TensorProto.DOUBLE),
+        _node("Mul", ["shorter_float", "fraction"], ["side_float"]),
+        _node("Add", ["side_float", "half"], ["side_rounded"]),
+        _node("Cast", ["side_rounded"], ["side_or_zero"], to=TensorProto.INT64),
+        _node("Max", ["side_or_zero", "one"], ["side"]),
+        _node("Sub", ["height_width", "side"], ["margins"]),
+        _node("Div", ["margins", "two"], ["starts"]),
+        _node("Add", ["starts", "side"], ["ends"]),
+        _node("Slice", ["image", "starts", "ends", "spatial"], ["box"]),
     ]
     return nodes, constants, "box"
 
@@ -133,6 +139,9 @@ def join(preprocess: onnx.ModelProto, core: onnx.ModelProto) -> onnx.ModelProto:
     prefixed = compose.add_prefix(preprocess, "preprocess/", rename_inputs=False, rename_outputs=False)
     joined: onnx.ModelProto = compose.merge_models(prefixed, core, io_map=[("input", "input")])
     joined.graph.name = "model"
+    versions = {entry.domain: entry.version for entry in joined.opset_import}
+    del joined.opset_import[:]  # both parts have listed their domains
+    joined.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())
     if batch_of(core) == 1:
         joined.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     return joined
@@ -146,10 +155,14 @@ def batch_of(model: onnx.ModelProto) -> int | None:
 def seal(model: onnx.ModelProto, contract: Contract) -> bytes:
     """Write the contract's metadata into a graph, check the graph fully and serialise it.
 
-    The same graph gives the same bytes.
+    A graph that gives logits also carries `names`, the classes in the form of Ultralytics, which other viewers and
+    tools read. The same graph gives the same bytes.
     """
     del model.metadata_props[:]
-    helper.set_model_props(model, contract.metadata())
+    metadata = contract.metadata()
+    if model.graph.output[0].name == contract.output.name:
+        metadata["names"] = str(dict(enumerate(contract.classes)))
+    helper.set_model_props(model, metadata)
     model.producer_name, model.producer_version, model.doc_string = "clip2edge", "", ""
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))

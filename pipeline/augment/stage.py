@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -90,9 +91,9 @@ def _copy_frame(params: AugmentParams, project: Project, folder: Path, frame: Ro
     for position, copy in enumerate(params.copies):
         copy_hwc = make_copy(copy, pixels_hwc, generator_for(params.seed, frame.path, position))
         name = f"{_stem(frame, project)}.{position}_{copy.name}.jpg"
-        _write_jpeg(copy_hwc, safe_join(folder, name), params.jpeg_quality)
+        sha256 = _write_jpeg(copy_hwc, safe_join(folder, name), params.jpeg_quality)
         path = f"{project.relative(project.augmented)}/{name}"
-        rows.append(_copy_row(frame, path, copy.name, copy_hwc))
+        rows.append(replace(_copy_row(frame, path, copy.name, copy_hwc), sha256=sha256))
     return rows
 
 
@@ -105,10 +106,12 @@ def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
     return read_frame_bgr(project, frame)
 
 
-def _write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path, quality: int) -> None:
+def _write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path, quality: int) -> str:
+    """Write pixels (height, width, 3) as a JPEG file; return the sha256 of its bytes."""
     _, data = cv2.imencode(".jpg", pixels_hwc, [cv2.IMWRITE_JPEG_QUALITY, quality])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.data)
+    return hashlib.sha256(data.data).hexdigest()
 
 
 def _copy_row(frame: Row, path: str, transform: str, copy_hwc: NDArray[np.uint8]) -> Row:

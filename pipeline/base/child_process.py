@@ -128,7 +128,8 @@ class _Child:
         code = self._process.returncode
         if timed_out:
             taken = f"decoding took more than {call.timeout_seconds:g} s and was stopped"
-            return _TimedOutError(f"{call.subject}: {taken}; delete or re-copy the file")
+            advice = "raise extract.decode_timeout_seconds, or re-copy the file if it is damaged"
+            return _TimedOutError(f"{call.subject}: {taken}; {advice}")
         if code < 0:
             return ChildCrashedError(f"{call.subject}: decoder crashed (signal {-code}); delete or re-copy the file")
         self._error_reader.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TextIO
 from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_file
 from pipeline.base.project import missing
+from runtime.regular_files import open_regular
 
 # OWASP, "CSV injection": spreadsheets take a cell that begins so for a formula. An apostrophe before it makes it text.
 _FORMULA_STARTS = frozenset("=+-@\t\r")
@@ -67,7 +69,7 @@ def read_table(path: Path) -> Iterator[list[str]]:
         DataError: the file is missing, is not UTF-8, or is not CSV.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
             yield from table_lines(file)
     except FileNotFoundError as error:
         raise missing(path) from error

@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from pipeline.base.disk_space import naming_a_full_disk
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project, missing
+from runtime.regular_files import open_regular
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -25,7 +26,7 @@ Result = TypeVar("Result")
 
 def sha256_of(path: Path) -> str:
     """The hex digest of a file's bytes, which are read in blocks."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -40,7 +41,8 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        with open_regular(path) as file:
+            return json.loads(file.read().decode("utf-8"), parse_constant=refuse)
     except FileNotFoundError as error:
         raise missing(path) from error
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from pipeline.base.project import Project, safe_join, stage_that_writes
 from runtime.errors import ImageError
 from runtime.images import read_image
 from runtime.images.opencv import read_bgr
+from runtime.regular_files import open_regular
 
 # OpenCV decodes a JPEG at a half, a quarter or an eighth of its size, which is faster than decoding all of it.
 _REDUCED_FLAGS = {
@@ -30,10 +32,11 @@ def read_frame(project: Project, row: Row) -> NDArray[np.uint8]:
         (height, width, 3) uint8 RGB.
 
     Raises:
-        DataError: the file is missing or broken, or has another size than the manifest states.
+        DataError: the file is missing or broken, or is not the one that the manifest states.
     """
+    content = _read_bytes(project, row)
     try:
-        frame_hwc = read_image(safe_join(project.root, row.path), max_pixels=row.width * row.height)
+        frame_hwc = read_image(Path(row.path), max_pixels=row.width * row.height, content=content)
     except ImageError as error:
         raise _unreadable(str(error), row.path) from error
     return _of_stated_size(frame_hwc, row)
@@ -48,11 +51,28 @@ def read_frame_bgr(project: Project, row: Row) -> NDArray[np.uint8]:
     Raises:
         DataError: as `read_frame`.
     """
+    content = _read_bytes(project, row)
     try:
-        frame_hwc = read_bgr(safe_join(project.root, row.path), max_pixels=row.width * row.height)
+        frame_hwc = read_bgr(Path(row.path), max_pixels=row.width * row.height, content=content)
     except ImageError as error:
         raise _unreadable(str(error), row.path) from error
     return _of_stated_size(frame_hwc, row)
+
+
+def _read_bytes(project: Project, row: Row) -> bytes:
+    """Read the file of a row's picture, and compare it with the manifest: it may have been copied over, or have rotted.
+
+    Raises:
+        DataError: the file is missing, or has other bytes than the stage wrote.
+    """
+    try:
+        with open_regular(safe_join(project.root, row.path)) as file:
+            content = file.read()
+    except OSError as error:
+        raise _unreadable(f"{row.path}: {error.strerror}; expected a picture that can be read", row.path) from error
+    if row.sha256 and hashlib.sha256(content).hexdigest() != row.sha256:
+        raise _unreadable(f"{row.path}: found other bytes than those of the manifest", row.path)
+    return content
 
 
 def _unreadable(reason: str, path: str | Path) -> DataError:
@@ -88,8 +108,8 @@ def read_thumbnail(project: Project, row: Row, side: int) -> NDArray[np.uint8]:
     Raises:
         DataError: the file is missing or broken.
     """
-    path = safe_join(project.root, row.path)
-    return resize_longer_side(read_grey(path, row.width, row.height, side), side)
+    grey_hw = _decode_grey(_read_bytes(project, row), Path(row.path), (row.width, row.height), side)
+    return resize_longer_side(grey_hw, side)
 
 
 def read_grey(path: Path, width: int, height: int, side: int) -> NDArray[np.uint8]:
@@ -107,13 +127,19 @@ def read_grey(path: Path, width: int, height: int, side: int) -> NDArray[np.uint
     Raises:
         DataError: the file is missing or broken.
     """
-    shorter, longer = sorted((width, height))
-    # A picture thinner than eight pixels would vanish at an eighth of its size.
-    reduction = max((n for n in _REDUCED_FLAGS if longer >= n * side and shorter >= n), default=1)
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        with open_regular(path) as file:
+            content = file.read()
     except OSError as error:
         raise _unreadable(f"{path}: cannot be read ({error.strerror})", path) from error
+    return _decode_grey(content, path, (width, height), side)
+
+
+def _decode_grey(content: bytes, path: Path, size: tuple[int, int], side: int) -> NDArray[np.uint8]:
+    shorter, longer = sorted(size)
+    # A picture thinner than eight pixels would vanish at an eighth of its size.
+    reduction = max((n for n in _REDUCED_FLAGS if longer >= n * side and shorter >= n), default=1)
+    data = np.frombuffer(content, np.uint8)
     decoded = cv2.imdecode(data, _REDUCED_FLAGS.get(reduction, cv2.IMREAD_GRAYSCALE)) if data.size else None
     if decoded is None:
         raise _unreadable(f"{path}: cannot be decoded", path)

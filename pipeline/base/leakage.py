@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -18,9 +18,8 @@ _SPLIT_CSV = Project(Path()).split_csv.as_posix()
 
 # The columns whose value may be on one side only, and the noun for each in a message.
 _UNDIVIDED = {"group": "group", "source_sha256": "recording with sha256", "path": "image"}
-# Protocols that divide clips: two sides may share a clip, but not an image.
-_DIVIDING = ("blocks", "random")
-_PROTOCOLS = ("grouped", "given", *_DIVIDING)
+DIVIDING_PROTOCOLS = ("blocks", "random")  # two sides may share a clip, but not an image
+_PROTOCOLS = ("grouped", "given", *DIVIDING_PROTOCOLS)
 
 
 def read_split_without_leaks(project: Project) -> list[Row]:
@@ -56,7 +55,7 @@ def refuse_leaks(rows: Sequence[Row], protocol: str = "grouped", *, augmented_in
         DataError: train or test has no kept frame.
     """
     for column, name in _UNDIVIDED.items():
-        if column == "path" or protocol not in _DIVIDING:
+        if column == "path" or protocol not in DIVIDING_PROTOCOLS:
             _refuse_divided(rows, column, name)
     if protocol == "blocks":
         _refuse_overlaps(rows)
@@ -93,17 +92,23 @@ def clips_across_sides(rows: Iterable[Row]) -> dict[str, Any]:
     return {"clips": len(nearest), "nearest_seconds": round(min(nearest.values()), 6) if nearest else None}
 
 
-def refuse_label_conflicts(frames: Sequence[Row], manifest_path: Path) -> None:
-    """Refuse frames whose label is ambiguous; `manifest_path` is for the message.
+def refuse_label_conflicts(frames: Sequence[Row], manifest_path: Path, named: Collection[str] = ()) -> None:
+    """Refuse frames whose label is ambiguous.
+
+    Args:
+        frames: all frames, in their groups.
+        manifest_path: where they are listed, for the message.
+        named: groups that a person has named one by one, and which may hold several labels.
 
     Raises:
         DataError: a recording or a group has two labels. The message names the first and counts the others.
     """
+    name_it = "expected one label in a group; name the group in data/groups.csv if it holds several"
     for column, problem, advice in (
         ("source_sha256", "hold the same bytes", "delete the one whose label is wrong and run `pipe extract` again"),
-        ("group", "are one group", "expected one label in a group"),
+        ("group", "are one group", name_it),
     ):
-        conflicts = _divided(frames, column, "label")
+        conflicts = [found for found in _divided(frames, column, "label") if column != "group" or found[0] not in named]
         if conflicts:
             first, second, *_ = conflicts[0][1].values()
             raise DataError(

@@ -1,6 +1,6 @@
 """The manifest: one row per image, sorted by path, the same bytes for the same input.
 
-`data/frames.csv` and `data/augmented.csv` have the columns of `Row` up to `phash`; `data/split.csv` has `split` too.
+`data/frames.csv` and `data/augmented.csv` have the columns of `Row` before `split`; `data/split.csv` has all of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -46,30 +47,44 @@ class Row:
     sharpness: float | None = None  # variance of the Laplacian; None for an augmented image
     brightness: float | None = None  # mean luma, 0 to 255; None for an augmented image
     phash: str = ""  # 16 hex digits; empty for an augmented image
+    sha256: str = ""  # of the image's file, 64 hex digits; empty only in rows that no stage wrote
+    recorded_at: str = ""  # ISO 8601, when the recording began; with its offset from UTC where the file states one
+    camera: str = ""  # make and model, and the serial number after #
+    burst: str = ""  # identifiers of a burst and of a Live Photo: burst=…, live=…
     split: str = ""  # train, val, test or unused; only in data/split.csv
+    group_reason: str = ""  # why recordings share the group; only in data/split.csv
 
     @property
     def is_copy(self) -> bool:
         """Whether augmentation made the image."""
         return bool(self.parent or self.transform)
 
-    def placed(self, group: str, split: str) -> Row:
-        """The same row with another group and side. For a million rows `dataclasses.replace` would be too slow."""
+    def placed(self, group: str, split: str, group_reason: str = "") -> Row:
+        """The same row with another group and side. For a million rows `dataclasses.replace` would be too slow.
+
+        Args:
+            group: what the split does not divide.
+            split: the side.
+            group_reason: why recordings share the group.
+        """
         values = list(_values(self))
-        values[_GROUP], values[_SPLIT] = group, split
+        values[_GROUP], values[_SPLIT], values[_GROUP_REASON] = group, split, group_reason
         return Row(*values)
 
 
 SPLIT_COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
-COLUMNS = SPLIT_COLUMNS[:-1]
 _GROUP, _SPLIT = SPLIT_COLUMNS.index("group"), SPLIT_COLUMNS.index("split")
+_GROUP_REASON, _RECORDED_AT = SPLIT_COLUMNS.index("group_reason"), SPLIT_COLUMNS.index("recorded_at")
+COLUMNS = SPLIT_COLUMNS[:_SPLIT]
 _TRUTH = {"true": True, "false": False}
 _KEPT, _PHASH = SPLIT_COLUMNS.index("kept"), SPLIT_COLUMNS.index("phash")
+_SHA256 = SPLIT_COLUMNS.index("sha256")
 _NUMBER_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("time_seconds", "sharpness", "brightness")]
 _PIXEL_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("width", "height")]
-_SHARED_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("label", "source", "source_sha256", "group", "transform")]
+_SHARED_NAMES = ("label", "source", "source_sha256", "group", "transform", "recorded_at", "camera", "burst")
+_SHARED_COLUMNS = [SPLIT_COLUMNS.index(name) for name in _SHARED_NAMES]
 _values = attrgetter(*SPLIT_COLUMNS)
-_HEX = re.compile("[0-9a-f]{16}")
+_HEX, _SHA256_HEX = re.compile("[0-9a-f]{16}"), re.compile("[0-9a-f]{64}")
 
 
 def write(rows: Iterable[Row], path: Path) -> None:
@@ -161,6 +176,8 @@ def _parse(path: Path, line: int, cells: list[str], n_columns: int, shared: dict
             values[column] = int(cells[column])
         values[_KEPT] = _TRUTH[cells[_KEPT]]
         _check_hash(cells[_PHASH])
+        _check_sha256(cells[_SHA256])
+        _check_time(cells[_RECORDED_AT])
     except (KeyError, ValueError) as error:
         raise DataError(f"{path}:{line}: a value does not fit its column ({error})") from error
     row = Row(*values)
@@ -172,9 +189,19 @@ def _parse(path: Path, line: int, cells: list[str], n_columns: int, shared: dict
     return row
 
 
+def _check_sha256(text: str) -> None:
+    if text and not _SHA256_HEX.fullmatch(text):
+        raise ValueError(f"{text} is not a sha256 of 64 hex digits")
+
+
 def _check_hash(text: str) -> None:
     if text and not _HEX.fullmatch(text):  # spreadsheets turn some hashes into numbers
         raise ValueError(f"{text} is not a phash of 16 hex digits")
+
+
+def _check_time(text: str) -> None:
+    if text:
+        datetime.fromisoformat(text)
 
 
 def _to_number(text: str) -> float:

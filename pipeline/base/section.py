@@ -5,6 +5,7 @@ A section is frozen. It lies in the room of its stage, and a stage receives its 
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -61,7 +62,8 @@ def params_path(project: Project) -> Path:
     package = Path(pipeline.__file__).parent
     # A wheel has params.yaml in the package, a checkout has it beside the package.
     candidates = (project.params_yaml, package / "params.yaml", package.parent / "params.yaml")
-    return next((path for path in candidates if path.is_file()), project.params_yaml)
+    # Not by `is_file`: whatever a person named params.yaml is read, or refused in a line that says what it is.
+    return next((path for path in candidates if os.path.lexists(path)), project.params_yaml)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

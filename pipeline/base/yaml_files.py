@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import ParamsError
+from runtime.regular_files import open_regular
 
 MOST_BYTES = 1 << 20  # of a file; the largest of ours has 20 kB
 MOST_LEVELS = 40  # of nesting; ours have 5
@@ -20,7 +21,7 @@ def read_yaml(path: Path) -> Any:
         FileNotFoundError: there is no such file.
         ParamsError: the file is too large, not UTF-8 or not YAML, has an alias, or is nested too deeply.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ParamsError(f"{path}: found more than {MOST_BYTES} bytes; expected a short file of parameters")

@@ -37,8 +37,17 @@ cli.add_section("Sign bundles", SIGN)
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    _restart_in_utf8_mode()
     exit_codes.interrupt_outside_imports()
     exit_codes.leave(run(sys.argv[1:]))
+
+
+def _restart_in_utf8_mode() -> None:
+    try:
+        from runtime.utf8_mode import restart_in_utf8_mode
+    except ImportError:  # a foreign package hides our `runtime`; `pipe doctor` must still run and name it
+        return
+    restart_in_utf8_mode()
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -28,19 +28,21 @@ def extract(videos: tuple[Path, ...], out: Path | None, diagnose: bool) -> None:
     """
     from pipeline.extract import stage
     from pipeline.extract.params import ExtractParams
+    from pipeline.network.params import ImageParams
 
     if diagnose:
         _diagnose(videos, out)
         return
+    sample_bits = section_of("image", ImageParams).sample_bits
     if not videos:
         if out is not None:
             raise click.UsageError("--out goes with VIDEOS; the project's frames go to data/frames/")
-        done(stage.extract(section_of("extract", ExtractParams), current_project()), "extract")
+        done(stage.extract(section_of("extract", ExtractParams), current_project(), sample_bits), "extract")
         return
     if out is None and len(videos) > 1:
         raise click.UsageError("several VIDEOS need --out")
     folder = out or Path(f"{videos[0].stem}_frames")
-    done(stage.extract_files(videos, folder, section_of("extract", ExtractParams)), "extract VIDEOS")
+    done(stage.extract_files(videos, folder, section_of("extract", ExtractParams), sample_bits), "extract VIDEOS")
 
 
 def _diagnose(videos: tuple[Path, ...], out: Path | None) -> None:

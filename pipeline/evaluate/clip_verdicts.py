@@ -19,7 +19,7 @@ class Verdict:
     """The class that the frames of one group show together."""
 
     group: str
-    truth: int  # class number of most of its frames
+    truth: int  # class number
     predicted: int  # the class of the largest mean probability: the verdict that counts
     vote: int  # the class that most frames are called; of tied classes the one with the larger mean probability
     n_frames: int
@@ -41,32 +41,34 @@ class Verdict:
 
 
 def group_verdicts(groups: Sequence[str], truth: Integers, probabilities: Floats) -> list[Verdict]:
-    """One verdict per group, in the order of the groups' names.
+    """One verdict per group, in the order of the groups' names; one per label of a group that holds several.
 
     Args:
         groups: (n,) the group of each frame.
         truth: (n,) class numbers.
         probabilities: (n, classes).
     """
-    names, group_of_frame = np.unique(np.array(groups), return_inverse=True)
+    names, name_of_frame = np.unique(np.array(groups), return_inverse=True)
+    # A group is cut by its labels: the parts of a clip that show two classes are two answers.
+    parts, group_of_frame = np.unique(name_of_frame * probabilities.shape[1] + truth, return_inverse=True)
     predicted = probabilities.argmax(axis=1)
     n_frames = np.bincount(group_of_frame)
-    sums = np.zeros((len(names), probabilities.shape[1]))
+    sums = np.zeros((len(parts), probabilities.shape[1]))
     np.add.at(sums, group_of_frame, probabilities)
     means = sums / n_frames[:, None]
-    votes, labels = (_counts(group_of_frame, class_of_frame, means.shape) for class_of_frame in (predicted, truth))
+    votes = _counts(group_of_frame, predicted, means.shape)
     n_right = np.bincount(group_of_frame, weights=predicted == truth).astype(int)
     return [
         Verdict(
-            group=str(name),
-            truth=int(labels[index].argmax()),
+            group=str(names[part // probabilities.shape[1]]),
+            truth=int(part % probabilities.shape[1]),
             predicted=int(means[index].argmax()),
             vote=int(np.where(votes[index] == votes[index].max(), means[index], -1.0).argmax()),
             n_frames=int(n_frames[index]),
             n_frames_right=int(n_right[index]),
             mean_probabilities=tuple(means[index].tolist()),
         )
-        for index, name in enumerate(names)
+        for index, part in enumerate(parts)
     ]
 
 

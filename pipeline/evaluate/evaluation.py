@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.base.leakage import DIVIDING_PROTOCOLS
 from pipeline.evaluate.checked_values import ROUNDING, Interval, ValueOrReason, require, require_shares, require_sum
 
 
@@ -322,8 +323,9 @@ class Evaluation:
         """One line that begins with the clips and their interval, since that is what a new clip will see."""
         low, high = self.groups.interval.low, self.groups.interval.high
         caveat = f"; optimistic: {self.optimistic}" if self.optimistic else ""
+        clips = "clips with held-out frames" if self.protocol in DIVIDING_PROTOCOLS else "held-out clips"
         return (
-            f"{self.groups.top1:.1%} of {self.groups.n_groups} held-out clips right "
+            f"{self.groups.top1:.1%} of {self.groups.n_groups} {clips} right "
             f"(95 % interval {low:.0%} to {high:.0%}), "
             f"{self.frames.top1:.1%} of {self.frames.n_frames} frames{caveat}; reports/evaluate.json"
         )

@@ -6,10 +6,11 @@ The parent calls `decode_recordings` in a child process. Its arguments and its r
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import sha256_of
 from pipeline.extract import quality
 from pipeline.media import photos
+from pipeline.media.capture import Capture, capture_of_clip
 from pipeline.media.recordings import has_clip_suffix
 from runtime.clips.clip import ClipInfo, Frame, open_clip
 from runtime.clips.decode_plan import Wanted
@@ -44,6 +46,7 @@ class Settings:
     threads: int  # that decode one clip; their number changes no byte
     deinterlace: bool = True  # interlaced clips
     raw_frames_per_second: float | None = None  # of a stream without a container; None: as it states, else 25
+    sample_bits: int | None = None  # of photos with 16 bits that do not say so themselves
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON values."""
@@ -66,6 +69,7 @@ class Picture:
     sharpness: float
     brightness: float
     phash: str
+    sha256: str  # of the picture's file
     drop_reason: str = ""  # empty before screening, and for a picture that screening keeps
 
 
@@ -82,6 +86,7 @@ class Outcome:
     misnamed: str = ""  # what the content is where the suffix says something else, such as "PNG named .jpg"
     warnings: tuple[str, ...] = ()  # of a photo: what of its file is left out; those of a clip are in `clip`
     error: str = ""  # one line, with the name of the file, that says why the recording cannot be used
+    capture: Capture = field(default_factory=Capture)  # when, with which camera and in which burst, as the content says
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as JSON values. `error` is left out where it is empty, as in every entry of the clip cache."""
@@ -92,7 +97,8 @@ class Outcome:
     def from_json(cls, fields: dict[str, Any]) -> Outcome:
         """Read what `to_json` gave."""
         pictures = tuple(Picture(**picture) for picture in fields["pictures"])
-        return cls(**fields | {"pictures": pictures, "warnings": tuple(fields["warnings"])})
+        capture = Capture(**fields["capture"])
+        return cls(**fields | {"pictures": pictures, "warnings": tuple(fields["warnings"]), "capture": capture})
 
 
 def decode_recordings(
@@ -169,31 +175,34 @@ def misnamed_clip(path: Path) -> str:
 
 
 def _decode_photo(source: Path, name: str, frames: Path, settings: Settings) -> Outcome:
-    photo = photos.read_photo(source, max_pixels=settings.max_pixels)
+    photo = photos.read_photo(source, max_pixels=settings.max_pixels, sample_bits=settings.sample_bits)
     picture = _write_picture(photo.pixels_hwc, frames, name, settings)
-    return Outcome(sha256_of(source), (picture,), misnamed=photo.misnamed, warnings=photo.warnings)
+    return Outcome(
+        sha256_of(source), (picture,), misnamed=photo.misnamed, warnings=photo.warnings, capture=photo.capture
+    )
 
 
 def _decode_clip(source: Path, name: str, frames: Path, settings: Settings, sha256: str) -> Outcome:
     with ThreadPoolExecutor(1) as pool:
         digest = None if sha256 else pool.submit(sha256_of, source)
         try:
-            pictures, info, stats = _write_wanted_frames(source, name, frames, settings, strict=True)
+            pictures, info, stats, capture = _write_wanted_frames(source, name, frames, settings, strict=True)
         except DamagedClipError:
             shutil.rmtree(frames / name, ignore_errors=True)
-            pictures, info, stats = _write_wanted_frames(source, name, frames, settings, strict=False)
+            pictures, info, stats, capture = _write_wanted_frames(source, name, frames, settings, strict=False)
     return Outcome(
         sha256=digest.result() if digest else sha256,
         pictures=tuple(pictures),
         clip=asdict(info) | {"footage": asdict(stats)},
         damage="" if info.first_damage_seconds is None else "; ".join(info.warnings),
         misnamed=misnamed_clip(source),
+        capture=capture,
     )
 
 
 def _write_wanted_frames(
     source: Path, name: str, frames: Path, settings: Settings, *, strict: bool
-) -> tuple[list[Picture], ClipInfo, PacketStats]:
+) -> tuple[list[Picture], ClipInfo, PacketStats, Capture]:
     def write_frame(frame: Frame) -> Picture:
         picture = _write_picture(frame.pixels_hwc, frames, f"{name}/{frame.index:06d}", settings)
         return replace(picture, time_seconds=frame.time_seconds)
@@ -201,7 +210,7 @@ def _write_wanted_frames(
     bounds = Bounds(settings.max_pixels, settings.max_seconds, settings.raw_frames_per_second)
     with open_clip(source, bounds, strict=strict, deinterlace=settings.deinterlace) as clip:
         pictures = list(clip.map_frames(settings.wanted, write_frame, threads=settings.threads))
-        return pictures, clip.info(), clip.packet_stats()
+        return pictures, clip.info(), clip.packet_stats(), capture_of_clip(clip.metadata())
 
 
 def _write_picture(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, settings: Settings) -> Picture:
@@ -222,6 +231,7 @@ def _write_picture(pixels_hwc: NDArray[np.uint8], frames: Path, stem: str, setti
         sharpness=quality.sharpness(luma_hw),
         brightness=quality.brightness(luma_hw),
         phash=quality.phash(luma_hw),
+        sha256=hashlib.sha256(encoded).hexdigest(),
     )
 
 

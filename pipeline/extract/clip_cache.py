@@ -25,12 +25,13 @@ import av
 import cv2
 
 from pipeline.base.errors import DataError, PipeError
-from pipeline.base.files import read_json, sweep_stale, temporary_folder
+from pipeline.base.files import read_json, sha256_of, sweep_stale, temporary_folder
 from pipeline.base.project import check_inside
 from pipeline.extract.child import Outcome, Settings
 
 # Raise it when the same clip and settings begin to give other bytes, or when `Outcome` or `Picture` gets other fields.
-_FORMAT_VERSION = 5
+_FORMAT_VERSION = 7
+_INDIFFERENT = ("threads", "sample_bits")  # settings that change no byte of a clip's pictures
 _OUTCOME_FILE = "recorded.json"
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
 
@@ -128,15 +129,17 @@ class ClipCache:
             and len({path.name for path in paths}) == len(paths)
             and all((entry / folder).resolve() == entry / folder for folder in {path.parent for path in paths})
             and all(_size_and_time(entry / path) == mark for path, mark in marks.items())
+            # Bytes that rotted have kept size and time.
+            and all(sha256_of(entry / picture.path) == picture.sha256 for picture in outcome.pictures)
         )
 
 
 def clip_key(sha256: str, settings: Settings) -> str:
     """The key of a clip: a hash of its content, the settings, and the versions of the libraries that decode and encode.
 
-    The number of threads is left out, since it changes no byte.
+    Settings that change no byte of a clip's pictures are left out.
     """
-    deciding = {name: value for name, value in settings.to_json().items() if name != "threads"}
+    deciding = {name: value for name, value in settings.to_json().items() if name not in _INDIFFERENT}
     versions = [_FORMAT_VERSION, av.__version__, cv2.__version__]
     text = json.dumps([sha256, deciding, versions], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

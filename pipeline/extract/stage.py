@@ -25,6 +25,7 @@ from pipeline.extract.clip_cache import ClipCache
 from pipeline.extract.damage import PolicyResult, apply_policy
 from pipeline.extract.decode_all import Limits, ParallelDecoder
 from pipeline.extract.params import ExtractParams
+from pipeline.media.capture import completed_by_name
 from pipeline.media.recordings import RawFiles, Recording, check_lengths, check_name, count_unread, find_recordings
 from runtime.clips.decode_plan import Wanted
 
@@ -110,10 +111,15 @@ class _Paths:
     cache: ClipCache | None = None  # None outside a project
 
 
-def extract(params: ExtractParams, project: Project) -> ExtractReport:
+def extract(params: ExtractParams, project: Project, sample_bits: int | None = None) -> ExtractReport:
     """Write the wanted frames of every clip in `data/raw`, and every photo.
 
     Reads `data/raw`; writes `data/frames`, then its manifest `data/frames.csv`, then `reports/extract.json`.
+
+    Args:
+        params: the section `extract` of `params.yaml`.
+        project: whose recordings are read.
+        sample_bits: `image.sample_bits`: how many bits of 16 count in photos that do not say so themselves.
 
     Raises:
         DataError: `data/raw` does not hold two classes with media in each, or a recording cannot be used (the message
@@ -127,7 +133,7 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
     paths = _Paths(sources, frames_folder, project.relative(project.frames_csv), project.root, cache)
     with exclusive_lock(project, "pipe extract"):
         with replacing_folder(project.frames) as frames:
-            result = _decode(raw.recordings, frames, params, paths)
+            result = _decode(raw.recordings, frames, _settings(params, len(raw.recordings), sample_bits), params, paths)
             screened = _screen(result.kept, frames, params)
             screening.check_no_class_is_empty(
                 (recording.label, picture.drop_reason)
@@ -145,7 +151,9 @@ def extract(params: ExtractParams, project: Project) -> ExtractReport:
     return report
 
 
-def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> ExtractReport:
+def extract_files(
+    paths: Sequence[Path], out: Path, params: ExtractParams, sample_bits: int | None = None
+) -> ExtractReport:
     """Write the wanted frames of single videos and photos to a folder, with `frames.csv` and `extract.json`.
 
     Each file is a class of its own, named by its stem. The folder appears whole or not at all. It replaces a folder
@@ -155,6 +163,7 @@ def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> Ex
         paths: clips and photos, at least one, no two of the same file name.
         out: the folder to write.
         params: which frames are wanted, and how they are written; `layout` does not count.
+        sample_bits: as for `extract`.
 
     Raises:
         DataError: a file cannot be used, two have one name, or `out` holds files of somebody else.
@@ -165,7 +174,7 @@ def extract_files(paths: Sequence[Path], out: Path, params: ExtractParams) -> Ex
     _check_out(out)
     standalone = _Paths(PurePosixPath(), PurePosixPath(), (out / MANIFEST).as_posix())
     with replacing_folder(out.resolve()) as folder:
-        result = _decode(recordings, folder, params, standalone)
+        result = _decode(recordings, folder, _settings(params, len(recordings), sample_bits), params, standalone)
         screened = _screen(result.kept, folder, params)
         rows = _rows(screened, standalone)
         manifest.write(rows, folder / MANIFEST)
@@ -201,18 +210,20 @@ def _check_out(out: Path) -> None:
         )
 
 
-def _decode(recordings: Sequence[Recording], frames: Path, params: ExtractParams, paths: _Paths) -> PolicyResult:
+def _decode(
+    recordings: Sequence[Recording], frames: Path, settings: Settings, params: ExtractParams, paths: _Paths
+) -> PolicyResult:
     """Decode all recordings into the folder `frames`, and apply the policy for damaged ones.
 
     Raises:
         DataError: a recording cannot be used.
     """
     limits = Limits(params.decode_timeout_seconds, round(params.decode_max_gigabytes * 1e9))
-    decoder = ParallelDecoder(_settings(params, len(recordings)), limits, paths.root, paths.cache)
+    decoder = ParallelDecoder(settings, limits, paths.root, paths.cache)
     return apply_policy(recordings, decoder.decode(recordings, frames), params.on_damage, frames)
 
 
-def _settings(params: ExtractParams, n_recordings: int) -> Settings:
+def _settings(params: ExtractParams, n_recordings: int, sample_bits: int | None) -> Settings:
     wanted = Wanted(
         params.frames_per_second, params.every_n_frames, params.start_seconds, params.end_seconds, params.max_frames
     )
@@ -225,6 +236,7 @@ def _settings(params: ExtractParams, n_recordings: int) -> Settings:
         threads=min(MOST_THREADS, threads_for_each(n_recordings)),
         raw_frames_per_second=params.raw_frames_per_second,
         deinterlace=params.deinterlace == "auto",
+        sample_bits=sample_bits,
     )
 
 
@@ -245,6 +257,7 @@ def _screen(decoded: Decoded, frames: Path, params: ExtractParams) -> Decoded:
 
 
 def _rows(decoded: Decoded, paths: _Paths) -> list[Row]:
+    captures = [completed_by_name(outcome.capture, recording.path.name) for recording, outcome in decoded]
     return [
         Row(
             path=str(paths.frames / picture.path),
@@ -259,10 +272,14 @@ def _rows(decoded: Decoded, paths: _Paths) -> list[Row]:
             sharpness=picture.sharpness,
             brightness=picture.brightness,
             phash=picture.phash,
+            sha256=picture.sha256,
             kept=not picture.drop_reason,
             drop_reason=picture.drop_reason,
+            recorded_at=capture.recorded_at,
+            camera=capture.camera,
+            burst=capture.burst,
         )
-        for recording, outcome in decoded
+        for (recording, outcome), capture in zip(decoded, captures, strict=True)
         for picture in outcome.pictures
     ]
 

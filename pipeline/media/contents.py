@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.media import photos
+from runtime.regular_files import open_regular
 from runtime.signatures import DNG, HEAD_BYTES, demuxer_for, format_not_read, is_dng
 
 _CONTAINERS = {
@@ -30,7 +31,7 @@ def recording_content(path: Path) -> Content | None:
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(HEAD_BYTES)
     except OSError:
         return None

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.media.capture import Capture, capture_of_photo
 from runtime.clips.demuxer import demuxer_of
 from runtime.errors import ClipError, ImageError, TooManyPixelsError
 from runtime.images import FORMATS, read_image
+from runtime.images import sample_bits as sample_bits_of
+from runtime.images.item_properties import read_item_properties
 from runtime.images.pillow import DECODER_ERRORS
+from runtime.regular_files import open_regular
 from runtime.signatures import DNG, HEAD_BYTES, demuxer_for, format_not_read, is_dng
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ _UNSIGNED = frozenset({"IM", "IMT", "IPTC", "PCD", "SPIDER", "TGA"})
 _ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})  # not JPEG, where phones store a second picture of the same view
 _ALIKE = {"MPO": "JPEG", "DIB": "BMP"}  # under the suffix of the other, these are not reported as misnamed
 
+_CAMERA_BITS = (10, 12, 14)
 # Brands of stills and bursts in the container of MP4, which FFmpeg would take for clips.
 _STILLS = frozenset({
     b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"avif", b"avis",
@@ -53,7 +58,8 @@ class Photo:
 
     pixels_hwc: NDArray[np.uint8]  # (height, width, 3), RGB, upright
     misnamed: str  # such as "PNG named .jpg"; empty where the suffix is right
-    warnings: tuple[str, ...]  # what of the file is left out
+    warnings: tuple[str, ...]  # what of the file is left out, or not as a reader may expect
+    capture: Capture  # when, with which camera and in which burst it was taken
 
 
 def is_photo(path: Path) -> bool:
@@ -67,15 +73,16 @@ def is_photo(path: Path) -> bool:
     return False
 
 
-def read_photo(path: Path, *, max_pixels: int) -> Photo:
+def read_photo(path: Path, *, max_pixels: int, sample_bits: int | None = None) -> Photo:
     """Read the first picture of a file (of HEIC the primary one), turned upright by its EXIF orientation.
 
-    16 and 10 bits become 8, CMYK and palettes become RGB, and transparency is laid over white. Colour profiles are not
-    applied.
+    16, 12 and 10 bits become 8, HLG and PQ become SDR, CMYK and palettes become RGB, and transparency is laid over
+    white. Colour profiles are not applied.
 
     Args:
         path: a file in any format that Pillow or pillow-heif reads, except EPS and WMF.
         max_pixels: width times height above which the picture is refused, by its header, before decoding.
+        sample_bits: how many bits of 16 count, where the file does not say so itself; None for all.
 
     Raises:
         ImageError: the file is missing, empty, cut short or no such picture, has too many pixels, or stores XYB
@@ -88,10 +95,11 @@ def read_photo(path: Path, *, max_pixels: int) -> Photo:
     formats = _formats_for(path)
     try:
         with _bounded(max_pixels):
-            pixels_hwc = read_image(path, max_pixels=max_pixels, formats=formats)
+            pixels_hwc = read_image(path, max_pixels=max_pixels, formats=formats, sample_bits=sample_bits)
             with Image.open(path, formats=formats) as image:
                 profile, name = image.info.get("icc_profile"), image.format or ""
-                warned = _other_pictures(image)
+                warned = [_other_pictures(image), _unturned(path, image), "" if sample_bits else _few_bits(image)]
+                capture = capture_of_photo(image)
     except TooManyPixelsError as error:
         raise ImageError(f"{error}; raise extract.max_megapixels, or make the picture smaller") from error
     except ImageError as error:
@@ -100,13 +108,19 @@ def read_photo(path: Path, *, max_pixels: int) -> Photo:
         raise
     if _is_xyb(profile):
         raise ImageError(f"{path}: its colours are stored as XYB, which need its profile; convert it to sRGB")
-    return Photo(pixels_hwc, _misnamed(path, name), (warned,) if warned else ())
+    told = tuple(warning for warning in warned if warning)
+    return Photo(pixels_hwc, _misnamed(path, name), told, capture)
 
 
-def read_photo_as_device(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
+def read_photo_as_device(path: Path, *, max_pixels: int, sample_bits: int | None) -> NDArray[np.uint8]:
     """Read a photo as the device reads pictures, or a HEIC photo, which no device reads.
 
     Unlike `read_photo` it changes no setting of Pillow's, so several threads may read at once.
+
+    Args:
+        path: the photo.
+        max_pixels: the contract's bound.
+        sample_bits: of the contract.
 
     Returns:
         (height, width, 3) uint8 RGB, upright.
@@ -117,7 +131,33 @@ def read_photo_as_device(path: Path, *, max_pixels: int) -> NDArray[np.uint8]:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-    return read_image(path, max_pixels=max_pixels, formats=(*FORMATS, "HEIF"))
+    return read_image(path, max_pixels=max_pixels, formats=(*FORMATS, "HEIF"), sample_bits=sample_bits)
+
+
+def _unturned(path: Path, image: Image.Image) -> str:
+    """The warning for a HEIC photo that only its EXIF block says to turn; no reader of HEIC turns it."""
+    orientation = image.info.get("original_orientation")  # pillow-heif keeps it here, and sets EXIF to upright
+    if image.format != "HEIF" or orientation in (None, 1) or read_item_properties(path).is_turned:
+        return ""
+    return f"its EXIF orientation {orientation} is not applied, since HEIC is turned by the box irot, which it lacks"
+
+
+def _few_bits(image: Image.Image) -> str:
+    """The warning for 16 bits of which the upper ones are never set; the picture alone cannot tell whether it is dark.
+
+    Args:
+        image: just opened.
+    """
+    is_deep_colour = sample_bits_of.is_deep_colour(image)
+    if not (is_deep_colour or image.mode.startswith("I;16")) or sample_bits_of.stated_bits(image):
+        return ""
+    # Of colour Pillow gives the upper 8 bits.
+    highest = int(np.asarray(image).max(initial=0)) * (256 if is_deep_colour else 1) + (255 if is_deep_colour else 0)
+    bits = next((bits for bits in _CAMERA_BITS if highest < 1 << bits), None)
+    if bits is None:
+        return ""
+    advice = "convert it to 8 bits" if is_deep_colour else f"set image.sample_bits: {bits}"
+    return f"16-bit samples of at most {highest}: read as 16 bits it is dark; if the camera gives {bits} bits, {advice}"
 
 
 def _formats_for(path: Path) -> tuple[str, ...]:
@@ -160,7 +200,7 @@ def signature(head: bytes) -> str:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(HEAD_BYTES)
     except OSError:
         return b""

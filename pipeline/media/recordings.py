@@ -12,6 +12,7 @@ from typing import Literal
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
 from pipeline.media import photos
 from pipeline.media.contents import recording_content
@@ -220,10 +221,7 @@ def _recording(project: Project, path: Path, label: str, given_split: str) -> Re
 
 def _check_classes(project: Project, layout: Literal["class", "split"], labels: set[str]) -> None:
     raw = project.relative(project.raw)
-    normalized = {unicodedata.normalize("NFC", label): label for label in sorted(labels)}
-    if len(normalized) < len(labels):
-        twice = next(label for label in sorted(labels) if normalized[unicodedata.normalize("NFC", label)] != label)
-        raise DataError(f"{raw}: two folders are called {twice}, in different Unicode spellings; make them one")
+    refuse_similar_names(labels, raw)
     if not labels:
         raise DataError(f"{raw}: no classes; {_FILL_IT}")
     if layout == "class" and labels <= {*SPLIT_FOLDERS, "valid", "validation"}:

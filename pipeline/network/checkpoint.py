@@ -39,6 +39,7 @@ class Checkpoint:
     temperature_reason: str | None = NOT_FITTED  # why there is none
     unknown_threshold: float | None = None  # a picture whose largest logit is smaller shows none of the classes
     unknown_threshold_reason: str | None = NOT_FITTED
+    sample_bits: int | None = None  # of `image.sample_bits`: how many bits of 16 count in a picture
 
     def __post_init__(self) -> None:
         """Check the values that no network checks.
@@ -75,6 +76,7 @@ class Checkpoint:
             "temperature_reason": self.temperature_reason,
             "unknown_threshold": self.unknown_threshold,
             "unknown_threshold_reason": self.unknown_threshold_reason,
+            "sample_bits": self.sample_bits,
         }
         with replacing_file(path) as temporary:
             write_plain(value, temporary)
@@ -115,6 +117,7 @@ def _from_plain(value: dict[str, Any]) -> Checkpoint:
         temperature_reason=value["temperature_reason"],
         unknown_threshold=_number(value["unknown_threshold"]),
         unknown_threshold_reason=value["unknown_threshold_reason"],
+        sample_bits=value.get("sample_bits"),  # earlier checkpoints lack it
     )
 
 

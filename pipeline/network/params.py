@@ -57,3 +57,4 @@ class ImageParams(Section):
     center_fraction: Annotated[float, Field(gt=0, le=1)]
     mean: Literal["auto"] | Channels
     std: Literal["auto"] | tuple[Positive, Positive, Positive]
+    sample_bits: Annotated[int, Field(ge=9, le=16)] | None

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from pipeline.base.errors import DataError
+from runtime.regular_files import open_regular
 
 # What `torch.load` raises for files that would run code, and for 3,000 files that were damaged at random.
 LOAD_ERRORS = (
@@ -39,11 +40,14 @@ def refuse_compressed(path: Path) -> None:
     Raises:
         DataError: a part of the archive is compressed, or the parts together are larger than the file.
     """
-    if not zipfile.is_zipfile(path):
-        return  # of the older kind, or no file of torch; torch.load says which
     try:
-        with zipfile.ZipFile(path) as archive:
-            parts = archive.infolist()
+        with open_regular(path) as file:
+            if not zipfile.is_zipfile(file):
+                return  # of the older kind, or no file of torch; torch.load says which
+            with zipfile.ZipFile(file) as archive:
+                parts = archive.infolist()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
         raise unreadable(path, error) from error
     compressed = next((part for part in parts if part.compress_type != zipfile.ZIP_STORED), None)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from pipeline.base.errors import DataError
 from pipeline.base.files import exclusive, read_json, replacing_file
+from pipeline.base.leakage import DIVIDING_PROTOCOLS
 from pipeline.base.project import Project
 from pipeline.base.report_digest import hashes_of, seal_page
 from pipeline.report.inline_images import data_uris
@@ -94,6 +95,7 @@ def _page(reports: Reports, project: Project) -> str:
             explanations=[path for path in pictures.values() if path.parent == project.explanations],
             picture=_figures(list(pictures.values())),
             tested_on=_tested_on(reports),
+            held_out=_held_out(reports),
             weakest=_weakest(reports["evaluate"]),
             beats_baselines=_beats_baselines(reports["evaluate"]),
         )
@@ -144,6 +146,13 @@ def _tested_on(reports: Reports) -> str:
     return "photos" if evaluation["n_groups"] == evaluation["n_frames"] else "groups of photos"
 
 
+def _held_out(reports: Reports) -> str:
+    """The words for the groups that were tested on; where the split divides clips, no clip is held out."""
+    tested_on = _tested_on(reports)
+    is_divided = plain(reports["evaluate"]["protocol"]) in DIVIDING_PROTOCOLS
+    return f"{tested_on} with held-out frames" if is_divided else f"held-out {tested_on}"
+
+
 def _weakest(evaluation: JsonValue) -> int | None:
     """The number of the class with the smallest share of right groups; None where all groups are right."""
 
@@ -167,7 +176,7 @@ def _verdict(reports: Reports) -> str:
     """The verdict of the page in one line: the groups that are right, what to expect, and parity."""
     evaluation, tested_on = reports["evaluate"], _tested_on(reports)
     low, high = (FORMS["percent"](plain(end)) for end in evaluation["group_top1_ci95"])
-    result = f"{evaluation['groups_right']} of {evaluation['n_groups']} held-out {tested_on} right"
+    result = f"{evaluation['groups_right']} of {evaluation['n_groups']} {_held_out(reports)} right"
     expectation = f"on new {tested_on} of this kind expect between {low} and {high}"
     caveat = f" (optimistic: {evaluation['optimistic']})" if evaluation["optimistic"] else ""
     is_same = reports["parity"]["passed"]

@@ -22,6 +22,68 @@ _TRIES = 8
 _NONE_PINNED: Mapping[str, str] = MappingProxyType({})
 
 
+def assign_classes(
+    sizes: Mapping[str, Mapping[str, int]],
+    shares: Mapping[str, Shares],
+    seed: int,
+    *,
+    rounding: Rounding = "nearest",
+    pinned: Mapping[str, str] = _NONE_PINNED,
+) -> dict[str, str]:
+    """Assign the groups of all classes to sides, first those that hold several classes, then the others class by class.
+
+    Args:
+        sizes: by class, the number of kept frames of each group.
+        shares: by class, the share of each side, with the same sides in every class.
+        seed: another seed gives another arrangement.
+        rounding: as in `group_quotas`.
+        pinned: the sides of groups that must stay.
+
+    Returns:
+        The side of each group. Groups of several classes are settled as near to the shares of all their classes as
+        the best of several seeded orders comes. The others make up for them as far as they can.
+    """
+    settled = {**pinned, **assign_shared_groups(sizes, shares, seed, rounding=rounding, pinned=pinned)}
+    side_of: dict[str, str] = {}
+    for label, frames_by_group in sizes.items():
+        side_of |= assign_groups(frames_by_group, shares[label], seed, rounding=rounding, pinned=settled)
+    return side_of
+
+
+def assign_shared_groups(
+    sizes: Mapping[str, Mapping[str, int]],
+    shares: Mapping[str, Shares],
+    seed: int,
+    *,
+    rounding: Rounding = "nearest",
+    pinned: Mapping[str, str] = _NONE_PINNED,
+) -> dict[str, str]:
+    """Assign the groups that hold several classes.
+
+    Args:
+        sizes: by class, the number of kept frames of each group.
+        shares: by class, the share of each side, with the same sides in every class.
+        seed: another seed gives another arrangement.
+        rounding: as in `group_quotas`.
+        pinned: the sides of groups that must stay.
+
+    Returns:
+        The side of each such group that is not pinned.
+    """
+    times_listed = Counter(group for groups in sizes.values() for group in groups)
+    shared = {group for group, times in times_listed.items() if times > 1} - pinned.keys()
+    if not shared:
+        return {}
+    quotas = {label: _quotas_of_class(groups, shares[label], rounding) for label, groups in sizes.items()}
+    free = {
+        label: {side: quota - counts[side] for side, quota in quotas[label].items()}
+        for label, groups in sizes.items()
+        for counts in [count_by_side((pinned[group] for group in groups if group in pinned), shares[label])]
+    }
+    tries = [_deal_shared(_shuffled(shared, seed, attempt), sizes, quotas, free) for attempt in range(_TRIES)]
+    return min(tries, key=lambda sides: _shortfall({**pinned, **sides}, sizes, quotas))
+
+
 def assign_groups(
     frames_by_group: Mapping[str, int],
     shares: Shares,
@@ -126,6 +188,50 @@ def count_by_side(sides: Iterable[str], shares: Shares) -> dict[str, int]:
     """How often each side of `shares` occurs."""
     counts = Counter(sides)
     return {side: counts[side] for side in shares}
+
+
+def _quotas_of_class(frames_by_group: Mapping[str, int], shares: Shares, rounding: Rounding) -> dict[str, int]:
+    """The number of groups of each side if the groups held one class."""
+    sides = [side for side in shares if side != UNUSED]
+    at_least = {side: int(side in sides and len(frames_by_group) >= len(sides)) for side in shares}
+    return group_quotas(len(frames_by_group), shares, at_least=at_least, rounding=rounding)
+
+
+def _deal_shared(
+    order: Sequence[str],
+    sizes: Mapping[str, Mapping[str, int]],
+    quotas: Mapping[str, Mapping[str, int]],
+    free: Mapping[str, Mapping[str, int]],
+) -> dict[str, str]:
+    """Give each group in turn to the side on which its classes miss the largest parts of their quotas."""
+    left = {label: dict(places) for label, places in free.items()}
+    side_of: dict[str, str] = {}
+    for group in order:
+        labels = [label for label, groups in sizes.items() if group in groups]
+        missing = {
+            side: sum(Fraction(left[label][side], max(1, quotas[label][side])) for label in labels)
+            for side in left[labels[0]]
+        }
+        side_of[group] = max(missing, key=missing.__getitem__)
+        for label in labels:
+            left[label][side_of[group]] -= 1
+    return side_of
+
+
+def _shortfall(
+    side_of: Mapping[str, str], sizes: Mapping[str, Mapping[str, int]], quotas: Mapping[str, Mapping[str, int]]
+) -> tuple[int, int]:
+    """What a dealing leaves undone: sides of a class that stay empty whatever follows, and groups above a quota."""
+    n_empty = n_above = 0
+    for label, groups in sizes.items():
+        filled = [group for group, frames in groups.items() if frames]
+        present = {side_of[group] for group in filled if group in side_of}
+        n_single = sum(group not in side_of for group in filled)
+        wanted = {side for side, quota in quotas[label].items() if quota and side != UNUSED}
+        n_empty += max(0, len(wanted - present) - n_single)
+        dealt = count_by_side((side_of[group] for group in groups if group in side_of), quotas[label])
+        n_above += sum(max(0, dealt[side] - quota) for side, quota in quotas[label].items())
+    return n_empty, n_above
 
 
 def _arrange(

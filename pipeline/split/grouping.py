@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,8 +13,10 @@ from pathlib import Path, PurePosixPath
 from pipeline.base.csv_files import table_lines, write_csv
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, Row
+from runtime.regular_files import open_regular
 
 GROUPS_COLUMNS = ("source", "group")
+SESSION_COLUMN = "session"  # of data/groups.csv, which need not have it
 PINS_COLUMNS = ("group", "split")
 
 
@@ -22,7 +25,8 @@ def regroup(frames: Sequence[Row], groups_csv: Path, pattern: str | None) -> lis
 
     Args:
         frames: rows whose group is their recording.
-        groups_csv: a CSV file of `source` (as in the manifest) and `group`. It may be missing or empty.
+        groups_csv: a CSV file of `source` (as in the manifest) and `group`, and perhaps `session`. It may be missing
+            or empty.
         pattern: a regular expression, searched in the file name of every source that `groups_csv` does not name. The
             group is what its first parenthesis matched, or the whole match without one.
 
@@ -40,7 +44,7 @@ def merge_groups(frames: Sequence[Row], alike: Iterable[tuple[str, str]] = ()) -
     """Merge groups that hold the same recording under several names, or pictures known to be the same.
 
     Args:
-        frames: rows with one label in every group.
+        frames: rows in their groups.
         alike: pairs of paths of frames that show the same picture, such as confirmed near duplicates.
 
     Returns:
@@ -92,12 +96,24 @@ def write_pins(side_of: Mapping[str, str], path: Path) -> None:
     write_csv(path, [PINS_COLUMNS, *sorted(side_of.items())])
 
 
+def read_groups_csv(path: Path) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the lines of `data/groups.csv`: `path:line number` for messages, the source, its group and its session.
+
+    The session is empty where the file has no such column. Where it has, a group or a session may be empty.
+
+    Raises:
+        DataError: the file has other columns, or a line lacks a value.
+    """
+    for line, (source, group, *session) in _read_table(path, GROUPS_COLUMNS, optional=SESSION_COLUMN):
+        yield line, source, group, session[0] if session else ""
+
+
 def _named_groups(path: Path, sources: set[str]) -> dict[str, str]:
     named: dict[str, str] = {}
-    for line, (source, group) in _read_table(path, GROUPS_COLUMNS):
+    for line, source, group, _ in read_groups_csv(path):
         if source not in sources:
             raise DataError(f"{line}: no frame comes from {source!r}; expected a source such as {min(sources)!r}")
-        if named.setdefault(source, group) != group:
+        if group and named.setdefault(source, group) != group:
             raise DataError(f"{line}: {source!r} is in {named[source]!r} and in {group!r}; expected one group")
     return named
 
@@ -140,22 +156,30 @@ def _root(root_of: dict[str, str], group: str) -> str:
     return group
 
 
-def _read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """The lines of an optional CSV file that a person may edit: `path:line number` for messages, and the cells."""
+def _read_table(path: Path, columns: Sequence[str], optional: str = "") -> Iterator[tuple[str, list[str]]]:
+    """The lines of an optional CSV file that a person may edit: `path:line number` for messages, and the cells.
+
+    The file may have the column `optional` too. Then a line needs its first value and one of the others.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             lines = list(table_lines(file))
     except FileNotFoundError:
         return
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a UTF-8 CSV file ({error})") from error
     header = lines[0] if lines else list(columns)
-    if header != list(columns):
-        raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}")
+    has_optional = bool(optional) and header == [*columns, optional]
+    if header != list(columns) and not has_optional:
+        perhaps = f", and perhaps {optional}" if optional else ""
+        raise DataError(
+            f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}{perhaps}"
+        )
     for line_number, cells in enumerate(lines[1:], start=2):
-        if cells and (len(cells) != len(columns) or not all(cells)):
-            raise DataError(
-                f"{path}:{line_number}: found {','.join(cells)}; expected a value for each of {','.join(columns)}"
-            )
+        is_filled = bool(cells) and (bool(cells[0]) and any(cells[1:]) if has_optional else all(cells))
+        if cells and (len(cells) != len(header) or not is_filled):
+            expected = f"{header[0]}, and one of" if has_optional else "each of"
+            names = ",".join(header[1:] if has_optional else header)
+            raise DataError(f"{path}:{line_number}: found {','.join(cells)}; expected a value for {expected} {names}")
         if cells:
             yield f"{path}:{line_number}", cells

@@ -27,6 +27,12 @@ class NearDuplicateParams(Section):
     correlation: Annotated[float, Field(gt=0, lt=1)]  # that nine tenths of the textured overlap must reach
 
 
+class HoldOut(Section):
+    """What is held out as a whole for testing."""
+
+    session: Annotated[str, Field(min_length=1)]  # a name of the column `session` of data/groups.csv
+
+
 class SplitParams(Section):
     """Which groups train, and which are held out."""
 
@@ -37,6 +43,7 @@ class SplitParams(Section):
     counts: SplitCounts | None
     folds: Annotated[int, Field(ge=2)] | None
     fold: Annotated[int, Field(ge=0)]
+    hold_out: HoldOut | None
     guard_seconds: Annotated[float, Field(ge=0)]
     group_pattern: str | None
     augmented_in_test: bool
@@ -67,12 +74,20 @@ class SplitParams(Section):
             (self.augmented_in_test and self.protocol != "random", "augmented_in_test needs protocol: random"),
             (self.counts and self.protocol not in ("grouped", "random"), "counts needs protocol: grouped or random"),
             (self.folds and self.protocol != "grouped", "folds needs protocol: grouped"),
+            (self.hold_out and self.protocol != "grouped", "hold_out needs protocol: grouped"),
+            (self.hold_out and self.counts, "hold_out and counts exclude one another; set one to null"),
+            (self.hold_out and self.folds, "hold_out and folds exclude one another; set one to null"),
             (self.folds and self.counts, "folds and counts exclude one another; set one to null"),
             (self.folds and self.fold >= self.folds, f"fold is {self.fold}; expected 0 to {(self.folds or 0) - 1}"),
         ):
             if wrong:
                 raise ValueError(problem)
         return self
+
+    @property
+    def draws_test_groups(self) -> bool:
+        """Whether the test groups are drawn once and may be pinned: folds and a held-out session settle them."""
+        return self.protocol == "grouped" and self.folds is None and self.hold_out is None
 
     @property
     def test_share(self) -> Fraction:

@@ -7,13 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, UNUSED, Row
-from pipeline.split.assignment import assign_groups, cut_clip
+from pipeline.base.words import counted
+from pipeline.split.assignment import assign_classes, assign_shared_groups, cut_clip
 from pipeline.split.params import SplitCounts, SplitParams
+from pipeline.split.sessions import groups_of_session
 
 Sizes = Mapping[str, Mapping[str, int]]  # by class: number of kept images of each unit, a group or an image
+_NO_SESSIONS: Mapping[str, str] = MappingProxyType({})
 
 _BLOCKS = "; or split.protocol: blocks, which cuts every clip into stretches of time, and says so in every report"
 _ENOUGH_WITHOUT_VAL = {2: "one is", 3: "two are"}  # by the number of sides
@@ -28,10 +32,16 @@ class _Units:
 
 
 _GROUPS = _Units("clips or photos")
+_OTHER_SESSIONS = _Units("clips or photos outside the held-out session")
 
 
 def assign_sides(
-    frames: Sequence[Row], copies: Sequence[Row], params: SplitParams, pins: Mapping[str, str], frames_csv: Path
+    frames: Sequence[Row],
+    copies: Sequence[Row],
+    params: SplitParams,
+    pins: Mapping[str, str],
+    frames_csv: Path,
+    session_of: Mapping[str, str] = _NO_SESSIONS,
 ) -> dict[str, str]:
     """Choose the side of every image.
 
@@ -41,8 +51,9 @@ def assign_sides(
         frames: all frames, of at least two classes; those that screening dropped get a side too.
         copies: augmented images whose parents are among the frames.
         params: the section `split`.
-        pins: the side of each pinned group; only the protocol `grouped` without folds uses them.
+        pins: the side of each pinned group; only the protocol `grouped` without folds and `hold_out` uses them.
         frames_csv: the frames' manifest, for messages.
+        session_of: the session of each source that has one; only `params.hold_out` uses them.
 
     Returns:
         train, val, test or unused, by path.
@@ -57,6 +68,8 @@ def assign_sides(
         side_of = _by_stretch(frames, params, frames_csv)
     elif params.protocol == "given":
         side_of = _by_folder(frames, params, frames_csv)
+    elif params.hold_out is not None:
+        side_of = _by_session(frames, params, params.hold_out.session, session_of, frames_csv)
     else:
         side_of = _by_group(frames, params, pins, frames_csv)
     followed = {copy.path: "train" if side_of[copy.parent] == "train" else UNUSED for copy in copies}
@@ -77,14 +90,29 @@ def training_shares(params: SplitParams) -> dict[str, Fraction]:
     return {"train": 1 - val, "val": val}
 
 
-def why_optimistic(params: SplitParams) -> str | None:
-    """Why the numbers flatter the model: the protocol's reason and the person's caveat; None without both."""
-    reasons = [params.caveat] if params.caveat else []
+def asked_test_share(params: SplitParams) -> Fraction | None:
+    """The share of each class that the test side should get; None where no share is asked for."""
+    if params.folds is not None:
+        return Fraction(1, params.folds)
+    is_drawn_by_ratio = params.protocol != "given" and params.counts is None and params.hold_out is None
+    return params.test_share if is_drawn_by_ratio else None
+
+
+def why_optimistic(params: SplitParams, n_copies_across: int) -> str | None:
+    """Why the numbers flatter the model: the protocol, known leaks and the person's caveat; None without a reason.
+
+    `n_copies_across` is the number of near duplicates of one label that lie on two sides.
+    """
+    reasons = []
     if params.protocol == "blocks":
-        reasons.insert(0, f"training and test frames are of the same clips, {params.guard_seconds:g} s apart or more")
+        reasons.append(f"training and test frames are of the same clips, {params.guard_seconds:g} s apart or more")
     if params.protocol == "random":
         copies = ", and copies of training frames are tested on" if params.augmented_in_test else ""
-        reasons.insert(0, f"images were dealt out at random, whatever clip they are of{copies}")
+        reasons.append(f"images were dealt out at random, whatever clip they are of{copies}")
+    if n_copies_across:
+        reasons.append(f"{counted(n_copies_across, 'pair')} of near duplicates on two sides of the split")
+    if params.caveat:
+        reasons.append(params.caveat)
     return "; ".join(reasons) or None
 
 
@@ -97,6 +125,21 @@ def _by_group(frames: Sequence[Row], params: SplitParams, pins: Mapping[str, str
     else:
         side_of = _deal_out(sizes, params, pins, frames_csv, units)
     return {frame.path: side_of[frame.group] for frame in frames}
+
+
+def _by_session(
+    frames: Sequence[Row], params: SplitParams, session: str, session_of: Mapping[str, str], frames_csv: Path
+) -> dict[str, str]:
+    """Test on all groups of one session, and divide the others into train and val like the training part of a ratio."""
+    held_out = groups_of_session(frames, session, session_of)
+    sizes = _sizes((frame.label, frame.group, frame.kept) for frame in frames)
+    # A class whose clips are all of the session stays in the sizes, without a clip, and is refused.
+    rest = {
+        label: {unit: kept for unit, kept in units_of.items() if unit not in held_out}
+        for label, units_of in sizes.items()
+    }
+    side_of = _deal(rest, dict.fromkeys(rest, training_shares(params)), params, {}, frames_csv, _OTHER_SESSIONS)
+    return {frame.path: "test" if frame.group in held_out else side_of[frame.group] for frame in frames}
 
 
 def _by_image(images: Sequence[Row], params: SplitParams, frames_csv: Path) -> dict[str, str]:
@@ -167,13 +210,18 @@ def _deal(
 ) -> dict[str, str]:
     """Choose the side of each unit; `shares` holds the shares of each side by class."""
     sides = [side for side in next(iter(shares.values())) if side != UNUSED]
-    missing = {label: _n_missing(units_of, sides, pins) for label, units_of in sizes.items()}
     way_out = f"; with split.val: null {_ENOUGH_WITHOUT_VAL[len(sides)]} enough" if "val" in sides else ""
-    _refuse_missing(sizes, missing, f"{len(sides)}, one each for {', '.join(sides)}{way_out}", frames_csv, units)
-    side_of: dict[str, str] = {}
-    for label, units_of in sizes.items():
-        side_of |= assign_groups(units_of, shares[label], params.seed, rounding=params.rounding, pinned=pins)
-    return side_of
+    needed = f"{len(sides)}, one each for {', '.join(sides)}{way_out}"
+
+    def refuse_missing(settled: Mapping[str, str]) -> None:
+        missing = {label: _n_missing(units_of, sides, settled) for label, units_of in sizes.items()}
+        _refuse_missing(sizes, missing, needed, frames_csv, units)
+
+    refuse_missing(pins)
+    # A group of several classes is on the side of all of them, and may leave too few groups of a class for the others.
+    settled = {**pins, **assign_shared_groups(sizes, shares, params.seed, rounding=params.rounding, pinned=pins)}
+    refuse_missing(settled)
+    return assign_classes(sizes, shares, params.seed, rounding=params.rounding, pinned=settled)
 
 
 def _deal_fold(sizes: Sizes, params: SplitParams, folds: int, frames_csv: Path) -> dict[str, str]:
@@ -181,13 +229,17 @@ def _deal_fold(sizes: Sizes, params: SplitParams, folds: int, frames_csv: Path) 
     needed = next(n for n in range(folds, 2 * folds + 1) if n - -(-n // folds) >= len(training_shares(params)))
     missing = {label: max(0, needed - _n_filled(units_of)) for label, units_of in sizes.items()}
     _refuse_missing(sizes, missing, f"{needed} for {folds} folds", frames_csv, _GROUPS)
-    side_of: dict[str, str] = {}
-    for units_of in sizes.values():
-        fold_of = assign_groups(units_of, {str(fold): Fraction(1, folds) for fold in range(folds)}, params.seed)
-        rest = {unit: kept for unit, kept in units_of.items() if fold_of[unit] != str(params.fold)}
-        side_of |= dict.fromkeys(units_of.keys() - rest.keys(), "test")
-        side_of |= assign_groups(rest, training_shares(params), params.seed, rounding=params.rounding)
-    return side_of
+    parts = {label: {str(fold): Fraction(1, folds) for fold in range(folds)} for label in sizes}
+    settled = assign_shared_groups(sizes, parts, params.seed)
+    missing = {label: _n_missing(units_of, list(parts[label]), settled) for label, units_of in sizes.items()}
+    _refuse_missing(sizes, missing, f"one in each of {folds} folds", frames_csv, _GROUPS)
+    fold_of = assign_classes(sizes, parts, params.seed, pinned=settled)
+    rest = {
+        label: {unit: kept for unit, kept in units_of.items() if fold_of[unit] != str(params.fold)}
+        for label, units_of in sizes.items()
+    }
+    tested = dict.fromkeys((unit for unit, fold in fold_of.items() if fold == str(params.fold)), "test")
+    return tested | _deal(rest, dict.fromkeys(rest, training_shares(params)), params, {}, frames_csv, _GROUPS)
 
 
 def _shares_of(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.base.leakage import clips_across_sides, exact_duplicates_across_sides
@@ -15,11 +16,15 @@ from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.split.near_duplicates.search import ConfirmedPair, SearchResult, are_two_sides
 from pipeline.split.params import SplitParams
-from pipeline.split.protocols import why_optimistic
+from pipeline.split.protocols import asked_test_share, why_optimistic
+from pipeline.split.sessions import groups_by_session
 
 LISTED = 1000  # pairs that a list of the receipt names, at most
 _SPLIT_CSV = Project(Path()).split_csv.as_posix()
 _NOT_SEARCHED = "split.near_duplicates.search is false"
+_NO_SESSIONS = "data/groups.csv names no session"
+_BALANCE_IS_KEPT = "every group has one label, and no session is held out"
+_NOT_NAMED: Mapping[str, str] = MappingProxyType({})
 _CLIPS_ARE_WHOLE = "whole clips are on one side, so no two of their frames are apart"
 
 
@@ -126,6 +131,12 @@ class Leakage:
         """The near duplicates with two labels."""
         return self.near_duplicates.label_conflicts if self.near_duplicates else ()
 
+    @property
+    def n_copies_across(self) -> int:
+        """The number of near duplicates of one label on two sides: with two labels they do not flatter the model."""
+        pairs = self.near_duplicates.pairs if self.near_duplicates else ()
+        return sum(pair.is_across_sides and not pair.has_two_labels for pair in pairs)
+
     def to_json(self) -> dict[str, Any]:
         """The findings by name, and the reason for each that is null."""
         duplicates = self.near_duplicates
@@ -140,6 +151,29 @@ class Leakage:
 
 
 @dataclass(frozen=True)
+class Balance:
+    """What whole groups of several labels, or a held-out session, leave of the asked share of each class."""
+
+    groups_of_several_labels: int
+    test_share_asked: float | None  # None where no share is asked for
+    test_share: Mapping[str, float]  # by class: the test side's share of the kept frames that are on a side
+
+    def __post_init__(self) -> None:
+        _refuse_negative(self)
+
+    @property
+    def sentence(self) -> str:
+        """The range of the shares, in words."""
+        low, high = min(self.test_share.values()), max(self.test_share.values())
+        asked = "" if self.test_share_asked is None else f", asked {self.test_share_asked:.0%}"
+        return f"test has {low:.0%} to {high:.0%} of the frames of a class{asked}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return vars(self) | {"test_share": dict(self.test_share)}
+
+
+@dataclass(frozen=True)
 class SplitReceipt:
     """What was asked for, how much lies on each side, and what leaks between the sides."""
 
@@ -151,6 +185,8 @@ class SplitReceipt:
     merged_groups: Sequence[Sequence[str]]  # names that became one group, the group's name first
     pins: PinCounts
     leakage: Leakage
+    sessions: Mapping[str, Mapping[str, int]]  # number of groups by session and side; empty where none is named
+    balance: Balance | None  # None where each class is divided by itself
 
     def __post_init__(self) -> None:
         _refuse_negative(self)
@@ -158,8 +194,9 @@ class SplitReceipt:
             raise ValueError(f"counts of {list(self.counts)}, groups of {list(self.groups)}; expected the same sides")
         for side, groups in self.groups.items():
             n_counted = sum(counts.groups for counts in self.counts[side].values())
-            if n_counted != len(groups):
-                raise ValueError(f"{side}: {n_counted} groups counted, {len(groups)} named; expected the same number")
+            n_fewest = len(groups)  # a group of several labels counts in each
+            if n_counted < n_fewest or (n_counted > n_fewest and not self._has_groups_of_several_labels):
+                raise ValueError(f"{side}: {n_counted} groups counted, {n_fewest} named; expected the same number")
         n_groups = len({group for groups in self.groups.values() for group in groups})
         if self.pins.pinned + self.pins.new < n_groups:
             raise ValueError(f"{self.pins} for {n_groups} groups; expected each group to be pinned or new")
@@ -172,7 +209,12 @@ class SplitReceipt:
         optimistic = f"; optimistic: {self.optimistic}" if self.optimistic else ""
         n_conflicts = len(self.leakage.label_conflicts)
         conflicts = f"; WARNING: {counted(n_conflicts, 'near duplicate')} with two labels" if n_conflicts else ""
-        return f"frames (groups): {', '.join(sides)}{pins}{optimistic}{conflicts}; {_SPLIT_CSV}"
+        balance = f"; {self.balance.sentence}" if self.balance else ""
+        return f"frames (groups): {', '.join(sides)}{pins}{balance}{optimistic}{conflicts}; {_SPLIT_CSV}"
+
+    @property
+    def _has_groups_of_several_labels(self) -> bool:
+        return self.balance is not None and self.balance.groups_of_several_labels > 0
 
     @property
     def frames(self) -> dict[str, int]:
@@ -182,7 +224,7 @@ class SplitReceipt:
     @property
     def optimistic(self) -> str | None:
         """Why the numbers flatter the model; None where nothing is known that flatters it."""
-        return why_optimistic(self.params)
+        return why_optimistic(self.params, self.leakage.n_copies_across)
 
     def to_json(self) -> dict[str, Any]:
         """The content of `reports/split.json`."""
@@ -202,6 +244,10 @@ class SplitReceipt:
             "groups": {side: list(groups) for side, groups in self.groups.items()},
             "merged_groups": [list(names) for names in self.merged_groups],
             "pins": self.pins.to_json(),
+            "sessions": {name: dict(by_side) for name, by_side in self.sessions.items()} or None,
+            **({} if self.sessions else {"sessions_reason": _NO_SESSIONS}),
+            "balance": self.balance.to_json() if self.balance else None,
+            **({} if self.balance else {"balance_reason": _BALANCE_IS_KEPT}),
             "leakage": self.leakage.to_json(),
         }
 
@@ -212,6 +258,7 @@ def make_receipt(
     merged: Sequence[Sequence[str]],
     pins: Mapping[str, str],
     search: SearchResult | None,
+    session_of: Mapping[str, str] = _NOT_NAMED,
 ) -> SplitReceipt:
     """Count the rows of a split, and look for what leaks.
 
@@ -221,6 +268,7 @@ def make_receipt(
         merged: the names of each group that was made of several.
         pins: the sides of the pinned groups.
         search: the near duplicates, in the order in which they are listed; None where nothing was searched.
+        session_of: the session of each source that has one.
     """
     labels = class_names(rows)
     present = {row.split for row in rows}
@@ -235,6 +283,8 @@ def make_receipt(
         merged_groups=merged,
         pins=_count_pins({row.group for row in rows}, pins),
         leakage=_find_leakage(rows, params, search),
+        sessions=groups_by_session(rows, session_of),
+        balance=_find_balance(rows, params),
     )
 
 
@@ -256,6 +306,22 @@ def _kind(row: Row) -> str:
 
 def _count_pins(groups: set[str], pins: Mapping[str, str]) -> PinCounts:
     return PinCounts(len(groups & pins.keys()), len(groups - pins.keys()), len(pins.keys() - groups))
+
+
+def _find_balance(rows: Sequence[Row], params: SplitParams) -> Balance | None:
+    labels_of: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        labels_of[row.group].add(row.label)
+    n_shared = sum(len(labels) > 1 for labels in labels_of.values())
+    if not n_shared and params.hold_out is None:
+        return None
+    kept = Counter((row.label, row.split == "test") for row in rows if _kind(row) == "frames" and row.split != UNUSED)
+    share = {
+        label: round(kept[label, True] / ((kept[label, True] + kept[label, False]) or 1), 6)
+        for label in class_names(rows)
+    }
+    asked = asked_test_share(params)
+    return Balance(n_shared, None if asked is None else round(float(asked), 6), share)
 
 
 def _find_leakage(rows: Sequence[Row], params: SplitParams, search: SearchResult | None) -> Leakage:

@@ -13,8 +13,9 @@ from pipeline.base.leakage import read_split_without_leaks, refuse_label_conflic
 from pipeline.base.manifest import UNUSED, Row, class_names
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, hashes_of, write_report
+from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
-from pipeline.split.grouping import merge_groups, read_pins, regroup, write_pins
+from pipeline.split.grouping import merge_groups, read_groups_csv, read_pins, regroup, write_pins
 from pipeline.split.near_duplicates.search import (
     SearchResult,
     across_sides_first,
@@ -25,6 +26,7 @@ from pipeline.split.near_duplicates.sheet import draw_pairs
 from pipeline.split.params import SplitParams
 from pipeline.split.protocols import assign_sides
 from pipeline.split.receipt import SplitReceipt, make_receipt
+from pipeline.split.sessions import read_sessions
 
 
 @exclusive("pipe split")
@@ -49,10 +51,11 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
     frames, merged = merge_groups(frames, pairs_to_merge(search, params.protocol))
     parents = _parents_by_path(frames, copies, project.augmented_csv)
     pins = _read_pins(params, merged, project)
-    side_of = assign_sides(frames, copies, params, pins, project.frames_csv)
+    session_of = read_sessions(project.groups_csv)
+    side_of = assign_sides(frames, copies, params, pins, project.frames_csv, session_of)
     rows = _with_sides(frames, copies, parents, side_of)
     search = across_sides_first(search, side_of)
-    receipt = make_receipt(rows, params, merged, pins, search)
+    receipt = make_receipt(rows, params, merged, pins, search, session_of)
     draw_pairs(search, project)
     project.split_csv.unlink(missing_ok=True)  # an old split must not stand beside a new receipt, whatever follows
     _write_receipt(receipt, made_from, project)
@@ -85,14 +88,16 @@ def freeze(project: Project) -> FreezeReport:
     """Pin the groups of `data/split.csv` to their sides, in `data/split.keep.csv`; earlier pins stay.
 
     Raises:
-        DataError: there is no split, or its protocol divides groups, or holds out each group in turn (folds).
+        DataError: there is no split, or its protocol divides groups, or its test groups are not drawn but settled by
+            folds or by a held-out session.
     """
     rows = read_split_without_leaks(project)
     receipt = read_json(project.split_json)
-    if receipt["protocol"] != "grouped" or receipt["asked"]["folds"]:
+    folds, hold_out = (receipt["asked"].get(name) for name in ("folds", "hold_out"))
+    if receipt["protocol"] != "grouped" or folds or hold_out:
         raise DataError(
-            f"{project.split_json}: found protocol {receipt['protocol']}, folds {receipt['asked']['folds']}; "
-            "expected protocol grouped without folds, since only a grouped split without folds can be frozen"
+            f"{project.split_json}: found protocol {receipt['protocol']}, folds {folds}, hold_out {hold_out}; "
+            "expected protocol grouped without folds and hold_out, since only such a split can be frozen"
         )
     side_of = {row.group: row.split for row in rows if row.split != UNUSED}
     # Every name of a merged group is pinned, since the recording that gave the group its name may be deleted.
@@ -110,7 +115,10 @@ def _read_frames(params: SplitParams, project: Project) -> list[Row]:
         raise DataError(
             f"{project.frames_csv}: found one class only, {labels[0]!r}; expected at least two, add clips of another"
         )
-    refuse_label_conflicts(frames, project.frames_csv)
+    refuse_similar_names(labels, str(project.frames_csv))
+    refuse_label_conflicts(
+        frames, project.frames_csv, {group for _, _, group, _ in read_groups_csv(project.groups_csv)}
+    )
     return frames
 
 
@@ -136,9 +144,9 @@ def _parents_by_path(frames: Iterable[Row], copies: Iterable[Row], augmented_csv
 
 
 def _read_pins(params: SplitParams, merged: Sequence[Sequence[str]], project: Project) -> dict[str, str]:
-    """The sides of the pinned groups; none where the protocol divides groups, or holds out each group in turn."""
+    """The sides of the pinned groups; none where the protocol divides groups, or the test groups are settled."""
     pins = read_pins(project.split_keep_csv, merged)
-    if params.protocol != "grouped" or params.folds is not None:
+    if not params.draws_test_groups:
         return {}
     has_val = params.val is not None if params.counts is None else params.counts.val > 0
     if "val" in pins.values() and not has_val:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.base.errors import DataError
 from pipeline.base.files import flush_filesystem, sha256_of, temporary_folder
 from pipeline.base.project import Project
+from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.media.contents import recording_content
@@ -71,7 +72,7 @@ def check_label(label: str, project: Project) -> None:
 
     Raises:
         DataError: the label is empty, hidden or too long, has blanks at an end, is what file systems call their litter,
-            or would leave `data/raw`.
+            would leave `data/raw`, or differs from a class that is there only in case, width, blanks or the like.
     """
     recordings.check_name(label)
     if not label or label.startswith(".") or "/" in label or label != label.strip() or is_litter(label):
@@ -81,6 +82,9 @@ def check_label(label: str, project: Project) -> None:
     most_bytes = recordings.longest_part(project.root)
     if len(label.encode()) > most_bytes:
         raise DataError(f"--label {label!r}: too long; expected at most {most_bytes} bytes")
+    present = sorted(path.name for path in project.raw.iterdir() if path.is_dir()) if project.raw.is_dir() else []
+    for name in present:
+        refuse_similar_names([label, name], project.relative(project.raw))
 
 
 def _media(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:

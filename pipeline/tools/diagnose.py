@@ -89,6 +89,7 @@ def _diagnose(
     report = extract_files([path], folder, params.model_copy(update={"on_damage": "keep"}))
     rows = manifest.read(folder / MANIFEST)
     lines = _clip_lines(report.clips[0]) if report.clips else [f"photo, {rows[0].width} x {rows[0].height}"]
+    lines += [f"warning: {warning}" for warning in report.photo_warnings.values()]
     lines += [f"wrong suffix: {mismatch}" for mismatch in report.misnamed.values()]
     lines += [warning for warnings in report.photo_warnings.values() for warning in warnings]
     if not report.clips:
@@ -105,6 +106,7 @@ def _clip_lines(clip: dict[str, Any]) -> list[str]:
     promised = "an unknown number" if clip["frames_promised"] is None else clip["frames_promised"]
     hidden = f", {clip['frames_hidden']} hidden by an edit list" if clip["frames_hidden"] else ""
     dropped = ", ".join(f"{count} {reason}" for reason, count in clip["dropped"].items()) or "none dropped"
+    is_damaged = clip["first_damage_seconds"] is not None
     undamaged = f"none met in the {clip['frames_decoded']} frames decoded"  # others may be damaged
     return [
         f"{clip['codec']} in {footage['container']}, {clip['width']} x {clip['height']}{turned}",
@@ -112,7 +114,8 @@ def _clip_lines(clip: dict[str, Any]) -> list[str]:
         f"rate: {_rate(footage)}",
         f"colour: {footage['pixel_format']}, transfer {footage['transfer']}",
         f"keyframes: {footage['keyframes']}, {_spacing(footage['longest_keyframe_gap_seconds'])}",
-        f"damage: {'; '.join(clip['warnings']) or undamaged}",
+        f"damage: {'; '.join(clip['warnings']) if is_damaged else undamaged}",
+        *(f"warning: {warning}" for warning in clip["warnings"] if not is_damaged),
         f"screening: {clip['frames_kept']} of {clip['frames_extracted']} frames kept; {dropped}",
         *(f"{name}: {_range(clip[name])}" for name in ("sharpness", "brightness")),
     ]

@@ -16,7 +16,7 @@ from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.draw.sheets import Cell, check_png, sheet, write_png
 from pipeline.extract.params import ExtractParams
-from runtime.errors import ImageError
+from runtime.errors import ImageError, TooManyPixelsError
 from runtime.images import read_image
 
 COLUMNS = 4
@@ -55,7 +55,8 @@ def preview(frame: Path, out: Path, params: AugmentParams, bounds: ExtractParams
     try:
         frame_hwc = read_image(frame, max_pixels=round(bounds.max_megapixels * 1e6))
     except ImageError as error:
-        raise DataError(str(error)) from error
+        hint = "; raise extract.max_megapixels" if isinstance(error, TooManyPixelsError) else ""
+        raise DataError(f"{error}{hint}") from error
     parent = _path_in_manifest(frame, project)
     cells = [Cell(frame_hwc, "frame")]
     for position, copy in enumerate(params.copies):

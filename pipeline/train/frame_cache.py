@@ -79,7 +79,7 @@ class FrameCache:
 def open_frame_cache(
     project: Project, rows: Sequence[Row], preprocess: Preprocess, side: int, dtype: np.dtype[Any]
 ) -> FrameCache:
-    """Find the cache of these rows' frames. All files are read for the key; none is decoded.
+    """Find the cache of these rows' frames. The key has the manifest's digests, so no file is read for it.
 
     Args:
         project: the project whose frames the rows name.
@@ -93,6 +93,8 @@ def open_frame_cache(
     """
 
     def digest(row: Row) -> str:
+        if row.sha256:
+            return row.sha256
         try:
             return sha256_of(safe_join(project.root, row.path))
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,8 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     fitted = _fit(network, inputs, params, data, RunContext(accelerator, project, key, started))
     if not accelerator.is_main_process:
         return None
-    _checkpoint(network, model, inputs, params, data).write(project.checkpoint)
+    checkpoint = _checkpoint(network, model, inputs, params, data)
+    replace(checkpoint, sample_bits=image.sample_bits).write(project.checkpoint)
     with replacing_folder(project.train_reports) as folder:
         write_curves(folder, fitted.history, fitted.best, summary)
         write_provenance(folder, project, model, {"image": image, "train": params})

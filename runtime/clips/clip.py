@@ -170,6 +170,10 @@ class Clip:
             warnings=warnings,
         )
 
+    def metadata(self) -> dict[str, str]:
+        """What the container says of the recording, such as its time and camera, named as FFmpeg names it."""
+        return dict(self._stream.container.metadata)
+
     def _n_combed(self) -> int:
         """Interlaced frames that were not deinterlaced. A plan leaves out frames that the filter would need."""
         return sum(

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from runtime.clips.to_rgb import square_size
 from runtime.errors import ClipError
+from runtime.regular_files import open_regular
 from runtime.signatures import HEAD_BYTES, RAW_DEMUXERS, demuxer_for, format_not_read
 
 _MOST_PIXELS = 2**31 - 1  # the largest limit that FFmpeg takes
@@ -44,7 +45,7 @@ def demuxer_of(path: Path) -> str:
         ClipError: the file cannot be read, is empty, or holds no clip in a format that is read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise ClipError(f"{path}: cannot be read ({error.strerror}); expected a video") from error

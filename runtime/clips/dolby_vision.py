@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from runtime.regular_files import open_regular
+
 _BOX = re.compile(rb"\x00\x00\x00.dv[cvw]C(.{5})", re.DOTALL)  # MP4: length, name, and the record
 _ELEMENT = re.compile(rb"\x41\xe7\x84dv[cvw]C\x41\xed.(.{5})", re.DOTALL)  # Matroska: the name, and the record
 _MOST_BYTES = 64 * 2**20  # of a header
@@ -23,7 +25,7 @@ def private_profile(path: Path, demuxer: str) -> int | None:
     if demuxer == "mov":
         found = _BOX.search(_movie_header(path))
     elif demuxer == "matroska":
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = _ELEMENT.search(file.read(_MATROSKA_BYTES))
     else:
         return None
@@ -37,7 +39,7 @@ def private_profile(path: Path, demuxer: str) -> int | None:
 def _movie_header(path: Path) -> bytes:
     """The content of the box `moov`; empty where there is none."""
     start, size = 0, path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while start + 8 <= size:
             file.seek(start)
             head = file.read(16)

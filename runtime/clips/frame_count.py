@@ -10,6 +10,8 @@ from pathlib import Path
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from runtime.regular_files import open_regular
+
 
 @dataclass(frozen=True)
 class FrameCount:
@@ -61,7 +63,7 @@ def _is_cut_short(path: Path) -> bool:
 def _chunks(path: Path, start: int) -> Iterator[tuple[bytes, int]]:
     """Yield the name and the end of a file's chunks, one after the other."""
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while start < size:
             file.seek(start)
             name, length = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))

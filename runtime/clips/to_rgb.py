@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
-from runtime.clips import tone_mapping
+from runtime.images import tone_mapping
 
 # FFmpeg's numbers of the matrices that its scaler knows; 2 is "not stated" and is read as BT.601, as FFmpeg does.
 _MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})

@@ -31,18 +31,24 @@ def reader() -> str:
 
 
 def read_image(
-    path: Path, *, max_pixels: int, formats: Sequence[str] = FORMATS, content: bytes | None = None
+    path: Path,
+    *,
+    max_pixels: int,
+    formats: Sequence[str] = FORMATS,
+    content: bytes | None = None,
+    sample_bits: int | None = None,
 ) -> NDArray[np.uint8]:
     """Read the first picture of a file as (height, width, 3) uint8 RGB, turned upright by its EXIF orientation.
 
-    Transparency is laid over white, 16-bit grey is scaled by its range, CMYK and palettes are converted; colour
-    profiles are not applied.
+    Transparency is laid over white, 16-bit grey is scaled by its bits, HLG and PQ become SDR, CMYK and palettes are
+    converted; colour profiles are not applied.
 
     Args:
         path: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or PPM (only JPEG and PNG where Pillow is not installed).
         max_pixels: the largest width times height; the size is read from the header before decoding.
         formats: Pillow's names of the formats that are accepted.
         content: the file's bytes, if they are in memory; then `path` is only its name in messages.
+        sample_bits: how many bits of 16 count, where the file does not say so itself; None for all.
 
     Raises:
         ImageError: the file is missing, is not such a picture, is cut short, or has too many pixels.
@@ -56,7 +62,7 @@ def read_image(
                 f"OpenCV cannot be imported ({error}), and Pillow is missing; pip install Pillow"
             ) from error
 
-        return read_with_opencv(path, max_pixels=max_pixels, content=content)
+        return read_with_opencv(path, max_pixels=max_pixels, content=content, sample_bits=sample_bits)
     from runtime.images.pillow import read_with_pillow
 
-    return read_with_pillow(path, max_pixels=max_pixels, formats=formats, content=content)
+    return read_with_pillow(path, max_pixels=max_pixels, formats=formats, content=content, sample_bits=sample_bits)

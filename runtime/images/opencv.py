@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from runtime.errors import ImageError
 from runtime.images.heic import REMEDY, is_heic
-from runtime.images.pixels import check_pixels
+from runtime.images.pixels import check_pixels, deep_colour_message, most_bytes, to_eight_bits
+from runtime.regular_files import read_regular
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -24,7 +25,9 @@ _JPEG_SCAN = 0xDA
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def read_with_opencv(path: Path, *, max_pixels: int, content: bytes | None = None) -> NDArray[np.uint8]:
+def read_with_opencv(
+    path: Path, *, max_pixels: int, content: bytes | None = None, sample_bits: int | None = None
+) -> NDArray[np.uint8]:
     """Read a JPEG or PNG as (height, width, 3) uint8 RGB; see `images.read_image`.
 
     A JPEG is turned upright by its EXIF orientation; an orientation inside a PNG is ignored.
@@ -33,27 +36,31 @@ def read_with_opencv(path: Path, *, max_pixels: int, content: bytes | None = Non
         path: the picture's file.
         max_pixels: the largest width times height.
         content: the file's bytes, if they are in memory.
+        sample_bits: how many bits of 16 count; None for all.
 
     Raises:
         ImageError: as `images.read_image`.
     """
-    pixels_bgr = read_bgr(path, max_pixels=max_pixels, content=content)
+    pixels_bgr = read_bgr(path, max_pixels=max_pixels, content=content, sample_bits=sample_bits)
     return np.asarray(cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def read_bgr(path: Path, *, max_pixels: int, content: bytes | None = None) -> NDArray[np.uint8]:
+def read_bgr(
+    path: Path, *, max_pixels: int, content: bytes | None = None, sample_bits: int | None = None
+) -> NDArray[np.uint8]:
     """Read like `read_with_opencv`, but as BGR, for callers that give the picture back to OpenCV.
 
     Args:
         path: the picture's file.
         max_pixels: the largest width times height.
         content: the file's bytes, if they are in memory.
+        sample_bits: how many bits of 16 count; None for all.
 
     Raises:
         ImageError: as `images.read_image`.
     """
     try:
-        data = path.read_bytes() if content is None else content
+        data = read_regular(path, most_bytes(max_pixels)) if content is None else content
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
     try:
@@ -65,7 +72,7 @@ def read_bgr(path: Path, *, max_pixels: int, content: bytes | None = None) -> ND
             raise ImageError(f"{path}: {REMEDY}") from error
         raise ImageError(f"{path}: {error}; expected a whole JPEG or PNG (other formats need Pillow)") from error
     check_pixels(path, width, height, max_pixels)
-    return _decode(path, data)
+    return _decode(path, data, sample_bits or 16)
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
@@ -94,7 +101,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
     raise ValueError("cut short")
 
 
-def _decode(path: Path, data: bytes) -> NDArray[np.uint8]:
+def _decode(path: Path, data: bytes, bits: int) -> NDArray[np.uint8]:
     is_png = data.startswith(_PNG)
     try:
         # IMREAD_COLOR alone turns a photo upright; IMREAD_UNCHANGED alone keeps the transparency of a PNG.
@@ -104,7 +111,9 @@ def _decode(path: Path, data: bytes) -> NDArray[np.uint8]:
     if pixels is None:
         raise ImageError(f"{path}: cannot be decoded; re-copy the file")
     if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        if bits < 16 and pixels.ndim == 3:  # as with Pillow, so that both readers agree
+            raise ImageError(deep_colour_message(path, bits))
+        pixels = to_eight_bits(pixels, bits)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.shape[2] == 1:

@@ -22,7 +22,11 @@ def test_a_stage_is_a_command_and_a_module_of_the_same_name(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_lists_its_own_params_section(stage: str) -> None:
-    several = {"train": ["model", "image", "train"], "export": ["export", "parity"]}
+    several = {
+        "extract": ["extract", "image.sample_bits"],
+        "train": ["model", "image", "train"],
+        "export": ["export", "parity"],
+    }
     expected = several.get(stage, [stage] if stage in Params.model_fields else [])
     assert STAGES[stage].get("params", []) == expected
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -63,7 +65,30 @@ def _verdict(checkpoint: Checkpoint, network: Network, graph: onnx.ModelProto) -
 
 def _graph(checkpoint: Checkpoint, network: Network) -> onnx.ModelProto:
     core = core_graph(network, checkpoint.preprocess.size, Attempt("dynamo", PARAMS.export.opset))
+    assert _named_otherwise(core, network) == []
     return join(preprocess_graph(checkpoint.preprocess, PARAMS.export.opset), core)
+
+
+def _named_otherwise(core: onnx.ModelProto, network: Network) -> list[str]:
+    """Nodes and constants that are not named after a module of the network, and names that are used twice."""
+    modules = {name for name, _ in network.named_modules() if name}
+    nodes, constants = ([each.name for each in part] for part in (core.graph.node, core.graph.initializer))
+    of_nodes = [name for name in nodes if name.rpartition("/")[0] not in modules]
+    shared = re.compile(r"([A-Z]\w*\.\w+|constant)(_\d+)?")  # by the network's parts
+    inner = [name for name in constants if not shared.fullmatch(name)]
+    of_constants = [name for name in inner if re.split(r"/|\.(?=weight|bias)", name)[0] not in modules]
+    twice = [name for part in (nodes, constants) for name, times in Counter(part).items() if times > 1]
+    return of_nodes + of_constants + twice
+
+
+def test_a_node_of_no_module_and_a_repeated_name_are_noticed() -> None:
+    checkpoint = _trained(48, arch="small_cnn", head="linear")
+    core = core_graph(checkpoint.network(), 48, Attempt("legacy", PARAMS.export.opset))
+    assert _named_otherwise(core, checkpoint.network()) == []
+    core.graph.node[0].name = "node_Conv_869"
+    core.graph.node[2].name = core.graph.node[1].name
+    core.graph.initializer[0].name = "val_7"
+    assert _named_otherwise(core, checkpoint.network()) == ["node_Conv_869", "val_7", core.graph.node[1].name]
 
 
 @pytest.mark.parametrize("arch", NAMED_ARCHITECTURES)

@@ -195,11 +195,18 @@ def write_photo(path: Path, number: int = 0, sides: tuple[int, int] = (64, 48)) 
     return path
 
 
-def write_raw(raw: Path, labels: Sequence[str] = ("brick", "砾石"), clips: int = 2, n_frames: int = 20) -> None:
+def write_raw(
+    raw: Path,
+    labels: Sequence[str] = ("brick", "砾石"),
+    clips: int = 2,
+    n_frames: int = 20,
+    sides: tuple[int, int] = (64, 48),
+) -> None:
     """`raw`/<label>/clip_<n>.mp4, small, each with a length of its own."""
     for position, label in enumerate(labels):
         for number in range(1, clips + 1):
-            write_clip(raw / label / f"clip_{number}.mp4", n_frames=n_frames + position * clips + number)
+            path = raw / label / f"clip_{number}.mp4"
+            write_clip(path, n_frames=n_frames + position * clips + number, sides=sides)
 
 
 def damage(path: Path, *, share_kept: float = 1.0, flipped: int = 0) -> Path:

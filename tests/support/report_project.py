@@ -36,7 +36,8 @@ def with_data_reports(project: Project) -> Project:
         "same_clip_within_seconds_reason": "whole clips are on one side",
     }
     split = {
-        "protocol": "grouped", "optimistic": None, "asked": {"ratio": "8:2", "val": 0.2},
+        "protocol": "grouped", "optimistic": None, "balance": None,
+        "asked": {"ratio": "8:2", "val": 0.2, "hold_out": None},
         "counts": dict.fromkeys(("train", "val", "test"), counts), "leakage": leakage,
     }  # fmt: skip
     write_json(project.split_json, split)

@@ -49,6 +49,7 @@ def draft_contract(*names: str) -> Contract:
         unknown_threshold_reason="not fitted",
         max_pixels=10_000,
         max_aspect=10.0,
+        sample_bits=None,
         providers=("CUDAExecutionProvider", "CPUExecutionProvider"),
         allow_fallback=True,
         variants=variants,

@@ -69,17 +69,19 @@ def clear(project: Project) -> None:
     project.frames_csv.unlink(missing_ok=True)
 
 
-def trial(project: Project, moment_seconds: float, undisturbed: dict[str, str]) -> dict[str, object]:
+def trial(project: Project, n_done: int, delay_seconds: float, undisturbed: dict[str, str]) -> dict[str, object]:
     clear(project)
     process = start(project)
-    time.sleep(moment_seconds)
+    while len(entries(project)) < n_done and process.poll() is None:
+        time.sleep(0.002)
+    time.sleep(delay_seconds)
     process.send_signal(signal.SIGKILL)
     killed = process.wait(30) == -signal.SIGKILL
     done = entries(project)
     finish(project)
     after = entries(project)
     return {
-        "moment_seconds": round(moment_seconds, 3),
+        "killed_after": {"clips": n_done, "seconds": round(delay_seconds, 3)},
         "killed": killed,  # False: the run ended before
         "clips_done": len(done),
         "decoded_again": sum(after.get(name) != made for name, made in done.items()),
@@ -90,7 +92,7 @@ def trial(project: Project, moment_seconds: float, undisturbed: dict[str, str]) 
 
 
 def trials(folder: Path, count: int, clips: int = CLIPS) -> Iterator[dict[str, object]]:
-    """Kill `count` runs over some clips, at moments spread over the duration of an undisturbed run.
+    """Kill `count` runs over some clips: after a number of decoded clips, and a part of the time that a clip takes.
 
     Args:
         folder: an existing folder for the project.
@@ -98,17 +100,22 @@ def trials(folder: Path, count: int, clips: int = CLIPS) -> Iterator[dict[str, o
         clips: clips in the project, an even number.
     """
     project = Project(folder / "project")
-    write_raw(project.raw, clips=clips // 2)
-    shutil.copy(ROOT / "params.yaml", project.root)
+    write_raw(project.raw, clips=clips // 2, n_frames=40, sides=(640, 480))  # every frame: some clips take a while
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert "frames_per_second: 1.0" in params
+    (project.root / "params.yaml").write_text(
+        params.replace("frames_per_second: 1.0", "frames_per_second: 10.0"), encoding="utf-8"
+    )
     started = time.perf_counter()
     finish(project)
     length = time.perf_counter() - started
     undisturbed = made_by(project)
     assert len(entries(project)) == clips
     dice = random.Random(0)
-    # One moment in each part of the run, so that a few cover it too.
-    for number in range(count):
-        yield trial(project, (number + dice.random()) / count * length, undisturbed)
+    for number in range(count):  # spread over the clips, so that a few cover the run too
+        n_done = number * clips // count
+        delay_seconds = dice.random() * length / (clips if n_done else 1)  # before the first clip, the run starts
+        yield trial(project, n_done, delay_seconds, undisturbed)
 
 
 def main() -> None:

@@ -98,7 +98,7 @@ def _explain_pictures(
     for sheet_number in range(1, -(-len(images) // PICTURES_AT_ONCE) + 1):
         cells: list[Cell] = []
         for path, name in itertools.islice(named, PICTURES_AT_ONCE):
-            picture_nhwc = _read(path, max_pixels)
+            picture_nhwc = _read(path, max_pixels, checkpoint.sample_bits)
             write_png(
                 _activation_sheet(network, checkpoint.preprocess(picture_nhwc), path.name),
                 folder / "activations" / f"{name}.png",
@@ -136,10 +136,10 @@ def _unique_names(images: Sequence[Path]) -> Iterator[str]:
         yield name
 
 
-def _read(path: Path, max_pixels: int) -> Tensor:
+def _read(path: Path, max_pixels: int, sample_bits: int | None) -> Tensor:
     """The photo; (1, height, width, 3) uint8 RGB."""
     try:
-        return torch.from_numpy(read_photo(path, max_pixels=max_pixels).pixels_hwc)[None]
+        return torch.from_numpy(read_photo(path, max_pixels=max_pixels, sample_bits=sample_bits).pixels_hwc)[None]
     except ImageError as error:
         raise DataError(str(error)) from error
 

@@ -61,7 +61,8 @@ def _cell(classifier: Classifier, params: ExtractParams, answer: Answer) -> Cell
 
 
 def _photo(answer: Answer, classifier: Classifier) -> NDArray[np.uint8]:
-    return read_photo_as_device(Path(answer.path), max_pixels=classifier.contract.max_pixels)
+    contract = classifier.contract
+    return read_photo_as_device(Path(answer.path), max_pixels=contract.max_pixels, sample_bits=contract.sample_bits)
 
 
 def _frame(answer: Answer, params: ExtractParams) -> NDArray[np.uint8]:

@@ -92,7 +92,9 @@ def _answer(classifier: Classifier, params: ExtractParams, path: Path) -> Answer
 
 
 def _classify_photo(classifier: Classifier, path: Path) -> Prediction:
-    pixels_hwc = read_photo_as_device(path, max_pixels=classifier.contract.max_pixels)
+    pixels_hwc = read_photo_as_device(
+        path, max_pixels=classifier.contract.max_pixels, sample_bits=classifier.contract.sample_bits
+    )
     try:
         return classifier.classify(pixels_hwc)
     except DeviceError as error:

@@ -220,7 +220,8 @@ def test_an_endless_loop_in_the_middle_costs_its_own_call_and_its_time_once(
     one_processor: None, tmp_path: Path
 ) -> None:
     before, hung, after = outcomes_of(["", "hang", ""], tmp_path / "log")
-    assert hung == "clip.mp4: decoding took more than 1 s and was stopped; delete or re-copy the file"
+    advice = "raise extract.decode_timeout_seconds, or re-copy the file if it is damaged"
+    assert hung == f"clip.mp4: decoding took more than 1 s and was stopped; {advice}"
     assert (tmp_path / "log").read_text(encoding="utf-8").split() == [str(before), str(before), str(after)]
     assert before != after
 

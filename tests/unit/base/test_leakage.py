@@ -162,6 +162,16 @@ def test_one_group_under_two_labels_is_refused() -> None:
         refuse_label_conflicts([frame("a"), replace(frame("b", label="grass"), group="brick/a")], FRAMES_CSV)
 
 
+def test_a_group_that_a_person_named_may_hold_several_labels_and_a_recording_may_not() -> None:
+    rows = [frame("a"), replace(frame("b", label="grass"), group="brick/a")]
+    refuse_label_conflicts(rows, FRAMES_CSV, {"brick/a"})
+    with pytest.raises(DataError, match="are one group; expected one label"):
+        refuse_label_conflicts(rows, FRAMES_CSV, {"another"})
+    twin = replace(frame("a", label="grass"), source_sha256="sha of a", group="brick/a")
+    with pytest.raises(DataError, match="hold the same bytes"):
+        refuse_label_conflicts([frame("a"), twin], FRAMES_CSV, {"brick/a"})
+
+
 def test_one_label_everywhere_is_no_conflict() -> None:
     same_bytes = replace(frame("b"), source_sha256="sha of a")
     assert refuse_label_conflicts([frame("a"), same_bytes], FRAMES_CSV) is None  # does not raise

@@ -29,6 +29,9 @@ FRAME = Row(
     sharpness=12.5,
     brightness=0.0,
     phash="00ff00ff00ff00ff",
+    recorded_at="2024-05-03T14:22:07.120+02:00",
+    camera="=Canon EOS 7D #0123",
+    burst="burst=3C1D2E4F live=9A8B7C6D",
 )
 PHOTO = Row(path="data/frames/b/x.png", label="b", source="data/raw/b/x.png", source_sha256="", group="b/x")
 
@@ -63,7 +66,7 @@ def test_the_columns_stand_in_the_order_of_the_contract(tmp_path: Path) -> None:
     header = written([PHOTO], tmp_path).read_text(encoding="utf-8").splitlines()[0]
     assert header == (
         "path,label,source,source_sha256,group,given_split,time_seconds,parent,transform,kept,drop_reason,"
-        "width,height,sharpness,brightness,phash"
+        "width,height,sharpness,brightness,phash,recorded_at,camera,burst"
     )
 
 
@@ -140,7 +143,7 @@ def test_other_columns_are_refused(tmp_path: Path, before: str, after: str) -> N
 
 
 def test_a_row_with_too_few_values_is_refused(tmp_path: Path) -> None:
-    assert "frames.csv:3: found 15 values; expected 16" in refusal(edited(tmp_path, ",00ff00ff00ff00ff", ""))
+    assert "frames.csv:3: found 18 values; expected 19" in refusal(edited(tmp_path, ",00ff00ff00ff00ff", ""))
 
 
 def test_a_name_with_line_ends_comes_back(tmp_path: Path) -> None:
@@ -212,3 +215,18 @@ def test_whatever_the_names_rows_come_back(tmp_path_factory: pytest.TempPathFact
         assert replace(row, time_seconds=None, sharpness=None) == replace(original, time_seconds=None, sharpness=None)
         assert (row.time_seconds is None) == (original.time_seconds is None)
         assert math.isclose(row.time_seconds or 0, original.time_seconds or 0, abs_tol=1e-6)
+
+
+@pytest.mark.parametrize("time", ["2024-13-03T14:22:07", "yesterday", "14:22"])
+def test_a_time_that_is_none_is_refused(tmp_path: Path, time: str) -> None:
+    message = refusal(edited(tmp_path, "2024-05-03T14:22:07.120+02:00", time))
+    assert "frames.csv:3: a value does not fit its column" in message
+
+
+def test_only_a_split_says_why_recordings_share_a_group(tmp_path: Path) -> None:
+    placed = FRAME.placed("fish1", "train", "one burst")
+    path = tmp_path / "split.csv"
+    manifest.write_split([placed], path)
+    assert path.read_text(encoding="utf-8").splitlines()[0].endswith(",burst,split,group_reason")
+    assert manifest.read_split(path) == [placed]
+    assert (placed.group, placed.split, placed.recorded_at) == ("fish1", "train", FRAME.recorded_at)

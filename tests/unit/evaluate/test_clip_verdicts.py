@@ -21,6 +21,15 @@ def test_a_clips_verdict_is_the_class_of_its_mean_probability_and_its_vote_that_
     assert (second.group, second.predicted, second.vote, second.n_frames_right) == ("b", 0, 0, 0)
 
 
+def test_a_group_of_two_labels_has_a_verdict_for_each() -> None:
+    groups, truth = ["b", "a", "a", "a"], np.array([1, 0, 1, 1])
+    probabilities = np.array([[0.2, 0.8], [0.9, 0.1], [0.3, 0.7], [0.6, 0.4]])
+    verdicts = group_verdicts(groups, truth, probabilities)
+    assert [(verdict.group, verdict.truth, verdict.predicted, verdict.n_frames) for verdict in verdicts] == [
+        ("a", 0, 0, 1), ("a", 1, 1, 2), ("b", 1, 1, 1),
+    ]  # fmt: skip
+
+
 def test_frames_in_any_order_give_the_same_verdicts() -> None:
     generator = np.random.default_rng(0)
     groups = [str(index) for index in generator.integers(7, size=60)]

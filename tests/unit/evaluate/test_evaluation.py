@@ -227,6 +227,9 @@ def test_the_headline_begins_with_the_clips(project: Project) -> None:
     assert EVALUATION.headline == (
         "50.0% of 2 held-out clips right (95 % interval 12% to 88%), 50.0% of 4 frames; reports/evaluate.json"
     )
+    for protocol in ("random", "blocks"):
+        divided = dataclasses.replace(EVALUATION, protocol=protocol).headline
+        assert divided.startswith("50.0% of 2 clips with held-out frames right (95 % interval 12% to 88%)")
     caveat = dataclasses.replace(EVALUATION, optimistic="one photograph per class").headline
     assert "; optimistic: one photograph per class; " in caveat
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +67,41 @@ def test_every_graph_is_whole_valid_and_names_its_contract(exported: Project) ->
     for name in names:
         model = onnx.load(exported.onnx / name)
         onnx.checker.check_model(model, full_check=True)
-        assert {each.key: each.value for each in model.metadata_props} == contract.metadata()
+        metadata = {each.key: each.value for each in model.metadata_props}
+        names_of_classes = ast.literal_eval(metadata.pop("names", "None"))
+        assert names_of_classes == (None if name == "preprocess.onnx" else dict(enumerate(contract.classes)))
+        assert metadata == contract.metadata()
         assert model.ir_version <= 10
         assert not any(uses_external_data(tensor) for tensor in model.graph.initializer)
+
+
+def unreadable_names(model: onnx.ModelProto) -> list[str]:
+    """The names that are missing, used twice, or do not begin with a part of the network; repeated domains too."""
+    nodes, tensors = (
+        [node.name for node in model.graph.node],
+        [name for node in model.graph.node for name in node.output],
+    )
+    tensors += [tensor.name for tensor in model.graph.initializer]
+    domains = [entry.domain for entry in model.opset_import]
+    repeated = [name for each in (nodes, tensors, domains) for name, times in Counter(each).items() if times > 1]
+    ours = ("preprocess/", "backbone", "pool", "head", "input", "logits", "stem_", "graph_")
+    return repeated + [name for name in (*nodes, *tensors) if not name.startswith(ours)]
+
+
+def test_every_node_and_constant_is_named_once_and_after_its_module(exported: Project) -> None:
+    parts = ("core.onnx", "core_batch1.onnx", "model.onnx", "model_fp16.onnx", "model_int8.onnx")
+    assert {name: unreadable_names(onnx.load(exported.onnx / name)) for name in parts} == {name: [] for name in parts}
+    names = {node.name for node in onnx.load(exported.onnx / "model.onnx").graph.node}
+    assert names > {"preprocess/first_narrow", "backbone.conv1/Conv", "backbone.layer2.0.downsample.0/Conv"}
+
+
+def test_a_nameless_node_a_repeated_name_and_a_repeated_domain_are_noticed(exported: Project) -> None:
+    model = onnx.load(exported.onnx / "model.onnx")
+    model.graph.node[0].name = ""
+    model.graph.node[2].name = model.graph.node[1].name
+    model.graph.node[-1].name = "node_Conv_869"
+    model.opset_import.append(model.opset_import[0])
+    assert unreadable_names(model) == [model.graph.node[1].name, "", "", "node_Conv_869"]
 
 
 def test_preprocessing_stays_float_in_every_variant(exported: Project) -> None:

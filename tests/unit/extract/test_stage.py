@@ -24,8 +24,11 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import exclusive_lock
 from pipeline.base.project import Project
+from pipeline.extract import decode_all
 from pipeline.extract.child import decode_recordings
 from pipeline.extract.stage import extract, extract_files
+from tests.support.captures import write_captured_photo
+from tests.support.command import ROOT
 from tests.support.extraction import entries, everything_in, extract_params, made_by, refusal
 from tests.support.media import (
     OTHER_CONTAINERS,
@@ -46,6 +49,21 @@ def read_pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def test_the_manifest_says_when_and_with_which_camera_each_was_recorded(project: Project) -> None:
+    write_captured_photo(project.raw / "b" / "a.jpg", taken="2024:05:03 14:22:07", make="Canon", model="EOS 7D")
+    write_captured_photo(project.raw / "b" / "IMG_20190101_123456_BURST001.jpg", level=120)
+    clip = write_clip(project.raw / "a" / "VID_20230405_123456.mp4", n_frames=20)
+    shutil.copy(clip, project.raw / "a" / "copy.mp4")  # decoded once: the name's time is not the content's
+    extract(extract_params(), project)
+    rows = manifest.read(project.frames_csv)
+    assert {(Path(row.source).name, row.recorded_at, row.camera, row.burst) for row in rows} == {
+        ("a.jpg", "2024-05-03T14:22:07", "Canon EOS 7D", ""),
+        ("IMG_20190101_123456_BURST001.jpg", "2019-01-01T12:34:56", "", "burst=IMG-20190101-123456"),
+        ("VID_20230405_123456.mp4", "2023-04-05T12:34:56", "", ""),
+        ("copy.mp4", "", "", ""),
+    }
 
 
 # What it writes.
@@ -394,8 +412,18 @@ from pipeline.extract.stage import extract
 from pipeline.base.project import Project
 from pipeline.extract.params import ExtractParams
 from pipeline.base.section import read_section
+from pipeline.extract import decode_all
+decode_all.CHILD = sys.argv[1]
 extract(read_section(Path("params.yaml"), "extract", ExtractParams), Project(Path.cwd()))
 """
+
+
+def decode_one_then_hang(**arguments: Any) -> object:
+    """Run by a child: decode the first clip, and never the second."""
+    if "PIPE_TEST_DECODED" in os.environ:
+        time.sleep(600)
+    os.environ["PIPE_TEST_DECODED"] = "1"
+    return decode_recordings(**arguments)
 
 
 @pytest.mark.parametrize(("sent", "had_frames"), [(signal.SIGINT, False), (signal.SIGKILL, True)])
@@ -410,9 +438,11 @@ def test_after_an_interruption_the_same_command_resumes_and_gives_the_same_bytes
         shutil.rmtree(project.frames)
         project.frames_csv.unlink()
         project.extract_json.unlink()
-    environment = os.environ | {"LOKY_MAX_CPU_COUNT": "2"}  # with more processors the run could end before the signal
+    environment = os.environ | {"LOKY_MAX_CPU_COUNT": "2", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", COMMAND]
-    process = subprocess.Popen(command, cwd=project.root, env=environment, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, f"{__name__}:decode_one_then_hang"], cwd=project.root, env=environment, stderr=subprocess.PIPE
+    )
     temporary = project.frames.parent / f".frames.{process.pid}.tmp"
     deadline = time.monotonic() + 30
     while not entries(project) and process.poll() is None and time.monotonic() < deadline:
@@ -427,7 +457,7 @@ def test_after_an_interruption_the_same_command_resumes_and_gives_the_same_bytes
     )
     done = entries(project)
     assert 0 < len(done) < 6
-    subprocess.run(command, cwd=project.root, check=True)
+    subprocess.run([*command, decode_all.CHILD], cwd=project.root, env=environment, check=True)
     assert made_by(project) == undisturbed
     assert len(entries(project)) == 6
     assert entries(project) | done == entries(project)  # none of these was decoded again

@@ -46,6 +46,12 @@ def test_the_graphs_preprocessing_is_its_torch_twin(crop: str, fraction: float) 
         assert _difference_of_255(preprocess, graph, image_nhwc) < 0.02, (height, width)
 
 
+@pytest.mark.parametrize(("crop", "fraction"), CROPS)
+def test_every_node_has_a_name_of_its_own(crop: str, fraction: float) -> None:
+    nodes = preprocess_graph(Preprocess(224, crop, fraction, MEAN, STD), 18).graph.node  # type: ignore[arg-type]
+    assert len({node.name for node in nodes} - {""}) == len(nodes)
+
+
 def test_no_more_than_one_channel_is_float_before_its_width_is_resized() -> None:
     """Twelve megapixels as float are 139 MiB, a channel of them 46."""
     graph = preprocess_graph(Preprocess(224, "squash", 1.0, MEAN, STD), 18)

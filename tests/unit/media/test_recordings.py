@@ -120,7 +120,7 @@ def test_an_ignored_file_may_have_any_name(project: Project) -> None:
 
 def test_one_name_in_two_spellings_of_unicode_is_one_class(project: Project) -> None:
     put(project, "caf\u00e9/1.mp4", "cafe\u0301/2.mp4", "b/3.mp4")  # as Linux and macOS write it
-    assert "two folders are called cafe\u0301, in different Unicode spellings" in refusal(project)
+    assert refusal(project).startswith(r"data/raw: the classes 'cafe\u0301' and 'caf\xe9' differ only in case, width, ")
     shutil.rmtree(project.raw / "caf\u00e9")
     assert {recording.label for recording in find_recordings(project, "class").recordings} == {"cafe\u0301", "b"}
 

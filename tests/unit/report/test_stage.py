@@ -180,6 +180,28 @@ def test_an_optimistic_number_is_called_so_on_the_page(project: Project) -> None
     assert 'optimistic: <span data-json="reports/evaluate.json#/optimistic">one photograph' in _page(project)
 
 
+@pytest.mark.parametrize("protocol", ["random", "blocks"])
+def test_where_clips_are_divided_no_clip_is_called_held_out(project: Project, protocol: str) -> None:
+    assert "held-out clips" in report(project).headline
+    write_json(project.evaluate_json, read_json(project.evaluate_json) | {"protocol": protocol})
+    words = re.sub(r"<[^>]*>", "", _page(project))
+    for text in (report(project).headline, words):
+        assert "clips with held-out frames right" in text
+        assert "held-out clips" not in text
+
+
+def test_a_held_out_session_and_what_it_costs_in_balance_stand_on_the_page(project: Project) -> None:
+    assert "another place, light or phone was not tested" in _page(project)
+    split = read_json(project.split_json)
+    balance = {"groups_of_several_labels": 0, "test_share_asked": None, "test_share": {"red": 0.25, "蓝色": 0.5}}
+    asked = split["asked"] | {"hold_out": {"session": "rainy day"}}
+    write_json(project.split_json, split | {"asked": asked, "balance": balance})
+    words = re.sub(r"<[^>]*>", "", _page(project))
+    assert "Every recording of the session rainy day was held out, and no other." in words
+    assert "because a session is held out as a whole. The test side has 25.0% of red, 50.0% of 蓝色." in words
+    assert "another place, light or phone was not tested" not in words
+
+
 def test_many_classes_do_not_make_a_large_page(project: Project) -> None:
     evaluation, split = read_json(project.evaluate_json), read_json(project.split_json)
     names = [f"a class with a rather long name, number {index}" for index in range(1000)]

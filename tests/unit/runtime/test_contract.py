@@ -60,6 +60,8 @@ def change(*keys: str | int, to: object) -> Callable[[dict[str, Any]], None]:
 FAULTS = {
     "format_version": change("format_version", to=3),
     "old version with a newer key": change("format_version", to=1),
+    "few bits": change("sample_bits", to=8),
+    "many bits": change("sample_bits", to=17),
     "no processor": change("timed_on", to=None),
     "an empty processor": change("timed_on", to=" "),
     "version as a truth": change("format_version", to=True),
@@ -161,9 +163,9 @@ def test_whole_numbers_hash_like_the_floats_that_they_are_read_as(tmp_path: Path
 
 def test_a_contract_of_version_1_is_read_and_stays_what_it_was(tmp_path: Path) -> None:
     values = {**written(draft_contract("fp32", "int8")), "format_version": 1}
-    del values["timed_on"]
+    del values["timed_on"], values["sample_bits"]
     contract = read(values, tmp_path)
-    assert contract.timed_on is None
+    assert (contract.timed_on, contract.sample_bits) == (None, None)
     assert contract.metadata()["contract_version"] == "1"
     assert written(contract) == values
     # The hash that version 1 computed: of all keys but these two.

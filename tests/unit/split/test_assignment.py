@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.split.assignment import assign_groups, cut_clip, group_quotas
+from pipeline.split.assignment import assign_classes, assign_groups, cut_clip, group_quotas
 
 EIGHT_TWO = {"train": 0.64, "val": 0.16, "test": 0.2}
 ONE_EACH = dict.fromkeys(EIGHT_TWO, 1)
@@ -46,6 +46,45 @@ def test_the_order_of_the_groups_does_not_matter(frames_by_group: dict[str, int]
     random.shuffle(names)
     shuffled = {name: frames_by_group[name] for name in names}
     assert assign_groups(shuffled, EIGHT_TWO, seed) == assign_groups(frames_by_group, EIGHT_TWO, seed)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**31), st.integers(3, 30), st.integers(2, 4), st.floats(0, 0.8))
+def test_groups_of_several_classes_have_one_side_and_leave_none_empty(
+    data_seed: int, n_groups: int, n_classes: int, share_of_mixed: float
+) -> None:
+    random = Random(data_seed)
+    sizes: dict[str, dict[str, int]] = {f"class{label}": {} for label in range(n_classes)}
+    for number in range(n_groups):
+        for label, groups in sizes.items():
+            groups[f"{label} {number}"] = random.randint(1, 9)
+        if random.random() < share_of_mixed:
+            for label in random.sample(sorted(sizes), 2):
+                sizes[label][f"mixed {number}"] = random.randint(1, 9)
+    shares = dict.fromkeys(sizes, EIGHT_TWO)
+    sides = assign_classes(sizes, shares, 0)
+    assert sides.keys() == {group for groups in sizes.values() for group in groups}
+    for groups in sizes.values():
+        assert {sides[group] for group in groups} == set(EIGHT_TWO)
+        for side, share in EIGHT_TWO.items():
+            assert abs(sum(sides[group] == side for group in groups) - share * len(groups)) < 2
+
+
+def test_classes_whose_groups_are_all_shared_are_divided_as_the_groups_allow() -> None:
+    groups = {f"clip{number}": 5 for number in range(10)}
+    sides = assign_classes({"a": groups, "b": groups}, {"a": EIGHT_TWO, "b": EIGHT_TWO}, 0)
+    assert Counter(sides.values()) == {"train": 6, "val": 2, "test": 2}
+    assert Counter(assign_classes({"a": groups, "b": groups}, {"a": EIGHT_TWO, "b": EIGHT_TWO}, 1).values()) == {
+        "train": 6, "val": 2, "test": 2,
+    }  # fmt: skip
+    order = dict(reversed(groups.items()))
+    assert assign_classes({"a": order, "b": groups}, {"a": EIGHT_TWO, "b": EIGHT_TWO}, 0) == sides
+
+
+def test_without_shared_groups_each_class_is_assigned_as_by_itself() -> None:
+    sizes = {label: {f"{label}{number}": 3 + number for number in range(7)} for label in "ab"}
+    alone = {group: side for groups in sizes.values() for group, side in assign_groups(groups, EIGHT_TWO, 0).items()}
+    assert assign_classes(sizes, dict.fromkeys(sizes, EIGHT_TWO), 0) == alone
 
 
 def test_another_seed_gives_another_arrangement() -> None:

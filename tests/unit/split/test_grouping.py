@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.split.grouping import merge_groups, read_pins, regroup, write_pins
+from pipeline.split.sessions import read_sessions
 
 
 def frame(name: str, number: int = 0, *, label: str = "brick", sha256: str | None = None) -> Row:
@@ -67,6 +68,12 @@ def test_the_file_goes_before_the_pattern(tmp_path: Path) -> None:
     assert [row.group for row in rows] == ["fish7", "fish7"]
 
 
+def test_a_source_with_a_session_and_without_a_group_keeps_its_own(tmp_path: Path) -> None:
+    path = table(tmp_path, "source,group,session", "data/raw/brick/a.mp4,,day 1", "data/raw/brick/b.mp4,one,")
+    assert [row.group for row in regroup([frame("a"), frame("b")], path, None)] == ["data/raw/brick/a.mp4", "one"]
+    assert read_sessions(path) == {"data/raw/brick/a.mp4": "day 1"}
+
+
 @pytest.mark.parametrize("pattern", ["^(.*)_frame", "^(x?)"])
 def test_a_file_that_the_pattern_does_not_fit_is_named(tmp_path: Path, pattern: str) -> None:
     message = refusal(tmp_path / "none.csv", [frame("fish"), frame("x")], pattern)
@@ -80,12 +87,22 @@ def test_a_file_that_the_pattern_does_not_fit_is_named(tmp_path: Path, pattern: 
         (["source,group", "data/raw/brick/a.mp4,one", "data/raw/brick/a.mp4,two"], "in 'one' and in 'two'"),
         (["source,group", "data/raw/brick/a.mp4,"], "expected a value for each of source,group"),
         (["source,group", "data/raw/brick/a.mp4"], "expected a value for each of source,group"),
-        (["group,source"], "found the columns group,source"),
+        (["group,source"], "found the columns group,source; expected source,group, and perhaps session"),
+        (["source,group,session", "data/raw/brick/a.mp4,,"], "expected a value for source, and one of group,session"),
+        (["source,group,session", ",one,day 1"], "expected a value for source, and one of group,session"),
+        (["source,group,session", "data/raw/brick/a.mp4,one"], "expected a value for source, and one of group,session"),
+        (["source,group,session", "data/raw/brick/z.mp4,,day 1"], "table.csv:2: no frame comes from"),
         (["source,group", '"data/raw'], "not a UTF-8 CSV file"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, lines: list[str], expected: str) -> None:
     assert expected in refusal(table(tmp_path, *lines), [frame("a")])
+
+
+def test_a_source_in_two_sessions_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path, "source,group,session", "data/raw/brick/a.mp4,,day 1", "data/raw/brick/a.mp4,,day 2")
+    with pytest.raises(DataError, match=r"table\.csv:3: .* is in 'day 1' and in 'day 2'; expected one session"):
+        read_sessions(path)
 
 
 def test_groups_with_the_same_recording_become_one() -> None:

@@ -372,7 +372,7 @@ def test_pins_to_a_val_that_is_not_asked_for_are_refused(project: Project) -> No
 @pytest.mark.parametrize("changes", [{"protocol": "random"}, {"protocol": "blocks"}, {"folds": 3}])
 def test_only_whole_groups_that_stay_can_be_frozen(project: Project, changes: dict[str, object]) -> None:
     split_rows(project, params(**changes), clips(6))
-    with pytest.raises(DataError, match="only a grouped split without folds"):
+    with pytest.raises(DataError, match="only such a split can be frozen"):
         freeze(project)
     assert not project.split_keep_csv.exists()
 

@@ -37,6 +37,7 @@ SPLIT_JSON = """\
     "counts": null,
     "folds": null,
     "fold": 0,
+    "hold_out": null,
     "guard_seconds": 2.0,
     "group_pattern": null,
     "seed": 0,
@@ -103,6 +104,10 @@ SPLIT_JSON = """\
     "new": 4,
     "gone": 0
   },
+  "sessions": null,
+  "sessions_reason": "data/groups.csv names no session",
+  "balance": null,
+  "balance_reason": "every group has one label, and no session is held out",
   "leakage": {
     "exact_duplicates": [],
     "label_conflicts": [],
@@ -207,6 +212,29 @@ def test_the_lists_of_pairs_are_cut_and_the_counts_are_not(monkeypatch: pytest.M
     assert "WARNING: 1 near duplicate with two labels" in receipt.headline
 
 
+@pytest.mark.parametrize("protocol", ["grouped", "given"])
+def test_a_pair_across_sides_is_a_reason_to_call_the_numbers_optimistic(protocol: str) -> None:
+    assert receipt_of(protocol=protocol).optimistic == "1 pair of near duplicates on two sides of the split"
+
+
+def test_a_protocol_that_is_optimistic_anyway_names_the_pairs_too() -> None:
+    at_random, pairs = str(receipt_of(protocol="random").optimistic).split("; ")
+    assert at_random == "images were dealt out at random, whatever clip they are of"
+    assert pairs == "1 pair of near duplicates on two sides of the split"
+
+
+def test_pairs_on_one_side_unused_ones_and_those_of_two_labels_flatter_nothing() -> None:
+    rows = [replace(row, split="test") if row.split == "train" else row for row in PLACED]
+    placed = [*rows, frame("b", 4, split="train")]
+    conflict = pair_of(rows[1], placed[-1], 0.9)
+    search = SearchResult((*PAIRS, conflict), 5, 9)
+    receipt = make_receipt(placed, DEFAULTS.model_copy(update={"protocol": "given"}), [], {}, search)
+    near_duplicates = receipt.leakage.near_duplicates
+    assert near_duplicates is not None
+    assert [pair.is_across_sides for pair in near_duplicates.pairs] == [False, False, False, True]
+    assert receipt.optimistic is None
+
+
 def test_a_protocol_that_divides_clips_says_how_near_the_sides_come() -> None:
     leakage = receipt_of(protocol="random").to_json()["leakage"]
     assert leakage["same_clip_within_seconds"] == {"clips": 0, "nearest_seconds": None}
@@ -215,7 +243,8 @@ def test_a_protocol_that_divides_clips_says_how_near_the_sides_come() -> None:
 
 def test_the_closing_line_has_sizes_pins_reason_and_conflicts() -> None:
     assert receipt_of(caveat="one photograph").headline == (
-        "frames (groups): train 1 (1), test 2 (2); 1 group pinned, 3 new; optimistic: one photograph; "
+        "frames (groups): train 1 (1), test 2 (2); 1 group pinned, 3 new; "
+        "optimistic: 1 pair of near duplicates on two sides of the split; one photograph; "
         "WARNING: 1 near duplicate with two labels; data/split.csv"
     )
 

@@ -21,7 +21,7 @@ from pipeline.base.leakage import refuse_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.split import protocols, stage
+from pipeline.split import assignment, stage
 from pipeline.split.params import SplitParams
 from pipeline.split.stage import split
 from tests.support.command import ROOT
@@ -142,6 +142,11 @@ def test_the_receipt(project: Project, params: SplitParams) -> None:
     for name in ("near_duplicates", "same_clip_within_seconds"):
         assert leakage[name] is None
         assert leakage[f"{name}_reason"]
+
+
+def test_two_class_names_that_read_alike_are_refused(project: Project, params: SplitParams) -> None:
+    write(project, frames_of({"brick": [3] * 5, "Brick": [3] * 5}))
+    assert "frames.csv: the classes 'Brick' and 'brick' differ only in case, width, blanks" in refusal(params, project)
 
 
 def test_without_a_caveat_nothing_is_called_optimistic(project: Project, params: SplitParams) -> None:
@@ -269,7 +274,7 @@ def test_a_leak_writes_the_receipt_and_no_split(
     split(params, project)
     twins = [replace(frame, source_sha256="one") if frame.label == "brick" else frame for frame in frames]
     write(project, twins)
-    monkeypatch.setattr(protocols, "assign_groups", careless)
+    monkeypatch.setattr(assignment, "assign_groups", careless)
     monkeypatch.setattr(stage, "merge_groups", lambda rows, *_: (rows, []))
     with pytest.raises(LeakageError, match="sha256 'one' is in train"):
         split(params, project)

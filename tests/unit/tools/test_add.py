@@ -80,6 +80,15 @@ def test_a_label_that_is_no_folder_is_refused(project: Project, tmp_path: Path, 
     assert "--label" in message or "name" in message
 
 
+def test_a_label_that_reads_like_a_class_that_is_there_is_refused(project: Project, tmp_path: Path) -> None:
+    photo = write_photo(tmp_path / "1.png", 1)
+    add([photo], "brick", project)
+    assert refusal([photo], "Brick", project).startswith(
+        "data/raw: the classes 'Brick' and 'brick' differ only in case"
+    )
+    add([photo], "bricks", project)
+
+
 def test_a_path_that_is_neither_clip_nor_photo_is_refused(project: Project, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     (tmp_path / "empty").mkdir()

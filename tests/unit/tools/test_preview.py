@@ -89,6 +89,7 @@ def test_a_frame_that_cannot_be_read_ends_in_one_line_and_no_sheet(project: Proj
     finished = run_pipe(project.root, "augment", "--preview", name, "--out", "sheet.png")
     assert finished.returncode == 1
     assert finished.stderr.startswith(f"pipe: {name}: ")
+    assert finished.stderr.endswith("; raise extract.max_megapixels\n") == (name == "large.jpg")
     assert not (project.root / "sheet.png").exists()
 
 

@@ -70,7 +70,9 @@ def test_a_plan_gives_the_frames_of_a_full_decode(tmp_path: Path, kind: str) -> 
         planned, info = decode(clip, wanted)
         assert planned == whole == decode(clip, wanted, threads=2)[0]
         assert None not in {number for _, _, number, _ in planned}
-        assert info.frames_decoded < whole_info.frames_decoded == info.frames_found == whole_info.frames_found
+        assert whole_info.frames_decoded == info.frames_found == whole_info.frames_found
+        # Deinterlacing takes the neighbours of a frame, so it decodes all.
+        assert (info.frames_decoded < whole_info.frames_decoded) == (kind != "interlaced")
         assert (info.frames_hidden, info.warnings) == (whole_info.frames_hidden, ())
         assert info.duration_seconds == pytest.approx(whole_info.duration_seconds)
 

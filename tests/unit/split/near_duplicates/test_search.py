@@ -151,6 +151,29 @@ def test_copies_across_sides_are_listed_where_groups_are_not_merged(
     assert all(pair["splits"][0] != pair["splits"][1] for pair in receipt["pairs_across_sides"])
 
 
+def test_copies_in_the_folders_of_two_sides_make_the_numbers_optimistic(project: Project) -> None:
+    _split_with_copies(project)
+    rows = manifest.read(project.frames_csv)
+    for side_of_copies, reason in (
+        ("test", "10 pairs of near duplicates on two sides of the split"),
+        ("train", None),
+    ):
+        given = [
+            replace(
+                row, given_split=side_of_copies if "copy" in row.path or row.path.endswith("scene10.png") else "train"
+            )
+            for row in rows
+        ]
+        given += [
+            replace(add_picture(project, f"held{label}", scene(20 + seed), label), given_split="test")
+            for seed, label in enumerate("ab")
+        ]
+        manifest.write(given, project.frames_csv)
+        set_params(project, split={"protocol": "given", "val": None})
+        split(_params(project), project)
+        assert read_json(project.split_json)["optimistic"] == reason
+
+
 def test_a_copy_that_is_unused_is_on_no_side(project: Project) -> None:
     _split_with_copies(project)
     counts = {"train": 4, "val": 0, "test": 4}  # of the 11 and 12 pictures of a class

@@ -35,7 +35,8 @@ class Curve:
 
 
 HLG, PQ = Curve("HLG", 1000.0), Curve("PQ", 10000.0)
-CURVES = {18: HLG, 16: PQ}  # by FFmpeg's number of the transfer characteristic
+BT2020 = 9  # FFmpeg's number of the primaries, and H.273's
+CURVES = {18: HLG, 16: PQ}  # by FFmpeg's number of the transfer characteristic, and H.273's
 
 
 def to_sdr(signal_hwc: NDArray[np.uint16], curve: Curve, *, wide_gamut: bool) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.clips.tone_mapping import HLG, PQ, Curve, to_sdr
+from runtime.images.tone_mapping import HLG, PQ, Curve, to_sdr
 
 MID_GREY = 0.38  # the signal of 18 % grey, in HLG and in PQ alike: 26 cd/m² (BT.2408, table 1)
 

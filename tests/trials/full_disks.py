@@ -1,0 +1,157 @@
+"""Runs every stage on a disk that is full at a seeded moment, and where the temporary folder is.
+
+python -m tests.trials.full_disks FOLDER [RUNS]    prints a JSON object per run; 54 unless it says otherwise; needs root
+
+The chain runs once on a whole disk. Each run mounts a tmpfs, copies the project up to the stage into it, and leaves
+some bytes free: in the project, or in the folder for temporaries. A run is bad if it ends by a signal, with exit code
+70 or 3, after 600 seconds, with more than one line for a full disk, with a line that lacks both numbers, or with an old
+output that changed although the stage failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline.base.project import Project
+from tests.support.media import write_raw
+from tests.support.small_project import set_params
+
+ROOT = Path(__file__).parents[2]
+RUNS = 54
+STAGES = ("extract", "augment", "split", "train", "evaluate", "export", "parity", "report", "bundle")
+MOST_SECONDS = 600
+CHAIN: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def run_stage(stage: str, folder: Path, temporary: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pipeline", stage]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=MOST_SECONDS
+    )
+
+
+def make_chain(root: Path) -> Project:
+    """A project after every stage: clips of two classes, a network that trains in a second."""
+    root.mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", root)
+    shutil.copytree(ROOT / "runtime", root / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
+    project = Project(root)
+    write_raw(project.raw, clips=3)
+    model = {"arch": "resnet18", "weights": "none"}
+    set_params(project, model=model, image={"size": 32}, train={"epochs": 3, "batch_size": 8})
+    near_duplicates = {
+        "search": False,
+        "hash_bits": 4,
+        "correlation": 0.7,
+    }  # the clips of a class differ in length only
+    set_params(project, extract={"frames_per_second": 4.0}, split={"near_duplicates": near_duplicates})
+    for stage in STAGES:
+        finished = run_stage(stage, root, Path(tempfile.gettempdir()))
+        if finished.returncode:
+            raise SystemExit(f"{stage} on a whole disk: {finished.stderr}")
+    return project
+
+
+def outputs(stage: str) -> list[str]:
+    return [out if isinstance(out, str) else next(iter(out)) for out in CHAIN[stage]["outs"]]
+
+
+def digests(root: Path, names: list[str]) -> dict[str, str]:
+    files = [
+        path
+        for name in names
+        for path in ([root / name] if (root / name).is_file() else sorted((root / name).rglob("*")))
+        if path.is_file()
+    ]
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, n_bytes: int) -> Iterator[Path]:
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of a folder on a tmpfs, which stores whole pages."""
+    return sum(-(-path.lstat().st_size // 4096) * 4096 + 4096 for path in folder.rglob("*"))
+
+
+def trial(chain: Project, where: str, stage: str, free: int, folder: Path) -> dict[str, Any]:
+    """One run of a stage whose project or temporary folder has so many bytes free."""
+    room = size_of(chain.root) + 65536
+    with (
+        small_disk(folder / "project", room + (free if where == "project" else 1 << 30)) as root,
+        small_disk(folder / "temporary", free if where == "temporary" else 1 << 30) as temporary,
+    ):
+        shutil.copytree(chain.root, root, symlinks=True, dirs_exist_ok=True)
+        if stage == "train":  # else nothing is computed
+            shutil.rmtree(root / ".cache", ignore_errors=True)
+        names = outputs(stage)
+        before = digests(root, names)
+        try:
+            finished = run_stage(stage, root, temporary)
+        except subprocess.TimeoutExpired:
+            return {"where": where, "stage": stage, "free": free, "code": None, "bad": "did not end"}
+        lines = [line for line in finished.stderr.splitlines() if line.startswith("pipe: ")]
+        changed = finished.returncode != 0 and digests(root, names) not in (before, {})
+        return {
+            "where": where,
+            "stage": stage,
+            "free": free,
+            "code": finished.returncode,
+            "bad": _fault(finished.returncode, lines, changed=changed),
+            "line": lines[-1] if lines else finished.stderr[-300:],
+        }
+
+
+def _fault(code: int, lines: list[str], *, changed: bool) -> str:
+    if code == 0:
+        return ""
+    if code != 1:
+        return f"exit code {code}"
+    if len(lines) != 1:
+        return f"{len(lines)} lines"
+    if not re.search(r"[\d,]+ bytes", lines[0]):
+        return "a line without numbers"
+    return "an output changed" if changed else ""
+
+
+def main() -> None:
+    folder, n_runs = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else RUNS
+    chain = make_chain(folder / "chain")
+    generator = random.Random(0)
+    bad = full = 0
+    for number in range(n_runs):
+        stage, where = STAGES[number % len(STAGES)], ("project", "temporary")[number // len(STAGES) % 2]
+        free = int(10 ** generator.uniform(3.7, 7.5))
+        result = trial(chain, where, stage, free, folder / f"run{number}")
+        (folder / f"run{number}").rmdir()
+        bad, full = bad + bool(result["bad"]), full + bool(result["code"])
+        print(json.dumps(result), flush=True)
+    print(f"{n_runs} runs, {full} on a disk that was too small, {bad} bad")
+    raise SystemExit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()
