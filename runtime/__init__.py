@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 if _IS_PROGRAM:
     from pathlib import Path
 
-    from runtime.in_use import watch
-
-    watch(Path(__file__).resolve().parent)
+    _folder = Path(__file__).resolve().parent
+    try:
+        from runtime.in_use import watch
+    except (ImportError, SyntaxError):
+        sys.exit(f"runtime: {_folder} is broken, or is being unpacked; unpack the bundle into a new folder")
+    watch(_folder)
 
 __all__ = ["Classifier", "Prediction"]
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
+import os
 import shutil
 import string
 import tempfile
@@ -320,4 +322,4 @@ def _prove(zip_path: Path) -> Selfcheck:
 
 def _refuse_full_disk(folder: Path, n_bytes: int) -> None:
     if free_bytes(folder) < n_bytes:
-        raise disk_full(folder, f"{n_bytes:,} bytes")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))

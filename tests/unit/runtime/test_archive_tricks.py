@@ -366,5 +366,5 @@ def test_a_name_that_only_resembles_one_is_accepted(name: str, tmp_path: Path) -
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.zip")
-    with pytest.raises(BundleError, match="is not a file"):
+    with pytest.raises(BundleError, match="a named pipe; expected a file"):
         unpack(tmp_path / "pipe.zip", tmp_path / "bundle")
