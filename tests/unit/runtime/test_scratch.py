@@ -88,6 +88,6 @@ def test_what_is_not_ours_stays(temporary: Path, monkeypatch: pytest.MonkeyPatch
         assert file.is_file()
 
 
-@pytest.mark.parametrize(("process_id", "runs"), [(os.getpid(), True), (10**30, False)])
+@pytest.mark.parametrize(("process_id", "runs"), [(os.getpid(), True), (10**30, False)], ids=["this process", "none"])
 def test_a_process_runs_or_not(process_id: int, runs: bool) -> None:
     assert scratch._is_running(process_id) == runs
