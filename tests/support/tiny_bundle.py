@@ -142,7 +142,7 @@ def _write_reports(project: Project, contract: Contract) -> None:
         variant.name: {"verdict": "passed", "graph_sha256": variant.sha256, "reasons": []}
         for variant in contract.variants
     }
-    evaluation = {"n_frames": 8, "top1": 0.875, "optimistic": "one photograph per class", "classes": list(CLASSES)}
+    evaluation = {"n_frames": 8, "top1": 0.875, "optimistic": "one photograph per class", "classes": list(contract.classes)}
     write_json(project.extract_json, {"n_frames": 8})
     write_json(project.split_json, {"protocol": "grouped"})
     write_json(provenance_json(project), {"git": None})
