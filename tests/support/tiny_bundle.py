@@ -142,11 +142,12 @@ def _write_reports(project: Project, contract: Contract) -> None:
         variant.name: {"verdict": "passed", "graph_sha256": variant.sha256, "reasons": []}
         for variant in contract.variants
     }
-    evaluation = {"n_frames": 8, "top1": 0.875, "optimistic": "one photograph per class", "classes": list(CLASSES)}
+    evaluation: dict[str, object] = {"n_frames": 8, "top1": 0.875, "optimistic": "one photograph per class"}
+    evaluation |= {"classes": list(contract.classes), "checkpoint_sha256": CHECKPOINT_SHA256}
     write_json(project.extract_json, {"n_frames": 8})
     write_json(project.split_json, {"protocol": "grouped"})
     write_json(provenance_json(project), {"git": None})
-    write_json(project.evaluate_json, {**evaluation, "checkpoint_sha256": CHECKPOINT_SHA256})
+    write_json(project.evaluate_json, evaluation)
     write_json(project.export_json, {"search": "quick"})
     write_json(project.parity_json, {"passed": True, "variants": verdicts, "checkpoint_sha256": CHECKPOINT_SHA256})
     renew(project)

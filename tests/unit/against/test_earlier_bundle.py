@@ -22,7 +22,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from runtime.contract import Contract
 from tests.support.command import run_pipe
-from tests.support.tiny_bundle import CLASSES, colour_graph, draft_contract, picture, write_json, write_project
+from tests.support.tiny_bundle import CLASSES, colour_graph, draft_contract, picture, renew, write_json, write_project
 
 N_PER_CLASS = 2
 
@@ -44,6 +44,7 @@ def with_frames(project: Project) -> Project:
     write_json(project.split_json, {"protocol": "given"})
     held_out = [row.path for row in rows if row.split == "test"]
     project.predictions_csv.write_text("\n".join(["path,label", *(f"{path},x" for path in held_out)]) + "\n")
+    renew(project)
     return project
 
 
@@ -133,6 +134,7 @@ def test_an_earlier_network_that_may_have_seen_the_frames_gives_a_caution(
     predictions: str, caution: str, tiny: Project
 ) -> None:
     tiny.predictions_csv.write_text(predictions)
+    renew(tiny)
     bundle(tiny)
     assert caution in against(tiny.bundle_zip, tiny).headline
 
