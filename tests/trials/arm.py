@@ -34,7 +34,7 @@ PACKAGES = "python3,libstdc++6"
 WHEELS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 SITE = "usr/lib/python3/dist-packages"
 QEMU = "qemu-aarch64-static"
-PATIENCE_SECONDS = 3600
+PATIENCE_SECONDS = 7200  # qemu takes minutes for a picture on `max`
 
 ARMV8_0 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 ARMV8_2 = f"{ARMV8_0} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
