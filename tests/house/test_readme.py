@@ -33,7 +33,7 @@ def test_every_pipe_command_exists_with_its_options(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_make_target_runtime_command_and_benchmark_exists(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"(?:^|\s)make ([a-z]+)", _code(page)):
+    for target in re.findall(r"(?:^|\s)make ([a-z-]+)", _code(page)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     main = (ROOT / "runtime" / "__main__.py").read_text(encoding="utf-8")
     for command in re.findall(r"python -m runtime ([a-z]+)", _code(page)):
