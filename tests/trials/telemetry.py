@@ -138,9 +138,11 @@ def whom_it_calls(command: Command, work: Path) -> tuple[list[str], int]:
     home = work / "home"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
-    # The program that sends DVC's analytics lies beside a module called `types`. Where Python has not loaded its own
-    # one yet, that program ends with an import error and calls nobody. A safe path keeps its folder out.
-    environment = bare_environment(home) | {"PYTHONPATH": str(command.folder), "PYTHONSAFEPATH": "1"}
+    environment = bare_environment(home)
+    if "dvc" in command.arguments:
+        # The program that sends DVC's analytics lies beside a module called `types`. Where Python has not loaded its
+        # own one yet, that program ends with an import error and calls nobody. A safe path keeps its folder out.
+        environment |= {"PYTHONPATH": str(command.folder), "PYTHONSAFEPATH": "1"}
     listener = Listener()
     with (work / "output.log").open("a", encoding="utf-8") as log:
         log.write(f"== {command.name}\n")
