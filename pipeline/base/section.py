@@ -146,4 +146,5 @@ ShearDegrees = Annotated[float, Field(ge=0, lt=90)]
 Translate = Annotated[float, Field(ge=0, lt=1)]
 
 Scales = tuple[Positive, Positive]
+SampleBits = Annotated[int, Field(ge=9, le=16)]
 Area = Annotated[float, Field(gt=0, le=1)]

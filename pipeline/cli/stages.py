@@ -27,13 +27,12 @@ def extract(videos: tuple[Path, ...], out: Path | None, diagnose: bool) -> None:
     Reads the clips and photos in data/raw and writes data/frames/. With VIDEOS, reads only these files.
     """
     from pipeline.extract import stage
-    from pipeline.extract.params import ExtractParams
-    from pipeline.network.params import ImageParams
+    from pipeline.extract.params import ExtractParams, PhotoLevels
 
     if diagnose:
         _diagnose(videos, out)
         return
-    sample_bits = section_of("image", ImageParams).sample_bits
+    sample_bits = section_of("image", PhotoLevels).sample_bits
     if not videos:
         if out is not None:
             raise click.UsageError("--out goes with VIDEOS; the project's frames go to data/frames/")

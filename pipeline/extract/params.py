@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from pipeline.base.section import Section
+from pipeline.base.section import SampleBits, Section
 
 
 class ScreeningParams(Section):
@@ -39,3 +39,11 @@ class ExtractParams(Section):
     on_damage: Literal["keep", "drop", "fail"]
     keep_all: bool
     screening: ScreeningParams
+
+
+class PhotoLevels(Section):
+    """The one key of the section `image` that extraction reads; the rest of it is the network's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    sample_bits: SampleBits | None

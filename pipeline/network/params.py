@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.base.section import Positive, Section
+from pipeline.base.section import Positive, SampleBits, Section
 
 Channels = tuple[float, float, float]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -57,4 +57,4 @@ class ImageParams(Section):
     center_fraction: Annotated[float, Field(gt=0, le=1)]
     mean: Literal["auto"] | Channels
     std: Literal["auto"] | tuple[Positive, Positive, Positive]
-    sample_bits: Annotated[int, Field(ge=9, le=16)] | None
+    sample_bits: SampleBits | None

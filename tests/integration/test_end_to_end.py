@@ -251,7 +251,7 @@ def test_a_change_of_training_leaves_extract_augment_and_split_as_they_are(finis
 def test_a_change_of_extraction_runs_extract_and_later_stages_only_where_its_outputs_changed(
     finished: Project,
 ) -> None:
-    _comment(finished, "pipeline/extract/stage.py", "runtime/clips/clip.py")
+    _comment(finished, "pipeline/extract/stage.py")
     assert _stages_run(_run(finished.root, "dvc", "repro")) == ["extract"]
     set_params(finished, extract={"jpeg_quality": 60})
     assert _stages_run(_run(finished.root, "dvc", "repro", "split")) == ["extract", "augment", "split"]

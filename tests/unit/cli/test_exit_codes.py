@@ -161,9 +161,9 @@ def test_where_a_foreign_package_hides_ours_commands_run_and_errors_point_to_the
 ) -> None:
     (project.root / "runtime").mkdir()
     (project.root / "runtime" / "__init__.py").touch()
-    finished = run_pipe(project.root, "recipe", "absent")
-    assert finished.returncode == 1
-    assert "no recipes" in finished.stderr
+    finished = run_pipe(project.root, "--help")
+    assert finished.returncode == 0
+    assert "doctor" in finished.stdout
     finished = run_pipe(project.root, "predict", "photo.jpg")
     assert finished.returncode == 70
     assert "`pipe doctor` says whether a foreign package hides runtime" in finished.stderr
