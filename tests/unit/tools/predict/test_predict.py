@@ -59,7 +59,7 @@ def test_a_heic_photo_is_classified_and_drawn(
     assert answers[3].error == f"{paths[3]}: 120 x 100 pixels; expected between 1 and 10000 in all"
     write_montage(answers, tmp_path / "sheet.png", colour_classifier, extract_params)
     # The negative control: the device's own reader has no HEIC.
-    with pytest.raises(ImageError, match="not a picture that can be read"):
+    with pytest.raises(ImageError, match="HEIC, which is not read here"):
         colour_classifier.classify(paths[0])
 
 
