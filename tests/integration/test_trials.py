@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from export.bundle.stage import bundle
 from runtime.archive import unpack
 from runtime.selfcheck import selfcheck
 from tests.support.tiny_bundle import draft_contract, write_project
-from tests.trials.arm import PROCESSORS, keep_pictures, plant_fault
+from tests.trials.arm import PROCESSORS, Processor, System, keep_pictures, plant_fault, trial
 from tests.trials.telemetry import target_of
 
 SYN, SYN_ACK, RESET = 0x02, 0x12, 0x14
@@ -75,6 +77,26 @@ def test_a_bundle_cut_to_two_pictures_is_whole_and_a_planted_fault_fails_it(unpa
     plant_fault(unpacked)
     report = selfcheck(unpacked)
     assert [check.passed for check in report.variants] == [False, False]
+
+
+class ThisMachine(System):
+    """Runs the bundle's commands here instead of on an emulated processor."""
+
+    def run(self, processor: Processor, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "runtime", *arguments]
+        return subprocess.run(command, cwd=self.bundle, capture_output=True, text=True, check=False)
+
+
+def test_the_trial_of_processors_passes_a_sound_bundle_and_fails_another(
+    unpacked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unpacked.rename(unpacked.with_name("bundle"))
+    system = ThisMachine(unpacked.parent)
+    assert trial(system, PROCESSORS[:1]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0::4] for line in lines[2:4]] == [["| cortex-a72", "passed |"]] * 2
+    assert lines[4:] == ["cortex-a72: classify gave the build's label for 3 of 3 files", "a planted fault was refused"]
+    assert trial(system, PROCESSORS[:1]) == 1  # the fault is still in it
 
 
 def test_every_emulated_processor_is_described_as_linux_does() -> None:
