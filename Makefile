@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo install test check trials trial-arm trial-telemetry lock clean
+.PHONY: demo install test lint check trials trial-arm trial-telemetry lock clean
 
 demo: .venv/train
 	rm -rf build/demo
@@ -16,10 +16,12 @@ install: .venv/train
 test: .venv/test
 	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
-check: .venv/test
+lint: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -q tests/house
 	$(BIN)/python -m tests.house.marks
 
