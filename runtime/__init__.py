@@ -29,7 +29,7 @@ if _IS_PROGRAM:
 
     _folder = Path(__file__).resolve().parent
     try:
-        from runtime.in_use import watch
+        from runtime.system.in_use import watch
     except (ImportError, SyntaxError):
         sys.exit(f"runtime: {_folder} is broken, or is being unpacked; unpack the bundle into a new folder")
     watch(_folder)

@@ -25,12 +25,12 @@ from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError, SelfcheckError
 from runtime.images import SUFFIXES, heic, reader
 from runtime.images.pixels import most_bytes
-from runtime.litter import is_litter
 from runtime.selfcheck import DecoderCheck, Selfcheck, VariantCheck, selfcheck
 from runtime.session import Opening, onnxruntime
-from runtime.utf8_mode import restart_in_utf8_mode
+from runtime.system.litter import is_litter
+from runtime.system.utf8_mode import restart_in_utf8_mode
+from runtime.system.visible_text import visible
 from runtime.video import ClipAnswer, classify_clip
-from runtime.visible_text import visible
 
 _MOST_THREADS = 10_000
 _THREADS_HELP = "CPU threads (default: onnxruntime chooses)"

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runtime.errors import BundleError
-from runtime.litter import is_litter
-from runtime.regular_files import open_regular
+from runtime.system.litter import is_litter
+from runtime.system.regular_files import open_regular
 
 SUMS = "SHA256SUMS"
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold

@@ -19,8 +19,8 @@ from runtime.classifier import CONTRACT, Classifier
 from runtime.contract import Contract
 from runtime.errors import ContractError, DeviceError
 from runtime.golden import GOLDEN, Golden, read_pixels
-from runtime.processor import processor_name
 from runtime.session import Opening
+from runtime.system.processor import processor_name
 
 Picture = TypeVar("Picture")
 

@@ -10,8 +10,8 @@ import types
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from runtime.regular_files import read_regular
-from runtime.visible_text import visible
+from runtime.system.regular_files import read_regular
+from runtime.system.visible_text import visible
 
 Kind = TypeVar("Kind")
 

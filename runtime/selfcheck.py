@@ -20,8 +20,8 @@ from runtime.golden import GOLDEN, Golden, Sample, read_pixels
 from runtime.images import read_image
 from runtime.placement import Placement, read_placement
 from runtime.requirements import check_versions
-from runtime.scratch import scratch_folder
 from runtime.session import Opening
+from runtime.system.scratch import scratch_folder
 
 _LATENCY_ROUNDS = 5
 

@@ -27,7 +27,7 @@ from runtime.archive import unpack
 from runtime.classifier import Classifier
 from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError
-from runtime.scratch import scratch_folder
+from runtime.system.scratch import scratch_folder
 
 SELFCHECK = (sys.executable, "-m", "runtime", "selfcheck")  # the project's code, not the bundle's
 TIMED_CALLS = 40  # of each bundle at least; with fewer frames, each frame is timed more than once

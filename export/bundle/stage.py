@@ -32,8 +32,8 @@ from runtime.contract import Contract, Variant
 from runtime.errors import DeviceError
 from runtime.golden import GOLDEN, GOLDEN_JSON, Golden
 from runtime.requirements import requirements
-from runtime.scratch import scratch_folder
 from runtime.selfcheck import Selfcheck, selfcheck
+from runtime.system.scratch import scratch_folder
 
 MODEL = "model.onnx"
 PASSED = "passed"

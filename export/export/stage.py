@@ -33,8 +33,8 @@ from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.preprocess import Preprocess
 from runtime.contract import Contract, Geometry, Variant
-from runtime.processor import processor_name
-from runtime.scratch import scratch_folder
+from runtime.system.processor import processor_name
+from runtime.system.scratch import scratch_folder
 
 FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
 

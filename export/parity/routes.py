@@ -23,8 +23,8 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project, safe_join
 from runtime.classifier import CONTRACT, Classifier
 from runtime.errors import DeviceError
-from runtime.scratch import scratch_folder
 from runtime.session import onnxruntime
+from runtime.system.scratch import scratch_folder
 
 BUNDLE = "bundle"  # the route's name
 PATHS_AT_ONCE = 1000  # as many as a command line holds

@@ -12,7 +12,7 @@ from typing import TextIO
 from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_file
 from pipeline.base.project import missing
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
 
 # OWASP, "CSV injection": spreadsheets take a cell that begins so for a formula. An apostrophe before it makes it text.
 _FORMULA_STARTS = frozenset("=+-@\t\r")

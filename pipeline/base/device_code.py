@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.base.project import Project
-from runtime.litter import is_litter
+from runtime.system.litter import is_litter
 
 _CACHE = "__pycache__"  # Python writes it anew
 

@@ -18,7 +18,8 @@ from typing import Any, ParamSpec, TypeVar
 from pipeline.base.disk_space import naming_a_full_disk
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project, missing
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
+from runtime.system.scratch import is_running
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -166,7 +167,7 @@ def sweep_stale(target: Path) -> None:
     """Remove the temporaries of `target` that killed processes left behind."""
     for stale in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
         owner = stale.name.removesuffix(".tmp").rsplit(".", 1)[-1]
-        if not owner.isdigit() or (int(owner) != os.getpid() and _is_running(int(owner))):
+        if not owner.isdigit() or (int(owner) != os.getpid() and is_running(int(owner))):
             continue
         if stale.is_dir() and not stale.is_symlink():
             shutil.rmtree(stale)
@@ -176,18 +177,6 @@ def sweep_stale(target: Path) -> None:
 
 def _temporary_beside(target: Path) -> Path:
     return target.parent / f".{target.name}.{os.getpid()}.tmp"
-
-
-def _is_running(process_id: int) -> bool:
-    if os.name == "nt":  # there nothing asks without ending the process
-        return True
-    try:
-        os.kill(process_id, 0)
-    except OverflowError:  # no system numbers a process so
-        return False
-    except OSError as error:
-        return isinstance(error, PermissionError)  # the process runs, but belongs to another user
-    return True
 
 
 def _flush(path: Path) -> None:

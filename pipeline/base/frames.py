@@ -15,7 +15,7 @@ from pipeline.base.project import Project, safe_join, stage_that_writes
 from runtime.errors import ImageError
 from runtime.images import read_image
 from runtime.images.opencv import read_bgr
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
 
 # OpenCV decodes a JPEG at a half, a quarter or an eighth of its size, which is faster than decoding all of it.
 _REDUCED_FLAGS = {

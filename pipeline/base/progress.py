@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from runtime.visible_text import visible
+from runtime.system.visible_text import visible
 
 Item = TypeVar("Item")
 

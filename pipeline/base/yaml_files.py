@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import ParamsError
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
 
 MOST_BYTES = 1 << 20  # of a file; the largest of ours has 20 kB
 MOST_LEVELS = 40  # of nesting; ours have 5

@@ -82,7 +82,7 @@ def say(lines: Iterable[str]) -> None:
 def visible_line(line: str) -> str:
     """Return a line with its control characters as escapes."""
     try:
-        from runtime.visible_text import visible
+        from runtime.system.visible_text import visible
     except ImportError:  # a foreign package hides our `runtime`; `pipe doctor` must still run and name it
         return line
     return visible(line)

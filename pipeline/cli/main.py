@@ -44,7 +44,7 @@ def main() -> None:
 
 def _restart_in_utf8_mode() -> None:
     try:
-        from runtime.utf8_mode import restart_in_utf8_mode
+        from runtime.system.utf8_mode import restart_in_utf8_mode
     except ImportError:  # a foreign package hides our `runtime`; `pipe doctor` must still run and name it
         return
     restart_in_utf8_mode()

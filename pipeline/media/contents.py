@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.media import photos
-from runtime.regular_files import open_regular
-from runtime.signatures import DNG, HEAD_BYTES, demuxer_for, format_not_read, is_dng
+from runtime.clips.signatures import DNG, HEAD_BYTES, demuxer_for, format_not_read, is_dng
+from runtime.system.regular_files import open_regular
 
 _CONTAINERS = {
     "mov": "MP4 or MOV", "matroska": "Matroska or WebM", "avi": "AVI", "mpeg": "MPEG", "mpegts": "MPEG", "asf": "WMV",

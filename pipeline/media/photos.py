@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from pipeline.media.capture import Capture, capture_of_photo
 from runtime.clips.demuxer import demuxer_of
+from runtime.clips.signatures import DNG, HEAD_BYTES, demuxer_for, format_not_read, is_dng
 from runtime.errors import ClipError, ImageError, TooManyPixelsError
 from runtime.images import FORMATS, read_image
 from runtime.images import sample_bits as sample_bits_of
 from runtime.images.item_properties import read_item_properties
 from runtime.images.pillow import DECODER_ERRORS
-from runtime.regular_files import open_regular
-from runtime.signatures import DNG, HEAD_BYTES, demuxer_for, format_not_read, is_dng
+from runtime.system.regular_files import open_regular
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,8 +16,8 @@ from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
 from pipeline.media import photos
 from pipeline.media.contents import recording_content
-from runtime.litter import is_litter
-from runtime.signatures import CLIP_SUFFIXES
+from runtime.clips.signatures import CLIP_SUFFIXES
+from runtime.system.litter import is_litter
 
 SPLIT_FOLDERS = ("train", "val", "test")
 _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, broken Unicode, ends of lines and paragraphs

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pipeline.base.errors import DataError
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
 
 # What `torch.load` raises for files that would run code, and for 3,000 files that were damaged at random.
 LOAD_ERRORS = (

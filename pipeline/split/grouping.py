@@ -14,7 +14,7 @@ from pipeline.base.csv_files import table_lines, write_csv
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, Row
 from pipeline.split.sources import Link
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
 
 GROUPS_COLUMNS = ("source", "group")
 SESSION_COLUMN = "session"  # of data/groups.csv, which need not have it

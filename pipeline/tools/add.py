@@ -16,7 +16,7 @@ from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.media.contents import recording_content
 from pipeline.media.recordings import count_unread
-from runtime.litter import is_litter
+from runtime.system.litter import is_litter
 
 _SUFFIXES = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
 _ADDED = "added"  # part of the name of the hidden folder that holds copies until they get their names

@@ -20,7 +20,7 @@ from pipeline.draw.sheets import GAP, Cell, sheet, stack, thumbnail
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.stage import MANIFEST, extract_files
 from runtime.images import read_image
-from runtime.scratch import scratch_folder
+from runtime.system.scratch import scratch_folder
 
 SHOWN = 48  # at most so many kept frames and so many dropped ones, spread over the clip
 _COLUMNS, _SIDE = 4, 320

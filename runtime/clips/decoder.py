@@ -18,7 +18,7 @@ from runtime.clips.decode_plan import Packets, Segment, Target
 from runtime.clips.demuxer import DamagedClipError
 from runtime.clips.frame_count import count_frames
 from runtime.clips.packet_stats import PacketLog
-from runtime.signatures import RAW_DEMUXERS
+from runtime.clips.signatures import RAW_DEMUXERS
 
 Watch = Callable[[VideoFrame, float], None]  # sees a decoded frame and its seconds since the clip's first frame
 

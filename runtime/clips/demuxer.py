@@ -14,10 +14,10 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from runtime.clips.signatures import HEAD_BYTES, RAW_DEMUXERS, demuxer_for, format_not_read
 from runtime.clips.to_rgb import square_size
 from runtime.errors import ClipError
-from runtime.regular_files import open_regular
-from runtime.signatures import HEAD_BYTES, RAW_DEMUXERS, demuxer_for, format_not_read
+from runtime.system.regular_files import open_regular
 
 _MOST_PIXELS = 2**31 - 1  # the largest limit that FFmpeg takes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
 
 _BOX = re.compile(rb"\x00\x00\x00.dv[cvw]C(.{5})", re.DOTALL)  # MP4: length, name, and the record
 _ELEMENT = re.compile(rb"\x41\xe7\x84dv[cvw]C\x41\xed.(.{5})", re.DOTALL)  # Matroska: the name, and the record

@@ -10,7 +10,7 @@ from pathlib import Path
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
 
 SUFFIXES = frozenset({".heic", ".heif"})
 REMEDY = "HEIC, which is not read here; convert it to JPEG first"  # said after the file's name

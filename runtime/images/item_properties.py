@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
 
 _MOST_BYTES = 16 * 2**20  # of the box that describes the pictures
 _UNSTATED = 2

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from runtime.errors import ImageError
 from runtime.images.heic import REMEDY, is_heic
 from runtime.images.pixels import check_pixels, deep_colour_message, most_bytes, to_eight_bits
-from runtime.regular_files import read_regular
+from runtime.system.regular_files import read_regular
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"

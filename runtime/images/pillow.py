@@ -20,7 +20,7 @@ from runtime.images.item_properties import read_item_properties
 from runtime.images.pixels import check_pixels, deep_colour_message, to_eight_bits, turn_upright
 from runtime.images.sample_bits import is_deep_colour, stated_bits
 from runtime.images.tone_mapping import BT2020, CURVES, to_sdr
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
 
 if TYPE_CHECKING:
     from PIL import Image

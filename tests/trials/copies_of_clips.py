@@ -16,8 +16,8 @@ import av
 
 from pipeline.base.fingerprints import Fingerprint
 from pipeline.split.near_duplicates.clip_copies import ClipCopy, confirm, hashes_of_clip, propose_clips
+from runtime.clips.signatures import CLIP_SUFFIXES
 from runtime.errors import ClipError
-from runtime.signatures import CLIP_SUFFIXES
 from tests.support.moving_clips import Copy, Picture, fingerprint_of, write_copy
 
 COPIES = (

@@ -20,7 +20,7 @@ from pipeline.extract.child import Outcome, Settings
 from pipeline.extract.decode_all import Limits, ParallelDecoder
 from pipeline.media.recordings import Recording
 from runtime.clips.decode_plan import Wanted
-from runtime.signatures import CLIP_SUFFIXES
+from runtime.clips.signatures import CLIP_SUFFIXES
 from tests.support.media import OTHER_CONTAINERS, write_plain
 
 CLIPS = (

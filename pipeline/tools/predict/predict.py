@@ -24,7 +24,7 @@ from runtime.clips.clip import open_clip
 from runtime.clips.decode_plan import Wanted
 from runtime.clips.demuxer import Bounds, DamagedClipError
 from runtime.errors import ClipError, DeviceError
-from runtime.scratch import scratch_folder
+from runtime.system.scratch import scratch_folder
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from pipeline.base.section import read_section
 from pipeline.network.checkpoint import read_checkpoint
 from runtime.classifier import Classifier
 from runtime.contract import Contract
-from runtime.processor import processor_name
+from runtime.system.processor import processor_name
 from tests.support.gates import GATES
 from tests.support.small_project import set_params
 

@@ -12,7 +12,7 @@ import pytest
 from runtime import bench as bench_module
 from runtime.bench import Bench, Latency, VariantBench, _peak_memory_mib, bench, measure
 from runtime.errors import BundleError, ContractError, DeviceError
-from runtime.processor import processor_name
+from runtime.system.processor import processor_name
 from tests.support.tiny_bundle import CLASSES, rewrite_sums
 
 

@@ -19,7 +19,7 @@ from tests.support.tiny_bundle import ROOT
 
 
 def test_what_is_installed_here_is_new_enough() -> None:
-    check_versions()  # does not raise
+    assert check_versions() is None  # does not raise
 
 
 @pytest.mark.parametrize(("module", "version"), [(PIL, "9.5.0"), (np, "1.25.2"), (np, "1.9"), (PIL, "unknown")])
@@ -42,7 +42,7 @@ def test_every_package_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("version", ["11.0", "11.0.0", "11.3.0.dev0", "12.0rc1", "11.2.1+local"])
 def test_versions_from_the_oldest_on_are_accepted(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PIL, "__version__", version)
-    check_versions()  # does not raise
+    assert check_versions() is None  # does not raise
 
 
 def test_the_project_needs_nothing_older_than_the_bundle() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.litter import is_litter
+from runtime.system.litter import is_litter
 
 LEFT_BEHIND = [
     ".DS_Store", "._photo.jpg", "._", "__MACOSX", "Thumbs.db", "THUMBS.DB", "desktop.ini", "@eaDir", ".@__thumb",

@@ -45,7 +45,7 @@ def _sweep(parent: Path) -> None:
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
             owner = name.fullmatch(entry.name)
-            if owner and _is_own_folder(entry.path) and not _is_running(int(owner[1])):
+            if owner and _is_own_folder(entry.path) and not is_running(int(owner[1])):
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
@@ -58,7 +58,7 @@ def _is_own_folder(path: str) -> bool:
     return stat.S_ISDIR(status.st_mode) and (not hasattr(os, "getuid") or status.st_uid == os.getuid())
 
 
-def _is_running(process_id: int) -> bool:
+def is_running(process_id: int) -> bool:
     """Return whether a process runs here. On Windows nothing asks without ending the process: there it always runs."""
     if os.name == "nt":
         return True

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.regular_files import open_regular
+from runtime.system.regular_files import open_regular
 
 HEAD_BYTES = 400  # enough for two packets of a transport stream
 

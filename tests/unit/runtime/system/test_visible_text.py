@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from runtime.schema import printable
-from runtime.visible_text import visible
+from runtime.system.visible_text import visible
 
 NAMES = ["\x1b[2J\x1b[31mflake", "a\rb", "cat: a.jpg\n99.0%  dog", "\x9b31m", "\u202egpj.exe", "\x00", "\x7f", "\u2028"]
 

@@ -75,7 +75,7 @@ def test_a_folder_that_does_not_change_answers(folder: Path) -> None:
     assert classify_while(nothing, folder) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["runtime/classifier.py", "runtime/__main__.py", "runtime/in_use.py"])
+@pytest.mark.parametrize("name", ["runtime/classifier.py", "runtime/__main__.py", "runtime/system/in_use.py"])
 def test_a_bundle_that_is_half_unpacked_is_named_in_one_line(name: str, folder: Path) -> None:
     half = (folder / name).read_text(encoding="utf-8")
     (folder / name).write_text(half[: len(half) // 2] + "\n(", encoding="utf-8")

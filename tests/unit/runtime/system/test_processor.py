@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.processor import processor_name
+from runtime.system.processor import processor_name
 
 PI = "processor\t: 0\nCPU part\t: 0xd0b\n\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n"
 

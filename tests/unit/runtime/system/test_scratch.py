@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime import scratch
-from runtime.scratch import scratch_folder
+from runtime.system import scratch
+from runtime.system.scratch import scratch_folder
 from tests.support.command import ROOT
 
-PROGRAM = "from runtime.scratch import scratch_folder\nwith scratch_folder('export') as folder:\n"
+PROGRAM = "from runtime.system.scratch import scratch_folder\nwith scratch_folder('export') as folder:\n"
 WAITING = f"{PROGRAM}    (folder / 'a').touch()\n    print(folder, flush=True)\n    input()\n"
 
 
@@ -69,7 +69,7 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next_and_that_of_a_run
 def test_what_is_not_ours_stays(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with scratch_folder("ranges") as folder:
         prefix = folder.name.rsplit("-", 2)[0]
-        monkeypatch.setattr(scratch, "_is_running", lambda _: False)
+        monkeypatch.setattr(scratch, "is_running", lambda _: False)
         stale = temporary / f"{prefix}-1-abc_def"
         others = [
             temporary / f"{prefix[:-8]}00000000-1-abcdefgh",  # of another machine that shares the folder
@@ -90,4 +90,4 @@ def test_what_is_not_ours_stays(temporary: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(("process_id", "runs"), [(os.getpid(), True), (10**30, False)], ids=["this process", "none"])
 def test_a_process_runs_or_not(process_id: int, runs: bool) -> None:
-    assert scratch._is_running(process_id) == runs
+    assert scratch.is_running(process_id) == runs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.regular_files import open_regular, read_regular
+from runtime.system.regular_files import open_regular, read_regular
 
 
 def test_a_file_is_read_and_a_link_to_one_is_followed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from runtime.signatures import CLIP_SUFFIXES, HEAD_BYTES, demuxer_for, format_not_read, is_dng
+from runtime.clips.signatures import CLIP_SUFFIXES, HEAD_BYTES, demuxer_for, format_not_read, is_dng
 from tests.support.media import OTHER_CONTAINERS, picture, write_clip, write_dng, write_plain
 
 DEMUXERS = {
