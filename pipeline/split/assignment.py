@@ -22,65 +22,57 @@ _TRIES = 8
 _NONE_PINNED: Mapping[str, str] = MappingProxyType({})
 
 
-def assign_classes(
-    sizes: Mapping[str, Mapping[str, int]],
-    shares: Mapping[str, Shares],
-    seed: int,
-    *,
-    rounding: Rounding = "nearest",
-    pinned: Mapping[str, str] = _NONE_PINNED,
-) -> dict[str, str]:
-    """Assign the groups of all classes to sides, first those that hold several classes, then the others class by class.
+@dataclass(frozen=True)
+class Classes:
+    """The groups of every class, and how many of them each side should get."""
+
+    sizes: Mapping[str, Mapping[str, int]]  # by class, the number of kept frames of each group
+    shares: Mapping[str, Shares]  # by class, the share of each side, with the same sides in every class
+    seed: int  # another seed gives another arrangement
+    rounding: Rounding = "nearest"  # as in `group_quotas`
+
+
+def assign_classes(classes: Classes, settled: Mapping[str, str]) -> dict[str, str]:
+    """Assign the groups of one class after the other.
 
     Args:
-        sizes: by class, the number of kept frames of each group.
-        shares: by class, the share of each side, with the same sides in every class.
-        seed: another seed gives another arrangement.
-        rounding: as in `group_quotas`.
-        pinned: the sides of groups that must stay.
+        classes: all classes.
+        settled: the sides of groups that must stay, with those that `assign_shared_groups` chose. The others make up
+            for them as far as they can.
 
     Returns:
-        The side of each group. Groups of several classes are settled as near to the shares of all their classes as
-        the best of several seeded orders comes. The others make up for them as far as they can.
+        The side of each group.
     """
-    settled = {**pinned, **assign_shared_groups(sizes, shares, seed, rounding=rounding, pinned=pinned)}
     side_of: dict[str, str] = {}
-    for label, frames_by_group in sizes.items():
-        side_of |= assign_groups(frames_by_group, shares[label], seed, rounding=rounding, pinned=settled)
+    for label, frames_by_group in classes.sizes.items():
+        shares = classes.shares[label]
+        side_of |= assign_groups(frames_by_group, shares, classes.seed, rounding=classes.rounding, pinned=settled)
     return side_of
 
 
-def assign_shared_groups(
-    sizes: Mapping[str, Mapping[str, int]],
-    shares: Mapping[str, Shares],
-    seed: int,
-    *,
-    rounding: Rounding = "nearest",
-    pinned: Mapping[str, str] = _NONE_PINNED,
-) -> dict[str, str]:
-    """Assign the groups that hold several classes.
+def assign_shared_groups(classes: Classes, pinned: Mapping[str, str] = _NONE_PINNED) -> dict[str, str]:
+    """Assign the groups that hold several classes, before the others.
 
     Args:
-        sizes: by class, the number of kept frames of each group.
-        shares: by class, the share of each side, with the same sides in every class.
-        seed: another seed gives another arrangement.
-        rounding: as in `group_quotas`.
+        classes: all classes.
         pinned: the sides of groups that must stay.
 
     Returns:
-        The side of each such group that is not pinned.
+        The side of each such group that is not pinned: as near to the shares of all its classes as the best of several
+        seeded orders comes.
     """
+    sizes, shares = classes.sizes, classes.shares
     times_listed = Counter(group for groups in sizes.values() for group in groups)
     shared = {group for group, times in times_listed.items() if times > 1} - pinned.keys()
     if not shared:
         return {}
-    quotas = {label: _quotas_of_class(groups, shares[label], rounding) for label, groups in sizes.items()}
+    quotas = {label: _quotas_of_class(groups, shares[label], classes.rounding) for label, groups in sizes.items()}
     free = {
         label: {side: quota - counts[side] for side, quota in quotas[label].items()}
         for label, groups in sizes.items()
         for counts in [count_by_side((pinned[group] for group in groups if group in pinned), shares[label])]
     }
-    tries = [_deal_shared(_shuffled(shared, seed, attempt), sizes, quotas, free) for attempt in range(_TRIES)]
+    tries = [_deal_shared(_shuffled(shared, classes.seed, attempt), sizes, quotas, free) for attempt in range(_TRIES)]
     return min(tries, key=lambda sides: _shortfall({**pinned, **sides}, sizes, quotas))
 
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, UNUSED, Row
-from pipeline.split.assignment import assign_classes, assign_shared_groups, cut_clip
+from pipeline.split.assignment import Classes, assign_classes, assign_shared_groups, cut_clip
 from pipeline.split.params import SplitCounts, SplitParams
 from pipeline.split.sessions import groups_of_session
 
@@ -214,9 +214,10 @@ def _deal(
 
     refuse_missing(pins)
     # A group of several classes is on the side of all of them, and may leave too few groups of a class for the others.
-    settled = {**pins, **assign_shared_groups(sizes, shares, params.seed, rounding=params.rounding, pinned=pins)}
+    classes = Classes(sizes, shares, params.seed, params.rounding)
+    settled = {**pins, **assign_shared_groups(classes, pins)}
     refuse_missing(settled)
-    return assign_classes(sizes, shares, params.seed, rounding=params.rounding, pinned=settled)
+    return assign_classes(classes, settled)
 
 
 def _deal_fold(sizes: Sizes, params: SplitParams, folds: int, frames_csv: Path) -> dict[str, str]:
@@ -225,10 +226,11 @@ def _deal_fold(sizes: Sizes, params: SplitParams, folds: int, frames_csv: Path) 
     missing = {label: max(0, needed - _n_filled(units_of)) for label, units_of in sizes.items()}
     _refuse_missing(sizes, missing, f"{needed} for {folds} folds", frames_csv, _GROUPS)
     parts = {label: {str(fold): Fraction(1, folds) for fold in range(folds)} for label in sizes}
-    settled = assign_shared_groups(sizes, parts, params.seed)
+    classes = Classes(sizes, parts, params.seed)
+    settled = assign_shared_groups(classes)
     missing = {label: _n_missing(units_of, list(parts[label]), settled) for label, units_of in sizes.items()}
     _refuse_missing(sizes, missing, f"one in each of {folds} folds", frames_csv, _GROUPS)
-    fold_of = assign_classes(sizes, parts, params.seed, pinned=settled)
+    fold_of = assign_classes(classes, settled)
     rest = {
         label: {unit: kept for unit, kept in units_of.items() if fold_of[unit] != str(params.fold)}
         for label, units_of in sizes.items()

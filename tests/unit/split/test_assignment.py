@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from fractions import Fraction
 from itertools import groupby, pairwise
 from random import Random
@@ -11,13 +12,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.split.assignment import assign_classes, assign_groups, cut_clip, group_quotas
+from pipeline.split.assignment import (
+    Classes,
+    Shares,
+    assign_classes,
+    assign_groups,
+    assign_shared_groups,
+    cut_clip,
+    group_quotas,
+)
 
 EIGHT_TWO = {"train": 0.64, "val": 0.16, "test": 0.2}
 ONE_EACH = dict.fromkeys(EIGHT_TWO, 1)
 
 sizes = st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 500), min_size=3, max_size=60)
 parts = st.lists(st.floats(0.01, 1), min_size=2, max_size=3)
+
+
+def assigned(sizes: Mapping[str, Mapping[str, int]], shares: Mapping[str, Shares], seed: int) -> dict[str, str]:
+    """The sides of the groups of several classes, and then those of the others."""
+    classes = Classes(sizes, shares, seed)
+    return assign_classes(classes, assign_shared_groups(classes))
 
 
 def as_shares(weights: list[float]) -> dict[str, float]:
@@ -62,7 +77,7 @@ def test_groups_of_several_classes_have_one_side_and_leave_none_empty(
             for label in random.sample(sorted(sizes), 2):
                 sizes[label][f"mixed {number}"] = random.randint(1, 9)
     shares = dict.fromkeys(sizes, EIGHT_TWO)
-    sides = assign_classes(sizes, shares, 0)
+    sides = assigned(sizes, shares, 0)
     assert sides.keys() == {group for groups in sizes.values() for group in groups}
     for groups in sizes.values():
         assert {sides[group] for group in groups} == set(EIGHT_TWO)
@@ -72,19 +87,19 @@ def test_groups_of_several_classes_have_one_side_and_leave_none_empty(
 
 def test_classes_whose_groups_are_all_shared_are_divided_as_the_groups_allow() -> None:
     groups = {f"clip{number}": 5 for number in range(10)}
-    sides = assign_classes({"a": groups, "b": groups}, {"a": EIGHT_TWO, "b": EIGHT_TWO}, 0)
+    sides = assigned({"a": groups, "b": groups}, {"a": EIGHT_TWO, "b": EIGHT_TWO}, 0)
     assert Counter(sides.values()) == {"train": 6, "val": 2, "test": 2}
-    assert Counter(assign_classes({"a": groups, "b": groups}, {"a": EIGHT_TWO, "b": EIGHT_TWO}, 1).values()) == {
+    assert Counter(assigned({"a": groups, "b": groups}, {"a": EIGHT_TWO, "b": EIGHT_TWO}, 1).values()) == {
         "train": 6, "val": 2, "test": 2,
     }  # fmt: skip
     order = dict(reversed(groups.items()))
-    assert assign_classes({"a": order, "b": groups}, {"a": EIGHT_TWO, "b": EIGHT_TWO}, 0) == sides
+    assert assigned({"a": order, "b": groups}, {"a": EIGHT_TWO, "b": EIGHT_TWO}, 0) == sides
 
 
 def test_without_shared_groups_each_class_is_assigned_as_by_itself() -> None:
     sizes = {label: {f"{label}{number}": 3 + number for number in range(7)} for label in "ab"}
     alone = {group: side for groups in sizes.values() for group, side in assign_groups(groups, EIGHT_TWO, 0).items()}
-    assert assign_classes(sizes, dict.fromkeys(sizes, EIGHT_TWO), 0) == alone
+    assert assigned(sizes, dict.fromkeys(sizes, EIGHT_TWO), 0) == alone
 
 
 def test_another_seed_gives_another_arrangement() -> None:
