@@ -17,6 +17,7 @@ from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
 from pipeline.split.grouping import confirmed_sources, merge_groups, read_groups_csv, read_pins, regroup, write_pins
 from pipeline.split.joined import reasons_by_group, what_was_joined
+from pipeline.split.leaks import Found
 from pipeline.split.near_duplicates.clip_copies import CopySearch, find_clip_copies
 from pipeline.split.near_duplicates.search import (
     WHOLE_GROUPS,
@@ -30,7 +31,7 @@ from pipeline.split.near_duplicates.sheet import draw_pairs
 from pipeline.split.params import SplitParams
 from pipeline.split.proposals import Proposals, propose
 from pipeline.split.protocols import assign_sides
-from pipeline.split.receipt import Found, KnownGroups, SplitReceipt, make_receipt
+from pipeline.split.receipt import KnownGroups, SplitReceipt, make_receipt
 from pipeline.split.sessions import read_sessions
 
 
@@ -67,7 +68,8 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
     rows = _with_sides(frames, copies, parents, side_of, reasons)
     search = across_sides_first(search, side_of)
     joined = what_was_joined(rows, confirmed, proposed, all_confirmed=params.photo_groups == "confirmed")
-    receipt = make_receipt(rows, params, KnownGroups(merged, pins, joined), Found(search, clip_copies, session_of))
+    known = KnownGroups(merged, pins, joined, session_of)
+    receipt = make_receipt(rows, params, known, Found(search, clip_copies))
     draw_pairs(search, project)
     project.split_csv.unlink(missing_ok=True)  # an old split must not stand beside a new receipt, whatever follows
     _write_receipt(receipt, made_from, project)

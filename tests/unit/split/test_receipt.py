@@ -14,20 +14,13 @@ from pipeline.base.files import sha256_of
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.split import receipt as receipt_module
+from pipeline.split import leaks
 from pipeline.split.joined import Joined
+from pipeline.split.leaks import Found, NearDuplicates
 from pipeline.split.near_duplicates.alignment import Alignment
 from pipeline.split.near_duplicates.search import ConfirmedPair, SearchResult
 from pipeline.split.params import SplitParams
-from pipeline.split.receipt import (
-    ClassCounts,
-    Found,
-    KnownGroups,
-    NearDuplicates,
-    PinCounts,
-    SplitReceipt,
-    make_receipt,
-)
+from pipeline.split.receipt import ClassCounts, KnownGroups, PinCounts, SplitReceipt, make_receipt
 from pipeline.split.stage import split
 from tests.support.command import ROOT
 from tests.support.small_project import without_search
@@ -239,7 +232,7 @@ def test_near_duplicates_are_listed_with_their_sides_and_an_unused_picture_is_on
 
 
 def test_the_lists_of_pairs_are_cut_and_the_counts_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receipt_module, "LISTED", 1)
+    monkeypatch.setattr(leaks, "LISTED", 1)
     receipt = receipt_of()
     near_duplicates = receipt.to_json()["leakage"]["near_duplicates"]
     assert [len(near_duplicates[name]) for name in ("pairs", "pairs_across_sides")] == [1, 1]
