@@ -176,17 +176,17 @@ class ChildGroup:
         A crash in a child that has served before proves nothing, since an earlier call may have harmed the child. The
         call is repeated in a fresh child, so that its result never depends on what was called before.
         """
-        place = threading.get_ident(), folder, call.max_bytes
+        idle_key = threading.get_ident(), folder, call.max_bytes
         with self._lock:
-            used = self._idle.pop(place, None)
+            used = self._idle.pop(idle_key, None)
         if used is not None:
             try:
-                return self._run_in(used, call, place)
+                return self._run_in(used, call, idle_key)
             except _TimedOutError:
                 raise
             except ChildCrashedError:
                 pass
-        return self._run_in(self._start(folder), call, place)
+        return self._run_in(self._start(folder), call, idle_key)
 
     def stop(self) -> None:
         """Kill every child, and start none any more."""
@@ -196,7 +196,7 @@ class ChildGroup:
         for child in children:
             self._end(child)
 
-    def _run_in(self, child: _Child, call: _Call, place: _Place) -> Any:
+    def _run_in(self, child: _Child, call: _Call, idle_key: _Place) -> Any:
         serves_on = False
         try:
             answer = child.answer(call)
@@ -206,7 +206,7 @@ class ChildGroup:
                 self._end(child)
         with self._lock:
             if serves_on and not self._stopped:
-                self._idle[place] = child
+                self._idle[idle_key] = child
         return _result(answer, call)
 
     def _start(self, folder: Path | None) -> _Child:

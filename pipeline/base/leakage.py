@@ -108,7 +108,9 @@ def refuse_label_conflicts(frames: Sequence[Row], manifest_path: Path, named: Co
         ("source_sha256", "hold the same bytes", "delete the one whose label is wrong and run `pipe extract` again"),
         ("group", "are one group", name_it),
     ):
-        conflicts = [found for found in _divided(frames, column, "label") if column != "group" or found[0] not in named]
+        conflicts = [
+            conflict for conflict in _divided(frames, column, "label") if column != "group" or conflict[0] not in named
+        ]
         if conflicts:
             first, second, *_ = conflicts[0][1].values()
             raise DataError(

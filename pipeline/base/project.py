@@ -90,7 +90,7 @@ def missing(path: Path) -> DataError:
 def stage_that_writes(path: PurePath) -> str:
     """Return the name of the stage that writes a file or folder of a project; empty where no stage does."""
     written = {PurePath(known.path): known.stage for known in vars(Project).values() if isinstance(known, _BelowRoot)}
-    for below in (PurePath(*path.parts[place:]) for place in reversed(range(len(path.parts)))):
+    for below in (PurePath(*path.parts[first_part:]) for first_part in reversed(range(len(path.parts)))):
         for whole in (below, *below.parents):
             if written.get(whole):
                 return written[whole]

@@ -27,10 +27,10 @@ def refuse_similar_names(names: Iterable[str], where: str) -> None:
     for name in sorted(set(names)):
         earlier = first_with.setdefault(_what_is_read(name), name)
         if earlier != name:
-            one, other = _visibly_different(earlier, name)
+            earlier_shown, name_shown = _visibly_different(earlier, name)
             raise DataError(
-                f"{where}: the classes '{one}' and '{other}' differ only in case, width, blanks, invisible letters or "
-                "Unicode spelling; make them one class, or rename one"
+                f"{where}: the classes '{earlier_shown}' and '{name_shown}' differ only in case, width, blanks, "
+                "invisible letters or Unicode spelling; make them one class, or rename one"
             )
 
 

@@ -131,12 +131,13 @@ def _printed(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds" if time.microsecond else "seconds")
 
 
-def _camera(make: object, model: object, serial: object) -> str:
+def _camera(make: object, model: object, serial_of_body: object) -> str:
     """One name for a camera; a model that begins with the maker's first word stands by itself."""
-    maker, product, number = (_text(value) for value in (make, model, serial))
+    maker, product, serial_number = (_text(value) for value in (make, model, serial_of_body))
     if maker and product.lower().startswith(maker.split()[0].lower()):
         maker = ""
-    return " ".join(part for part in (maker, product, f"#{number}" if number and (maker or product) else "") if part)
+    serial = f"#{serial_number}" if serial_number and (maker or product) else ""
+    return " ".join(part for part in (maker, product, serial) if part)
 
 
 def _text(value: object) -> str:
@@ -146,22 +147,24 @@ def _text(value: object) -> str:
     return " ".join(printable.split())[:_LONGEST_TEXT].strip()
 
 
-def _ids(found: Mapping[str, str]) -> str:
-    return " ".join(f"{kind}={found[kind]}" for kind in ("burst", "live") if _ID.fullmatch(found.get(kind, "")))
+def _ids(id_of_kind: Mapping[str, str]) -> str:
+    return " ".join(
+        f"{kind}={id_of_kind[kind]}" for kind in ("burst", "live") if _ID.fullmatch(id_of_kind.get(kind, ""))
+    )
 
 
 def _apple_ids(note: object) -> dict[str, str]:
     """The identifiers in the maker note of an iPhone: a TIFF directory, whose offsets count from the note's start."""
     if not isinstance(note, bytes) or not note.startswith(_APPLE) or len(note) > _LONGEST_NOTE:
         return {}
-    found: dict[str, str] = {}
+    id_of_kind: dict[str, str] = {}
     with contextlib.suppress(struct.error):  # a note that is cut short
         (n_tags,) = struct.unpack_from(">H", note, _APPLE_IFD)
-        for number in range(n_tags):
-            tag, kind, length, offset = struct.unpack_from(">HHII", note, _APPLE_IFD + 2 + 12 * number)
+        for tag_index in range(n_tags):
+            tag, kind, length, offset = struct.unpack_from(">HHII", note, _APPLE_IFD + 2 + 12 * tag_index)
             if tag in _APPLE_IDS and kind == _TEXT_TYPE and offset + length <= len(note):
-                found[_APPLE_IDS[tag]] = note[offset : offset + length].split(b"\0")[0].decode("latin-1")
-    return found
+                id_of_kind[_APPLE_IDS[tag]] = note[offset : offset + length].split(b"\0")[0].decode("latin-1")
+    return id_of_kind
 
 
 def _xmp_ids(xmp: object) -> dict[str, str]:

@@ -156,7 +156,7 @@ def longest_part(root: Path) -> int:
 
 def _limit(folder: Path, name: str, usual: int) -> int:
     """A limit of the file system that holds `folder`: an encrypted one takes shorter names than others."""
-    present = next((place for place in (folder, *folder.absolute().parents) if place.exists()), Path())
+    present = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), Path())
     return os.pathconf(present, name) if hasattr(os, "pathconf") else usual
 
 

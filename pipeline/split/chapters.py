@@ -37,11 +37,11 @@ def recording_of(stem: str) -> str:
 
 
 def _by_name(clips: Iterable[Source]) -> Iterator[Run]:
-    found: dict[tuple[str, ...], list[Source]] = defaultdict(list)
+    clips_of_recording: dict[tuple[str, ...], list[Source]] = defaultdict(list)
     for clip in clips:
         if recording := recording_of(clip.stem):
-            found[clip.label, clip.folder, clip.camera, recording].append(clip)
-    for (*_, recording), run in found.items():
+            clips_of_recording[clip.label, clip.folder, clip.camera, recording].append(clip)
+    for (*_, recording), run in clips_of_recording.items():
         if len(run) > 1:
             yield Run(tuple(run), BY_NAME, recording)
 

@@ -103,7 +103,7 @@ def reasons_by_group(
             reasons[row.group].add(SAME_BYTES)
         if row.source in confirmed:
             reasons[row.group].add(confirmed[row.source])
-    return {group: "; ".join(sorted(found)) for group, found in reasons.items()}
+    return {group: "; ".join(sorted(of_group)) for group, of_group in reasons.items()}
 
 
 def joined_groups(rows: Iterable[Row]) -> tuple[JoinedGroup, ...]:

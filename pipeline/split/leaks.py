@@ -91,13 +91,13 @@ class PlacedCopy:
     @property
     def is_across_sides(self) -> bool:
         """Whether a frame of one clip and a frame of the other lie on two sides."""
-        return any(one != other for one in self.splits[0] for other in self.splits[1])
+        return any(first != second for first in self.splits[0] for second in self.splits[1])
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
         splits = [list(sides) for sides in self.splits]
-        found = vars(self.copy) | {"sources": list(self.copy.sources)}
-        return {"sources": found.pop("sources"), "labels": list(self.labels), "splits": splits, **found}
+        fields = vars(self.copy) | {"sources": list(self.copy.sources)}
+        return {"sources": fields.pop("sources"), "labels": list(self.labels), "splits": splits, **fields}
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,9 @@ class Leakage:
             sum(pair.is_across_sides and not pair.has_two_labels for pair in pairs) for pairs in (clips, frames)
         )
         return [
-            f"{counted(number, 'pair')} of {kind} on two sides of the split"
-            for number, kind in ((n_clips, "copies of a clip"), (n_frames, "near duplicates"))
-            if number
+            f"{counted(n_pairs, 'pair')} of {kind} on two sides of the split"
+            for n_pairs, kind in ((n_clips, "copies of a clip"), (n_frames, "near duplicates"))
+            if n_pairs
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -175,11 +175,11 @@ class Leakage:
         }
 
 
-def find_leakage(rows: Sequence[Row], params: SplitParams, found: Found) -> Leakage:
+def find_leakage(rows: Sequence[Row], params: SplitParams, searches: Found) -> Leakage:
     return Leakage(
         exact_duplicates_across_sides(rows),
-        None if found.near_duplicates is None else _with_sides(found.near_duplicates, rows),
-        None if found.clip_copies is None else _copies_with_sides(found.clip_copies, rows),
+        None if searches.near_duplicates is None else _with_sides(searches.near_duplicates, rows),
+        None if searches.clip_copies is None else _copies_with_sides(searches.clip_copies, rows),
         None if params.protocol in ("grouped", "given") else clips_across_sides(rows),
     )
 

@@ -164,22 +164,22 @@ def longest_pause(pauses: Iterable[float]) -> float:
 
 def _bursts(sources: Iterable[Source]) -> Iterator[Run]:
     """Yield the photos of each burst, and the photo and clip of each Live Photo."""
-    found: dict[tuple[str, str], list[Source]] = defaultdict(list)
+    sources_of_burst: dict[tuple[str, str], list[Source]] = defaultdict(list)
     for source in sources:
         for burst in source.burst_ids:
-            found[source.label, burst].append(source)
-    for (_, burst), run in found.items():
+            sources_of_burst[source.label, burst].append(source)
+    for (_, burst), run in sources_of_burst.items():
         if len(run) > 1:
             yield Run(tuple(run), BURST if burst.startswith("burst=") else LIVE_PHOTO, burst)
 
 
 def _alike_names(photos: Iterable[Source]) -> Iterator[Run]:
-    found: dict[tuple[str, str, str, str], list[Source]] = defaultdict(list)
+    photos_of_name: dict[tuple[str, str, str, str], list[Source]] = defaultdict(list)
     for photo in photos:
         counter = counter_in(photo.stem)
         if counter is not None:
-            found[photo.label, photo.folder, *counter].append(photo)
-    for (_, _, before, after), run in found.items():
+            photos_of_name[photo.label, photo.folder, *counter].append(photo)
+    for (_, _, before, after), run in photos_of_name.items():
         if len(run) > 1:
             yield Run(tuple(run), NAMES, f"{before}#{after}")
 

@@ -119,13 +119,13 @@ class SplitReceipt:
         optimistic = f"; optimistic: {self.optimistic}" if self.optimistic else ""
         clips = self.leakage.clip_copies
         numbers = (
-            (len(self.leakage.label_conflicts), "near duplicate"),
-            (sum(pair.has_two_labels for pair in clips.pairs) if clips else 0, "copy of a clip"),
+            (len(self.leakage.label_conflicts), "near duplicate", ""),
+            (sum(pair.has_two_labels for pair in clips.pairs) if clips else 0, "copy of a clip", "copies of clips"),
         )
         conflicts = "".join(
-            f"; WARNING: {counted(number, noun, 'copies of clips' if noun.startswith('copy') else '')} with two labels"
-            for number, noun in numbers
-            if number
+            f"; WARNING: {counted(n_conflicts, noun, plural)} with two labels"
+            for n_conflicts, noun, plural in numbers
+            if n_conflicts
         )
         balance = f"; {self.balance.sentence}" if self.balance else ""
         return f"frames (groups): {', '.join(sides)}{pins}{joined}{balance}{optimistic}{conflicts}; {_SPLIT_CSV}"
@@ -183,14 +183,14 @@ class KnownGroups:
     session_of: Mapping[str, str] = field(default_factory=dict)  # the session of each source that has one
 
 
-def make_receipt(rows: Sequence[Row], params: SplitParams, known: KnownGroups, found: Found) -> SplitReceipt:
+def make_receipt(rows: Sequence[Row], params: SplitParams, known: KnownGroups, searches: Found) -> SplitReceipt:
     """Count the rows of a split, and look for what leaks.
 
     Args:
         rows: all images, with their sides.
         params: the section `split`.
         known: what the project knows of the groups.
-        found: what the searches found.
+        searches: what the searches found.
     """
     labels = class_names(rows)
     present = {row.split for row in rows}
@@ -204,7 +204,7 @@ def make_receipt(rows: Sequence[Row], params: SplitParams, known: KnownGroups, f
         groups={side: sorted({row.group for row in on_side}) for side, on_side in rows_by_side.items()},
         merged_groups=known.merged,
         pins=_count_pins({row.group for row in rows}, known.pins),
-        leakage=find_leakage(rows, params, found),
+        leakage=find_leakage(rows, params, searches),
         sessions=groups_by_session(rows, known.session_of),
         balance=_find_balance(rows, params),
         joined=known.joined,

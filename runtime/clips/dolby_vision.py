@@ -23,15 +23,15 @@ def private_profile(path: Path, demuxer: str) -> int | None:
         demuxer: FFmpeg's name of the container's format; other containers than MP4 and Matroska are not looked into.
     """
     if demuxer == "mov":
-        found = _BOX.search(_movie_header(path))
+        match = _BOX.search(_movie_header(path))
     elif demuxer == "matroska":
         with open_regular(path) as file:
-            found = _ELEMENT.search(file.read(_MATROSKA_BYTES))
+            match = _ELEMENT.search(file.read(_MATROSKA_BYTES))
     else:
         return None
-    if found is None:
+    if match is None:
         return None
-    record = found[1]
+    record = match[1]
     profile, compatibility = record[2] >> 1, record[4] >> 4
     return profile if profile == 5 or (profile in (8, 10) and not compatibility) else None
 

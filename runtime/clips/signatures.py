@@ -86,8 +86,8 @@ def demuxer_for(head: bytes) -> str | None:
 
 def format_not_read(head: bytes) -> UnreadFormat | None:
     """Return the format of a recording that nothing here reads, by its first bytes; None for every other file."""
-    found = ((name, to) for place, start, name, to in _NOT_READ if head[place : place + len(start)] == start)
-    return next((UnreadFormat(name, to) for name, to in found), None)
+    matching = ((name, to) for offset, start, name, to in _NOT_READ if head[offset : offset + len(start)] == start)
+    return next((UnreadFormat(name, to) for name, to in matching), None)
 
 
 def is_dng(path: Path) -> bool:
@@ -95,8 +95,8 @@ def is_dng(path: Path) -> bool:
     try:
         with open_regular(path) as file:
             order = {b"II": "<", b"MM": ">"}[file.read(2)]
-            _, place = struct.unpack(f"{order}HI", file.read(6))
-            file.seek(place)
+            _, tags_offset = struct.unpack(f"{order}HI", file.read(6))
+            file.seek(tags_offset)
             (n_tags,) = struct.unpack(f"{order}H", file.read(2))
             tags = struct.iter_unpack(f"{order}HHII", file.read(12 * n_tags))
             return any(tag == _DNG_VERSION for tag, *_ in tags)

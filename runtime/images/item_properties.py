@@ -71,15 +71,15 @@ def _properties(description: bytes) -> ItemProperties:
         return ItemProperties()
     parts = dict(_boxes(boxes[b"iprp"]))
     properties = list(_boxes(parts[b"ipco"]))
-    found = ItemProperties()
+    stated = ItemProperties()
     for index in _associated(parts[b"ipma"], _primary_item(boxes[b"pitm"])):
         name, content = properties[index - 1]
         if name == b"colr" and content[:4] == b"nclx":
             primaries, transfer = struct.unpack_from(">HH", content, 4)
-            found = ItemProperties(transfer, primaries, found.is_turned)
+            stated = ItemProperties(transfer, primaries, stated.is_turned)
         elif name in (b"irot", b"imir"):
-            found = ItemProperties(found.transfer, found.primaries, is_turned=True)
-    return found
+            stated = ItemProperties(stated.transfer, stated.primaries, is_turned=True)
+    return stated
 
 
 def _primary_item(content: bytes) -> int:

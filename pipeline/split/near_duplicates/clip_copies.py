@@ -101,7 +101,7 @@ def propose_clips(
         Sorted pairs, each sorted.
     """
     sources = sorted(hashes_by_source)
-    number_of = {group: number for number, group in enumerate(sorted(set(group_of.values())))}
+    number_of = {group: index for index, group in enumerate(sorted(set(group_of.values())))}
     groups = np.array([number_of[group_of[source]] for source in sources], np.int64)
     hashes = np.concatenate([np.zeros(0, np.uint64), *(hashes_by_source[source] for source in sources)])
     clip_of = np.repeat(np.arange(len(sources)), [len(hashes_by_source[source]) for source in sources])
@@ -117,10 +117,10 @@ def propose_clips(
     best: Counter[int] = Counter()
     chosen = set()
     for position in np.lexsort((pairs[:, 1], pairs[:, 0], -shared)).tolist():
-        one, other = pairs[position].tolist()
-        if min(best[one], best[other]) < PARTNERS:
-            best.update((one, other))
-            chosen.add((sources[one], sources[other]))
+        first, second = pairs[position].tolist()
+        if min(best[first], best[second]) < PARTNERS:
+            best.update((first, second))
+            chosen.add((sources[first], sources[second]))
     return sorted(chosen)
 
 
