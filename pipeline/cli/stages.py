@@ -29,10 +29,10 @@ def extract(videos: tuple[Path, ...], out: Path | None, diagnose: bool) -> None:
     from pipeline.extract import stage
     from pipeline.extract.params import ExtractParams, PhotoLevels
 
-    if diagnose:
-        _diagnose(videos, out)
-        return
     sample_bits = section_of("image", PhotoLevels).sample_bits
+    if diagnose:
+        _diagnose(videos, out, sample_bits)
+        return
     if not videos:
         if out is not None:
             raise click.UsageError("--out goes with VIDEOS; the project's frames go to data/frames/")
@@ -44,13 +44,13 @@ def extract(videos: tuple[Path, ...], out: Path | None, diagnose: bool) -> None:
     done(stage.extract_files(videos, folder, section_of("extract", ExtractParams), sample_bits), "extract VIDEOS")
 
 
-def _diagnose(videos: tuple[Path, ...], out: Path | None) -> None:
+def _diagnose(videos: tuple[Path, ...], out: Path | None, sample_bits: int | None) -> None:
     from pipeline.extract.params import ExtractParams
     from pipeline.tools import diagnose
 
     if not videos:
         raise click.UsageError("--diagnose needs VIDEOS")
-    diagnoses = diagnose.diagnose(videos, section_of("extract", ExtractParams), out)
+    diagnoses = diagnose.diagnose(videos, section_of("extract", ExtractParams), out, sample_bits)
     for diagnosis in diagnoses:
         say(diagnosis.lines)
     diagnose.refuse_unusable(diagnoses)

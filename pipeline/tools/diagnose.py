@@ -39,13 +39,16 @@ class FileDiagnosis:
     usable: bool
 
 
-def diagnose(paths: Sequence[Path], params: ExtractParams, out: Path | None) -> list[FileDiagnosis]:
+def diagnose(
+    paths: Sequence[Path], params: ExtractParams, out: Path | None, sample_bits: int | None = None
+) -> list[FileDiagnosis]:
     """Extract each clip or photo by itself into a temporary folder, and describe it.
 
     Args:
         paths: the files.
         params: which frames are extracted, and how they are screened.
         out: a PNG file for the contact sheets, one below the other, written whole or not at all; None for no sheet.
+        sample_bits: `image.sample_bits`.
 
     Returns:
         One description a file, in the order of `paths`.
@@ -60,7 +63,7 @@ def diagnose(paths: Sequence[Path], params: ExtractParams, out: Path | None) -> 
     for path in paths:
         with scratch_folder("diagnose") as folder:
             try:
-                diagnosis, sheet_hwc = _diagnose(path, params, folder / "frames", draw=out is not None)
+                diagnosis, sheet_hwc = _diagnose(path, params, sample_bits, folder / "frames", draw=out is not None)
             except PipeError as error:
                 diagnosis, sheet_hwc = FileDiagnosis(path, (str(error),), usable=False), None
         diagnoses.append(diagnosis)
@@ -84,14 +87,13 @@ def refuse_unusable(diagnoses: Sequence[FileDiagnosis]) -> None:
 
 
 def _diagnose(
-    path: Path, params: ExtractParams, folder: Path, *, draw: bool
+    path: Path, params: ExtractParams, sample_bits: int | None, folder: Path, *, draw: bool
 ) -> tuple[FileDiagnosis, NDArray[np.uint8] | None]:
-    report = extract_files([path], folder, params.model_copy(update={"on_damage": "keep"}))
+    report = extract_files([path], folder, params.model_copy(update={"on_damage": "keep"}), sample_bits)
     rows = manifest.read(folder / MANIFEST)
     lines = _clip_lines(report.clips[0]) if report.clips else [f"photo, {rows[0].width} x {rows[0].height}"]
-    lines += [f"warning: {warning}" for warning in report.photo_warnings.values()]
     lines += [f"wrong suffix: {mismatch}" for mismatch in report.misnamed.values()]
-    lines += [warning for warnings in report.photo_warnings.values() for warning in warnings]
+    lines += [f"warning: {warning}" for warnings in report.photo_warnings.values() for warning in warnings]
     if not report.clips:
         lines.append(rows[0].drop_reason or "kept")
     diagnosis = FileDiagnosis(path, (f"{path}: {lines[0]}", *(f"  {line}" for line in lines[1:])), usable=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
@@ -128,3 +129,20 @@ def test_every_broken_video_has_its_lines(shared: Path) -> None:
     paths = sorted((shared / "data" / "videos" / "broken").iterdir())
     diagnoses = diagnose(paths, params(), None)
     assert [diagnosis.path.name for diagnosis in diagnoses if not diagnosis.usable] == ["streamio_broken.mp4"]
+
+
+def test_each_warning_of_a_photo_is_one_line(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (64, 48), shade) for shade in ("red", "blue")]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    (diagnosis,) = diagnose([tmp_path / "pages.tif"], params(), None)
+    assert [line for line in diagnosis.lines if "pages" in line.removeprefix(str(tmp_path / "pages.tif"))] == [
+        "  warning: 2 pages, of which the first is read"
+    ]
+
+
+def test_the_stated_bits_of_photos_hold_here_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((48, 64), 1500, np.uint16)).save(path)
+    for sample_bits, brightness in ((None, "dark"), (12, "kept")):
+        (diagnosis,) = diagnose([path], params(), None, sample_bits)
+        assert diagnosis.lines[-1].strip().startswith(brightness)
