@@ -1,6 +1,6 @@
 """Trial of int8 on an emulated x86 processor without VNNI: the exact kernels hold, and the usual ones overflow.
 
-python -m tests.trials.int8_without_vnni    needs qemu-x86_64 (Debian's qemu-user); about 10 seconds
+python -m tests.trials.int8_without_vnni    needs qemu-x86_64 (Debian's qemu-user); 4 seconds
 
 /proc/cpuinfo is the host's under qemu-user, so the look-up of the flag is replaced; the kernels are those of the
 emulated processor. A network that overflows as planted must be seen as wrong without the exact kernels.
