@@ -176,6 +176,13 @@ class Leakage:
 
 
 def find_leakage(rows: Sequence[Row], params: SplitParams, searches: Found) -> Leakage:
+    """What the sides of a split share.
+
+    Args:
+        rows: the rows of the split, with their sides.
+        params: the section `split`, whose protocol says whether clips are whole.
+        searches: what was found before the sides were known; a search that did not run is None there.
+    """
     return Leakage(
         exact_duplicates_across_sides(rows),
         None if searches.near_duplicates is None else _with_sides(searches.near_duplicates, rows),

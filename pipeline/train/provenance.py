@@ -24,8 +24,7 @@ PROVENANCE_JSON = "provenance.json"
 CODE_ROOT = Path(pipeline.__file__).parents[1]
 # The code that `train` runs, as `dvc.yaml` lists it (a test compares the two).
 TRAIN_CODE = (
-    "pipeline/base", "pipeline/network", "pipeline/train", "runtime/errors.py", "runtime/images",
-    "runtime/system/regular_files.py", "runtime/system/visible_text.py",
+    "pipeline/base", "pipeline/network", "pipeline/train", "runtime/errors.py", "runtime/images", "runtime/system",
 )  # fmt: skip
 _COMMITTED_CODE = ("pipeline", "runtime")  # a change in either makes the commit `-dirty`
 _PACKAGES = ("clip2edge", "torch", "torchvision", "timm", "accelerate", "numpy", "opencv-python-headless")
