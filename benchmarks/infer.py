@@ -179,7 +179,7 @@ def around_the_core(fp32: onnx.ModelProto, folder: Path) -> dict[str, Call]:
 
 def _classifier(preprocess: Preprocess, model: onnx.ModelProto, folder: Path) -> Classifier:
     """A graph with its contract, opened as a device does."""
-    variant = Variant("fp32", "model.onnx", "0" * 64, "fp32", 1, 0.001)
+    variant = Variant("fp32", "model.onnx", "0" * 64, "fp32", 1, 0.001, None, None)
     contract = Contract(
         classes=tuple(f"class {number}" for number in range(N_CLASSES)),
         geometry=Geometry(preprocess.crop, preprocess.center_fraction, preprocess.size),
@@ -188,10 +188,12 @@ def _classifier(preprocess: Preprocess, model: onnx.ModelProto, folder: Path) ->
         opset=OPSET,
         temperature=1.5,
         temperature_reason=None,
-        unknown_threshold=None,
-        unknown_threshold_reason="not fitted",
+        unknown_score=None,
+        unknown_score_reason="not fitted",
+        unknown_false_alarms=None,
         max_pixels=HEIGHT * WIDTH,
         max_aspect=10.0,
+        sample_bits=None,
         providers=("CPUExecutionProvider",),
         allow_fallback=False,
         variants=(variant,),

@@ -14,6 +14,7 @@ from runtime.contract import Contract
 from runtime.errors import ContractError, DeviceError, ImageError
 from runtime.images import read_image
 from runtime.session import Opening, failures, open_session
+from runtime.verdict import Thresholds
 
 CONTRACT = "contract.json"
 DEFAULT_OPENING = Opening()
@@ -28,6 +29,7 @@ class Prediction:
     probability: float  # of the most probable class
     probabilities: dict[str, float]  # by class, in the order of the logits; they add up to 1
     logits: tuple[float, ...]  # of the graph, before the temperature
+    score: float  # of how surely the picture shows one of the classes; the threshold is for it
 
 
 class Classifier:
@@ -156,14 +158,20 @@ class Classifier:
         with np.errstate(over="ignore"):  # a very low temperature overflows to -inf, which is probability 0
             shares = np.exp(below / (self.contract.temperature or 1.0))
         shares /= shares.sum()
-        threshold, best = self.contract.unknown_threshold, int(logits.argmax())
+        threshold, best = self.variant.unknown_threshold, int(logits.argmax())
         is_known = threshold is None or float(logits[best]) >= threshold
         return Prediction(
             label=self.contract.classes[best] if is_known else None,
             probability=float(shares[best]),
             probabilities=dict(zip(self.contract.classes, shares.tolist(), strict=True)),
             logits=tuple(logits.tolist()),
+            score=float(logits[best]),
         )
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds of the graph in use."""
+        return Thresholds(self.variant.unknown_threshold, self.variant.unknown_threshold_clip)
 
     def end_profile(self) -> Path:
         """Stop the profile that the opening started, and return its file."""

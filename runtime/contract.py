@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -77,6 +78,8 @@ class Variant:
     precision: str
     bytes: int
     golden_tolerance: float  # how far a device's logits may differ, as a share of the golden logits' range
+    unknown_threshold: float | None  # a picture whose score is lower shows none of the classes
+    unknown_threshold_clip: float | None  # the same for the mean score of a clip; None in versions 1 and 2
 
     def __post_init__(self) -> None:
         _require(bool(_NAME.fullmatch(self.name)), "name", self.name, "a short name of a-z, 0-9 and _")
@@ -91,7 +94,7 @@ class Variant:
 class Contract:
     """The whole of `contract.json`; the fields are its keys, in order."""
 
-    format_version: Literal[1, 2] = 2  # 1 has no timed_on and no sample_bits
+    format_version: Literal[1, 2, 3] = 3  # 1 has no timed_on and no sample_bits; 1 and 2 have one threshold for all
     classes: tuple[str, ...]  # in the order of the logits
     input: ImageInput = ImageInput()
     core_input: CoreInput = CoreInput()
@@ -102,8 +105,9 @@ class Contract:
     opset: int
     temperature: float | None  # divides the logits before the softmax; None counts as 1
     temperature_reason: str | None  # why there is no temperature
-    unknown_threshold: float | None  # a picture whose largest logit is lower shows none of the classes
-    unknown_threshold_reason: str | None
+    unknown_score: Literal["largest_logit"] | None  # what the thresholds of the variants are for
+    unknown_score_reason: str | None  # why there are no thresholds
+    unknown_false_alarms: float | None  # the share of pictures and clips of these classes that fall below, about
     max_pixels: int  # width times height of a picture
     max_aspect: float  # longer side divided by shorter side
     sample_bits: int | None  # how many bits of 16 count in pictures that do not say so themselves; None for all
@@ -122,7 +126,8 @@ class Contract:
         _require(18 <= self.opset <= 100, "opset", self.opset, "18 or above")
         _require(self.temperature is None or self.temperature > 0, "temperature", self.temperature, "above 0")
         _require_reason("temperature", self.temperature, self.temperature_reason)
-        _require_reason("unknown_threshold", self.unknown_threshold, self.unknown_threshold_reason)
+        _require_reason("unknown_score", self.unknown_score, self.unknown_score_reason)
+        self._check_thresholds()
         _require(0 < self.max_pixels <= 10**10, "max_pixels", self.max_pixels, "above 0")
         _require(self.max_aspect >= 1, "max_aspect", self.max_aspect, "1 or above")
         _require(self.sample_bits is None or 9 <= self.sample_bits <= 16, "sample_bits", self.sample_bits, "9 to 16")
@@ -133,9 +138,23 @@ class Contract:
         _require(self.timed_on is None or bool(self.timed_on.strip()), "timed_on", self.timed_on, "a processor's name")
         self.variant(self.recommended)
 
+    def _check_thresholds(self) -> None:
+        has_score, is_current = self.unknown_score is not None, self.format_version >= _THRESHOLDS_BY_VARIANT
+        rate = self.unknown_false_alarms
+        _require((rate is not None) == (has_score and is_current), "unknown_false_alarms", rate, "a share with a score")
+        _require(rate is None or 0 < rate < 1, "unknown_false_alarms", rate, "between 0 and 1")
+        for variant in self.variants:
+            for key, is_expected in (
+                ("unknown_threshold", has_score),
+                ("unknown_threshold_clip", has_score and is_current),
+            ):
+                value = getattr(variant, key)
+                expected = "a number" if is_expected else "null"
+                _require((value is not None) == is_expected, f"variants.{variant.name}.{key}", value, expected)
+
     @classmethod
     def read(cls, path: Path) -> Contract:
-        """Read and check `contract.json`, of this version or of version 1.
+        """Read and check `contract.json`, of this version or an earlier one.
 
         Raises:
             ContractError: the file is missing, or a key is missing, unknown, of another type or out of range.
@@ -153,10 +172,7 @@ class Contract:
         """
         # The parser turns an int into a float where a float belongs, so the hash is the one that the reader computes.
         values: dict[str, Any] = schema.to_json(schema.parse(Contract, schema.to_json(self)))
-        if self.format_version == 1:
-            for key in _SINCE_VERSION_2:
-                del values[key]
-        return values
+        return _in_form_of(self.format_version, values)
 
     def interface_sha256(self) -> str:
         """Return the sha256 of everything but the variants and the choice among them, in hex.
@@ -188,17 +204,68 @@ class Contract:
 
 
 _SINCE_VERSION_2 = ("timed_on", "sample_bits")
+_THRESHOLDS_BY_VARIANT = 3  # since this version
+_OF_SCORE = ("unknown_score", "unknown_score_reason", "unknown_false_alarms")
+_OF_VARIANT = ("unknown_threshold", "unknown_threshold_clip")
+_BEFORE_VERSION_3 = ("unknown_threshold", "unknown_threshold_reason")
 _ABOUT_VARIANTS = ("variants", "recommended", "timed_on")
 
 
-def _in_current_form(values: object) -> object:
-    """Return a contract's JSON with the keys that version 1 lacks."""
-    if not isinstance(values, dict) or type(values.get("format_version")) is not int or values["format_version"] != 1:
+def _in_current_form(values: Any) -> Any:
+    """Return a contract's JSON with the keys of the current version.
+
+    Raises:
+        ValueError: an earlier version has a key of a later one, or lacks one of its own.
+    """
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if type(version) is not int or version not in (1, 2):
         return values
-    for key in _SINCE_VERSION_2:
+    newer = [*(_SINCE_VERSION_2 if version == 1 else ()), *_OF_SCORE]
+    _refuse_keys(values, newer, version, "")
+    current = {key: value for key, value in values.items() if key not in _BEFORE_VERSION_3}
+    if version == 1:
+        current |= dict.fromkeys(_SINCE_VERSION_2)
+    for key in _BEFORE_VERSION_3:
+        if key not in values:
+            raise ValueError(f"{key}: missing")
+    threshold, reason = (values[key] for key in _BEFORE_VERSION_3)
+    current |= {
+        "unknown_score": None if threshold is None else "largest_logit",
+        "unknown_score_reason": reason,
+        "unknown_false_alarms": None,
+    }
+    if isinstance(values.get("variants"), list):
+        current["variants"] = [_variant_in_current_form(variant, threshold, version) for variant in values["variants"]]
+    return current
+
+
+def _variant_in_current_form(variant: Any, threshold: Any, version: int) -> Any:
+    if not isinstance(variant, dict):
+        return variant
+    _refuse_keys(variant, _OF_VARIANT, version, "variants.")
+    return {**variant, "unknown_threshold": threshold, "unknown_threshold_clip": None}
+
+
+def _refuse_keys(values: Mapping[str, Any], keys: Sequence[str], version: int, before: str) -> None:
+    for key in keys:
         if key in values:
-            raise ValueError(f"{key}: unknown key in version 1; expected version 2")
-    return {**values, **dict.fromkeys(_SINCE_VERSION_2)}
+            raise ValueError(f"{before}{key}: unknown key in version {version}")
+
+
+def _in_form_of(version: int, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON of an earlier version from the keys of the current one, so that its hash stays the same."""
+    if version >= _THRESHOLDS_BY_VARIANT:
+        return values
+    earlier = {key: value for key, value in values.items() if key not in _OF_SCORE}
+    earlier["unknown_threshold"] = values["variants"][0]["unknown_threshold"]
+    earlier["unknown_threshold_reason"] = values["unknown_score_reason"]
+    earlier["variants"] = [
+        {key: value for key, value in variant.items() if key not in _OF_VARIANT} for variant in values["variants"]
+    ]
+    if version == 1:
+        for key in _SINCE_VERSION_2:
+            del earlier[key]
+    return earlier
 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,31}")
@@ -216,5 +283,5 @@ def _require_names(key: str, names: tuple[str, ...], at_least: int) -> None:
     _require(len(set(names)) == len(names) and all(names), key, names, "names that differ and are not empty")
 
 
-def _require_reason(key: str, value: float | None, reason: str | None) -> None:
+def _require_reason(key: str, value: object, reason: str | None) -> None:
     _require((value is None) == bool(reason), f"{key}_reason", reason, "a reason where the value is null, else null")

@@ -11,6 +11,7 @@ import numpy as np
 
 from runtime.classifier import Classifier, Prediction
 from runtime.errors import ClipError, DeviceError, ImageError
+from runtime.verdict import Thresholds, judge_clip
 
 _OLDEST_PYAV = 18  # earlier ones lack functions that runtime/clips calls, or crash on phone clips
 
@@ -27,7 +28,7 @@ class FrameAnswer:
 class ClipAnswer:
     """The answer for a clip, by the mean probability over its frames."""
 
-    label: str | None  # None: no frame shows one of the classes
+    label: str | None  # None: none of the classes
     probability: float  # of the most probable class
     probabilities: dict[str, float]  # mean over the frames that show a class; over all frames if none does
     frames: tuple[FrameAnswer, ...]
@@ -71,17 +72,18 @@ def _classify(classifier: Classifier, path: Path, *, strict: bool) -> ClipAnswer
                 frames.append(FrameAnswer(frame.time_seconds, classifier.classify(frame.pixels_hwc)))
             except ImageError as error:
                 raise ImageError(f"{path}: {error}") from error
-        return replace(verdict(frames), warnings=clip.info().warnings)
+        return replace(verdict(frames, classifier.thresholds), warnings=clip.info().warnings)
 
 
-def verdict(frames: Sequence[FrameAnswer]) -> ClipAnswer:
-    """Return the most probable class of the mean over the frames that show a class."""
-    known = [frame for frame in frames if frame.prediction.label is not None]
-    counted = known or frames
-    shares = np.mean([list(frame.prediction.probabilities.values()) for frame in counted], axis=0)
-    means = dict(zip(counted[0].prediction.probabilities, shares.tolist(), strict=True))
-    best = max(means, key=means.__getitem__)
-    return ClipAnswer(best if known else None, means[best], means, tuple(frames))
+def verdict(frames: Sequence[FrameAnswer], thresholds: Thresholds) -> ClipAnswer:
+    """Judge a clip by all its frames, at least one, with the thresholds of the graph that answered."""
+    shares = np.array([list(frame.prediction.probabilities.values()) for frame in frames])
+    scores = np.array([frame.prediction.score for frame in frames])
+    judged = judge_clip(shares, scores, thresholds)
+    classes = list(frames[0].prediction.probabilities)
+    means = dict(zip(classes, judged.probabilities.tolist(), strict=True))
+    label = None if judged.class_number is None else classes[judged.class_number]
+    return ClipAnswer(label, max(means.values()), means, tuple(frames))
 
 
 def _check_pyav() -> None:

@@ -33,6 +33,7 @@ class ReferenceFrames:
     inputs_nchw: NDArray[np.float32]  # (n, 3, size, size); mapped from a file, since they may not fit into memory
     torch_logits: Logits  # (n, classes)
     unknown_threshold: float | None = None  # of the checkpoint
+    groups: Sequence[str] = ()  # (n,) the clip or photo of each frame
 
     def compare(self, graph_logits: Logits) -> LogitComparison:
         """Put a graph's logits (n, classes) beside torch's."""
@@ -102,8 +103,9 @@ def reference_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Proje
     inputs_nchw = _preprocess(
         rows, checkpoint, project, path, lambda frames_nhwc: torch_logits.append(ask_torch(frames_nhwc))
     )
-    threshold = checkpoint.unknown_threshold
-    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits), threshold)
+    threshold = checkpoint.calibration.frame_threshold
+    groups = [row.group for row in rows]
+    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits), threshold, groups)
 
 
 def _preprocess(

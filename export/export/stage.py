@@ -21,6 +21,7 @@ from export.export.search import (
     search,
     try_candidate,
 )
+from export.export.thresholds import thresholds_of
 from export.export.torch_export import Attempt, attempts, core_graph, with_batch_of_one
 from export.graphs.params import ParityParams
 from export.graphs.preprocess_graph import join, preprocess_graph, seal
@@ -29,6 +30,7 @@ from pipeline.base.files import exclusive, replacing_folder, write_json
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
+from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.preprocess import Preprocess
@@ -84,9 +86,10 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
         factory = CandidateFactory(_core_of(best.trial), inputs_nchw)
         trials = search(best.trial, factory, params.search, frames, gates)
         kept = best_of_each_precision(trials)
+        thresholds = [thresholds_of(trial, frames, checkpoint) for trial in kept]
         tolerances = [golden_tolerance(trial, frames, params.golden_tolerance) for trial in kept]
     draft = _draft(checkpoint, params, best.attempt.opset)
-    variants = _write_graphs(kept, tolerances, checkpoint.preprocess, draft, project)
+    variants = _write_graphs(kept, tolerances, thresholds, checkpoint.preprocess, draft, project)
     contract = dataclasses.replace(draft, variants=variants, recommended=variants[0].name)
     write_json(project.contract_json, contract.to_json())
     record = dataclasses.replace(record, trials=trials, kept=kept)
@@ -132,7 +135,12 @@ def _core_of(trial: Trial) -> onnx.ModelProto:
 
 
 def _write_graphs(
-    kept: Sequence[Trial], tolerances: Sequence[float], preprocess: Preprocess, draft: Contract, project: Project
+    kept: Sequence[Trial],
+    tolerances: Sequence[float],
+    thresholds: Sequence[UnknownThresholds | None],
+    preprocess: Preprocess,
+    draft: Contract,
+    project: Project,
 ) -> tuple[Variant, ...]:
     """Write every variant with its preprocessing, and the float32 parts for compilers; return the variants in order."""
     front = preprocess_graph(preprocess, draft.opset)
@@ -143,9 +151,9 @@ def _write_graphs(
         "core_batch1.onnx": seal(with_batch_of_one(fp32), draft),
     }
     variants = []
-    for trial, tolerance in zip(kept, tolerances, strict=True):
+    for trial, tolerance, unknown in zip(kept, tolerances, thresholds, strict=True):
         content = sealed[FILES[trial.precision]] = seal(join(front, _core_of(trial)), draft)
-        variants.append(_variant(trial.precision, content, tolerance))
+        variants.append(_variant(trial.precision, content, tolerance, unknown))
     with replacing_folder(project.onnx) as folder:
         for name, content in sealed.items():
             (folder / name).write_bytes(content)
@@ -157,29 +165,30 @@ def _draft(checkpoint: Checkpoint, params: ExportParams, opset: int) -> Contract
 
     The graphs carry the hash of the contract without its variants, so the graphs can be hashed only afterwards.
     """
-    geometry = checkpoint.preprocess
+    geometry, unknown = checkpoint.preprocess, checkpoint.calibration.unknown
     return Contract(
         classes=checkpoint.classes,
         geometry=Geometry(crop=geometry.crop, center_fraction=geometry.center_fraction, size=geometry.size),
         mean=geometry.mean,
         std=geometry.std,
         opset=opset,
-        temperature=checkpoint.temperature,
-        temperature_reason=checkpoint.temperature_reason,
-        unknown_threshold=checkpoint.unknown_threshold,
-        unknown_threshold_reason=checkpoint.unknown_threshold_reason,
+        temperature=checkpoint.calibration.temperature,
+        temperature_reason=checkpoint.calibration.temperature_reason,
+        unknown_score=None if unknown is None else "largest_logit",
+        unknown_score_reason=checkpoint.calibration.unknown_reason,
+        unknown_false_alarms=None if unknown is None else unknown.false_alarms,
         max_pixels=round(params.max_megapixels * 1e6),
         max_aspect=params.max_aspect,
         sample_bits=checkpoint.sample_bits,
         providers=params.providers,
         allow_fallback=params.allow_fallback,
-        variants=(_variant("fp32", b" ", params.golden_tolerance),),
+        variants=(_variant("fp32", b" ", params.golden_tolerance, unknown),),
         recommended="fp32",
         timed_on=processor_name(),
     )
 
 
-def _variant(precision: str, content: bytes, tolerance: float) -> Variant:
+def _variant(precision: str, content: bytes, tolerance: float, unknown: UnknownThresholds | None) -> Variant:
     return Variant(
         name=precision,
         file=FILES[precision],
@@ -187,4 +196,6 @@ def _variant(precision: str, content: bytes, tolerance: float) -> Variant:
         precision=precision,
         bytes=len(content),
         golden_tolerance=tolerance,
+        unknown_threshold=None if unknown is None else unknown.frame,
+        unknown_threshold_clip=None if unknown is None else unknown.clip,
     )

@@ -27,7 +27,8 @@ class LogitComparison:
     truth: NDArray[np.int64]  # (n,) class indices
     torch_logits: Logits  # (n, classes)
     graph_logits: Logits  # (n, classes); not finite where the graph gave no number
-    unknown_threshold: float | None = None  # a frame whose largest logit is below it shows none of the classes
+    unknown_threshold: float | None = None  # torch's: a frame whose largest logit is below it shows none of the classes
+    unknown_threshold_of_graph: float | None = None  # the same for the graph; None: torch's
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.torch_logits).all():
@@ -57,8 +58,9 @@ class LogitComparison:
 
     def unknown(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(n,) where torch, and (n,) where the graph, sees none of the classes."""
-        threshold = -np.inf if self.unknown_threshold is None else self.unknown_threshold
-        return self.torch_logits.max(axis=1) < threshold, self.graph_logits.max(axis=1) < threshold
+        of_torch = -np.inf if self.unknown_threshold is None else self.unknown_threshold
+        of_graph = of_torch if self.unknown_threshold_of_graph is None else self.unknown_threshold_of_graph
+        return self.torch_logits.max(axis=1) < of_torch, self.graph_logits.max(axis=1) < of_graph
 
     @property
     def n_unknown_flips(self) -> int:

@@ -74,7 +74,9 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     ask_torch = torch_of(checkpoint)
     torch_logits = _ask(held_out, ask_torch, asked, project)
     asked.append(ask_bundle(next(iter(classifiers.values())), held_out, project))
-    torch_alone = LogitComparison(checkpoint.classes, truth, torch_logits, torch_logits, checkpoint.unknown_threshold)
+    torch_alone = LogitComparison(
+        checkpoint.classes, truth, torch_logits, torch_logits, checkpoint.calibration.frame_threshold
+    )
     results = _judge(asked, torch_alone, params, classifiers)
     allowed = params.fp32.max_logit_difference * results[FP32].judgement.logit_range
     odd_sizes = compare_odd_sizes(ask_torch, classifiers[FP32], allowed)
@@ -121,7 +123,10 @@ def _judge(
     """Judge every route by the gates of its variant's precision."""
     judged: dict[str, dict[str, Judgement]] = {}
     for route in asked:
-        comparison = dataclasses.replace(torch_alone, graph_logits=route.logits)
+        threshold = classifiers[route.variant].variant.unknown_threshold
+        comparison = dataclasses.replace(
+            torch_alone, graph_logits=route.logits, unknown_threshold_of_graph=threshold
+        )
         judgement = judge(comparison, classifiers[route.variant].variant.precision, params)
         if route.problem:
             judgement = dataclasses.replace(judgement, reasons=(route.problem,))

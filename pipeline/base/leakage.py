@@ -49,14 +49,15 @@ def refuse_leaks(rows: Sequence[Row], protocol: str = "grouped", *, augmented_in
         augmented_in_test: whether augmented images may be on any side, as in some papers; only with `random`.
 
     Raises:
-        LeakageError: a group, a recording (by its sha256) or an image is on two sides; the stretches of a clip overlap
-            in time; or an augmented image is in val or test, or in train without its parent. The message names the
-            first leak and counts the others.
+        LeakageError: a group, a recording (by its sha256) or an image is on two sides or in two folds; the stretches
+            of a clip overlap in time; or an augmented image is in val or test, or in train without its parent. The
+            message names the first leak and counts the others.
         DataError: train or test has no kept frame.
     """
     for column, name in _UNDIVIDED.items():
         if column == "path" or protocol not in DIVIDING_PROTOCOLS:
             _refuse_divided(rows, column, name)
+    _refuse_divided_folds(rows)
     if protocol == "blocks":
         _refuse_overlaps(rows)
     if protocol != "random" or not augmented_in_test:
@@ -130,6 +131,19 @@ def _refuse_divided(rows: Iterable[Row], column: str, name: str) -> None:
         )
 
 
+def _refuse_divided_folds(rows: Iterable[Row]) -> None:
+    in_folds = [row for row in rows if row.fold is not None]
+    for column, name in _UNDIVIDED.items() if in_folds else ():
+        divided = _divided(in_folds, column, "fold")
+        if divided:
+            value, row_by_fold = divided[0]
+            where = " and ".join(f"fold {fold} ({row_by_fold[fold].source})" for fold in sorted(row_by_fold))
+            raise LeakageError(
+                f"{_SPLIT_CSV}: {name} {value!r} is in {where}{_more(len(divided) - 1)}; "
+                "expected each in one fold, run `pipe split` again"
+            )
+
+
 def _refuse_overlaps(rows: Iterable[Row]) -> None:
     """Refuse a clip in which one side has frames before and after those of another."""
     for source, times in _times_by_source(rows).items():
@@ -167,12 +181,12 @@ def _refuse_stray_copies(rows: Iterable[Row]) -> None:
         )
 
 
-def _divided(rows: Sequence[Row], column: str, within: str) -> list[tuple[str, dict[str, Row]]]:
+def _divided(rows: Sequence[Row], column: str, within: str) -> list[tuple[str, dict[Any, Row]]]:
     """Values of `column` whose rows have several values of `within`, sorted, each with the first row by `within`."""
     value_of, within_of = attrgetter(column), attrgetter(within)
-    first: dict[str, str] = {}
+    first: dict[str, Any] = {}
     divided = {value_of(row) for row in rows if first.setdefault(value_of(row), within_of(row)) != within_of(row)}
-    examples: dict[str, dict[str, Row]] = {value: {} for value in sorted(divided) if value}
+    examples: dict[str, dict[Any, Row]] = {value: {} for value in sorted(divided) if value}
     for row in rows if examples else ():
         if value_of(row) in examples:
             examples[value_of(row)].setdefault(within_of(row), row)

@@ -53,22 +53,26 @@ class Row:
     burst: str = ""  # identifiers of a burst and of a Live Photo: burst=…, live=…
     split: str = ""  # train, val, test or unused; only in data/split.csv
     group_reason: str = ""  # why recordings share the group; only in data/split.csv
+    fold: int | None = (
+        None  # whose head judges the image, from 0; None where there are no folds; only in data/split.csv
+    )
 
     @property
     def is_copy(self) -> bool:
         """Whether augmentation made the image."""
         return bool(self.parent or self.transform)
 
-    def placed(self, group: str, split: str, group_reason: str = "") -> Row:
+    def placed(self, group: str, split: str, group_reason: str = "", fold: int | None = None) -> Row:
         """The same row with another group and side. For a million rows `dataclasses.replace` would be too slow.
 
         Args:
             group: what the split does not divide.
             split: the side.
             group_reason: why recordings share the group.
+            fold: the fold of the group.
         """
         values = list(_values(self))
-        values[_GROUP], values[_SPLIT], values[_GROUP_REASON] = group, split, group_reason
+        values[_GROUP], values[_SPLIT], values[_GROUP_REASON], values[_FOLD] = group, split, group_reason, fold
         return Row(*values)
 
 
@@ -78,7 +82,7 @@ _GROUP_REASON, _RECORDED_AT = SPLIT_COLUMNS.index("group_reason"), SPLIT_COLUMNS
 COLUMNS = SPLIT_COLUMNS[:_SPLIT]
 _TRUTH = {"true": True, "false": False}
 _KEPT, _PHASH = SPLIT_COLUMNS.index("kept"), SPLIT_COLUMNS.index("phash")
-_SHA256 = SPLIT_COLUMNS.index("sha256")
+_SHA256, _FOLD = SPLIT_COLUMNS.index("sha256"), SPLIT_COLUMNS.index("fold")
 _NUMBER_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("time_seconds", "sharpness", "brightness")]
 _PIXEL_COLUMNS = [SPLIT_COLUMNS.index(name) for name in ("width", "height")]
 _SHARED_NAMES = ("label", "source", "source_sha256", "group", "transform", "recorded_at", "camera", "burst")
@@ -175,6 +179,8 @@ def _parse(path: Path, line: int, cells: list[str], n_columns: int, shared: dict
         for column in _PIXEL_COLUMNS:
             values[column] = int(cells[column])
         values[_KEPT] = _TRUTH[cells[_KEPT]]
+        if n_columns > _FOLD:
+            values[_FOLD] = _to_fold(cells[_FOLD])
         _check_hash(cells[_PHASH])
         _check_sha256(cells[_SHA256])
         _check_time(cells[_RECORDED_AT])
@@ -202,6 +208,12 @@ def _check_hash(text: str) -> None:
 def _check_time(text: str) -> None:
     if text:
         datetime.fromisoformat(text)
+
+
+def _to_fold(text: str) -> int | None:
+    if text and not text.isdecimal():
+        raise ValueError(f"{text} is not the number of a fold")
+    return int(text) if text else None
 
 
 def _to_number(text: str) -> float:

@@ -44,10 +44,12 @@ class Project:
     split_json = _BelowRoot("reports/split.json", "split")
     near_duplicates_png = _BelowRoot("reports/near_duplicates.png", "split")
     checkpoint = _BelowRoot("models/checkpoint.pt", "train")
+    fold_heads = _BelowRoot("models/folds.pt", "train")
     # Runs share the cache, and it outlives them. It may be deleted at any time.
     cache = _BelowRoot(".cache")
     tensorboard = _BelowRoot(".cache/tensorboard")
     train_reports = _BelowRoot("reports/train", "train")
+    out_of_fold_csv = _BelowRoot("reports/train/out_of_fold.csv", "train")
     evaluate_json = _BelowRoot("reports/evaluate.json", "evaluate")
     metrics_json = _BelowRoot("reports/metrics.json", "evaluate")
     predictions_csv = _BelowRoot("reports/predictions.csv", "evaluate")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluate.evaluation import ClassGroups, FalseAlarms, FilmMore, GroupNumbers
+from pipeline.evaluate.evaluation import ClassGroups, FilmMore, GroupNumbers
 from pipeline.evaluate.intervals import exact_interval, more_to_halve
 from pipeline.evaluate.metrics import Floats, Integers
 
@@ -77,19 +77,6 @@ def _counts(group_of_frame: Integers, class_of_frame: Integers, shape: tuple[int
     counts = np.zeros(shape, dtype=np.int64)
     np.add.at(counts, (group_of_frame, class_of_frame), 1)
     return counts
-
-
-def false_alarms(groups: Sequence[str], logits: Floats, threshold: float) -> FalseAlarms:
-    """The shares of frames, and of groups in all their frames, that are taken for none of the classes.
-
-    Args:
-        groups: (n,) the group of each frame.
-        logits: (n, classes).
-        threshold: a frame whose largest logit is below it is taken for none of the classes.
-    """
-    is_unknown = logits.max(axis=1) < threshold
-    known = {group for group, unknown in zip(groups, is_unknown, strict=True) if not unknown}
-    return FalseAlarms(frames=float(is_unknown.mean()), groups=1 - len(known) / len(set(groups)))
 
 
 def numbers_over_groups(verdicts: Sequence[Verdict]) -> GroupNumbers:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.base.leakage import DIVIDING_PROTOCOLS
 from pipeline.evaluate.checked_values import ROUNDING, Interval, ValueOrReason, require, require_shares, require_sum
+from pipeline.network.calibration import UnknownThresholds
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,44 @@ class GroupNumbers:
 
 
 @dataclass(frozen=True)
+class DeviceNumbers:
+    """The clips as a device answers them, with thresholds and from all frames."""
+
+    n_clips: int
+    right: int
+    wrong: int
+    refused: int  # taken for none of the classes
+    interval: Interval  # of the share of right clips
+
+    def __post_init__(self) -> None:
+        require(min(self.right, self.wrong, self.refused) >= 0, "as_device", vars(self), "no negative count")
+        require_sum("as_device", (self.right, self.wrong, self.refused), self.n_clips)
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts, and the interval of the right ones."""
+        return {
+            "n_clips": self.n_clips,
+            "right": self.right,
+            "wrong": self.wrong,
+            "refused": self.refused,
+            "right_ci95": self.interval.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class HowJudged:
+    """Which clips judge the network."""
+
+    estimate: str  # folds: each clip by a head that has not learned from it; holdout: the test side
+    n_folds: int | None  # None where the test side judges
+    refit: str  # what the network itself learned from: all clips, or none but the training side
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class FilmMore:
     """How many more clips of the class with the widest interval would halve that interval."""
 
@@ -184,7 +223,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """Shares of held-out frames, and of groups in all their frames, that are taken for none of the classes."""
+    """Shares of judged frames, and of clips by the device's rule, that are taken for none of the classes."""
 
     frames: float
     groups: float
@@ -199,10 +238,10 @@ class FalseAlarms:
 
 @dataclass(frozen=True)
 class CalibrationNumbers:
-    """What training fitted on validation frames, and its effect on the held-out frames."""
+    """The shipped temperature and thresholds, and what those of the judging heads do to the judged frames."""
 
     temperature: ValueOrReason[float]
-    unknown_threshold: ValueOrReason[float]
+    unknown: ValueOrReason[UnknownThresholds]
     false_alarms: ValueOrReason[FalseAlarms]
     errors_before: ProbabilityErrors  # at temperature 1
     reliability: Sequence[ReliabilityBin]  # at the fitted temperature, as every other number of the report
@@ -212,7 +251,8 @@ class CalibrationNumbers:
         """The entries of the report."""
         return {
             **self.temperature.to_json("temperature"),
-            **self.unknown_threshold.to_json("unknown_threshold"),
+            "unknown": None if self.unknown.value is None else asdict(self.unknown.value),
+            "unknown_reason": self.unknown.reason,
             **self.false_alarms.to_json("unknown_false_alarms"),
             "uncalibrated": self.errors_before.to_json(),
             "reliability": {
@@ -273,6 +313,8 @@ class Evaluation:
     top1_all_frames: float  # share of all held-out frames right, screened-out ones included
     top1_interval: ValueOrReason[Interval]  # of frames.top1, by resampling whole groups
     groups: GroupNumbers
+    how: HowJudged
+    as_device: DeviceNumbers
     film_more: FilmMore
     roc_auc: Areas
     average_precision: Areas
@@ -321,20 +363,29 @@ class Evaluation:
     @property
     def headline(self) -> str:
         """One line that begins with the clips and their interval, since that is what a new clip will see."""
-        low, high = self.groups.interval.low, self.groups.interval.high
+        device, interval = self.as_device, self.as_device.interval
         caveat = f"; optimistic: {self.optimistic}" if self.optimistic else ""
-        clips = "clips with held-out frames" if self.protocol in DIVIDING_PROTOCOLS else "held-out clips"
+        out_of_fold = " out of fold" if self.how.estimate == "folds" else ""
+        refused = f", {device.refused} refused" if device.refused else ""
         return (
-            f"{self.groups.top1:.1%} of {self.groups.n_groups} {clips} right "
-            f"(95 % interval {low:.0%} to {high:.0%}), "
+            f"{device.right} of {device.n_clips} {self._clips} right{out_of_fold}{refused} "
+            f"(95 % interval {interval.low:.0%} to {interval.high:.0%}), "
             f"{self.frames.top1:.1%} of {self.frames.n_frames} frames{caveat}; reports/evaluate.json"
         )
+
+    @property
+    def _clips(self) -> str:
+        if self.how.estimate == "folds":
+            return "clips"
+        return "clips with held-out frames" if self.protocol in DIVIDING_PROTOCOLS else "held-out clips"
 
     def to_json(self) -> dict[str, Any]:
         """The report; a value that is not known is null, and `<key>_reason` says why."""
         return {
             "n_frames": self.frames.n_frames,
             **self.groups.to_json(),
+            **self.how.to_json(),
+            "as_device": self.as_device.to_json(),
             "film_more": self.film_more.to_json(),
             "top1": self.frames.top1,
             "top1_all_frames": self.top1_all_frames,

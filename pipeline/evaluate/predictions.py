@@ -16,8 +16,10 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.evaluate import metrics
 from pipeline.network.checkpoint import Checkpoint, class_numbers
+from pipeline.network.embeddings import frozen_embeddings
 from pipeline.network.inference import Frames, infer
 from pipeline.network.network import Network
+from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,35 @@ def gather(parts: Iterable[Predictions], rows: Iterable[Row]) -> Predictions:
     return Predictions([all_rows[index] for index in order], *arrays)
 
 
+def judge_out_of_fold(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, batch_size: int) -> Predictions:
+    """Read what the heads of the folds say about frames, each head about those that it has not learned from.
+
+    Args:
+        rows: frames that have a fold.
+        checkpoint: has the classes, the backbone and the geometry of the input.
+        project: where the frames and the logits lie.
+        batch_size: frames in a batch, where the features have to be computed.
+
+    Raises:
+        DataError: a logit or a calibration is missing, or a frame has a class that the checkpoint does not know.
+    """
+    truth = class_numbers(rows, checkpoint, project)
+    logits = read_out_of_fold(rows, checkpoint.classes, project.out_of_fold_csv)
+    heads = read_fold_heads(project.fold_heads)
+    fold_of_row = np.array([row.fold for row in rows])
+    if fold_of_row.max() >= len(heads):
+        raise DataError(
+            f"{project.fold_heads}: found {len(heads)} heads; {project.split_csv} has more folds; train again"
+        )
+    probabilities = np.zeros(logits.shape)
+    for fold, head in enumerate(heads):
+        chosen = fold_of_row == fold
+        probabilities[chosen] = metrics.probabilities_of(logits[chosen], head.calibration.temperature)
+    frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
+    embeddings = frozen_embeddings(checkpoint.network(), frames, batch_size)
+    return Predictions(list(rows), truth, logits, probabilities, embeddings)
+
+
 def judge(
     rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project: Project, batch_size: int
 ) -> Predictions:
@@ -88,7 +119,7 @@ def judge(
         raise DataError(
             f"{project.checkpoint}: found logits that are not finite numbers; train again with a lower train.lr"
         )
-    probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.temperature)
+    probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.calibration.temperature)
     return Predictions(list(rows), truth, logits.numpy(), probabilities, embeddings.numpy())
 
 
@@ -96,7 +127,7 @@ def write_predictions(predictions: Predictions, classes: Sequence[str], project:
     """Write `reports/predictions.csv`.
 
     Args:
-        predictions: for all held-out frames, screened-out ones included.
+        predictions: for all judged frames, screened-out ones included.
         classes: the names of the classes, by their numbers.
         project: where the file goes.
     """

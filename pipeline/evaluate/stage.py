@@ -1,4 +1,4 @@
-"""Judge the checkpoint on the held-out frames, in float32: per frame, per clip, and against baselines."""
+"""Judge the network in float32 on clips that it has not learned from: per frame, per clip, and against baselines."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipeline.base.manifest import UNUSED, Row
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
 from pipeline.evaluate import clip_verdicts, intervals, metrics
+from pipeline.evaluate.as_device import device_numbers, false_alarms
 from pipeline.evaluate.checked_values import ValueOrReason
 from pipeline.evaluate.counterfactual import counterfactual, thinned
 from pipeline.evaluate.dvc_tables import headline_numbers, plot_tables, write_tables
@@ -24,20 +25,21 @@ from pipeline.evaluate.evaluation import (
     CalibrationNumbers,
     ClassNumbers,
     Counterfactual,
+    DeviceNumbers,
     Evaluation,
-    FalseAlarms,
+    HowJudged,
 )
 from pipeline.evaluate.gallery import GalleryContents, draw_gallery
 from pipeline.evaluate.params import EvaluateParams
-from pipeline.evaluate.predictions import Predictions, gather, judge, write_predictions
+from pipeline.evaluate.predictions import Predictions, gather, judge, judge_out_of_fold, write_predictions
 from pipeline.evaluate.projection import sample_positions
+from pipeline.network.calibration import Calibration
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import Network, build_network
+from pipeline.network.out_of_fold import read_fold_heads
 
 _RANDOM_START = "the backbone started from random weights"
-
-BySide = Mapping[str, Predictions]
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,39 @@ class _Inputs:
         """The hash of the checkpoint that is judged."""
         return self.made_from[self.project.relative(self.project.checkpoint)] or ""
 
+    @property
+    def by_folds(self) -> bool:
+        """Whether every clip is judged by a head that has not seen it; else the test side is judged."""
+        return self.checkpoint.estimate == "folds"
+
     def judge(self, rows: Sequence[Row], network: Network) -> Predictions:
         return judge(rows, self.checkpoint, network, self.project, self.params.batch_size)
+
+    def judge_all(self) -> Predictions:
+        """The predictions that the report is about, those for frames that screening dropped included."""
+        if self.by_folds:
+            rows = [row for row in self.rows if row.fold is not None and not row.is_copy]
+            return judge_out_of_fold(rows, self.checkpoint, self.project, self.params.batch_size)
+        return self.judge([row for row in self.rows if row.split == "test"], self.network)
+
+    @functools.cached_property
+    def calibrations(self) -> Mapping[int | None, Calibration]:
+        """What turns logits into answers, by the fold of a frame."""
+        if not self.by_folds:
+            return {None: self.checkpoint.calibration}
+        return {fold: head.calibration for fold, head in enumerate(read_fold_heads(self.project.fold_heads))}
+
+    def calibration_of(self, row: Row) -> Calibration:
+        """The calibration of what judges a frame."""
+        return self.calibrations[self.fold_of(row)]
+
+    def fold_of(self, row: Row) -> int | None:
+        """The fold whose head judges a frame; None where the test side is judged."""
+        return row.fold if self.by_folds else None
+
+    def is_learned(self, row: Row, fold: int | None) -> bool:
+        """Whether what judges the frames of a fold has learned from a frame."""
+        return row.fold != fold if self.by_folds else row.split == "train"
 
     @functools.cached_property
     def originals(self) -> list[Row]:
@@ -74,20 +107,20 @@ def evaluate(params: EvaluateParams, project: Project) -> Evaluation:
             missing or broken.
         LeakageError: a group is on two sides.
     """
-    made_from = hashes_of((project.checkpoint, project.split_csv, project.split_json), project)
+    made_from = hashes_of((project.checkpoint, project.fold_heads, project.split_csv, project.split_json), project)
     rows = read_split_without_leaks(project)
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)
     inputs = _Inputs(params, project, made_from, rows, checkpoint, checkpoint.network())
-    held_out = inputs.judge([row for row in rows if row.split == "test"], inputs.network)
-    kept = held_out.where(np.array([row.kept for row in held_out.rows]))
+    judged = inputs.judge_all()
+    kept = judged.where(np.array([row.kept for row in judged.rows]))
     if not kept.rows:
         raise DataError(f"{project.split_csv}: screening left no test frame; expected at least one")
     untrained = _untrained_predictions(inputs, kept)
-    evaluation = _evaluation(inputs, held_out, kept, untrained)
+    evaluation = _evaluation(inputs, judged, kept, untrained)
     tables = plot_tables(kept, checkpoint.classes)
     features = _feature_sample(inputs, kept, untrained)
-    write_predictions(held_out, checkpoint.classes, project)
+    write_predictions(judged, checkpoint.classes, project)
     with replacing_folder(project.plots) as folder:
         write_tables(tables, folder)
         contents = GalleryContents(evaluation, tables, kept, inputs.originals, features)
@@ -99,45 +132,44 @@ def evaluate(params: EvaluateParams, project: Project) -> Evaluation:
     return evaluation
 
 
-def _untrained_predictions(inputs: _Inputs, kept: Predictions) -> BySide:
-    """By side, the predictions for the originals by the pretrained backbone as it was before training.
+def _untrained_predictions(inputs: _Inputs, kept: Predictions) -> Predictions | None:
+    """The predictions for all originals by the pretrained backbone as it was before training.
 
-    There are none where the backbone started from random weights.
+    There are none where the backbone started from random weights. Only their features and their truth count.
     """
     checkpoint = inputs.checkpoint
     if checkpoint.model.weights == "none":
-        return {}
-    sides: dict[str, list[Row]] = {}
-    for row in inputs.originals:
-        sides.setdefault(row.split, []).append(row)
-    network, known = inputs.network, dict[str, Predictions]()
-    if checkpoint.model.freeze == "all":  # training has not changed the backbone: the test frames are known
-        del sides["test"]
-        known["test"] = kept.where(np.array([not row.parent for row in kept.rows]))
-    else:
+        return None
+    if checkpoint.model.freeze != "all":
         network = build_network(checkpoint.model, checkpoint.preprocess.size, len(checkpoint.classes)).eval()
-    return known | {side: inputs.judge(rows, network) for side, rows in sides.items()}
+        return gather([inputs.judge(inputs.originals, network)], inputs.originals)
+    known = {row.path for row in kept.rows}  # training has not changed the backbone
+    others = [row for row in inputs.originals if row.path not in known]
+    return gather([kept, *([inputs.judge(others, inputs.network)] if others else [])], inputs.originals)
 
 
-def _evaluation(inputs: _Inputs, held_out: Predictions, kept: Predictions, untrained: BySide) -> Evaluation:
-    classes = inputs.checkpoint.classes
+def _evaluation(inputs: _Inputs, judged: Predictions, kept: Predictions, untrained: Predictions | None) -> Evaluation:
+    classes, checkpoint = inputs.checkpoint.classes, inputs.checkpoint
     verdicts = clip_verdicts.group_verdicts(kept.groups, kept.truth, kept.probabilities)
     frames_of_class = metrics.per_class(kept.truth, kept.predicted, classes)
     groups_of_class = clip_verdicts.groups_per_class(verdicts, classes)
     split_report = read_json(inputs.project.split_json)
+    device = device_numbers(judged, inputs.calibration_of)
     return Evaluation(
         classes=classes,
         frames=metrics.frame_numbers(kept.truth, kept.probabilities),
-        top1_all_frames=float((held_out.predicted == held_out.truth).mean()),
+        top1_all_frames=float((judged.predicted == judged.truth).mean()),
         top1_interval=intervals.cluster_bootstrap_interval(kept.groups, kept.predicted == kept.truth, seed=0),
         groups=clip_verdicts.numbers_over_groups(verdicts),
-        film_more=clip_verdicts.film_more(groups_of_class, _held_out_share(inputs.rows)),
+        how=HowJudged(checkpoint.estimate, len(inputs.calibrations) if inputs.by_folds else None, checkpoint.refit),
+        as_device=device,
+        film_more=clip_verdicts.film_more(groups_of_class, _held_out_share(inputs)),
         roc_auc=metrics.roc_areas(kept.truth, kept.probabilities, classes),
         average_precision=metrics.precision_recall_areas(kept.truth, kept.probabilities, classes),
         per_class={name: ClassNumbers(frames_of_class[name], groups_of_class[name]) for name in classes},
         confusion=metrics.confusion(kept.truth, kept.predicted, len(classes)),
         confusion_normalised=metrics.normalised_confusion(kept.truth, kept.predicted, len(classes)).tolist(),
-        calibration=_calibration(kept, inputs.checkpoint),
+        calibration=_calibration(inputs, kept, device),
         baselines=_baselines(inputs, kept, untrained),
         protocol=split_report["protocol"],
         optimistic=_optimistic(inputs, split_report["optimistic"]),
@@ -146,51 +178,58 @@ def _evaluation(inputs: _Inputs, held_out: Predictions, kept: Predictions, untra
     )
 
 
-def _held_out_share(rows: Sequence[Row]) -> float:
-    """The held-out groups' share of all groups."""
-    held_out = {row.group for row in rows if row.kept and row.split == "test"}
-    return len(held_out) / len({row.group for row in rows if row.kept and row.split != UNUSED})
+def _held_out_share(inputs: _Inputs) -> float:
+    """The judged groups' share of all groups."""
+    if inputs.by_folds:
+        return 1.0
+    held_out = {row.group for row in inputs.rows if row.kept and row.split == "test"}
+    return len(held_out) / len({row.group for row in inputs.rows if row.kept and row.split != UNUSED})
 
 
-def _calibration(kept: Predictions, checkpoint: Checkpoint) -> CalibrationNumbers:
+def _calibration(inputs: _Inputs, kept: Predictions, device: DeviceNumbers) -> CalibrationNumbers:
     before = metrics.probabilities_of(kept.logits, None)
-    threshold = ValueOrReason(checkpoint.unknown_threshold, checkpoint.unknown_threshold_reason)
+    shipped = inputs.checkpoint.calibration
+    reasons = [of_fold.unknown_reason for of_fold in inputs.calibrations.values() if of_fold.unknown is None]
+    alarms = None if reasons else false_alarms(kept, device, inputs.calibration_of)
     return CalibrationNumbers(
-        temperature=ValueOrReason(checkpoint.temperature, checkpoint.temperature_reason),
-        unknown_threshold=threshold,
-        false_alarms=_false_alarms(kept, threshold),
+        temperature=ValueOrReason(shipped.temperature, shipped.temperature_reason),
+        unknown=ValueOrReason(shipped.unknown, shipped.unknown_reason),
+        false_alarms=ValueOrReason(alarms, reasons[0] if reasons else None),
         errors_before=metrics.probability_errors(kept.truth, before),
         reliability=metrics.reliability(kept.truth, kept.probabilities),
         reliability_before=metrics.reliability(kept.truth, before),
     )
 
 
-def _false_alarms(kept: Predictions, threshold: ValueOrReason[float]) -> ValueOrReason[FalseAlarms]:
-    if threshold.value is None:
-        return ValueOrReason(None, threshold.reason)
-    return ValueOrReason(clip_verdicts.false_alarms(kept.groups, kept.logits, threshold.value), None)
-
-
-def _baselines(inputs: _Inputs, kept: Predictions, untrained: BySide) -> Baselines:
+def _baselines(inputs: _Inputs, kept: Predictions, untrained: Predictions | None) -> Baselines:
     """The accuracies of always answering the commonest class, and of the nearest neighbours' class."""
-    training = [row for row in inputs.originals if row.split == "train"]
-    commonest = Counter(row.label for row in training).most_common(1)[0][0]
-    majority = float((kept.truth == inputs.checkpoint.classes.index(commonest)).mean())
-    if not untrained:
+    n_right = 0
+    for fold in inputs.calibrations:
+        learned = Counter(row.label for row in inputs.originals if inputs.is_learned(row, fold))
+        commonest = learned.most_common(1)[0][0]
+        n_right += sum(row.label == commonest for row in kept.rows if inputs.fold_of(row) == fold)
+    majority = n_right / len(kept.rows)
+    if untrained is None:
         return Baselines(majority, ValueOrReason(None, _RANDOM_START))
-    accuracy = _knn_accuracy(untrained["train"], untrained["test"], inputs.params.knn_neighbours)
-    return Baselines(majority, ValueOrReason(accuracy, None))
+    return Baselines(majority, ValueOrReason(_knn_accuracy(inputs, untrained), None))
 
 
-def _knn_accuracy(known: Predictions, held_out: Predictions, n_neighbours: int) -> float:
+def _knn_accuracy(inputs: _Inputs, untrained: Predictions) -> float:
     """Accuracy of the k nearest training frames by cosine distance of the pretrained features."""
     from sklearn import config_context
     from sklearn.neighbors import KNeighborsClassifier
 
-    neighbours = KNeighborsClassifier(min(n_neighbours, len(known.rows)), metric="cosine")
-    neighbours.fit(known.embeddings, known.truth)
-    with config_context(working_memory=64):  # MiB of distances at a time, instead of 1024
-        return float((neighbours.predict(held_out.embeddings) == held_out.truth).mean())
+    is_right = []
+    for fold in inputs.calibrations:
+        known = untrained.where(np.array([inputs.is_learned(row, fold) for row in untrained.rows]))
+        judged = untrained.where(
+            np.array([row.fold == fold if inputs.by_folds else row.split == "test" for row in untrained.rows])
+        )
+        neighbours = KNeighborsClassifier(min(inputs.params.knn_neighbours, len(known.rows)), metric="cosine")
+        neighbours.fit(known.embeddings, known.truth)
+        with config_context(working_memory=64):  # MiB of distances at a time, instead of 1024
+            is_right.append(neighbours.predict(judged.embeddings) == judged.truth)
+    return float(np.concatenate(is_right).mean())
 
 
 def _optimistic(inputs: _Inputs, caveat: str | None) -> str | None:
@@ -202,19 +241,19 @@ def _optimistic(inputs: _Inputs, caveat: str | None) -> str | None:
     return "; ".join(reason for reason in (caveat, chosen, resplit) if reason) or None
 
 
-def _counterfactual(untrained: BySide) -> ValueOrReason[Counterfactual]:
-    if not untrained:
+def _counterfactual(untrained: Predictions | None) -> ValueOrReason[Counterfactual]:
+    if untrained is None:
         return ValueOrReason(None, _RANDOM_START)
-    rows = sorted((row for side in untrained.values() for row in side.rows), key=lambda row: row.path)
-    sample = gather(untrained.values(), rows[thinned(len(rows))])
+    sample = gather([untrained], untrained.rows[thinned(len(untrained.rows))])
     return counterfactual(sample.embeddings, [row.label for row in sample.rows], sample.groups)
 
 
-def _feature_sample(inputs: _Inputs, kept: Predictions, untrained: BySide) -> Predictions:
+def _feature_sample(inputs: _Inputs, kept: Predictions, untrained: Predictions | None) -> Predictions:
     """The trained network's predictions for a sample of the originals; frames that it has not seen yet are judged."""
     wanted = [inputs.originals[position] for position in sample_positions(len(inputs.originals))]
-    if untrained and inputs.checkpoint.model.freeze == "all":  # the trained network has the pretrained backbone
-        return gather(untrained.values(), wanted)
-    unseen = [row for row in wanted if row.split != "test"]
+    if untrained is not None and inputs.checkpoint.model.freeze == "all":  # the network has the pretrained backbone
+        return gather([untrained], wanted)
+    known = {row.path for row in kept.rows}
+    unseen = [row for row in wanted if row.path not in known]
     judged = [inputs.judge(unseen, inputs.network)] if unseen else []
     return gather([*judged, kept], wanted)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,16 @@ from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_file
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project, missing
+from pipeline.network.calibration import Calibration, calibration_from_plain, calibration_to_plain
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
 from pipeline.network.torch_files import read_plain, write_plain
 
-FORMAT_VERSION = 3
-NOT_FITTED = "not fitted"
+FORMAT_VERSION = 4
+
+Estimate = Literal["folds", "holdout"]
+Refit = Literal["all", "none"]
 
 
 @dataclass(frozen=True)
@@ -35,22 +37,22 @@ class Checkpoint:
     preprocess: Preprocess
     fingerprints: dict[str, str | None]  # git commit, sha256 of data/split.csv
     selection: str  # which epoch was kept: last, best_val or best_test
-    temperature: float | None = None
-    temperature_reason: str | None = NOT_FITTED  # why there is none
-    unknown_threshold: float | None = None  # a picture whose largest logit is smaller shows none of the classes
-    unknown_threshold_reason: str | None = NOT_FITTED
+    estimate: Estimate  # which clips judge the network: each by the head of its fold, or the test side
+    refit: Refit  # which clips the network learned from: all that have a fold, or the training side
+    learned_from: tuple[str, ...]  # sha256 of every recording that the network learned from, sorted
+    calibration: Calibration
     sample_bits: int | None = None  # of `image.sample_bits`: how many bits of 16 count in a picture
 
     def __post_init__(self) -> None:
         """Check the values that no network checks.
 
         Raises:
-            ValueError: a number would turn every answer into another, or the classes are no list of different names.
+            ValueError: the classes are no list of different names, or the estimate and the learned clips contradict.
         """
-        if self.temperature is not None and not 0 < self.temperature < math.inf:
-            raise ValueError(f"found the temperature {self.temperature}; expected a number above 0")
-        if self.unknown_threshold is not None and not math.isfinite(self.unknown_threshold):
-            raise ValueError(f"found the threshold {self.unknown_threshold}; expected a finite number")
+        if self.estimate not in get_args(Estimate) or self.refit not in get_args(Refit):
+            raise ValueError(f"found the estimate {self.estimate!r} and refit {self.refit!r}; expected known words")
+        if self.refit == "all" and self.estimate == "holdout":
+            raise ValueError("found a network that learned from all clips and is judged on held-out ones")
         if not self.classes or len(set(self.classes)) != len(self.classes) or not all(self.classes):
             raise ValueError(f"found the classes {', '.join(map(repr, self.classes))}; expected different names")
 
@@ -72,10 +74,10 @@ class Checkpoint:
             "preprocess": asdict(self.preprocess),
             "fingerprints": self.fingerprints,
             "selection": self.selection,
-            "temperature": self.temperature,
-            "temperature_reason": self.temperature_reason,
-            "unknown_threshold": self.unknown_threshold,
-            "unknown_threshold_reason": self.unknown_threshold_reason,
+            "estimate": self.estimate,
+            "refit": self.refit,
+            "learned_from": list(self.learned_from),
+            "calibration": calibration_to_plain(self.calibration),
             "sample_bits": self.sample_bits,
         }
         with replacing_file(path) as temporary:
@@ -113,23 +115,17 @@ def _from_plain(value: dict[str, Any]) -> Checkpoint:
         preprocess=Preprocess(**{key: _tuple(item) for key, item in value["preprocess"].items()}),
         fingerprints=value["fingerprints"],
         selection=value["selection"],
-        temperature=_number(value["temperature"]),
-        temperature_reason=value["temperature_reason"],
-        unknown_threshold=_number(value["unknown_threshold"]),
-        unknown_threshold_reason=value["unknown_threshold_reason"],
-        sample_bits=value.get("sample_bits"),  # earlier checkpoints lack it
+        estimate=value["estimate"],
+        refit=value["refit"],
+        learned_from=tuple(map(_name, value["learned_from"])),
+        calibration=calibration_from_plain(value["calibration"]),
+        sample_bits=value["sample_bits"],
     )
 
 
 def _name(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"found the class {value!r}; expected a name")
-    return value
-
-
-def _number(value: object) -> float | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise TypeError(f"found {value!r}; expected a number")
+        raise TypeError(f"found {value!r}; expected a text")
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,8 +40,29 @@ class Frames(Dataset[tuple[Tensor, Tensor]]):
 
 
 @torch.inference_mode()
+def embed(network: Network, frames: Frames, batch_size: int, description: str) -> Iterator[Tensor]:
+    """Yield the pooled features (batch, channels) of frames, on the CPU; a GPU computes them if there is one.
+
+    Args:
+        network: in float32 and eval mode.
+        frames: the frames, in the order of the result.
+        batch_size: frames that pass through the network together.
+        description: names the frames in the progress bar and in the error.
+
+    Raises:
+        DataError: there are no frames.
+    """
+    if not len(frames):
+        raise DataError(f"{description}: no frames; expected at least one")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network.to(device)
+    for input_nchw, _ in track(_batches(frames, batch_size), description, -(-len(frames) // batch_size)):
+        yield network.embed(input_nchw.to(device)).cpu()
+
+
+@torch.inference_mode()
 def infer(network: Network, frames: Frames, batch_size: int, description: str) -> tuple[Tensor, Tensor]:
-    """Run a network over frames in float32, on a GPU if there is one.
+    """Run a network over frames in float32.
 
     Args:
         network: in float32 and eval mode.
@@ -55,15 +76,9 @@ def infer(network: Network, frames: Frames, batch_size: int, description: str) -
     Raises:
         DataError: there are no frames.
     """
-    if not len(frames):
-        raise DataError(f"{description}: no frames; expected at least one")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network.to(device)
-    embeddings = []
-    for input_nchw, _ in track(_batches(frames, batch_size), description, -(-len(frames) // batch_size)):
-        embeddings.append(network.embed(input_nchw.to(device)))
-    embedding = torch.cat(embeddings)
-    return embedding.cpu(), network.head(embedding).cpu()
+    embedding = torch.cat(list(embed(network, frames, batch_size, description)))
+    device = next(network.head.parameters()).device
+    return embedding, network.head(embedding.to(device)).cpu()
 
 
 def _batches(frames: Frames, batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:

@@ -112,7 +112,7 @@ def why_optimistic(params: SplitParams, known_leaks: Sequence[str]) -> str | Non
 
 
 def _by_group(frames: Sequence[Row], params: SplitParams, pins: Mapping[str, str], frames_csv: Path) -> dict[str, str]:
-    sizes = _sizes((frame.label, frame.group, frame.kept) for frame in frames)
+    sizes = class_sizes(frames)
     all_are_clips = all(frame.time_seconds is not None for frame in frames)
     units = _Units("clips", _BLOCKS) if all_are_clips else _GROUPS
     if params.folds is not None:
@@ -127,7 +127,7 @@ def _by_session(
 ) -> dict[str, str]:
     """Test on all groups of one session, and divide the others into train and val like the training part of a ratio."""
     held_out = groups_of_session(frames, session, session_of)
-    sizes = _sizes((frame.label, frame.group, frame.kept) for frame in frames)
+    sizes = class_sizes(frames)
     # A class whose clips are all of the session stays in the sizes, without a clip, and is refused.
     rest = {
         label: {unit: kept for unit, kept in units_of.items() if unit not in held_out}
@@ -174,9 +174,14 @@ def _by_folder(frames: Sequence[Row], params: SplitParams, frames_csv: Path) -> 
     if params.val is None or "val" in side_of.values():
         return side_of
     training = [frame for frame in frames if frame.given_split == "train"]
-    sizes = _sizes((frame.label, frame.group, frame.kept) for frame in training)
+    sizes = class_sizes(training)
     carved = _deal(sizes, dict.fromkeys(sizes, training_shares(params)), params, {}, frames_csv, _GROUPS)
     return side_of | {frame.path: carved[frame.group] for frame in training}
+
+
+def class_sizes(frames: Iterable[Row]) -> Sizes:
+    """The groups of each class, each with the number of its kept frames."""
+    return _sizes((frame.label, frame.group, frame.kept) for frame in frames)
 
 
 def _sizes(images: Iterable[tuple[str, str, bool]]) -> Sizes:

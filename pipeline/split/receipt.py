@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.base.manifest import SPLITS, UNUSED, Row, class_names
 from pipeline.base.project import Project
 from pipeline.base.words import counted
+from pipeline.split.folds import Folds
 from pipeline.split.joined import Joined
 from pipeline.split.leaks import Found, Leakage, find_leakage, refuse_negative
 from pipeline.split.near_duplicates.search import WHOLE_GROUPS
@@ -95,6 +96,7 @@ class SplitReceipt:
     joined: Joined
     sessions: Mapping[str, Mapping[str, int]]  # number of groups by session and side; empty where none is named
     balance: Balance | None  # None where each class is divided by itself
+    folds: Folds
 
     def __post_init__(self) -> None:
         refuse_negative(self)
@@ -169,6 +171,7 @@ class SplitReceipt:
             **({} if self.sessions else {"sessions_reason": _NO_SESSIONS}),
             "balance": self.balance.to_json() if self.balance else None,
             **({} if self.balance else {"balance_reason": _BALANCE_IS_KEPT}),
+            **self.folds.to_json(),
             "leakage": self.leakage.to_json(),
         }
 
@@ -180,6 +183,7 @@ class KnownGroups:
     merged: Sequence[Sequence[str]]  # the names of each group that was made of several
     pins: Mapping[str, str]  # group to side
     joined: Joined  # the groups of several recordings, and why
+    folds: Folds
     session_of: Mapping[str, str] = field(default_factory=dict)  # the session of each source that has one
 
 
@@ -208,6 +212,7 @@ def make_receipt(rows: Sequence[Row], params: SplitParams, known: KnownGroups, s
         sessions=groups_by_session(rows, known.session_of),
         balance=_find_balance(rows, params),
         joined=known.joined,
+        folds=known.folds,
     )
 
 

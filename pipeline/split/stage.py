@@ -15,6 +15,7 @@ from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, hashes_of, write_report
 from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
+from pipeline.split.folds import deal_folds
 from pipeline.split.grouping import confirmed_sources, merge_groups, read_groups_csv, read_pins, regroup, write_pins
 from pipeline.split.joined import reasons_by_group, what_was_joined
 from pipeline.split.leaks import Found
@@ -65,10 +66,11 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
     pins = _read_pins(params, merged, project)
     session_of = read_sessions(project.groups_csv)
     side_of = assign_sides(frames, copies, params, pins, project.frames_csv, session_of)
-    rows = _with_sides(frames, copies, parents, side_of, reasons)
+    folds = deal_folds(frames, params)
+    rows = _with_sides(frames, copies, parents, _Places(side_of, reasons, folds.fold_of))
     search = across_sides_first(search, side_of)
     joined = what_was_joined(rows, confirmed, proposed, all_confirmed=params.photo_groups == "confirmed")
-    known = KnownGroups(merged, pins, joined, session_of)
+    known = KnownGroups(merged, pins, joined, folds, session_of)
     receipt = make_receipt(rows, params, known, Found(search, clip_copies))
     draw_pairs(search, project)
     project.split_csv.unlink(missing_ok=True)  # an old split must not stand beside a new receipt, whatever follows
@@ -195,17 +197,22 @@ def _read_pins(params: SplitParams, merged: Sequence[Sequence[str]], project: Pr
     return pins
 
 
-def _with_sides(
-    frames: Sequence[Row],
-    copies: Sequence[Row],
-    parents: Mapping[str, Row],
-    side_of: Mapping[str, str],
-    reasons: Mapping[str, str],
-) -> list[Row]:
-    """All images with their groups and sides; a copy is in the group of its parent."""
+@dataclass(frozen=True)
+class _Places:
+    """Where every image comes to lie."""
+
+    side_of: Mapping[str, str]  # by path
+    reasons: Mapping[str, str]  # by group, why recordings share it
+    fold_of: Mapping[str, int]  # by group; empty where there are no folds
+
+    def place(self, row: Row, group: str) -> Row:
+        """The row in a group, with its side and fold."""
+        return row.placed(group, self.side_of[row.path], self.reasons.get(group, ""), self.fold_of.get(group))
+
+
+def _with_sides(frames: Sequence[Row], copies: Sequence[Row], parents: Mapping[str, Row], places: _Places) -> list[Row]:
+    """All images with their groups, sides and folds; a copy is in the group of its parent."""
     with manifest.paused_garbage_collection():
-        rows = [frame.placed(frame.group, side_of[frame.path], reasons.get(frame.group, "")) for frame in frames]
-        for copy in copies:
-            group = parents[copy.parent].group
-            rows.append(copy.placed(group, side_of[copy.path], reasons.get(group, "")))
+        rows = [places.place(frame, frame.group) for frame in frames]
+        rows += [places.place(copy, parents[copy.parent].group) for copy in copies]
     return rows

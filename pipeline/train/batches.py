@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.base import manifest
 from pipeline.base.manifest import Row
@@ -53,6 +53,7 @@ class Images:
 
     project: Project
     rows: Sequence[Row]
+    classes: Sequence[str]  # the position of a name is its number
     labels: Tensor  # (n,) int64, class numbers
     preprocess: Preprocess
 
@@ -67,7 +68,9 @@ def label_images(project: Project, rows: Sequence[Row], classes: Sequence[str], 
         preprocess: what the network sees of each image.
     """
     number_of = {name: position for position, name in enumerate(classes)}
-    return Images(project, rows, torch.tensor([number_of[row.label] for row in rows], dtype=torch.int64), preprocess)
+    return Images(
+        project, rows, classes, torch.tensor([number_of[row.label] for row in rows], dtype=torch.int64), preprocess
+    )
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,27 @@ def prefetch(
                 yield waiting.popleft().result()
         finally:
             thread.shutdown(cancel_futures=True)
+
+
+@torch.inference_mode()
+def logits_and_labels(
+    module: nn.Module, source: Source, batch_size: int, device: torch.device
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return float32 logits (n, classes) and class numbers (n,) of a source's images.
+
+    Args:
+        module: maps the source's inputs to logits; it ends in eval mode.
+        source: the images, or their features.
+        batch_size: images at once.
+        device: where the module lies.
+    """
+    module.eval()
+    batches = [list(range(start, min(start + batch_size, len(source)))) for start in range(0, len(source), batch_size)]
+    logits, truth = list[NDArray[Any]](), list[NDArray[Any]]()
+    for inputs, labels in prefetch(source, batches, 0, device):
+        logits.append(module(inputs).float().cpu().numpy())
+        truth.append(labels.cpu().numpy())
+    return np.concatenate(logits), np.concatenate(truth)
 
 
 def _use_one_core() -> None:

@@ -21,10 +21,12 @@ from torch.fx.proxy import TraceError
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from pipeline.base.cached_array import CachedArray, cache_key
 from pipeline.base.progress import track
+from pipeline.network.embeddings import frozen_embeddings
+from pipeline.network.inference import Frames
 from pipeline.network.network import Network
-from pipeline.train.batches import Exact, Images, Pictures, exact, pictures, prefetch, to_device
-from pipeline.train.frame_cache import CachedArray, cache_key
+from pipeline.train.batches import Images, Pictures, pictures, prefetch, to_device
 from pipeline.train.params import TrainParams
 from pipeline.train.provenance import code_digest
 
@@ -93,21 +95,19 @@ def view_features(
     return CachedFeatures(features, torch.from_numpy(order), images.labels)
 
 
-def exact_features(network: Network, images: Images, batch_size: int, device: torch.device) -> CachedFeatures:
+def exact_features(network: Network, images: Images, batch_size: int) -> CachedFeatures:
     """Find or compute the features of held-out images in float32, from their full frames as the graph sees them.
 
     Args:
         network: the network with the frozen backbone; it is left as it was.
         images: the held-out images.
         batch_size: images that pass through the backbone together.
-        device: where the backbone runs.
 
     Raises:
         DataError: a frame is missing or broken.
     """
-    source = exact(images)
-    embedder = _Embedder(copy.deepcopy(network).eval().to(device), 1, batch_size, torch.float32, device)
-    features = embedder.features(source, cache_key(source.frames.key, *_identity(network, images, torch.float32)))
+    frames = Frames(images.project, images.rows, images.classes, images.preprocess)
+    features = torch.from_numpy(frozen_embeddings(network, frames, batch_size))[:, None]
     return CachedFeatures(features, torch.zeros(len(images.rows), 1, dtype=torch.int64), images.labels)
 
 
@@ -134,7 +134,7 @@ class _Embedder:
     precision: torch.dtype
     device: torch.device
 
-    def features(self, source: Pictures | Exact, key: str) -> Tensor:
+    def features(self, source: Pictures, key: str) -> Tensor:
         """Find or compute (n, views, channels); frames are decoded only where nothing is found."""
         shape = (len(source), self.n_views, self._channels(source.preprocess.size))
         file = source.frames.project.cache / "features" / key / "features.npy"
@@ -145,7 +145,7 @@ class _Embedder:
     def _channels(self, size: int) -> int:
         return self._embed(torch.zeros(1, 3, size, size, device=self.device)).shape[1]
 
-    def _fill(self, stored: NDArray[Any], source: Pictures | Exact) -> None:
+    def _fill(self, stored: NDArray[Any], source: Pictures) -> None:
         source.frames.decode()
         blocks = [
             range(start, min(start + self.batch_size, len(source))) for start in range(0, len(source), self.batch_size)

@@ -1,36 +1,29 @@
 """Frames decoded once and kept small: the box that the network sees of each, cut, resized and mapped from disk.
 
 `project.cache`/frames/<key>/frames.npy is (n, side, side, 3) RGB. The key is a digest of every frame file's bytes and
-of the box, so that runs, folds and seeds share the file, and a frame that changes is decoded again. `CachedArray` is
-the file itself; the feature cache keeps its arrays in the same way.
+of the box, so that runs, folds and seeds share the file, and a frame that changes is decoded again.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 
-from pipeline.base.disk_space import mapped_array
-from pipeline.base.errors import DataError
-from pipeline.base.files import replacing_folder, sha256_of
+from pipeline.base.cached_array import CachedArray, cache_key, digests_of
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
-from pipeline.base.project import Project, safe_join
+from pipeline.base.project import Project
 from pipeline.network.preprocess import Preprocess
 
 FORMAT_VERSION = 1
-_DIGEST_FILE = "sha256"  # lies beside the array: without it, bytes that changed on disk would load as other numbers
 
 
 @dataclass(frozen=True)
@@ -91,59 +84,8 @@ def open_frame_cache(
     Raises:
         DataError: a frame is missing.
     """
-
-    def digest(row: Row) -> str:
-        if row.sha256:
-            return row.sha256
-        try:
-            return sha256_of(safe_join(project.root, row.path))
-        except OSError as error:
-            raise DataError(f"{row.path}: {error.strerror}; expected a picture that can be read") from error
-
-    digests = each(digest, rows, "reading frames")
+    digests = digests_of(rows, project)
     fraction = preprocess.center_fraction if preprocess.crop == "center" else None
     settings = (FORMAT_VERSION, preprocess.crop, fraction, side, dtype)
     files = (part for row, text in zip(rows, digests, strict=True) for part in (row.path, text))
     return FrameCache(project, rows, preprocess, side, dtype, cache_key(*settings, *files))
-
-
-def cache_key(*parts: object) -> str:
-    """Return a digest of the text of some parts; other parts, or another order, give another key."""
-    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class CachedArray:
-    """An array on disk that can be made again from what its key names."""
-
-    file: Path  # .npy; its folder holds only this file and the digest
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def read_or_make(self, fill: Callable[[NDArray[Any]], None]) -> NDArray[Any]:
-        """Map the array read-only. Where it is missing or not as it was written, `fill` makes a new one.
-
-        A second run that wants the same array waits until the first has made it. An error of `fill` leaves nothing.
-
-        Raises:
-            PipeError: the disk has no room for the array.
-        """
-        folder = self.file.parent
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{folder.name}.lock")):
-            if not self._is_whole():
-                self._make(fill)
-        array: NDArray[Any] = np.load(self.file, mmap_mode="r")
-        return array
-
-    def _is_whole(self) -> bool:
-        digest = self.file.with_name(_DIGEST_FILE)
-        return self.file.is_file() and digest.is_file() and sha256_of(self.file).encode() == digest.read_bytes()
-
-    def _make(self, fill: Callable[[NDArray[Any]], None]) -> None:
-        with replacing_folder(self.file.parent) as folder:
-            file = folder / self.file.name
-            array = mapped_array(file, self.shape, self.dtype, named=self.file)
-            fill(array)
-            array.flush()
-            (folder / _DIGEST_FILE).write_text(sha256_of(file), encoding="ascii")

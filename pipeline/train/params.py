@@ -158,6 +158,8 @@ class TrainParams(Section):
     schedule: ScheduleParams
     warmup_epochs: Annotated[int, Field(ge=0)]
     clip_gradient_norm: Positive | None
+    estimate: Literal["auto", "folds", "holdout"]
+    refit: Literal["auto", "all", "none"]
     keep: Literal["last", "best_val", "best_test"]
     watch_test: bool
     patience_epochs: Annotated[int, Field(ge=1)] | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import platform
 import subprocess
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-import pipeline
+from pipeline.base.code_digest import digest_of_code
 from pipeline.base.files import sha256_of
 from pipeline.base.project import Project
 from pipeline.base.report_digest import files_below, hashes_of, write_report
@@ -21,7 +20,6 @@ from pipeline.network.architectures import TIMM
 from pipeline.network.params import ModelParams
 
 PROVENANCE_JSON = "provenance.json"
-CODE_ROOT = Path(pipeline.__file__).parents[1]
 # The code that `train` runs, as `dvc.yaml` lists it (a test compares the two).
 TRAIN_CODE = (
     "pipeline/base", "pipeline/network", "pipeline/train", "runtime/errors.py", "runtime/images", "runtime/system",
@@ -73,31 +71,8 @@ def _git(project: Project, *arguments: str) -> str:
 
 
 def code_digest() -> str:
-    """Hash the code that `train` runs and torch's version, for caches that must not outlive a changed line.
-
-    Raises:
-        RuntimeError: a part of the code holds no module.
-    """
-    digest = hashlib.sha256(torch.__version__.encode())
-    for path in code_files():
-        digest.update(f"{path.relative_to(CODE_ROOT).as_posix()} {sha256_of(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def code_files() -> list[Path]:
-    """List every module that the digest covers, sub-folders included.
-
-    Raises:
-        RuntimeError: a part of the code holds no module: a digest of nothing would let caches outlive changed code.
-    """
-    files = []
-    for name in TRAIN_CODE:
-        path = CODE_ROOT / name
-        modules = [path] if path.is_file() else sorted(path.rglob("*.py"))
-        if not modules:
-            raise RuntimeError(f"{path}: no module; the digest of the code needs some")
-        files += modules
-    return files
+    """Hash the code that `train` runs and torch's version, for caches that must not outlive a changed line."""
+    return digest_of_code(TRAIN_CODE, torch.__version__)
 
 
 def weights_licence(arch: str, weights: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from pipeline.base import manifest
@@ -19,27 +18,29 @@ from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.files import exclusive, replacing_folder, sha256_of
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
-from pipeline.base.progress import tell, track
+from pipeline.base.progress import tell
 from pipeline.base.project import Project
-from pipeline.network.checkpoint import Checkpoint
-from pipeline.network.heads import Head
+from pipeline.network.calibration import Calibration, calibrate, not_calibrated
+from pipeline.network.checkpoint import Checkpoint, Estimate, Refit
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import Network, build_network, build_preprocess
+from pipeline.network.out_of_fold import write_fold_heads, write_out_of_fold
 from pipeline.network.params import ImageParams, ModelParams
 from pipeline.network.preprocess import Preprocess
-from pipeline.train.batches import Source, exact, label_images, pictures
-from pipeline.train.best_epoch import BestEpoch, Metrics
-from pipeline.train.calibration import calibrate
-from pipeline.train.curves import TensorBoard, write_curves
+from pipeline.train.batches import Images, exact, label_images, logits_and_labels, pictures
+from pipeline.train.best_epoch import Metrics
+from pipeline.train.curves import write_curves
+from pipeline.train.estimate import choose_estimate, choose_refit
 from pipeline.train.feature_cache import exact_features, view_features
-from pipeline.train.fit import Fit
-from pipeline.train.losses import build_objective, class_weights
+from pipeline.train.folds import FoldData, OutOfFold, Part, fit_folds, has_one_unit, states_of_folds
 from pipeline.train.params import BinaryCrossEntropyLoss, FocalLoss, TrainParams
 from pipeline.train.precision import build_accelerator, keep_strided_depthwise_in_float32
 from pipeline.train.provenance import fingerprints, write_provenance
-from pipeline.train.resume import read_state, run_key, write_state
+from pipeline.train.resume import run_key
+from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
 from pipeline.train.summary import NetworkSummary, summarise
 
+_NO_VALIDATION = "no validation frames; set split.val"
 _DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # by accelerate's names
 
 
@@ -67,49 +68,39 @@ class TrainReport:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The kept rows by side, the classes, and the preprocessing."""
+    """The rows by what is done with them, the classes, and the preprocessing."""
 
     project: Project
-    rows: dict[str, list[Row]]  # by side: train, val, test
+    sides: dict[str, list[Row]]  # kept rows of train, val and test
+    in_folds: list[Row]  # all rows that have a fold; none where the test side judges
+    estimate: Estimate
+    refit: Refit
     classes: list[str]
     preprocess: Preprocess
 
     @property
-    def labels(self) -> Tensor:
-        """Class numbers (n,) of the training images."""
-        return torch.tensor([self.classes.index(row.label) for row in self.rows["train"]])
+    def learned(self) -> list[Row]:
+        """The rows that the network learns from."""
+        return [row for row in self.in_folds if row.kept] if self.refit == "all" else self.sides["train"]
 
     @property
-    def images_per_class(self) -> list[int]:
-        """Training images by class."""
-        return torch.bincount(self.labels, minlength=len(self.classes)).tolist()
+    def learned_from(self) -> tuple[str, ...]:
+        """The sha256 of each recording that the network learns from, sorted."""
+        return tuple(sorted({row.source_sha256 for row in self.learned}))
+
+    def images(self, rows: Sequence[Row]) -> Images:
+        """Rows with the numbers of their classes."""
+        return label_images(self.project, rows, self.classes, self.preprocess)
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What is fitted on what: the network on images, or its head alone on features of the frozen backbone."""
+class _Result:
+    """What was fitted, and what the clips that it has not seen say about it."""
 
-    module: Network | Head
-    train: Source
-    watched: Mapping[str, Source]  # by side, the images that are measured after each epoch
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """The result of all epochs: their metrics, and the kept epoch, whose weights the network has."""
-
-    history: list[Metrics]
-    best: BestEpoch
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """Where and since when a run fits: its devices and processes, its project, and its key for resuming."""
-
-    accelerator: Accelerator
-    project: Project
-    key: str  # see `resume.run_key`
-    started: float  # seconds of the performance counter
+    fitted: Fitted
+    calibration: Calibration
+    folds: FoldData | None  # None where the test side judges
+    out_of_fold: OutOfFold | None
 
 
 @exclusive("pipe train")
@@ -133,7 +124,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         ParamsError: settings that the data or the machine cannot serve.
     """
     started = time.perf_counter()
-    data = _read_data(model, image, project)
+    data = _read_data(params, model, image, project)
     _refuse_unfit_settings(params, data)
     accelerator = build_accelerator(params)
     forbid_tf32()
@@ -147,25 +138,28 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     if accelerator.is_main_process:
         tell("\n".join(summary.lines()))
     machine = [*_machine(accelerator), first_weights_identity(model)]
-    key = run_key(project, list(chain(*data.rows.values())), (model, image, params), machine)
-    with accelerator.main_process_first():  # it fills the caches, and the others read them
-        inputs = _build_inputs(network, params, model, data, accelerator)
-    fitted = _fit(network, inputs, params, data, RunContext(accelerator, project, key, started))
+    key = run_key(project, data.in_folds or list(chain(*data.sides.values())), (model, image, params), machine)
+    run = RunContext(accelerator, project, key, started)
+    fit_and_judge = _fit_with_folds if data.estimate == "folds" else _fit_with_held_out
+    result = fit_and_judge(network, params, model, data, run)
     if not accelerator.is_main_process:
         return None
-    checkpoint = _checkpoint(network, model, inputs, params, data)
-    replace(checkpoint, sample_bits=image.sample_bits).write(project.checkpoint)
+    _checkpoint(network, model, image, params, data, result.calibration).write(project.checkpoint)
+    write_fold_heads(result.out_of_fold.heads if result.out_of_fold else [], project.fold_heads)
     with replacing_folder(project.train_reports) as folder:
-        write_curves(folder, fitted.history, fitted.best, summary)
+        write_curves(folder, result.fitted.history, result.fitted.best, summary)
+        if result.folds and result.out_of_fold:
+            table = folder / project.out_of_fold_csv.name
+            write_out_of_fold(result.folds.judged_rows, result.out_of_fold.logits, data.classes, table)
         write_provenance(folder, project, model, {"image": image, "train": params})
-    project.resume_state(key).unlink(missing_ok=True)
+    for state in (key, *(states_of_folds(result.folds, run) if result.folds else ())):
+        project.resume_state(state).unlink(missing_ok=True)
     precision = "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
-    return TrainReport(
-        len(data.rows["train"]), len(fitted.history), summary, precision, fitted.best.epoch, fitted.best.metrics
-    )
+    best = result.fitted.best
+    return TrainReport(len(data.learned), len(result.fitted.history), summary, precision, best.epoch, best.metrics)
 
 
-def _read_data(model: ModelParams, image: ImageParams, project: Project) -> TrainingData:
+def _read_data(params: TrainParams, model: ModelParams, image: ImageParams, project: Project) -> TrainingData:
     rows = read_split_without_leaks(project)
     classes = manifest.class_names(rows)
     if len(classes) < 2:
@@ -173,7 +167,10 @@ def _read_data(model: ModelParams, image: ImageParams, project: Project) -> Trai
     sides = {side: [row for row in rows if row.kept and row.split == side] for side in ("train", "val", "test")}
     if not sides["train"]:
         raise DataError(f"{project.split_csv}: no kept training rows; expected at least one")
-    return TrainingData(project, sides, classes, build_preprocess(model, image))
+    estimate = choose_estimate(params, model, rows)
+    refit = choose_refit(params, estimate)
+    in_folds = [row for row in rows if row.fold is not None] if estimate == "folds" else []
+    return TrainingData(project, sides, in_folds, estimate, refit, classes, build_preprocess(model, image))
 
 
 def _refuse_unfit_settings(params: TrainParams, data: TrainingData) -> None:
@@ -183,9 +180,9 @@ def _refuse_unfit_settings(params: TrainParams, data: TrainingData) -> None:
         ParamsError: a side that is to be measured has no image, or the loss is for another number of classes.
     """
     n_classes = len(data.classes)
-    if not data.rows["val"] and (params.keep == "best_val" or params.patience_epochs is not None):
+    if not data.sides["val"] and (params.keep == "best_val" or params.patience_epochs is not None):
         raise ParamsError("train.keep: best_val and train.patience_epochs need validation clips; set split.val")
-    if not data.rows["test"] and _watches_test(params):
+    if not data.sides["test"] and _watches_test(params):
         raise ParamsError("train.keep: best_test and train.watch_test need test clips; found no kept test row")
     if isinstance(params.loss, BinaryCrossEntropyLoss) and n_classes != 2:
         raise ParamsError(f"train.loss: binary_cross_entropy is for 2 classes; found {n_classes}; use cross_entropy")
@@ -199,58 +196,72 @@ def _watches_test(params: TrainParams) -> bool:
     return params.watch_test or params.keep == "best_test"
 
 
+def _fit_with_folds(
+    network: Network, params: TrainParams, model: ModelParams, data: TrainingData, run: RunContext
+) -> _Result:
+    """Fit the head of each fold, calibrate by what they say about the clips left out, then fit the network's head."""
+    del model  # its backbone is frozen: else there are no folds
+    with run.accelerator.main_process_first():  # it fills the caches, and the others read them
+        folds = _fold_data(network, params, data, run.accelerator)
+    out_of_fold = fit_folds(network, folds, params, len(data.classes), run)
+    chosen = {row.path for row in data.learned}
+    learned = [position for position, row in enumerate(folds.learned_rows) if row.path in chosen]
+    inputs = Inputs(network.head, Part(folds.learned, learned), folds.learned.labels[learned], {})
+    fitted = fit_all_epochs(network, inputs, params, len(data.classes), run)
+    for of_run, of_folds in zip(fitted.history, out_of_fold.curves, strict=True):
+        of_run.update(of_folds)
+    return _Result(fitted, out_of_fold.calibration, folds, out_of_fold)
+
+
+def _fold_data(network: Network, params: TrainParams, data: TrainingData, accelerator: Accelerator) -> FoldData:
+    """Find or compute the features of all frames, and those of the kept frames and their copies in random views."""
+    learned, judged = [row for row in data.in_folds if row.kept], [row for row in data.in_folds if not row.is_copy]
+    device, precision = accelerator.device, _DTYPES[accelerator.mixed_precision]
+    return FoldData(
+        learned,
+        view_features(network, data.images(learned), params, precision, device),
+        judged,
+        exact_features(network, data.images(judged), params.batch_size),
+    )
+
+
+def _fit_with_held_out(
+    network: Network, params: TrainParams, model: ModelParams, data: TrainingData, run: RunContext
+) -> _Result:
+    """Fit the network to the training side, and calibrate it by the validation side."""
+    with run.accelerator.main_process_first():  # it fills the caches, and the others read them
+        inputs = _build_inputs(network, params, model, data, run.accelerator)
+    fitted = fit_all_epochs(network, inputs, params, len(data.classes), run)
+    calibration = _calibrate_on_val(network, inputs, params, data, run.accelerator)
+    return _Result(fitted, calibration, None, None)
+
+
 def _build_inputs(
     network: Network, params: TrainParams, model: ModelParams, data: TrainingData, accelerator: Accelerator
 ) -> Inputs:
     """Build the source of each side: cached features for the head where the whole backbone is frozen, else pictures."""
-    watched = ["val"] * bool(data.rows["val"]) + ["test"] * _watches_test(params)
-    images = {
-        side: label_images(data.project, data.rows[side], data.classes, data.preprocess) for side in ("train", *watched)
-    }
+    watched = ["val"] * bool(data.sides["val"]) + ["test"] * _watches_test(params)
+    images = {side: data.images(data.sides[side]) for side in ("train", *watched)}
+    labels = images["train"].labels
     if model.freeze != "all" or (params.online and not params.cached_views):
         train, held_out = pictures(images["train"], params), {side: exact(images[side]) for side in watched}
         for frames in (train.frames, *(source.frames for source in held_out.values())):
             frames.decode()
-        return Inputs(network, train, held_out)
+        return Inputs(network, train, labels, held_out)
     device, precision = accelerator.device, _DTYPES[accelerator.mixed_precision]
-    features = {side: exact_features(network, images[side], params.batch_size, device) for side in watched}
-    return Inputs(network.head, view_features(network, images["train"], params, precision, device), features)
+    features = {side: exact_features(network, images[side], params.batch_size) for side in watched}
+    return Inputs(network.head, view_features(network, images["train"], params, precision, device), labels, features)
 
 
-def _fit(network: Network, inputs: Inputs, params: TrainParams, data: TrainingData, run: RunContext) -> Fitted:
-    """Fit for all epochs that are left; the network ends with the weights of the kept epoch."""
-    objective = build_objective(inputs.module, params.loss, data.images_per_class, params.seed)
-    weights = class_weights(params.loss, data.images_per_class)[data.labels]
-    fit, best, history = Fit(network, objective, params, run.accelerator), BestEpoch(params), list[Metrics]()
-    _resume(fit, best, history, run)
-    minutes_before = history[-1]["train/minutes"] if history else 0.0
-    with TensorBoard(run.project.tensorboard / run.key, history, is_on=run.accelerator.is_main_process) as board:
-        for epoch in track(range(len(history) + 1, params.epochs + 1), "epochs", params.epochs - len(history)):
-            if best.should_stop:
-                break
-            metrics = fit.run_epoch(epoch, inputs.train, inputs.watched, weights)
-            metrics["train/minutes"] = minutes_before + (time.perf_counter() - run.started) / 60
-            best.consider(epoch, metrics, fit.module)
-            history.append(metrics)
-            board.add(epoch, metrics)
-            if run.accelerator.is_main_process:
-                state = {"fit": fit.state_dict(), "best": best.state_dict(), "history": history}
-                write_state(run.project.resume_state(run.key), state)
-    best.restore(fit.module)
-    return Fitted(history, best)
-
-
-def _resume(fit: Fit, best: BestEpoch, history: list[Metrics], run: RunContext) -> None:
-    """Continue where a run of the same key stopped. The first process reads the state and sends it to the others."""
-    state: list[Any] = [read_state(run.project.resume_state(run.key)) if run.accelerator.is_main_process else None]
-    broadcast_object_list(state)
-    if state[0] is None:
-        return
-    fit.load_state_dict(state[0]["fit"])
-    best.load_state_dict(state[0]["best"])
-    history.extend(state[0]["history"])
-    if run.accelerator.is_main_process:
-        tell(f"going on after epoch {len(history)}")
+def _calibrate_on_val(
+    network: Network, inputs: Inputs, params: TrainParams, data: TrainingData, accelerator: Accelerator
+) -> Calibration:
+    source = inputs.watched.get("val")
+    if source is None:
+        return not_calibrated(_NO_VALIDATION)
+    logits, truth = logits_and_labels(inputs.module, source, params.batch_size, accelerator.device)
+    groups = [row.group for row in data.sides["val"]]
+    return calibrate(logits, truth, groups, params.unknown_false_alarms, one_unit=has_one_unit(network))
 
 
 def _machine(accelerator: Accelerator) -> list[str]:
@@ -264,12 +275,14 @@ def first_weights_identity(model: ModelParams) -> str:
 
 
 def _checkpoint(
-    network: Network, model: ModelParams, inputs: Inputs, params: TrainParams, data: TrainingData
+    network: Network,
+    model: ModelParams,
+    image: ImageParams,
+    params: TrainParams,
+    data: TrainingData,
+    calibration: Calibration,
 ) -> Checkpoint:
-    """Calibrate the fitted network, and collect everything that later stages need to rebuild it."""
-    groups = [row.group for row in data.rows["val"]]
-    device = next(network.parameters()).device
-    calibration = calibrate(inputs.module, inputs.watched.get("val"), groups, params, device)
+    """Collect everything that later stages need to rebuild the fitted network, and to judge it."""
     return Checkpoint(
         state_dict=_state_on_cpu(network),
         classes=tuple(data.classes),
@@ -277,7 +290,11 @@ def _checkpoint(
         preprocess=data.preprocess,
         fingerprints=fingerprints(data.project),
         selection=params.keep,
-        **asdict(calibration),
+        estimate=data.estimate,
+        refit=data.refit,
+        learned_from=data.learned_from,
+        calibration=calibration,
+        sample_bits=image.sample_bits,
     )
 
 

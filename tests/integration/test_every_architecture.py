@@ -23,6 +23,7 @@ from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.network.params import ModelParams
 from pipeline.params import Params, read_params
 from pipeline.train.optimizers import build_optimizer
+from tests.support.checkpoints import Untrained, checkpoint_of
 from tests.support.command import ROOT
 
 PARAMS: Params = read_params(ROOT / "params.yaml")
@@ -48,7 +49,7 @@ def _trained(size: int, **model: Any) -> Checkpoint:
     moved = [name for name, p in network.named_parameters() if not torch.equal(p, before[name])]
     assert moved[0].startswith("backbone.")
     assert moved[-1].startswith("head.")
-    return Checkpoint(network.state_dict(), CLASSES, params, preprocess, {}, "last")
+    return checkpoint_of(network.state_dict(), Untrained(CLASSES, params, preprocess))
 
 
 def _verdict(checkpoint: Checkpoint, network: Network, graph: onnx.ModelProto) -> Judgement:

@@ -18,6 +18,7 @@ from pipeline.network.preprocess import Preprocess
 from pipeline.tools.explain import explain as command
 from pipeline.tools.explain import filter_patterns
 from pipeline.tools.explain.activations import LayerMaps, all_maps, map_layers
+from tests.support.checkpoints import Untrained, checkpoint_of
 from tests.support.explained_networks import MODEL, built
 
 # Convolutions and poolings up to the last feature map: 13 + 5 of VGG16, 17 + 3 + 1 of ResNet18, and so on.
@@ -44,7 +45,8 @@ def test_every_named_network_can_be_explained(arch: str, tmp_path: Path, monkeyp
         recorded.extend(all_maps(of, input_nchw))  # type: ignore[arg-type]
         return recorded
 
-    checkpoint = Checkpoint({}, ("cat", "狗"), MODEL, Preprocess(64, "squash", 1.0, (0.5,) * 3, (0.5,) * 3), {}, "last")
+    preprocess = Preprocess(64, "squash", 1.0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    checkpoint = checkpoint_of({}, Untrained(("cat", "狗"), MODEL, preprocess))
     monkeypatch.setattr(command, "read_checkpoint", lambda _: checkpoint)
     monkeypatch.setattr(Checkpoint, "network", lambda _: network)  # instead of writing 240 MB of ResNet152
     monkeypatch.setattr(command, "all_maps", counted)

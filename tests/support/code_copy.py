@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.train import provenance
+from pipeline.base import code_digest
 
 
 def copy_of_the_code(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Copy the code into `root` and let the code digest read the copy; returns the folder `pipeline` of the copy."""
     for package in ("pipeline", "runtime"):
-        shutil.copytree(provenance.CODE_ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(provenance, "CODE_ROOT", root)
+        shutil.copytree(code_digest.CODE_ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code_digest, "CODE_ROOT", root)
     return root / "pipeline"

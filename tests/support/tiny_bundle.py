@@ -34,7 +34,16 @@ CHECKPOINT_SHA256 = hashlib.sha256(CHECKPOINT).hexdigest()
 def draft_contract(*names: str) -> Contract:
     """A contract whose variants (fp32 unless named) have no hash yet."""
     variants = tuple(
-        Variant(name=name, file=f"{name}.onnx", sha256="0" * 64, precision=name, bytes=1, golden_tolerance=0.001)
+        Variant(
+            name=name,
+            file=f"{name}.onnx",
+            sha256="0" * 64,
+            precision=name,
+            bytes=1,
+            golden_tolerance=0.001,
+            unknown_threshold=None,
+            unknown_threshold_clip=None,
+        )
         for name in names or ("fp32",)
     )
     return Contract(
@@ -45,8 +54,9 @@ def draft_contract(*names: str) -> Contract:
         opset=18,
         temperature=None,
         temperature_reason="not fitted",
-        unknown_threshold=None,
-        unknown_threshold_reason="not fitted",
+        unknown_score=None,
+        unknown_score_reason="not fitted",
+        unknown_false_alarms=None,
         max_pixels=10_000,
         max_aspect=10.0,
         sample_bits=None,
@@ -55,6 +65,21 @@ def draft_contract(*names: str) -> Contract:
         variants=variants,
         recommended=variants[0].name,
         timed_on="Test Processor 1",
+    )
+
+
+def with_thresholds(contract: Contract, frame: float, clip: float) -> Contract:
+    """The contract with these thresholds of unknown material for every variant."""
+    variants = tuple(
+        dataclasses.replace(variant, unknown_threshold=frame, unknown_threshold_clip=clip)
+        for variant in contract.variants
+    )
+    return dataclasses.replace(
+        contract,
+        variants=variants,
+        unknown_score="largest_logit",
+        unknown_score_reason=None,
+        unknown_false_alarms=0.05,
     )
 
 

@@ -148,7 +148,7 @@ def _heat_map_cells(network: Network, checkpoint: Checkpoint, picture_nhwc: Tens
     """The photo as the network sees it, and the same photo with the heat map of its most probable class."""
     input_nchw = checkpoint.preprocess(picture_nhwc)
     with torch.no_grad():
-        probabilities = (network(input_nchw)[0] / (checkpoint.temperature or 1.0)).softmax(dim=0)
+        probabilities = (network(input_nchw)[0] / (checkpoint.calibration.temperature or 1.0)).softmax(dim=0)
     class_index = int(probabilities.argmax())
     heat_hw = heat_map(network, input_nchw, class_index)
     seen_nchw = checkpoint.preprocess.resized(picture_nhwc, checkpoint.preprocess.size)

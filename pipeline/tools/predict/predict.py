@@ -18,6 +18,7 @@ from pipeline.extract.params import ExtractParams
 from pipeline.media import recordings
 from pipeline.media.photos import read_photo_as_device
 from pipeline.tools.predict.answers import Answer, Classification, FrameAnswer
+from runtime import video
 from runtime.archive import unpack, verify
 from runtime.classifier import Classifier, Prediction
 from runtime.clips.clip import open_clip
@@ -53,7 +54,7 @@ def open_classifier(project: Project, bundle: Path | None) -> Iterator[Classifie
 def predict(paths: Sequence[Path], classifier: Classifier, params: ExtractParams) -> list[Answer]:
     """Classify photos and clips.
 
-    A clip's verdict is the most probable class of the mean over its frames. A file that cannot be read does not stop
+    A clip's verdict follows the rule of the device (`runtime.verdict`). A file that cannot be read does not stop
     the others: its answer has an error instead of a verdict.
 
     Args:
@@ -118,12 +119,14 @@ def _answer_clip(classifier: Classifier, params: ExtractParams, path: Path) -> A
         timeout_seconds=params.decode_timeout_seconds,
         max_bytes=round(params.decode_max_gigabytes * 1e9),
     )
-    frames = tuple(
-        FrameAnswer(time_seconds, _classification(classifier.judge(np.array(logits, np.float32))))
+    judged = [
+        video.FrameAnswer(time_seconds, classifier.judge(np.array(logits, np.float32)))
         for time_seconds, logits in decoded["frames"]
-    )
-    verdicts = [frame.verdict for frame in frames]
-    return Answer(str(path), _clip_verdict(verdicts), frames, tuple(decoded["warnings"]))
+    ]
+    clip = video.verdict(judged, classifier.thresholds)
+    frames = tuple(FrameAnswer(frame.time_seconds, _classification(frame.prediction)) for frame in judged)
+    verdict = Classification(clip.label, clip.probability, clip.probabilities)
+    return Answer(str(path), verdict, frames, tuple(decoded["warnings"]))
 
 
 def clip_bounds(params: ExtractParams) -> dict[str, Any]:
@@ -133,18 +136,6 @@ def clip_bounds(params: ExtractParams) -> dict[str, Any]:
         "max_seconds": params.max_clip_seconds,
         "raw_frames_per_second": params.raw_frames_per_second,
     }
-
-
-def _clip_verdict(verdicts: Sequence[Classification]) -> Classification:
-    """The mean over the frames that show a class, or over all frames where none shows a class."""
-    known = [verdict for verdict in verdicts if verdict.label is not None]
-    counted = known or verdicts
-    means = {
-        name: sum(verdict.probabilities[name] for verdict in counted) / len(counted)
-        for name in counted[0].probabilities
-    }
-    best = max(means, key=means.__getitem__)
-    return Classification(best if known else None, means[best], means)
 
 
 def logits_of_clip(path: str, graph: list[str], frames_per_second: float, bounds: dict[str, Any]) -> dict[str, Any]:

@@ -223,10 +223,20 @@ def test_a_time_that_is_none_is_refused(tmp_path: Path, time: str) -> None:
     assert "frames.csv:3: a value does not fit its column" in message
 
 
-def test_only_a_split_says_why_recordings_share_a_group(tmp_path: Path) -> None:
-    placed = FRAME.placed("fish1", "train", "one burst")
+def test_only_a_split_says_why_recordings_share_a_group_and_in_which_fold_it_is(tmp_path: Path) -> None:
+    placed = FRAME.placed("fish1", "train", "one burst", 3)
     path = tmp_path / "split.csv"
     manifest.write_split([placed], path)
-    assert path.read_text(encoding="utf-8").splitlines()[0].endswith(",burst,split,group_reason")
+    assert path.read_text(encoding="utf-8").splitlines()[0].endswith(",burst,split,group_reason,fold")
     assert manifest.read_split(path) == [placed]
     assert (placed.group, placed.split, placed.recorded_at) == ("fish1", "train", FRAME.recorded_at)
+
+
+@pytest.mark.parametrize("fold", ["-1", "1.0", "a", " 1"])
+def test_a_fold_that_is_no_number_is_refused(tmp_path: Path, fold: str) -> None:
+    path = tmp_path / "split.csv"
+    manifest.write_split([FRAME.placed("fish1", "train", "", 3)], path)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(",train,,3", f",train,,{fold}"), encoding="utf-8")
+    with pytest.raises(DataError, match="is not the number of a fold"):
+        manifest.read_split(path)

@@ -18,14 +18,17 @@ from pipeline.evaluate.evaluation import (
     ClassGroups,
     ClassNumbers,
     Counterfactual,
+    DeviceNumbers,
     Evaluation,
     FalseAlarms,
     FilmMore,
     FrameNumbers,
     GroupNumbers,
+    HowJudged,
     ProbabilityErrors,
     ReliabilityBin,
 )
+from pipeline.network.calibration import UnknownThresholds
 
 HALF = ClassFrames(precision=0.5, recall=0.5, f1=0.5, support=2)
 BIN = ReliabilityBin(confidence=0.625, accuracy=0.5, frames=4)
@@ -42,6 +45,8 @@ EVALUATION = Evaluation(
     top1_all_frames=0.375,
     top1_interval=ValueOrReason(None, "2 groups; a bootstrap needs at least 30"),
     groups=GroupNumbers(n_groups=2, groups_right=1, groups_right_by_vote=2, interval=Interval(0.125, 0.875)),
+    how=HowJudged("folds", 2, "all"),
+    as_device=DeviceNumbers(2, right=1, wrong=0, refused=1, interval=Interval(0.125, 0.875)),
     film_more=FilmMore("片", held_out=6, film=9),
     roc_auc=Areas({"flake": 0.75, "片": None}, None, 0.5),
     average_precision=Areas({"flake": 0.75, "片": 0.25}, 0.5, 0.5),
@@ -53,7 +58,7 @@ EVALUATION = Evaluation(
     confusion_normalised=[[0.5, 0.5], [0.5, 0.5]],
     calibration=CalibrationNumbers(
         temperature=ValueOrReason(1.5, None),
-        unknown_threshold=ValueOrReason(0.25, None),
+        unknown=ValueOrReason(UnknownThresholds(0.25, 0.5, 0.125), None),
         false_alarms=ValueOrReason(FalseAlarms(frames=0.25, groups=0.0), None),
         errors_before=ProbabilityErrors(ece=0.25, mse=1.0, nll=1.5),
         reliability=[BIN],
@@ -81,6 +86,19 @@ REPORT = """\
   ],
   "groups_right": 1,
   "group_top1_by_vote": 1.0,
+  "estimate": "folds",
+  "n_folds": 2,
+  "refit": "all",
+  "as_device": {
+    "n_clips": 2,
+    "right": 1,
+    "wrong": 0,
+    "refused": 1,
+    "right_ci95": [
+      0.125,
+      0.875
+    ]
+  },
   "film_more": {
     "class": "片",
     "held_out": 6,
@@ -168,8 +186,12 @@ REPORT = """\
   ],
   "temperature": 1.5,
   "temperature_reason": null,
-  "unknown_threshold": 0.25,
-  "unknown_threshold_reason": null,
+  "unknown": {
+    "frame": 0.25,
+    "clip": 0.5,
+    "false_alarms": 0.125
+  },
+  "unknown_reason": null,
   "unknown_false_alarms": {
     "frames": 0.25,
     "groups": 0.0
@@ -225,11 +247,15 @@ def test_the_report_is_the_same_to_the_byte(project: Project) -> None:
 
 def test_the_headline_begins_with_the_clips(project: Project) -> None:
     assert EVALUATION.headline == (
-        "50.0% of 2 held-out clips right (95 % interval 12% to 88%), 50.0% of 4 frames; reports/evaluate.json"
+        "1 of 2 clips right out of fold, 1 refused (95 % interval 12% to 88%), 50.0% of 4 frames; reports/evaluate.json"
     )
+    held_out = dataclasses.replace(
+        EVALUATION, how=HowJudged("holdout", None, "none"), as_device=DeviceNumbers(2, 1, 1, 0, Interval(0.125, 0.875))
+    )
+    assert held_out.headline.startswith("1 of 2 held-out clips right (95 % interval 12% to 88%)")
     for protocol in ("random", "blocks"):
-        divided = dataclasses.replace(EVALUATION, protocol=protocol).headline
-        assert divided.startswith("50.0% of 2 clips with held-out frames right (95 % interval 12% to 88%)")
+        divided = dataclasses.replace(held_out, protocol=protocol).headline
+        assert divided.startswith("1 of 2 clips with held-out frames right (95 % interval 12% to 88%)")
     caveat = dataclasses.replace(EVALUATION, optimistic="one photograph per class").headline
     assert "; optimistic: one photograph per class; " in caveat
 
@@ -245,6 +271,8 @@ def test_the_headline_begins_with_the_clips(project: Project) -> None:
         (GroupNumbers, (2, 3, 1, Interval(0.0, 1.0)), "groups_right: found 3; expected 0 to 2"),
         (GroupNumbers, (2, 1, 3, Interval(0.0, 1.0)), "groups_right_by_vote: found 3; expected 0 to 2"),
         (GroupNumbers, (2, 1, 1, Interval(0.6, 0.9)), r"expected a share inside its interval \[0.6, 0.9\]"),
+        (DeviceNumbers, (3, 1, 1, 0, Interval(0.0, 1.0)), "as_device: found a sum of 2; expected 3"),
+        (DeviceNumbers, (1, 2, -1, 0, Interval(0.0, 1.0)), "expected no negative count"),
         (FilmMore, ("a", 6, 5), "held_out: found 6; expected 1 to 5"),
         (Areas, ({"a": 1.5}, None, 0.5), "area: found 1.5; expected a share from 0 to 1"),
         (ReliabilityBin, (0.5, 0.5, 0), "frames: found 0; expected at least 1"),

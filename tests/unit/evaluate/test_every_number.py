@@ -22,15 +22,16 @@ from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.evaluate import predictions, stage
 from pipeline.evaluate.params import EvaluateParams
-from pipeline.network.checkpoint import Checkpoint
+from pipeline.network.calibration import Calibration, UnknownThresholds
 from pipeline.network.network import build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
 from tests.support import numbers_by_hand as by_hand
+from tests.support.checkpoints import Untrained, checkpoint_of
 from tests.support.small_project import ROOT
 
 CHANNELS, SIZE = 6, 64
-TEMPERATURE, THRESHOLD = 1.7, 0.5
+TEMPERATURE, THRESHOLD, CLIP_THRESHOLD, RATE = 1.7, 0.5, 0.8, 0.1
 K = 5  # of params.yaml
 FRAMES_OF_A_CLIP = 3
 
@@ -93,10 +94,8 @@ def judged(case: Planted, project: Project, monkeypatch: pytest.MonkeyPatch) -> 
     fresh, pretrained = (ModelParams.model_validate(values | {"weights": name}) for name in ("none", "imagenet"))
     state = build_network(fresh, SIZE, len(case.classes)).state_dict()
     preprocess = Preprocess(SIZE, "squash", 1.0, (0.0,) * 3, (1.0,) * 3)  # type: ignore[arg-type]
-    Checkpoint(
-        state, case.classes, pretrained, preprocess, {"git": None, "data": None}, "last", TEMPERATURE, None, THRESHOLD,
-        None,
-    ).write(project.checkpoint)  # fmt: skip
+    calibration = Calibration(TEMPERATURE, None, UnknownThresholds(THRESHOLD, CLIP_THRESHOLD, RATE), None)
+    checkpoint_of(state, Untrained(case.classes, pretrained, preprocess, calibration)).write(project.checkpoint)
     index_of_path = {row.path: i for i, row in enumerate(case.rows)}
 
     def answers(_: Any, frames: Any, *__: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -138,7 +137,10 @@ def expected(case: Planted) -> dict[str, Any]:
         "confusion_normalised": [[n / max(sum(row), 1) for n in row] for row in counts],
         "classes": list(case.classes),
         "temperature": TEMPERATURE,
-        "unknown_threshold": THRESHOLD,
+        "unknown": {"frame": THRESHOLD, "clip": CLIP_THRESHOLD, "false_alarms": RATE},
+        "estimate": "holdout",
+        "n_folds": None,
+        "refit": "none",
         "protocol": "grouped",
         "optimistic": "planted",
         **_by_clip(case, positions, truth, p, of_class),
@@ -164,8 +166,8 @@ def _by_clip(
     widest = min(widths, key=lambda name: round(widths[name], 9))
     more = by_hand.clips_to_halve(int(per_class[widest]["groups_right"]), int(per_class[widest]["groups"]))
     film = math.ceil(more / (len(verdicts) / len({row.group for row in case.rows})))
-    is_below = {i: bool(case.logits[i].max() < THRESHOLD) for i in positions}
-    below = [[is_below[i] for i in positions if case.rows[i].group == name] for name in verdicts]
+    is_below = [bool(case.logits[i].max() < THRESHOLD) for i in positions]
+    device = _as_device(case)
     return {
         "n_groups": len(verdicts),
         "group_top1": n_right / len(verdicts),
@@ -181,10 +183,29 @@ def _by_clip(
             f"of which {more} are held out as now",
         },
         "unknown_false_alarms": {
-            "frames": np.mean(list(is_below.values())),
-            "groups": np.mean([all(of_clip) for of_clip in below]),
+            "frames": np.mean(is_below),
+            "groups": device["refused"] / device["n_clips"],
         },
+        "as_device": device,
     }
+
+
+def _as_device(case: Planted) -> dict[str, Any]:
+    """The answers of the device for whole clips, one after the other."""
+    counts = {"right": 0, "wrong": 0, "refused": 0}
+    every = case.of("test", kept=False)
+    clips = {case.rows[i].group for i in every}
+    for clip in clips:
+        frames = [i for i in every if case.rows[i].group == clip]
+        scores = [float(max(case.logits[i])) for i in frames]
+        if sum(scores) / len(scores) < CLIP_THRESHOLD:
+            counts["refused"] += 1
+            continue
+        known = [i for i, score in zip(frames, scores, strict=True) if score >= THRESHOLD] or frames
+        means = by_hand.softmax(case.logits[known], TEMPERATURE).mean(axis=0)
+        is_right = case.classes[by_hand.first_largest(means)] == case.rows[frames[0]].label
+        counts["right" if is_right else "wrong"] += 1
+    return {"n_clips": len(clips), **counts, "right_ci95": by_hand.exact_interval(counts["right"], len(clips))}
 
 
 def _baselines(case: Planted, positions: list[int], truth: np.ndarray) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from pipeline.base.section import read_section
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.stage import evaluate
 from pipeline.network.backbones import build_body
+from pipeline.network.calibration import UnknownThresholds
+from pipeline.network.checkpoint import read_checkpoint
+from tests.support.checkpoints import with_calibration
 from tests.support.command import run_pipe
 from tests.support.small_project import set_params, small_project
 
@@ -26,8 +29,8 @@ CONTRACT = {
     "n_frames", "n_groups", "top1", "top1_all_frames", "top1_ci95", "top5", "group_top1", "group_top1_ci95",
     "baseline_majority", "baseline_knn", "macro_f1", "auc", "ece", "mse", "nll", "per_class", "confusion", "protocol",
     "optimistic", "counterfactual", "balanced_accuracy", "roc_auc", "average_precision", "confusion_normalised",
-    "temperature", "uncalibrated", "reliability", "group_top1_by_vote", "film_more", "unknown_threshold",
-    "unknown_false_alarms",
+    "temperature", "uncalibrated", "reliability", "group_top1_by_vote", "film_more", "unknown",
+    "unknown_false_alarms", "estimate", "refit", "as_device",
 }  # fmt: skip
 
 
@@ -62,30 +65,34 @@ def test_frames_and_clips_below_the_threshold_are_counted_and_no_other_number_ch
     largest = [max(float(row[name]) for name in row if name.startswith("logit_")) for row in rows]
     last = max(zip(largest, rows, strict=True), key=lambda pair: pair[0])[1]
     threshold = max(value for value, row in zip(largest, rows, strict=True) if row["group"] != last["group"]) + 1e-4
-    value = torch.load(exported.checkpoint, weights_only=True)
-    torch.save(value | {"unknown_threshold": threshold, "unknown_threshold_reason": None}, exported.checkpoint)
+    fitted = UnknownThresholds(threshold, threshold, 0.1)
+    checkpoint = read_checkpoint(exported.checkpoint)
+    calibration = dataclasses.replace(checkpoint.calibration, unknown=fitted, unknown_reason=None)
+    with_calibration(checkpoint, calibration).write(exported.checkpoint)
     finished = run_pipe(exported.root, "evaluate")
     assert finished.returncode == 0, finished.stderr
     judged = read_json(exported.evaluate_json)
     n_below = sum(logit < threshold for logit in largest)
     assert judged["unknown_false_alarms"] == {"frames": n_below / 16, "groups": 3 / 4}
+    assert (judged["as_device"]["refused"], judged["as_device"]["n_clips"]) == (3, 4)
     changed = {name for name in judged if judged[name] != plain[name]} - {"digest", "made_from"}
     assert changed == {
         "checkpoint_sha256",
-        "unknown_threshold",
-        "unknown_threshold_reason",
+        "unknown",
+        "unknown_reason",
         "unknown_false_alarms",
         "unknown_false_alarms_reason",
+        "as_device",
     }
 
 
 def test_the_temperature_of_the_checkpoint_changes_confidence_and_the_uncalibrated_numbers_stay(
     exported: Project,
 ) -> None:
-    value = torch.load(exported.checkpoint, weights_only=True)
-    evaluations = []
+    checkpoint, evaluations = read_checkpoint(exported.checkpoint), []
     for temperature in (1.0, 4.0):
-        torch.save(value | {"temperature": temperature, "temperature_reason": None}, exported.checkpoint)
+        calibration = dataclasses.replace(checkpoint.calibration, temperature=temperature, temperature_reason=None)
+        with_calibration(checkpoint, calibration).write(exported.checkpoint)
         evaluations.append(_evaluated(exported))
     plain, softened = evaluations
     assert {name: plain[name] for name in ("ece", "mse", "nll")} == plain["uncalibrated"] == softened["uncalibrated"]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,12 @@ from pipeline.base.errors import GateError
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
+from pipeline.network.calibration import Calibration, UnknownThresholds
 from pipeline.network.checkpoint import read_checkpoint
 from runtime.classifier import Classifier
 from runtime.contract import Contract
 from runtime.system.processor import processor_name
+from tests.support.checkpoints import with_calibration
 from tests.support.gates import GATES
 from tests.support.small_project import set_params
 
@@ -229,10 +230,12 @@ def test_the_contract_carries_temperature_and_threshold_of_the_checkpoint_or_why
     exported: Project,
 ) -> None:
     contract, checkpoint = read_json(exported.contract_json), read_checkpoint(exported.checkpoint)
-    assert contract["temperature"] == checkpoint.temperature
-    assert contract["temperature_reason"] == checkpoint.temperature_reason
-    assert contract["unknown_threshold"] is None
-    assert contract["unknown_threshold_reason"] == "2 validation clips; 0.05 false alarms need 19"
-    fitted = dataclasses.replace(checkpoint, unknown_threshold=1.5, unknown_threshold_reason=None)
+    assert contract["temperature"] == checkpoint.calibration.temperature
+    assert contract["temperature_reason"] == checkpoint.calibration.temperature_reason
+    assert contract["unknown_score"] is None
+    assert contract["unknown_score_reason"] == "4 clips or photos to calibrate on; thresholds need 10"
+    calibration = Calibration(1.5, None, UnknownThresholds(0.25, 0.5, 0.1), None)
+    fitted = with_calibration(checkpoint, calibration)
     draft = stage._draft(fitted, read_section(exported.params_yaml, "export", ExportParams), 18)
-    assert (draft.unknown_threshold, draft.unknown_threshold_reason) == (1.5, None)
+    assert (draft.unknown_score, draft.unknown_false_alarms) == ("largest_logit", 0.1)
+    assert (draft.variants[0].unknown_threshold, draft.variants[0].unknown_threshold_clip) == (0.25, 0.5)

@@ -10,14 +10,17 @@ import torch
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
+from pipeline.network.calibration import calibration_to_plain
 from pipeline.network.checkpoint import Checkpoint, class_numbers, read_checkpoint
 from pipeline.network.network import build_network, build_preprocess
 from pipeline.params import read_params
+from tests.support.checkpoints import NOT_FITTED, Untrained, checkpoint_of
 from tests.support.command import ROOT
 from tests.support.small_project import COLOURS
 
 PARAMS = read_params(ROOT / "params.yaml")
 CLASSES = ("flake", "powder")
+PLAIN = calibration_to_plain(NOT_FITTED)
 
 
 def _checkpoint() -> Checkpoint:
@@ -25,7 +28,7 @@ def _checkpoint() -> Checkpoint:
     model = PARAMS.model.model_copy(update={"arch": "resnet18", "weights": "none"})
     preprocess = build_preprocess(model, PARAMS.image.model_copy(update={"size": 32}))
     network = build_network(model, 32, len(CLASSES))
-    return Checkpoint(network.state_dict(), CLASSES, model, preprocess, {"git": None, "data": "0" * 64}, "last")
+    return checkpoint_of(network.state_dict(), Untrained(CLASSES, model, preprocess), data="0" * 64)
 
 
 def test_a_checkpoint_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -73,9 +76,10 @@ def test_a_checkpoint_rebuilds_the_network_without_params_yaml(exported: Project
 
 def test_the_checkpoint_holds_plain_values_and_says_what_is_not_fitted(exported: Project) -> None:
     value = torch.load(exported.checkpoint, weights_only=True)
-    assert (value["temperature"] is None) == (value["temperature_reason"] is not None)
-    assert value["unknown_threshold"] is None
-    assert value["unknown_threshold_reason"]
+    calibration = value["calibration"]
+    assert calibration["temperature"] is not None
+    assert calibration["unknown"] is None
+    assert calibration["unknown_reason"] == "4 clips or photos to calibrate on; thresholds need 10"
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])
@@ -89,18 +93,25 @@ def test_a_broken_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     torch.save({"format_version": 99}, path)
-    with pytest.raises(DataError, match="found checkpoint format 99; expected 3"):
+    with pytest.raises(DataError, match="found checkpoint format 99; expected 4"):
         read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        *[("temperature", value, "found the temperature") for value in (0.0, -1.0, math.nan, math.inf)],
-        ("temperature", "1", "found '1'; expected a number"),
-        ("unknown_threshold", math.nan, "found the threshold nan"),
+        *[
+            ("calibration", {**PLAIN, "temperature": value, "temperature_reason": None}, "found the temperature")
+            for value in (0.0, -1.0, math.nan, math.inf)
+        ],
+        ("calibration", {**PLAIN, "temperature": "1", "temperature_reason": None}, "found '1'; expected a number"),
+        ("calibration", {}, "temperature"),
+        ("estimate", "luck", "found the estimate 'luck'"),
+        ("refit", "some", "refit 'some'"),
+        ("refit", "all", "learned from all clips and is judged on held-out ones"),
+        ("learned_from", [3], "found 3; expected a text"),
         ("classes", ["flake", "flake"], "expected different names"),
-        ("classes", ["flake", 3], "found the class 3; expected a name"),
+        ("classes", ["flake", 3], "found 3; expected a text"),
         ("state_dict", {"weight": 1.0}, "no mapping to tensors"),
         ("model", {"arch": "resnet18", "no_such_key": 1}, "no_such_key"),
         ("preprocess", {}, "missing"),
@@ -111,7 +122,7 @@ def test_a_value_that_would_change_every_answer_is_refused(
 ) -> None:
     path = tmp_path / "checkpoint.pt"
     _checkpoint().write(path)
-    assert read_checkpoint(path).temperature is None  # the negative control
+    assert read_checkpoint(path).calibration == NOT_FITTED  # the negative control
     torch.save({**torch.load(path, weights_only=True), field: value}, path)
     with pytest.raises(DataError, match=rf"checkpoint.pt: a value of the checkpoint does not fit \(.*{message}"):
         read_checkpoint(path)

@@ -18,7 +18,7 @@ from PIL import Image
 from runtime import Classifier
 from runtime.contract import Contract
 from runtime.errors import ContractError, DeviceError, ImageError, ProviderError
-from tests.support.tiny_bundle import CLASSES, colour_graph, draft_contract, picture, write_models
+from tests.support.tiny_bundle import CLASSES, colour_graph, draft_contract, picture, with_thresholds, write_models
 
 
 def write(folder: Path, contract: Contract, graph: bytes | None = None) -> Path:
@@ -116,7 +116,7 @@ def test_the_lowest_temperatures_leave_one_sure_class(temperature: float, tmp_pa
 def test_a_largest_logit_below_the_threshold_is_none_of_the_classes(
     threshold: float, label: str | None, tmp_path: Path
 ) -> None:
-    contract = dataclasses.replace(draft_contract(), unknown_threshold=threshold, unknown_threshold_reason=None)
+    contract = with_thresholds(draft_contract(), threshold, threshold)
     assert Classifier.load(write(tmp_path, contract)).classify(picture(0)).label == label
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from runtime.contract import Contract
 from runtime.errors import ContractError
-from tests.support.tiny_bundle import CLASSES, draft_contract
+from tests.support.tiny_bundle import CLASSES, draft_contract, with_thresholds
 
 
 def written(contract: Contract) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 def test_a_contract_states_every_value_that_the_device_needs() -> None:
     values = written(draft_contract())
-    assert values["format_version"] == 2
+    assert values["format_version"] == 3
     assert values["timed_on"] == "Test Processor 1"
     assert values["input"] == {"name": "image", "dtype": "uint8", "layout": "NHWC", "channels": "RGB"}
     assert values["core_input"] == {"name": "input", "dtype": "float32", "layout": "NCHW"}
@@ -58,7 +58,7 @@ def change(*keys: str | int, to: object) -> Callable[[dict[str, Any]], None]:
 
 
 FAULTS = {
-    "format_version": change("format_version", to=3),
+    "format_version": change("format_version", to=4),
     "old version with a newer key": change("format_version", to=1),
     "few bits": change("sample_bits", to=8),
     "many bits": change("sample_bits", to=17),
@@ -85,7 +85,8 @@ FAULTS = {
     "temperature of 0": change("temperature", to=0.0),
     "temperature and a reason": change("temperature", to=1.5),
     "no temperature, no reason": change("temperature_reason", to=None),
-    "threshold and a reason": change("unknown_threshold", to=1.5),
+    "a score and a reason": change("unknown_score", to="largest_logit"),
+    "a threshold without a score": change("variants", 0, "unknown_threshold", to=1.5),
     "no pixels": change("max_pixels", to=0),
     "pixels as a truth": change("max_pixels", to=True),
     "aspect below 1": change("max_aspect", to=0.5),
@@ -161,17 +162,78 @@ def test_whole_numbers_hash_like_the_floats_that_they_are_read_as(tmp_path: Path
     assert read(written(with_int), tmp_path).interface_sha256() == with_int.interface_sha256()
 
 
-def test_a_contract_of_version_1_is_read_and_stays_what_it_was(tmp_path: Path) -> None:
-    values = {**written(draft_contract("fp32", "int8")), "format_version": 1}
-    del values["timed_on"], values["sample_bits"]
+def _of_version(version: int, threshold: float | None) -> dict[str, Any]:
+    """A contract as an earlier version wrote it."""
+    values = {**written(draft_contract("fp32", "int8")), "format_version": version}
+    for key in ("unknown_score", "unknown_score_reason", "unknown_false_alarms"):
+        del values[key]
+    for variant in values["variants"]:
+        del variant["unknown_threshold"], variant["unknown_threshold_clip"]
+    if version == 1:
+        del values["timed_on"], values["sample_bits"]
+    reason = "not fitted" if threshold is None else None
+    return {**values, "unknown_threshold": threshold, "unknown_threshold_reason": reason}
+
+
+@pytest.mark.parametrize("threshold", [None, 1.5])
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_contract_of_an_earlier_version_is_read_and_stays_what_it_was(
+    version: int, threshold: float | None, tmp_path: Path
+) -> None:
+    values = _of_version(version, threshold)
     contract = read(values, tmp_path)
-    assert (contract.timed_on, contract.sample_bits) == (None, None)
-    assert contract.metadata()["contract_version"] == "1"
+    assert (contract.timed_on is None, contract.sample_bits) == (version == 1, None)
+    for variant in contract.variants:  # one threshold for all graphs, and none for clips
+        assert (variant.unknown_threshold, variant.unknown_threshold_clip) == (threshold, None)
+    assert contract.unknown_score == (None if threshold is None else "largest_logit")
+    assert contract.metadata()["contract_version"] == str(version)
     assert written(contract) == values
-    # The hash that version 1 computed: of all keys but these two.
-    interface = {key: value for key, value in values.items() if key not in ("variants", "recommended")}
+    # The hash that the earlier version computed: of all keys but those about variants.
+    about_variants = ("variants", "recommended", "timed_on")
+    interface = {key: value for key, value in values.items() if key not in about_variants}
     text = json.dumps(interface, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     assert contract.interface_sha256() == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        change("unknown_score", to="largest_logit"),
+        change("variants", 0, "unknown_threshold", to=1.5),
+        change("unknown_threshold", to="1.5"),
+        change("unknown_threshold_reason", to=None),
+        change("variants", to={}),
+        change("variants", 0, to=None),
+        lambda values: values.pop("unknown_threshold"),
+    ],
+)
+def test_an_earlier_contract_with_a_fault_is_refused(
+    version: int, fault: Callable[[dict[str, Any]], object], tmp_path: Path
+) -> None:
+    values = _of_version(version, None)
+    fault(values)
+    with pytest.raises(ContractError, match=r"contract\.json: "):
+        read(values, tmp_path)
+
+
+def test_every_variant_has_thresholds_of_its_own(tmp_path: Path) -> None:
+    contract = with_thresholds(draft_contract("fp32", "int8"), 1.5, 2.5)
+    values = written(contract)
+    values["variants"][1]["unknown_threshold"] = 1.25
+    found = read(values, tmp_path)
+    assert [variant.unknown_threshold for variant in found.variants] == [1.5, 1.25]
+    for fault, message in (
+        (change("variants", 1, "unknown_threshold", to=None), "variants.int8.unknown_threshold: found 'None'"),
+        (change("variants", 1, "unknown_threshold_clip", to=None), "variants.int8.unknown_threshold_clip"),
+        (change("unknown_false_alarms", to=None), "unknown_false_alarms: found 'None'"),
+        (change("unknown_false_alarms", to=1.0), "unknown_false_alarms: found '1.0'; expected between 0 and 1"),
+        (change("unknown_score", to="another"), "unknown_score: found 'another'"),
+    ):
+        spoilt = copy.deepcopy(values)
+        fault(spoilt)
+        with pytest.raises(ContractError, match=message):
+            read(spoilt, tmp_path)
 
 
 def test_an_unknown_variant_is_named_with_those_there_are() -> None:

@@ -49,7 +49,9 @@ def test_cpp_answers_as_the_bundle_does(variant: str, program: Path, pristine: P
 @pytest.mark.slow
 def test_cpp_knows_temperature_and_threshold(program: Path, folder: Path) -> None:
     contract = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
-    write_json(folder / "contract.json", {**contract, "temperature": 4.0, "unknown_threshold": 1000.0})
+    for variant in contract["variants"]:
+        variant["unknown_threshold"] = 1000.0
+    write_json(folder / "contract.json", {**contract, "temperature": 4.0})
     softened = json.loads(run(program, folder).stdout.splitlines()[0])
     logits = np.array(json.loads((folder / "golden" / "golden.json").read_text(encoding="utf-8"))["logits"]["fp32"][0])
     shares = np.exp(logits / 4)

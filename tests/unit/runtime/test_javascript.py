@@ -54,7 +54,9 @@ def test_javascript_answers_as_the_bundle_does(variant: tuple[str, ...], program
 def test_javascript_knows_temperature_and_threshold(program: Path, folder: Path) -> None:
     contract = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
     plain = json.loads(run(program, folder).stdout.splitlines()[0])
-    write_json(folder / "contract.json", {**contract, "temperature": 4.0, "unknown_threshold": 1000.0})
+    for variant in contract["variants"]:
+        variant["unknown_threshold"] = 1000.0
+    write_json(folder / "contract.json", {**contract, "temperature": 4.0})
     softened = json.loads(run(program, folder).stdout.splitlines()[0])
     assert (plain["label"], softened["label"]) == ("red", None)
     logits = np.array(json.loads((folder / "golden" / "golden.json").read_text(encoding="utf-8"))["logits"]["fp32"][0])

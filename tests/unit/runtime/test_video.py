@@ -21,6 +21,7 @@ from runtime.__main__ import main
 from runtime.classifier import Prediction
 from runtime.clips.decode_plan import Wanted
 from runtime.errors import ClipError, DeviceError, ImageError
+from runtime.verdict import Thresholds
 from runtime.video import FrameAnswer, classify_clip, verdict
 from tests.support.media import number_in, picture, spoil, write_clip, write_intra, write_photo
 from tests.support.tiny_bundle import CLASSES, draft_contract, write_models
@@ -57,7 +58,7 @@ class Watcher:
 
     def classify(self, pixels_hwc: NDArray[np.uint8]) -> Prediction:
         self.seen.append(pixels_hwc)
-        return Prediction("red", 1.0, {"red": 1.0}, (1.0,))
+        return Prediction("red", 1.0, {"red": 1.0}, (1.0,), 1.0)
 
 
 def seen(path: Path, max_pixels: int = MOST) -> tuple[list[float], list[NDArray[np.uint8]], tuple[str, ...]]:
@@ -163,19 +164,31 @@ def test_the_verdict_is_the_most_probable_class_of_the_mean(classifier: Classifi
     assert found.probability == found.probabilities["red"]
 
 
+NONE = Thresholds(None, None)
+
+
 def answer(label: str | None, *shares: float) -> FrameAnswer:
-    return FrameAnswer(0.0, Prediction(label, max(shares), dict(zip(CLASSES, shares, strict=True)), shares))
+    return FrameAnswer(
+        0.0,
+        Prediction(label, max(shares), dict(zip(CLASSES, shares, strict=True)), shares, 0.0 if label is None else 1.0),
+    )
 
 
 def test_one_sure_frame_can_outweigh_two_unsure_ones() -> None:
-    found = verdict([answer("red", 0.4, 0.35, 0.25), answer("red", 0.4, 0.35, 0.25), answer("green", 0, 1, 0)])
+    found = verdict([answer("red", 0.4, 0.35, 0.25), answer("red", 0.4, 0.35, 0.25), answer("green", 0, 1, 0)], NONE)
     assert found.label == "green"
 
 
 def test_frames_that_show_no_class_do_not_count_unless_all_do() -> None:
     unknown, known = answer(None, 0.9, 0.1, 0.0), answer("green", 0.2, 0.8, 0.0)
-    assert verdict([unknown, known]).probabilities["green"] == pytest.approx(0.8)
-    assert verdict([unknown, unknown]).label is None
+    assert verdict([unknown, known], Thresholds(0.5, None)).probabilities["green"] == pytest.approx(0.8)
+    assert verdict([unknown, unknown], Thresholds(0.5, None)).label is None
+
+
+def test_a_clip_below_its_threshold_is_none_of_the_classes() -> None:
+    unknown, known = answer(None, 0.9, 0.1, 0.0), answer("green", 0.2, 0.8, 0.0)
+    assert verdict([unknown, unknown, known], Thresholds(0.5, 0.4)).label is None
+    assert verdict([unknown, known], Thresholds(0.5, 0.4)).label == "green"
 
 
 def test_a_playlist_opens_nothing_whatever_it_is_called(classifier: Classifier, tmp_path: Path) -> None:
@@ -263,6 +276,6 @@ def test_the_command_prints_each_second_and_the_verdict(
     assert main(["video", "--bundle", str(pristine), "--json", str(clip)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found) == ["path", "label", "probability", "probabilities", "frames", "warnings"]
-    assert list(found["frames"][0]) == ["time_seconds", "label", "probability", "probabilities", "logits"]
+    assert list(found["frames"][0]) == ["time_seconds", "label", "probability", "probabilities", "logits", "score"]
     assert main(["video", "--bundle", str(pristine), str(tmp_path / "none.mp4")]) == 1
     assert capsys.readouterr().err.endswith("none.mp4: cannot be read (No such file or directory); expected a video\n")

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.network import embeddings
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
 from pipeline.params import read_params
@@ -107,11 +108,12 @@ def test_features_are_computed_once_and_then_need_no_decoded_frames(
     small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = _views(small, network, *ONLINE, cached_views=2)
-    held_out = exact_features(network, images_of(small, "val"), 4, CPU)
+    held_out = exact_features(network, images_of(small, "val"), 4)
     monkeypatch.setattr(module, "prefetch", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(embeddings, "embed", lambda *_: pytest.fail("computed again"))
     monkeypatch.setattr(FrameCache, "pixels_nhwc", property(lambda _: pytest.fail("decoded again")))
     assert torch.equal(_views(small, network, *ONLINE, cached_views=2).features, first.features)
-    assert torch.equal(exact_features(network, images_of(small, "val"), 4, CPU).features, held_out.features)
+    assert torch.equal(exact_features(network, images_of(small, "val"), 4).features, held_out.features)
     with pytest.raises(pytest.fail.Exception, match="decoded again"):
         _views(small, network, *ONLINE, cached_views=3)
 
@@ -147,7 +149,7 @@ def test_changed_code_or_another_torch_computes_features_anew(
 ) -> None:
     def n_keys() -> int:
         _views(small, network, *ONLINE, cached_views=1)
-        exact_features(network, images_of(small, "val"), 4, CPU)
+        exact_features(network, images_of(small, "val"), 4)
         return len(_keys(small))
 
     assert n_keys() == 2
@@ -172,7 +174,7 @@ def test_without_random_views_seeds_share_their_features(small: Project, network
 
 def test_held_out_features_are_exact(small: Project, network: Network) -> None:
     images = images_of(small, "val")
-    cached = exact_features(network, images, 3, CPU)
+    cached = exact_features(network, images, 3)
     source = exact(images)
     with torch.inference_mode():
         expected = network.eval().embed(source.batch(range(len(source)), 0, CPU)[0])
@@ -183,7 +185,7 @@ def test_the_network_is_left_as_it_was(small: Project, network: Network) -> None
     network.train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     _views(small, network)
-    exact_features(network, images_of(small, "val"), 4, CPU)
+    exact_features(network, images_of(small, "val"), 4)
     assert network.training
     assert network.backbone.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

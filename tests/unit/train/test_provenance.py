@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.base.code_digest import code_files
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
-from pipeline.train.provenance import TRAIN_CODE, code_digest, code_files, fingerprints, weights_licence
+from pipeline.train.provenance import TRAIN_CODE, code_digest, fingerprints, weights_licence
 from tests.house.rooms import PACKAGES, ROOT, House
 from tests.support.code_copy import copy_of_the_code
 
@@ -79,7 +80,7 @@ def test_the_digest_covers_every_folder_below_and_distinguishes_files_of_one_nam
         (room / folder / "deeper" / "stage.py").write_text(text)
     digests.append(code_digest())
     assert len(set(digests)) == 4
-    assert room / "second" / "deeper" / "stage.py" in code_files()
+    assert room / "second" / "deeper" / "stage.py" in list(code_files(TRAIN_CODE))
 
 
 @pytest.mark.parametrize("module", ["base/files.py", "network/heads.py", "train/fit.py", "../runtime/images/pillow.py"])

@@ -14,10 +14,10 @@ import torch
 
 from pipeline.base import manifest
 from pipeline.base.project import Project
+from pipeline.network.calibration import fit_temperature, not_calibrated
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.network.inference import Frames, infer
 from pipeline.params import read_params
-from pipeline.train.calibration import fit_temperature, fit_unknown_threshold
 from pipeline.train.stage import first_weights_identity
 from tests.support.command import ROOT, run_pipe
 from tests.support.small_project import set_params, small_project
@@ -57,47 +57,26 @@ def test_without_validation_frames_there_is_no_temperature(small: Project) -> No
     set_params(small, train={"epochs": 1})
     finished = run_pipe(small.root, "train")
     assert finished.returncode == 0, finished.stderr
-    checkpoint = read_checkpoint(small.checkpoint)
-    assert checkpoint.temperature is None
-    assert checkpoint.temperature_reason == "no validation frames; set split.val"
-    assert checkpoint.unknown_threshold is None
-    assert checkpoint.unknown_threshold_reason == "no validation frames; set split.val"
+    assert read_checkpoint(small.checkpoint).calibration == not_calibrated("no validation frames; set split.val")
 
 
 @pytest.mark.parametrize("freeze", ["all", "none"])
-def test_temperature_and_threshold_are_fitted_to_the_validation_frames_of_the_kept_epoch(
-    small: Project, freeze: str
-) -> None:
+def test_the_temperature_is_fitted_to_the_validation_frames_of_the_kept_epoch(small: Project, freeze: str) -> None:
     rows = manifest.read_split(small.split_csv)
     held_out = [row for row in rows if row.split == "val"]
     shown = next(row for row in rows if row.split == "train" and row.label != held_out[0].label)
     # One frame that shows the other class is wrong, so that there is a best temperature.
     shutil.copy(small.root / shown.path, small.root / held_out[0].path)
-    changed = {"epochs": 2, "keep": "best_val", "unknown_false_alarms": 0.5}
-    set_params(small, model={"freeze": freeze}, train=changed)
+    set_params(small, model={"freeze": freeze}, train={"epochs": 2, "keep": "best_val"})
     finished = run_pipe(small.root, "train")
     assert finished.returncode == 0, finished.stderr
     checkpoint = read_checkpoint(small.checkpoint)
     frames = Frames(small, held_out, checkpoint.classes, checkpoint.preprocess)
     _, logits = infer(checkpoint.network(), frames, 8, "validation frames")
     truth = np.array([checkpoint.classes.index(row.label) for row in held_out])
-    expected = fit_temperature(logits.numpy(), truth)
-    assert (checkpoint.temperature_reason, expected.reason) == (None, None)
-    assert checkpoint.temperature == pytest.approx(expected.value, rel=1e-3)
-    threshold = fit_unknown_threshold(logits.numpy(), [row.group for row in held_out], 0.5).value
-    # Two clips and the new one weigh a third each; each of the eight frames weighs a twelfth.
-    assert threshold == pytest.approx(np.sort(logits.numpy().max(axis=1))[2])
-    assert checkpoint.unknown_threshold == pytest.approx(threshold, rel=1e-3)
-    assert checkpoint.unknown_threshold_reason is None
-
-
-def test_one_sigmoid_unit_gives_no_threshold(small: Project) -> None:
-    set_params(small, model={"output": "sigmoid"}, train={"epochs": 1, "unknown_false_alarms": 0.4})
-    finished = run_pipe(small.root, "train")
-    assert finished.returncode == 0, finished.stderr
-    checkpoint = read_checkpoint(small.checkpoint)
-    assert checkpoint.unknown_threshold is None
-    assert "set model.output: softmax" in (checkpoint.unknown_threshold_reason or "")
+    expected = fit_temperature(logits.numpy(), truth, [row.group for row in held_out])
+    assert checkpoint.calibration.temperature == pytest.approx(expected, rel=1e-3)
+    assert checkpoint.calibration.unknown_reason == "2 clips or photos to calibrate on; thresholds need 10"
 
 
 def test_the_test_side_is_watched_and_the_best_epoch_on_it_kept(small: Project) -> None:

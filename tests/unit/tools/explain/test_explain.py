@@ -13,10 +13,10 @@ from PIL import Image
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
 from pipeline.tools.explain.explain import GRID, explain
+from tests.support.checkpoints import Untrained, checkpoint_of
 from tests.support.command import run_pipe
 from tests.support.explained_networks import built
 from tests.support.small_project import set_params
@@ -31,7 +31,7 @@ def explained(project: Project) -> Project:
     set_params(project, model={"arch": "small_cnn", "weights": "none"})
     model = read_section(project.params_yaml, "model", ModelParams)
     state = built("small_cnn").state_dict()
-    Checkpoint(state, ("cat", "狗"), model, PREPROCESS, {"git": None, "data": None}, "last").write(project.checkpoint)
+    checkpoint_of(state, Untrained(("cat", "狗"), model, PREPROCESS)).write(project.checkpoint)
     return project
 
 

@@ -22,7 +22,15 @@ from pipeline.tools.predict.montage import write_montage
 from pipeline.tools.predict.predict import open_classifier, predict
 from runtime.classifier import Classifier
 from runtime.errors import BundleError, ImageError
-from tests.support.tiny_bundle import CLASSES, ROOT, draft_contract, picture, write_colour_clip, write_models
+from tests.support.tiny_bundle import (
+    CLASSES,
+    ROOT,
+    draft_contract,
+    picture,
+    with_thresholds,
+    write_colour_clip,
+    write_models,
+)
 
 
 def test_photos_are_answered_in_order_and_folders_sorted(
@@ -94,8 +102,8 @@ def test_a_clip_is_sampled_as_densely_as_the_params_say(
 def test_frames_that_show_no_class_do_not_vote(
     threshold: float, label: str | None, extract_params: ExtractParams, tmp_path: Path
 ) -> None:
-    """Three dark frames outvote a bright one, unless they show no class. If no frame shows one, the clip has none."""
-    contract = dataclasses.replace(draft_contract(), unknown_threshold=threshold, unknown_threshold_reason=None)
+    """Three dark frames outvote a bright one, unless they show no class. Below its own threshold a clip has none."""
+    contract = with_thresholds(draft_contract(), threshold, 50.0 if threshold == 50.0 else -50.0)
     write_models(tmp_path / "contract.json", tmp_path, contract)
     clip = write_colour_clip(tmp_path / "clip.mp4", [2, 2, 2, 1], n_dark=3)
     (answer,) = predict([clip], Classifier.load(tmp_path), extract_params)

@@ -1,0 +1,139 @@
+"""Folds: a head for each, fitted on the clips of the others, and its logits for the clips that it has not seen."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.base.manifest import Row
+from pipeline.network.calibration import Calibration, Logits, calibrate
+from pipeline.network.heads import TwoLogits
+from pipeline.network.network import Network
+from pipeline.network.out_of_fold import FoldHead
+from pipeline.train.batches import Source, logits_and_labels
+from pipeline.train.best_epoch import Metrics
+from pipeline.train.feature_cache import CachedFeatures
+from pipeline.train.params import TrainParams
+from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a source, as a source."""
+
+    source: Source
+    positions: Sequence[int]  # in the source
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def batch(self, indices: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the inputs and labels of some images, as the whole source does.
+
+        Args:
+            indices: positions of the images in the part, from 0.
+            epoch: as for the source.
+            device: where both tensors are put.
+        """
+        return self.source.batch([self.positions[index] for index in indices], epoch, device)
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """The features that fold heads learn from, and those that they are judged on."""
+
+    learned_rows: Sequence[Row]  # kept frames and their copies
+    learned: CachedFeatures  # of `learned_rows`
+    judged_rows: Sequence[Row]  # frames, those that screening dropped too, without copies
+    judged: CachedFeatures  # of `judged_rows`: exactly what evaluation computes
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the folds."""
+        return sorted({row.fold for row in self.judged_rows if row.fold is not None})
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """What the fold heads give: themselves, their logits, the calibration from all of them, and their curves."""
+
+    heads: list[FoldHead]
+    logits: Logits  # (n, classes), of `FoldData.judged_rows`
+    calibration: Calibration  # of the shipped head
+    curves: list[Metrics]  # by epoch: mean over the frames, each measured by the head that has not seen it
+
+
+def fit_folds(network: Network, data: FoldData, params: TrainParams, n_classes: int, run: RunContext) -> OutOfFold:
+    """Fit a head for each fold; the network's own head ends as it began.
+
+    Args:
+        network: with the frozen backbone, and the head as it starts.
+        data: the features.
+        params: the section `train`.
+        n_classes: how many classes the head tells apart.
+        run: the run; each fold continues from a state of its own.
+    """
+    start = copy.deepcopy(network.head.state_dict())
+    logits = np.zeros((len(data.judged_rows), n_classes), dtype=np.float32)
+    states, histories = list[dict[str, Tensor]](), list[tuple[int, Fitted]]()
+    for number in data.numbers:
+        network.head.load_state_dict(start)
+        inputs = _inputs_of_fold(network, data, number)
+        of_fold = replace(run, key=f"{run.key}-fold{number}", is_shown=False)
+        name = f"epochs of fold {number + 1} of {len(data.numbers)}"
+        fitted = fit_all_epochs(network, inputs, params, n_classes, of_fold, name=name)
+        judged = [position for position, row in enumerate(data.judged_rows) if row.fold == number]
+        unseen = Part(data.judged, judged)
+        logits[judged], _ = logits_and_labels(network.head, unseen, params.batch_size, run.accelerator.device)
+        states.append({name: value.detach().cpu().clone() for name, value in network.head.state_dict().items()})
+        histories.append((len(inputs.watched["val"]), fitted))
+    network.head.load_state_dict(start)
+    calibrations = list(_calibrations(network, data, logits, params))
+    heads = [FoldHead(state, of_fold) for state, of_fold in zip(states, calibrations[1:], strict=True)]
+    return OutOfFold(heads, logits, calibrations[0], list(_mean_curves(histories)))
+
+
+def states_of_folds(data: FoldData, run: RunContext) -> list[str]:
+    """The keys of the states that the folds leave for resuming."""
+    return [f"{run.key}-fold{number}" for number in data.numbers]
+
+
+def _inputs_of_fold(network: Network, data: FoldData, number: int) -> Inputs:
+    learned = [position for position, row in enumerate(data.learned_rows) if row.fold != number]
+    watched = [position for position, row in enumerate(data.judged_rows) if row.fold == number and row.kept]
+    labels = data.learned.labels[learned]
+    return Inputs(network.head, Part(data.learned, learned), labels, {"val": Part(data.judged, watched)})
+
+
+def _calibrations(network: Network, data: FoldData, logits: Logits, params: TrainParams) -> Iterator[Calibration]:
+    """Yield the calibration from all kept frames, then for each fold that from the other folds' frames."""
+    rows, truth = data.judged_rows, data.judged.labels.numpy()
+    for left_out in (None, *data.numbers):
+        chosen = np.array([row.kept and row.fold != left_out for row in rows])
+        groups = [row.group for row, is_chosen in zip(rows, chosen, strict=True) if is_chosen]
+        yield calibrate(
+            logits[chosen], truth[chosen], groups, params.unknown_false_alarms, one_unit=has_one_unit(network)
+        )
+
+
+def has_one_unit(network: Network) -> bool:
+    """Whether the logits are 0 and the output of one sigmoid unit."""
+    return any(isinstance(part, TwoLogits) for part in network.head.modules())
+
+
+def _mean_curves(histories: Sequence[tuple[int, Fitted]]) -> Iterator[Metrics]:
+    """Yield for each epoch the means over the folds of what they measured on the frames left out."""
+    n_frames = sum(n for n, _ in histories)
+    for of_epoch in zip(*(fitted.history for _, fitted in histories), strict=True):
+        sums: dict[str, float] = defaultdict(float)
+        for (n, _), metrics in zip(histories, of_epoch, strict=True):
+            for name, value in metrics.items():
+                if name.startswith("val/"):
+                    sums[name] += n / n_frames * value
+        yield dict(sums)

@@ -1,0 +1,103 @@
+"""One run over all epochs: what is fitted on what, from where a killed run continues, and the epoch that is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from pipeline.base.progress import tell, track
+from pipeline.base.project import Project
+from pipeline.network.heads import Head
+from pipeline.network.network import Network
+from pipeline.train.batches import Source
+from pipeline.train.best_epoch import BestEpoch, Metrics
+from pipeline.train.curves import TensorBoard
+from pipeline.train.fit import Fit
+from pipeline.train.losses import build_objective, class_weights
+from pipeline.train.params import TrainParams
+from pipeline.train.resume import read_state, write_state
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is fitted on what: the network on images, or its head alone on features of the frozen backbone."""
+
+    module: Network | Head
+    train: Source
+    labels: Tensor  # (n,) class numbers of the training images
+    watched: Mapping[str, Source]  # by side, the images that are measured after each epoch
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The result of all epochs: their metrics, and the kept epoch, whose weights the network has."""
+
+    history: list[Metrics]
+    best: BestEpoch
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Where and since when a run fits: its devices and processes, its project, and its key for resuming."""
+
+    accelerator: Accelerator
+    project: Project
+    key: str  # see `resume.run_key`
+    started: float  # seconds of the performance counter
+    is_shown: bool = True  # whether TensorBoard gets its curves
+
+
+def fit_all_epochs(
+    network: Network, inputs: Inputs, params: TrainParams, n_classes: int, run: RunContext, *, name: str = "epochs"
+) -> Fitted:
+    """Fit for all epochs that are left; the network ends with the weights of the kept epoch.
+
+    Args:
+        network: the whole network.
+        inputs: what of it is fitted, and on what.
+        params: the section `train`.
+        n_classes: how many classes the head tells apart.
+        run: where the run fits; its key names the state that a killed run leaves.
+        name: of the progress.
+    """
+    images_per_class = torch.bincount(inputs.labels, minlength=n_classes).tolist()
+    objective = build_objective(inputs.module, params.loss, images_per_class, params.seed)
+    weights = class_weights(params.loss, images_per_class)[inputs.labels]
+    fit, best, history = Fit(network, objective, params, run.accelerator), BestEpoch(params), list[Metrics]()
+    _resume(fit, best, history, run)
+    minutes_before = history[-1]["train/minutes"] if history else 0.0
+    is_on = run.accelerator.is_main_process and run.is_shown
+    with TensorBoard(run.project.tensorboard / run.key, history, is_on=is_on) as board:
+        for epoch in track(range(len(history) + 1, params.epochs + 1), name, params.epochs - len(history)):
+            if best.should_stop:
+                break
+            metrics = fit.run_epoch(epoch, inputs.train, inputs.watched, weights)
+            metrics["train/minutes"] = minutes_before + (time.perf_counter() - run.started) / 60
+            best.consider(epoch, metrics, fit.module)
+            history.append(metrics)
+            board.add(epoch, metrics)
+            if run.accelerator.is_main_process:
+                state = {"fit": fit.state_dict(), "best": best.state_dict(), "history": history}
+                write_state(run.project.resume_state(run.key), state)
+    best.restore(fit.module)
+    return Fitted(history, best)
+
+
+def _resume(fit: Fit, best: BestEpoch, history: list[Metrics], run: RunContext) -> None:
+    """Continue where a run of the same key stopped. The first process reads the state and sends it to the others."""
+    state: list[Any] = [read_state(run.project.resume_state(run.key)) if run.accelerator.is_main_process else None]
+    broadcast_object_list(state)
+    if state[0] is None:
+        return
+    fit.load_state_dict(state[0]["fit"])
+    best.load_state_dict(state[0]["best"])
+    history.extend(state[0]["history"])
+    if run.accelerator.is_main_process:
+        tell(f"going on after epoch {len(history)}")

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.base.errors import DataError
+from pipeline.base.manifest import Row
+from pipeline.network.calibration import Calibration, UnknownThresholds
+from pipeline.network.out_of_fold import (
+    FoldHead,
+    read_fold_heads,
+    read_out_of_fold,
+    write_fold_heads,
+    write_out_of_fold,
+)
+from pipeline.network.torch_files import write_plain
+
+CLASSES = ("=sum", "片")
+ROWS = [
+    Row(
+        f"data/frames/{number}.jpg",
+        CLASSES[number % 2],
+        f"{number}",
+        "",
+        f"clip {number}",
+        fold=number % 3,
+        kept=number > 0,
+    )
+    for number in range(6)
+]
+LOGITS = np.random.default_rng(0).normal(0, 1e3, (6, 2)).astype(np.float32)
+
+
+def test_every_bit_of_a_logit_survives_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "out_of_fold.csv"
+    write_out_of_fold(ROWS, LOGITS, CLASSES, path)
+    assert np.array_equal(read_out_of_fold(ROWS, CLASSES, path), LOGITS)
+    assert np.array_equal(read_out_of_fold(ROWS[::-2], CLASSES, path), LOGITS[::-2])
+
+
+@pytest.mark.parametrize(
+    ("rows", "classes", "message"),
+    [
+        ([replace(ROWS[0], fold=2)], CLASSES, "no line of data/frames/0.jpg in fold 2"),
+        ([replace(ROWS[0], path="data/frames/9.jpg")], CLASSES, "no line of data/frames/9.jpg in fold 0"),
+        (ROWS, CLASSES[::-1], "found the columns path,group,fold,label,kept,logit_=sum,logit_片; expected"),
+    ],
+)
+def test_a_frame_or_class_that_the_table_lacks_is_named(
+    rows: list[Row], classes: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "out_of_fold.csv"
+    write_out_of_fold(ROWS, LOGITS, CLASSES, path)
+    with pytest.raises(DataError, match=message):
+        read_out_of_fold(rows, classes, path)
+
+
+@pytest.mark.parametrize("spoilt", ["nan", "inf", "a word", ""])
+def test_a_logit_that_is_no_number_is_refused(spoilt: str, tmp_path: Path) -> None:
+    path = tmp_path / "out_of_fold.csv"
+    write_out_of_fold(ROWS, LOGITS, CLASSES, path)
+    text = path.read_text(encoding="utf-8").splitlines()
+    text[1] = text[1].rsplit(",", 1)[0] + f",{spoilt}"
+    path.write_text("\n".join(text) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="run `pipe train` again"):
+        read_out_of_fold(ROWS, CLASSES, path)
+
+
+def test_a_missing_table_names_the_stage_that_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="missing; run `pipe train`"):
+        read_out_of_fold(ROWS, CLASSES, tmp_path / "reports" / "train" / "out_of_fold.csv")
+
+
+def test_heads_and_their_calibrations_survive_the_file(tmp_path: Path) -> None:
+    heads = [
+        FoldHead({"classify.0.weight": torch.full((2, 3), float(fold))}, calibration)
+        for fold, calibration in enumerate(
+            [
+                Calibration(1.5, None, UnknownThresholds(0.25, 0.5, 0.05), None),
+                Calibration(None, "a reason", None, "another"),
+            ]
+        )
+    ]
+    path = tmp_path / "folds.pt"
+    write_fold_heads(heads, path)
+    found = read_fold_heads(path)
+    assert [head.calibration for head in found] == [head.calibration for head in heads]
+    assert [head.state_dict["classify.0.weight"].mean() for head in found] == [0.0, 1.0]
+    assert "(2, 3)" in repr(found[0])  # shapes, and no weights
+    write_fold_heads([], path)
+    assert read_fold_heads(path) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"format_version": 2, "heads": []}, "found the format 2 of fold heads; expected 1"),
+        ([], "found the format None"),
+        ({"format_version": 1}, "does not fit"),
+        ({"format_version": 1, "heads": [{"state_dict": {"a": 1}, "calibration": {}}]}, "no mapping to tensors"),
+        ({"format_version": 1, "heads": [{"state_dict": {}, "calibration": {"temperature": math.nan}}]}, "not fit"),
+    ],
+)
+def test_a_file_that_holds_no_fold_heads_is_refused(value: object, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "folds.pt"
+    write_plain(value, path)
+    with pytest.raises(DataError, match=message):
+        read_fold_heads(path)

@@ -1,0 +1,159 @@
+"""Fold heads: none has seen the clips that it judges, and what they say is kept for later stages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.base import manifest
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.network.checkpoint import read_checkpoint
+from pipeline.network.inference import Frames, infer
+from pipeline.network.network import build_network
+from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
+from pipeline.network.params import ModelParams
+from pipeline.train.feature_cache import CachedFeatures
+from pipeline.train.folds import FoldData, Part, _inputs_of_fold
+from tests.support.command import run_pipe
+from tests.support.small_project import in_folds, set_params, small_project
+
+_TINY = {
+    "arch": "resnet18", "weights": "none", "freeze": "all", "head": "linear", "pooling": "average", "fc_widths": [],
+    "fc_dropouts": [], "output": "softmax",
+}  # fmt: skip
+
+
+@pytest.fixture
+def folded(tmp_path: Path) -> Project:
+    project = small_project(tmp_path / "folded")
+    in_folds(project)
+    return project
+
+
+def _judged(project: Project) -> list[Row]:
+    return [row for row in manifest.read_split(project.split_csv) if not row.is_copy]
+
+
+def test_each_clip_is_judged_by_the_head_that_has_not_seen_it(folded: Project) -> None:
+    finished = run_pipe(folded.root, "train")
+    assert finished.returncode == 0, finished.stderr
+    checkpoint, heads, rows = read_checkpoint(folded.checkpoint), read_fold_heads(folded.fold_heads), _judged(folded)
+    assert (checkpoint.estimate, checkpoint.refit, len(heads)) == ("folds", "all", 5)
+    assert checkpoint.learned_from == tuple(sorted({row.source_sha256 for row in rows}))
+    logits = read_out_of_fold(rows, checkpoint.classes, folded.out_of_fold_csv)
+    network = checkpoint.network()
+    for fold, head in enumerate(heads):
+        network.head.load_state_dict(head.state_dict)
+        of_fold = [position for position, row in enumerate(rows) if row.fold == fold]
+        frames = Frames(folded, [rows[position] for position in of_fold], checkpoint.classes, checkpoint.preprocess)
+        _, expected = infer(network, frames, 8, "frames")
+        np.testing.assert_allclose(logits[of_fold], expected.numpy(), atol=1e-5)
+        other_head = heads[(fold + 1) % 5]  # the negative control: another head gives other logits
+        network.head.load_state_dict(other_head.state_dict)
+        assert np.abs(infer(network, frames, 8, "frames")[1].numpy() - logits[of_fold]).max() > 1e-4
+
+
+def test_no_head_sees_its_clips_or_their_copies(folded: Project) -> None:
+    rows = manifest.read_split(folded.split_csv)
+    copies = [
+        replace(row, path=f"{row.path}.copy.jpg", parent=row.path, split="train" if row.split == "train" else "unused")
+        for row in rows
+    ]
+    learned = [*rows, *copies]
+    turns = torch.zeros(len(learned), 1, dtype=torch.int64)
+    features = CachedFeatures(torch.zeros(len(learned), 1, 4), turns, turns[:, 0])
+    data = FoldData(learned, features, rows, features)
+    assert data.numbers == [0, 1, 2, 3, 4]
+    for number in data.numbers:
+        inputs = _inputs_of_fold(build_network(ModelParams.model_validate(_TINY), 32, 2), data, number)
+        assert isinstance(inputs.train, Part)
+        assert isinstance(inputs.watched["val"], Part)
+        seen = {learned[position].group for position in inputs.train.positions}
+        judged = {rows[position].group for position in inputs.watched["val"].positions}
+        assert not seen & judged
+        assert seen | judged == {row.group for row in rows}
+        assert len(inputs.train) == 2 * sum(row.fold != number for row in rows)
+
+
+def test_a_recording_in_two_folds_is_refused(folded: Project) -> None:
+    rows = manifest.read_split(folded.split_csv)
+    manifest.write_split([replace(rows[0], fold=4), *rows[1:]], folded.split_csv)
+    finished = run_pipe(folded.root, "train")
+    assert finished.returncode == 3
+    assert "is in fold 0" in finished.stderr
+    assert "and fold 4" in finished.stderr
+
+
+def test_a_part_of_a_source_gives_the_chosen_images() -> None:
+    features = torch.arange(12.0).reshape(6, 1, 2)
+    source = CachedFeatures(features, torch.zeros(6, 1, dtype=torch.int64), torch.arange(6))
+    part = Part(source, [4, 1, 5])
+    inputs, labels = part.batch([2, 0], 0, torch.device("cpu"))
+    assert len(part) == 3
+    assert labels.tolist() == [5, 4]
+    assert inputs.tolist() == [[10.0, 11.0], [8.0, 9.0]]
+
+
+def test_the_curves_show_the_frames_left_out(folded: Project) -> None:
+    assert run_pipe(folded.root, "train").returncode == 0
+    curves = json.loads((folded.train_reports / "metrics.json").read_text(encoding="utf-8"))
+    assert set(curves["val"]) == {"loss", "accuracy", "mse"}
+    rows = _judged(folded)
+    logits = read_out_of_fold(rows, ("red", "蓝色"), folded.out_of_fold_csv)
+    is_right = [("red", "蓝色")[answer] == row.label for answer, row in zip(logits.argmax(axis=1), rows, strict=True)]
+    assert curves["kept"]["val"]["accuracy"] == pytest.approx(np.mean(is_right))
+
+
+def test_a_rerun_gives_the_same_bytes(folded: Project) -> None:
+    def outputs() -> list[bytes]:
+        assert run_pipe(folded.root, "train").returncode == 0
+        return [path.read_bytes() for path in (folded.fold_heads, folded.out_of_fold_csv, folded.checkpoint)]
+
+    assert outputs() == outputs()
+
+
+def test_refit_none_ships_the_head_of_the_training_side(folded: Project) -> None:
+    set_params(folded, train={"refit": "none"})
+    assert run_pipe(folded.root, "train").returncode == 0
+    checkpoint = read_checkpoint(folded.checkpoint)
+    training = {row.source_sha256 for row in _judged(folded) if row.split == "train"}
+    assert (checkpoint.estimate, checkpoint.refit) == ("folds", "none")
+    assert set(checkpoint.learned_from) == training
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"train": {"estimate": "folds", "keep": "best_val"}}, "train.keep: best_val chooses by a side"),
+        ({"train": {"estimate": "folds", "patience_epochs": 2}}, "train.patience_epochs watches a side"),
+        ({"train": {"estimate": "folds", "watch_test": True}}, "train.watch_test watches a side"),
+        ({"train": {"estimate": "folds"}, "model": {"freeze": "none"}}, "model.freeze is not all"),
+        ({"train": {"estimate": "holdout", "refit": "all"}}, "train.refit: all needs folds"),
+    ],
+)
+def test_what_does_not_go_with_folds_is_refused_in_one_line(
+    folded: Project, changed: dict[str, dict[str, object]], words: str
+) -> None:
+    set_params(folded, **changed)
+    finished = run_pipe(folded.root, "train")
+    assert finished.returncode == 1
+    assert words in finished.stderr
+    assert finished.stderr.count("\n") == 1
+    assert not folded.checkpoint.exists()
+
+
+def test_where_folds_are_not_possible_the_test_side_judges_and_a_line_says_so(folded: Project) -> None:
+    set_params(folded, train={"keep": "best_val", "epochs": 1})
+    finished = run_pipe(folded.root, "train")
+    assert finished.returncode == 0, finished.stderr
+    assert "the test side judges the network, not folds: train.keep: best_val" in " ".join(finished.stdout.split())
+    checkpoint = read_checkpoint(folded.checkpoint)
+    assert (checkpoint.estimate, checkpoint.refit) == ("holdout", "none")
+    assert read_fold_heads(folded.fold_heads) == []
+    assert not folded.out_of_fold_csv.exists()
