@@ -1,16 +1,15 @@
-"""One verdict per group (a clip or photo), and numbers over groups: right ones by class, and what to film next."""
+"""One verdict per group (a clip or photo), and numbers over groups, of all and of each class."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipeline.evaluate.evaluation import ClassGroups, FalseAlarms, FilmMore, GroupNumbers
-from pipeline.evaluate.intervals import exact_interval, more_to_halve
+from pipeline.evaluate.evaluation import ClassGroups, FalseAlarms, GroupNumbers
+from pipeline.evaluate.intervals import exact_interval
 from pipeline.evaluate.metrics import Floats, Integers
 
 
@@ -107,15 +106,3 @@ def groups_per_class(verdicts: Sequence[Verdict], classes: Sequence[str]) -> dic
         n_right = sum(verdict.predicted == index for verdict in of_class)
         numbers[name] = ClassGroups(len(of_class), n_right, exact_interval(n_right, len(of_class)))
     return numbers
-
-
-def film_more(per_class: Mapping[str, ClassGroups], held_out_share: float) -> FilmMore:
-    """Count the additional clips that would halve the widest interval of a class.
-
-    Args:
-        per_class: what `groups_per_class` returns; of classes with equally wide intervals the first is taken.
-        held_out_share: the share of all clips that is held out; new clips are taken to be divided in the same way.
-    """
-    name = max(per_class, key=lambda name: per_class[name].interval.width)
-    held_out = more_to_halve(per_class[name].groups_right, per_class[name].groups)
-    return FilmMore(name, held_out, math.ceil(held_out / held_out_share))

@@ -128,21 +128,22 @@ class FilmMore:
     """How many more clips of the class with the widest interval would halve that interval."""
 
     class_name: str
-    held_out: int  # more clips among the held-out ones
-    film: int  # more clips in all
+    held_out: int  # more clips to be judged
+    film: int  # more clips in all; as many where every clip is judged
 
     def __post_init__(self) -> None:
         require(0 < self.held_out <= self.film, "held_out", self.held_out, f"1 to {self.film}")
 
     def to_json(self) -> dict[str, Any]:
         """The entries of the report, with a sentence that says them."""
+        held_out = f", of which {self.held_out} are held out as now" if self.held_out < self.film else ""
         return {
             "class": self.class_name,
             "held_out": self.held_out,
             "film": self.film,
             "sentence": (
-                f"To halve the widest interval of a class, film about {self.film} more clips of {self.class_name}, "
-                f"of which {self.held_out} are held out as now"
+                f"To halve the widest interval of a class, film about {self.film} more clips of {self.class_name}"
+                f"{held_out}"
             ),
         }
 

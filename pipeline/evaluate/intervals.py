@@ -36,6 +36,27 @@ def more_to_halve(n_right: int, n: int) -> int:
     return int(sizes[np.argmax(_widths(share, sizes) <= exact_interval(n_right, n).width / 2)]) - n
 
 
+def width_of_share(share: float, n_clips: int) -> float:
+    """The width of the exact interval over so many clips, if that share of them is right (which need not be whole)."""
+    return float(_widths(share, np.array([n_clips]))[0])
+
+
+def clips_for_width(share: float, width: float) -> int:
+    """Count the clips whose exact interval is at most so wide, if that share of them is right."""
+    n_clips = 1
+    while width_of_share(share, n_clips) > width:
+        n_clips += 1
+    return n_clips
+
+
+def clips_that_show_most_are_right() -> int:
+    """Count the clips whose exact interval lies above one half if all of them are right."""
+    n_clips = 1
+    while exact_interval(n_clips, n_clips).low <= 1 / 2:
+        n_clips += 1
+    return n_clips
+
+
 def _widths(share: float, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Widths of the exact interval (sizes,), for a number of right clips that need not be whole."""
     n_right = share * sizes

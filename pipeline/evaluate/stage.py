@@ -6,6 +6,7 @@ import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import UNUSED, Row
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
-from pipeline.evaluate import clip_verdicts, intervals, metrics
+from pipeline.evaluate import advice, clip_verdicts, intervals, metrics
 from pipeline.evaluate.checked_values import ValueOrReason
 from pipeline.evaluate.counterfactual import counterfactual, thinned
 from pipeline.evaluate.dvc_tables import headline_numbers, plot_tables, write_tables
@@ -26,6 +27,7 @@ from pipeline.evaluate.evaluation import (
     Counterfactual,
     Evaluation,
     FalseAlarms,
+    FilmMore,
 )
 from pipeline.evaluate.gallery import GalleryContents, draw_gallery
 from pipeline.evaluate.params import EvaluateParams
@@ -124,6 +126,7 @@ def _evaluation(inputs: _Inputs, held_out: Predictions, kept: Predictions, untra
     verdicts = clip_verdicts.group_verdicts(kept.groups, kept.truth, kept.probabilities)
     frames_of_class = metrics.per_class(kept.truth, kept.predicted, classes)
     groups_of_class = clip_verdicts.groups_per_class(verdicts, classes)
+    per_class = {name: ClassNumbers(frames_of_class[name], groups_of_class[name]) for name in classes}
     split_report = read_json(inputs.project.split_json)
     return Evaluation(
         classes=classes,
@@ -131,10 +134,10 @@ def _evaluation(inputs: _Inputs, held_out: Predictions, kept: Predictions, untra
         top1_all_frames=float((held_out.predicted == held_out.truth).mean()),
         top1_interval=intervals.cluster_bootstrap_interval(kept.groups, kept.predicted == kept.truth, seed=0),
         groups=clip_verdicts.numbers_over_groups(verdicts),
-        film_more=clip_verdicts.film_more(groups_of_class, _held_out_share(inputs.rows)),
+        film_more=_film_more(per_class, inputs.rows, split_report),
         roc_auc=metrics.roc_areas(kept.truth, kept.probabilities, classes),
         average_precision=metrics.precision_recall_areas(kept.truth, kept.probabilities, classes),
-        per_class={name: ClassNumbers(frames_of_class[name], groups_of_class[name]) for name in classes},
+        per_class=per_class,
         confusion=metrics.confusion(kept.truth, kept.predicted, len(classes)),
         confusion_normalised=metrics.normalised_confusion(kept.truth, kept.predicted, len(classes)).tolist(),
         calibration=_calibration(kept, inputs.checkpoint),
@@ -146,10 +149,9 @@ def _evaluation(inputs: _Inputs, held_out: Predictions, kept: Predictions, untra
     )
 
 
-def _held_out_share(rows: Sequence[Row]) -> float:
-    """The held-out groups' share of all groups."""
-    held_out = {row.group for row in rows if row.kept and row.split == "test"}
-    return len(held_out) / len({row.group for row in rows if row.kept and row.split != UNUSED})
+def _film_more(per_class: Mapping[str, ClassNumbers], rows: Sequence[Row], split_report: Mapping[str, Any]) -> FilmMore:
+    clips_for = advice.clips_for_hold_out(split_report, rows)
+    return advice.film_more(per_class, advice.clips_of_class(rows), clips_for)
 
 
 def _calibration(kept: Predictions, checkpoint: Checkpoint) -> CalibrationNumbers:

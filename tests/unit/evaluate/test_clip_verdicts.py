@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.evaluate.checked_values import Interval
-from pipeline.evaluate.clip_verdicts import film_more, group_verdicts, groups_per_class, numbers_over_groups
-from pipeline.evaluate.evaluation import ClassGroups, FilmMore
+from pipeline.evaluate.clip_verdicts import group_verdicts, groups_per_class, numbers_over_groups
+from pipeline.evaluate.evaluation import ClassGroups
 
 CLASSES = ["flake", "鳞片"]
 
@@ -61,17 +61,9 @@ def test_clips_are_counted_by_class_with_exact_intervals() -> None:
     assert numbers["鳞片"].interval.to_json() == pytest.approx([0.4439, 0.9748], abs=1e-4)
 
 
-def test_the_class_to_film_is_the_one_whose_interval_is_widest() -> None:
-    advice = film_more(_judged([3, 8], [0, 2]), 0.2)
-    assert advice == FilmMore("flake", held_out=6, film=30)
-    assert "film about 30 more clips of flake" in advice.to_json()["sentence"]
-    assert film_more(_judged([9, 3], [0, 0]), 1.0).class_name == "鳞片"
-
-
-def test_a_class_that_nobody_held_out_is_to_be_filmed_first() -> None:
+def test_a_class_that_nobody_held_out_may_be_right_in_any_share() -> None:
     numbers = _judged([3, 0], [0, 0])
     assert numbers["鳞片"] == ClassGroups(groups=0, groups_right=0, interval=Interval(0.0, 1.0))
-    assert film_more(numbers, 0.5) == FilmMore("鳞片", held_out=6, film=12)
 
 
 def test_the_headline_counts_verdicts_and_the_vote_stands_beside_it() -> None:

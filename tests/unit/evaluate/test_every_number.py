@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +73,8 @@ def planted(test: Sequence[int], n_classes: int, frames: int, *, seed: int, whol
     return Planted(rows, classes, np.array(logits, np.float32), np.array(features, np.float32))
 
 
+# Of n clips n // 2 are tested, so that q tested ones need 2 q.
+HALF_IS_TESTED = {"ratio": "1:1", "val": None, "rounding": "nearest", "counts": None, "folds": None, "hold_out": None}
 CASES = {
     "clips with screened-out frames": planted([0, 1, 2] * 3, 3, FRAMES_OF_A_CLIP, seed=0),
     "ties": planted([0, 1, 2, 0, 1], 3, FRAMES_OF_A_CLIP, seed=1, whole=True),
@@ -88,7 +89,7 @@ CASES = {
 def judged(case: Planted, project: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Run `evaluate` with a network that gives the planted answers, and read its report."""
     manifest.write_split(sorted(case.rows, key=lambda row: row.path), project.split_csv)
-    write_json(project.split_json, {"protocol": "grouped", "optimistic": "planted"})
+    write_json(project.split_json, {"protocol": "grouped", "optimistic": "planted", "asked": HALF_IS_TESTED})
     values = read_section(project.params_yaml, "model", ModelParams).model_dump() | {"arch": "small_cnn"}
     fresh, pretrained = (ModelParams.model_validate(values | {"weights": name}) for name in ("none", "imagenet"))
     state = build_network(fresh, SIZE, len(case.classes)).state_dict()
@@ -159,11 +160,16 @@ def _by_clip(
         per_class[name] = of_class[index] | {
             "groups": len(own), "groups_right": sum(own), "groups_ci95": interval,
         }  # fmt: skip
+    n_clips = {name: len({row.group for row in case.rows if row.label == name and row.kept}) for name in case.classes}
     intervals = {name: numbers["groups_ci95"] for name, numbers in per_class.items()}
-    widths = {name: low - high for name, (low, high) in intervals.items()}
-    widest = min(widths, key=lambda name: round(widths[name], 9))
-    more = by_hand.clips_to_halve(int(per_class[widest]["groups_right"]), int(per_class[widest]["groups"]))
-    film = math.ceil(more / (len(verdicts) / len({row.group for row in case.rows})))
+    order = {
+        name: (round(low - high, 9), round(per_class[name]["recall"], 9), n_clips[name])
+        for name, (low, high) in intervals.items()
+    }
+    widest = min(order, key=lambda name: order[name])
+    tested = int(per_class[widest]["groups"])
+    more = by_hand.clips_to_halve(int(per_class[widest]["groups_right"]), tested)
+    film = max(more, 2 * (tested + more) - n_clips[widest])
     is_below = {i: bool(case.logits[i].max() < THRESHOLD) for i in positions}
     below = [[is_below[i] for i in positions if case.rows[i].group == name] for name in verdicts]
     return {

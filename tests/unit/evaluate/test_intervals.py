@@ -8,7 +8,15 @@ import pytest
 from scipy import stats
 
 from pipeline.evaluate.checked_values import Interval
-from pipeline.evaluate.intervals import bootstrap_percentiles, cluster_bootstrap_interval, exact_interval, more_to_halve
+from pipeline.evaluate.intervals import (
+    bootstrap_percentiles,
+    clips_for_width,
+    clips_that_show_most_are_right,
+    cluster_bootstrap_interval,
+    exact_interval,
+    more_to_halve,
+)
+from tests.support import numbers_by_hand as by_hand
 
 
 def test_three_right_of_three_say_no_more_than_29_percent() -> None:
@@ -72,6 +80,21 @@ def test_halving_takes_three_times_as_many_more_where_there_are_many_and_the_sha
     assert more_to_halve(5000, 10_000) / 10_000 == pytest.approx(3, rel=0.02)
     assert more_to_halve(1000, 1000) / 1000 == pytest.approx(1, rel=0.02)
     assert more_to_halve(0, 0) == 6
+
+
+@pytest.mark.parametrize(("share", "width"), [(0.9, 0.4), (0.9, 0.1), (1.0, 0.2), (0.4, 0.2), (0.0, 0.5)])
+def test_so_many_clips_give_an_interval_of_that_width_and_one_less_does_not(share: float, width: float) -> None:
+    def of_clips(n: int) -> float:
+        low, high = by_hand.exact_interval(share * n, n)
+        return high - low
+
+    n_clips = clips_for_width(share, width)
+    assert of_clips(n_clips) <= width < of_clips(n_clips - 1)
+
+
+def test_six_clips_that_are_all_right_are_the_fewest_to_show_that_most_are() -> None:
+    assert clips_that_show_most_are_right() == 6
+    assert exact_interval(5, 5).low < 0.5 < exact_interval(6, 6).low
 
 
 def test_the_memory_of_the_bootstrap_does_not_grow_with_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
