@@ -1,4 +1,4 @@
-"""One verdict per group (a clip or photo), and numbers over groups, of all and of each class."""
+"""One verdict per group (a clip or photo), and numbers over groups: right ones by class, and against a baseline."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.evaluate.evaluation import ClassGroups, FalseAlarms, GroupNumbers
 from pipeline.evaluate.intervals import exact_interval
 from pipeline.evaluate.metrics import Floats, Integers
+from pipeline.evaluate.paired import PairedTest, paired_test
 
 
 @dataclass(frozen=True)
@@ -106,3 +107,18 @@ def groups_per_class(verdicts: Sequence[Verdict], classes: Sequence[str]) -> dic
         n_right = sum(verdict.predicted == index for verdict in of_class)
         numbers[name] = ClassGroups(len(of_class), n_right, exact_interval(n_right, len(of_class)))
     return numbers
+
+
+def compare_by_group(trained: Sequence[Verdict], baseline: Sequence[Verdict]) -> PairedTest:
+    """Compare two classifiers on the groups that both judged."""
+    trained_right, baseline_right = _right_by_group(trained), _right_by_group(baseline)
+    if differing := trained_right.keys() ^ baseline_right.keys():
+        raise ValueError(f"{len(differing)} groups were judged by one classifier only; expected the same groups")
+    return paired_test(
+        np.array(list(trained_right.values())), np.array([baseline_right[group] for group in trained_right])
+    )
+
+
+def _right_by_group(verdicts: Sequence[Verdict]) -> dict[tuple[str, int], bool]:
+    """Whether the verdict on each group and label is right."""
+    return {(verdict.group, verdict.truth): verdict.predicted == verdict.truth for verdict in verdicts}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluate.checked_values import Interval
-from pipeline.evaluate.clip_verdicts import group_verdicts, groups_per_class, numbers_over_groups
+from pipeline.evaluate.clip_verdicts import compare_by_group, group_verdicts, groups_per_class, numbers_over_groups
 from pipeline.evaluate.evaluation import ClassGroups
 
 CLASSES = ["flake", "鳞片"]
@@ -64,6 +64,16 @@ def test_clips_are_counted_by_class_with_exact_intervals() -> None:
 def test_a_class_that_nobody_held_out_may_be_right_in_any_share() -> None:
     numbers = _judged([3, 0], [0, 0])
     assert numbers["鳞片"] == ClassGroups(groups=0, groups_right=0, interval=Interval(0.0, 1.0))
+
+
+def test_two_classifiers_are_compared_on_the_same_groups_in_any_order() -> None:
+    groups, truth = [f"{i:02}" for i in range(8)], np.array([0, 1] * 4)
+    right, wrong = np.eye(2)[truth], np.eye(2)[1 - truth]
+    trained, baseline = group_verdicts(groups, truth, right), group_verdicts(groups, truth, wrong)
+    test = compare_by_group(trained, baseline[::-1])
+    assert (test.n_clips, test.better, test.worse, test.verdict) == (8, 8, 0, "better")
+    with pytest.raises(ValueError, match="1 groups were judged by one classifier only"):
+        compare_by_group(trained, baseline[1:])
 
 
 def test_the_headline_counts_verdicts_and_the_vote_stands_beside_it() -> None:
