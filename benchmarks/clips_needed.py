@@ -14,12 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the checkout that the b
 
 from export.graphs.params import ParityParams
 from pipeline.base.section import read_section
-from pipeline.evaluate.intervals import clips_for_width
+from pipeline.evaluate.intervals import width_of_share
 
 CLASSES = (2, 5, 10)
 WIDTHS = (0.4, 0.2, 0.1)
 SHARE_RIGHT = 0.9
 FEWEST_CLIPS = 2  # of a class: one in each of two folds
+MOST_FOLDS = 5  # as many as the rarest class has clips, and no more than these
 FEWEST_CLIPS_FOR_NONE = 10  # of all classes
 RATES_FOR_NONE = (1 / (FEWEST_CLIPS_FOR_NONE + 1), 0.05)  # the first that is offered, and what params.yaml asks for
 
@@ -31,29 +32,39 @@ def main() -> None:
 
 def table() -> list[str]:
     """The lines of a Markdown table: a row for each wish, a column for each number of classes."""
+    rows = {
+        **{f"an interval of all clips of {100 * width:.0f} points": _by_classes(width) for width in WIDTHS},
+        **{
+            f"an interval of each class of {100 * width:.0f} points": [_for_width(width, 1)] * len(CLASSES)
+            for width in WIDTHS
+        },
+        **{f'"none of the classes", at {100 * rate:.0f} % false alarms': _for_rate(rate) for rate in RATES_FOR_NONE},
+        "int8, of photos": [_frames_for_int8()] * len(CLASSES),
+    }
     header = " | ".join(f"{n_classes} classes" for n_classes in CLASSES)
-    of_all = {
-        f"an interval of all clips of {100 * width:.0f} points": clips_for_width(SHARE_RIGHT, width) for width in WIDTHS
-    }
-    of_none = {
-        f'"none of the classes", at {rate:.0%} false alarms': math.ceil(1 / rate - 1e-9) - 1 for rate in RATES_FOR_NONE
-    }
-    of_class = {
-        f"an interval of each class of {100 * width:.0f} points": clips_for_width(SHARE_RIGHT, width)
-        for width in WIDTHS
-    }
-    photos = {"int8, of photos": _frames_for_int8()}
-    rows = [
-        *(_row(wish, [math.ceil(clips / n_classes) for n_classes in CLASSES]) for wish, clips in of_all.items()),
-        *(_row(wish, [clips] * len(CLASSES)) for wish, clips in of_class.items()),
-        *(_row(wish, [math.ceil(clips / n_classes) for n_classes in CLASSES]) for wish, clips in of_none.items()),
-        *(_row(wish, [clips] * len(CLASSES)) for wish, clips in photos.items()),
+    return [
+        f"| clips of each class for | {header} |",
+        "|---" * (len(CLASSES) + 1) + "|",
+        *(f"| {wish} | {' | '.join(map(str, clips))} |" for wish, clips in rows.items()),
     ]
-    return [f"| clips of each class for | {header} |", "|---" * (len(CLASSES) + 1) + "|", *rows]
 
 
-def _row(wish: str, clips_by_classes: list[int]) -> str:
-    return f"| {wish} | {' | '.join(str(max(FEWEST_CLIPS, clips)) for clips in clips_by_classes)} |"
+def _by_classes(width: float) -> list[int]:
+    return [_for_width(width, n_classes) for n_classes in CLASSES]
+
+
+def _for_width(width: float, n_classes: int) -> int:
+    """The clips of each class for an interval over so many classes."""
+    n_clips = FEWEST_CLIPS
+    while width_of_share(SHARE_RIGHT, n_classes * n_clips, min(MOST_FOLDS, n_clips)) > width:
+        n_clips += 1
+    return n_clips
+
+
+def _for_rate(rate: float) -> list[int]:
+    """The clips of each class for 1 / (clips + 1) to be no larger than a rate of false alarms."""
+    n_clips = math.ceil(1 / rate - 1e-9) - 1
+    return [max(FEWEST_CLIPS, math.ceil(n_clips / n_classes)) for n_classes in CLASSES]
 
 
 def _frames_for_int8() -> int:

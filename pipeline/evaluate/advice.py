@@ -20,7 +20,12 @@ TOO_WIDE = 0.4  # a share that may be 20 points higher or lower says little
 WANTED_WIDTH = 0.2  # what the advice aims at
 
 
-def film_more(per_class: Mapping[str, ClassNumbers], n_clips: Mapping[str, int], clips_for: ClipsFor) -> FilmMore:
+def film_more(
+    per_class: Mapping[str, ClassNumbers],
+    n_clips: Mapping[str, int],
+    clips_for: ClipsFor,
+    n_folds: int | None = None,
+) -> FilmMore:
     """Count the additional clips that would halve the widest interval of a class.
 
     Of classes with equally wide intervals the one with the lowest frame recall is taken, of these the one with the
@@ -30,6 +35,7 @@ def film_more(per_class: Mapping[str, ClassNumbers], n_clips: Mapping[str, int],
         per_class: the numbers over frames and over judged clips.
         n_clips: the clips of each class with kept frames, judged or not.
         clips_for: `every_clip` where each clip is judged, `clips_for_hold_out(...)` where some are held out.
+        n_folds: of the folds that judged each clip once; None where clips were held out.
     """
 
     def urgency(name: str) -> tuple[float, float, int]:
@@ -38,7 +44,7 @@ def film_more(per_class: Mapping[str, ClassNumbers], n_clips: Mapping[str, int],
 
     name = min(per_class, key=urgency)
     judged = per_class[name].groups
-    more = more_to_halve(judged.groups_right, judged.groups)
+    more = more_to_halve(judged.groups_right, judged.groups, n_folds)
     return FilmMore(name, more, max(more, clips_for(judged.groups + more) - n_clips[name]))
 
 
@@ -74,17 +80,18 @@ def clips_of_class(rows: Iterable[Row]) -> dict[str, int]:
     return Counter(label for label, _ in {(row.label, row.group) for row in rows if row.kept and row.split != UNUSED})
 
 
-def too_few(groups: GroupNumbers, n_of_rarest: int) -> str | None:
+def too_few(groups: GroupNumbers, n_of_rarest: int, n_folds: int | None = None) -> str | None:
     """Say in one sentence that the clips are too few to say how good the network is; None where they are not.
 
     Args:
         groups: the headline, over all classes.
         n_of_rarest: judged clips of the class that has the fewest.
+        n_folds: of the folds that judged each clip once; None where clips were held out.
     """
     if groups.interval.width > TOO_WIDE:
         return (
             f"Too few clips to say how good the network is: the interval is {groups.interval.width * 100:.0f} points "
-            f"wide, and {clips_for_width(groups.top1, WANTED_WIDTH)} judged clips would make it "
+            f"wide, and {clips_for_width(groups.top1, WANTED_WIDTH, n_folds)} judged clips would make it "
             f"{WANTED_WIDTH * 100:.0f} if the share of right ones stays"
         )
     fewest = clips_that_show_most_are_right()

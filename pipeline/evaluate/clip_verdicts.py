@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluate.evaluation import ClassGroups, FalseAlarms, GroupNumbers
-from pipeline.evaluate.intervals import exact_interval
+from pipeline.evaluate.intervals import share_interval
 from pipeline.evaluate.metrics import Floats, Integers
 from pipeline.evaluate.paired import PairedTest, paired_test
 
@@ -92,20 +92,33 @@ def false_alarms(groups: Sequence[str], logits: Floats, threshold: float) -> Fal
     return FalseAlarms(frames=float(is_unknown.mean()), groups=1 - len(known) / len(set(groups)))
 
 
-def numbers_over_groups(verdicts: Sequence[Verdict]) -> GroupNumbers:
-    """Count the right verdicts, with the exact interval of their share, and beside them the right votes."""
+def numbers_over_groups(verdicts: Sequence[Verdict], n_folds: int | None = None) -> GroupNumbers:
+    """Count the right verdicts, with the interval of their share, and beside them the right votes.
+
+    Args:
+        verdicts: of held-out groups, or out of fold.
+        n_folds: None where groups were held out.
+    """
     n_right = sum(verdict.predicted == verdict.truth for verdict in verdicts)
     n_right_by_vote = sum(verdict.vote == verdict.truth for verdict in verdicts)
-    return GroupNumbers(len(verdicts), n_right, n_right_by_vote, exact_interval(n_right, len(verdicts)))
+    return GroupNumbers(len(verdicts), n_right, n_right_by_vote, share_interval(n_right, len(verdicts), n_folds))
 
 
-def groups_per_class(verdicts: Sequence[Verdict], classes: Sequence[str]) -> dict[str, ClassGroups]:
-    """Groups of each class, how many of them the network calls right, and the exact interval of that share."""
+def groups_per_class(
+    verdicts: Sequence[Verdict], classes: Sequence[str], n_folds: int | None = None
+) -> dict[str, ClassGroups]:
+    """Groups of each class, how many of them are called right, and the interval of that share.
+
+    Args:
+        verdicts: of held-out groups, or out of fold.
+        classes: the names of the classes, by their numbers.
+        n_folds: None where groups were held out.
+    """
     numbers = {}
     for index, name in enumerate(classes):
         of_class = [verdict for verdict in verdicts if verdict.truth == index]
         n_right = sum(verdict.predicted == index for verdict in of_class)
-        numbers[name] = ClassGroups(len(of_class), n_right, exact_interval(n_right, len(of_class)))
+        numbers[name] = ClassGroups(len(of_class), n_right, share_interval(n_right, len(of_class), n_folds))
     return numbers
 
 

@@ -67,7 +67,7 @@ class ClassGroups:
 
     groups: int
     groups_right: int
-    interval: Interval  # exact, of the share of right groups
+    interval: Interval  # of the share of right groups
 
     def __post_init__(self) -> None:
         require(0 <= self.groups_right <= self.groups, "groups_right", self.groups_right, f"0 to {self.groups}")
@@ -97,7 +97,7 @@ class GroupNumbers:
     n_groups: int
     groups_right: int  # by the class of the largest mean probability
     groups_right_by_vote: int  # by the class that most frames are called
-    interval: Interval  # exact, of the share of right groups
+    interval: Interval  # of the share of right groups
 
     def __post_init__(self) -> None:
         require(self.n_groups > 0, "n_groups", self.n_groups, "at least 1")

@@ -14,7 +14,7 @@ from pipeline.evaluate.advice import (
     too_few,
 )
 from pipeline.evaluate.evaluation import ClassFrames, ClassGroups, ClassNumbers, FilmMore, GroupNumbers
-from pipeline.evaluate.intervals import exact_interval
+from pipeline.evaluate.intervals import exact_interval, more_to_halve, out_of_fold_interval
 
 ASKED = {"ratio": "8:2", "val": 0.2, "rounding": "nearest", "counts": None, "folds": None, "fold": 0, "hold_out": None}
 
@@ -79,6 +79,14 @@ def test_where_every_clip_is_judged_all_that_are_filmed_count() -> None:
     }  # fmt: skip
 
 
+def test_out_of_fold_the_interval_that_is_shown_is_halved() -> None:
+    groups = ClassGroups(20, 16, out_of_fold_interval(16, 20, 5))
+    numbers = {"a": ClassNumbers(ClassFrames(1.0, 0.8, 1.0, 10), groups)}
+    more = film_more(numbers, {"a": 20}, every_clip, n_folds=5).film
+    assert more == more_to_halve(16, 20, 5)
+    assert more > film_more(numbers, {"a": 20}, every_clip).film
+
+
 def test_a_class_that_nobody_held_out_is_to_be_filmed_first() -> None:
     advice = film_more({"a": judged(3, 3), "b": judged(0, 0, recall=0.0)}, {"a": 9, "b": 2}, every_clip)
     assert advice == FilmMore("b", held_out=6, film=6)
@@ -123,7 +131,7 @@ def test_five_clips_of_a_class_are_too_few_although_76_of_all_are_enough() -> No
         "Too few clips to say how good the network is on each class: a class has 5 judged clips, and fewer than 6 "
         "cannot show that more than half of new ones will be right"
     )
-    assert too_few(headline(40, 76), 6) is None
+    assert too_few(headline(40, 76), 6, n_folds=5) is None
     assert too_few(headline(40, 76), 0) is not None
 
 

@@ -8,6 +8,7 @@ import pytest
 from pipeline.evaluate.checked_values import Interval
 from pipeline.evaluate.clip_verdicts import compare_by_group, group_verdicts, groups_per_class, numbers_over_groups
 from pipeline.evaluate.evaluation import ClassGroups
+from pipeline.evaluate.intervals import out_of_fold_interval
 
 CLASSES = ["flake", "鳞片"]
 
@@ -59,6 +60,12 @@ def test_clips_are_counted_by_class_with_exact_intervals() -> None:
     assert (numbers["flake"].groups, numbers["flake"].groups_right) == (3, 3)
     assert numbers["flake"].interval.to_json() == pytest.approx([0.2924, 1.0], abs=1e-4)
     assert numbers["鳞片"].interval.to_json() == pytest.approx([0.4439, 0.9748], abs=1e-4)
+
+
+def test_out_of_fold_the_intervals_are_those_of_the_model_that_ships() -> None:
+    verdicts = group_verdicts([f"{i:02}" for i in range(10)], np.array([0, 1] * 5), np.eye(2)[[0, 1] * 4 + [1, 1]])
+    assert numbers_over_groups(verdicts, n_folds=5).interval == out_of_fold_interval(9, 10, 5)
+    assert groups_per_class(verdicts, CLASSES, n_folds=5)["flake"].interval == out_of_fold_interval(4, 5, 5)
 
 
 def test_a_class_that_nobody_held_out_may_be_right_in_any_share() -> None:
