@@ -12,6 +12,7 @@ from pipeline.evaluate.checked_values import Interval, ValueOrReason
 
 GROUPS_FOR_A_BOOTSTRAP = 30  # below, it says little more than the interval over clips
 RESAMPLES = 10_000
+_CLIPS_OF_A_FULL_MOVE = 50  # of the upper end out of fold; with more clips it moves less
 _DRAWS_AT_ONCE = 5_000_000  # 40 MB of numbers, however many groups there are
 
 
@@ -40,8 +41,9 @@ def out_of_fold_interval(n_right: int, n: int, n_folds: int) -> Interval:
     The heads of the folds learned from (n_folds - 1) / n_folds of the clips, and the model that ships from all of them.
     So it may be better than they are. An error falls at most exponentially with the clips that are learned from. Where
     the heads of the folds have the error e, that model has at least e ** (n_folds / (n_folds - 1)). The upper end of
-    the exact interval is moved by this. The lower end stays, since the model may be no better than the heads. The exact
-    interval alone may hold the truth in half of the cases only (benchmarks/coverage_out_of_fold.py).
+    the exact interval is moved by this. The more clips there are, the less a fifth more of them teaches: from 50 clips
+    on the move shrinks as the interval does. The lower end stays, since the model may be no better than the heads. The
+    exact interval alone may hold the truth in half of the cases only (benchmarks/coverage_out_of_fold.py).
 
     Args:
         n_right: clips that the head of their fold calls right.
@@ -49,16 +51,18 @@ def out_of_fold_interval(n_right: int, n: int, n_folds: int) -> Interval:
         n_folds: at least two.
     """
     exact = exact_interval(n_right, n)
-    return Interval(exact.low, 1 - (1 - exact.high) ** _power(n_folds))
+    return Interval(exact.low, float(1 - (1 - exact.high) ** _power(n_folds, np.array([n]))[0]))
 
 
-def _power(n_folds: int | None) -> float:
-    """How many times as many clips the model that ships learned from as the head that judged a clip."""
+def _power(n_folds: int | None, n_clips: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The power of the error at the upper end, for numbers of clips (sizes,)."""
     if n_folds is None:
-        return 1.0
+        return np.ones(len(n_clips))
     if n_folds < 2:
         raise ValueError(f"n_folds: found {n_folds}; expected at least 2")
-    return n_folds / (n_folds - 1)
+    shrinking = np.minimum(1.0, np.sqrt(_CLIPS_OF_A_FULL_MOVE / np.maximum(n_clips, 1)))
+    power: NDArray[np.float64] = 1 + shrinking / (n_folds - 1)
+    return power
 
 
 def more_to_halve(n_right: int, n: int, n_folds: int | None = None) -> int:
@@ -75,7 +79,9 @@ def more_to_halve(n_right: int, n: int, n_folds: int | None = None) -> int:
         n_folds: as in `share_interval`; it is taken to stay.
     """
     share = n_right / n if n else 1.0
-    sizes = np.arange(max(n, 1), 4 * n + 50)  # more than enough: 1 clip needs 5 more
+    sizes = np.arange(
+        max(n, 1), 4 * n + 50 if n_folds is None else 8 * n + 1000
+    )  # more than enough: 1 clip needs 5 more
     narrow = _widths(share, sizes, n_folds) <= share_interval(n_right, n, n_folds).width / 2
     return int(sizes[np.argmax(narrow)]) - n
 
@@ -118,7 +124,7 @@ def _widths(share: float, sizes: NDArray[np.int64], n_folds: int | None) -> NDAr
     n_right = share * sizes
     low = np.zeros(len(sizes)) if share == 0 else stats.beta.ppf(0.025, n_right, sizes - n_right + 1)
     high = np.ones(len(sizes)) if share == 1 else stats.beta.ppf(0.975, n_right + 1, sizes - n_right)
-    widths: NDArray[np.float64] = 1 - (1 - high) ** _power(n_folds) - low
+    widths: NDArray[np.float64] = 1 - (1 - high) ** _power(n_folds, sizes) - low
     return widths
 
 

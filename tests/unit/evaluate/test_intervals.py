@@ -90,7 +90,7 @@ def test_out_of_fold_the_lower_end_is_exact_and_the_error_at_the_upper_end_is_th
         low, high = by_hand.exact_interval(n_right, n)
         interval = out_of_fold_interval(n_right, n, n_folds)
         assert interval.low == pytest.approx(low)
-        assert 1 - interval.high == pytest.approx(math.exp(_more_clips(n_folds) * math.log(1 - high)))
+        assert 1 - interval.high == pytest.approx(math.exp(_power(n_folds, n) * math.log(1 - high)))
         assert share_interval(n_right, n, n_folds) == interval
     assert share_interval(18, 20, None) == exact_interval(18, 20)
 
@@ -124,14 +124,27 @@ def test_so_many_clips_give_an_interval_of_that_width_and_one_less_does_not(
 ) -> None:
     def of_clips(n: int) -> float:
         low, high = by_hand.exact_interval(share * n, n)
-        return (high if n_folds is None else 1 - (1 - high) ** _more_clips(n_folds)) - low
+        return (high if n_folds is None else 1 - (1 - high) ** _power(n_folds, n)) - low
 
     n_clips = clips_for_width(share, width, n_folds)
     assert of_clips(n_clips) <= width < of_clips(n_clips - 1)
 
 
-def _more_clips(n_folds: int) -> float:
-    return n_folds / (n_folds - 1)
+def _power(n_folds: int, n: int) -> float:
+    """K / (K - 1) up to 50 clips, and then nearer to 1 by the root of their number."""
+    return 1 + (n_folds / (n_folds - 1) - 1) * min(1, math.sqrt(50 / n))
+
+
+@pytest.mark.parametrize("n_folds", [2, 5])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.8, 0.99, 1.0])
+def test_the_interval_out_of_fold_can_always_be_halved_and_vanishes_with_many_clips(share: float, n_folds: int) -> None:
+    for n in (2, 10, 100, 1000):
+        n_right = round(share * n)
+        more = more_to_halve(n_right, n, n_folds)
+        wanted = share_interval(n_right, n, n_folds).width / 2
+        assert width_of_share(n_right / n, n + more, n_folds) <= wanted
+        assert width_of_share(n_right / n, n + more - 1, n_folds) > wanted
+    assert width_of_share(share, 1_000_000, n_folds) < 0.01
 
 
 def test_six_clips_that_are_all_right_are_the_fewest_to_show_that_most_are() -> None:
