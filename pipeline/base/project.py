@@ -49,7 +49,7 @@ class Project:
     cache = _BelowRoot(".cache")
     tensorboard = _BelowRoot(".cache/tensorboard")
     train_reports = _BelowRoot("reports/train", "train")
-    out_of_fold_csv = _BelowRoot("reports/train/out_of_fold.csv", "train")
+    out_of_fold_csv = _BelowRoot("reports/train/out_of_fold.csv")
     evaluate_json = _BelowRoot("reports/evaluate.json", "evaluate")
     metrics_json = _BelowRoot("reports/metrics.json", "evaluate")
     predictions_csv = _BelowRoot("reports/predictions.csv", "evaluate")

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.base.manifest import Row
 from pipeline.evaluate.evaluation import DeviceNumbers, FalseAlarms
-from pipeline.evaluate.intervals import exact_interval
+from pipeline.evaluate.intervals import share_interval
 from pipeline.evaluate.predictions import Predictions
 from pipeline.network.calibration import Calibration
 from runtime.verdict import Thresholds, judge_clip
@@ -16,12 +16,13 @@ from runtime.verdict import Thresholds, judge_clip
 CalibrationOf = Callable[[Row], Calibration]  # of what judges a frame
 
 
-def device_numbers(judged: Predictions, calibration_of: CalibrationOf) -> DeviceNumbers:
+def device_numbers(judged: Predictions, calibration_of: CalibrationOf, n_folds: int | None) -> DeviceNumbers:
     """Count the clips by the device's answer, from all frames: a device sees those that screening drops, too.
 
     Args:
         judged: for all frames of each clip.
         calibration_of: gives the calibration of what judges a frame.
+        n_folds: of the folds that judge; None where the test side does.
     """
     right = refused = 0
     clips = _frames_by_clip(judged.rows)
@@ -32,7 +33,7 @@ def device_numbers(judged: Predictions, calibration_of: CalibrationOf) -> Device
         refused += verdict.class_number is None
         right += verdict.class_number == int(judged.truth[positions[0]])
     n_clips = len(clips)
-    return DeviceNumbers(n_clips, right, n_clips - right - refused, refused, exact_interval(right, n_clips))
+    return DeviceNumbers(n_clips, right, n_clips - right - refused, refused, share_interval(right, n_clips, n_folds))
 
 
 def false_alarms(kept: Predictions, device: DeviceNumbers, calibration_of: CalibrationOf) -> FalseAlarms:

@@ -1,17 +1,17 @@
-"""One verdict per group (a clip or photo), and numbers over groups: right ones by class, and what to film next."""
+"""One verdict per group (a clip or photo), and numbers over groups: right ones by class, and against a baseline."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipeline.evaluate.evaluation import ClassGroups, FilmMore, GroupNumbers
-from pipeline.evaluate.intervals import exact_interval, more_to_halve
+from pipeline.evaluate.evaluation import ClassGroups, GroupNumbers
+from pipeline.evaluate.intervals import share_interval
 from pipeline.evaluate.metrics import Floats, Integers
+from pipeline.evaluate.paired import PairedTest, paired_test
 
 
 @dataclass(frozen=True)
@@ -79,30 +79,46 @@ def _counts(group_of_frame: Integers, class_of_frame: Integers, shape: tuple[int
     return counts
 
 
-def numbers_over_groups(verdicts: Sequence[Verdict]) -> GroupNumbers:
-    """Count the right verdicts, with the exact interval of their share, and beside them the right votes."""
+def numbers_over_groups(verdicts: Sequence[Verdict], n_folds: int | None = None) -> GroupNumbers:
+    """Count the right verdicts, with the interval of their share, and beside them the right votes.
+
+    Args:
+        verdicts: of held-out groups, or out of fold.
+        n_folds: None where groups were held out.
+    """
     n_right = sum(verdict.predicted == verdict.truth for verdict in verdicts)
     n_right_by_vote = sum(verdict.vote == verdict.truth for verdict in verdicts)
-    return GroupNumbers(len(verdicts), n_right, n_right_by_vote, exact_interval(n_right, len(verdicts)))
+    return GroupNumbers(len(verdicts), n_right, n_right_by_vote, share_interval(n_right, len(verdicts), n_folds))
 
 
-def groups_per_class(verdicts: Sequence[Verdict], classes: Sequence[str]) -> dict[str, ClassGroups]:
-    """Groups of each class, how many of them the network calls right, and the exact interval of that share."""
+def groups_per_class(
+    verdicts: Sequence[Verdict], classes: Sequence[str], n_folds: int | None = None
+) -> dict[str, ClassGroups]:
+    """Groups of each class, how many of them are called right, and the interval of that share.
+
+    Args:
+        verdicts: of held-out groups, or out of fold.
+        classes: the names of the classes, by their numbers.
+        n_folds: None where groups were held out.
+    """
     numbers = {}
     for index, name in enumerate(classes):
         of_class = [verdict for verdict in verdicts if verdict.truth == index]
         n_right = sum(verdict.predicted == index for verdict in of_class)
-        numbers[name] = ClassGroups(len(of_class), n_right, exact_interval(n_right, len(of_class)))
+        numbers[name] = ClassGroups(len(of_class), n_right, share_interval(n_right, len(of_class), n_folds))
     return numbers
 
 
-def film_more(per_class: Mapping[str, ClassGroups], held_out_share: float) -> FilmMore:
-    """Count the additional clips that would halve the widest interval of a class.
+def compare_by_group(trained: Sequence[Verdict], baseline: Sequence[Verdict]) -> PairedTest:
+    """Compare two classifiers on the groups that both judged."""
+    trained_right, baseline_right = _right_by_group(trained), _right_by_group(baseline)
+    if differing := trained_right.keys() ^ baseline_right.keys():
+        raise ValueError(f"{len(differing)} groups were judged by one classifier only; expected the same groups")
+    return paired_test(
+        np.array(list(trained_right.values())), np.array([baseline_right[group] for group in trained_right])
+    )
 
-    Args:
-        per_class: what `groups_per_class` returns; of classes with equally wide intervals the first is taken.
-        held_out_share: the share of all clips that is held out; new clips are taken to be divided in the same way.
-    """
-    name = max(per_class, key=lambda name: per_class[name].interval.width)
-    held_out = more_to_halve(per_class[name].groups_right, per_class[name].groups)
-    return FilmMore(name, held_out, math.ceil(held_out / held_out_share))
+
+def _right_by_group(verdicts: Sequence[Verdict]) -> dict[tuple[str, int], bool]:
+    """Whether the verdict on each group and label is right."""
+    return {(verdict.group, verdict.truth): verdict.predicted == verdict.truth for verdict in verdicts}

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.base.leakage import DIVIDING_PROTOCOLS
 from pipeline.evaluate.checked_values import ROUNDING, Interval, ValueOrReason, require, require_shares, require_sum
+from pipeline.evaluate.paired import PairedTest
 from pipeline.network.calibration import UnknownThresholds
 
 
@@ -68,7 +69,7 @@ class ClassGroups:
 
     groups: int
     groups_right: int
-    interval: Interval  # exact, of the share of right groups
+    interval: Interval  # of the share of right groups
 
     def __post_init__(self) -> None:
         require(0 <= self.groups_right <= self.groups, "groups_right", self.groups_right, f"0 to {self.groups}")
@@ -98,7 +99,7 @@ class GroupNumbers:
     n_groups: int
     groups_right: int  # by the class of the largest mean probability
     groups_right_by_vote: int  # by the class that most frames are called
-    interval: Interval  # exact, of the share of right groups
+    interval: Interval  # of the share of right groups
 
     def __post_init__(self) -> None:
         require(self.n_groups > 0, "n_groups", self.n_groups, "at least 1")
@@ -167,21 +168,22 @@ class FilmMore:
     """How many more clips of the class with the widest interval would halve that interval."""
 
     class_name: str
-    held_out: int  # more clips among the held-out ones
-    film: int  # more clips in all
+    held_out: int  # more clips to be judged
+    film: int  # more clips in all; as many where every clip is judged
 
     def __post_init__(self) -> None:
         require(0 < self.held_out <= self.film, "held_out", self.held_out, f"1 to {self.film}")
 
     def to_json(self) -> dict[str, Any]:
         """The entries of the report, with a sentence that says them."""
+        held_out = f", of which {self.held_out} are held out as now" if self.held_out < self.film else ""
         return {
             "class": self.class_name,
             "held_out": self.held_out,
             "film": self.film,
             "sentence": (
-                f"To halve the widest interval of a class, film about {self.film} more clips of {self.class_name}, "
-                f"of which {self.held_out} are held out as now"
+                f"To halve the widest interval of a class, film about {self.film} more clips of {self.class_name}"
+                f"{held_out}"
             ),
         }
 
@@ -268,6 +270,7 @@ class Baselines:
 
     majority: float  # always the commonest class of the training frames
     knn: ValueOrReason[float]  # the class of the nearest training frames, by the pretrained features
+    trained_against_knn: ValueOrReason[PairedTest]  # over the judged clips
 
     def __post_init__(self) -> None:
         require_shares(baseline_majority=self.majority)
@@ -276,7 +279,11 @@ class Baselines:
 
     def to_json(self) -> dict[str, Any]:
         """The entries of the report."""
-        return {"baseline_majority": self.majority, **self.knn.to_json("baseline_knn")}
+        return {
+            "baseline_majority": self.majority,
+            **self.knn.to_json("baseline_knn"),
+            **self.trained_against_knn.to_json("trained_against_knn"),
+        }
 
 
 @dataclass(frozen=True)
@@ -316,6 +323,7 @@ class Evaluation:
     how: HowJudged
     as_device: DeviceNumbers
     film_more: FilmMore
+    too_few: str | None  # says that the clips are too few to tell; None where they are not
     roc_auc: Areas
     average_precision: Areas
     per_class: Mapping[str, ClassNumbers]
@@ -387,6 +395,7 @@ class Evaluation:
             **self.how.to_json(),
             "as_device": self.as_device.to_json(),
             "film_more": self.film_more.to_json(),
+            "too_few": self.too_few,
             "top1": self.frames.top1,
             "top1_all_frames": self.top1_all_frames,
             **self.top1_interval.to_json("top1_ci95"),

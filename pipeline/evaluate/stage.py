@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import UNUSED, Row
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
-from pipeline.evaluate import clip_verdicts, intervals, metrics
+from pipeline.evaluate import advice, clip_verdicts, intervals, metrics
 from pipeline.evaluate.as_device import device_numbers, false_alarms
 from pipeline.evaluate.checked_values import ValueOrReason
 from pipeline.evaluate.counterfactual import counterfactual, thinned
@@ -27,6 +28,7 @@ from pipeline.evaluate.evaluation import (
     Counterfactual,
     DeviceNumbers,
     Evaluation,
+    FilmMore,
     HowJudged,
 )
 from pipeline.evaluate.gallery import GalleryContents, draw_gallery
@@ -80,6 +82,11 @@ class _Inputs:
             return {None: self.checkpoint.calibration}
         return {fold: head.calibration for fold, head in enumerate(read_fold_heads(self.project.fold_heads))}
 
+    @property
+    def n_folds(self) -> int | None:
+        """How many folds judge; None where the test side does."""
+        return len(self.calibrations) if self.by_folds else None
+
     def calibration_of(self, row: Row) -> Calibration:
         """The calibration of what judges a frame."""
         return self.calibrations[self.fold_of(row)]
@@ -87,6 +94,10 @@ class _Inputs:
     def fold_of(self, row: Row) -> int | None:
         """The fold whose head judges a frame; None where the test side is judged."""
         return row.fold if self.by_folds else None
+
+    def is_judged(self, row: Row, fold: int | None) -> bool:
+        """Whether what belongs to a fold judges a frame."""
+        return row.fold == fold if self.by_folds else row.split == "test"
 
     def is_learned(self, row: Row, fold: int | None) -> bool:
         """Whether what judges the frames of a fold has learned from a frame."""
@@ -152,21 +163,25 @@ def _evaluation(inputs: _Inputs, judged: Predictions, kept: Predictions, untrain
     classes, checkpoint = inputs.checkpoint.classes, inputs.checkpoint
     verdicts = clip_verdicts.group_verdicts(kept.groups, kept.truth, kept.probabilities)
     frames_of_class = metrics.per_class(kept.truth, kept.predicted, classes)
-    groups_of_class = clip_verdicts.groups_per_class(verdicts, classes)
+    n_folds = inputs.n_folds
+    groups = clip_verdicts.numbers_over_groups(verdicts, n_folds)
+    groups_of_class = clip_verdicts.groups_per_class(verdicts, classes, n_folds)
+    per_class = {name: ClassNumbers(frames_of_class[name], groups_of_class[name]) for name in classes}
     split_report = read_json(inputs.project.split_json)
-    device = device_numbers(judged, inputs.calibration_of)
+    device = device_numbers(judged, inputs.calibration_of, n_folds)
     return Evaluation(
         classes=classes,
         frames=metrics.frame_numbers(kept.truth, kept.probabilities),
         top1_all_frames=float((judged.predicted == judged.truth).mean()),
         top1_interval=intervals.cluster_bootstrap_interval(kept.groups, kept.predicted == kept.truth, seed=0),
-        groups=clip_verdicts.numbers_over_groups(verdicts),
-        how=HowJudged(checkpoint.estimate, len(inputs.calibrations) if inputs.by_folds else None, checkpoint.refit),
+        groups=groups,
+        how=HowJudged(checkpoint.estimate, n_folds, checkpoint.refit),
         as_device=device,
-        film_more=clip_verdicts.film_more(groups_of_class, _held_out_share(inputs)),
+        film_more=_film_more(inputs, per_class, split_report),
+        too_few=advice.too_few(groups, min(of_class.groups for of_class in groups_of_class.values()), n_folds),
         roc_auc=metrics.roc_areas(kept.truth, kept.probabilities, classes),
         average_precision=metrics.precision_recall_areas(kept.truth, kept.probabilities, classes),
-        per_class={name: ClassNumbers(frames_of_class[name], groups_of_class[name]) for name in classes},
+        per_class=per_class,
         confusion=metrics.confusion(kept.truth, kept.predicted, len(classes)),
         confusion_normalised=metrics.normalised_confusion(kept.truth, kept.predicted, len(classes)).tolist(),
         calibration=_calibration(inputs, kept, device),
@@ -178,12 +193,9 @@ def _evaluation(inputs: _Inputs, judged: Predictions, kept: Predictions, untrain
     )
 
 
-def _held_out_share(inputs: _Inputs) -> float:
-    """The judged groups' share of all groups."""
-    if inputs.by_folds:
-        return 1.0
-    held_out = {row.group for row in inputs.rows if row.kept and row.split == "test"}
-    return len(held_out) / len({row.group for row in inputs.rows if row.kept and row.split != UNUSED})
+def _film_more(inputs: _Inputs, per_class: Mapping[str, ClassNumbers], split_report: Mapping[str, Any]) -> FilmMore:
+    clips_for = advice.every_clip if inputs.by_folds else advice.clips_for_hold_out(split_report, inputs.rows)
+    return advice.film_more(per_class, advice.clips_of_class(inputs.rows), clips_for, inputs.n_folds)
 
 
 def _calibration(inputs: _Inputs, kept: Predictions, device: DeviceNumbers) -> CalibrationNumbers:
@@ -210,26 +222,37 @@ def _baselines(inputs: _Inputs, kept: Predictions, untrained: Predictions | None
         n_right += sum(row.label == commonest for row in kept.rows if inputs.fold_of(row) == fold)
     majority = n_right / len(kept.rows)
     if untrained is None:
-        return Baselines(majority, ValueOrReason(None, _RANDOM_START))
-    return Baselines(majority, ValueOrReason(_knn_accuracy(inputs, untrained), None))
+        return Baselines(majority, ValueOrReason(None, _RANDOM_START), ValueOrReason(None, _RANDOM_START))
+    nearest = _nearest_neighbours(inputs, untrained)
+    accuracy = float((nearest.probabilities.argmax(axis=1) == nearest.truth).mean())
+    originals = kept.where(np.array([not row.parent for row in kept.rows]))
+    by_network, by_neighbours = (
+        clip_verdicts.group_verdicts(judged.groups, judged.truth, judged.probabilities)
+        for judged in (originals, nearest)
+    )
+    paired = clip_verdicts.compare_by_group(by_network, by_neighbours)
+    return Baselines(majority, ValueOrReason(accuracy, None), ValueOrReason(paired, None))
 
 
-def _knn_accuracy(inputs: _Inputs, untrained: Predictions) -> float:
-    """Accuracy of the k nearest training frames by cosine distance of the pretrained features."""
+def _nearest_neighbours(inputs: _Inputs, untrained: Predictions) -> Predictions:
+    """The answers of the k nearest training frames, by cosine distance of the pretrained features, for judged frames.
+
+    Their probabilities are the shares of the k neighbours; of equal shares the first class counts.
+    """
     from sklearn import config_context
     from sklearn.neighbors import KNeighborsClassifier
 
-    is_right = []
+    parts = []
     for fold in inputs.calibrations:
         known = untrained.where(np.array([inputs.is_learned(row, fold) for row in untrained.rows]))
-        judged = untrained.where(
-            np.array([row.fold == fold if inputs.by_folds else row.split == "test" for row in untrained.rows])
-        )
+        judged = untrained.where(np.array([inputs.is_judged(row, fold) for row in untrained.rows]))
         neighbours = KNeighborsClassifier(min(inputs.params.knn_neighbours, len(known.rows)), metric="cosine")
         neighbours.fit(known.embeddings, known.truth)
+        shares = np.zeros(judged.probabilities.shape)
         with config_context(working_memory=64):  # MiB of distances at a time, instead of 1024
-            is_right.append(neighbours.predict(judged.embeddings) == judged.truth)
-    return float(np.concatenate(is_right).mean())
+            shares[:, neighbours.classes_] = neighbours.predict_proba(judged.embeddings)
+        parts.append(replace(judged, probabilities=shares))
+    return gather(parts, [row for part in parts for row in part.rows])
 
 
 def _optimistic(inputs: _Inputs, caveat: str | None) -> str | None:

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Literal
 
 from pipeline.base.manifest import UNUSED
-
-Shares = Mapping[str, Fraction] | Mapping[str, float]
-Rounding = Literal["nearest", "down"]
+from pipeline.base.quotas import Rounding, Shares, class_quotas, group_quotas
 
 # So few that another seed gives another split of a small data set: with many tries each seed would find the best one.
 _TRIES = 8
@@ -66,7 +63,7 @@ def assign_shared_groups(classes: Classes, pinned: Mapping[str, str] = _NONE_PIN
     shared = {group for group, times in times_listed.items() if times > 1} - pinned.keys()
     if not shared:
         return {}
-    quotas = {label: _quotas_of_class(groups, shares[label], classes.rounding) for label, groups in sizes.items()}
+    quotas = {label: class_quotas(len(groups), shares[label], classes.rounding) for label, groups in sizes.items()}
     free = {
         label: {side: quota - counts[side] for side, quota in quotas[label].items()}
         for label, groups in sizes.items()
@@ -115,31 +112,6 @@ def assign_groups(
     return best
 
 
-def group_quotas(
-    n_groups: int, shares: Shares, *, at_least: Mapping[str, int], rounding: Rounding = "nearest"
-) -> dict[str, int]:
-    """The number of groups of each side: each within one of its share unless `at_least` forbids it.
-
-    Args:
-        n_groups: the sum of the numbers.
-        shares: the share of each side; they add up to 1.
-        at_least: the least number of each side.
-        rounding: all shares are rounded down. With `nearest` the groups that are left over go to the sides that miss
-            most (the method of the largest remainder), with `down` to the first side.
-    """
-    ideal = {side: n_groups * share for side, share in shares.items()}
-    quotas = {side: max(at_least[side], int(groups)) for side, groups in ideal.items()}
-    while sum(quotas.values()) < n_groups:
-        first = next(iter(quotas)) if rounding == "down" else max(quotas, key=lambda side: ideal[side] - quotas[side])
-        quotas[first] += 1
-    while sum(quotas.values()) > n_groups:
-        spare = [side for side in quotas if quotas[side] > at_least[side]]
-        # `unused` gives up groups first, since the sides were asked for and it was not.
-        most = UNUSED if UNUSED in spare else max(spare, key=lambda side: quotas[side] - ideal[side])
-        quotas[most] -= 1
-    return quotas
-
-
 @dataclass(frozen=True)
 class Stretches:
     """The time of one clip, cut into one contiguous stretch per side, with a guard gap around every cut."""
@@ -180,13 +152,6 @@ def count_by_side(sides: Iterable[str], shares: Shares) -> dict[str, int]:
     """How often each side of `shares` occurs."""
     counts = Counter(sides)
     return {side: counts[side] for side in shares}
-
-
-def _quotas_of_class(frames_by_group: Mapping[str, int], shares: Shares, rounding: Rounding) -> dict[str, int]:
-    """The number of groups of each side if the groups held one class."""
-    sides = [side for side in shares if side != UNUSED]
-    at_least = {side: int(side in sides and len(frames_by_group) >= len(sides)) for side in shares}
-    return group_quotas(len(frames_by_group), shares, at_least=at_least, rounding=rounding)
 
 
 def _deal_shared(

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.base.quotas import share_of_test
 from pipeline.base.section import Section, Share
 
 
@@ -93,5 +94,4 @@ class SplitParams(Section):
     @property
     def test_share(self) -> Fraction:
         """The test side's share of the data, between 0 and 1; a fraction, so that rounding down is exact."""
-        training, test = (Fraction(part) for part in self.ratio.split(":"))
-        return test / (training + test)
+        return share_of_test(self.ratio)

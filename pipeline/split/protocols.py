@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 
+from pipeline.base import quotas
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, UNUSED, Row
 from pipeline.split.assignment import Classes, assign_classes, assign_shared_groups, cut_clip
@@ -77,16 +78,12 @@ def assign_sides(
 
 def shares_of_ratio(params: SplitParams) -> dict[str, Fraction]:
     """The share of each class that a side should get; the ratio is (train + val) : test."""
-    training = {side: share * (1 - params.test_share) for side, share in training_shares(params).items()}
-    return training | {"test": params.test_share}
+    return quotas.shares_of_ratio(params.ratio, params.val)
 
 
 def training_shares(params: SplitParams) -> dict[str, Fraction]:
     """The shares of train and val within the training part, which val is taken from."""
-    if params.val is None:
-        return {"train": Fraction(1)}
-    val = Fraction(str(params.val))  # of the decimal text, so that 0.2 is exactly a fifth
-    return {"train": 1 - val, "val": val}
+    return quotas.training_shares(params.val)
 
 
 def asked_test_share(params: SplitParams) -> Fraction | None:

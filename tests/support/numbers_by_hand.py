@@ -146,18 +146,18 @@ def clips_to_halve(n_right: int, n: int) -> int:
     return next(more for more in itertools.count(1) if width(share * (n + more), n + more) <= width(n_right, n) / 2)
 
 
-def neighbours_accuracy(known: Floats, labels: Integers, held_out: Floats, truth: Integers, k: int) -> float:
-    """The share of frames whose class is that of most of the k nearest by angle; of tied classes the first counts."""
+def neighbours_shares(known: Floats, labels: Integers, held_out: Floats, k: int, n_classes: int) -> Floats:
+    """The shares of the classes among the k nearest by angle, (n, classes)."""
 
     def angle(a: Floats, b: Floats) -> float:
         return 1 - float(a @ b) / (math.sqrt(a @ a) * math.sqrt(b @ b))
 
-    right = []
-    for features, true in zip(held_out.astype(np.float64), truth, strict=True):
+    shares = np.zeros((len(held_out), n_classes))
+    for row, features in enumerate(held_out.astype(np.float64)):
         nearest = sorted(range(len(known)), key=lambda frame: angle(known[frame].astype(np.float64), features))[:k]
-        counts = collections.Counter(int(labels[frame]) for frame in nearest)
-        right.append(min(counts, key=lambda index: (-counts[index], index)) == true)
-    return float(np.mean(right))
+        for frame in nearest:
+            shares[row, labels[frame]] += 1 / len(nearest)
+    return shares
 
 
 def probe_accuracy(features: Floats, labels: Sequence[str], folds: Any) -> float:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.evaluate.checked_values import Interval
-from pipeline.evaluate.clip_verdicts import film_more, group_verdicts, groups_per_class, numbers_over_groups
-from pipeline.evaluate.evaluation import ClassGroups, FilmMore
+from pipeline.evaluate.clip_verdicts import compare_by_group, group_verdicts, groups_per_class, numbers_over_groups
+from pipeline.evaluate.evaluation import ClassGroups
+from pipeline.evaluate.intervals import out_of_fold_interval
 
 CLASSES = ["flake", "鳞片"]
 
@@ -61,17 +62,25 @@ def test_clips_are_counted_by_class_with_exact_intervals() -> None:
     assert numbers["鳞片"].interval.to_json() == pytest.approx([0.4439, 0.9748], abs=1e-4)
 
 
-def test_the_class_to_film_is_the_one_whose_interval_is_widest() -> None:
-    advice = film_more(_judged([3, 8], [0, 2]), 0.2)
-    assert advice == FilmMore("flake", held_out=6, film=30)
-    assert "film about 30 more clips of flake" in advice.to_json()["sentence"]
-    assert film_more(_judged([9, 3], [0, 0]), 1.0).class_name == "鳞片"
+def test_out_of_fold_the_intervals_are_those_of_the_model_that_ships() -> None:
+    verdicts = group_verdicts([f"{i:02}" for i in range(10)], np.array([0, 1] * 5), np.eye(2)[[0, 1] * 4 + [1, 1]])
+    assert numbers_over_groups(verdicts, n_folds=5).interval == out_of_fold_interval(9, 10, 5)
+    assert groups_per_class(verdicts, CLASSES, n_folds=5)["flake"].interval == out_of_fold_interval(4, 5, 5)
 
 
-def test_a_class_that_nobody_held_out_is_to_be_filmed_first() -> None:
+def test_a_class_that_nobody_held_out_may_be_right_in_any_share() -> None:
     numbers = _judged([3, 0], [0, 0])
     assert numbers["鳞片"] == ClassGroups(groups=0, groups_right=0, interval=Interval(0.0, 1.0))
-    assert film_more(numbers, 0.5) == FilmMore("鳞片", held_out=6, film=12)
+
+
+def test_two_classifiers_are_compared_on_the_same_groups_in_any_order() -> None:
+    groups, truth = [f"{i:02}" for i in range(8)], np.array([0, 1] * 4)
+    right, wrong = np.eye(2)[truth], np.eye(2)[1 - truth]
+    trained, baseline = group_verdicts(groups, truth, right), group_verdicts(groups, truth, wrong)
+    test = compare_by_group(trained, baseline[::-1])
+    assert (test.n_clips, test.better, test.worse, test.verdict) == (8, 8, 0, "better")
+    with pytest.raises(ValueError, match="1 groups were judged by one classifier only"):
+        compare_by_group(trained, baseline[1:])
 
 
 def test_the_headline_counts_verdicts_and_the_vote_stands_beside_it() -> None:

@@ -28,6 +28,7 @@ from pipeline.evaluate.evaluation import (
     ProbabilityErrors,
     ReliabilityBin,
 )
+from pipeline.evaluate.paired import PairedTest
 from pipeline.network.calibration import UnknownThresholds
 
 HALF = ClassFrames(precision=0.5, recall=0.5, f1=0.5, support=2)
@@ -64,7 +65,12 @@ EVALUATION = Evaluation(
         reliability=[BIN],
         reliability_before=[ReliabilityBin(confidence=0.75, accuracy=0.5, frames=4)],
     ),
-    baselines=Baselines(majority=0.5, knn=ValueOrReason(None, "the backbone started from random weights")),
+    too_few="Too few clips to tell",
+    baselines=Baselines(
+        majority=0.5,
+        knn=ValueOrReason(None, "the backbone started from random weights"),
+        trained_against_knn=ValueOrReason(PairedTest(2, 1, 0, 0.5, 1.0), None),
+    ),
     protocol="grouped",
     optimistic=None,
     counterfactual=ValueOrReason(
@@ -105,6 +111,7 @@ REPORT = """\
     "film": 9,
     "sentence": "To halve the widest interval of a class, film about 9 more clips of 片, of which 6 are held out as now"
   },
+  "too_few": "Too few clips to tell",
   "top1": 0.5,
   "top1_all_frames": 0.375,
   "top1_ci95": null,
@@ -221,6 +228,17 @@ REPORT = """\
   "baseline_majority": 0.5,
   "baseline_knn": null,
   "baseline_knn_reason": "the backbone started from random weights",
+  "trained_against_knn": {
+    "n_clips": 2,
+    "better": 1,
+    "worse": 0,
+    "difference": 0.5,
+    "p": 1.0,
+    "verdict": "cannot tell",
+    "sentence": "These clips do not show whether training made it better: training alone is right on 1 clip, the \
+baseline alone on 0 (p = 1, exact McNemar test over 2 clips)"
+  },
+  "trained_against_knn_reason": null,
   "protocol": "grouped",
   "optimistic": null,
   "counterfactual": {

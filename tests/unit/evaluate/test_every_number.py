@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,10 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.evaluate import predictions, stage
+from pipeline.evaluate.advice import too_few
+from pipeline.evaluate.checked_values import Interval
+from pipeline.evaluate.evaluation import GroupNumbers
+from pipeline.evaluate.paired import PairedTest
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.network.calibration import Calibration, UnknownThresholds
 from pipeline.network.network import build_network
@@ -75,6 +78,8 @@ def planted(test: Sequence[int], n_classes: int, frames: int, *, seed: int, whol
     return Planted(rows, classes, np.array(logits, np.float32), np.array(features, np.float32))
 
 
+# Of n clips n // 2 are tested, so that q tested ones need 2 q.
+HALF_IS_TESTED = {"ratio": "1:1", "val": None, "rounding": "nearest", "counts": None, "folds": None, "hold_out": None}
 CASES = {
     "clips with screened-out frames": planted([0, 1, 2] * 3, 3, FRAMES_OF_A_CLIP, seed=0),
     "ties": planted([0, 1, 2, 0, 1], 3, FRAMES_OF_A_CLIP, seed=1, whole=True),
@@ -89,7 +94,7 @@ CASES = {
 def judged(case: Planted, project: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Run `evaluate` with a network that gives the planted answers, and read its report."""
     manifest.write_split(sorted(case.rows, key=lambda row: row.path), project.split_csv)
-    write_json(project.split_json, {"protocol": "grouped", "optimistic": "planted"})
+    write_json(project.split_json, {"protocol": "grouped", "optimistic": "planted", "asked": HALF_IS_TESTED})
     values = read_section(project.params_yaml, "model", ModelParams).model_dump() | {"arch": "small_cnn"}
     fresh, pretrained = (ModelParams.model_validate(values | {"weights": name}) for name in ("none", "imagenet"))
     state = build_network(fresh, SIZE, len(case.classes)).state_dict()
@@ -144,7 +149,8 @@ def expected(case: Planted) -> dict[str, Any]:
         "protocol": "grouped",
         "optimistic": "planted",
         **_by_clip(case, positions, truth, p, of_class),
-        **_baselines(case, positions, truth),
+        **_baselines(case, positions, truth, p),
+        "too_few": _too_few(case, positions, truth, p),
     }
 
 
@@ -161,11 +167,16 @@ def _by_clip(
         per_class[name] = of_class[index] | {
             "groups": len(own), "groups_right": sum(own), "groups_ci95": interval,
         }  # fmt: skip
+    n_clips = {name: len({row.group for row in case.rows if row.label == name and row.kept}) for name in case.classes}
     intervals = {name: numbers["groups_ci95"] for name, numbers in per_class.items()}
-    widths = {name: low - high for name, (low, high) in intervals.items()}
-    widest = min(widths, key=lambda name: round(widths[name], 9))
-    more = by_hand.clips_to_halve(int(per_class[widest]["groups_right"]), int(per_class[widest]["groups"]))
-    film = math.ceil(more / (len(verdicts) / len({row.group for row in case.rows})))
+    order = {
+        name: (round(low - high, 9), round(per_class[name]["recall"], 9), n_clips[name])
+        for name, (low, high) in intervals.items()
+    }
+    widest = min(order, key=lambda name: order[name])
+    tested = int(per_class[widest]["groups"])
+    more = by_hand.clips_to_halve(int(per_class[widest]["groups_right"]), tested)
+    film = max(more, 2 * (tested + more) - n_clips[widest])
     is_below = [bool(case.logits[i].max() < THRESHOLD) for i in positions]
     device = _as_device(case)
     return {
@@ -208,14 +219,38 @@ def _as_device(case: Planted) -> dict[str, Any]:
     return {"n_clips": len(clips), **counts, "right_ci95": by_hand.exact_interval(counts["right"], len(clips))}
 
 
-def _baselines(case: Planted, positions: list[int], truth: np.ndarray) -> dict[str, Any]:
+def _too_few(case: Planted, positions: list[int], truth: np.ndarray, p: np.ndarray) -> str | None:
+    """The sentence about too few clips, which has tests of its own, from counts by hand."""
+    verdicts = by_hand.groups([case.rows[i].group for i in positions], truth, p)
+    n_right = sum(true == answer for true, answer, _ in verdicts.values())
+    interval = Interval(*by_hand.exact_interval(n_right, len(verdicts)))
+    counts = [sum(true == index for true, _, _ in verdicts.values()) for index in range(len(case.classes))]
+    return too_few(GroupNumbers(len(verdicts), n_right, n_right, interval), min(counts))
+
+
+def _baselines(case: Planted, positions: list[int], truth: np.ndarray, p: np.ndarray) -> dict[str, Any]:
     known = case.of("train")
+    shares = by_hand.neighbours_shares(
+        case.features[known], case.truth(known), case.features[positions], K, len(case.classes)
+    )
+    names = [case.rows[i].group for i in positions]
+    ours, theirs = (
+        {name: true == answer for name, (true, answer, _) in by_hand.groups(names, truth, of_frames).items()}
+        for of_frames in (p, shares)
+    )
+    better, worse = (
+        sum(first[name] and not second[name] for name in first) for first, second in ((ours, theirs), (theirs, ours))
+    )
+    n = better + worse
+    # Twice the binomial's tail at a half, from the more extreme of the two counts on.
+    tail = sum(math.comb(n, count) for count in range(max(better, worse), n + 1)) / 2**n
+    chance = 1.0 if better == worse else min(1.0, 2 * tail)
+    paired = PairedTest(len(ours), better, worse, (better - worse) / len(ours), chance)
     return {
         # Every class has as many training frames: of equally common ones the first in the manifest counts.
         "baseline_majority": np.mean(truth == 0),
-        "baseline_knn": by_hand.neighbours_accuracy(
-            case.features[known], case.truth(known), case.features[positions], truth, K
-        ),
+        "baseline_knn": np.mean(shares.argmax(axis=1) == truth),
+        "trained_against_knn": paired.to_json(),
     }
 
 

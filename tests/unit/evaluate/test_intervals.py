@@ -8,7 +8,18 @@ import pytest
 from scipy import stats
 
 from pipeline.evaluate.checked_values import Interval
-from pipeline.evaluate.intervals import bootstrap_percentiles, cluster_bootstrap_interval, exact_interval, more_to_halve
+from pipeline.evaluate.intervals import (
+    bootstrap_percentiles,
+    clips_for_width,
+    clips_that_show_most_are_right,
+    cluster_bootstrap_interval,
+    exact_interval,
+    more_to_halve,
+    out_of_fold_interval,
+    share_interval,
+    width_of_share,
+)
+from tests.support import numbers_by_hand as by_hand
 
 
 def test_three_right_of_three_say_no_more_than_29_percent() -> None:
@@ -72,6 +83,73 @@ def test_halving_takes_three_times_as_many_more_where_there_are_many_and_the_sha
     assert more_to_halve(5000, 10_000) / 10_000 == pytest.approx(3, rel=0.02)
     assert more_to_halve(1000, 1000) / 1000 == pytest.approx(1, rel=0.02)
     assert more_to_halve(0, 0) == 6
+
+
+def test_out_of_fold_the_lower_end_is_exact_and_the_error_at_the_upper_end_is_that_of_all_clips() -> None:
+    for n_right, n, n_folds in [(18, 20, 5), (3, 4, 2), (0, 6, 3), (70, 100, 5)]:
+        low, high = by_hand.exact_interval(n_right, n)
+        interval = out_of_fold_interval(n_right, n, n_folds)
+        assert interval.low == pytest.approx(low)
+        assert 1 - interval.high == pytest.approx(math.exp(_power(n_folds, n) * math.log(1 - high)))
+        assert share_interval(n_right, n, n_folds) == interval
+    assert share_interval(18, 20, None) == exact_interval(18, 20)
+
+
+def test_out_of_fold_ends_that_cannot_move_stay() -> None:
+    assert out_of_fold_interval(4, 4, 4) == exact_interval(4, 4)
+    assert out_of_fold_interval(0, 0, 2) == Interval(0.0, 1.0)
+
+
+def test_the_fewer_folds_there_are_the_further_the_upper_end_moves() -> None:
+    ends = [exact_interval(17, 20).high, *(out_of_fold_interval(17, 20, n_folds).high for n_folds in (5, 4, 3, 2))]
+    assert ends == sorted(set(ends))
+
+
+def test_one_fold_is_no_fold() -> None:
+    with pytest.raises(ValueError, match="n_folds: found 1; expected at least 2"):
+        out_of_fold_interval(3, 4, 1)
+
+
+def test_halving_an_interval_out_of_fold_counts_by_the_interval_that_is_shown() -> None:
+    more = more_to_halve(16, 20, 5)
+    wanted = out_of_fold_interval(16, 20, 5).width / 2
+    assert width_of_share(0.8, 20 + more, 5) <= wanted < width_of_share(0.8, 20 + more - 1, 5)
+    assert width_of_share(0.8, 20, 5) == pytest.approx(out_of_fold_interval(16, 20, 5).width)
+
+
+@pytest.mark.parametrize("n_folds", [None, 5])
+@pytest.mark.parametrize(("share", "width"), [(0.9, 0.4), (0.9, 0.1), (1.0, 0.2), (0.4, 0.2), (0.0, 0.5)])
+def test_so_many_clips_give_an_interval_of_that_width_and_one_less_does_not(
+    share: float, width: float, n_folds: int | None
+) -> None:
+    def of_clips(n: int) -> float:
+        low, high = by_hand.exact_interval(share * n, n)
+        return (high if n_folds is None else 1 - (1 - high) ** _power(n_folds, n)) - low
+
+    n_clips = clips_for_width(share, width, n_folds)
+    assert of_clips(n_clips) <= width < of_clips(n_clips - 1)
+
+
+def _power(n_folds: int, n: int) -> float:
+    """K / (K - 1) up to 50 clips, and then nearer to 1 by the root of their number."""
+    return 1 + (n_folds / (n_folds - 1) - 1) * min(1, math.sqrt(50 / n))
+
+
+@pytest.mark.parametrize("n_folds", [2, 5])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.8, 0.99, 1.0])
+def test_the_interval_out_of_fold_can_always_be_halved_and_vanishes_with_many_clips(share: float, n_folds: int) -> None:
+    for n in (2, 10, 100, 1000):
+        n_right = round(share * n)
+        more = more_to_halve(n_right, n, n_folds)
+        wanted = share_interval(n_right, n, n_folds).width / 2
+        assert width_of_share(n_right / n, n + more, n_folds) <= wanted
+        assert width_of_share(n_right / n, n + more - 1, n_folds) > wanted
+    assert width_of_share(share, 1_000_000, n_folds) < 0.01
+
+
+def test_six_clips_that_are_all_right_are_the_fewest_to_show_that_most_are() -> None:
+    assert clips_that_show_most_are_right() == 6
+    assert exact_interval(5, 5).low < 0.5 < exact_interval(6, 6).low
 
 
 def test_the_memory_of_the_bootstrap_does_not_grow_with_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:

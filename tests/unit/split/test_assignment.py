@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.base.quotas import Shares
 from pipeline.split.assignment import (
     Classes,
-    Shares,
     assign_classes,
     assign_groups,
     assign_shared_groups,
     cut_clip,
-    group_quotas,
 )
 
 EIGHT_TWO = {"train": 0.64, "val": 0.16, "test": 0.2}
@@ -117,32 +116,6 @@ def test_five_clips_of_unlike_length_still_differ_between_seeds() -> None:
 def test_the_arrangement_whose_frames_come_closest_wins(seed: int) -> None:
     frames_by_group = {"long": 600} | {f"short{number}": 10 for number in range(4)}
     assert assign_groups(frames_by_group, EIGHT_TWO, seed)["long"] == "train"
-
-
-@pytest.mark.parametrize(
-    ("n_groups", "expected"),
-    [
-        (3, {"train": 1, "val": 1, "test": 1}),
-        (5, {"train": 3, "val": 1, "test": 1}),
-        (14, {"train": 9, "val": 2, "test": 3}),
-        (100, {"train": 64, "val": 16, "test": 20}),
-    ],
-)
-def test_the_numbers_of_8_to_2(n_groups: int, expected: dict[str, int]) -> None:
-    assert group_quotas(n_groups, EIGHT_TWO, at_least=ONE_EACH) == expected
-
-
-def test_a_tiny_share_gets_one_group_at_the_cost_of_the_largest_share() -> None:
-    shares = {"train": 0.98, "val": 0.01, "test": 0.01}
-    assert group_quotas(4, shares, at_least=ONE_EACH) == {"train": 2, "val": 1, "test": 1}
-
-
-def test_rounding_down_gives_the_rest_to_training() -> None:
-    shares = {"train": Fraction(9, 10), "test": Fraction(1, 10)}
-    for n_groups, test in ((10, 1), (19, 1), (20, 2), (70, 7), (79, 7)):
-        quotas = group_quotas(n_groups, shares, at_least=dict.fromkeys(shares, 1), rounding="down")
-        assert quotas == {"train": n_groups - test, "test": test}
-    assert group_quotas(79, shares, at_least=dict.fromkeys(shares, 1))["test"] == 8
 
 
 def test_pinned_groups_stay_and_the_new_ones_fill_what_is_missing() -> None:
