@@ -249,23 +249,38 @@ def _runtime(project: Project) -> dict[str, Content]:
 
 def _readme(contract: Contract, project: Project) -> bytes:
     evaluation = read_json(project.evaluate_json)
+    device = read_json(project.parity_json)["as_device"]
     try:
-        n_frames, top1, optimistic = (evaluation[key] for key in ("n_frames", "top1", "optimistic"))
-        share = f"{top1:.1%}"
+        headline, optimistic = _headline(device, evaluation["estimate"]), evaluation["optimistic"]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{project.evaluate_json}: no n_frames, top1 and optimistic; run `pipe evaluate` again"
+            f"{project.evaluate_json}: no estimate and optimistic, or no as_device in {project.parity_json.name}; "
+            "run `dvc repro` again"
         ) from error
     template = string.Template(Path(__file__).with_name("readme_template.md").read_text(encoding="utf-8"))
     text = template.substitute(
         n_classes=len(contract.classes),
         classes="\n".join(f"    {name}" for name in contract.classes),
-        n_frames=n_frames,
-        top1=share,
+        headline=headline,
         caveat=f"That number is optimistic: {optimistic}." if optimistic else "",
         recommended=contract.recommended,
     )
     return text.encode()
+
+
+def _headline(device: Mapping[str, Any], estimate: str) -> str:
+    """What the recommended graph answered, and what to expect of new clips."""
+    low, high = device["right_ci95"]
+    refused = f", refused {device['refused']} as none of the classes" if device["refused"] else ""
+    judged = (
+        "Each was judged by a classifier that had not learned from it."
+        if estimate == "folds"
+        else "None was learned from."
+    )
+    return (
+        f"It answered {device['right']} of {device['n_clips']} clips or photos right{refused}. {judged} "
+        f"Of new ones like these, expect {low:.0%} to {high:.0%} right."
+    )
 
 
 def _json_bytes(value: object) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from export.graphs.gates import FAILED, PASSED, WORST_FIRST, Judgement
 from export.parity.blame import Blame
 from pipeline.base.words import counted
+from pipeline.network.clip_answers import ClipAnswers
 
 FP32 = "fp32"
 
@@ -81,6 +82,7 @@ class ParityReport:
 
     variants: Mapping[str, VariantResult]  # the contract's recommended variant first, then in the contract's order
     checkpoint_sha256: str  # of the network that the graphs were held against
+    answers: Mapping[str, ClipAnswers]  # by variant: the clips as the device answers them with it
 
     def __post_init__(self) -> None:
         if FP32 not in self.variants:
@@ -97,6 +99,12 @@ class ParityReport:
         proven = [name for name, result in self.variants.items() if result.verdict == PASSED]
         return proven[0] if self.passed else None
 
+    def _as_device(self) -> dict[str, Any] | None:
+        """The clips as the recommended variant answers them; None where none may ship."""
+        if self.recommended is None:
+            return None
+        return {"variant": self.recommended, **self.answers[self.recommended].to_json()}
+
     @property
     def headline(self) -> str:
         """One line: the verdict, and for each variant the flips and the largest difference."""
@@ -108,6 +116,7 @@ class ParityReport:
         return {
             "passed": self.passed,
             "recommended": self.recommended,
+            "as_device": self._as_device(),
             "variants": {name: result.to_json() for name, result in self.variants.items()},
             "checkpoint_sha256": self.checkpoint_sha256,
         }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from scipy import special
 
 from export.graphs.gates import FAILED, Judgement, LogitComparison, Logits, judge
 from export.graphs.params import ParityParams
@@ -33,6 +34,7 @@ from pipeline.base.progress import track
 from pipeline.base.project import Project
 from pipeline.base.report_digest import files_below, hashes_of, write_report
 from pipeline.network.checkpoint import Checkpoint, class_numbers, read_checkpoint
+from pipeline.network.clip_answers import ClipAnswers, FrameAnswers, answer_clips
 from pipeline.network.inference import forbid_tf32
 from runtime.classifier import Classifier
 
@@ -83,14 +85,25 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     results[FP32] = dataclasses.replace(results[FP32], odd_sizes=odd_sizes)
     trained = TrainedNetwork(checkpoint.preprocess, checkpoint.network())
     explained = _explain(results, asked, _Reference(held_out, torch_logits, trained, project))
-    report = ParityReport(explained, made_from[project.relative(project.checkpoint)] or "")
     graph_logits = {route.variant: route.logits for route in reversed(asked)}  # a variant's first route is the runtime
+    answers = {
+        name: _clip_answers(held_out, truth, graph_logits[name], classifier) for name, classifier in classifiers.items()
+    }
+    report = ParityReport(explained, made_from[project.relative(project.checkpoint)] or "", answers)
     write_golden(golden_order(held_out, graph_logits, classifiers), params, ask_torch, classifiers, project)
     by_variant = {name: graph_logits[name] for name in results}
     write_flips(flips_of(held_out, torch_logits, by_variant, checkpoint.classes), project)
     wrote = hashes_of((project.flips_csv, project.flips_png, *files_below(project.golden)), project)
     write_report(project.parity_json, report.to_json(), made_from=made_from, wrote=wrote)
     return report
+
+
+def _clip_answers(rows: Sequence[Row], truth: NDArray[np.int64], logits: Logits, classifier: Classifier) -> ClipAnswers:
+    """The held-out clips as the device answers them with a variant; frames without an answer count as logits of 0."""
+    finite = np.nan_to_num(logits)
+    probabilities = special.softmax(finite.astype(np.float64) / (classifier.contract.temperature or 1.0), axis=1)
+    frames = FrameAnswers(rows, finite, probabilities, truth)
+    return answer_clips(frames, lambda _: classifier.thresholds, None)
 
 
 def _classifiers(checkpoint: Checkpoint, project: Project) -> dict[str, Classifier]:
@@ -124,9 +137,7 @@ def _judge(
     judged: dict[str, dict[str, Judgement]] = {}
     for route in asked:
         threshold = classifiers[route.variant].variant.unknown_threshold
-        comparison = dataclasses.replace(
-            torch_alone, graph_logits=route.logits, unknown_threshold_of_graph=threshold
-        )
+        comparison = dataclasses.replace(torch_alone, graph_logits=route.logits, unknown_threshold_of_graph=threshold)
         judgement = judge(comparison, classifiers[route.variant].variant.precision, params)
         if route.problem:
             judgement = dataclasses.replace(judgement, reasons=(route.problem,))

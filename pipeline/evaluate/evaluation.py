@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.base.checked_values import ROUNDING, Interval, ValueOrReason, require, require_shares, require_sum
 from pipeline.base.leakage import DIVIDING_PROTOCOLS
-from pipeline.evaluate.checked_values import ROUNDING, Interval, ValueOrReason, require, require_shares, require_sum
 from pipeline.evaluate.paired import PairedTest
 from pipeline.network.calibration import UnknownThresholds
+from pipeline.network.clip_answers import ClipAnswers
 
 
 @dataclass(frozen=True)
@@ -122,31 +123,6 @@ class GroupNumbers:
             "group_top1_ci95": self.interval.to_json(),
             "groups_right": self.groups_right,
             "group_top1_by_vote": self.groups_right_by_vote / self.n_groups,
-        }
-
-
-@dataclass(frozen=True)
-class DeviceNumbers:
-    """The clips as a device answers them, with thresholds and from all frames."""
-
-    n_clips: int
-    right: int
-    wrong: int
-    refused: int  # taken for none of the classes
-    interval: Interval  # of the share of right clips
-
-    def __post_init__(self) -> None:
-        require(min(self.right, self.wrong, self.refused) >= 0, "as_device", vars(self), "no negative count")
-        require_sum("as_device", (self.right, self.wrong, self.refused), self.n_clips)
-
-    def to_json(self) -> dict[str, Any]:
-        """The counts, and the interval of the right ones."""
-        return {
-            "n_clips": self.n_clips,
-            "right": self.right,
-            "wrong": self.wrong,
-            "refused": self.refused,
-            "right_ci95": self.interval.to_json(),
         }
 
 
@@ -321,7 +297,7 @@ class Evaluation:
     top1_interval: ValueOrReason[Interval]  # of frames.top1, by resampling whole groups
     groups: GroupNumbers
     how: HowJudged
-    as_device: DeviceNumbers
+    as_device: ClipAnswers
     film_more: FilmMore
     too_few: str | None  # says that the clips are too few to tell; None where they are not
     roc_auc: Areas

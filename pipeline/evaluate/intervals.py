@@ -8,61 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipeline.evaluate.checked_values import Interval, ValueOrReason
+from pipeline.base.checked_values import Interval, ValueOrReason
+from pipeline.base.share_intervals import exact_interval, power_of_error, share_interval
 
 GROUPS_FOR_A_BOOTSTRAP = 30  # below, it says little more than the interval over clips
 RESAMPLES = 10_000
-_CLIPS_OF_A_FULL_MOVE = 50  # of the upper end out of fold; with more clips it moves less
 _DRAWS_AT_ONCE = 5_000_000  # 40 MB of numbers, however many groups there are
-
-
-def share_interval(n_right: int, n: int, n_folds: int | None) -> Interval:
-    """The interval of a share of right clips: exact where clips were held out, and out of fold where there are folds.
-
-    Args:
-        n_right: clips that are right.
-        n: judged clips.
-        n_folds: None where clips were held out.
-    """
-    return exact_interval(n_right, n) if n_folds is None else out_of_fold_interval(n_right, n, n_folds)
-
-
-def exact_interval(n_right: int, n: int) -> Interval:
-    """The exact (Clopper-Pearson) 95 % interval of a share: 3 of 3 gives [0.29, 1], 0 of 0 gives [0, 1]."""
-    if n == 0:
-        return Interval(0.0, 1.0)
-    interval = stats.binomtest(n_right, n).proportion_ci(confidence_level=0.95, method="exact")
-    return Interval(float(interval.low), float(interval.high))
-
-
-def out_of_fold_interval(n_right: int, n: int, n_folds: int) -> Interval:
-    """The 95 % interval of the accuracy on new clips of the model that ships, from verdicts out of fold.
-
-    The heads of the folds learned from (n_folds - 1) / n_folds of the clips, and the model that ships from all of them.
-    So it may be better than they are. An error falls at most exponentially with the clips that are learned from. Where
-    the heads of the folds have the error e, that model has at least e ** (n_folds / (n_folds - 1)). The upper end of
-    the exact interval is moved by this. The more clips there are, the less a fifth more of them teaches: from 50 clips
-    on the move shrinks as the interval does. The lower end stays, since the model may be no better than the heads. The
-    exact interval alone may hold the truth in half of the cases only (benchmarks/coverage_out_of_fold.py).
-
-    Args:
-        n_right: clips that the head of their fold calls right.
-        n: clips.
-        n_folds: at least two.
-    """
-    exact = exact_interval(n_right, n)
-    return Interval(exact.low, float(1 - (1 - exact.high) ** _power(n_folds, np.array([n]))[0]))
-
-
-def _power(n_folds: int | None, n_clips: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The power of the error at the upper end, for numbers of clips (sizes,)."""
-    if n_folds is None:
-        return np.ones(len(n_clips))
-    if n_folds < 2:
-        raise ValueError(f"n_folds: found {n_folds}; expected at least 2")
-    shrinking = np.minimum(1.0, np.sqrt(_CLIPS_OF_A_FULL_MOVE / np.maximum(n_clips, 1)))
-    power: NDArray[np.float64] = 1 + shrinking / (n_folds - 1)
-    return power
 
 
 def more_to_halve(n_right: int, n: int, n_folds: int | None = None) -> int:
@@ -124,7 +75,7 @@ def _widths(share: float, sizes: NDArray[np.int64], n_folds: int | None) -> NDAr
     n_right = share * sizes
     low = np.zeros(len(sizes)) if share == 0 else stats.beta.ppf(0.025, n_right, sizes - n_right + 1)
     high = np.ones(len(sizes)) if share == 1 else stats.beta.ppf(0.975, n_right + 1, sizes - n_right)
-    widths: NDArray[np.float64] = 1 - (1 - high) ** _power(n_folds, sizes) - low
+    widths: NDArray[np.float64] = 1 - (1 - high) ** power_of_error(n_folds, sizes) - low
     return widths
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from pipeline.base.checked_values import ROUNDING, require, require_shares
 from pipeline.base.words import counted
-from pipeline.evaluate.checked_values import ROUNDING, require, require_shares
 
 _ALPHA = 0.05
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.base.checked_values import ValueOrReason
 from pipeline.base.errors import DataError
 from pipeline.base.files import exclusive, read_json, replacing_folder, sha256_of, write_json
 from pipeline.base.leakage import read_split_without_leaks
@@ -17,8 +18,7 @@ from pipeline.base.manifest import UNUSED, Row
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
 from pipeline.evaluate import advice, clip_verdicts, intervals, metrics
-from pipeline.evaluate.as_device import device_numbers, false_alarms
-from pipeline.evaluate.checked_values import ValueOrReason
+from pipeline.evaluate.as_device import clip_answers, false_alarms
 from pipeline.evaluate.counterfactual import counterfactual, thinned
 from pipeline.evaluate.dvc_tables import headline_numbers, plot_tables, write_tables
 from pipeline.evaluate.evaluation import (
@@ -26,7 +26,6 @@ from pipeline.evaluate.evaluation import (
     CalibrationNumbers,
     ClassNumbers,
     Counterfactual,
-    DeviceNumbers,
     Evaluation,
     FilmMore,
     HowJudged,
@@ -37,6 +36,7 @@ from pipeline.evaluate.predictions import Predictions, gather, judge, judge_out_
 from pipeline.evaluate.projection import sample_positions
 from pipeline.network.calibration import Calibration
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
+from pipeline.network.clip_answers import ClipAnswers
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import Network, build_network
 from pipeline.network.out_of_fold import read_fold_heads
@@ -168,7 +168,7 @@ def _evaluation(inputs: _Inputs, judged: Predictions, kept: Predictions, untrain
     groups_of_class = clip_verdicts.groups_per_class(verdicts, classes, n_folds)
     per_class = {name: ClassNumbers(frames_of_class[name], groups_of_class[name]) for name in classes}
     split_report = read_json(inputs.project.split_json)
-    device = device_numbers(judged, inputs.calibration_of, n_folds)
+    device = clip_answers(judged, inputs.calibration_of, n_folds)
     return Evaluation(
         classes=classes,
         frames=metrics.frame_numbers(kept.truth, kept.probabilities),
@@ -198,7 +198,7 @@ def _film_more(inputs: _Inputs, per_class: Mapping[str, ClassNumbers], split_rep
     return advice.film_more(per_class, advice.clips_of_class(inputs.rows), clips_for, inputs.n_folds)
 
 
-def _calibration(inputs: _Inputs, kept: Predictions, device: DeviceNumbers) -> CalibrationNumbers:
+def _calibration(inputs: _Inputs, kept: Predictions, device: ClipAnswers) -> CalibrationNumbers:
     before = metrics.probabilities_of(kept.logits, None)
     shipped = inputs.checkpoint.calibration
     reasons = [of_fold.unknown_reason for of_fold in inputs.calibrations.values() if of_fold.unknown is None]

@@ -96,8 +96,9 @@ def _page(reports: Reports, project: Project) -> str:
             picture=_figures(list(pictures.values())),
             tested_on=_tested_on(reports),
             held_out=_held_out(reports),
+            by_folds=_by_folds(reports),
+            device=_as_device(reports),
             weakest=_weakest(reports["evaluate"]),
-            beats_baselines=_beats_baselines(reports["evaluate"]),
         )
     )
 
@@ -113,6 +114,7 @@ def _environment() -> Environment:
     environment.filters |= {name: (lambda value, form=form: render(value, form)) for name, form in FORMS.items()}
     environment.filters |= {"leaves": leaves, "dotted_path": dotted_path, "setting": render_setting}
     environment.tests["known"] = lambda value: plain(value) is not None
+    environment.tests["positive"] = lambda value: plain(value) > 0
     return environment
 
 
@@ -146,9 +148,23 @@ def _tested_on(reports: Reports) -> str:
     return "photos" if evaluation["n_groups"] == evaluation["n_frames"] else "groups of photos"
 
 
+def _by_folds(reports: Reports) -> bool:
+    """Whether each clip was judged by a head that had not learned from it."""
+    return bool(plain(reports["evaluate"]["estimate"]) == "folds")
+
+
+def _as_device(reports: Reports) -> JsonValue:
+    """The clips as the graph that the device gets answers them; as float32 would where no graph may ship."""
+    of_graph: JsonValue = reports["parity"]["as_device"]
+    in_float32: JsonValue = reports["evaluate"]["as_device"]
+    return in_float32 if plain(of_graph) is None else of_graph
+
+
 def _held_out(reports: Reports) -> str:
     """The words for the groups that were tested on; where the split divides clips, no clip is held out."""
     tested_on = _tested_on(reports)
+    if _by_folds(reports):
+        return tested_on
     is_divided = plain(reports["evaluate"]["protocol"]) in DIVIDING_PROTOCOLS
     return f"{tested_on} with held-out frames" if is_divided else f"held-out {tested_on}"
 
@@ -165,20 +181,15 @@ def _weakest(evaluation: JsonValue) -> int | None:
     return weakest if share(weakest) < 1 else None
 
 
-def _beats_baselines(evaluation: JsonValue) -> bool:
-    """Whether even the lower end of the headline's interval is above the rules that need no training."""
-    baselines = (plain(evaluation[name]) for name in ("baseline_majority", "baseline_knn"))
-    best = max(accuracy for accuracy in baselines if accuracy is not None)
-    return bool(plain(evaluation["group_top1_ci95"][0]) > best)
-
-
 def _verdict(reports: Reports) -> str:
     """The verdict of the page in one line: the groups that are right, what to expect, and parity."""
-    evaluation, tested_on = reports["evaluate"], _tested_on(reports)
-    low, high = (FORMS["percent"](plain(end)) for end in evaluation["group_top1_ci95"])
-    result = f"{evaluation['groups_right']} of {evaluation['n_groups']} {_held_out(reports)} right"
+    evaluation, tested_on, device = reports["evaluate"], _tested_on(reports), _as_device(reports)
+    low, high = (FORMS["percent"](plain(end)) for end in device["right_ci95"])
+    out_of_fold = " out of fold" if _by_folds(reports) else ""
+    refused = f", {device['refused']} refused" if plain(device["refused"]) else ""
+    result = f"{device['right']} of {device['n_clips']} {_held_out(reports)} right{out_of_fold}{refused}"
     expectation = f"on new {tested_on} of this kind expect between {low} and {high}"
     caveat = f" (optimistic: {evaluation['optimistic']})" if evaluation["optimistic"] else ""
     is_same = reports["parity"]["passed"]
-    device = "the device computes what was trained" if is_same else "NOT fit to ship: the parity check failed"
-    return f"{result}; {expectation}{caveat}; {device}"
+    verdict = "the device computes what was trained" if is_same else "NOT fit to ship: the parity check failed"
+    return f"{result}; {expectation}{caveat}; {verdict}"

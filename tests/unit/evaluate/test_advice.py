@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.base.manifest import Row
 from pipeline.base.quotas import class_quotas, shares_of_ratio
+from pipeline.base.share_intervals import exact_interval, out_of_fold_interval
 from pipeline.evaluate.advice import (
     clips_for_hold_out,
     clips_of_class,
@@ -14,7 +15,7 @@ from pipeline.evaluate.advice import (
     too_few,
 )
 from pipeline.evaluate.evaluation import ClassFrames, ClassGroups, ClassNumbers, FilmMore, GroupNumbers
-from pipeline.evaluate.intervals import exact_interval, more_to_halve, out_of_fold_interval
+from pipeline.evaluate.intervals import more_to_halve
 
 ASKED = {"ratio": "8:2", "val": 0.2, "rounding": "nearest", "counts": None, "folds": None, "fold": 0, "hold_out": None}
 

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pipeline.evaluate.checked_values import Interval
+from pipeline.base.checked_values import Interval
+from pipeline.base.share_intervals import out_of_fold_interval
 from pipeline.evaluate.clip_verdicts import compare_by_group, group_verdicts, groups_per_class, numbers_over_groups
 from pipeline.evaluate.evaluation import ClassGroups
-from pipeline.evaluate.intervals import out_of_fold_interval
 
 CLASSES = ["flake", "鳞片"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.base.checked_values import Interval, ValueOrReason
 from pipeline.base.files import write_json
 from pipeline.base.project import Project
-from pipeline.evaluate.checked_values import Interval, ValueOrReason
 from pipeline.evaluate.evaluation import (
     Areas,
     Baselines,
@@ -18,7 +18,6 @@ from pipeline.evaluate.evaluation import (
     ClassGroups,
     ClassNumbers,
     Counterfactual,
-    DeviceNumbers,
     Evaluation,
     FalseAlarms,
     FilmMore,
@@ -30,6 +29,7 @@ from pipeline.evaluate.evaluation import (
 )
 from pipeline.evaluate.paired import PairedTest
 from pipeline.network.calibration import UnknownThresholds
+from pipeline.network.clip_answers import ClipAnswers
 
 HALF = ClassFrames(precision=0.5, recall=0.5, f1=0.5, support=2)
 BIN = ReliabilityBin(confidence=0.625, accuracy=0.5, frames=4)
@@ -47,7 +47,7 @@ EVALUATION = Evaluation(
     top1_interval=ValueOrReason(None, "2 groups; a bootstrap needs at least 30"),
     groups=GroupNumbers(n_groups=2, groups_right=1, groups_right_by_vote=2, interval=Interval(0.125, 0.875)),
     how=HowJudged("folds", 2, "all"),
-    as_device=DeviceNumbers(2, right=1, wrong=0, refused=1, interval=Interval(0.125, 0.875)),
+    as_device=ClipAnswers(2, right=1, wrong=0, refused=1, interval=Interval(0.125, 0.875)),
     film_more=FilmMore("片", held_out=6, film=9),
     roc_auc=Areas({"flake": 0.75, "片": None}, None, 0.5),
     average_precision=Areas({"flake": 0.75, "片": 0.25}, 0.5, 0.5),
@@ -268,7 +268,7 @@ def test_the_headline_begins_with_the_clips(project: Project) -> None:
         "1 of 2 clips right out of fold, 1 refused (95 % interval 12% to 88%), 50.0% of 4 frames; reports/evaluate.json"
     )
     held_out = dataclasses.replace(
-        EVALUATION, how=HowJudged("holdout", None, "none"), as_device=DeviceNumbers(2, 1, 1, 0, Interval(0.125, 0.875))
+        EVALUATION, how=HowJudged("holdout", None, "none"), as_device=ClipAnswers(2, 1, 1, 0, Interval(0.125, 0.875))
     )
     assert held_out.headline.startswith("1 of 2 held-out clips right (95 % interval 12% to 88%)")
     for protocol in ("random", "blocks"):
@@ -289,8 +289,8 @@ def test_the_headline_begins_with_the_clips(project: Project) -> None:
         (GroupNumbers, (2, 3, 1, Interval(0.0, 1.0)), "groups_right: found 3; expected 0 to 2"),
         (GroupNumbers, (2, 1, 3, Interval(0.0, 1.0)), "groups_right_by_vote: found 3; expected 0 to 2"),
         (GroupNumbers, (2, 1, 1, Interval(0.6, 0.9)), r"expected a share inside its interval \[0.6, 0.9\]"),
-        (DeviceNumbers, (3, 1, 1, 0, Interval(0.0, 1.0)), "as_device: found a sum of 2; expected 3"),
-        (DeviceNumbers, (1, 2, -1, 0, Interval(0.0, 1.0)), "expected no negative count"),
+        (ClipAnswers, (3, 1, 1, 0, Interval(0.0, 1.0)), "as_device: found a sum of 2; expected 3"),
+        (ClipAnswers, (1, 2, -1, 0, Interval(0.0, 1.0)), "expected no negative count"),
         (FilmMore, ("a", 6, 5), "held_out: found 6; expected 1 to 5"),
         (Areas, ({"a": 1.5}, None, 0.5), "area: found 1.5; expected a share from 0 to 1"),
         (ReliabilityBin, (0.5, 0.5, 0), "frames: found 0; expected at least 1"),

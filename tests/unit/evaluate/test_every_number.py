@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,13 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from pipeline.base import manifest
+from pipeline.base.checked_values import Interval
 from pipeline.base.files import read_json, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.evaluate import predictions, stage
 from pipeline.evaluate.advice import too_few
-from pipeline.evaluate.checked_values import Interval
 from pipeline.evaluate.evaluation import GroupNumbers
 from pipeline.evaluate.paired import PairedTest
 from pipeline.evaluate.params import EvaluateParams

@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.evaluate.checked_values import Interval
+from pipeline.base.checked_values import Interval
+from pipeline.base.share_intervals import exact_interval, out_of_fold_interval, share_interval
 from pipeline.evaluate.intervals import (
     bootstrap_percentiles,
     clips_for_width,
     clips_that_show_most_are_right,
     cluster_bootstrap_interval,
-    exact_interval,
     more_to_halve,
-    out_of_fold_interval,
-    share_interval,
     width_of_share,
 )
 from tests.support import numbers_by_hand as by_hand
