@@ -1,9 +1,9 @@
-"""The frames that export needs: some to calibrate on, and some with torch's logits to choose variants by."""
+"""The frames that export needs: some to calibrate and choose on, and some to judge the chosen variants by."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,18 +72,6 @@ def _in_turn(groups: Iterable[Sequence[Row]]) -> Iterator[Row]:
     return (row for turn in itertools.zip_longest(*groups) for row in turn if row is not None)
 
 
-def preprocess_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path) -> NDArray[np.float32]:
-    """Preprocess frames with the graph and return them, (n, 3, size, size), mapped from a file.
-
-    Args:
-        rows: the frames.
-        checkpoint: whose geometry, mean and standard deviation are used.
-        project: whose frames they are.
-        path: the file to write, `.npy`.
-    """
-    return _preprocess(rows, checkpoint, project, path, lambda _: None)
-
-
 def reference_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path) -> ReferenceFrames:
     """Preprocess frames with the graph, and compute torch's logits for the same pixels.
 
@@ -97,30 +85,15 @@ def reference_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Proje
         DataError: there is no row, one has a class that the checkpoint does not know, or a frame is missing or broken.
     """
     truth = class_numbers(rows, checkpoint, project)
-    ask_torch = torch_of(checkpoint)
-    torch_logits: list[Logits] = []
-    inputs_nchw = _preprocess(
-        rows, checkpoint, project, path, lambda frames_nhwc: torch_logits.append(ask_torch(frames_nhwc))
-    )
-    threshold = checkpoint.unknown_threshold
-    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits), threshold)
-
-
-def _preprocess(
-    rows: Sequence[Row],
-    checkpoint: Checkpoint,
-    project: Project,
-    path: Path,
-    observe: Callable[[NDArray[np.uint8]], None],
-) -> NDArray[np.float32]:
-    """Preprocess frames into a file; `observe` gets every batch of pixels (batch, height, width, 3)."""
     if not rows:
         raise DataError("data/split.csv: no frame; expected at least one")
+    ask_torch, torch_logits = torch_of(checkpoint), []
     graph = Graph(preprocess_graph(checkpoint.preprocess, OPSET).SerializeToString())
     size, n_done = checkpoint.preprocess.size, 0
     inputs_nchw = mapped_array(path, (len(rows), 3, size, size), np.dtype(np.float32), named=path)
     for frames_nhwc in frames_of_equal_size(track(rows, f"{rows[0].split} frames", len(rows)), project):
         inputs_nchw[n_done : n_done + len(frames_nhwc)] = graph(frames_nhwc)
-        observe(frames_nhwc)
+        torch_logits.append(ask_torch(frames_nhwc))
         n_done += len(frames_nhwc)
-    return inputs_nchw
+    threshold = checkpoint.unknown_threshold
+    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits), threshold)

@@ -11,13 +11,14 @@ import onnx
 
 from export.export.params import ExportParams
 from export.export.record import CalibrationSet, ExporterTrial, ExportRecord
-from export.export.reference_frames import ReferenceFrames, calibration_rows, preprocess_frames, reference_frames
+from export.export.reference_frames import ReferenceFrames, calibration_rows, reference_frames
 from export.export.search import (
     Candidate,
     CandidateFactory,
     Trial,
     best_of_each_precision,
     golden_tolerance,
+    judge_nearest,
     search,
     try_candidate,
 )
@@ -61,7 +62,7 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
 
     Args:
         params: the section `export` of `params.yaml`.
-        gates: the section `parity`: by its gates the variants are chosen.
+        gates: the section `parity`: by its gates the chosen variants are judged.
         project: whose checkpoint, split and frames are read.
 
     Raises:
@@ -72,17 +73,17 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
     rows = read_split_without_leaks(project)
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)
-    calibration = calibration_rows(rows, params.calibration_frames)
+    to_calibrate = calibration_rows(rows, params.calibration_frames)
     # Without a validation side the calibration frames decide. In any case parity judges on test frames.
-    choice = [row for row in rows if row.split == "val"] or calibration
-    record = ExportRecord(params.search, choice[0].split, len(choice), CalibrationSet.of(calibration))
+    to_judge = [row for row in rows if row.split == "val"] or to_calibrate
+    record = ExportRecord(params.search, to_judge[0].split, len(to_judge), CalibrationSet.of(to_calibrate))
     with scratch_folder("export") as folder:
-        frames = reference_frames(choice, checkpoint, project, folder / "choice.npy")
+        frames = reference_frames(to_judge, checkpoint, project, folder / "judge.npy")
         record = dataclasses.replace(record, exporters=_try_exporters(checkpoint, params.opset, gates, frames))
         best = _first_that_agrees(record, made_from, project)
-        inputs_nchw = preprocess_frames(calibration, checkpoint, project, folder / "calibration.npy")
-        factory = CandidateFactory(_core_of(best.trial), inputs_nchw)
-        trials = search(best.trial, factory, params.search, frames, gates)
+        calibration = reference_frames(to_calibrate, checkpoint, project, folder / "calibration.npy")
+        factory = CandidateFactory(_core_of(best.trial), calibration.inputs_nchw)
+        trials = judge_nearest(search(best.trial, factory, params.search, calibration), frames, gates)
         kept = best_of_each_precision(trials)
         tolerances = [golden_tolerance(trial, frames, params.golden_tolerance) for trial in kept]
     draft = _draft(checkpoint, params, best.attempt.opset)
