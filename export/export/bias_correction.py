@@ -107,11 +107,14 @@ def _shift(differences: FrameMeans) -> NDArray[np.float64]:
     if len(differences) == 1:
         return mean
     by_chance = differences.var(axis=0, ddof=1) / len(differences)
-    return mean * np.maximum(0, 1 - by_chance / np.maximum(np.square(mean), np.finfo(np.float64).tiny))
+    kept = np.maximum(0, 1 - by_chance / np.maximum(np.square(mean), np.finfo(np.float64).tiny))
+    shrunk: NDArray[np.float64] = kept * mean
+    return shrunk
 
 
 def _means(batches: Batches) -> FrameMeans:
-    return np.concatenate([batch.reshape(*batch.shape[:2], -1).mean(axis=2) for batch in batches]).astype(np.float64)
+    means = [batch.reshape(*batch.shape[:2], -1).mean(axis=2) for batch in batches]
+    return np.asarray(np.concatenate(means), np.float64)
 
 
 def _run_by_layer(graph: onnx.ModelProto, inputs_nchw: NDArray[np.float32]) -> Iterator[tuple[onnx.NodeProto, Batches]]:
@@ -187,5 +190,5 @@ def _n_channels(layer: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto]) 
         return int(dims[0])
     attributes = {attribute.name: attribute.i for attribute in layer.attribute}
     if layer.op_type == "ConvTranspose":
-        return int(dims[1]) * attributes.get("group", 1)
+        return int(dims[1] * attributes.get("group", 1))
     return int(dims[0] if attributes.get("transB") else dims[1])
