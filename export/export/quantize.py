@@ -1,4 +1,4 @@
-"""Smaller cores: int8 by static quantisation (QDQ) with ranges measured on training frames, and half precision.
+"""Smaller cores: int8 by static quantisation (QDQ), measured on training frames, and half precision.
 
 `onnxruntime.quantization` and `onnxruntime.transformers.float16` do the work. Only the core becomes smaller:
 preprocessing stays float, because it resizes the pixels of a large picture.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import io
 import warnings
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +20,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import shape_inference
 
+from export.export.bias_correction import FrameMeans, correct_biases, frame_means, with_biases
 from export.export.int8_stem import compute_stem_by_blocks
 from export.graphs.preprocess_graph import batch_of
-from export.graphs.runner import FRAMES_AT_ONCE, Graph, batches_of
+from export.graphs.runner import FRAMES_AT_ONCE, batches_of
 from runtime.session import onnxruntime
 from runtime.system.scratch import scratch_folder
 
@@ -41,12 +43,12 @@ class Int8:
     per_channel: bool = True  # a scale for the weights of each output channel, or one scale for all
     reduce_range: bool = False  # 7 bits, which overflow on no x86 processor
     calibration: Calibration = "minmax"
-    float_layers: tuple[str, ...] = ()  # nodes that stay float
+    corrected: bool = True  # the mean error of each channel is taken out of its bias
 
     def __str__(self) -> str:
         kind = f"int8_{self.activations}s8_{'per_channel' if self.per_channel else 'per_tensor'}"
-        without = f"_without_{len(self.float_layers)}_layers" if self.float_layers else ""
-        return f"{kind}{'_reduced' if self.reduce_range else ''}_{self.calibration}{without}"
+        corrected = "_corrected" if self.corrected else ""
+        return f"{kind}{'_reduced' if self.reduce_range else ''}_{self.calibration}{corrected}"
 
 
 def measure_ranges(core: onnx.ModelProto, inputs_nchw: NDArray[np.float32], calibration: Calibration) -> Ranges:
@@ -76,14 +78,44 @@ def measure_ranges(core: onnx.ModelProto, inputs_nchw: NDArray[np.float32], cali
         return calibrator.compute_data()
 
 
-def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8, only: Collection[str] = ()) -> onnx.ModelProto:
-    """Quantise a core to int8 (QDQ).
+class Quantizer:
+    """Makes int8 cores of one float32 core. What recipes share is measured once, when it is first needed."""
+
+    def __init__(self, core: onnx.ModelProto, inputs_nchw: NDArray[np.float32]) -> None:
+        """Take the float32 core, and the frames (n, 3, size, size) on which ranges and biases are measured."""
+        self._core = with_biases(core)
+        self._inputs_nchw = inputs_nchw
+        self.ranges: Callable[[Calibration], Ranges] = functools.cache(self._measure_ranges)
+        self._frame_means: Callable[[], dict[str, FrameMeans]] = functools.cache(self._measure_means)
+        self._uncorrected: Callable[[Int8], onnx.ModelProto] = functools.cache(self._quantise)
+
+    def to_int8(self, recipe: Int8) -> onnx.ModelProto:
+        """Quantise the core."""
+        quantised = onnx.ModelProto()
+        quantised.CopyFrom(self._uncorrected(replace(recipe, corrected=False)))
+        if recipe.corrected:
+            correct_biases(quantised, self._inputs_nchw, self._frame_means())
+        return quantised
+
+    def _measure_ranges(self, calibration: Calibration) -> Ranges:
+        return measure_ranges(self._core, self._inputs_nchw, calibration)
+
+    def _measure_means(self) -> dict[str, FrameMeans]:
+        return frame_means(self._core, self._inputs_nchw)
+
+    def _quantise(self, recipe: Int8) -> onnx.ModelProto:
+        return to_int8(self._core, self.ranges(recipe.calibration), recipe)
+
+
+def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8) -> onnx.ModelProto:
+    """Quantise a core to int8 (QDQ), but for its last layer, and without a correction of its biases.
+
+    The last layer costs next to no time, and in float its logits are not rounded to 256 levels.
 
     Args:
         core: the float32 core; it stays as it is.
         ranges: of its tensors, from `measure_ranges`.
         recipe: how it becomes int8.
-        only: names of the nodes to quantise; empty: all nodes.
     """
     onnxruntime()
     from onnxruntime.quantization import QuantType
@@ -97,8 +129,8 @@ def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8, only: Collectio
         QuantType.QInt8,
         activations,
         copy.deepcopy(ranges),  # the quantizer changes them
-        list(only),
-        list(recipe.float_layers),
+        [],
+        [last_weighted(core)],
         _quantisable(),
         {"ActivationSymmetric": recipe.activations == "s8", "WeightSymmetric": True},
     )
@@ -109,26 +141,9 @@ def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8, only: Collectio
     return quantised
 
 
-def layers_by_sensitivity(
-    core: onnx.ModelProto, ranges: Ranges, recipe: Int8, inputs_nchw: NDArray[np.float32]
-) -> list[str]:
-    """Rank the layers with weights by the harm that quantising them does, the worst first.
-
-    Each layer is quantised alone, and the mean square change of the logits is measured.
-
-    Args:
-        core: the float32 core.
-        ranges: of its tensors, from `measure_ranges`.
-        recipe: how a layer becomes int8.
-        inputs_nchw: (n, 3, size, size), preprocessed frames.
-    """
-    expected = Graph(core.SerializeToString()).run_in_batches(inputs_nchw)
-    harm = {}
-    for node in core.graph.node:
-        if node.op_type in WEIGHTED:
-            alone = Graph(to_int8(core, ranges, recipe, only=[node.name]).SerializeToString())
-            harm[node.name] = float(np.square(alone.run_in_batches(inputs_nchw) - expected).mean())
-    return sorted(harm, key=lambda name: -harm[name])
+def last_weighted(core: onnx.ModelProto) -> str:
+    """Return the name of the last node with weights: in a classifier, the layer of the classes."""
+    return next((node.name for node in reversed(core.graph.node) if node.op_type in WEIGHTED), "")
 
 
 def to_fp16(core: onnx.ModelProto, float_layers: Collection[str]) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ from pipeline.base.manifest import Row
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The training frames on which ranges were measured."""
+    """The training frames on which ranges, biases and distances were measured."""
 
     n_frames: int
     n_clips: int
@@ -53,7 +53,7 @@ class ExportRecord:
     """The way to the variants."""
 
     search: str
-    chosen_on: str  # the side whose frames decided
+    judged_on: str  # the side whose frames decided whether a chosen graph is kept
     n_frames: int  # of that side
     calibration: CalibrationSet
     exporters: Sequence[ExporterTrial] = ()
@@ -69,7 +69,7 @@ class ExportRecord:
         return {
             "search": self.search,
             "recommended": self.kept[0].precision if self.kept else None,
-            "chosen_on": self.chosen_on,
+            "judged_on": self.judged_on,
             "n_frames": self.n_frames,
             "calibration": asdict(self.calibration),
             "exporters": [tried.to_json() for tried in self.exporters],

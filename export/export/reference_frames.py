@@ -1,15 +1,17 @@
-"""The frames that export needs: some to calibrate on, and some with torch's logits to choose variants by."""
+"""The frames that export needs: some to calibrate and choose on, and some to judge the chosen variants by."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
+from export.graphs.fold_heads import FoldHeads, ask_by_fold, judged_rows, logits_of_torch, read_folds
 from export.graphs.gates import LogitComparison, Logits
 from export.graphs.preprocess_graph import preprocess_graph
 from export.graphs.reference import frames_of_equal_size, torch_of
@@ -33,7 +35,22 @@ class ReferenceFrames:
     inputs_nchw: NDArray[np.float32]  # (n, 3, size, size); mapped from a file, since they may not fit into memory
     torch_logits: Logits  # (n, classes)
     unknown_threshold: float | None = None  # of the checkpoint
-    groups: Sequence[str] = ()  # (n,) the clip or photo of each frame
+    rows: Sequence[Row] = ()  # (n,) the frames
+    folds: FoldHeads | None = None  # None: one network answers for all frames
+
+    def ask(self, core: onnx.ModelProto) -> Logits:
+        """Ask a core about the frames, (n, classes); with folds, each frame by the head that has not learned from it.
+
+        Raises:
+            DataError: onnxruntime failed, or no fold can judge the core.
+        """
+        if self.folds is None:
+            return Graph(core.SerializeToString()).run_in_batches(self.inputs_nchw)
+
+        def ask_part(graph: onnx.ModelProto, positions: list[int]) -> Logits:
+            return Graph(graph.SerializeToString()).run_in_batches(self.inputs_nchw[positions])
+
+        return ask_by_fold(core, self.rows, self.folds, ask_part)
 
     def compare(self, graph_logits: Logits) -> LogitComparison:
         """Put a graph's logits (n, classes) beside torch's."""
@@ -52,7 +69,12 @@ def calibration_rows(rows: Sequence[Row], n_frames: int) -> list[Row]:
     pool = [row for row in training if not row.parent] or training
     if not pool:
         raise DataError("data/split.csv: no kept training frame; int8 cannot be calibrated")
-    by_class = ([row for row in pool if row.label == name] for name in class_names(pool))
+    return spread_over_clips(pool, n_frames)
+
+
+def spread_over_clips(rows: Sequence[Row], n_frames: int) -> list[Row]:
+    """Choose frames: in turn from the classes, in a class from its clips, in a clip spread over its time."""
+    by_class = ([row for row in rows if row.label == name] for name in class_names(rows))
     return list(itertools.islice(_in_turn(_by_clip(group) for group in by_class), n_frames))
 
 
@@ -73,18 +95,6 @@ def _in_turn(groups: Iterable[Sequence[Row]]) -> Iterator[Row]:
     return (row for turn in itertools.zip_longest(*groups) for row in turn if row is not None)
 
 
-def preprocess_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path) -> NDArray[np.float32]:
-    """Preprocess frames with the graph and return them, (n, 3, size, size), mapped from a file.
-
-    Args:
-        rows: the frames.
-        checkpoint: whose geometry, mean and standard deviation are used.
-        project: whose frames they are.
-        path: the file to write, `.npy`.
-    """
-    return _preprocess(rows, checkpoint, project, path, lambda _: None)
-
-
 def reference_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path) -> ReferenceFrames:
     """Preprocess frames with the graph, and compute torch's logits for the same pixels.
 
@@ -98,31 +108,36 @@ def reference_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Proje
         DataError: there is no row, one has a class that the checkpoint does not know, or a frame is missing or broken.
     """
     truth = class_numbers(rows, checkpoint, project)
-    ask_torch = torch_of(checkpoint)
-    torch_logits: list[Logits] = []
-    inputs_nchw = _preprocess(
-        rows, checkpoint, project, path, lambda frames_nhwc: torch_logits.append(ask_torch(frames_nhwc))
-    )
-    threshold = checkpoint.calibration.frame_threshold
-    groups = [row.group for row in rows]
-    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits), threshold, groups)
-
-
-def _preprocess(
-    rows: Sequence[Row],
-    checkpoint: Checkpoint,
-    project: Project,
-    path: Path,
-    observe: Callable[[NDArray[np.uint8]], None],
-) -> NDArray[np.float32]:
-    """Preprocess frames into a file; `observe` gets every batch of pixels (batch, height, width, 3)."""
     if not rows:
         raise DataError("data/split.csv: no frame; expected at least one")
+    ask_torch, torch_logits = torch_of(checkpoint), []
     graph = Graph(preprocess_graph(checkpoint.preprocess, OPSET).SerializeToString())
     size, n_done = checkpoint.preprocess.size, 0
     inputs_nchw = mapped_array(path, (len(rows), 3, size, size), np.dtype(np.float32), named=path)
     for frames_nhwc in frames_of_equal_size(track(rows, f"{rows[0].split} frames", len(rows)), project):
         inputs_nchw[n_done : n_done + len(frames_nhwc)] = graph(frames_nhwc)
-        observe(frames_nhwc)
+        torch_logits.append(ask_torch(frames_nhwc))
         n_done += len(frames_nhwc)
-    return inputs_nchw
+    threshold = checkpoint.calibration.frame_threshold
+    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits), threshold, rows)
+
+
+def frames_of_folds(
+    rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path, most: int
+) -> ReferenceFrames:
+    """Choose frames of all folds, preprocess them, and read what torch's fold heads say about them.
+
+    Args:
+        rows: of the split; the frames are chosen as for calibration, but of every side.
+        checkpoint: the trained network.
+        project: whose frames they are.
+        path: the file that holds the preprocessed frames, `.npy`.
+        most: frames to choose at most.
+
+    Raises:
+        DataError: as `reference_frames`, or a head or a logit of a fold is missing.
+    """
+    chosen = spread_over_clips([row for row in judged_rows(rows) if row.kept], most)
+    frames = reference_frames(chosen, checkpoint, project, path)
+    logits = logits_of_torch(chosen, checkpoint, project)
+    return replace(frames, torch_logits=logits, folds=read_folds(checkpoint, project))

@@ -1,4 +1,4 @@
-"""The search for smaller cores: which are tried, in which order, and which are kept. Validation frames decide."""
+"""The search for smaller cores: which are tried, which is nearest to torch, and which of the chosen ones are kept."""
 
 from __future__ import annotations
 
@@ -13,17 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from export.export.half_arithmetic import logits_in_half
-from export.export.quantize import (
-    WEIGHTED,
-    Int8,
-    Ranges,
-    last_layers,
-    layers_beyond_fp16,
-    layers_by_sensitivity,
-    measure_ranges,
-    to_fp16,
-    to_int8,
-)
+from export.export.quantize import Int8, Quantizer, last_layers, last_weighted, layers_beyond_fp16, to_fp16
 from export.export.reference_frames import ReferenceFrames
 from export.export.torch_export import EXPORTER_ERRORS
 from export.graphs.gates import FAILED, PASSED, Judgement, Logits, judge
@@ -35,9 +25,11 @@ from runtime.bench import EQUALLY_FAST
 Mode = Literal["fast", "full"]
 Precision = Literal["fp32", "fp16", "int8"]
 
+FAST_RECIPES = (Int8(), Int8(corrected=False))
+EQUALLY_NEAR = 1.1
+NEGLIGIBLE_DISTANCE = 1e-4  # the error of a logit is 1 % of the logits' standard deviation: time and size decide then
 EQUALLY_SMALL = 1.01
-FLOAT_SHARES = (0.1, 0.25)  # of the layers with weights: the most sensitive, which then stay float
-SENSITIVITY_FRAMES = 8
+NOT_JUDGED = "not judged"
 TOLERANCE_FRAMES = 12
 TOLERANCE_FACTOR = 2  # the arithmetic of another processor is not among those that are tried here
 LEAST_FP16_TOLERANCE = 0.015  # twice what a Cortex-A76 showed in emulation, whose sums are half precision
@@ -55,19 +47,20 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate after it was tried on validation frames."""
+    """A candidate after it was made and compared with torch."""
 
     name: str
     precision: Precision
-    judgement: Judgement | None  # None: the core could not be made
+    judgement: Judgement | None = None  # None: not judged, since another one is nearer or the core could not be made
     core: onnx.ModelProto | None = None
     float_layers: Sequence[str] = ()
-    median_ms: float | None = None  # of the core alone, one picture; measured where the core may be chosen
-    problem: str | None = None  # why the core could not be made
+    distance: float | None = None  # to torch, on the calibration frames; None: not measured, or not a finite number
+    median_ms: float | None = None  # of the core alone, one picture
+    problem: str | None = None  # why the core could not be made, or judged
 
     def __post_init__(self) -> None:
-        if (self.judgement is None) == (self.problem is None):
-            raise ValueError(f"{self.name}: a trial has a judgement or a problem")
+        if self.judgement is not None and self.problem is not None:
+            raise ValueError(f"{self.name}: a core that could not be made cannot be judged")
 
     @property
     def bytes(self) -> int:
@@ -77,16 +70,20 @@ class Trial:
     @property
     def verdict(self) -> str:
         """Of the gates; failed where the core could not be made."""
-        return FAILED if self.judgement is None else self.judgement.verdict
+        if self.problem is not None:
+            return FAILED
+        return NOT_JUDGED if self.judgement is None else self.judgement.verdict
 
     @property
     def reasons(self) -> list[str]:
         """Why the verdict is bad."""
-        return [str(self.problem)] if self.judgement is None else list(self.judgement.reasons)
+        if self.problem is not None:
+            return [self.problem]
+        return [] if self.judgement is None else list(self.judgement.reasons)
 
     @property
     def failed(self) -> bool:
-        """Whether the core cannot be chosen. Too few validation frames are no failure, since test frames decide."""
+        """Whether the core cannot be kept. Too few frames to judge by are no failure, since test frames decide."""
         return self.verdict == FAILED
 
     def to_json(self, chosen: bool) -> dict[str, Any]:
@@ -98,6 +95,7 @@ class Trial:
             "chosen": chosen,
             "core_bytes": self.bytes or None,
             "median_ms": self.median_ms,
+            "distance": self.distance,
             "float_layers": list(self.float_layers),
             **figures,
             "verdict": self.verdict,
@@ -109,11 +107,9 @@ class CandidateFactory:
     """Makes the candidates of one core. What is slow to measure is measured once, when it is first needed."""
 
     def __init__(self, core: onnx.ModelProto, calibration_nchw: NDArray[np.float32]) -> None:
-        """Take the float32 core, and the frames (n, 3, size, size) on which ranges are measured."""
+        """Take the float32 core, and the frames (n, 3, size, size) on which ranges and biases are measured."""
         self._core = core
-        self._calibration_nchw = calibration_nchw
-        self._ranges: Callable[[Any], Ranges] = functools.cache(self._measure_ranges)
-        self._by_sensitivity: Callable[[], list[str]] = functools.cache(self._rank_layers)
+        self._quantizer = Quantizer(core, calibration_nchw)
 
     def fp16(self) -> Iterator[Candidate]:
         """Yield half precision: all layers but those that would overflow; then with the last layers float too."""
@@ -121,63 +117,54 @@ class CandidateFactory:
         yield Candidate("fp16_without_last_layers", "fp16", lambda: self._make_fp16(last_layers(self._core)))
 
     def int8(self, mode: Mode) -> Iterator[Candidate]:
-        """Yield integers: the recipes that hold most often (fast) or all; then with the most sensitive layers float."""
-        recipes = [Int8(), Int8(calibration="percentile")]
+        """Yield integers: the recipes that are nearest most often (fast), or all (full)."""
+        recipes = list(FAST_RECIPES)
         if mode == "full":
-            grid = itertools.product(("u8", "s8"), (True, False), (False, True), ("minmax", "percentile"))
+            grid = itertools.product(
+                ("u8", "s8"), (True, False), (False, True), ("minmax", "percentile"), (True, False)
+            )
             recipes = [Int8(*settings) for settings in grid]  # type: ignore[arg-type]
         for recipe in recipes:
-            yield Candidate(str(recipe), "int8", functools.partial(self._make_int8, recipe, 0))
-        for share in FLOAT_SHARES:
-            name = f"{Int8()}_without_{share:.0%}_of_layers".replace("%", "_percent")
-            yield Candidate(name, "int8", functools.partial(self._make_int8, Int8(), share))
+            yield Candidate(str(recipe), "int8", functools.partial(self._make_int8, recipe))
 
     def _make_fp16(self, float_layers: Sequence[str]) -> tuple[onnx.ModelProto, Sequence[str]]:
-        kept = list(dict.fromkeys([*layers_beyond_fp16(self._core, self._ranges("minmax")), *float_layers]))
+        beyond = layers_beyond_fp16(self._core, self._quantizer.ranges("minmax"))
+        kept = list(dict.fromkeys([*beyond, *float_layers]))
         return to_fp16(self._core, kept), kept
 
-    def _make_int8(self, recipe: Int8, float_share: float) -> tuple[onnx.ModelProto, Sequence[str]]:
-        kept: list[str] = []
-        if float_share:
-            n_layers = sum(node.op_type in WEIGHTED for node in self._core.graph.node)
-            kept = self._by_sensitivity()[: max(1, round(float_share * n_layers))]
-        recipe = replace(recipe, float_layers=tuple(kept))
-        return to_int8(self._core, self._ranges(recipe.calibration), recipe), kept
-
-    def _measure_ranges(self, calibration: Literal["minmax", "percentile"]) -> Ranges:
-        return measure_ranges(self._core, self._calibration_nchw, calibration)
-
-    def _rank_layers(self) -> list[str]:
-        few_nchw = self._calibration_nchw[:SENSITIVITY_FRAMES]
-        return layers_by_sensitivity(self._core, self._ranges("minmax"), Int8(), few_nchw)
+    def _make_int8(self, recipe: Int8) -> tuple[onnx.ModelProto, Sequence[str]]:
+        return self._quantizer.to_int8(recipe), [last_weighted(self._core)]
 
 
-def search(
-    fp32: Trial, factory: CandidateFactory, mode: Mode, frames: ReferenceFrames, gates: ParityParams
-) -> list[Trial]:
-    """Try the candidates of both smaller precisions in order, and time those that do not fail.
+def search(fp32: Trial, factory: CandidateFactory, mode: Mode, calibration: ReferenceFrames) -> list[Trial]:
+    """Make the candidates of both smaller precisions, and measure their distance to torch and their time.
 
     Args:
-        fp32: the float32 core, already tried.
+        fp32: the float32 core, already judged.
         factory: makes the candidates.
-        mode: `fast` stops at the first candidate of a precision that does not fail; `full` tries all.
-        frames: the frames that decide.
-        gates: the section `parity` of `params.yaml`.
+        mode: `fast` or `full`, which says how many int8 candidates there are.
+        calibration: the calibration frames, with torch's logits. No label is used.
 
     Returns:
-        The float32 core, and then every candidate that was tried.
+        The float32 core, and then every candidate. The candidates are not judged yet.
     """
-    trials = [fp32]
-    for candidates in (factory.fp16(), factory.int8(mode)):
-        for candidate in candidates:
-            trials.append(try_candidate(candidate, frames, gates))
-            if mode == "fast" and not trials[-1].failed:
-                break
-    return _timed(trials, frames)
+    trials = [replace(fp32, distance=_distance(fp32.core, calibration))]
+    trials += [measure(candidate, calibration) for candidate in (*factory.fp16(), *factory.int8(mode))]
+    return _timed(trials, calibration)
+
+
+def measure(candidate: Candidate, calibration: ReferenceFrames) -> Trial:
+    """Make a candidate and measure its distance to torch."""
+    try:
+        core, float_layers = candidate.make()
+        distance = _distance(core, calibration)
+    except (*EXPORTER_ERRORS, DataError) as error:
+        return Trial(candidate.name, candidate.precision, problem=_cannot_be_made(error))
+    return Trial(candidate.name, candidate.precision, None, core, float_layers, distance)
 
 
 def try_candidate(candidate: Candidate, frames: ReferenceFrames, gates: ParityParams) -> Trial:
-    """Make a candidate and compare its logits with torch's.
+    """Make a candidate and judge it.
 
     Args:
         candidate: what is made.
@@ -186,27 +173,65 @@ def try_candidate(candidate: Candidate, frames: ReferenceFrames, gates: ParityPa
     """
     try:
         core, float_layers = candidate.make()
-        logits = Graph(core.SerializeToString()).run_in_batches(frames.inputs_nchw)
+        return judged(Trial(candidate.name, candidate.precision, None, core, float_layers), frames, gates)
     except (*EXPORTER_ERRORS, DataError) as error:
-        problem = f"cannot be made ({' '.join(str(error).split())[:200]})"
-        return Trial(candidate.name, candidate.precision, None, problem=problem)
-    judgement = judge(frames.compare(logits), candidate.precision, gates)
-    return Trial(candidate.name, candidate.precision, judgement, core, float_layers)
+        return Trial(candidate.name, candidate.precision, problem=_cannot_be_made(error))
+
+
+def judged(trial: Trial, frames: ReferenceFrames, gates: ParityParams) -> Trial:
+    """Compare a core's logits with torch's, and apply the gates of its precision.
+
+    Args:
+        trial: a core that was made.
+        frames: the frames that decide, with torch's logits.
+        gates: the section `parity` of `params.yaml`.
+    """
+    assert trial.core is not None  # noqa: S101  # what could not be made is never chosen
+    try:
+        logits = frames.ask(trial.core)
+    except DataError as error:
+        return replace(trial, problem=f"cannot be judged ({error})")
+    return replace(trial, judgement=judge(frames.compare(logits), trial.precision, gates))
+
+
+def judge_nearest(trials: Sequence[Trial], frames: ReferenceFrames, gates: ParityParams) -> list[Trial]:
+    """Choose the candidate of each smaller precision that is nearest to torch, and judge it and no other.
+
+    So the verdict is not the best of many.
+
+    Args:
+        trials: every candidate, as `search` returns them.
+        frames: the frames that decide; the choice has not seen them.
+        gates: the section `parity` of `params.yaml`.
+
+    Returns:
+        The same trials in the same order, the chosen ones judged.
+    """
+    eligible = [trial for trial in trials if trial.judgement is None and trial.distance is not None]
+    precisions = dict.fromkeys(trial.precision for trial in eligible)
+    chosen = [nearest([trial for trial in eligible if trial.precision == precision]) for precision in precisions]
+    return [
+        judged(trial, frames, gates) if any(trial is of_choice for of_choice in chosen) else trial for trial in trials
+    ]
+
+
+def nearest(trials: Sequence[Trial]) -> Trial:
+    """Return the fastest of the nearest to torch, of equally fast ones the smallest, then the nearest."""
+    least = min(_or_infinite(trial.distance) for trial in trials)
+    near = [t for t in trials if _or_infinite(t.distance) <= max(least * EQUALLY_NEAR, NEGLIGIBLE_DISTANCE)]
+    return _fastest(near)
 
 
 def best_of_each_precision(trials: Sequence[Trial]) -> list[Trial]:
-    """Choose the best trial of each precision, and order them, the best first.
+    """Return the judged trials that did not fail, the best first: one that passed, is fast, then small, then near.
 
-    The best passed its gates, is fast, then small, then near to torch. Float32 is always chosen, because the other
-    precisions are measured against it.
+    Float32 is always among them, because the other precisions are measured against it.
     """
-    eligible = [trial for trial in trials if not trial.failed or trial.precision == "fp32"]
-    precisions = dict.fromkeys(trial.precision for trial in eligible)
-    best = [_best([trial for trial in eligible if trial.precision == precision]) for precision in precisions]
-    ranked = []
-    while best:
-        ranked.append(_best(best))
-        best.remove(ranked[-1])
+    waiting = [t for t in trials if t.judgement is not None and (not t.failed or t.precision == "fp32")]
+    ranked: list[Trial] = []
+    while waiting:
+        ranked.append(_fastest([trial for trial in waiting if trial.verdict == PASSED] or waiting))
+        waiting = [trial for trial in waiting if trial is not ranked[-1]]
     return ranked
 
 
@@ -248,24 +273,38 @@ def _largest_difference(alternative: Logits, logits: Logits) -> float:
 
 
 def _timed(trials: Sequence[Trial], frames: ReferenceFrames) -> list[Trial]:
-    eligible = [trial for trial in trials if not trial.failed and trial.core is not None]
-    graphs = [Graph(trial.core.SerializeToString()) for trial in eligible if trial.core is not None]
+    made = [trial for trial in trials if trial.core is not None]
+    graphs = [Graph(trial.core.SerializeToString()) for trial in made if trial.core is not None]
     times_ms = median_ms(graphs, frames.inputs_nchw[:1], LATENCY_ROUNDS)
-    by_name = dict(zip((trial.name for trial in eligible), times_ms, strict=True))
+    by_name = dict(zip((trial.name for trial in made), times_ms, strict=True))
     return [replace(trial, median_ms=by_name.get(trial.name)) for trial in trials]
 
 
-def _best(trials: Sequence[Trial]) -> Trial:
-    """Return the nearest to torch of the smallest of the fastest of those that passed, or of all if none passed."""
-    proven = [trial for trial in trials if trial.verdict == PASSED] or list(trials)
-    fastest = min(trial.median_ms or float("inf") for trial in proven)
-    fast = [trial for trial in proven if (trial.median_ms or float("inf")) <= fastest * EQUALLY_FAST]
+def _fastest(trials: Sequence[Trial]) -> Trial:
+    """Return the nearest to torch of the smallest of the fastest."""
+    fastest = min(_or_infinite(trial.median_ms) for trial in trials)
+    fast = [trial for trial in trials if _or_infinite(trial.median_ms) <= fastest * EQUALLY_FAST]
     smallest = min(trial.bytes for trial in fast)
     small = [trial for trial in fast if trial.bytes <= smallest * EQUALLY_SMALL]
-    return min(small, key=_distance)
+    return min(small, key=lambda trial: _or_infinite(trial.distance))
 
 
-def _distance(trial: Trial) -> float:
-    """Return how far a core's logits are from torch's; infinite where it gave no numbers."""
-    difference = None if trial.judgement is None else trial.judgement.max_abs_logit_difference
-    return float("inf") if difference is None else difference
+def _distance(core: onnx.ModelProto | None, frames: ReferenceFrames) -> float | None:
+    """Return the mean square error of a core's logits, as a share of the variance of torch's; None: no finite number.
+
+    It looks at all logits and not at the answers: flips are so few that chance would choose.
+    """
+    assert core is not None  # noqa: S101  # cores that could not be made have no distance
+    error = Graph(core.SerializeToString()).run_in_batches(frames.inputs_nchw) - frames.torch_logits
+    distance = float(
+        np.square(error, dtype=np.float64).mean() / max(frames.torch_logits.var(), np.finfo(np.float32).tiny)
+    )
+    return distance if np.isfinite(distance) else None
+
+
+def _cannot_be_made(error: Exception) -> str:
+    return f"cannot be made ({' '.join(str(error).split())[:200]})"
+
+
+def _or_infinite(number: float | None) -> float:
+    return float("inf") if number is None else number

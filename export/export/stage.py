@@ -6,18 +6,20 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 
 from export.export.params import ExportParams
 from export.export.record import CalibrationSet, ExporterTrial, ExportRecord
-from export.export.reference_frames import ReferenceFrames, calibration_rows, preprocess_frames, reference_frames
+from export.export.reference_frames import ReferenceFrames, calibration_rows, frames_of_folds, reference_frames
 from export.export.search import (
     Candidate,
     CandidateFactory,
     Trial,
     best_of_each_precision,
     golden_tolerance,
+    judge_nearest,
     search,
     try_candidate,
 )
@@ -28,6 +30,7 @@ from export.graphs.preprocess_graph import join, preprocess_graph, seal
 from pipeline.base.errors import GateError
 from pipeline.base.files import exclusive, replacing_folder, write_json
 from pipeline.base.leakage import read_split_without_leaks
+from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
 from pipeline.network.calibration import UnknownThresholds
@@ -38,6 +41,7 @@ from runtime.contract import Contract, Geometry, Variant
 from runtime.system.processor import processor_name
 from runtime.system.scratch import scratch_folder
 
+MOST_JUDGED = 512  # frames of all folds: parity judges on every frame
 FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}
 
 
@@ -63,31 +67,36 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
 
     Args:
         params: the section `export` of `params.yaml`.
-        gates: the section `parity`: by its gates the variants are chosen.
+        gates: the section `parity`: by its gates the chosen variants are judged.
         project: whose checkpoint, split and frames are read.
 
     Raises:
         DataError: the checkpoint, the split or a frame is missing or broken.
         GateError: no exporter gives a graph that computes what torch computes. `reports/export.json` has the reasons.
     """
-    made_from = hashes_of((project.checkpoint, project.split_csv), project)
+    made_from = hashes_of((project.checkpoint, project.fold_heads, project.split_csv), project)
     rows = read_split_without_leaks(project)
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)
-    calibration = calibration_rows(rows, params.calibration_frames)
-    # Without a validation side the calibration frames decide. In any case parity judges on test frames.
-    choice = [row for row in rows if row.split == "val"] or calibration
-    record = ExportRecord(params.search, choice[0].split, len(choice), CalibrationSet.of(calibration))
+    to_calibrate = calibration_rows(rows, params.calibration_frames)
     with scratch_folder("export") as folder:
-        frames = reference_frames(choice, checkpoint, project, folder / "choice.npy")
-        record = dataclasses.replace(record, exporters=_try_exporters(checkpoint, params.opset, gates, frames))
+        calibration = reference_frames(to_calibrate, checkpoint, project, folder / "calibration.npy")
+        frames = _frames_to_judge(rows, checkpoint, calibration, project, folder / "judge.npy")
+        by_folds = frames.folds is not None
+        record = ExportRecord(
+            params.search,
+            "folds" if by_folds else frames.rows[0].split,
+            len(frames.rows),
+            CalibrationSet.of(to_calibrate),
+        )
+        whole = calibration if by_folds else frames  # frames that the network itself answers for
+        record = dataclasses.replace(record, exporters=_try_exporters(checkpoint, params.opset, gates, whole))
         best = _first_that_agrees(record, made_from, project)
-        inputs_nchw = preprocess_frames(calibration, checkpoint, project, folder / "calibration.npy")
-        factory = CandidateFactory(_core_of(best.trial), inputs_nchw)
-        trials = search(best.trial, factory, params.search, frames, gates)
+        factory = CandidateFactory(_core_of(best.trial), calibration.inputs_nchw)
+        trials = judge_nearest(search(best.trial, factory, params.search, calibration), frames, gates)
         kept = best_of_each_precision(trials)
         thresholds = [thresholds_of(trial, frames, checkpoint) for trial in kept]
-        tolerances = [golden_tolerance(trial, frames, params.golden_tolerance) for trial in kept]
+        tolerances = [golden_tolerance(trial, whole, params.golden_tolerance) for trial in kept]
     draft = _draft(checkpoint, params, best.attempt.opset)
     variants = _write_graphs(kept, tolerances, thresholds, checkpoint.preprocess, draft, project)
     contract = dataclasses.replace(draft, variants=variants, recommended=variants[0].name)
@@ -98,6 +107,19 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
     tried = dict.fromkeys(trial.precision for trial in trials)
     left_out = tuple(precision for precision in tried if precision not in {trial.precision for trial in kept})
     return ExportReport(variants, contract.recommended, left_out)
+
+
+def _frames_to_judge(
+    rows: Sequence[Row], checkpoint: Checkpoint, calibration: ReferenceFrames, project: Project, path: Path
+) -> ReferenceFrames:
+    """The frames that judge the chosen graphs: of all folds, or of the validation side.
+
+    Without a validation side the calibration frames decide. In any case parity judges on other frames.
+    """
+    if checkpoint.estimate == "folds":
+        return frames_of_folds(rows, checkpoint, project, path, MOST_JUDGED)
+    held_out = [row for row in rows if row.split == "val"]
+    return reference_frames(held_out, checkpoint, project, path) if held_out else calibration
 
 
 def _try_exporters(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from export.export.reference_frames import ReferenceFrames
 from export.export.search import Trial
-from export.graphs.runner import Graph
 from pipeline.network.calibration import UnknownThresholds, fit_thresholds
 from pipeline.network.checkpoint import Checkpoint
 
@@ -14,11 +13,11 @@ def thresholds_of(trial: Trial, frames: ReferenceFrames, checkpoint: Checkpoint)
 
     Args:
         trial: the graph.
-        frames: frames that the network has not learned from, where the checkpoint is judged on held-out ones.
+        frames: frames that what answers has not learned from.
         checkpoint: gives the rate, and the thresholds of float32.
     """
     unknown = checkpoint.calibration.unknown
-    if unknown is None or trial.precision == "fp32" or trial.core is None or checkpoint.refit == "all":
+    if unknown is None or trial.precision == "fp32" or trial.core is None:
         return unknown
-    logits = Graph(trial.core.SerializeToString()).run_in_batches(frames.inputs_nchw)
-    return fit_thresholds(logits, frames.groups, unknown.false_alarms)[0] or unknown
+    groups = [row.group for row in frames.rows]
+    return fit_thresholds(frames.ask(trial.core), groups, unknown.false_alarms)[0] or unknown

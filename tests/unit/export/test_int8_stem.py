@@ -115,8 +115,12 @@ def test_another_convolution_is_left_as_it_is(as_written: Any, stem: dict[str, A
     assert quantised(core) == as_written(core)
 
 
-def test_a_stem_that_stays_float_is_left_as_it_is() -> None:
-    assert not has_blocks(quantised(core_with(), Int8(float_layers=("stem",))))
+def test_a_stem_that_stays_float_since_it_is_the_last_layer_is_left_as_it_is() -> None:
+    core = core_with()
+    del core.graph.node[-1]
+    core.graph.node[-1].output[0] = "logits"
+    core.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 12
+    assert not has_blocks(quantised(core))
 
 
 def test_a_picture_that_two_convolutions_take_is_left_as_it_is() -> None:

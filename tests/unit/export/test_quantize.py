@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
 
+from export.export import quantize
 from export.export.quantize import (
     Int8,
+    Quantizer,
     last_layers,
+    last_weighted,
     layers_beyond_fp16,
-    layers_by_sensitivity,
     measure_ranges,
     to_fp16,
     to_int8,
@@ -38,9 +43,15 @@ def test_every_recipe_stays_near_on_an_even_network(activations: str, per_channe
     assert error(small_core(), recipe) < 0.1
 
 
-def test_seven_bits_are_coarser_and_are_used() -> None:
-    fine, coarse = error(small_core(), Int8()), error(small_core(), Int8(reduce_range=True))
-    assert fine < coarse < 0.2
+def test_seven_bits_are_used_and_stay_near() -> None:
+    core = small_core()
+    largest = {}
+    for is_reduced in (False, True):
+        made = to_int8(core, measure_ranges(core, INPUTS_NCHW, "minmax"), Int8(reduce_range=is_reduced))
+        weights = next(tensor for tensor in made.graph.initializer if tensor.name == "first_quantized")
+        largest[is_reduced] = int(np.abs(numpy_helper.to_array(weights).astype(int)).max())
+    assert largest == {False: 127, True: 64}
+    assert error(core, Int8(reduce_range=True)) < 0.1
 
 
 def test_one_scale_for_all_channels_ruins_an_uneven_network_and_a_scale_each_does_not() -> None:
@@ -67,22 +78,29 @@ def test_the_same_frames_give_the_same_bytes() -> None:
     assert made[0] == made[1]
 
 
-def test_a_layer_that_stays_float_keeps_its_weights() -> None:
+def test_the_last_layer_stays_float_and_no_other() -> None:
     core = small_core()
-    quantised = to_int8(core, measure_ranges(core, INPUTS_NCHW, "minmax"), Int8(float_layers=("first", "head")))
+    quantised = to_int8(core, measure_ranges(core, INPUTS_NCHW, "minmax"), Int8())
     names = {tensor.name for tensor in quantised.graph.initializer}
-    assert {"first", "head", "second_quantized"} <= names
-    assert "first_quantized" not in names
+    assert {"first_quantized", "second_quantized", "head"} <= names
+    assert not {"first", "second", "head_quantized"} & names
+    assert last_weighted(core) == "head"
+    *_, last = quantised.graph.node
+    assert (last.name, last.output[0]) == ("head", "logits")
 
 
-def test_the_layer_that_int8_harms_most_is_found() -> None:
-    core = small_core()
-    change(core, "first", (slice(0, 1),), 0)  # a channel of zeros
-    change(core, "second", (0, 0), 1e3)  # whose one huge weight makes all others of its tensor round to nothing
-    ranges = measure_ranges(core, INPUTS_NCHW, "minmax")
-    worst = layers_by_sensitivity(core, ranges, Int8(per_channel=False), INPUTS_NCHW[:8])
-    assert worst[0] == "second"
-    assert sorted(worst) == ["first", "head", "second"]
+def test_what_recipes_share_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def noted(core: onnx.ModelProto, inputs_nchw: NDArray[np.float32], calibration: Any) -> Any:
+        measured.append(calibration)
+        return measure_ranges(core, inputs_nchw, calibration)
+
+    monkeypatch.setattr(quantize, "measure_ranges", noted)
+    quantizer = Quantizer(small_core(), INPUTS_NCHW)
+    for recipe in (Int8(), Int8(corrected=False), Int8("s8"), Int8(calibration="percentile"), Int8()):
+        quantizer.to_int8(recipe)
+    assert measured == ["minmax", "percentile"]
 
 
 def test_half_precision_halves_the_bytes_and_keeps_its_ports() -> None:

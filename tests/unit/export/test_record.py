@@ -13,15 +13,15 @@ from pipeline.base.files import write_json
 from pipeline.base.manifest import Row
 from tests.support.gates import PASSING
 
-MADE = Trial("fp32", "fp32", PASSING, float_layers=("head",), median_ms=1.5)
-NOT_MADE = Trial("fp16", "fp16", None, problem="cannot be made (unsupported)")
+MADE = Trial("fp32", "fp32", PASSING, float_layers=("head",), distance=2e-12, median_ms=1.5)
+NOT_MADE = Trial("fp16", "fp16", problem="cannot be made (unsupported)")
 CALIBRATION = CalibrationSet(3, 2, {"red": 2, "蓝色": 1})
 
 EXPECTED = """\
 {
   "search": "fast",
   "recommended": "fp32",
-  "chosen_on": "val",
+  "judged_on": "val",
   "n_frames": 8,
   "calibration": {
     "n_frames": 3,
@@ -49,6 +49,7 @@ EXPECTED = """\
       "chosen": true,
       "core_bytes": null,
       "median_ms": 1.5,
+      "distance": 2e-12,
       "float_layers": [
         "head"
       ],
@@ -72,6 +73,7 @@ EXPECTED = """\
       "chosen": false,
       "core_bytes": null,
       "median_ms": null,
+      "distance": null,
       "float_layers": [],
       "verdict": "failed",
       "reasons": [
@@ -102,7 +104,7 @@ def test_frames_clips_and_classes_of_the_calibration_are_counted() -> None:
 def test_records_that_contradict_themselves_are_refused() -> None:
     with pytest.raises(ValueError, match="contradicts itself"):
         CalibrationSet(3, 2, {"red": 2})
-    with pytest.raises(ValueError, match="a judgement or a problem"):
-        Trial("fp16", "fp16", None)
+    with pytest.raises(ValueError, match="could not be made cannot be judged"):
+        Trial("fp16", "fp16", PASSING, problem="cannot be made (unsupported)")
     with pytest.raises(ValueError, match="did not try"):
         ExportRecord("fast", "val", 8, CALIBRATION, trials=[NOT_MADE], kept=[MADE])

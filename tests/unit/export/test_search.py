@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from export.export import search as search_module
 from export.export.reference_frames import ReferenceFrames
@@ -18,6 +19,9 @@ from export.export.search import (
     Trial,
     best_of_each_precision,
     golden_tolerance,
+    judge_nearest,
+    measure,
+    nearest,
     search,
     try_candidate,
 )
@@ -45,82 +49,115 @@ def fp32(core: onnx.ModelProto, frames: ReferenceFrames) -> Trial:
 
 def trial(
     name: str, verdict: str = "passed", median_ms: float = 1.0, precision: Any = "int8", *, more_bytes: int = 0,
-    difference: float | None = 0.0,
+    distance: float | None = 0.0,
 ) -> Trial:  # fmt: skip
     core = small_core()
     core.doc_string = "x" * more_bytes
     reasons = () if verdict == "passed" else ("made up",)
-    judgement = dataclasses.replace(PASSING, max_abs_logit_difference=difference, verdict=verdict, reasons=reasons)
-    return Trial(name, precision, judgement, core, (), median_ms)
+    judgement = dataclasses.replace(PASSING, verdict=verdict, reasons=reasons)
+    return Trial(name, precision, judgement, core, (), distance, median_ms)
 
 
 LENIENT = GATES.model_copy(update={"int8": Int8Gate(max_top1_drop=0.2, max_worst_class_drop=0.4, min_class_frames=1)})
 
 
-def test_fast_stops_at_the_first_of_each_precision_that_does_not_fail() -> None:
+def test_fast_tries_int8_with_and_without_corrected_biases_and_judges_none() -> None:
     core = small_core()
     frames = frames_for(core)
-    trials = search(fp32(core, frames), CandidateFactory(core, INPUTS_NCHW), "fast", frames, LENIENT)
-    assert [each.name for each in trials] == ["fp32", "fp16", "int8_u8s8_per_channel_minmax"]
+    trials = search(fp32(core, frames), CandidateFactory(core, INPUTS_NCHW), "fast", frames)
+    assert [each.name for each in trials] == [
+        "fp32",
+        "fp16",
+        "fp16_without_last_layers",
+        "int8_u8s8_per_channel_minmax_corrected",
+        "int8_u8s8_per_channel_minmax",
+    ]
     assert all(each.median_ms for each in trials)
+    assert all(each.distance is not None for each in trials)
+    assert [each.judgement is None for each in trials] == [False] + [True] * 4
+    assert {each.verdict for each in trials[1:]} == {"not judged"}
 
 
-def test_fast_goes_on_to_float_layers_where_the_plain_recipes_fail() -> None:
+def test_full_tries_every_recipe() -> None:
     core = small_core()
-    change(core, "first", (slice(0, 1),), 1e3)  # a channel so loud that the others share few steps
-    change(core, "second", (slice(None), 0), 1e-3)
     frames = frames_for(core)
-    trials = search(fp32(core, frames), CandidateFactory(core, INPUTS_NCHW), "fast", frames, GATES)
+    trials = search(fp32(core, frames), CandidateFactory(core, INPUTS_NCHW), "full", frames)
     names = [each.name for each in trials]
-    assert names[2:4] == ["int8_u8s8_per_channel_minmax", "int8_u8s8_per_channel_percentile"]
-    assert names[4] == "int8_u8s8_per_channel_minmax_without_10_percent_of_layers"
-    assert len(trials[4].float_layers) == 1
-    assert all(each.reasons for each in trials[2:4])
+    assert len(names) == len(set(names)) == 1 + 2 + 32
+    distances = {each.name: each.distance or 0.0 for each in trials}
+    assert distances["int8_u8s8_per_tensor_reduced_minmax"] > distances["int8_u8s8_per_channel_minmax"] > 1e-6
 
 
-def test_full_tries_every_recipe_and_measures_those_that_hold() -> None:
-    core = small_core()
+def test_the_distance_is_the_square_error_as_a_share_of_the_variance_and_asks_no_label() -> None:
+    core, other = small_core(), small_core()
+    change(other, "head", (slice(None), 0), 0.0)
     frames = frames_for(core)
-    trials = search(fp32(core, frames), CandidateFactory(core, INPUTS_NCHW), "full", frames, LENIENT)
-    names = [each.name for each in trials]
-    assert len(names) == len(set(names)) == 1 + 2 + 16 + 2
-    assert all((each.median_ms is None) == each.failed for each in trials)
+    logits = [Graph(each.SerializeToString()).run_in_batches(frames.inputs_nchw) for each in (core, other)]
+    expected = np.square(logits[1] - logits[0]).mean() / logits[0].var()
+    relabelled = dataclasses.replace(frames, truth=(frames.truth + 1) % len(CLASSES))
+    for seen in (frames, relabelled):
+        found = measure(Candidate("other", "int8", lambda: (other, ())), seen)
+        assert found.distance == pytest.approx(expected, rel=1e-5)
+    assert measure(Candidate("same", "int8", lambda: (core, ())), frames).distance == pytest.approx(0, abs=1e-12)
 
 
-def test_a_network_that_one_scale_ruins_fails_per_tensor_and_holds_per_channel() -> None:
-    core = small_core()
-    change(core, "first", (slice(0, 1),), 0)
-    change(core, "second", (0, 0), 1e3)
+def test_a_core_that_gives_no_numbers_is_never_chosen() -> None:
+    broken = small_core()
+    change(broken, "head", (0, 0), np.nan)
+    frames = frames_for(small_core(), 1)
+    silent = measure(Candidate("silent", "int8", lambda: (broken, ())), frames)
+    assert (silent.distance, silent.verdict) == (None, "not judged")
+    assert judge_nearest([silent], frames, LENIENT) == [silent]
+
+
+def test_the_nearest_is_chosen_and_no_other_is_judged() -> None:
+    core, far = small_core(), small_core()
+    change(far, "head", (slice(None), 0), 0.0)
     frames = frames_for(core)
-    trials = search(fp32(core, frames), CandidateFactory(core, INPUTS_NCHW), "full", frames, LENIENT)
-    verdicts = {each.name: each.verdict for each in trials}
-    assert verdicts["int8_u8s8_per_channel_minmax"] != "failed"
-    assert verdicts["int8_u8s8_per_tensor_minmax"] == "failed"
-    kept = best_of_each_precision(trials)
-    assert all("per_tensor" not in each.name for each in kept)
+    trials = [fp32(core, frames)]
+    trials += [
+        measure(Candidate(name, "int8", lambda made=made: (made, ())), frames)  # type: ignore[misc]
+        for name, made in (("far", far), ("near", core))
+    ]
+    judged = judge_nearest(trials, frames, LENIENT)
+    assert [each.judgement is None for each in judged] == [False, True, False]
+    assert judged[:2] == trials[:2]
+    assert [each.name for each in best_of_each_precision(judged)][-1] == "near"
 
 
-def test_the_smallest_of_the_fastest_is_kept() -> None:
-    slow, fast, small = trial("slow", median_ms=1.2), trial("fast", more_bytes=500), trial("small", median_ms=1.04)
-    assert [each.name for each in best_of_each_precision([slow, fast, small])] == ["small"]
+def test_a_chosen_core_that_fails_is_left_out_and_no_other_takes_its_place() -> None:
+    core, wrong = small_core(), small_core()
+    head = next(tensor for tensor in wrong.graph.initializer if tensor.name == "head")
+    head.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(head), "head"))
+    frames = frames_for(core)
+    trials = [fp32(core, frames), measure(Candidate("wrong", "int8", lambda: (wrong, ())), frames)]
+    judged = judge_nearest([*trials, dataclasses.replace(trials[1], name="farther", distance=1e9)], frames, GATES)
+    assert [each.verdict for each in judged] == ["passed", "failed", "not judged"]
+    assert [each.name for each in best_of_each_precision(judged)] == ["fp32"]
 
 
-def test_of_those_as_fast_and_as_small_the_nearest_to_torch_is_kept_and_the_first_of_equally_near_ones() -> None:
-    far, near = trial("far", difference=2.8), trial("near", median_ms=1.04, difference=2.2, more_bytes=2)
-    assert [each.name for each in best_of_each_precision([far, near])] == ["near"]
-    assert [each.name for each in best_of_each_precision([far, trial("as far", difference=2.8)])] == ["far"]
-    assert [each.name for each in best_of_each_precision([far, trial("large", more_bytes=500)])] == ["far"]
+def test_of_graphs_about_as_near_the_fastest_is_chosen_then_the_smallest_then_the_nearest() -> None:
+    near, fast = trial("near", median_ms=2.0, distance=0.010), trial("fast", distance=0.0109)
+    assert nearest([near, fast, trial("far", median_ms=0.1, distance=0.0112)]).name == "fast"
+    small = trial("small", distance=0.0108)
+    assert nearest([trial("large", distance=0.0107, more_bytes=500), small]).name == "small"
+    assert nearest([small, trial("nearer", distance=0.0106, more_bytes=2, median_ms=1.04)]).name == "nearer"
+    assert nearest([small, trial("as near", distance=0.0108)]).name == "small"
 
 
-def test_float32_is_kept_where_it_gave_no_numbers_at_all() -> None:
-    silent = trial("fp32", "failed", precision="fp32", difference=None)
-    assert [each.name for each in best_of_each_precision([silent])] == ["fp32"]
+def test_below_a_distance_that_matters_time_decides() -> None:
+    assert nearest([trial("exact", median_ms=2.0, distance=1e-9), trial("fast", distance=9e-5)]).name == "fast"
+    assert nearest([trial("exact", median_ms=2.0, distance=1e-9), trial("fast", distance=2e-4)]).name == "exact"
+
+
+def test_float32_is_kept_where_it_failed() -> None:
+    failed = trial("fp32", "failed", precision="fp32", distance=None)
+    assert [each.name for each in best_of_each_precision([failed])] == ["fp32"]
 
 
 def test_proven_comes_before_undecidable_and_failed_is_never_kept() -> None:
-    undecided, proven = trial("undecided", "undecidable", 0.5), trial("proven", median_ms=9.0)
-    assert [each.name for each in best_of_each_precision([undecided, proven])] == ["proven"]
-    assert [each.name for each in best_of_each_precision([undecided])] == ["undecided"]
+    undecided, proven = trial("undecided", "undecidable", 0.5), trial("proven", median_ms=9.0, precision="fp16")
+    assert [each.name for each in best_of_each_precision([undecided, proven])] == ["proven", "undecided"]
     kept = best_of_each_precision([trial("fp32", precision="fp32"), trial("broken", "failed", 0.1)])
     assert [each.name for each in kept] == ["fp32"]
 
@@ -134,6 +171,17 @@ def test_the_best_precision_comes_first() -> None:
         ]
     )
     assert [each.name for each in kept] == ["int8", "fp32", "fp16"]
+
+
+def test_biases_are_corrected_where_frames_differ_little() -> None:
+    core = small_core()
+    change(core, "first", (slice(None), slice(1, None)), 0.45)
+    change(core, "first", (slice(None), 0, 0, 0), 127.0)  # so that 0.45 rounds to nothing
+    calibration_nchw = (1 + 0.1 * INPUTS_NCHW).astype(np.float32)
+    logits = Graph(core.SerializeToString()).run_in_batches(calibration_nchw)
+    frames = ReferenceFrames(CLASSES, logits.argmax(axis=1), calibration_nchw, logits)
+    trials = search(fp32(core, frames), CandidateFactory(core, calibration_nchw), "fast", frames)
+    assert nearest([each for each in trials if each.precision == "int8"]).name.endswith("_corrected")
 
 
 def test_what_cannot_be_made_is_a_failure_with_its_reason() -> None:
@@ -203,8 +251,8 @@ def test_variants_are_timed_with_the_kernels_of_the_device(monkeypatch: pytest.M
     monkeypatch.setattr(search_module, "median_ms", one_millisecond)
     core = small_core()
     frames = frames_for(core, 1)
-    search(fp32(core, frames), CandidateFactory(core, INPUTS_NCHW), "fast", frames, LENIENT)
-    assert len(timed) == 3
+    search(fp32(core, frames), CandidateFactory(core, INPUTS_NCHW), "fast", frames)
+    assert len(timed) == 5
     for graph in timed:
         assert graph._session.get_session_options().get_session_config_entry(session.EXACT_INT8) == "1"
 
@@ -212,7 +260,7 @@ def test_variants_are_timed_with_the_kernels_of_the_device(monkeypatch: pytest.M
 def test_the_tolerance_of_int8_is_measured_and_holds_for_other_arithmetic() -> None:
     core = small_core()
     frames = frames_for(core)
-    *_, int8 = search(fp32(core, frames), CandidateFactory(core, INPUTS_NCHW), "fast", frames, LENIENT)
+    *_, int8 = search(fp32(core, frames), CandidateFactory(core, INPUTS_NCHW), "fast", frames)
     tolerance = golden_tolerance(int8, frames, 0.001)
     assert 0.001 <= tolerance < 0.2
     assert int8.core is not None

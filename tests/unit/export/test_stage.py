@@ -116,7 +116,7 @@ def test_preprocessing_stays_float_in_every_variant(exported: Project) -> None:
 
 def test_the_report_says_what_was_tried_and_on_which_frames(exported: Project) -> None:
     report = read_json(exported.export_json)
-    assert report["chosen_on"] == "val"
+    assert report["judged_on"] == "val"
     assert report["n_frames"] == 8
     assert report["calibration"] == {"n_frames": 16, "n_clips": 4, "by_class": {"red": 8, "蓝色": 8}}
     assert report["exporters"] == [
@@ -124,6 +124,8 @@ def test_the_report_says_what_was_tried_and_on_which_frames(exported: Project) -
     ]
     assert [trial["name"] for trial in report["trials"]][:2] == ["fp32", "fp16"]
     assert sum(trial["chosen"] for trial in report["trials"]) == 3
+    assert all(trial["distance"] is not None for trial in report["trials"])
+    assert [trial["verdict"] == "not judged" for trial in report["trials"]].count(False) == 3
 
 
 def _frames(project: Project) -> ReferenceFrames:

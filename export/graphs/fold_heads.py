@@ -1,0 +1,134 @@
+"""The graphs of the folds: a graph that ships, with the head of one fold in place of its own.
+
+The backbone needs no labels, so it is the same in every fold: its weights are frozen, and the ranges of integers are
+measured on pixels. The head is the layer of the classes. Every graph holds it in floating point and by the names of
+torch's parameters, so that other weights can be put in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor
+
+from export.graphs.gates import Logits
+from pipeline.base.errors import DataError
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.network.calibration import Calibration
+from pipeline.network.checkpoint import Checkpoint
+from pipeline.network.out_of_fold import FoldHead, read_fold_heads, read_out_of_fold
+
+_HEAD = "head."  # of the names of the network's parameters
+
+
+@dataclass(frozen=True)
+class FoldHeads:
+    """The heads of the folds, and the head that they take the place of."""
+
+    shipped: Mapping[str, Tensor]  # by the name of the parameter in the whole network
+    heads: Sequence[FoldHead]
+
+    def __post_init__(self) -> None:
+        if not self.heads:
+            raise ValueError("no fold has a head")
+
+    @property
+    def calibrations(self) -> list[Calibration]:
+        """The calibration of each fold."""
+        return [head.calibration for head in self.heads]
+
+    def graph_of(self, fold: int, graph: onnx.ModelProto) -> onnx.ModelProto:
+        """Return a copy of a graph that has the head of a fold.
+
+        Args:
+            fold: the number of the fold.
+            graph: a core, or a whole graph, in any precision.
+
+        Raises:
+            DataError: the graph does not hold a parameter of the head as it is: a hidden layer in integers.
+        """
+        copied = onnx.ModelProto()
+        copied.CopyFrom(graph)
+        tensors = {tensor.name: tensor for tensor in copied.graph.initializer}
+        for name, shipped in self.shipped.items():
+            of_fold = self.heads[fold].state_dict[name.removeprefix(_HEAD)]
+            if name not in tensors or not _put(tensors[name], shipped.numpy(), of_fold.numpy()):
+                raise DataError(f"the graph does not hold {name} in floating point, so no fold can judge it")
+        return copied
+
+
+def _put(tensor: onnx.TensorProto, shipped: NDArray[np.float32], of_fold: NDArray[np.float32]) -> bool:
+    """Put the weights of a fold where those that ship are; exporters may have transposed them."""
+    held = numpy_helper.to_array(tensor)
+    if not np.issubdtype(held.dtype, np.floating):
+        return False
+    for turned in (lambda values: values, np.transpose):
+        expected = turned(shipped).astype(held.dtype)
+        if expected.shape == held.shape and np.array_equal(expected, held):
+            changed = np.ascontiguousarray(turned(of_fold).astype(held.dtype))
+            tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
+            return True
+    return False
+
+
+def read_folds(checkpoint: Checkpoint, project: Project) -> FoldHeads:
+    """Read the heads of the folds that `train` left.
+
+    Raises:
+        DataError: the file is missing or broken, or holds no head.
+    """
+    heads = read_fold_heads(project.fold_heads)
+    if not heads:
+        raise DataError(
+            f"{project.fold_heads}: found no head; the checkpoint is judged by folds; run `pipe train` again"
+        )
+    shipped = {name: value for name, value in checkpoint.state_dict.items() if name.startswith(_HEAD)}
+    return FoldHeads(shipped, heads)
+
+
+def judged_rows(rows: Sequence[Row]) -> list[Row]:
+    """The frames that the folds judge: all of every clip, without copies."""
+    return [row for row in rows if row.fold is not None and not row.is_copy]
+
+
+def logits_of_torch(rows: Sequence[Row], checkpoint: Checkpoint, project: Project) -> Logits:
+    """Torch's logits (n, classes) for frames, each by the head that has not learned from it.
+
+    Raises:
+        DataError: as `read_out_of_fold`.
+    """
+    return read_out_of_fold(rows, checkpoint.classes, project.out_of_fold_csv)
+
+
+def positions_by_fold(rows: Sequence[Row]) -> Iterator[tuple[int, list[int]]]:
+    """Yield the number of each fold, and the positions of its frames."""
+    for fold in sorted({row.fold for row in rows if row.fold is not None}):
+        yield fold, [position for position, row in enumerate(rows) if row.fold == fold]
+
+
+Ask = Callable[[onnx.ModelProto, list[int]], Logits]  # a graph, and positions of frames, to (positions, classes)
+
+
+def ask_by_fold(graph: onnx.ModelProto, rows: Sequence[Row], folds: FoldHeads, ask: Ask) -> Logits:
+    """Ask the graph of each fold about the frames that its head has not learned from; (n, classes).
+
+    Args:
+        graph: the graph that ships.
+        rows: the frames, each with its fold.
+        folds: the heads.
+        ask: runs a graph on some of the frames.
+
+    Raises:
+        DataError: no fold can judge the graph, or onnxruntime failed.
+    """
+    parts = [(positions, ask(folds.graph_of(fold, graph), positions)) for fold, positions in positions_by_fold(rows)]
+    logits = np.zeros((len(rows), parts[0][1].shape[1]), dtype=np.float32)
+    for positions, of_fold in parts:
+        logits[positions] = of_fold
+    return logits
