@@ -192,6 +192,7 @@ def _classifier(preprocess: Preprocess, model: onnx.ModelProto, folder: Path) ->
         unknown_threshold_reason="not fitted",
         max_pixels=HEIGHT * WIDTH,
         max_aspect=10.0,
+        sample_bits=None,
         providers=("CPUExecutionProvider",),
         allow_fallback=False,
         variants=(variant,),

@@ -36,7 +36,7 @@ from pipeline.train.fit import Fit
 from pipeline.train.losses import build_objective, class_weights
 from pipeline.train.params import BinaryCrossEntropyLoss, FocalLoss, TrainParams
 from pipeline.train.precision import build_accelerator, keep_strided_depthwise_in_float32
-from pipeline.train.provenance import fingerprints, write_provenance
+from pipeline.train.provenance import fingerprints, refuse_changed_split, write_provenance
 from pipeline.train.resume import read_state, run_key, write_state
 from pipeline.train.summary import NetworkSummary, summarise
 
@@ -128,11 +128,13 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         The report; None in all processes but the first, which alone writes.
 
     Raises:
-        DataError: fewer than two classes or no training image, weights that do not fit, or a loss that is not finite.
+        DataError: fewer than two classes or no training image, weights that do not fit, a loss that is not finite, or
+            a split that was changed meanwhile.
         LeakageError: a group sits on two sides.
         ParamsError: settings that the data or the machine cannot serve.
     """
     started = time.perf_counter()
+    split_sha256 = sha256_of(project.split_csv) if project.split_csv.is_file() else ""
     data = _read_data(model, image, project)
     _refuse_unfit_settings(params, data)
     accelerator = build_accelerator(params)
@@ -154,6 +156,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     if not accelerator.is_main_process:
         return None
     checkpoint = _checkpoint(network, model, inputs, params, data)
+    refuse_changed_split(split_sha256, project)
     replace(checkpoint, sample_bits=image.sample_bits).write(project.checkpoint)
     with replacing_folder(project.train_reports) as folder:
         write_curves(folder, fitted.history, fitted.best, summary)
