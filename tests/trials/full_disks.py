@@ -1,6 +1,6 @@
 """Runs every stage on a disk that is full at a seeded moment, and where the temporary folder is.
 
-python -m tests.trials.full_disks FOLDER [RUNS]    prints a JSON object per run; 54 unless it says otherwise; needs root
+python -m tests.trials.full_disks FOLDER [RUNS]    prints a JSON object per run, and a table; needs root
 
 The chain runs once on a whole disk. Each run mounts a tmpfs, copies the project up to the stage into it, and leaves
 some bytes free: in the project, or in the folder for temporaries. A run is bad if it ends by a signal, with exit code
@@ -10,6 +10,7 @@ output that changed although the stage failed.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import json
@@ -20,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from tests.support.media import write_raw
 from tests.support.small_project import set_params
 
 ROOT = Path(__file__).parents[2]
-RUNS = 54
 STAGES = ("extract", "augment", "split", "train", "evaluate", "export", "parity", "report", "bundle")
 MOST_SECONDS = 600
 CHAIN: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -138,19 +138,37 @@ def _fault(code: int, lines: list[str], *, changed: bool) -> str:
 
 
 def main() -> None:
-    folder, n_runs = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else RUNS
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path, help="where the chain runs and the disks are mounted; made where absent")
+    parser.add_argument("runs", type=int, nargs="?", default=54, help="default: 54, six of each stage")
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    if os.geteuid() != 0:
+        parser.error("needs root: it mounts small disks")
+    if (folder / "chain").exists():
+        parser.error(f"{folder / 'chain'} exists; name a new folder")
     chain = make_chain(folder / "chain")
     generator = random.Random(0)
-    bad = full = 0
-    for number in range(n_runs):
+    results: list[dict[str, Any]] = []
+    for number in range(arguments.runs):
         stage, where = STAGES[number % len(STAGES)], ("project", "temporary")[number // len(STAGES) % 2]
         free = int(10 ** generator.uniform(3.7, 7.5))
         result = trial(chain, where, stage, free, folder / f"run{number}")
         (folder / f"run{number}").rmdir()
-        bad, full = bad + bool(result["bad"]), full + bool(result["code"])
+        results.append(result)
         print(json.dumps(result), flush=True)
-    print(f"{n_runs} runs, {full} on a disk that was too small, {bad} bad")
-    raise SystemExit(bool(bad))
+    print(table(results))
+    raise SystemExit(any(result["bad"] for result in results))
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """The runs of each stage, in Markdown: how many there were, on too small a disk, and with a fault."""
+    lines = ["| stage | runs | on too small a disk | bad |", "|---|---|---|---|"]
+    for name in (*STAGES, "all"):
+        runs = [result for result in results if name in (result["stage"], "all")]
+        n_full, n_bad = (sum(bool(result[key]) for result in runs) for key in ("code", "bad"))
+        lines.append(f"| {name} | {len(runs)} | {n_full} | {n_bad} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
