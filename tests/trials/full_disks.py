@@ -2,10 +2,10 @@
 
 python -m tests.trials.full_disks FOLDER [RUNS]    prints a JSON object per run, and a table; needs root
 
-The chain runs once on a whole disk. Each run mounts a tmpfs, copies the project up to the stage into it, and leaves
-some bytes free: in the project, or in the folder for temporaries. A run is bad if it ends by a signal, with exit code
+The chain runs once on a whole disk. Each run mounts a tmpfs, copies the finished project into it, and leaves some bytes
+free: in the project, or in the folder for temporaries. A run is bad if it ends by a signal, with exit code
 70 or 3, after 600 seconds, with more than one line for a full disk, with a line that lacks both numbers, or with an old
-output that changed although the stage failed.
+output that changed or vanished although the stage failed.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def digests(root: Path, names: list[str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, n_bytes: int) -> Iterator[Path]:
+def own_disk(folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={n_bytes}", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2G", "tmpfs", folder], check=True)
     try:
         yield folder
     finally:
@@ -92,21 +92,20 @@ def small_disk(folder: Path, n_bytes: int) -> Iterator[Path]:
         folder.rmdir()
 
 
-def size_of(folder: Path) -> int:
-    """The bytes of a folder on a tmpfs, which stores whole pages."""
-    return sum(-(-path.lstat().st_size // 4096) * 4096 + 4096 for path in folder.rglob("*"))
+def leave_free(disk: Path, n_bytes: int) -> None:
+    """Shrink a disk to what it holds and so many bytes more."""
+    status = os.statvfs(disk)
+    used = (status.f_blocks - status.f_bfree) * status.f_frsize
+    subprocess.run(["mount", "-o", f"remount,size={used + n_bytes}", disk], check=True)
 
 
 def trial(chain: Project, where: str, stage: str, free: int, folder: Path) -> dict[str, Any]:
     """One run of a stage whose project or temporary folder has so many bytes free."""
-    room = size_of(chain.root) + 65536
-    with (
-        small_disk(folder / "project", room + (free if where == "project" else 1 << 30)) as root,
-        small_disk(folder / "temporary", free if where == "temporary" else 1 << 30) as temporary,
-    ):
+    with own_disk(folder / "project") as root, own_disk(folder / "temporary") as temporary:
         shutil.copytree(chain.root, root, symlinks=True, dirs_exist_ok=True)
-        if stage == "train":  # else nothing is computed
+        if stage in ("extract", "train"):  # else nothing is computed
             shutil.rmtree(root / ".cache", ignore_errors=True)
+        leave_free(root if where == "project" else temporary, free)
         names = outputs(stage)
         before = digests(root, names)
         try:
@@ -114,18 +113,25 @@ def trial(chain: Project, where: str, stage: str, free: int, folder: Path) -> di
         except subprocess.TimeoutExpired:
             return {"where": where, "stage": stage, "free": free, "code": None, "bad": "did not end"}
         lines = [line for line in finished.stderr.splitlines() if line.startswith("pipe: ")]
-        changed = finished.returncode != 0 and digests(root, names) not in (before, {})
+        changed = finished.returncode != 0 and digests(root, names) != before
         return {
             "where": where,
             "stage": stage,
             "free": free,
             "code": finished.returncode,
-            "bad": _fault(finished.returncode, lines, changed=changed),
+            "bad": fault_of(finished.returncode, lines, changed=changed),
             "line": lines[-1] if lines else finished.stderr[-300:],
         }
 
 
-def _fault(code: int, lines: list[str], *, changed: bool) -> str:
+def fault_of(code: int, lines: list[str], *, changed: bool) -> str:
+    """Say what is wrong with the end of a stage; empty where nothing is.
+
+    Args:
+        code: its exit code.
+        lines: the lines that it printed for a person.
+        changed: whether an old output is another one now, or is gone.
+    """
     if code == 0:
         return ""
     if code != 1:
@@ -134,7 +140,7 @@ def _fault(code: int, lines: list[str], *, changed: bool) -> str:
         return f"{len(lines)} lines"
     if not re.search(r"[\d,]+ bytes", lines[0]):
         return "a line without numbers"
-    return "an output changed" if changed else ""
+    return "an output changed or vanished" if changed else ""
 
 
 def main() -> None:
@@ -152,7 +158,7 @@ def main() -> None:
     results: list[dict[str, Any]] = []
     for number in range(arguments.runs):
         stage, where = STAGES[number % len(STAGES)], ("project", "temporary")[number // len(STAGES) % 2]
-        free = int(10 ** generator.uniform(3.7, 7.5))
+        free = int(10 ** generator.uniform(3.7, 7))
         result = trial(chain, where, stage, free, folder / f"run{number}")
         (folder / f"run{number}").rmdir()
         results.append(result)
