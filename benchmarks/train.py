@@ -96,9 +96,9 @@ def project_of_photos(root: Path) -> Project:
             shutil.copy(photo, path)
             with Image.open(path) as image:
                 width, height = image.size
-            name = project.relative(path)
+            name, sha256 = project.relative(path), sha256_of(path)
             rows.append(
-                Row(name, photo.parent.name, name, sha256_of(path), name, width=width, height=height, split=side)
+                Row(name, photo.parent.name, name, sha256, name, width=width, height=height, sha256=sha256, split=side)
             )
     manifest.write_split(rows, project.split_csv)
     write_json(project.split_json, {"protocol": "given", "optimistic": None})

@@ -22,12 +22,12 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
 from pipeline.base.project import Project, safe_join
+from pipeline.base.scratch import scratch_folder
 from pipeline.base.words import counted
 from runtime.archive import unpack
 from runtime.classifier import Classifier
 from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError
-from runtime.system.scratch import scratch_folder
 
 SELFCHECK = (sys.executable, "-m", "runtime", "selfcheck")  # the project's code, not the bundle's
 TIMED_CALLS = 40  # of each bundle at least; with fewer frames, each frame is timed more than once

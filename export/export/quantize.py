@@ -24,8 +24,8 @@ from export.export.bias_correction import FrameMeans, correct_biases, frame_mean
 from export.export.int8_stem import compute_stem_by_blocks
 from export.graphs.preprocess_graph import batch_of
 from export.graphs.runner import FRAMES_AT_ONCE, batches_of
+from pipeline.base.scratch import scratch_folder
 from runtime.session import onnxruntime
-from runtime.system.scratch import scratch_folder
 
 Calibration = Literal["minmax", "percentile"]
 Ranges = Any  # onnxruntime.quantization's TensorsData: the lowest and highest value of each tensor

@@ -33,13 +33,13 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
+from pipeline.base.scratch import scratch_folder
 from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.preprocess import Preprocess
 from runtime.contract import Contract, Geometry, Variant
 from runtime.system.processor import processor_name
-from runtime.system.scratch import scratch_folder
 
 MOST_JUDGED = 512  # frames of all folds: parity judges on every frame
 FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": "model_int8.onnx"}

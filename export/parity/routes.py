@@ -21,10 +21,10 @@ from export.graphs.runner import Graph, open_graph
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project, safe_join
+from pipeline.base.scratch import scratch_folder
 from runtime.classifier import CONTRACT, Classifier
 from runtime.errors import DeviceError
 from runtime.session import onnxruntime
-from runtime.system.scratch import scratch_folder
 
 BUNDLE = "bundle"  # the route's name
 PATHS_AT_ONCE = 1000  # as many as a command line holds

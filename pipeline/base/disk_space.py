@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.base.errors import DiskFullError
+from pipeline.base.errors import DiskFullError, PipeError
 
 if TYPE_CHECKING:  # `pipe --help` needs no numpy
     import numpy as np
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_LEAST_FREE = 65536  # bytes; a disk with less is full, whatever a library says of it
 
 
 def mapped_array(
@@ -51,7 +52,9 @@ def mapped_array(
 
 @contextlib.contextmanager
 def naming_a_full_disk(named: Path, temporary: Path) -> Iterator[None]:
-    """Turn the operating system's error of a full disk into one that names the file and both numbers.
+    """Turn the error of a full disk into one that names the file and both numbers.
+
+    Some libraries hide the operating system's error behind one of their own. Then the space that is left decides.
 
     Args:
         named: the file or folder that the block writes.
@@ -62,10 +65,13 @@ def naming_a_full_disk(named: Path, temporary: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise disk_full(named, f"more than {_bytes_in(temporary):,} bytes") from error
+    except PipeError:
+        raise
+    except Exception as error:
+        has_no_cause = getattr(error, "errno", None) is None
+        if is_full(error) or (has_no_cause and free_bytes(temporary) < _LEAST_FREE):
+            raise disk_full(named, f"more than {_bytes_in(temporary):,} bytes") from error
+        raise
 
 
 def disk_full(named: Path, wanted: str) -> DiskFullError:

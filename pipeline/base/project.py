@@ -55,6 +55,7 @@ class Project:
     predictions_csv = _BelowRoot("reports/predictions.csv", "evaluate")
     plots = _BelowRoot("reports/plots", "evaluate")
     explanations = _BelowRoot("reports/explain")
+    explain_json = _BelowRoot("reports/explain/explain.json")
     onnx = _BelowRoot("models/onnx", "export")
     contract_json = _BelowRoot("models/contract.json", "export")
     export_json = _BelowRoot("reports/export.json", "export")

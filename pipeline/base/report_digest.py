@@ -91,6 +91,22 @@ def check_report(path: Path, project: Project, *, inputs: bool = True) -> Hashes
     return {**values[WROTE], project.relative(path): sha256}
 
 
+def files_written(path: Path, made_from: Hashes) -> Hashes:
+    """Return the hashes of what a report says was written from these very files.
+
+    It is empty where the report was made from other files, was edited, or cannot be read.
+    """
+    try:
+        values = read_json(path)
+    except DataError:
+        return {}
+    if not isinstance(values, dict) or not _has_hashes(values):
+        return {}
+    is_intact = values.pop(DIGEST) == _digest_of(values)
+    written: Hashes = values[WROTE]
+    return written if is_intact and values[MADE_FROM] == made_from else {}
+
+
 def _refuse_other_inputs(report: Path, made_from: Hashes, project: Project) -> None:
     """Refuse a report that was made from other files than those of the project.
 

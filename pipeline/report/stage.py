@@ -13,8 +13,11 @@ from markupsafe import Markup
 from pipeline.base.errors import DataError
 from pipeline.base.files import exclusive, read_json, replacing_file
 from pipeline.base.leakage import DIVIDING_PROTOCOLS
+from pipeline.base.progress import warn
 from pipeline.base.project import Project
 from pipeline.base.report_digest import hashes_of, seal_page
+from pipeline.base.words import counted
+from pipeline.report.explanations import Explanations, explanations_of
 from pipeline.report.inline_images import data_uris
 from pipeline.report.json_values import FORMS, JsonValue, dotted_path, leaves, plain, render, render_setting
 
@@ -42,7 +45,7 @@ class HtmlReport:
 
 @exclusive("pipe report")
 def report(project: Project) -> HtmlReport:
-    """Write the page; it is written also when parity failed.
+    """Write the page; it is written also when parity failed. Explanations of another network are left out.
 
     Class and file names are hostile input. The template escapes every value, and every value that it shows carries the
     pointer to where it was read.
@@ -50,15 +53,20 @@ def report(project: Project) -> HtmlReport:
     Raises:
         DataError: a report that the page shows is missing or broken, or was written by another version.
     """
-    made_from = hashes_of((*_paths(project).values(), *_pictures(project).values()), project)
+    made_from = hashes_of((*_paths(project).values(), *_pictures_of_stages(project)), project)
     reports = {name: _read(path, project) for name, path in _paths(project).items()}
     try:
-        page = seal_page(_page(reports, project), made_from)
+        explanations = explanations_of(plain(reports["evaluate"]["checkpoint_sha256"]), project)
+        made_from |= hashes_of(explanations.shown[:EXPLANATIONS_SHOWN], project)
+        page = seal_page(_page(reports, explanations, project), made_from)
         verdict = _verdict(reports)
     except (UndefinedError, LookupError, TypeError, ValueError) as error:
         raise DataError(
             f"{project.report_html}: a report that it shows is not as its stage writes it ({error}); run `dvc repro`"
         ) from error
+    if explanations.n_left_out:
+        pictures = counted(explanations.n_left_out, "picture")
+        warn(f"pipe: {project.explanations}: {pictures} not of this network, left out; run `pipe explain` again")
     with replacing_file(project.report_html) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
     return HtmlReport(verdict)
@@ -84,16 +92,17 @@ def _read(path: Path, project: Project) -> JsonValue:
     return JsonValue(read_json(path), f"{project.relative(path)}#")
 
 
-def _page(reports: Reports, project: Project) -> str:
-    pictures = _pictures(project)
+def _page(reports: Reports, explanations: Explanations, project: Project) -> str:
+    pictures = (*_pictures_of_stages(project), *explanations.shown[:EXPLANATIONS_SHOWN])
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             **reports,
-            drawn=pictures,
-            explanations=[path for path in pictures.values() if path.parent == project.explanations],
-            picture=_figures(list(pictures.values())),
+            drawn={project.relative(path): path for path in pictures},
+            explanations=explanations.shown[:EXPLANATIONS_SHOWN],
+            explanations_left_out=explanations.n_left_out > 0,
+            picture=_figures(pictures),
             tested_on=_tested_on(reports),
             held_out=_held_out(reports),
             by_folds=_by_folds(reports),
@@ -118,14 +127,10 @@ def _environment() -> Environment:
     return environment
 
 
-def _pictures(project: Project) -> dict[str, Path]:
-    """The pictures that exist, by their names: of evaluate, split and parity, and the explanations."""
-    of_stages = [*(project.plots / name for name in PICTURES), project.near_duplicates_png, project.flips_png]
-    # The evidence first, then in the order of their names.
-    names = project.explanations.glob("*.png")
-    explanations = sorted(names, key=lambda path: (not path.stem.startswith("evidence"), path.stem))
-    paths = (*of_stages, *explanations[:EXPLANATIONS_SHOWN])
-    return {project.relative(path): path for path in paths if path.is_file()}
+def _pictures_of_stages(project: Project) -> list[Path]:
+    """The pictures of evaluate, split and parity that exist."""
+    paths = [*(project.plots / name for name in PICTURES), project.near_duplicates_png, project.flips_png]
+    return [path for path in paths if path.is_file()]
 
 
 def _figures(paths: Sequence[Path]) -> Any:

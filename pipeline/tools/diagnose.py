@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.manifest import Row
+from pipeline.base.scratch import scratch_folder
 from pipeline.draw import sheets
 from pipeline.draw.charts import DPI, chart_pixels, chart_text, figure_in_our_look
 from pipeline.draw.sheets import GAP, Cell, sheet, stack, thumbnail
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.stage import MANIFEST, extract_files
 from runtime.images import read_image
-from runtime.system.scratch import scratch_folder
 
 SHOWN = 48  # at most so many kept frames and so many dropped ones, spread over the clip
 _COLUMNS, _SIDE = 4, 320

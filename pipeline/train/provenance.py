@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from pipeline.base.code_digest import digest_of_code
+from pipeline.base.errors import DataError
 from pipeline.base.files import sha256_of
 from pipeline.base.project import Project
 from pipeline.base.report_digest import files_below, hashes_of, write_report
@@ -63,6 +64,23 @@ def fingerprints(project: Project) -> dict[str, str | None]:
     except (OSError, subprocess.CalledProcessError):
         commit = None
     return {"git": commit, "data": sha256_of(project.split_csv)}
+
+
+def refuse_changed_split(sha256: str, project: Project) -> None:
+    """Refuse to keep a network whose split was changed while it trained: its reports would name another split.
+
+    Args:
+        sha256: of `data/split.csv` before it was read.
+        project: the project.
+
+    Raises:
+        DataError: the split is another one now.
+    """
+    now = sha256_of(project.split_csv) if project.split_csv.is_file() else None
+    if now != sha256:
+        raise DataError(
+            f"{project.split_csv}: changed during training, so no checkpoint was written; run `pipe train` again"
+        )
 
 
 def _git(project: Project, *arguments: str) -> str:

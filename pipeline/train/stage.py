@@ -35,7 +35,7 @@ from pipeline.train.feature_cache import exact_features, view_features
 from pipeline.train.folds import FoldData, OutOfFold, Part, fit_folds, has_one_unit, states_of_folds
 from pipeline.train.params import BinaryCrossEntropyLoss, FocalLoss, TrainParams
 from pipeline.train.precision import build_accelerator, keep_strided_depthwise_in_float32
-from pipeline.train.provenance import fingerprints, write_provenance
+from pipeline.train.provenance import fingerprints, refuse_changed_split, write_provenance
 from pipeline.train.resume import run_key
 from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
 from pipeline.train.summary import NetworkSummary, summarise
@@ -119,11 +119,13 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         The report; None in all processes but the first, which alone writes.
 
     Raises:
-        DataError: fewer than two classes or no training image, weights that do not fit, or a loss that is not finite.
+        DataError: fewer than two classes or no training image, weights that do not fit, a loss that is not finite, or
+            a split that was changed meanwhile.
         LeakageError: a group sits on two sides.
         ParamsError: settings that the data or the machine cannot serve.
     """
     started = time.perf_counter()
+    split_sha256 = sha256_of(project.split_csv) if project.split_csv.is_file() else ""
     data = _read_data(params, model, image, project)
     _refuse_unfit_settings(params, data)
     accelerator = build_accelerator(params)
@@ -144,6 +146,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     result = fit_and_judge(network, params, model, data, run)
     if not accelerator.is_main_process:
         return None
+    refuse_changed_split(split_sha256, project)
     _checkpoint(network, model, image, params, data, result.calibration).write(project.checkpoint)
     write_fold_heads(result.out_of_fold.heads if result.out_of_fold else [], project.fold_heads)
     with replacing_folder(project.train_reports) as folder:

@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 
 from pipeline.base.project import Project
-from pipeline.draw.sheets import write_png
 from pipeline.report.stage import report
-from tests.support.report_project import HOSTILE, rename_class, with_data_reports
+from tests.support.report_project import HOSTILE, add_explanations, rename_class, with_data_reports
 
 PHONE, DESK = (390, 844), (1280, 900)  # pixels
 
@@ -72,7 +71,7 @@ def page(_exported: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path(shutil.copytree(_exported.root, folder / "project", ignore=shutil.ignore_patterns("*.onnx")))
     )
     rename_class(with_data_reports(project), "red", HOSTILE)
-    write_png(np.full((20, 2000, 3), 90, np.uint8), project.explanations / "wide.png")
+    add_explanations(project, "wide", width=2000)
     report(project)
     return project.report_html
 

@@ -1,6 +1,6 @@
-"""The parts of the long trials that decide: whom a packet calls, and the bundle that is cut to a few pictures.
+"""The parts of the long trials that decide: whom a packet calls, which end is a fault, a bundle cut to few pictures.
 
-The trials themselves are `tests/trials/telemetry.py` and `tests/trials/arm.py`; they need root.
+The trials themselves are `tests/trials/telemetry.py`, `full_disks.py` and `arm.py`; they need root.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from runtime.archive import unpack
 from runtime.selfcheck import selfcheck
 from tests.support.tiny_bundle import draft_contract, write_project
 from tests.trials.arm import PROCESSORS, Processor, System, keep_pictures, plant_fault, trial
+from tests.trials.full_disks import fault_of, table
 from tests.trials.telemetry import target_of
 
 SYN, SYN_ACK, RESET = 0x02, 0x12, 0x14
@@ -57,6 +58,34 @@ def tcp(flags: int) -> bytes:
 )
 def test_a_packet_calls_an_address_or_asks_for_a_name(seen: bytes, called: str | None) -> None:
     assert target_of(seen) == called
+
+
+FULL = "pipe: split: data/split.csv: the disk is full: found 0 bytes free; expected more than 1,024 bytes"
+
+
+@pytest.mark.parametrize(
+    ("code", "lines", "changed", "fault"),
+    [
+        (0, [], False, ""),
+        (1, [FULL], False, ""),
+        (1, [FULL, FULL], False, "2 lines"),
+        (1, [], False, "0 lines"),
+        (1, ["pipe: No space left on device"], False, "a line without numbers"),
+        (1, [FULL], True, "an output changed or vanished"),
+        (3, [FULL], False, "exit code 3"),
+        (70, [FULL], False, "exit code 70"),
+        (-7, [], False, "exit code -7"),
+    ],
+)
+def test_the_trial_of_full_disks_knows_a_bad_end(code: int, lines: list[str], changed: bool, fault: str) -> None:
+    assert fault_of(code, lines, changed=changed) == fault
+
+
+def test_the_trial_of_full_disks_counts_by_stage() -> None:
+    runs = [{"stage": "train", "code": code, "bad": bad} for code, bad in ((0, ""), (1, ""), (-7, "exit code -7"))]
+    rows = table([*runs, {"stage": "split", "code": None, "bad": "did not end"}]).splitlines()
+    assert rows[4:6] == ["| split | 1 | 0 | 1 |", "| train | 3 | 2 | 1 |"]
+    assert rows[-1] == "| all | 4 | 2 | 2 |"
 
 
 @pytest.fixture

@@ -7,8 +7,12 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
+
 from pipeline.base.files import read_json, write_json
 from pipeline.base.project import Project
+from pipeline.base.report_digest import hashes_of, write_report
+from pipeline.draw.sheets import write_png
 from tests.support.small_project import COLOURS
 
 HOSTILE = '<script>document.title = "owned"</script><img src="x.png" onerror="document.title = 1">'
@@ -51,6 +55,21 @@ def with_data_reports(project: Project) -> Project:
     }  # fmt: skip
     write_json(project.split_json, split)
     return project
+
+
+def add_explanations(project: Project, *names: str, width: int = 30) -> None:
+    """Write grey pictures into `reports/explain/`, and note the project's checkpoint as `pipe explain` does.
+
+    Args:
+        project: the project.
+        names: of the pictures, without `.png`.
+        width: in pixels.
+    """
+    paths = [project.explanations / f"{name}.png" for name in names]
+    for path in paths:
+        write_png(np.full((20, width, 3), 90, np.uint8), path)
+    made_from = hashes_of([project.checkpoint], project)
+    write_report(project.explain_json, {}, made_from=made_from, wrote=hashes_of(paths, project))
 
 
 def rename_class(project: Project, old: str, new: str) -> None:

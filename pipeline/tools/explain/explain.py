@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torchvision.utils import make_grid
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.progress import track
 from pipeline.base.project import Project
+from pipeline.base.report_digest import Hashes, files_written, hashes_of, write_report
 from pipeline.base.words import counted
 from pipeline.draw.sheets import Cell, sheet, write_png
 from pipeline.media.photos import read_photo
@@ -65,6 +66,8 @@ def explain(
 ) -> ExplainReport:
     """Draw PNG files: `evidence.png` and `activations/<name>.png` of photos, `filters_<layer>_<first>-<last>.png`.
 
+    In `reports/explain/` it also notes from which checkpoint each picture is, for the report.
+
     Args:
         images: photos; may be empty.
         filters: convolutions, such as `backbone.features.conv1`; `:5` or `:64-127` at the end selects filters.
@@ -76,24 +79,32 @@ def explain(
         DataError: the checkpoint or an image is missing or broken, or the network cannot be explained.
         ParamsError: there is no such convolution or filter.
     """
+    made_from = hashes_of([project.checkpoint], project)
     checkpoint = read_checkpoint(project.checkpoint)
     network = checkpoint.network()
     selections = [_parse_filters(network, text) for text in filters]
     folder = out or project.explanations
-    _explain_pictures(images, network, checkpoint, max_pixels, folder)
+    drawn_files = _explain_pictures(images, network, checkpoint, max_pixels, folder)
     noise = []
     for selected in selections:
         drawn = patterns(network, checkpoint.preprocess, selected.layer, selected.indices)
         for first in range(0, len(drawn), GRID):
-            _write_patterns(drawn[first : first + GRID], selected.layer, folder)
+            drawn_files.append(_write_patterns(drawn[first : first + GRID], selected.layer, folder))
         noise.append((selected.layer, sum(pattern.stays_noise for pattern in drawn), len(drawn)))
+    if folder.resolve() == project.explanations.resolve():
+        _note_checkpoint((project.explanations / path.name for path in drawn_files), made_from, project)
     return ExplainReport(len(images), tuple(noise), folder)
 
 
 def _explain_pictures(
     images: Sequence[Path], network: Network, checkpoint: Checkpoint, max_pixels: int, folder: Path
-) -> None:
-    """Write a sheet of activation maps per photo, and a sheet of heat maps per `PICTURES_AT_ONCE` photos."""
+) -> list[Path]:
+    """Write a sheet of activation maps per photo, and a sheet of heat maps per `PICTURES_AT_ONCE` photos.
+
+    Returns:
+        The sheets of heat maps.
+    """
+    sheets = []
     named = zip(track(images, "pictures", len(images)), _unique_names(images), strict=True)
     for sheet_number in range(1, -(-len(images) // PICTURES_AT_ONCE) + 1):
         cells: list[Cell] = []
@@ -106,7 +117,16 @@ def _explain_pictures(
             cells += _heat_map_cells(network, checkpoint, picture_nhwc, path.name)
         heading = "Grad-CAM: red marks what speaks most for the class that the network answers"
         sheet_hwc = sheet(cells, heading, columns=_PICTURE_COLUMNS, side=_PICTURE_SIDE)
-        write_png(sheet_hwc, folder / ("evidence.png" if sheet_number == 1 else f"evidence_{sheet_number}.png"))
+        sheets.append(folder / ("evidence.png" if sheet_number == 1 else f"evidence_{sheet_number}.png"))
+        write_png(sheet_hwc, sheets[-1])
+    return sheets
+
+
+def _note_checkpoint(drawn: Iterable[Path], made_from: Hashes, project: Project) -> None:
+    """Add pictures to `explain.json`, which names the checkpoint. Pictures of another checkpoint leave it."""
+    earlier = files_written(project.explain_json, made_from)
+    wrote = {**earlier, **hashes_of(drawn, project)}
+    write_report(project.explain_json, {}, made_from=made_from, wrote=dict(sorted(wrote.items())))
 
 
 def _parse_filters(network: Network, text: str) -> Filters:
@@ -202,7 +222,7 @@ def _grey(map_hw: Tensor) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(levels_hw, (_MAP_SIDE, _MAP_SIDE), interpolation=interpolation).round(), np.uint8)
 
 
-def _write_patterns(grid: Sequence[Pattern], layer: str, folder: Path) -> None:
+def _write_patterns(grid: Sequence[Pattern], layer: str, folder: Path) -> Path:
     """Write a grid of patterns. Its heading says how many stay noise, and what that means."""
     first, last = grid[0].filter_index, grid[-1].filter_index
     n_noise = sum(pattern.stays_noise for pattern in grid)
@@ -215,4 +235,6 @@ def _write_patterns(grid: Sequence[Pattern], layer: str, folder: Path) -> None:
         for pattern in grid
     ]
     drawn = sheet(cells, heading, columns=_PATTERN_COLUMNS, side=_PATTERN_SIDE)
-    write_png(drawn, folder / f"filters_{layer}_{first}-{last}.png")
+    path = folder / f"filters_{layer}_{first}-{last}.png"
+    write_png(drawn, path)
+    return path

@@ -14,6 +14,7 @@ from pipeline.base.child_process import run_in_child
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.parallel import each
 from pipeline.base.project import Project
+from pipeline.base.scratch import scratch_folder
 from pipeline.extract.params import ExtractParams
 from pipeline.media import recordings
 from pipeline.media.photos import read_photo_as_device
@@ -25,7 +26,6 @@ from runtime.clips.clip import open_clip
 from runtime.clips.decode_plan import Wanted
 from runtime.clips.demuxer import Bounds, DamagedClipError
 from runtime.errors import ClipError, DeviceError
-from runtime.system.scratch import scratch_folder
 
 
 @contextlib.contextmanager

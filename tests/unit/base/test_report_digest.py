@@ -10,7 +10,15 @@ import pytest
 from pipeline.base.errors import DataError, GateError
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
-from pipeline.base.report_digest import check_page, check_report, files_below, hashes_of, seal_page, write_report
+from pipeline.base.report_digest import (
+    check_page,
+    check_report,
+    files_below,
+    files_written,
+    hashes_of,
+    seal_page,
+    write_report,
+)
 
 HOSTILE = 'reports/explain/"><script>alert(1)</script>&amp;.png'
 
@@ -82,6 +90,19 @@ def test_a_report_without_the_form_is_refused(changes: dict[str, object], judged
 def test_a_missing_report_names_its_command(project: Project) -> None:
     with pytest.raises(DataError, match=r"evaluate\.json: missing; run `pipe evaluate`"):
         check_report(project.evaluate_json, project)
+
+
+def test_the_files_of_an_intact_report_are_known_and_of_any_other_none(judged: Project) -> None:
+    values = read_json(judged.evaluate_json)
+    made_from, wrote = values["made_from"], values["wrote"]
+    assert wrote
+    assert files_written(judged.evaluate_json, made_from) == wrote
+    assert files_written(judged.evaluate_json, {**made_from, "data/split.csv": "0" * 64}) == {}
+    for text in (json.dumps({**values, "wrote": {**wrote, "b": "0" * 64}}), json.dumps([1]), "{"):
+        judged.evaluate_json.write_text(text, encoding="utf-8")
+        assert files_written(judged.evaluate_json, made_from) == {}
+    judged.evaluate_json.unlink()
+    assert files_written(judged.evaluate_json, made_from) == {}
 
 
 def write_page(project: Project, made_from: dict[str, str | None]) -> str:

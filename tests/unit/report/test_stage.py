@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import re
 
-import numpy as np
 import pytest
 
 from pipeline.base.errors import DataError, GateError
-from pipeline.base.files import read_json, write_json
+from pipeline.base.files import read_json, sha256_of, write_json
 from pipeline.base.project import Project
 from pipeline.base.report_digest import check_page, check_report
-from pipeline.draw.sheets import write_png
 from pipeline.report.inline_images import MOST_BYTES
 from pipeline.report.stage import EXPLANATIONS_SHOWN, report
 from tests.support.command import run_pipe
-from tests.support.report_project import HOSTILE, Page, pointed_at, rename_class, says, with_data_reports
+from tests.support.report_project import (
+    HOSTILE,
+    Page,
+    add_explanations,
+    pointed_at,
+    rename_class,
+    says,
+    with_data_reports,
+)
 
 
 @pytest.fixture
@@ -148,7 +154,7 @@ def test_the_same_reports_give_the_same_bytes(project: Project) -> None:
 def test_pictures_are_in_the_page_and_explanations_where_there_are_some(project: Project) -> None:
     before = _page(project)
     assert "There are none yet" in before
-    write_png(np.full((20, 30, 3), 90, np.uint8), project.explanations / f"{HOSTILE.replace('/', '_')}.png")
+    add_explanations(project, HOSTILE.replace("/", "_"))
     after = _page(project)
     assert "There are none yet" not in after
     counts = [html.count('<img src="data:image/') for html in (before, after)]
@@ -157,10 +163,42 @@ def test_pictures_are_in_the_page_and_explanations_where_there_are_some(project:
 
 
 def test_of_many_explanations_the_evidence_comes_first_and_the_last_are_left_out(project: Project) -> None:
-    for name in ("evidence", *(f"activations_{index:02}" for index in range(EXPLANATIONS_SHOWN))):
-        write_png(np.full((8, 8, 3), 90, np.uint8), project.explanations / f"{name}.png")
+    add_explanations(project, "evidence", *(f"activations_{index:02}" for index in range(EXPLANATIONS_SHOWN)))
     captions = re.findall(r"<figcaption>([ae]\w+)<", _page(project))
     assert captions == ["evidence", *(f"activations_{index:02}" for index in range(EXPLANATIONS_SHOWN - 1))]
+
+
+def test_explanations_of_another_network_are_left_out_with_a_line(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_explanations(project, "evidence", "filters_conv1_0-3")
+    assert "evidence</figcaption>" in _page(project)
+    assert "not of this network" not in capsys.readouterr().err
+    project.checkpoint.write_bytes(project.checkpoint.read_bytes() + b"\0")
+    evaluation = read_json(project.evaluate_json)
+    write_json(project.evaluate_json, evaluation | {"checkpoint_sha256": sha256_of(project.checkpoint)})
+    page = _page(project)
+    assert "<figcaption>evidence<" not in page
+    assert "Pictures that are not of this network are left out" in page
+    assert f"{project.explanations}: 2 pictures not of this network, left out" in capsys.readouterr().err
+    add_explanations(project, "evidence")
+    page = _page(project)
+    assert "<figcaption>evidence<" in page
+    assert "<figcaption>filters" not in page
+    assert f"{project.explanations}: 1 picture not of this network, left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["picture", "note", "no note"])
+def test_an_explanation_that_is_not_as_it_was_drawn_is_left_out(project: Project, damage: str) -> None:
+    add_explanations(project, "evidence")
+    if damage == "picture":
+        path = project.explanations / "evidence.png"
+        path.write_bytes(path.read_bytes() + b"\0")
+    elif damage == "note":
+        project.explain_json.write_text("{", encoding="utf-8")
+    else:
+        project.explain_json.unlink()
+    assert "<figcaption>evidence<" not in _page(project)
 
 
 def test_it_is_written_also_when_parity_failed_and_says_so(project: Project) -> None:
@@ -238,9 +276,8 @@ def test_a_report_of_another_version_is_one_clear_line(project: Project, key: st
 
 
 def test_a_picture_that_is_none_is_named(project: Project) -> None:
-    project.explanations.mkdir()
-    (project.explanations / "broken.png").write_bytes(b"\x00" * 500_000)
-    with pytest.raises(DataError, match=r"broken\.png"):
+    (project.plots / "montage.jpg").write_bytes(b"\x00" * 500_000)
+    with pytest.raises(DataError, match=r"montage\.jpg"):
         report(project)
 
 

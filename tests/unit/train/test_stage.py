@@ -43,6 +43,20 @@ print(json.dumps({"deterministic": torch.backends.cudnn.deterministic, "tf32": t
 """
 
 
+_SPLIT_CHANGED_MEANWHILE = """
+from pathlib import Path
+from pipeline.base.project import Project
+from pipeline.cli.main import run
+from pipeline.train.fit import Fit
+run_epoch, split_csv = Fit.run_epoch, Project(Path.cwd()).split_csv
+def changing(*arguments):
+    split_csv.write_text(split_csv.read_text(encoding="utf-8").replace(",val,", ",train,"), encoding="utf-8")
+    return run_epoch(*arguments)
+Fit.run_epoch = changing
+raise SystemExit(run(["train"]))
+"""
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Project:
     return small_project(tmp_path / "small")
@@ -174,6 +188,20 @@ def test_the_whole_network_trains_when_it_is_not_frozen_and_the_same_seed_gives_
 def test_the_curves_are_there_for_dvc_to_plot(exported: Project) -> None:
     losses = (exported.train_reports / "plots" / "metrics" / "train" / "loss.tsv").read_text().splitlines()
     assert len(losses) == 1 + 3  # a header and an epoch a line
+
+
+def test_a_split_that_changes_during_training_gives_no_checkpoint(small: Project) -> None:
+    before = small.split_csv.read_bytes()
+    command = [sys.executable, "-c", _SPLIT_CHANGED_MEANWHILE]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(command, cwd=small.root, env=environment, capture_output=True, text=True, check=False)
+    assert small.split_csv.read_bytes() != before
+    assert finished.returncode == 1, finished.stderr
+    assert finished.stderr.strip().endswith(
+        "split.csv: changed during training, so no checkpoint was written; run `pipe train` again"
+    )
+    assert not small.checkpoint.exists()
+    assert not small.train_reports.exists()
 
 
 def test_training_refuses_a_split_with_a_group_on_two_sides(small: Project) -> None:

@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from pipeline.base.errors import DataError, ParamsError
+from pipeline.base.files import sha256_of
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
+from pipeline.report.explanations import explanations_of
 from pipeline.tools.explain.explain import GRID, explain
 from tests.support.checkpoints import Untrained, checkpoint_of
 from tests.support.command import run_pipe
@@ -49,7 +51,7 @@ def files(folder: Path) -> list[str]:
 def test_every_photo_has_a_sheet_of_maps_and_all_share_a_sheet_of_heat_maps(explained: Project, tmp_path: Path) -> None:
     images = [photo(tmp_path / name) for name in ("a/cat.png", "b/cat.png", "猫.png")]
     report = explain(images, (), None, MANY, explained)
-    assert files(explained.explanations) == ["activations", "evidence.png"]
+    assert files(explained.explanations) == ["activations", "evidence.png", "explain.json"]
     assert files(explained.explanations / "activations") == ["cat.png", "cat_2.png", "猫.png"]
     assert report.headline == f"3 pictures explained; {explained.explanations}/"
     sheet = cv2.imdecode(np.fromfile(explained.explanations / "evidence.png", np.uint8), cv2.IMREAD_COLOR)
@@ -62,7 +64,8 @@ def test_the_heat_maps_of_many_photos_go_on_several_sheets(
     monkeypatch.setattr("pipeline.tools.explain.explain.PICTURES_AT_ONCE", 2)
     images = [photo(tmp_path / f"{number}.png") for number in range(5)]
     explain(images, (), None, MANY, explained)
-    assert files(explained.explanations) == ["activations", "evidence.png", "evidence_2.png", "evidence_3.png"]
+    sheets = ["evidence.png", "evidence_2.png", "evidence_3.png"]
+    assert files(explained.explanations) == ["activations", *sheets, "explain.json"]
     widths = [cv2.imread(str(path)).shape[1] for path in sorted(explained.explanations.glob("*.png"))]
     assert widths == [8 + 4 * 308, 8 + 4 * 308, 8 + 2 * 308]
 
@@ -90,7 +93,7 @@ def test_filters_are_drawn_in_grids_and_those_that_stay_noise_are_counted(explai
     value["state_dict"][f"{layer}.bias"][:3] = -1000.0  # their ReLU never opens
     torch.save(value, explained.checkpoint)
     report = explain((), ["features.conv1:1-4", "features.conv1:31"], None, MANY, explained)
-    assert files(explained.explanations) == [f"filters_{layer}_1-4.png", f"filters_{layer}_31-31.png"]
+    assert files(explained.explanations) == ["explain.json", f"filters_{layer}_1-4.png", f"filters_{layer}_31-31.png"]
     assert report.headline.startswith(f"{layer}: 2 of 4 filters stay noise; {layer}: 0 of 1 filters stay noise; ")
 
 
@@ -107,6 +110,30 @@ def test_without_numbers_the_first_filters_are_drawn() -> None:
     network = built("small_cnn")
     assert _parse_filters(network, "features.conv4").indices == tuple(range(GRID))
     assert _parse_filters(network, "features.conv1").indices == tuple(range(32))
+
+
+def test_pictures_are_noted_with_their_checkpoint_until_another_one_is_explained(
+    explained: Project, tmp_path: Path
+) -> None:
+    def shown() -> list[str]:
+        return [path.name for path in explanations_of(sha256_of(explained.checkpoint), explained).shown]
+
+    explain([photo(tmp_path / "photo.png")], (), None, MANY, explained)
+    explain((), ["features.conv1:1"], explained.explanations, MANY, explained)
+    one_filter = "filters_backbone.features.conv1_1-1.png"
+    assert shown() == ["evidence.png", one_filter]
+    value = torch.load(explained.checkpoint, weights_only=True)
+    value["state_dict"]["backbone.features.conv1.bias"] += 1.0
+    torch.save(value, explained.checkpoint)
+    assert shown() == []
+    explain((), ["features.conv1:1"], None, MANY, explained)
+    assert shown() == [one_filter]
+    assert explanations_of(sha256_of(explained.checkpoint), explained).n_left_out == 1
+
+
+def test_another_folder_gets_no_note(explained: Project, tmp_path: Path) -> None:
+    explain((), ["features.conv1:1"], tmp_path / "out", MANY, explained)
+    assert files(tmp_path / "out") == ["filters_backbone.features.conv1_1-1.png"]
 
 
 def test_a_picture_that_cannot_be_read_is_one_clear_line(explained: Project, tmp_path: Path) -> None:

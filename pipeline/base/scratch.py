@@ -1,0 +1,24 @@
+"""Folders for what a stage needs for a moment; a full disk below them is named."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.base.disk_space import naming_a_full_disk
+from runtime.system import scratch
+
+
+@contextlib.contextmanager
+def scratch_folder(purpose: str) -> Iterator[Path]:
+    """Yield an empty folder below the system's temporary one, and remove it when the block ends.
+
+    Args:
+        purpose: a word for the folder's name, such as `simplify`.
+
+    Raises:
+        DiskFullError: the disk has no room for what the block writes.
+    """
+    with scratch.scratch_folder(purpose) as folder, naming_a_full_disk(folder, folder):
+        yield folder
