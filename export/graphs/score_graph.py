@@ -113,5 +113,5 @@ def _port_of(core: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
     bare = onnx.ModelProto()
     bare.CopyFrom(core)
     del bare.graph.value_info[:]
-    inferred = shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
+    inferred: onnx.ModelProto = shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
     return next(port for port in inferred.graph.value_info if port.name == name)

@@ -119,4 +119,5 @@ def _common_directions(within: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _of_length_one(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), SHORTEST)
+    of_length_one: NDArray[np.float64] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), SHORTEST)
+    return of_length_one
