@@ -4,8 +4,8 @@ Five sets of PIPE_SHARED (fish, hymenoptera, cats_dogs, lfw_top20, neu_surface) 
 once by a frozen backbone: the default one, or MobileNetV2 with the weights of a file. A set's clips or photos are
 divided in halves, three times. On one half the folds give a threshold for each score, as `pipe train` would: head,
 class means and neighbours come from the training folds, and every clip has the same weight. Then head and score are
-fitted to all of that half, and the threshold is judged on pictures that nothing has seen. The tables give the per cent that are
-called strange:
+fitted to all of that half, and the threshold is judged on pictures that nothing has seen. The tables give the per cent
+that are called strange:
 
 - known pictures: the other half (asked: 5 %, or 1 / (clips + 1)), and the same pictures darkened, turned, mirrored or
   blurred;
@@ -389,16 +389,18 @@ def judge(sets: Mapping[str, Pictures], name: str, left_out: int | None, seed: i
             unseen[score_name][rows] = make(fold)(features, fold.logits(features))
         score = make(fit)
         scores[score_name] = {probe: score(features, logits[probe]) for probe, features in probes.items()}
-    for parts in SUMS:
-        weights = [1 / unseen[part].std() for part in parts]
-        weighted = list(zip(weights, parts, strict=True))
-        unseen[" + ".join(parts)] = sum(weight * unseen[part] for weight, part in weighted)
-        scores[" + ".join(parts)] = {
-            probe: sum(weight * scores[part][probe] for weight, part in weighted) for probe in probes
-        }
+    add_sums(unseen, scores)
     for score_name in NAMES:
         for measure, value in measures(unseen[score_name], pictures.clips[built], scores[score_name], clips):
             yield score_name, measure, value
+
+
+def add_sums(unseen: dict[str, Array], scores: dict[str, dict[str, Array]]) -> None:
+    """Add the sums of scores, out of fold (n,) and for every probe, to what the single scores gave."""
+    for parts in SUMS:
+        name, spreads = " + ".join(parts), {part: unseen[part].std() for part in parts}
+        unseen[name] = sum(unseen[part] / spreads[part] for part in parts)
+        scores[name] = {probe: sum(scores[part][probe] / spreads[part] for part in parts) for probe in scores[parts[0]]}
 
 
 Row = tuple[str, str, float]  # score, measure, value

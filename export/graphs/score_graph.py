@@ -114,4 +114,5 @@ def _port_of(core: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:
     bare.CopyFrom(core)
     del bare.graph.value_info[:]
     inferred: onnx.ModelProto = shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
-    return next(port for port in inferred.graph.value_info if port.name == name)
+    port: onnx.ValueInfoProto = next(port for port in inferred.graph.value_info if port.name == name)
+    return port

@@ -66,9 +66,7 @@ def test_the_graph_computes_the_score_of_torch_and_the_same_logits(core: onnx.Mo
 
 
 @pytest.mark.parametrize("name", ["prototypes", "middle", "class_directions", "common_directions"])
-def test_a_graph_with_another_constant_gives_another_score(
-    core: onnx.ModelProto, score: KnownScore, name: str
-) -> None:
+def test_a_graph_with_another_constant_gives_another_score(core: onnx.ModelProto, score: KnownScore, name: str) -> None:
     scored = with_known_score(core, score)
     (constant,) = [tensor for tensor in scored.graph.initializer if tensor.name == f"{OUTPUT}/{name}"]
     values = 0.95 * numpy_helper.to_array(constant) + np.float32(0.01)
