@@ -35,7 +35,7 @@ class VariantResult:
     graph_sha256: str
     routes: Mapping[str, Judgement]  # by the route's name; the first is the device's runtime, and gives the figures
     odd_sizes: tuple[OddSize, ...] | None = None  # None: not compared; all variants share fp32's preprocessing
-    blame: Blame | None = None  # None: nothing flips and nothing fails
+    blame: Blame | None = None  # None: nothing flips and nothing fails on the test side
 
     def __post_init__(self) -> None:
         if not self.routes:

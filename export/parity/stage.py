@@ -22,6 +22,7 @@ from export.parity.blame import GRAPH, PIXELS, Blame, SplitGraph, TrainedNetwork
 from export.parity.flips import flips_of, write_flips
 from export.parity.golden import golden_order, write_golden
 from export.parity.odd_sizes import compare_odd_sizes, worst_picture
+from export.parity.out_of_fold import OUT_OF_FOLD, JudgedFrames, ask_folds, read_judged_frames
 from export.parity.results import FP32, ParityReport, VariantResult
 from export.parity.routes import BUNDLE, Route, ask_bundle, routes
 from pipeline.base.device_code import device_code
@@ -63,9 +64,10 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
         DataError: no frame is held out, or one has a class that the checkpoint does not know; a graph, the contract or
             the checkpoint is missing or broken.
     """
-    inputs = (project.checkpoint, project.split_csv, project.contract_json, *files_below(project.onnx))
-    made_from = hashes_of((*inputs, *device_code(project)), project)
-    held_out = [row for row in read_split_without_leaks(project) if row.split == "test"]
+    inputs = (project.checkpoint, project.fold_heads, project.split_csv, project.contract_json)
+    made_from = hashes_of((*inputs, *files_below(project.onnx), *device_code(project)), project)
+    rows = read_split_without_leaks(project)
+    held_out = [row for row in rows if row.split == "test"]
     if not held_out:
         raise DataError(f"{project.split_csv}: no held-out frame; nothing was compared")
     forbid_tf32()
@@ -79,16 +81,22 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     torch_alone = LogitComparison(
         checkpoint.classes, truth, torch_logits, torch_logits, checkpoint.calibration.frame_threshold
     )
-    results = _judge(asked, torch_alone, params, classifiers)
+    by_folds = checkpoint.estimate == "folds"
+    results = _judge(asked, torch_alone, _only_losses(params) if by_folds else params, classifiers)
     allowed = params.fp32.max_logit_difference * results[FP32].judgement.logit_range
     odd_sizes = compare_odd_sizes(ask_torch, classifiers[FP32], allowed)
     results[FP32] = dataclasses.replace(results[FP32], odd_sizes=odd_sizes)
     trained = TrainedNetwork(checkpoint.preprocess, checkpoint.network())
     explained = _explain(results, asked, _Reference(held_out, torch_logits, trained, project))
     graph_logits = {route.variant: route.logits for route in reversed(asked)}  # a variant's first route is the runtime
-    answers = {
-        name: _clip_answers(held_out, truth, graph_logits[name], classifier) for name, classifier in classifiers.items()
-    }
+    if by_folds:
+        judged = read_judged_frames(rows, checkpoint, project)
+        explained, answers = _judge_by_folds(explained, judged, params, classifiers, project)
+    else:
+        answers = {
+            name: _clip_answers(held_out, truth, graph_logits[name], classifier)
+            for name, classifier in classifiers.items()
+        }
     report = ParityReport(explained, made_from[project.relative(project.checkpoint)] or "", answers)
     write_golden(golden_order(held_out, graph_logits, classifiers), params, ask_torch, classifiers, project)
     by_variant = {name: graph_logits[name] for name in results}
@@ -96,6 +104,33 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     wrote = hashes_of((project.flips_csv, project.flips_png, *files_below(project.golden)), project)
     write_report(project.parity_json, report.to_json(), made_from=made_from, wrote=wrote)
     return report
+
+
+def _only_losses(params: ParityParams) -> ParityParams:
+    """The gates without the least number of frames: the frames of the folds, which are more, decide about it."""
+    int8 = params.int8.model_copy(update={"min_class_frames": 1})
+    return params.model_copy(update={"int8": int8})
+
+
+def _judge_by_folds(
+    results: Mapping[str, VariantResult],
+    judged: JudgedFrames,
+    params: ParityParams,
+    classifiers: Mapping[str, Classifier],
+    project: Project,
+) -> tuple[dict[str, VariantResult], dict[str, ClipAnswers]]:
+    """Add the verdict out of fold to every variant, and count its clips as the device answers them.
+
+    Of a smaller precision the figures are those of the folds: the network that ships has learned from the test side.
+    """
+    asked = ask_folds(judged, {name: classifier.variant for name, classifier in classifiers.items()}, project)
+    routes = dict(zip(classifiers, asked, strict=True))
+    with_folds = {}
+    for name, result in results.items():
+        of_folds = {OUT_OF_FOLD: judged.judge(routes[name], params)}
+        both = {**result.routes, **of_folds} if result.precision == FP32 else {**of_folds, **result.routes}
+        with_folds[name] = dataclasses.replace(result, routes=both)
+    return with_folds, {name: judged.answers(route) for name, route in routes.items()}
 
 
 def _clip_answers(rows: Sequence[Row], truth: NDArray[np.int64], logits: Logits, classifier: Classifier) -> ClipAnswers:
