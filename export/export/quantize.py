@@ -156,6 +156,7 @@ def to_fp16(core: onnx.ModelProto, float_layers: Collection[str]) -> onnx.ModelP
         warnings.simplefilter("ignore")  # about weights that are too small to matter
         halved = convert_float_to_float16(core, keep_io_types=True, node_block_list=list(float_layers))
     _join_float_layers(halved)
+    del halved.graph.value_info[:]  # the types beside layers that stayed float are out of date
     ordered = ONNXModel(halved)
     ordered.topological_sort()  # casts were appended at the end
     model: onnx.ModelProto = ordered.model

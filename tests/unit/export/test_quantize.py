@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, numpy_helper, shape_inference
 
 from export.export import quantize
 from export.export.quantize import (
@@ -111,6 +111,14 @@ def test_half_precision_halves_the_bytes_and_keeps_its_ports() -> None:
     assert halved.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
     expected = Graph(core.SerializeToString()).run_in_batches(INPUTS_NCHW)
     assert np.allclose(Graph(halved.SerializeToString()).run_in_batches(INPUTS_NCHW), expected, atol=0.01)
+
+
+def test_no_stated_type_of_the_float_core_is_left_beside_half_precision() -> None:
+    core = shape_inference.infer_shapes(small_core())
+    assert len(core.graph.value_info) > 0
+    halved = to_fp16(core, last_layers(core))
+    assert len(halved.graph.value_info) == 0  # onnx's checker refuses a type that is out of date
+    onnx.checker.check_model(halved, full_check=True)
 
 
 def test_what_half_precision_cannot_hold_stays_float() -> None:
