@@ -1,9 +1,9 @@
-"""An earlier bundle beside the new one, on the frames that are held out now: what a device gains by the change."""
+"""An earlier bundle beside the new one, on recordings that neither has learned from: what a change is worth."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
+import json
 import statistics
 import subprocess
 import sys
@@ -16,20 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 import runtime
-from pipeline.base.csv_files import table_rows
+from export.graphs.fold_heads import judged_rows
+from export.graphs.out_of_fold import ask_folds, read_judged_frames
 from pipeline.base.errors import DataError
+from pipeline.base.files import read_json
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
 from pipeline.base.project import Project, safe_join
 from pipeline.base.scratch import scratch_folder
 from pipeline.base.words import counted
+from pipeline.network.checkpoint import read_checkpoint
 from runtime.archive import unpack
 from runtime.classifier import Classifier
 from runtime.contract import Contract
 from runtime.errors import DeviceError, ImageError
 
 SELFCHECK = (sys.executable, "-m", "runtime", "selfcheck")  # the project's code, not the bundle's
+FEWEST_CLIPS = 6  # with fewer, no difference is beyond chance: 5 of 5 come out one way once in 16 times
 TIMED_CALLS = 40  # of each bundle at least; with fewer frames, each frame is timed more than once
 
 
@@ -39,7 +43,7 @@ class OpenBundle:
 
     path: Path
     bytes: int  # of the zip
-    held_out: frozenset[str] | None  # paths of the frames that its own report lists as held out; None: no such report
+    learned_from: frozenset[str] | None  # sha256 of the recordings that it was fitted to; None: it does not say
     classifier: Classifier
 
 
@@ -76,7 +80,8 @@ class BundleComparison:
     """Both bundles on the same frames."""
 
     n_frames: int
-    maybe_seen: int | None  # frames that the earlier bundle's report does not list as held out; None: no such report
+    n_clips: int
+    left_out: int | None  # recordings that the earlier bundle was fitted to; None: it does not say which these are
     flips: int
     gained: int  # flips that only the new bundle has right
     lost: int  # flips that only the earlier one had right
@@ -98,21 +103,30 @@ class BundleComparison:
 
     @property
     def headline(self) -> str:
-        """One line: flips, accuracy, latency and size; and a caution where the earlier bundle may have seen them."""
+        """One line: flips, accuracy, latency and size; or that too few clips are new to the earlier bundle."""
+        if not self.can_tell:
+            return (
+                f"against the earlier bundle: cannot tell which is better, since only {counted(self.n_clips, 'clip')} "
+                f"of {self.n_clips + (self.left_out or 0)} recordings are new to it; expected at least {FEWEST_CLIPS}"
+            )
         points = 100 * (self.new.top1 - self.earlier.top1)
         latency, size = self.new.median_ms / self.earlier.median_ms, self.new.bytes / self.earlier.bytes
         return (
-            f"against the earlier bundle, on {counted(self.n_frames, 'held-out frame')}: {counted(self.flips, 'flip')}"
+            f"against the earlier bundle, on {counted(self.n_frames, 'frame')} of {counted(self.n_clips, 'clip')} that "
+            f"neither has learned from: {counted(self.flips, 'flip')}"
             f" ({self.gained} newly right, {self.lost} newly wrong), top-1 {points:+.1f} points,"
             f" {latency:.2f} times the latency, {size:.2f} times the size{self._caution}"
         )
 
     @property
+    def can_tell(self) -> bool:
+        """Whether there are enough clips that the earlier bundle has not learned from."""
+        return self.n_clips >= FEWEST_CLIPS
+
+    @property
     def _caution(self) -> str:
-        if self.maybe_seen is None:
-            return "; the earlier bundle does not say which frames were held out: it may have seen these"
-        if self.maybe_seen:
-            return f"; {self.maybe_seen} of them were not held out from the earlier bundle, which may have seen them"
+        if self.left_out is None:
+            return "; the earlier bundle does not say what it was fitted to: it may have seen these"
         return ""
 
 
@@ -134,8 +148,8 @@ def open_bundle(bundle_zip: Path, classes: Sequence[str]) -> Iterator[OpenBundle
         bundled = classifier.contract.classes
         if set(bundled) != set(classes):
             raise DataError(f"{bundle_zip}: its classes are {', '.join(bundled)}; expected {', '.join(classes)}")
-        held_out = _held_out(folder / "reports" / "predictions.csv")
-        yield OpenBundle(bundle_zip, bundle_zip.stat().st_size, held_out, classifier)
+        learned_from = _learned_from(folder / "reports" / "provenance.json")
+        yield OpenBundle(bundle_zip, bundle_zip.stat().st_size, learned_from, classifier)
 
 
 @contextlib.contextmanager
@@ -153,26 +167,47 @@ def open_earlier_bundle(bundle_zip: Path, project: Project) -> Iterator[OpenBund
 
 
 def compare(earlier: OpenBundle, project: Project) -> BundleComparison:
-    """Compare the earlier bundle with the project's on every held-out frame. Each frame is decoded once for both.
+    """Compare the earlier bundle with the project's on frames that neither has learned from.
+
+    Where folds judge, the new bundle answers out of fold: with the head that has not learned from the frame.
 
     Raises:
-        DataError: no frame is held out, or one is missing, broken or outside either contract's bounds.
+        DataError: no frame is judged, or one is missing, broken or outside either contract's bounds.
     """
-    rows = [row for row in read_split_without_leaks(project) if row.split == "test"]
+    rows = read_split_without_leaks(project)
+    by_folds = read_json(project.evaluate_json)["estimate"] == "folds"  # bundle has proven it to be of this network
+    judged = judged_rows(rows) if by_folds else [row for row in rows if row.split == "test"]
+    learned = earlier.learned_from or frozenset()
+    new_to_both = [row for row in judged if row.source_sha256 not in learned]
+    asked = new_to_both or judged[:1]  # the clocks need a frame
     with open_bundle(project.bundle_zip, earlier.classifier.contract.classes) as new:
         before, after = _Answers(earlier.classifier), _Answers(new.classifier)
-        _ask_in_turns(rows, (before, after), project)
-        was_right, is_right = _right(before, rows), _right(after, rows)
+        _ask_in_turns(asked, (before, after), project)
+        if by_folds:
+            after.labels = _labels_out_of_fold(asked, new.classifier, project)
+        was_right, is_right = _right(before, asked), _right(after, asked)
         labels = zip(before.labels, after.labels, strict=True)
+        left_out = len({row.source_sha256 for row in judged if row.source_sha256 in learned})
         return BundleComparison(
-            n_frames=len(rows),
-            maybe_seen=None if earlier.held_out is None else sum(row.path not in earlier.held_out for row in rows),
+            n_frames=len(new_to_both),
+            n_clips=len({row.group for row in new_to_both}),
+            left_out=None if earlier.learned_from is None else left_out,
             flips=sum(label_before != label_after for label_before, label_after in labels),
             gained=int((is_right & ~was_right).sum()),
             lost=int((was_right & ~is_right).sum()),
             earlier=_figures(earlier, before, was_right),
             new=_figures(new, after, is_right),
         )
+
+
+def _labels_out_of_fold(rows: Sequence[Row], classifier: Classifier, project: Project) -> list[str | None]:
+    """The labels that the new bundle's graph gives with the head of each frame's fold."""
+    frames = read_judged_frames(rows, read_checkpoint(project.checkpoint), project)
+    variant = Contract.read(project.contract_json).variant(classifier.variant.name)
+    (route,) = ask_folds(frames, {variant.name: variant}, project)
+    if route.problem:
+        raise DataError(f"{variant.file}: {route.problem}")
+    return [classifier.judge(logits).label for logits in route.logits]
 
 
 def _selfcheck(folder: Path, bundle_zip: Path) -> None:
@@ -225,10 +260,9 @@ def _figures(bundle: OpenBundle, answers: _Answers, right: NDArray[np.bool_]) ->
     )
 
 
-def _held_out(predictions_csv: Path) -> frozenset[str] | None:
+def _learned_from(provenance_json: Path) -> frozenset[str] | None:
     try:
-        with predictions_csv.open(encoding="utf-8", newline="") as file:
-            paths = frozenset(row["path"] for row in table_rows(file))
-    except (OSError, ValueError, csv.Error, KeyError):
+        learned_from = json.loads(provenance_json.read_text(encoding="utf-8"))["learned_from"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return paths or None
+    return frozenset(map(str, learned_from)) if isinstance(learned_from, list) else None

@@ -228,6 +228,7 @@ def _reports(project: Project) -> dict[str, Content]:
     paths = (
         project.extract_json,
         project.split_json,
+        project.train_reports / "provenance.json",
         project.evaluate_json,
         project.predictions_csv,
         project.parity_json,

@@ -100,6 +100,11 @@ def judged_rows(rows: Sequence[Row]) -> list[Row]:
 def logits_of_torch(rows: Sequence[Row], checkpoint: Checkpoint, project: Project) -> Logits:
     """Torch's logits (n, classes) for frames, each by the head that has not learned from it.
 
+    Args:
+        rows: frames that have a fold.
+        checkpoint: gives the classes.
+        project: where `train` left the logits.
+
     Raises:
         DataError: as `read_out_of_fold`.
     """

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,28 +48,36 @@ def mapped_array(
     return array
 
 
-@contextlib.contextmanager
-def naming_a_full_disk(named: Path, temporary: Path) -> Iterator[None]:
-    """Turn the error of a full disk into one that names the file and both numbers.
+class naming_a_full_disk:  # noqa: N801  # used like a function, as contextlib's own
+    """Turn the error of a full disk into one that names the file and both numbers; used with `with`.
 
     Some libraries hide the operating system's error behind one of their own. Then the space that is left decides.
-
-    Args:
-        named: the file or folder that the block writes.
-        temporary: where the block writes it; what it holds when the disk is full tells how much was wanted at least.
-
-    Raises:
-        DiskFullError: the disk has no room.
     """
-    try:
-        yield
-    except PipeError:
-        raise
-    except Exception as error:
+
+    def __init__(self, named: Path, temporary: Path) -> None:
+        """Name what the block writes.
+
+        Args:
+            named: the file or folder that the block writes.
+            temporary: where the block writes it; what it holds when the disk is full tells how much was wanted at
+                least.
+        """
+        self._named, self._temporary = named, temporary
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Raise the error of a full disk in place of another.
+
+        Raises:
+            DiskFullError: the disk has no room.
+        """
+        if not isinstance(error, Exception) or isinstance(error, PipeError):
+            return
         has_no_cause = getattr(error, "errno", None) is None
-        if is_full(error) or (has_no_cause and free_bytes(temporary) < _LEAST_FREE):
-            raise disk_full(named, f"more than {_bytes_in(temporary):,} bytes") from error
-        raise
+        if is_full(error) or (has_no_cause and free_bytes(self._temporary) < _LEAST_FREE):
+            raise disk_full(self._named, f"more than {_bytes_in(self._temporary):,} bytes") from error
 
 
 def disk_full(named: Path, wanted: str) -> DiskFullError:

@@ -1,7 +1,8 @@
-"""Progress of long work: a bar on a terminal, nothing in a log file."""
+"""Progress of long work: a bar on a terminal, and a line now and then in a log file."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -9,9 +10,11 @@ from runtime.system.visible_text import visible
 
 Item = TypeVar("Item")
 
+SECONDS_BETWEEN_LINES = 30.0  # in a log file: short work leaves no line there
+
 
 def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    """Yield `items`, and show a progress bar on standard error where that is a terminal.
+    """Yield `items`, and show a progress bar on standard error where that is a terminal, else a line every 30 seconds.
 
     Args:
         items: the work, or its results.
@@ -22,9 +25,22 @@ def track(items: Iterable[Item], description: str, total: int) -> Iterator[Item]
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from _logged(items, description, total)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(items, total=total, description=description)
+
+
+def _logged(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+    """Yield items; print how many are done whenever the interval has passed."""
+    printed = time.monotonic()
+    for n_done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - printed >= SECONDS_BETWEEN_LINES:
+            printed = time.monotonic()
+            warn(f"{description}: {n_done} of {total}")
 
 
 def tell(line: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,13 @@ _COMMITTED_CODE = ("pipeline", "runtime")  # a change in either makes the commit
 _PACKAGES = ("clip2edge", "torch", "torchvision", "timm", "accelerate", "numpy", "opencv-python-headless")
 
 
-def write_provenance(folder: Path, project: Project, model: ModelParams, other_sections: Mapping[str, Section]) -> None:
+def write_provenance(
+    folder: Path,
+    project: Project,
+    model: ModelParams,
+    other_sections: Mapping[str, Section],
+    learned_from: Sequence[str],
+) -> None:
     """Write `provenance.json`, the last file of its folder: all that a reader needs to train the network again.
 
     Args:
@@ -37,12 +43,14 @@ def write_provenance(folder: Path, project: Project, model: ModelParams, other_s
         project: the project, for its commit and the hash of `data/split.csv`.
         model: the section `model`, which names the first weights.
         other_sections: the other sections of `params.yaml` that training reads, by name.
+        learned_from: sha256 of each recording that the network learned from; a later bundle is not judged on them.
     """
     sections = {"model": model, **other_sections}
     value = {
         **fingerprints(project),
         "weights_licence": weights_licence(model.arch, model.weights),
         "params": {name: section.model_dump(mode="json") for name, section in sections.items()},
+        "learned_from": list(learned_from),
         "versions": {"python": platform.python_version(), **_versions()},
     }
     beside = {project.train_reports / path.relative_to(folder): path for path in files_below(folder)}

@@ -154,7 +154,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         if result.folds and result.out_of_fold:
             table = folder / project.out_of_fold_csv.name
             write_out_of_fold(result.folds.judged_rows, result.out_of_fold.logits, data.classes, table)
-        write_provenance(folder, project, model, {"image": image, "train": params})
+        write_provenance(folder, project, model, {"image": image, "train": params}, data.learned_from)
     for state in (key, *(states_of_folds(result.folds, run) if result.folds else ())):
         project.resume_state(state).unlink(missing_ok=True)
     precision = "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision

@@ -168,13 +168,16 @@ def _write_reports(project: Project, contract: Contract) -> None:
         for variant in contract.variants
     }
     evaluation: dict[str, object] = {"n_frames": 8, "top1": 0.875, "optimistic": "one photograph per class"}
+    evaluation |= {"estimate": "holdout"}
+    answers = {"n_clips": 8, "right": 7, "wrong": 1, "refused": 0, "right_ci95": [0.47, 0.99]}
     evaluation |= {"classes": list(contract.classes), "checkpoint_sha256": CHECKPOINT_SHA256}
     write_json(project.extract_json, {"n_frames": 8})
     write_json(project.split_json, {"protocol": "grouped"})
-    write_json(provenance_json(project), {"git": None})
+    write_json(provenance_json(project), {"git": None, "learned_from": ["trained"]})
     write_json(project.evaluate_json, evaluation)
     write_json(project.export_json, {"search": "quick"})
-    write_json(project.parity_json, {"passed": True, "variants": verdicts, "checkpoint_sha256": CHECKPOINT_SHA256})
+    judged = {"passed": True, "as_device": answers, "variants": verdicts, "checkpoint_sha256": CHECKPOINT_SHA256}
+    write_json(project.parity_json, judged)
     renew(project)
 
 

@@ -18,11 +18,21 @@ from export.against.earlier_bundle import BundleComparison, compare, open_earlie
 from export.bundle.stage import bundle
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
+from pipeline.base.files import read_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from runtime.contract import Contract
 from tests.support.command import run_pipe
-from tests.support.tiny_bundle import CLASSES, colour_graph, draft_contract, picture, renew, write_json, write_project
+from tests.support.tiny_bundle import (
+    CLASSES,
+    colour_graph,
+    draft_contract,
+    picture,
+    provenance_json,
+    renew,
+    write_json,
+    write_project,
+)
 
 N_PER_CLASS = 2
 
@@ -42,8 +52,6 @@ def with_frames(project: Project) -> Project:
     rows.append(Row("data/frames/trained.png", CLASSES[0], "trained", "trained", "trained", split="train"))
     manifest.write_split(rows, project.split_csv)
     write_json(project.split_json, {"protocol": "given"})
-    held_out = [row.path for row in rows if row.split == "test"]
-    project.predictions_csv.write_text("\n".join(["path,label", *(f"{path},x" for path in held_out)]) + "\n")
     renew(project)
     return project
 
@@ -97,8 +105,11 @@ def test_a_better_bundle_shows_by_its_flips(tiny: Project, worse: Path) -> None:
     report = against(worse, tiny)
     assert (report.n_frames, report.flips, report.gained, report.lost) == (6, 4, 4, 0)
     assert (report.earlier.top1, report.new.top1) == (pytest.approx(1 / 3), 1.0)
-    assert report.maybe_seen == 0
-    assert "6 held-out frames: 4 flips (4 newly right, 0 newly wrong), top-1 +66.7 points" in report.headline
+    assert report.left_out == 0
+    assert (
+        "6 frames of 6 clips that neither has learned from: 4 flips (4 newly right, 0 newly wrong), top-1 +66.7 points"
+        in report.headline
+    )
     assert "may have seen" not in report.headline
 
 
@@ -122,21 +133,42 @@ def test_each_frame_is_decoded_once(tiny: Project, worse: Path, monkeypatch: pyt
     assert against(worse, tiny).n_frames == len(decoded) == len(set(decoded)) == 6
 
 
-@pytest.mark.parametrize(
-    ("predictions", "caution"),
-    [
-        ("path,label\ndata/frames/0.png,x\n", "5 of them were not held out from the earlier bundle"),
-        ("nothing\n", "does not say which frames were held out"),
-        ("\0", "does not say which frames were held out"),
-    ],
-)
-def test_an_earlier_network_that_may_have_seen_the_frames_gives_a_caution(
-    predictions: str, caution: str, tiny: Project
-) -> None:
-    tiny.predictions_csv.write_text(predictions)
+def says_it_learned_from(tiny: Project, learned_from: object) -> Path:
+    """A bundle whose provenance says that its network learned from these recordings."""
+    provenance = provenance_json(tiny)
+    write_json(provenance, read_json(provenance) | {"learned_from": learned_from})
     renew(tiny)
     bundle(tiny)
-    assert caution in against(tiny.bundle_zip, tiny).headline
+    return tiny.bundle_zip
+
+
+def test_recordings_that_the_earlier_network_learned_from_judge_nothing(tiny: Project, worse: Path) -> None:
+    # The frame that the worse bundle has right is left out, and those that it takes for one another stay.
+    project = Project(worse.parents[1])
+    blue = [row.source_sha256 for row in manifest.read_split(project.split_csv) if row.label == "蓝色"]
+    earlier = says_it_learned_from(project, blue)
+    report = against(earlier, tiny)
+    assert (report.n_frames, report.n_clips, report.left_out) == (4, 4, 2)
+    assert report.earlier.top1 == 0.0
+    assert report.headline == (
+        "against the earlier bundle: cannot tell which is better, since only 4 clips of 6 recordings are new to it; "
+        "expected at least 6"
+    )
+
+
+def test_an_earlier_network_that_learned_from_everything_cannot_be_compared(tiny: Project) -> None:
+    everything = [row.source_sha256 for row in manifest.read_split(tiny.split_csv)]
+    report = against(says_it_learned_from(tiny, everything), tiny)
+    assert (report.n_frames, report.n_clips, report.left_out) == (0, 0, 6)
+    assert "cannot tell which is better, since only 0 clips of 6 recordings" in report.headline
+
+
+@pytest.mark.parametrize("learned_from", [None, "nothing", 3])
+def test_an_earlier_network_that_does_not_say_what_it_learned_from_gives_a_caution(
+    learned_from: object, tiny: Project
+) -> None:
+    earlier = says_it_learned_from(tiny, learned_from)
+    assert "does not say what it was fitted to: it may have seen these" in against(earlier, tiny).headline
 
 
 def test_the_command_bundles_and_then_prints_a_table_and_a_line(tiny: Project, worse: Path) -> None:
@@ -150,13 +182,15 @@ def test_the_command_bundles_and_then_prints_a_table_and_a_line(tiny: Project, w
         "graph", "top-1", "median latency, ms", "graph, MB", "bundle, MB"
     ]  # fmt: skip
     assert lines[3].split() == ["top-1", "33.3%", "100.0%"]
-    assert lines[-1].startswith("against the earlier bundle, on 6 held-out frames: 4 flips")
+    assert lines[-1].startswith(
+        "against the earlier bundle, on 6 frames of 6 clips that neither has learned from: 4 flips"
+    )
 
 
 def test_the_bundle_that_is_replaced_may_be_the_earlier_one(tiny: Project) -> None:
     finished = run_pipe(tiny.root, "bundle", "--against", "dist/bundle.zip")
     assert finished.returncode == 0, finished.stderr
-    assert "6 held-out frames: 0 flips" in finished.stdout
+    assert "6 frames of 6 clips that neither has learned from: 0 flips" in finished.stdout
 
 
 def test_a_bundle_of_other_classes_is_refused(tiny: Project, tmp_path: Path) -> None:

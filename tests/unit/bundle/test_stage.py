@@ -59,7 +59,7 @@ def test_a_bundle_holds_all_that_a_device_and_a_reader_need(tiny: Project, tmp_p
         "golden/000.jpg", "golden/000.npy", "golden/001.jpg", "golden/001.npy", "golden/002.jpg", "golden/002.npy",
         "golden/golden.json", "model.onnx",
         "reports/evaluate.json", "reports/extract.json", "reports/flips.csv", "reports/parity.json",
-        "reports/predictions.csv", "reports/report.html", "reports/split.json", "requirements.txt",
+        "reports/predictions.csv", "reports/provenance.json", "reports/report.html", "reports/split.json", "requirements.txt",
     ]  # fmt: skip
     code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "runtime").rglob("*.py")}
     assert {name for name in names if name.startswith("runtime/")} == {*code, "runtime/LICENSE"}
@@ -67,7 +67,7 @@ def test_a_bundle_holds_all_that_a_device_and_a_reader_need(tiny: Project, tmp_p
     assert verify(tmp_path / "unpacked") == len(names) - 1
     assert selfcheck(tmp_path / "unpacked").passed
     readme = (tmp_path / "unpacked" / "README.md").read_text(encoding="utf-8")
-    assert "On 8 held-out frames it was right in 87.5%. That number is optimistic: one photograph per class." in readme
+    assert "It answered 7 of 8 clips or photos right. None was learned from. Of new ones like these, expect 47% to 99% right. That number is optimistic: one photograph per class." in readme
     assert "    蓝色\n" in readme
     assert "$" not in readme
 
@@ -251,8 +251,13 @@ def test_an_evaluation_that_names_no_checkpoint_leaves_no_bundle(values: object,
     assert_refused(tiny, DataError, "no checkpoint_sha256; run `pipe evaluate` again")
 
 
-@pytest.mark.parametrize("values", [{"n_frames": 1}, {"n_frames": 1, "top1": "all", "optimistic": None}])
-def test_an_evaluation_without_its_number_leaves_no_bundle(values: dict[str, Any], tiny: Project) -> None:
-    judged = json.loads(tiny.parity_json.read_text(encoding="utf-8"))["checkpoint_sha256"]
-    write_json(tiny.evaluate_json, {**values, "checkpoint_sha256": judged})
-    assert_refused(tiny, DataError, "run `pipe evaluate` again")
+@pytest.mark.parametrize("values", [{"n_frames": 1}, {"estimate": "holdout"}])
+def test_an_evaluation_that_does_not_say_how_it_judged_leaves_no_bundle(values: dict[str, Any], tiny: Project) -> None:
+    write_json(tiny.evaluate_json, {**values, "checkpoint_sha256": parity(tiny)["checkpoint_sha256"]})
+    assert_refused(tiny, DataError, "no estimate and optimistic, or no as_device in parity.json; run `dvc repro` again")
+
+
+@pytest.mark.parametrize("answers", [None, {}, {"n_clips": 8, "right": 7, "refused": 0, "right_ci95": 0.5}])
+def test_a_parity_without_the_answers_of_the_device_leaves_no_bundle(answers: object, tiny: Project) -> None:
+    write_json(tiny.parity_json, parity(tiny) | {"as_device": answers})
+    assert_refused(tiny, DataError, "no as_device in parity.json; run `dvc repro` again")

@@ -235,7 +235,7 @@ def test_the_contract_carries_temperature_and_threshold_of_the_checkpoint_or_why
     assert contract["temperature"] == checkpoint.calibration.temperature
     assert contract["temperature_reason"] == checkpoint.calibration.temperature_reason
     assert contract["unknown_score"] is None
-    assert contract["unknown_score_reason"] == "4 clips or photos to calibrate on; thresholds need 10"
+    assert contract["unknown_score_reason"] == "2 clips or photos to calibrate on; thresholds need 10"
     calibration = Calibration(1.5, None, UnknownThresholds(0.25, 0.5, 0.1), None)
     fitted = with_calibration(checkpoint, calibration)
     draft = stage._draft(fitted, read_section(exported.params_yaml, "export", ExportParams), 18)

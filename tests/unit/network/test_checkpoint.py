@@ -79,7 +79,7 @@ def test_the_checkpoint_holds_plain_values_and_says_what_is_not_fitted(exported:
     calibration = value["calibration"]
     assert calibration["temperature"] is not None
     assert calibration["unknown"] is None
-    assert calibration["unknown_reason"] == "4 clips or photos to calibrate on; thresholds need 10"
+    assert calibration["unknown_reason"] == "2 clips or photos to calibrate on; thresholds need 10"
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])
@@ -105,7 +105,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
             for value in (0.0, -1.0, math.nan, math.inf)
         ],
         ("calibration", {**PLAIN, "temperature": "1", "temperature_reason": None}, "found '1'; expected a number"),
-        ("calibration", {}, "temperature"),
+        ("calibration", {}, "unknown"),
         ("estimate", "luck", "found the estimate 'luck'"),
         ("refit", "some", "refit 'some'"),
         ("refit", "all", "learned from all clips and is judged on held-out ones"),

@@ -10,7 +10,9 @@ import pytest
 from export.parity.blame import Blame, PartEffect
 from export.parity.first_divergence import Layer
 from export.parity.results import OddSize, ParityReport, VariantResult
+from pipeline.base.checked_values import Interval
 from pipeline.base.files import write_json
+from pipeline.network.clip_answers import ClipAnswers
 from tests.support.gates import PASSING
 
 FAILING = dataclasses.replace(PASSING, flips=2, flips_outside_margin=1, verdict="failed", reasons=("1 flip",))
@@ -32,6 +34,7 @@ EXPECTED = """\
 {
   "passed": false,
   "recommended": null,
+  "as_device": null,
   "variants": {
     "fp32": {
       "n_samples": 16,
@@ -106,8 +109,19 @@ EXPECTED = """\
 def test_parity_json_has_these_bytes(tmp_path: Path) -> None:
     routes = {"model.onnx": PASSING, "core.onnx": FAILING}
     fp32 = VariantResult("fp32", "aaaa", routes, (HELD, TOO_LARGE), BLAME)
-    write_json(tmp_path / "parity.json", ParityReport({"fp32": fp32}, "cccc").to_json())
+    write_json(tmp_path / "parity.json", ParityReport({"fp32": fp32}, "cccc", {}).to_json())
     assert (tmp_path / "parity.json").read_bytes() == EXPECTED.encode()
+
+
+def test_the_clips_are_those_of_the_variant_that_ships() -> None:
+    int8 = VariantResult("int8", "a" * 64, {"model_int8.onnx": PASSING})
+    answers = {
+        "int8": ClipAnswers(10, 8, 1, 1, Interval(0.5, 0.9)),
+        "fp32": ClipAnswers(10, 9, 1, 0, Interval(0.6, 1.0)),
+    }
+    assert ParityReport({"int8": int8, "fp32": FP32}, "c", answers).to_json()["as_device"] == {
+        "variant": "int8", "n_clips": 10, "right": 8, "wrong": 1, "refused": 1, "right_ci95": [0.5, 0.9]
+    }  # fmt: skip
 
 
 def test_a_variant_whose_preprocessing_was_not_compared_has_no_odd_sizes_and_one_that_holds_has_no_blame() -> None:
@@ -133,10 +147,10 @@ def test_the_worst_route_decides_and_a_reason_stands_once() -> None:
 
 def test_the_first_variant_that_passes_is_recommended_and_none_where_fp32_fails() -> None:
     int8, failed = (VariantResult("int8", "a" * 64, {"model_int8.onnx": each}) for each in (PASSING, FAILING))
-    assert ParityReport({"int8": int8, "fp32": FP32}, "c").recommended == "int8"
-    assert ParityReport({"int8": failed, "fp32": FP32}, "c").recommended == "fp32"
+    assert ParityReport({"int8": int8, "fp32": FP32}, "c", {}).recommended == "int8"
+    assert ParityReport({"int8": failed, "fp32": FP32}, "c", {}).recommended == "fp32"
     too_large = dataclasses.replace(FP32, odd_sizes=(HELD, TOO_LARGE))
-    report = ParityReport({"int8": int8, "fp32": too_large}, "c")
+    report = ParityReport({"int8": int8, "fp32": too_large}, "c", {})
     assert (report.passed, report.recommended) == (False, None)
     assert report.headline.startswith("parity FAILED: int8: 0 flips on 16 frames, largest logit difference 5.00e-07")
     assert "(failed: a picture of 5000x3: no memory)" in report.headline
@@ -166,6 +180,6 @@ def test_results_that_contradict_themselves_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one route"):
         VariantResult("fp32", "a" * 64, {})
     with pytest.raises(ValueError, match="the variant fp32"):
-        ParityReport({}, "c")
+        ParityReport({}, "c", {})
     with pytest.raises(ValueError, match="contradicts itself"):
         Blame("…", part="graph")

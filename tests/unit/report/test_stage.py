@@ -70,7 +70,7 @@ def test_every_value_is_that_of_the_file_that_it_points_at(project: Project) -> 
     assert _wrong(project, html) == []
     shown = {pointer for pointer, _ in Page(html).values}
     assert len(shown) > 200
-    for key in ("top1", "group_top1_ci95/0", "groups_right", "n_groups", "film_more/film", "baseline_majority"):
+    for key in ("top1", "group_top1_ci95/0", "as_device/right", "n_groups", "film_more/film", "baseline_majority"):
         assert f"reports/evaluate.json#/{key}" in shown
 
 
@@ -84,14 +84,14 @@ def test_a_number_that_is_not_the_files_is_found(project: Project) -> None:
 
 
 def test_no_number_stands_on_the_page_without_its_pointer(project: Project) -> None:
-    names = {"95", "1", "256"}  # a 95 % interval, top-1 and F1, sha256
+    names = {"95", "1", "256", "32"}  # a 95 % interval, top-1 and F1, sha256, float32
     assert set(re.findall(r"\d+", " ".join(Page(_page(project)).outside))) <= names
 
 
 def test_the_page_begins_with_the_verdict_over_clips(project: Project) -> None:
     headline = report(project).headline
     html = project.report_html.read_text(encoding="utf-8")
-    right = read_json(project.evaluate_json)["groups_right"]
+    right = read_json(project.parity_json)["as_device"]["right"]
     assert headline.startswith(f"{right} of 4 held-out clips right; on new clips of this kind expect between")
     words = re.sub(r"<[^>]*>", "", html)
     assert words.index(f"{right} of 4 held-out clips right") < words.index("What it is") < words.index("Data")
@@ -111,15 +111,37 @@ def test_what_was_tested_is_called_what_it_is(project: Project) -> None:
         assert f"held-out {word} right" in report(project).headline
 
 
-@pytest.mark.parametrize(("low", "majority", "neighbours", "is_said"), [
-    (0.6, 0.5, None, False), (0.6, 0.5, 0.55, False), (0.6, 0.5, 0.7, True), (0.5, 0.5, None, True),
-])  # fmt: skip
-def test_an_interval_that_reaches_down_to_what_needs_no_training_is_said_to(
-    project: Project, low: float, majority: float, neighbours: float | None, is_said: bool
-) -> None:
-    numbers = {"group_top1_ci95": [low, 0.9], "baseline_majority": majority, "baseline_knn": neighbours}
-    write_json(project.evaluate_json, read_json(project.evaluate_json) | numbers)
-    assert ("does not show that training made it better" in _page(project)) is is_said
+def test_whether_training_helped_is_said_by_the_paired_test(project: Project) -> None:
+    sentence = "These clips do not show whether training made it better: training alone is right on 1 clip"
+    paired = {"trained_against_knn": {"sentence": sentence}}
+    write_json(project.evaluate_json, read_json(project.evaluate_json) | paired)
+    assert sentence in re.sub(r"<[^>]*>", "", _page(project))
+
+
+def test_too_few_clips_are_said_to_be_too_few(project: Project) -> None:
+    write_json(project.evaluate_json, read_json(project.evaluate_json) | {"too_few": "Too few clips to say"})
+    assert "Too few clips to say." in re.sub(r"<[^>]*>", "", _page(project))
+
+
+def test_out_of_fold_the_page_says_who_judged_and_what_ships(project: Project) -> None:
+    folds = {"estimate": "folds", "n_folds": 5, "refit": "all"}
+    write_json(project.evaluate_json, read_json(project.evaluate_json) | folds)
+    words = re.sub(r"<[^>]*>", "", _page(project))
+    assert "from all but one of 5 parts of them, so the share of right ones is a careful estimate" in words
+    assert "Each was judged once, by a head that learned from other clips only." in words
+    assert "held-out clips" not in words
+    assert "clips right out of fold" in report(project).headline
+
+
+def test_refused_clips_and_the_answers_of_the_graph_stand_on_the_page(project: Project) -> None:
+    answers = {"variant": "int8", "n_clips": 9, "right": 6, "wrong": 1, "refused": 2, "right_ci95": [0.3, 0.9]}
+    write_json(project.parity_json, read_json(project.parity_json) | {"as_device": answers})
+    words = re.sub(r"<[^>]*>", "", _page(project))
+    assert "6 of 9 held-out clips right, 2 refused as none of the classes." in words
+    assert "the same by the graph int8, which the device gets6, 1, 2 (30.0% to 90.0%)" in words
+    write_json(project.parity_json, read_json(project.parity_json) | {"as_device": None})
+    right = read_json(project.evaluate_json)["as_device"]["right"]
+    assert f"{right} of 4 held-out clips right" in re.sub(r"<[^>]*>", "", _page(project))
 
 
 def test_of_photos_the_page_speaks_of_no_clips_to_film(project: Project) -> None:
@@ -261,7 +283,7 @@ def test_a_missing_report_is_one_clear_line(project: Project) -> None:
     assert not project.report_html.exists()
 
 
-@pytest.mark.parametrize("key", ["groups_right", "per_class", "film_more", "protocol"])
+@pytest.mark.parametrize("key", ["as_device", "per_class", "film_more", "protocol"])
 def test_a_report_of_another_version_is_one_clear_line(project: Project, key: str) -> None:
     value = read_json(project.evaluate_json)
     del value[key]
