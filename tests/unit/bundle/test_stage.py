@@ -67,7 +67,10 @@ def test_a_bundle_holds_all_that_a_device_and_a_reader_need(tiny: Project, tmp_p
     assert verify(tmp_path / "unpacked") == len(names) - 1
     assert selfcheck(tmp_path / "unpacked").passed
     readme = (tmp_path / "unpacked" / "README.md").read_text(encoding="utf-8")
-    assert "It answered 7 of 8 clips or photos right. None was learned from. Of new ones like these, expect 47% to 99% right. That number is optimistic: one photograph per class." in readme
+    assert (
+        "It answered 7 of 8 clips or photos right. None was learned from. Of new ones like these, expect 47% to 99% right. That number is optimistic: one photograph per class."
+        in readme
+    )
     assert "    蓝色\n" in readme
     assert "$" not in readme
 
