@@ -51,6 +51,7 @@ CATSDOGS: Table = {
         ("train.optimizer", "rmsprop", "优化算法为 RMSprop"),
         ("train.weight_decay", 0.0, FEW),
         ("train.schedule", {"name": "constant"}, FEW),
+        ("train.estimate", "holdout", "ours: the text has one test side"),
         ("train.keep", "last", "ours: which epoch is tested is not said"),
         ("train.watch_test", False, "对比训练集与验证集的训练结果"),
     ],

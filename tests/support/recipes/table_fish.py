@@ -45,6 +45,7 @@ FISH: Table = {
         ("train.optimizer", "adam", "分類識別模型訓練所使用的優化器是Adam"),
         ("train.weight_decay", 0.0, FEW),
         ("train.schedule", {"name": "constant"}, "設定學習率為固定的值0.000 1"),
+        ("train.estimate", "holdout", "ours: the text has one test side"),
         ("train.keep", "last", "ours: the text says after ten rounds"),
         ("train.watch_test", True, "繪制訓練損失loss曲線以及驗證的準確率與loss曲線"),
     ],

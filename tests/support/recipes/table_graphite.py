@@ -62,6 +62,7 @@ GRAPHITE: Table = {
         ("train.lr", 0.0002, "以 0.0002 为初始学习率"),
         ("train.weight_decay", 0.0, FEW),
         ("train.schedule", {"name": "constant"}, "ours: an initial rate, and no schedule"),
+        ("train.estimate", "holdout", "ours: the text has one test side"),
         ("train.keep", "last", "ours: which epoch the table shows is not said"),
         ("train.watch_test", True, "最后得到模型损失与准确率的对比曲线如图 5、图 6 和图 7 所示"),
     ],

@@ -26,6 +26,7 @@ JOINT_STUDY: list[Line] = [
     ("train.momentum", 0.9, "ours: not given"),
     ("train.nesterov", False, "ours: not given"),
     ("train.weight_decay", 0.0, FEW),
+    ("train.estimate", "holdout", "ours: the text has one test side"),
     ("train.keep", "last", "ours: which epoch the tables show is not said"),
     ("train.watch_test", True, "ours: the test side is the only held-out one"),
 ]

@@ -39,6 +39,7 @@ POTHOLE: Table = {
         ("train.nesterov", False, FEW),
         ("train.weight_decay", 0.0, FEW),
         ("train.schedule", {"name": "step", "every": 7, "factor": 0.1}, "采用StepLR学习率逐渐衰减的策略"),
+        ("train.estimate", "holdout", "ours: the text has one test side"),
         ("train.keep", "best_test", "并记录最佳模型及其性能指标"),
         ("train.watch_test", True, "将训练集和测试集的损失率相减,取绝对值,最后求平均值"),
     ],

@@ -59,7 +59,8 @@ def test_a_bundle_holds_all_that_a_device_and_a_reader_need(tiny: Project, tmp_p
         "golden/000.jpg", "golden/000.npy", "golden/001.jpg", "golden/001.npy", "golden/002.jpg", "golden/002.npy",
         "golden/golden.json", "model.onnx",
         "reports/evaluate.json", "reports/extract.json", "reports/flips.csv", "reports/parity.json",
-        "reports/predictions.csv", "reports/provenance.json", "reports/report.html", "reports/split.json", "requirements.txt",
+        "reports/predictions.csv", "reports/provenance.json", "reports/report.html", "reports/split.json",
+        "requirements.txt",
     ]  # fmt: skip
     code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "runtime").rglob("*.py")}
     assert {name for name in names if name.startswith("runtime/")} == {*code, "runtime/LICENSE"}
@@ -67,10 +68,9 @@ def test_a_bundle_holds_all_that_a_device_and_a_reader_need(tiny: Project, tmp_p
     assert verify(tmp_path / "unpacked") == len(names) - 1
     assert selfcheck(tmp_path / "unpacked").passed
     readme = (tmp_path / "unpacked" / "README.md").read_text(encoding="utf-8")
-    assert (
-        "It answered 7 of 8 clips or photos right. None was learned from. Of new ones like these, expect 47% to 99% right. That number is optimistic: one photograph per class."
-        in readme
-    )
+    assert "It answered 7 of 8 clips or photos right. None was learned from." in readme
+    assert "Of new ones like these, expect 47% to 99% right." in readme
+    assert "That number is optimistic: one photograph per class." in readme
     assert "    蓝色\n" in readme
     assert "$" not in readme
 

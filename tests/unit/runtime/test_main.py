@@ -166,7 +166,7 @@ def test_classify_takes_files_and_folders(pristine: Path, tmp_path: Path, capsys
     answers: list[dict[str, Any]] = json.loads(out)
     assert (code, err) == (0, "")
     assert [(answer["path"], answer["label"]) for answer in answers] == list(zip(map(str, paths), CLASSES, strict=True))
-    assert list(answers[0]) == ["path", "label", "probability", "probabilities", "logits", "bundle_id"]
+    assert list(answers[0]) == ["path", "label", "probability", "probabilities", "logits", "score", "bundle_id"]
 
 
 def test_a_bad_picture_among_good_ones_is_reported_and_the_others_are_classified(

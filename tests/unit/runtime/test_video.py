@@ -49,11 +49,15 @@ def write_colours(path: Path, colours: str) -> Path:
     return path
 
 
+NONE = Thresholds(None, None)
+
+
 class Watcher:
     """A classifier that keeps the frames it was asked about."""
 
     def __init__(self, max_pixels: int = MOST) -> None:
         self.contract = SimpleNamespace(max_pixels=max_pixels)
+        self.thresholds = NONE
         self.seen: list[NDArray[np.uint8]] = []
 
     def classify(self, pixels_hwc: NDArray[np.uint8]) -> Prediction:
@@ -162,9 +166,6 @@ def test_the_verdict_is_the_most_probable_class_of_the_mean(classifier: Classifi
     assert list(found.probabilities) == list(CLASSES)
     assert list(found.probabilities.values()) == pytest.approx(means)
     assert found.probability == found.probabilities["red"]
-
-
-NONE = Thresholds(None, None)
 
 
 def answer(label: str | None, *shares: float) -> FrameAnswer:

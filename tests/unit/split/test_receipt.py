@@ -15,6 +15,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.split import leaks
+from pipeline.split.folds import no_folds
 from pipeline.split.joined import Joined
 from pipeline.split.leaks import Found, NearDuplicates
 from pipeline.split.near_duplicates.alignment import Alignment
@@ -131,6 +132,13 @@ SPLIT_JSON = """\
   "sessions_reason": "data/groups.csv names no session",
   "balance": null,
   "balance_reason": "every group has one label, and no session is held out",
+  "folds": {
+    "n_folds": 2,
+    "groups": [
+      2,
+      2
+    ]
+  },
   "leakage": {
     "exact_duplicates": [],
     "label_conflicts": [],
@@ -167,6 +175,7 @@ def pair_of(first: Row, second: Row, score: float) -> ConfirmedPair:
     return ConfirmedPair(first, second, Alignment(score, 0.9, 0.45678, mirrored=False))
 
 
+NO_FOLDS = no_folds("not dealt")
 PLACED = [
     frame("a", 0, split="train"),
     frame("a", 1, split="test"),
@@ -179,7 +188,9 @@ PAIRS = (pair_of(PLACED[0], PLACED[1], 0.98765), pair_of(PLACED[1], PLACED[2], 0
 def receipt_of(**params: object) -> SplitReceipt:
     asked = DEFAULTS.model_copy(update=params)
     pins = {"a/0": "train", "gone": "val"}
-    return make_receipt(PLACED, asked, KnownGroups([["a/0", "old"]], pins, Joined()), Found(SearchResult(PAIRS, 4, 9)))
+    return make_receipt(
+        PLACED, asked, KnownGroups([["a/0", "old"]], pins, Joined(), NO_FOLDS), Found(SearchResult(PAIRS, 4, 9))
+    )
 
 
 def test_the_file_of_a_small_project_to_the_letter(project: Project) -> None:
@@ -257,7 +268,10 @@ def test_pairs_on_one_side_unused_ones_and_those_of_two_labels_flatter_nothing()
     conflict = pair_of(rows[1], placed[-1], 0.9)
     search = SearchResult((*PAIRS, conflict), 5, 9)
     receipt = make_receipt(
-        placed, DEFAULTS.model_copy(update={"protocol": "given"}), KnownGroups([], {}, Joined()), Found(search)
+        placed,
+        DEFAULTS.model_copy(update={"protocol": "given"}),
+        KnownGroups([], {}, Joined(), NO_FOLDS),
+        Found(search),
     )
     near_duplicates = receipt.leakage.near_duplicates
     assert near_duplicates is not None
@@ -285,7 +299,7 @@ def test_groups_without_a_pin_are_new_and_pins_without_a_group_are_gone() -> Non
 
 def test_a_data_set_whose_frames_were_all_dropped_has_a_ratio_of_nothing() -> None:
     rows = [replace(row, kept=False) for row in PLACED]
-    receipt = make_receipt(rows, DEFAULTS, KnownGroups([], {}, Joined()), Found())
+    receipt = make_receipt(rows, DEFAULTS, KnownGroups([], {}, Joined(), NO_FOLDS), Found())
     assert receipt.to_json()["achieved_ratio"] == {"train": 0.0, "test": 0.0}
 
 

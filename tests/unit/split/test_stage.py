@@ -22,6 +22,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.split import assignment, stage
+from pipeline.split.folds import no_folds
 from pipeline.split.params import SplitParams
 from pipeline.split.stage import split
 from tests.support.command import ROOT
@@ -276,6 +277,7 @@ def test_a_leak_writes_the_receipt_and_no_split(
     write(project, twins)
     monkeypatch.setattr(assignment, "assign_groups", careless)
     monkeypatch.setattr(stage, "merge_groups", lambda rows, *_: (rows, []))
+    monkeypatch.setattr(stage, "deal_folds", lambda *_: no_folds("the assignment is careless"))
     with pytest.raises(LeakageError, match="sha256 'one' is in train"):
         split(params, project)
     assert not project.split_csv.exists()

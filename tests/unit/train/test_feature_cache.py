@@ -147,23 +147,26 @@ def test_the_key_depends_on_backbone_views_seed_precision_and_normalisation_and_
 def test_changed_code_or_another_torch_computes_features_anew(
     small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def n_keys() -> int:
+    def n_keys() -> tuple[int, int]:
+        """The features that train alone computes, and those that other stages read too."""
         _views(small, network, *ONLINE, cached_views=1)
         exact_features(network, images_of(small, "val"), 4)
-        return len(_keys(small))
+        return len(_keys(small)), len([path for path in (small.cache / "embeddings").iterdir() if path.is_dir()])
 
-    assert n_keys() == 2
+    assert n_keys() == (1, 1)
     code = copy_of_the_code(small.root / "code", monkeypatch)
     fixed = code / "train" / "a_sub_room" / "views.py"
     fixed.parent.mkdir(parents=True)
     fixed.write_text("# views")
-    assert n_keys() == 4
+    assert n_keys() == (2, 1)
     fixed.write_text("# a bug was fixed here")
-    assert n_keys() == 6
+    assert n_keys() == (3, 1)
     (code / "tools" / "add.py").write_text("# training does not run this")
-    assert n_keys() == 6
+    assert n_keys() == (3, 1)
+    (code / "network" / "preprocess.py").write_text("# a bug was fixed here")
+    assert n_keys() == (4, 2)
     monkeypatch.setattr(torch, "__version__", "0.0.0")
-    assert n_keys() == 8
+    assert n_keys() == (5, 3)
 
 
 def test_without_random_views_seeds_share_their_features(small: Project, network: Network) -> None:

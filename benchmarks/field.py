@@ -1,0 +1,246 @@
+"""Does the field confirm the number? `python benchmarks/field.py [--quick] [--json]`; needs PIPE_SHARED.
+
+There are five sets of photos: fish, hymenoptera, cats_dogs, lfw_top20 and neu_surface. `pipe extract`, `augment` and
+`split` run once for each set, and the features of the frozen backbone are computed once. Then half of the groups of
+each class are drawn, seven times. On this half the chain is run as `pipe train` runs it: folds, a head for each, the
+verdicts out of fold, then the head that ships. The other half is the field. `too_high` counts the divisions whose
+estimate is above the field beyond chance, by Fisher's exact test, one-sided, at 5 %. `signed_error` is the estimate
+less the field, in points, the mean over the divisions. The peer is scikit-learn's logistic regression on the photos of
+the same half without copies, its strength chosen by folds of whole groups.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from pipeline.base import manifest
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.base.share_intervals import share_interval
+from pipeline.evaluate.clip_verdicts import group_verdicts
+from pipeline.network.network import Network, build_network, build_preprocess
+from pipeline.params import Params, read_params
+from pipeline.split.folds import deal_folds
+from pipeline.train.batches import Images, label_images, logits_and_labels
+from pipeline.train.feature_cache import CachedFeatures, exact_features, view_features
+from pipeline.train.folds import FoldData, Part, fit_folds
+from pipeline.train.precision import build_accelerator
+from pipeline.train.run import Inputs, RunContext, fit_all_epochs
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("PIPE_SHARED", "../shared"))
+SETS = {
+    "fish": "data/fish",
+    "hymenoptera": "data/hymenoptera/train",
+    "cats_dogs": "data/cats_dogs",
+    "lfw_top20": "data/lfw_top20",
+    "neu_surface": "data/neu_surface",
+}
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_DTYPES = {"no": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One set with its features."""
+
+    project: Project
+    params: Params
+    network: Network
+    classes: list[str]
+    learned_rows: Sequence[Row]  # photos and their copies
+    learned: CachedFeatures
+    judged_rows: Sequence[Row]  # photos
+    judged: CachedFeatures
+
+
+@dataclass(frozen=True)
+class Division:
+    """What was estimated on one half of the groups, and what the other half says."""
+
+    estimated: tuple[int, int]  # right, and all
+    field: tuple[int, int]
+    logistic: float  # share of the field's groups that the logistic regression calls right
+    n_folds: int
+
+    @property
+    def is_too_high(self) -> bool:
+        """Whether the estimate is above the field beyond chance."""
+        (a, n), (b, m) = self.estimated, self.field
+        return bool(stats.fisher_exact([[a, n - a], [b, m - b]], alternative="greater").pvalue < 0.05)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the shown interval holds the share of the field."""
+        interval = share_interval(*self.estimated, self.n_folds)
+        return interval.low <= self.field[0] / self.field[1] <= interval.high
+
+    @property
+    def error(self) -> float:
+        """The estimate less the field, as a share."""
+        return self.estimated[0] / self.estimated[1] - self.field[0] / self.field[1]
+
+
+def main() -> None:
+    """Divide each set, and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two sets and two divisions instead of five and seven")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    names, n_divisions = (list(SETS)[:2], 2) if options.quick else (list(SETS), 7)
+    found: dict[str, list[Division]] = {}
+    with tempfile.TemporaryDirectory(prefix="field-") as folder:
+        for name in names:
+            data = prepare(SHARED / SETS[name], Path(folder) / name)
+            found[name] = [divide(data, seed) for seed in range(n_divisions)]
+            if not options.json:
+                print_line(name, found[name])
+    every = [division for divisions in found.values() for division in divisions]
+    if options.json:
+        print(json.dumps({name: summary(divisions) for name, divisions in found.items()} | {"all": summary(every)}))
+    else:
+        print_line("all", every)
+
+
+def summary(divisions: Sequence[Division]) -> dict[str, Any]:
+    """The numbers of some divisions."""
+    fields = [division.field[0] / division.field[1] for division in divisions]
+    return {
+        "divisions": len(divisions),
+        "estimate": statistics.fmean(division.estimated[0] / division.estimated[1] for division in divisions),
+        "field": statistics.fmean(fields),
+        "signed_error": 100 * statistics.fmean(division.error for division in divisions),
+        "too_high": sum(division.is_too_high for division in divisions),
+        "interval_holds": sum(division.holds for division in divisions),
+        "logistic_regression": statistics.fmean(division.logistic for division in divisions),
+    }
+
+
+def print_line(name: str, divisions: Sequence[Division]) -> None:
+    """Print the numbers of a set in one line."""
+    of_set = summary(divisions)
+    shares = ", ".join(
+        f"{key.replace('_', ' ')} {of_set[key]:.1%}" for key in ("estimate", "field", "logistic_regression")
+    )
+    print(
+        f"{name:12} {of_set['divisions']:3} divisions: {shares}; signed error {of_set['signed_error']:+.1f} points, "
+        f"too high in {of_set['too_high']}, interval holds in {of_set['interval_holds']}",
+        flush=True,
+    )
+
+
+def prepare(photos: Path, folder: Path) -> DataSet:
+    """Run the chain up to the split, and compute the features of all photos and copies."""
+    project = Project(folder)
+    project.raw.mkdir(parents=True)
+    shutil.copy(ROOT / "params.yaml", folder)
+    for of_class in sorted(path for path in photos.iterdir() if path.is_dir()):
+        shutil.copytree(of_class, project.raw / of_class.name)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for stage in ("extract", "augment", "split"):
+        subprocess.run(
+            [sys.executable, "-m", "pipeline", stage], cwd=folder, env=environment, check=True, capture_output=True
+        )
+    params = read_params(project.params_yaml)
+    rows = [row for row in manifest.read_split(project.split_csv) if row.kept]
+    classes = manifest.class_names(rows)
+    torch.manual_seed(params.train.seed)
+    network = build_network(params.model, params.image.size, len(classes))
+    preprocess = build_preprocess(params.model, params.image)
+    judged_rows = [row for row in rows if not row.is_copy]
+
+    def images(of: Sequence[Row]) -> Images:
+        return label_images(project, of, classes, preprocess)
+
+    precision = _DTYPES[build_accelerator(params.train).mixed_precision]
+    learned = view_features(network, images(rows), params.train, precision, torch.device("cpu"))
+    judged = exact_features(network, images(judged_rows), params.train.batch_size)
+    return DataSet(project, params, network, classes, rows, learned, judged_rows, judged)
+
+
+def divide(data: DataSet, seed: int) -> Division:
+    """Build on half of the groups of each class, and judge on the other half."""
+    built = _half(data.judged_rows, seed)
+    frames = [row for row in data.judged_rows if row.group in built]
+    folds = deal_folds(frames, data.params.split)
+    fold_data = FoldData(
+        *_part(data.learned_rows, data.learned, built, folds.fold_of),
+        *_part(data.judged_rows, data.judged, built, folds.fold_of),
+    )
+    run = RunContext(build_accelerator(data.params.train), data.project, f"division{seed}", time.perf_counter(), False)
+    out_of_fold = fit_folds(data.network, fold_data, data.params.train, len(data.classes), run)
+    estimated = _right(fold_data.judged_rows, fold_data.judged.labels.numpy(), special.softmax(out_of_fold.logits, 1))
+    everything = Inputs(
+        data.network.head, Part(fold_data.learned, range(len(fold_data.learned))), fold_data.learned.labels, {}
+    )
+    start = {name: value.clone() for name, value in data.network.head.state_dict().items()}
+    fit_all_epochs(data.network, everything, data.params.train, len(data.classes), run)
+    field = [position for position, row in enumerate(data.judged_rows) if row.group not in built]
+    field_rows = [data.judged_rows[position] for position in field]
+    logits, truth = logits_and_labels(data.network.head, Part(data.judged, field), 256, torch.device("cpu"))
+    data.network.head.load_state_dict(start)
+    for key in ("", *(f"-fold{number}" for number in fold_data.numbers)):
+        data.project.resume_state(f"division{seed}{key}").unlink(missing_ok=True)
+    logistic = _logistic_regression(fold_data, data.judged.features[field, 0].numpy())
+    right, n_groups = _right(field_rows, truth, logistic)
+    return Division(estimated, _right(field_rows, truth, special.softmax(logits, 1)), right / n_groups, folds.n_folds)
+
+
+def _half(rows: Sequence[Row], seed: int) -> set[str]:
+    """Half of the groups of each class."""
+    generator, half = np.random.default_rng(seed), set[str]()
+    for label in manifest.class_names(rows):
+        groups = sorted({row.group for row in rows if row.label == label})
+        half |= set(generator.permutation(groups)[: -(-len(groups) // 2)].tolist())
+    return half
+
+
+def _part(
+    rows: Sequence[Row], features: CachedFeatures, groups: set[str], fold_of: Any
+) -> tuple[list[Row], CachedFeatures]:
+    chosen = [position for position, row in enumerate(rows) if row.group in groups]
+    part = CachedFeatures(features.features[chosen], features.order[chosen], features.labels[chosen])
+    return [dataclasses.replace(rows[position], fold=fold_of[rows[position].group]) for position in chosen], part
+
+
+def _right(rows: Sequence[Row], truth: NDArray[np.int64], probabilities: NDArray[Any]) -> tuple[int, int]:
+    """How many groups are right, and how many there are."""
+    verdicts = group_verdicts([row.group for row in rows], truth, probabilities)
+    return sum(verdict.predicted == verdict.truth for verdict in verdicts), len(verdicts)
+
+
+def _logistic_regression(data: FoldData, field: NDArray[np.float32]) -> NDArray[Any]:
+    """The probabilities of a logistic regression on the photos of a half; folds choose its strength."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, PredefinedSplit
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    folds = PredefinedSplit([row.fold if row.fold is not None else -1 for row in data.judged_rows])
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    search = GridSearchCV(probe, {"logisticregression__C": STRENGTHS}, cv=folds)
+    search.fit(data.judged.features[:, 0].numpy(), data.judged.labels.numpy())
+    probabilities: NDArray[Any] = search.predict_proba(field)
+    return probabilities
+
+
+if __name__ == "__main__":
+    main()
