@@ -108,7 +108,7 @@ def logits_of_torch(rows: Sequence[Row], checkpoint: Checkpoint, project: Projec
     Raises:
         DataError: as `read_out_of_fold`.
     """
-    return read_out_of_fold(rows, checkpoint.classes, project.out_of_fold_csv)
+    return read_out_of_fold(rows, checkpoint.classes, project.out_of_fold_csv())
 
 
 def positions_by_fold(rows: Sequence[Row]) -> Iterator[tuple[int, list[int]]]:

@@ -49,7 +49,6 @@ class Project:
     cache = _BelowRoot(".cache")
     tensorboard = _BelowRoot(".cache/tensorboard")
     train_reports = _BelowRoot("reports/train", "train")
-    out_of_fold_csv = _BelowRoot("reports/train/out_of_fold.csv")
     evaluate_json = _BelowRoot("reports/evaluate.json", "evaluate")
     metrics_json = _BelowRoot("reports/metrics.json", "evaluate")
     predictions_csv = _BelowRoot("reports/predictions.csv", "evaluate")
@@ -74,6 +73,10 @@ class Project:
     def resume_state(self, key: str) -> Path:
         """The saved state of a training run that was stopped; `key` identifies the run."""
         return self.cache / "resume" / f"{key}.pt"
+
+    def out_of_fold_csv(self) -> Path:
+        """What the heads of the folds say, a file of the reports of `train`."""
+        return self.train_reports / "out_of_fold.csv"
 
     def relative(self, path: Path) -> str:
         """The path as manifests spell it: relative to the project, with `/` between its parts."""

@@ -80,7 +80,7 @@ def judge_out_of_fold(rows: Sequence[Row], checkpoint: Checkpoint, project: Proj
         DataError: a logit or a calibration is missing, or a frame has a class that the checkpoint does not know.
     """
     truth = class_numbers(rows, checkpoint, project)
-    logits = read_out_of_fold(rows, checkpoint.classes, project.out_of_fold_csv)
+    logits = read_out_of_fold(rows, checkpoint.classes, project.out_of_fold_csv())
     heads = read_fold_heads(project.fold_heads)
     fold_of_row = np.array([row.fold for row in rows])
     if fold_of_row.max() >= len(heads):

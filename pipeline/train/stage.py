@@ -152,7 +152,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     with replacing_folder(project.train_reports) as folder:
         write_curves(folder, result.fitted.history, result.fitted.best, summary)
         if result.folds and result.out_of_fold:
-            table = folder / project.out_of_fold_csv.name
+            table = folder / project.out_of_fold_csv().name
             write_out_of_fold(result.folds.judged_rows, result.out_of_fold.logits, data.classes, table)
         write_provenance(folder, project, model, {"image": image, "train": params}, data.learned_from)
     for state in (key, *(states_of_folds(result.folds, run) if result.folds else ())):

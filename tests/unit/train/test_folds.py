@@ -46,7 +46,7 @@ def test_each_clip_is_judged_by_the_head_that_has_not_seen_it(folded: Project) -
     checkpoint, heads, rows = read_checkpoint(folded.checkpoint), read_fold_heads(folded.fold_heads), _judged(folded)
     assert (checkpoint.estimate, checkpoint.refit, len(heads)) == ("folds", "all", 5)
     assert checkpoint.learned_from == tuple(sorted({row.source_sha256 for row in rows}))
-    logits = read_out_of_fold(rows, checkpoint.classes, folded.out_of_fold_csv)
+    logits = read_out_of_fold(rows, checkpoint.classes, folded.out_of_fold_csv())
     network = checkpoint.network()
     for fold, head in enumerate(heads):
         network.head.load_state_dict(head.state_dict)
@@ -105,7 +105,7 @@ def test_the_curves_show_the_frames_left_out(folded: Project) -> None:
     curves = json.loads((folded.train_reports / "metrics.json").read_text(encoding="utf-8"))
     assert set(curves["val"]) == {"loss", "accuracy", "mse"}
     rows = _judged(folded)
-    logits = read_out_of_fold(rows, ("red", "蓝色"), folded.out_of_fold_csv)
+    logits = read_out_of_fold(rows, ("red", "蓝色"), folded.out_of_fold_csv())
     is_right = [("red", "蓝色")[answer] == row.label for answer, row in zip(logits.argmax(axis=1), rows, strict=True)]
     assert curves["kept"]["val"]["accuracy"] == pytest.approx(np.mean(is_right))
 
@@ -113,7 +113,7 @@ def test_the_curves_show_the_frames_left_out(folded: Project) -> None:
 def test_a_rerun_gives_the_same_bytes(folded: Project) -> None:
     def outputs() -> list[bytes]:
         assert run_pipe(folded.root, "train").returncode == 0
-        return [path.read_bytes() for path in (folded.fold_heads, folded.out_of_fold_csv, folded.checkpoint)]
+        return [path.read_bytes() for path in (folded.fold_heads, folded.out_of_fold_csv(), folded.checkpoint)]
 
     assert outputs() == outputs()
 
@@ -156,4 +156,4 @@ def test_where_folds_are_not_possible_the_test_side_judges_and_a_line_says_so(fo
     checkpoint = read_checkpoint(folded.checkpoint)
     assert (checkpoint.estimate, checkpoint.refit) == ("holdout", "none")
     assert read_fold_heads(folded.fold_heads) == []
-    assert not folded.out_of_fold_csv.exists()
+    assert not folded.out_of_fold_csv().exists()

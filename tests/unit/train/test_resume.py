@@ -125,7 +125,7 @@ def test_a_run_that_was_killed_at_any_moment_goes_on_and_ends_with_the_same_weig
         assert (trial["killed"], trial["finished"]) == (-9, 0), trial
         assert trial["same_weights"], trial
         assert trial["epochs_after"] == list(range(trial["done"] + 1, EPOCHS + 1)), trial
-        assert trial["left"] == ["checkpoint.pt"], trial
+        assert trial["left"] == ["checkpoint.pt", "folds.pt"], trial
     kinds = {moment.split(" 1")[0] for moment in (trial["moment"] for trial in trials)}
     assert kinds >= {"a batch", "half a file", "before a rename", "after a rename"}
     assert any(0 < trial["done"] < EPOCHS for trial in trials)
