@@ -79,7 +79,7 @@ def _run_on_device(bundle: Path, *arguments: str) -> Any:
 
 
 def _classify_on_device(project: Project, bundle: Path) -> DemoReport:
-    """Classify every test frame with the bundle, and compare the answers with `predictions.csv`."""
+    """Classify every test frame with the bundle, and compare the answers with those out of fold in `predictions.csv`."""
     rows = [row for row in manifest.read_split(project.split_csv) if row.split == "test"]
     answers = _run_on_device(bundle, "classify", *(str(project.root / row.path) for row in rows))
     with project.predictions_csv.open(encoding="utf-8", newline="") as file:
@@ -94,18 +94,19 @@ def _results_table(project: Project, bench: dict[str, Any], repro_seconds: float
     evaluation, split, parity = (
         read_json(path) for path in (project.evaluate_json, project.split_json, project.parity_json)
     )
-    low, high = evaluation["group_top1_ci95"]
+    device = parity["as_device"]
+    low, high = device["right_ci95"]
     counts = {side: sum(numbers["frames"] for numbers in classes.values()) for side, classes in split["counts"].items()}
     fp32 = parity["variants"]["fp32"]
     latency = bench["variants"][0]  # the recommended one
     table = Table(title="Results", show_header=False)
     table.add_row("frames", str(sum(counts.values())))
     table.add_row("split, by whole clips", ", ".join(f"{side} {n}" for side, n in counts.items()))
-    table.add_row("top-1 on held-out frames", f"{evaluation['top1']:.1%} of {evaluation['n_frames']}")
     table.add_row(
-        "held-out clips right",
-        f"{evaluation['groups_right']} of {evaluation['n_groups']}; exact 95 % interval {low:.0%} to {high:.0%}",
+        "clips right out of fold",
+        f"{device['right']} of {device['n_clips']}, {device['refused']} refused; 95 % interval {low:.0%} to {high:.0%}",
     )
+    table.add_row("frames right out of fold", f"{evaluation['top1']:.1%} of {evaluation['n_frames']}")
     table.add_row("the number is", f"optimistic: {evaluation['optimistic']}" if evaluation["optimistic"] else "honest")
     table.add_row(
         "parity with torch, fp32",
