@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -57,6 +57,7 @@ class Trial:
     distance: float | None = None  # to torch, on the calibration frames; None: not measured, or not a finite number
     median_ms: float | None = None  # of the core alone, one picture
     problem: str | None = None  # why the core could not be made, or judged
+    logits: Logits | None = field(default=None, compare=False, repr=False)  # of the frames that judged it
 
     def __post_init__(self) -> None:
         if self.judgement is not None and self.problem is not None:
@@ -191,7 +192,7 @@ def judged(trial: Trial, frames: ReferenceFrames, gates: ParityParams) -> Trial:
         logits = frames.ask(trial.core)
     except DataError as error:
         return replace(trial, problem=f"cannot be judged ({error})")
-    return replace(trial, judgement=judge(frames.compare(logits), trial.precision, gates))
+    return replace(trial, judgement=judge(frames.compare(logits), trial.precision, gates), logits=logits)
 
 
 def judge_nearest(trials: Sequence[Trial], frames: ReferenceFrames, gates: ParityParams) -> list[Trial]:

@@ -12,12 +12,12 @@ def thresholds_of(trial: Trial, frames: ReferenceFrames, checkpoint: Checkpoint)
     """Fit the thresholds of a graph; None where the checkpoint has none.
 
     Args:
-        trial: the graph.
-        frames: frames that what answers has not learned from.
+        trial: a graph that was judged.
+        frames: the frames that judged it, which what answered has not learned from.
         checkpoint: gives the rate, and the thresholds of float32.
     """
     unknown = checkpoint.calibration.unknown
-    if unknown is None or trial.precision == "fp32" or trial.core is None:
+    if unknown is None or trial.precision == "fp32" or trial.logits is None:
         return unknown
     groups = [row.group for row in frames.rows]
-    return fit_thresholds(frames.ask(trial.core), groups, unknown.false_alarms)[0] or unknown
+    return fit_thresholds(trial.logits, groups, unknown.false_alarms)[0] or unknown

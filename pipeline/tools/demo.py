@@ -79,7 +79,7 @@ def _run_on_device(bundle: Path, *arguments: str) -> Any:
 
 
 def _classify_on_device(project: Project, bundle: Path) -> DemoReport:
-    """Classify every test frame with the bundle, and compare the answers with those out of fold in `predictions.csv`."""
+    """Classify every test frame with the bundle, and compare the answers with `predictions.csv` (out of fold)."""
     rows = [row for row in manifest.read_split(project.split_csv) if row.split == "test"]
     answers = _run_on_device(bundle, "classify", *(str(project.root / row.path) for row in rows))
     with project.predictions_csv.open(encoding="utf-8", newline="") as file:
