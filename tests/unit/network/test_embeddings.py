@@ -1,0 +1,70 @@
+"""Features of a frozen backbone: the same as inference computes, computed once, whatever mode the network is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.base import manifest
+from pipeline.base.project import Project
+from pipeline.network import embeddings
+from pipeline.network.embeddings import frozen_embeddings
+from pipeline.network.inference import Frames, infer
+from pipeline.network.network import Network, build_network
+from pipeline.network.params import ModelParams
+from pipeline.network.preprocess import Preprocess
+from pipeline.params import read_params
+from tests.support.small_project import COLOURS, small_project
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Project:
+    return small_project(tmp_path / "small")
+
+
+@pytest.fixture
+def network(small: Project) -> Network:
+    torch.manual_seed(0)
+    model: ModelParams = read_params(small.params_yaml).model
+    return build_network(model, 32, len(COLOURS))
+
+
+def _frames(project: Project, n: int = 12) -> Frames:
+    rows = manifest.read_split(project.split_csv)[:n]
+    return Frames(project, rows, sorted(COLOURS), Preprocess(32, "squash", 1.0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_features_are_those_of_inference_and_the_network_is_left_as_it_was(
+    small: Project, network: Network, training: bool
+) -> None:
+    network.train(training)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found = frozen_embeddings(network, _frames(small), 5)
+    assert network.training is training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    expected, _ = infer(network.eval(), _frames(small), 5, "frames")
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_features_are_computed_once(small: Project, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = frozen_embeddings(network, _frames(small), 5)
+    monkeypatch.setattr(embeddings, "embed", lambda *_: pytest.fail("computed again"))
+    assert np.array_equal(frozen_embeddings(network, _frames(small), 5), first)
+    torch.nn.init.zeros_(network.head.classify[0].weight)  # the head takes no part
+    assert np.array_equal(frozen_embeddings(network, _frames(small), 5), first)
+    for changed in (
+        lambda: frozen_embeddings(network, _frames(small, 11), 5),
+        lambda: _with_another_backbone(small, network),
+    ):
+        with pytest.raises(pytest.fail.Exception, match="computed again"):
+            changed()
+
+
+def _with_another_backbone(small: Project, network: Network) -> None:
+    with torch.no_grad():
+        next(network.backbone.parameters()).add_(1.0)
+    frozen_embeddings(network, _frames(small), 5)
