@@ -10,9 +10,10 @@ import onnx
 from onnx import TensorProto, compose, helper, numpy_helper, shape_inference
 
 from pipeline.base.errors import DataError
-from pipeline.network.unknown_score import SHORTEST, KnownScore
+from pipeline.network.known_score import SHORTEST, KnownScore
+from runtime.answers import KNOWN_SCORE
 
-OUTPUT = "known_score"  # float32 (batch,)
+OUTPUT = KNOWN_SCORE  # float32 (batch,)
 _HEAD = "head."  # the exported nodes are named after their modules
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -62,6 +63,25 @@ def with_known_score(core: onnx.ModelProto, score: KnownScore) -> onnx.ModelProt
     del scored.opset_import[:]  # both parts have listed their domains
     scored.opset_import.extend(core.opset_import)
     return scored
+
+
+def has_known_score(model: onnx.ModelProto) -> bool:
+    """Whether a core or a whole graph gives a known score."""
+    return any(port.name == OUTPUT for port in model.graph.output)
+
+
+def put_known_score(model: onnx.ModelProto, score: KnownScore) -> None:
+    """Put another score where a graph computes one; a graph that computes none stays as it is.
+
+    Args:
+        model: a core, or a whole graph; it is changed.
+        score: for as many channels.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for field in dataclasses.fields(score):
+        tensor = tensors.get(f"{OUTPUT}/{field.name}")
+        if tensor is not None:
+            tensor.CopyFrom(numpy_helper.from_array(getattr(score, field.name), tensor.name))
 
 
 def score_graph(score: KnownScore, core: onnx.ModelProto, features: onnx.ValueInfoProto) -> onnx.ModelProto:

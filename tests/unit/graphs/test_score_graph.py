@@ -13,9 +13,9 @@ from export.graphs.preprocess_graph import join, preprocess_graph
 from export.graphs.runner import Graph
 from export.graphs.score_graph import OUTPUT, pooled_features, with_known_score
 from pipeline.base.errors import DataError
+from pipeline.network.known_score import KnownScore, fit_known_score
 from pipeline.network.network import Network, build_network
 from pipeline.network.preprocess import Preprocess
-from pipeline.network.unknown_score import KnownScore, fit_known_score
 from pipeline.params import read_params
 from tests.support.command import ROOT
 from tests.support.tiny_core import small_core
