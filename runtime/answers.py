@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 KNOWN_SCORE: Final = "known_score"  # the second output of a graph whose thresholds are for it
 
 SCORE_RANGE = 4.0  # of the known score, a sum of two cosines
+# Rounding may move a known score by as much in float32: it is a quotient, and pictures that are alike make it small.
+ROUNDING_OF_SCORES = 0.02
 
 
 @dataclass(frozen=True)

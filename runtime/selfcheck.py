@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.answers import KNOWN_SCORE, SCORE_RANGE, joined
+from runtime.answers import KNOWN_SCORE, ROUNDING_OF_SCORES, SCORE_RANGE, joined
 from runtime.archive import bundle_id, verify
 from runtime.bench import measure
 from runtime.classifier import CONTRACT, Classifier
@@ -200,8 +200,9 @@ def _check_variant(
 
 
 def _reason_against_scores(scores: NDArray[np.float32], expected: NDArray[np.float64], variant: Variant) -> str | None:
-    """Judge the known scores by the same share of their range as the logits."""
-    difference, allowed = float(np.abs(scores - expected).max()), variant.golden_tolerance * SCORE_RANGE
+    """Judge the known scores by the same share of their range as the logits, and not below their rounding."""
+    allowed = max(variant.golden_tolerance * SCORE_RANGE, ROUNDING_OF_SCORES)
+    difference = float(np.abs(scores - expected).max())
     return f"scores differ by {difference:.3g}; expected at most {allowed:.3g}" if difference > allowed else None
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from export.graphs.params import Fp16Gate, Fp32Gate, Int8Gate, ParityParams
 from pipeline.base.errors import DataError
 from pipeline.base.words import counted
-from runtime.answers import SCORE_RANGE
+from runtime.answers import ROUNDING_OF_SCORES
 
 PASSED, FAILED, UNDECIDABLE = "passed", "failed", "undecidable"
 WORST_FIRST = (FAILED, UNDECIDABLE, PASSED)
@@ -182,8 +182,8 @@ def _fp32_failures(comparison: LogitComparison, gate: Fp32Gate) -> list[str]:
     allowed = gate.max_logit_difference * comparison.logit_range
     if comparison.difference > allowed:
         reasons.append(f"largest logit difference {comparison.difference:.3g}; allowed {allowed:.3g}")
-    if comparison.score_difference > (allowed := gate.max_logit_difference * SCORE_RANGE):
-        reasons.append(f"largest score difference {comparison.score_difference:.3g}; allowed {allowed:.3g}")
+    if comparison.score_difference > ROUNDING_OF_SCORES:
+        reasons.append(f"largest score difference {comparison.score_difference:.3g}; allowed {ROUNDING_OF_SCORES}")
     if n_flips := comparison.n_flips_outside(gate.flip_margin):
         reasons.append(f"{counted(n_flips, 'flip')} where torch was sure; allowed 0")
     return reasons

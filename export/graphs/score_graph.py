@@ -25,7 +25,12 @@ def pooled_features(core: onnx.ModelProto) -> str:
         DataError: no node of the graph is named after a module of the head.
     """
     makers = {output: node for node in core.graph.node for output in node.output}
-    of_head = (node for node in core.graph.node if node.name.startswith(_HEAD) and node.op_type not in _QUANTISERS)
+    constants = {tensor.name for tensor in core.graph.initializer}  # half precision casts some, named after the head
+    of_head = (
+        node
+        for node in core.graph.node
+        if node.name.startswith(_HEAD) and node.op_type not in _QUANTISERS and node.input[0] not in constants
+    )
     first = next(of_head, None)
     if first is None:
         raise DataError("the graph has no node of the head, so its pooled features cannot be found; export it again")

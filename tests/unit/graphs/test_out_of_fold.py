@@ -7,15 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from export.graphs.fold_heads import FoldHeads
 from export.graphs.gates import FAILED, PASSED
 from export.graphs.out_of_fold import FoldRoute, JudgedFrames, ask_folds, read_judged_frames
+from export.graphs.score_graph import put_known_score
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
-from pipeline.base.files import read_json
+from pipeline.base.files import read_json, sha256_of, write_json
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.calibration import Calibration, UnknownThresholds
@@ -134,3 +136,35 @@ def test_the_rate_of_a_fold_counts_and_none_refuses_nothing() -> None:
     heads = [replace(head, calibration=unfitted) for head in judged.folds.heads]
     none = replace(judged, folds=FoldHeads(judged.folds.shipped, heads))
     assert (none.clip_answers(route).refused, none.clip_answers(route).right) == (0, 40)
+
+
+def test_export_judges_the_smaller_graphs_by_the_folds(folded: Project) -> None:
+    first, *others = read_fold_heads(folded.fold_heads)
+    turned = {name: -value for name, value in first.state_dict.items()}  # it calls each class the other one
+    write_fold_heads([replace(first, state_dict=turned), *others], folded.fold_heads)
+    finished = run_pipe(folded.root, "export")
+    assert finished.returncode == 0, finished.stderr
+    report = read_json(folded.export_json)
+    by_precision = {trial["precision"]: trial for trial in report["trials"] if trial["verdict"] != "not judged"}
+    assert by_precision["fp16"]["verdict"] == FAILED
+    assert by_precision["fp16"]["flips"] == 8  # every frame of the fold, and no other
+    assert [variant["name"] for variant in read_json(folded.contract_json)["variants"]] == ["fp32"]
+
+
+def test_parity_fails_where_the_graph_that_ships_computes_another_score(folded: Project) -> None:
+    path = folded.onnx / "model.onnx"
+    assert run_pipe(folded.root, "parity").returncode == 0
+    assert read_json(folded.parity_json)["variants"]["fp32"]["verdict"] == PASSED
+    model = onnx.load(path)
+    put_known_score(model, a_known_score(512, seed=1))
+    onnx.save(model, path)
+    contract = read_json(folded.contract_json)
+    (variant,) = (variant for variant in contract["variants"] if variant["name"] == "fp32")
+    variant["sha256"], variant["bytes"] = sha256_of(path), path.stat().st_size
+    write_json(folded.contract_json, contract)
+    run_pipe(folded.root, "parity")
+    fp32 = read_json(folded.parity_json)["variants"]["fp32"]
+    assert fp32["verdict"] == FAILED
+    reasons = {route: judgement["reasons"] for route, judgement in fp32["routes"].items()}
+    assert reasons["model.onnx"][0].startswith("largest score difference")
+    assert reasons["out of fold"] == []  # there each fold has a score of its own
