@@ -32,7 +32,7 @@ class FrameScores:
 
     def of(self, paths: Sequence[str]) -> FrameScores:
         """The scores of some frames."""
-        groups, right = ({path: values[path] for path in paths} for values in (self.groups, self.right))
+        groups, right = {path: self.groups[path] for path in paths}, {path: self.right[path] for path in paths}
         return FrameScores(groups, right, self.is_out_of_fold)
 
 
