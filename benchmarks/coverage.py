@@ -26,7 +26,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the checkout that the benchmark lies in
 
-from pipeline.base.share_intervals import exact_interval
+from pipeline.base.numbers.share_intervals import exact_interval
 from pipeline.evaluate.intervals import GROUPS_FOR_A_BOOTSTRAP, bootstrap_percentiles
 
 CLIPS = (3, 6, 10, 20, 30, 100)

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the checkout that the benchmark lies in
 
-from pipeline.base.share_intervals import share_interval
+from pipeline.base.numbers.share_intervals import share_interval
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]

@@ -37,8 +37,8 @@ from scipy import special, stats
 
 from pipeline.base import manifest
 from pipeline.base.manifest import Row
+from pipeline.base.numbers.share_intervals import share_interval
 from pipeline.base.project import Project
-from pipeline.base.share_intervals import share_interval
 from pipeline.evaluate.clip_verdicts import group_verdicts
 from pipeline.network.calibration import Calibration
 from pipeline.network.known_score import fit_known_score

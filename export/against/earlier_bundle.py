@@ -24,7 +24,7 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
 from pipeline.base.project import Project, safe_join
-from pipeline.base.scratch import scratch_folder
+from pipeline.base.storage.scratch import scratch_folder
 from pipeline.base.words import counted
 from pipeline.network.checkpoint import read_checkpoint
 from runtime.archive import unpack

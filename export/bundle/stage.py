@@ -22,10 +22,10 @@ from typing import Any
 
 from export.bundle.proof import prove_reports, refuse_other_classes, refuse_unproven
 from export.bundle.signature import SigningKey
-from pipeline.base.disk_space import disk_full, free_bytes, is_full
 from pipeline.base.errors import DataError, DiskFullError, GateError, PipeError
 from pipeline.base.files import exclusive, read_json, replacing_file, sha256_of
 from pipeline.base.project import Project, missing
+from pipeline.base.storage.disk_space import disk_full, free_bytes, is_full
 from runtime.archive import FILE_MODE, FIXED_DATE, SUMS, UNIX, unpack
 from runtime.classifier import CONTRACT
 from runtime.contract import Contract, Variant

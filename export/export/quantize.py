@@ -24,7 +24,7 @@ from export.export.bias_correction import FrameMeans, correct_biases, frame_mean
 from export.export.int8_stem import compute_stem_by_blocks
 from export.graphs.preprocess_graph import batch_of
 from export.graphs.runner import FRAMES_AT_ONCE, batches_of
-from pipeline.base.scratch import scratch_folder
+from pipeline.base.storage.scratch import scratch_folder
 from runtime.session import onnxruntime
 
 Calibration = Literal["minmax", "percentile"]

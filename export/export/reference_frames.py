@@ -16,11 +16,11 @@ from export.graphs.gates import LogitComparison
 from export.graphs.preprocess_graph import preprocess_graph
 from export.graphs.reference import frames_of_equal_size, torch_of
 from export.graphs.runner import Graph
-from pipeline.base.disk_space import mapped_array
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row, class_names
 from pipeline.base.progress import track
 from pipeline.base.project import Project
+from pipeline.base.storage.disk_space import mapped_array
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 from runtime.answers import Answers, joined
 

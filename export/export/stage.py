@@ -33,7 +33,7 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
-from pipeline.base.scratch import scratch_folder
+from pipeline.base.storage.scratch import scratch_folder
 from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32

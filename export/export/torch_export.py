@@ -13,7 +13,7 @@ from onnx import helper, shape_inference
 
 from export.export.readable_names import keep_modules, name_after_modules
 from export.graphs.preprocess_graph import ir_version
-from pipeline.base.scratch import scratch_folder
+from pipeline.base.storage.scratch import scratch_folder
 from pipeline.network.network import Network
 from runtime.session import onnxruntime
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.graphs.gates import Logits, margins
-from pipeline.base.csv_files import write_csv
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
+from pipeline.base.storage.csv_files import write_csv
 from pipeline.draw.sheets import Cell, sheet, write_png
 
 SHOWN = 24  # flips on the sheet, of all variants together: those of which torch was surest

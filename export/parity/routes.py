@@ -21,7 +21,7 @@ from export.graphs.runner import Graph, open_graph
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project, safe_join
-from pipeline.base.scratch import scratch_folder
+from pipeline.base.storage.scratch import scratch_folder
 from runtime.answers import Answers, joined, nothing
 from runtime.classifier import CONTRACT, Classifier
 from runtime.errors import DeviceError

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from pipeline.base.disk_space import naming_a_full_disk
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project, missing
+from pipeline.base.storage.disk_space import naming_a_full_disk
 from runtime.system.regular_files import open_regular
 from runtime.system.scratch import is_running
 

@@ -18,9 +18,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.csv_files import read_table, write_csv
 from pipeline.base.errors import DataError
 from pipeline.base.project import check_inside
+from pipeline.base.storage.csv_files import read_table, write_csv
 
 SIDES = ("train", "val", "test")
 UNUSED = "unused"  # on no side: rows beyond the numbers asked for, and the frames of a guard gap

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 import pipeline
 from pipeline.base.errors import ParamsError, nearest
 from pipeline.base.project import Project
-from pipeline.base.yaml_files import read_yaml
+from pipeline.base.storage.yaml_files import read_yaml
 
 LARGEST_INTEGER = 2**31 - 1  # C libraries take no larger one
 LARGEST_NUMBER = 1e30  # its square is still a number in float32's range of powers, and no setting comes near

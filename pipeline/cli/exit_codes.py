@@ -86,7 +86,7 @@ def _print_error(message: str, code: int) -> int:
 
 def _with_disk_space(line: str, error: BaseException, arguments: Sequence[str]) -> str:
     """Where a disk was full, name the command and the space that is left, unless the line has it already."""
-    from pipeline.base.disk_space import free_bytes, is_full
+    from pipeline.base.storage.disk_space import free_bytes, is_full
 
     if not is_full(error):
         return line
@@ -119,7 +119,7 @@ def _report_missing_module(error: ModuleNotFoundError, arguments: Sequence[str])
 def _report_own_bug(error: Exception, arguments: Sequence[str], *, hint: str = "") -> int:
     import traceback
 
-    from pipeline.base.disk_space import is_full
+    from pipeline.base.storage.disk_space import is_full
 
     text = "".join(traceback.format_exception(error))
     if "--debug" in arguments:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.base.manifest import UNUSED, Row
-from pipeline.base.quotas import groups_for_quota, shares_of_ratio
+from pipeline.base.numbers.quotas import groups_for_quota, shares_of_ratio
 from pipeline.evaluate.evaluation import ClassNumbers, FilmMore, GroupNumbers
 from pipeline.evaluate.intervals import clips_for_width, clips_that_show_most_are_right, more_to_halve
 

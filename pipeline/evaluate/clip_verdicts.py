@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.base.share_intervals import share_interval
+from pipeline.base.numbers.share_intervals import share_interval
 from pipeline.evaluate.evaluation import ClassGroups, GroupNumbers
 from pipeline.evaluate.metrics import Floats, Integers
 from pipeline.evaluate.paired import PairedTest, paired_test

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.base.checked_values import ValueOrReason
+from pipeline.base.numbers.checked_values import ValueOrReason
 from pipeline.evaluate.evaluation import Counterfactual
 
 FOLDS = 5

@@ -8,10 +8,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.csv_files import write_csv
 from pipeline.base.files import read_json
 from pipeline.base.manifest import SIDES
 from pipeline.base.project import Project
+from pipeline.base.storage.csv_files import write_csv
 from pipeline.evaluate import clip_verdicts, metrics
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.evaluate.predictions import Predictions

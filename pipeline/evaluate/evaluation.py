@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.base.checked_values import ROUNDING, Interval, ValueOrReason, require, require_shares, require_sum
 from pipeline.base.leakage import DIVIDING_PROTOCOLS
+from pipeline.base.numbers.checked_values import ROUNDING, Interval, ValueOrReason, require, require_shares, require_sum
 from pipeline.evaluate.paired import PairedTest
 from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.clip_answers import ClipAnswers

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipeline.base.checked_values import Interval, ValueOrReason
-from pipeline.base.share_intervals import exact_interval, power_of_error, share_interval
+from pipeline.base.numbers.checked_values import Interval, ValueOrReason
+from pipeline.base.numbers.share_intervals import exact_interval, power_of_error, share_interval
 
 GROUPS_FOR_A_BOOTSTRAP = 30  # below, it says little more than the interval over clips
 RESAMPLES = 10_000

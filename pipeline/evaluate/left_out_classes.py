@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.base.checked_values import ValueOrReason
+from pipeline.base.numbers.checked_values import ValueOrReason
 from pipeline.evaluate.evaluation import LeftOutClasses, RecognisedClips
 from pipeline.evaluate.predictions import Predictions
 from pipeline.network.calibration import UnknownThresholds, fit_thresholds

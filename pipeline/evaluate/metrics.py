@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
-from pipeline.base.checked_values import ValueOrReason
+from pipeline.base.numbers.checked_values import ValueOrReason
 from pipeline.evaluate.evaluation import (
     Areas,
     ClassFrames,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipeline.base.checked_values import ROUNDING, require, require_shares
+from pipeline.base.numbers.checked_values import ROUNDING, require, require_shares
 from pipeline.base.words import counted
 
 _ALPHA = 0.05

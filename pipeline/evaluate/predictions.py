@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.base.csv_files import write_csv
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
+from pipeline.base.storage.csv_files import write_csv
 from pipeline.evaluate import metrics
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 from pipeline.network.embeddings import frozen_embeddings

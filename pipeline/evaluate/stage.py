@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.base.checked_values import ValueOrReason
 from pipeline.base.errors import DataError
 from pipeline.base.files import exclusive, read_json, replacing_folder, sha256_of, write_json
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import UNUSED, Row
+from pipeline.base.numbers.checked_values import ValueOrReason
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
 from pipeline.evaluate import advice, clip_verdicts, intervals, metrics

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.base.checked_values import Interval, require, require_sum
 from pipeline.base.manifest import Row
-from pipeline.base.share_intervals import share_interval
+from pipeline.base.numbers.checked_values import Interval, require, require_sum
+from pipeline.base.numbers.share_intervals import share_interval
 from pipeline.network.calibration import Calibration
 from runtime.verdict import Thresholds, judge_clip
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.base.cached_array import CachedArray, cache_key, digests_of
 from pipeline.base.code_digest import digest_of_code
+from pipeline.base.storage.cached_array import CachedArray, cache_key, digests_of
 from pipeline.network.inference import Frames, embed
 from pipeline.network.network import Network
 

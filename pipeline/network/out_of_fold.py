@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pipeline.base.csv_files import read_table, write_csv
 from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_file
 from pipeline.base.manifest import Row
 from pipeline.base.project import missing
+from pipeline.base.storage.csv_files import read_table, write_csv
 from pipeline.network.calibration import Calibration, calibration_from_plain, calibration_to_plain
 from pipeline.network.known_score import KnownScore, known_score_from_plain
 from pipeline.network.torch_files import read_plain, write_plain

@@ -12,7 +12,7 @@ from itertools import accumulate
 from types import MappingProxyType
 
 from pipeline.base.manifest import UNUSED
-from pipeline.base.quotas import Rounding, Shares, class_quotas, group_quotas
+from pipeline.base.numbers.quotas import Rounding, Shares, class_quotas, group_quotas
 
 # So few that another seed gives another split of a small data set: with many tries each seed would find the best one.
 _TRIES = 8

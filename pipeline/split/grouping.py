@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from pipeline.base.csv_files import table_lines, write_csv
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, Row
+from pipeline.base.storage.csv_files import table_lines, write_csv
 from pipeline.split.sources import Link
 from runtime.system.regular_files import open_regular
 

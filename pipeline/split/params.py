@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.base.quotas import share_of_test
+from pipeline.base.numbers.quotas import share_of_test
 from pipeline.base.section import Section, Share
 
 

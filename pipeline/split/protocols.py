@@ -9,9 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 
-from pipeline.base import quotas
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import SIDES, UNUSED, Row
+from pipeline.base.numbers import quotas
 from pipeline.split.assignment import Classes, assign_classes, assign_shared_groups, cut_clip
 from pipeline.split.params import SplitCounts, SplitParams
 from pipeline.split.sessions import groups_of_session

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from export.graphs.device_process import AS_ON_A_DEVICE
 from pipeline.base import manifest
-from pipeline.base.csv_files import table_rows
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
+from pipeline.base.storage.csv_files import table_rows
 from pipeline.tools.demo_clips import make_demo_clips
 from pipeline.tools.studies.recipe import apply_recipe
 from runtime.archive import unpack

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.manifest import Row
-from pipeline.base.scratch import scratch_folder
+from pipeline.base.storage.scratch import scratch_folder
 from pipeline.draw import sheets
 from pipeline.draw.charts import DPI, chart_pixels, chart_text, figure_in_our_look
 from pipeline.draw.sheets import GAP, Cell, sheet, stack, thumbnail

@@ -21,8 +21,8 @@ from torch.fx.proxy import TraceError
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pipeline.base.cached_array import CachedArray, cache_key
 from pipeline.base.progress import track
+from pipeline.base.storage.cached_array import CachedArray, cache_key
 from pipeline.network.embeddings import frozen_embeddings
 from pipeline.network.inference import Frames
 from pipeline.network.network import Network

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.base.cached_array import CachedArray, cache_key, digests_of
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project
+from pipeline.base.storage.cached_array import CachedArray, cache_key, digests_of
 from pipeline.network.preprocess import Preprocess
 
 FORMAT_VERSION = 1

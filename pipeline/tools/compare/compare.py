@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.csv_files import write_csv
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.files import replacing_folder
 from pipeline.base.project import Project
+from pipeline.base.storage.csv_files import write_csv
 from pipeline.base.words import counted
 from pipeline.tools.compare.columns import StudyRun
 from pipeline.tools.compare.figures import draw_figure

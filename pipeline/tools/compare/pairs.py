@@ -11,8 +11,8 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from scipy import stats
 
-from pipeline.base.csv_files import table_rows
 from pipeline.base.errors import DataError
+from pipeline.base.storage.csv_files import table_rows
 from pipeline.evaluate.intervals import paired_bootstrap_interval
 from pipeline.tools.compare.columns import StudyRun
 from pipeline.tools.compare.table import escape_markdown

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.base import csv_files
 from pipeline.base.errors import DataError
+from pipeline.base.storage import csv_files
 from pipeline.base.words import counted
 
 NO_LABEL = "(none of the classes)"

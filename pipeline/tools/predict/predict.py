@@ -14,7 +14,7 @@ from pipeline.base.child_process import run_in_child
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.parallel import each
 from pipeline.base.project import Project
-from pipeline.base.scratch import scratch_folder
+from pipeline.base.storage.scratch import scratch_folder
 from pipeline.extract.params import ExtractParams
 from pipeline.media import recordings
 from pipeline.media.photos import read_photo_as_device

@@ -22,7 +22,7 @@ from pipeline.base.errors import ParamsError, nearest
 from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
 from pipeline.base.section import validate_section
-from pipeline.base.yaml_files import read_yaml
+from pipeline.base.storage.yaml_files import read_yaml
 from pipeline.params import read_params, validate_params
 from pipeline.tools.studies.dvc_experiments import param_value
 from pipeline.tools.studies.recipe_schema import Study

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from pipeline.base.manifest import Row
-from pipeline.base.quotas import class_quotas, shares_of_ratio
-from pipeline.base.share_intervals import exact_interval, out_of_fold_interval
+from pipeline.base.numbers.quotas import class_quotas, shares_of_ratio
+from pipeline.base.numbers.share_intervals import exact_interval, out_of_fold_interval
 from pipeline.evaluate.advice import (
     clips_for_hold_out,
     clips_of_class,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.base.checked_values import Interval
+from pipeline.base.numbers.checked_values import Interval
 from pipeline.evaluate import charts
 from pipeline.evaluate.evaluation import ClassFrames, ClassGroups, ClassNumbers
 from pipeline.evaluate.metrics import precision_recall_points, probabilities_of, roc_points

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pipeline.base.checked_values import Interval
-from pipeline.base.share_intervals import out_of_fold_interval
+from pipeline.base.numbers.checked_values import Interval
+from pipeline.base.numbers.share_intervals import out_of_fold_interval
 from pipeline.evaluate.clip_verdicts import compare_by_group, group_verdicts, groups_per_class, numbers_over_groups
 from pipeline.evaluate.evaluation import ClassGroups
 

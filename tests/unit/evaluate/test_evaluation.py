@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.base.checked_values import Interval, ValueOrReason
 from pipeline.base.files import write_json
+from pipeline.base.numbers.checked_values import Interval, ValueOrReason
 from pipeline.base.project import Project
 from pipeline.evaluate.evaluation import (
     Areas,

@@ -16,9 +16,9 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from pipeline.base import manifest
-from pipeline.base.checked_values import Interval
 from pipeline.base.files import read_json, write_json
 from pipeline.base.manifest import Row
+from pipeline.base.numbers.checked_values import Interval
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.evaluate import predictions, stage

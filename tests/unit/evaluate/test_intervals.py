@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.base.checked_values import Interval
-from pipeline.base.share_intervals import exact_interval, out_of_fold_interval, share_interval
+from pipeline.base.numbers.checked_values import Interval
+from pipeline.base.numbers.share_intervals import exact_interval, out_of_fold_interval, share_interval
 from pipeline.evaluate.intervals import (
     bootstrap_percentiles,
     clips_for_width,

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.base.checked_values import Interval
 from pipeline.base.manifest import Row
-from pipeline.base.share_intervals import exact_interval, out_of_fold_interval
+from pipeline.base.numbers.checked_values import Interval
+from pipeline.base.numbers.share_intervals import exact_interval, out_of_fold_interval
 from pipeline.network.calibration import Calibration, UnknownThresholds, not_calibrated
 from pipeline.network.clip_answers import ClipAnswers, FrameAnswers, answer_clips, thresholds_of_calibration
 from runtime.verdict import Thresholds

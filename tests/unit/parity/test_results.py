@@ -10,8 +10,8 @@ import pytest
 from export.parity.blame import Blame, PartEffect
 from export.parity.first_divergence import Layer
 from export.parity.results import OddSize, ParityReport, VariantResult
-from pipeline.base.checked_values import Interval
 from pipeline.base.files import write_json
+from pipeline.base.numbers.checked_values import Interval
 from pipeline.network.clip_answers import ClipAnswers
 from tests.support.gates import PASSING
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.base.quotas import Shares
+from pipeline.base.numbers.quotas import Shares
 from pipeline.split.assignment import (
     Classes,
     assign_classes,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.base.checked_values import Interval, ValueOrReason
+from pipeline.base.numbers.checked_values import Interval, ValueOrReason
 
 
 def test_a_value_has_no_reason_and_a_missing_value_has_one() -> None:

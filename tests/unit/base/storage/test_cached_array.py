@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.base.cached_array import CachedArray, cache_key
 from pipeline.base.errors import DataError, DiskFullError
+from pipeline.base.storage.cached_array import CachedArray, cache_key
 
 ROWS = [[i] * 3 for i in range(5)]
 

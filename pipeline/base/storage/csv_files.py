@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from runtime.system.regular_files import open_regular
 # OWASP, "CSV injection": spreadsheets take a cell that begins so for a formula. An apostrophe before it makes it text.
 _FORMULA_STARTS = frozenset("=+-@\t\r")
 _APOSTROPHE = "'"
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf", re.ASCII | re.IGNORECASE)
 
 
 def write_csv(path: Path, lines: Iterable[Iterable[object]]) -> None:
@@ -84,15 +86,7 @@ def _guarded_line(cells: Iterable[object]) -> list[object]:
 def _needs_guard(cell: str) -> bool:
     """Whether a text begins like a formula and is no number, or would be taken for a guarded text."""
     unguarded = cell.lstrip(_APOSTROPHE) if cell[:1] == _APOSTROPHE else cell
-    return unguarded[:1] in _FORMULA_STARTS and not _is_number(cell)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return unguarded[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(cell)
 
 
 def _bare(cell: str) -> str:

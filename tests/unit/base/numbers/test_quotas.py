@@ -6,7 +6,14 @@ from fractions import Fraction
 
 import pytest
 
-from pipeline.base.quotas import Rounding, class_quotas, group_quotas, groups_for_quota, share_of_test, shares_of_ratio
+from pipeline.base.numbers.quotas import (
+    Rounding,
+    class_quotas,
+    group_quotas,
+    groups_for_quota,
+    share_of_test,
+    shares_of_ratio,
+)
 
 EIGHT_TWO = {"train": 0.64, "val": 0.16, "test": 0.2}
 ONE_EACH = dict.fromkeys(EIGHT_TWO, 1)

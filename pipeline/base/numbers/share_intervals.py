@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipeline.base.checked_values import Interval
+from pipeline.base.numbers.checked_values import Interval
 
 _CLIPS_OF_A_FULL_MOVE = 50  # of the upper end out of fold; with more clips it moves less
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.base.disk_space import naming_a_full_disk
+from pipeline.base.storage.disk_space import naming_a_full_disk
 from runtime.system import scratch
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.base.disk_space import is_full, mapped_array
 from pipeline.base.errors import DiskFullError
 from pipeline.base.files import replacing_file, replacing_folder
+from pipeline.base.storage.disk_space import is_full, mapped_array
 
 
 def no_room(*_: object) -> None:

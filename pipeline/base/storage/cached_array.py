@@ -12,12 +12,12 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from pipeline.base.disk_space import mapped_array
 from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_folder, sha256_of
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
+from pipeline.base.storage.disk_space import mapped_array
 
 _DIGEST_FILE = "sha256"  # lies beside the array: without it, bytes that changed on disk would load as other numbers
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.base.errors import DataError, DiskFullError
-from pipeline.base.scratch import scratch_folder
+from pipeline.base.storage.scratch import scratch_folder
 
 
 class LibraryError(Exception):
@@ -26,7 +26,7 @@ def fail_after_writing(error: Exception) -> Path:
 def test_an_error_without_a_cause_on_a_full_disk_is_one_of_the_disk(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.base.disk_space.free_bytes", lambda _: 4096)
+    monkeypatch.setattr("pipeline.base.storage.disk_space.free_bytes", lambda _: 4096)
     line = r"-simplify-.*: the disk is full: found 4,096 bytes free; expected more than 1,000 bytes; make room"
     with pytest.raises(DiskFullError, match=line):
         fail_after_writing(error)
@@ -41,7 +41,7 @@ def test_the_same_error_beside_free_space_stays_what_it_is() -> None:
 def test_an_error_with_a_known_cause_stays_what_it_is_on_a_full_disk(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.base.disk_space.free_bytes", lambda _: 0)
+    monkeypatch.setattr("pipeline.base.storage.disk_space.free_bytes", lambda _: 0)
     with pytest.raises(type(error)):
         fail_after_writing(error)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.base.errors import ParamsError
-from pipeline.base.yaml_files import MOST_BYTES, MOST_LEVELS, read_yaml
+from pipeline.base.storage.yaml_files import MOST_BYTES, MOST_LEVELS, read_yaml
 
 
 def written(folder: Path, text: str) -> Path:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.base.csv_files import read_table, table_lines, table_rows, write_csv
 from pipeline.base.errors import DataError
+from pipeline.base.storage.csv_files import read_table, table_lines, table_rows, write_csv
 
 FORMULAS = ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("x")']
 HARMLESS = ["-1", "+2.5", "-1e-3", "flake", "'", "''", "'flake", "", "a=b", "砾石"]
@@ -41,6 +41,13 @@ def test_every_text_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactor
     write_csv(path, [cells])
     assert lines_of(path) == [cells]
     assert not any(cell[:1] in set("=@\t\r") for cell in stored(path)[0] if cell)
+
+
+def test_a_number_with_a_blank_or_line_end_before_it_is_a_text(tmp_path: Path) -> None:
+    texts = ["\r1", "\t1", "-1_0", "+1 ", "-٣"]  # Python takes each for a number
+    write_csv(tmp_path / "table.csv", [texts])
+    assert stored(tmp_path / "table.csv")[0] == [f"'{text}" for text in texts]
+    assert lines_of(tmp_path / "table.csv") == [texts]
 
 
 def test_numbers_are_written_as_they_are(tmp_path: Path) -> None:

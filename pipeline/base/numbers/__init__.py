@@ -1,0 +1,1 @@
+"""Counts and shares: how they are dealt, checked and given an interval."""
