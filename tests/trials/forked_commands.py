@@ -99,9 +99,7 @@ def warm_up() -> None:
         importlib.import_module(name)
 
 
-def start(
-    arguments: Sequence[str], folder: Path, scratch: Path, before: Callable[[], None] = lambda: None
-) -> Forked:
+def start(arguments: Sequence[str], folder: Path, scratch: Path, before: Callable[[], None] = lambda: None) -> Forked:
     """Start `pipe` with some arguments, or with `runtime` as the first one the device's command.
 
     Args:
@@ -111,6 +109,8 @@ def start(
         before: called in the child before the command.
     """
     (scratch / "tmp").mkdir(parents=True, exist_ok=True)
+    for name in ("out", "err"):
+        Path(f"{scratch / 'log'}.{name}").write_bytes(b"")
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     pid = os.fork()
@@ -153,24 +153,19 @@ def fault_of(end: End, usual: Usual, names: Iterable[str]) -> str:
         usual: what it takes undisturbed.
         names: of files; the line of a refusal has to hold one of them.
     """
-    names = list(names)
-    if end.code == -signal.SIGALRM:
-        return "hang"
-    if end.code < 0:
-        return f"ended by {signal.Signals(-end.code).name}"
-    if end.code not in (0, 1, 3):
-        return f"exit code {end.code}"
-    if found := _CONTROLS.search(end.errors + end.printed):
-        return f"printed the control character {found[0]!a}"
-    if "Traceback (most recent" in end.errors:
-        return "a traceback"
-    if end.peak_mib > usual.peak_mib + MOST_MIB:
-        return f"took {end.peak_mib:.0f} MiB"
-    if end.code and len(end.lines) != 1:
-        return f"{len(end.lines)} lines"
-    if end.code and names and not any(name in end.lines[0] for name in names):
-        return "a line without the file's name"
-    return ""
+    line, names = end.lines[-1] if end.lines else "", list(names)
+    control = _CONTROLS.search(end.errors + end.printed)
+    faults = {
+        "hang": end.code == -signal.SIGALRM,
+        f"ended by signal {-end.code}": end.code < 0,
+        f"exit code {end.code}": end.code not in (0, 1, 3),
+        f"printed the control character {control and control[0]!a}": control is not None,
+        "a traceback": "Traceback (most recent" in end.errors,
+        f"took {end.peak_mib:.0f} MiB": end.peak_mib > usual.peak_mib + MOST_MIB,
+        f"{len(end.lines)} lines": end.code != 0 and len(end.lines) != 1,
+        "a line without the file's name": end.code != 0 and not any(name in line for name in names or ("",)),
+    }
+    return next((fault for fault, is_so in faults.items() if is_so), "")
 
 
 def standing_clock() -> None:
@@ -205,6 +200,7 @@ def table(first_column: str, outcomes: Iterable[tuple[str, str]]) -> str:
 
 def _run(arguments: Sequence[str], folder: Path, scratch: Path, before: Callable[[], None]) -> int:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command has its own handler
     os.chdir(folder)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{scratch / 'log'}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
@@ -216,13 +212,12 @@ def _run(arguments: Sequence[str], folder: Path, scratch: Path, before: Callable
         if arguments[0] == "runtime":
             from runtime.__main__ import main as on_device
 
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             return on_device(list(arguments[1:]))
         exit_codes.interrupt_outside_imports()
         exit_codes.leave(main.run(list(arguments)))
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 0
-    except KeyboardInterrupt:
-        return -1 % 256  # a traceback for a person
     except BaseException:  # noqa: BLE001  # what Python itself would print
         import traceback
 
