@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.answers import KNOWN_SCORE, Answers, joined
 from runtime.contract import Contract
 from runtime.errors import ContractError, DeviceError, ImageError
 from runtime.images import read_image
@@ -29,7 +30,7 @@ class Prediction:
     probability: float  # of the most probable class
     probabilities: dict[str, float]  # by class, in the order of the logits; they add up to 1
     logits: tuple[float, ...]  # of the graph, before the temperature
-    score: float  # of how surely the picture shows one of the classes; the threshold is for it
+    score: float  # high where the picture shows one of the classes; the threshold is for it
 
 
 class Classifier:
@@ -67,6 +68,8 @@ class Classifier:
             raise ContractError(f"{contract_path}: {error}") from error
         self._session: Any = open_session(self.contract, self.variant, graphs, opening)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        has_score = self.contract.unknown_score == KNOWN_SCORE
+        self._outputs = [self.contract.output.name, *([KNOWN_SCORE] if has_score else [])]
         # Some networks export with a batch of one only.
         self._takes_one = self._session.get_inputs()[0].shape[:1] == [1]
 
@@ -87,14 +90,19 @@ class Classifier:
         return cls(Path(folder) / CONTRACT, Path(folder), variant, opening)
 
     def logits(self, images_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Run the graph on uint8 RGB pictures (batch, height, width, 3) of one size.
+        """Return the logits (batch, classes) of pictures, as `answers` does.
 
-        Returns:
-            Logits, (batch, classes) float32.
+        Raises:
+            ImageError, DeviceError: as `answers`.
+        """
+        return self.answers(images_nhwc).logits
+
+    def answers(self, images_nhwc: NDArray[np.uint8]) -> Answers:
+        """Run the graph on uint8 RGB pictures (batch, height, width, 3) of one size.
 
         Raises:
             ImageError: the dtype or shape is wrong, there is no picture, or it is outside the contract's bounds.
-            DeviceError: onnxruntime failed, or a logit is not a finite number.
+            DeviceError: onnxruntime failed, or a logit or score is not a finite number.
         """
         if images_nhwc.dtype != np.uint8 or images_nhwc.ndim != 4 or images_nhwc.shape[3] != 3:
             described = f"{images_nhwc.dtype} {images_nhwc.shape}"
@@ -103,19 +111,24 @@ class Classifier:
         images = np.ascontiguousarray(images_nhwc)
         batches = np.split(images, len(images)) if self._takes_one else [images]
         try:
-            logits = np.concatenate([self._run(batch) for batch in batches])
+            answers = joined([self._run(batch) for batch in batches])
         except failures() as error:
             raise DeviceError(f"{self.variant.file}: onnxruntime failed ({error})") from error
         expected = (len(images_nhwc), len(self.contract.classes))
-        if logits.shape != expected or not np.isfinite(logits).all():
-            raise DeviceError(f"{self.variant.file}: gave {logits.shape} logits; expected {expected} finite numbers")
-        result: NDArray[np.float32] = logits
-        return result
+        shape = answers.logits.shape
+        if shape != expected or not np.isfinite(answers.logits).all():
+            raise DeviceError(f"{self.variant.file}: gave {shape} logits; expected {expected} finite numbers")
+        if not np.isfinite(answers.scores).all():
+            raise DeviceError(f"{self.variant.file}: gave a {KNOWN_SCORE} that is no number; expected finite numbers")
+        return answers
 
-    def _run(self, images_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32]
-        (logits,) = self._session.run([self.contract.output.name], {self.contract.input.name: images_nhwc})
-        return logits
+    def _run(self, images_nhwc: NDArray[np.uint8]) -> Answers:
+        """Run one batch; onnxruntime's outputs need not have the shapes that the graph states."""
+        outputs = self._session.run(self._outputs, {self.contract.input.name: images_nhwc})
+        try:
+            return Answers.of_outputs(outputs)
+        except ValueError as error:
+            raise DeviceError(f"{self.variant.file}: {error}") from error
 
     def classify(self, picture: str | os.PathLike[str] | bytes | NDArray[np.uint8]) -> Prediction:
         """Classify one picture: a file, the bytes of a file, or upright uint8 RGB pixels (height, width, 3).
@@ -128,10 +141,10 @@ class Classifier:
         if isinstance(picture, np.ndarray):
             if picture.dtype != np.uint8 or picture.shape[2:] != (3,):
                 raise ImageError(f"the picture is {picture.dtype} {picture.shape}; expected {_PIXELS}")
-            return self.judge(self.logits(picture[np.newaxis])[0])
+            return self._classify(picture)
         pixels_hwc = self.read(picture)
         try:
-            return self.judge(self.logits(pixels_hwc[np.newaxis])[0])
+            return self._classify(pixels_hwc)
         except ImageError as error:
             raise ImageError(f"{_name_of(picture)}: {error}") from error
 
@@ -152,20 +165,29 @@ class Classifier:
             sample_bits=self.contract.sample_bits,
         )
 
-    def judge(self, logits: NDArray[np.float32]) -> Prediction:
-        """Turn one picture's logits (classes,) into an answer, by the contract's temperature and threshold."""
+    def _classify(self, pixels_hwc: NDArray[np.uint8]) -> Prediction:
+        answers = self.answers(pixels_hwc[np.newaxis])
+        return self.judge(answers.logits[0], float(answers.scores[0]))
+
+    def judge(self, logits: NDArray[np.float32], score: float) -> Prediction:
+        """Turn what the graph says about one picture into an answer, by the contract's temperature and threshold.
+
+        Args:
+            logits: (classes,).
+            score: what the threshold is for.
+        """
         below = logits.astype(np.float64) - logits.max()
         with np.errstate(over="ignore"):  # a very low temperature overflows to -inf, which is probability 0
             shares = np.exp(below / (self.contract.temperature or 1.0))
         shares /= shares.sum()
         threshold, best = self.variant.unknown_threshold, int(logits.argmax())
-        is_known = threshold is None or float(logits[best]) >= threshold
+        is_known = threshold is None or score >= threshold
         return Prediction(
             label=self.contract.classes[best] if is_known else None,
             probability=float(shares[best]),
             probabilities=dict(zip(self.contract.classes, shares.tolist(), strict=True)),
             logits=tuple(logits.tolist()),
-            score=float(logits[best]),
+            score=score,
         )
 
     @property

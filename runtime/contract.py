@@ -105,7 +105,7 @@ class Contract:
     opset: int
     temperature: float | None  # divides the logits before the softmax; None counts as 1
     temperature_reason: str | None  # why there is no temperature
-    unknown_score: Literal["largest_logit"] | None  # what the thresholds of the variants are for
+    unknown_score: Literal["known_score", "largest_logit"] | None  # what the thresholds of the variants are for
     unknown_score_reason: str | None  # why there are no thresholds
     unknown_false_alarms: float | None  # the share of pictures and clips of these classes that fall below, about
     max_pixels: int  # width times height of a picture

@@ -1,4 +1,4 @@
-"""The golden pictures of a bundle: their pixels, and the logits that the graphs gave where the bundle was built."""
+"""The golden pictures of a bundle: their pixels, and what the graphs said where the bundle was built."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Golden:
 
     samples: tuple[Sample, ...]
     logits: dict[str, tuple[tuple[float, ...], ...]]  # keys: variants and `torch`; values: (samples, classes)
+    scores: dict[str, tuple[float, ...]]  # by variant, the known scores (samples,); empty where graphs have none
 
     def __post_init__(self) -> None:
         if not self.samples:
@@ -52,6 +53,9 @@ class Golden:
         for name, rows in self.logits.items():
             if len(rows) != len(self.samples) or len({len(row) for row in rows}) != 1:
                 raise ValueError(f"logits.{name}: found {len(rows)} rows; expected {len(self.samples)} of one length")
+        for name, scores in self.scores.items():
+            if len(scores) != len(self.samples):
+                raise ValueError(f"scores.{name}: found {len(scores)} numbers; expected {len(self.samples)}")
 
     @classmethod
     def read(cls, folder: Path) -> Golden:
@@ -62,7 +66,10 @@ class Golden:
         """
         path = folder / GOLDEN_JSON
         try:
-            return schema.read_json(path, cls)
+            values = schema.load_json(path)
+            if isinstance(values, dict):
+                values.setdefault("scores", {})  # earlier bundles have none
+            return schema.parse(cls, values)
         except ValueError as error:
             raise BundleError(f"{path}: {error}") from error
 
@@ -78,6 +85,17 @@ class Golden:
                 f"{GOLDEN_JSON}: logits of {variant!r} are {rows.shape}; expected one row of {n_classes} float32 each"
             )
         return rows
+
+    def expected_scores(self, variant: str) -> NDArray[np.float64]:
+        """Return the known scores (samples,) that a variant gave where the bundle was built.
+
+        Raises:
+            BundleError: the list has no scores of this variant.
+        """
+        scores = self.scores.get(variant)
+        if scores is None:
+            raise BundleError(f"{GOLDEN_JSON}: no scores of {variant!r}; expected one for each picture")
+        return np.array(scores, np.float64)
 
 
 def read_pixels(folder: Path, sample: Sample) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.answers import KNOWN_SCORE, ROUNDING_OF_SCORES, SCORE_RANGE, joined
 from runtime.archive import bundle_id, verify
 from runtime.bench import measure
 from runtime.classifier import CONTRACT, Classifier
@@ -166,13 +167,14 @@ def _check_variant(
     variant = classifier.variant
     expected = golden.expected(variant.name, len(classifier.contract.classes))
     try:
-        logits = np.concatenate([classifier.logits(picture[np.newaxis]) for picture in pictures]).astype(np.float64)
+        answers = joined([classifier.answers(picture[np.newaxis]) for picture in pictures])
     except ImageError:  # a golden picture is outside the contract's bounds; no variant could answer
         raise
     except DeviceError as error:
         classifier.end_profile()
         return _failed(variant, provider, expected, str(error))
     placement = read_placement(classifier.end_profile())
+    logits = answers.logits.astype(np.float64)
     difference, allowed = float(np.abs(logits - expected).max()), _allowed(variant, expected)
     agree = int((logits.argmax(1) == expected.argmax(1)).sum())
     reason = None
@@ -180,7 +182,9 @@ def _check_variant(
         reason = f"logits differ by {difference:.3g}; expected at most {allowed:.3g}"
     elif agree < len(pictures):
         reason = f"{len(pictures) - agree} of {len(pictures)} labels differ; expected none"
-    elif not placement.nodes_on(provider):
+    elif classifier.contract.unknown_score == KNOWN_SCORE:
+        reason = _reason_against_scores(answers.scores, golden.expected_scores(variant.name), variant)
+    if reason is None and not placement.nodes_on(provider):
         reason = f"none of {placement.n_nodes} nodes ran on it; expected at least one"
     return VariantCheck(
         variant=variant.name,
@@ -193,6 +197,13 @@ def _check_variant(
         labels_agree=agree,
         median_ms=measure(classifier.classify, pictures, _LATENCY_ROUNDS).median_ms,
     )
+
+
+def _reason_against_scores(scores: NDArray[np.float32], expected: NDArray[np.float64], variant: Variant) -> str | None:
+    """Judge the known scores by the same share of their range as the logits, and not below their rounding."""
+    allowed = max(variant.golden_tolerance * SCORE_RANGE, ROUNDING_OF_SCORES)
+    difference = float(np.abs(scores - expected).max())
+    return f"scores differ by {difference:.3g}; expected at most {allowed:.3g}" if difference > allowed else None
 
 
 def _check_decoder(

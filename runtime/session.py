@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.answers import KNOWN_SCORE
 from runtime.contract import METADATA_CLASSES, METADATA_SHA256, METADATA_VERSION, Contract, Variant
 from runtime.errors import ContractError, DeviceError, ProviderError
 from runtime.providers import missing_library, preload, why_not_loaded, with_options
@@ -209,5 +210,7 @@ def _check_agreement(session: Any, path: Path, contract: Contract) -> None:
         if metadata.get(key) != expected[key]:
             raise ContractError(f"{path}: its {key} is {metadata.get(key)!r}; the contract expects {expected[key]!r}")
     wanted = [(contract.input.name, "tensor(uint8)"), (contract.output.name, "tensor(float)")]
+    if contract.unknown_score == KNOWN_SCORE:
+        wanted.append((KNOWN_SCORE, "tensor(float)"))
     if ports != wanted:
-        raise ContractError(f"{path}: its input and output are {json.dumps(ports)}; expected {json.dumps(wanted)}")
+        raise ContractError(f"{path}: its input and outputs are {json.dumps(ports)}; expected {json.dumps(wanted)}")

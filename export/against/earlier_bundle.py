@@ -207,7 +207,8 @@ def _labels_out_of_fold(rows: Sequence[Row], classifier: Classifier, project: Pr
     (route,) = ask_folds(frames, {variant.name: variant}, project)
     if route.problem:
         raise DataError(f"{variant.file}: {route.problem}")
-    return [classifier.judge(logits).label for logits in route.logits]
+    answers = route.answers
+    return [classifier.judge(*answer).label for answer in zip(answers.logits, answers.scores.tolist(), strict=True)]
 
 
 def _selfcheck(folder: Path, bundle_zip: Path) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.graphs.fold_heads import FoldHeads, ask_by_fold, judged_rows, logits_of_torch, read_folds
-from export.graphs.gates import LogitComparison, Logits
+from export.graphs.fold_heads import FoldHeads, answers_of_torch, ask_by_fold, judged_rows, read_folds
+from export.graphs.gates import LogitComparison
 from export.graphs.preprocess_graph import preprocess_graph
 from export.graphs.reference import frames_of_equal_size, torch_of
 from export.graphs.runner import Graph
@@ -22,39 +22,45 @@ from pipeline.base.manifest import Row, class_names
 from pipeline.base.progress import track
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import Checkpoint, class_numbers
+from runtime.answers import Answers, joined
 
 OPSET = 18  # of the preprocessing here; its nodes mean the same in every later opset
 
 
 @dataclass(frozen=True)
 class ReferenceFrames:
-    """Some frames, preprocessed by the graph, with torch's logits for the same pixels."""
+    """Some frames, preprocessed by the graph, with torch's answers for the same pixels."""
 
     classes: Sequence[str]
     truth: NDArray[np.int64]  # (n,) class indices
     inputs_nchw: NDArray[np.float32]  # (n, 3, size, size); mapped from a file, since they may not fit into memory
-    torch_logits: Logits  # (n, classes)
-    unknown_threshold: float | None = None  # of the checkpoint
+    torch: Answers
     rows: Sequence[Row] = ()  # (n,) the frames
     folds: FoldHeads | None = None  # None: one network answers for all frames
 
-    def ask(self, core: onnx.ModelProto) -> Logits:
-        """Ask a core about the frames, (n, classes); with folds, each frame by the head that has not learned from it.
+    def ask(self, core: onnx.ModelProto) -> Answers:
+        """Ask a core about the frames; with folds, each frame by the head that has not learned from it.
 
         Raises:
             DataError: onnxruntime failed, or no fold can judge the core.
         """
         if self.folds is None:
-            return Graph(core.SerializeToString()).run_in_batches(self.inputs_nchw)
+            return Graph(core.SerializeToString()).answers_in_batches(self.inputs_nchw)
 
-        def ask_part(graph: onnx.ModelProto, positions: list[int]) -> Logits:
-            return Graph(graph.SerializeToString()).run_in_batches(self.inputs_nchw[positions])
+        def ask_part(graph: onnx.ModelProto, positions: list[int]) -> Answers:
+            return Graph(graph.SerializeToString()).answers_in_batches(self.inputs_nchw[positions])
 
         return ask_by_fold(core, self.rows, self.folds, ask_part)
 
-    def compare(self, graph_logits: Logits) -> LogitComparison:
-        """Put a graph's logits (n, classes) beside torch's."""
-        return LogitComparison(self.classes, self.truth, self.torch_logits, graph_logits, self.unknown_threshold)
+    def compare(self, graph: Answers, *, has_score: bool) -> LogitComparison:
+        """Put a graph's answers beside torch's. The thresholds, which each graph has of its own, are not fitted yet.
+
+        Args:
+            graph: for the same frames.
+            has_score: whether the graph gives a known score.
+        """
+        scores = (self.torch.scores, graph.scores) if has_score else (None, None)
+        return LogitComparison(self.classes, self.truth, self.torch.logits, graph.logits, *scores)
 
 
 def calibration_rows(rows: Sequence[Row], n_frames: int) -> list[Row]:
@@ -96,7 +102,7 @@ def _in_turn(groups: Iterable[Sequence[Row]]) -> Iterator[Row]:
 
 
 def reference_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, path: Path) -> ReferenceFrames:
-    """Preprocess frames with the graph, and compute torch's logits for the same pixels.
+    """Preprocess frames with the graph, and compute torch's answers for the same pixels.
 
     Args:
         rows: the frames.
@@ -110,16 +116,15 @@ def reference_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Proje
     truth = class_numbers(rows, checkpoint, project)
     if not rows:
         raise DataError("data/split.csv: no frame; expected at least one")
-    ask_torch, torch_logits = torch_of(checkpoint), []
+    ask_torch, from_torch = torch_of(checkpoint), []
     graph = Graph(preprocess_graph(checkpoint.preprocess, OPSET).SerializeToString())
     size, n_done = checkpoint.preprocess.size, 0
     inputs_nchw = mapped_array(path, (len(rows), 3, size, size), np.dtype(np.float32), named=path)
     for frames_nhwc in frames_of_equal_size(track(rows, f"{rows[0].split} frames", len(rows)), project):
         inputs_nchw[n_done : n_done + len(frames_nhwc)] = graph(frames_nhwc)
-        torch_logits.append(ask_torch(frames_nhwc))
+        from_torch.append(ask_torch(frames_nhwc))
         n_done += len(frames_nhwc)
-    threshold = checkpoint.calibration.frame_threshold
-    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, np.concatenate(torch_logits), threshold, rows)
+    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, joined(from_torch), rows)
 
 
 def frames_of_folds(
@@ -139,5 +144,5 @@ def frames_of_folds(
     """
     chosen = spread_over_clips([row for row in judged_rows(rows) if row.kept], most)
     frames = reference_frames(chosen, checkpoint, project, path)
-    logits = logits_of_torch(chosen, checkpoint, project)
-    return replace(frames, torch_logits=logits, folds=read_folds(checkpoint, project))
+    answers = answers_of_torch(chosen, checkpoint, project)
+    return replace(frames, torch=answers, folds=read_folds(checkpoint, project))

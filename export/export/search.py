@@ -16,10 +16,13 @@ from export.export.half_arithmetic import logits_in_half
 from export.export.quantize import Int8, Quantizer, last_layers, last_weighted, layers_beyond_fp16, to_fp16
 from export.export.reference_frames import ReferenceFrames
 from export.export.torch_export import EXPORTER_ERRORS
-from export.graphs.gates import FAILED, PASSED, Judgement, Logits, judge
+from export.graphs.gates import FAILED, PASSED, Judgement, Logits, Scores, judge
 from export.graphs.params import ParityParams
 from export.graphs.runner import Graph, median_ms
+from export.graphs.score_graph import has_known_score, with_known_score
 from pipeline.base.errors import DataError
+from pipeline.network.known_score import KnownScore
+from runtime.answers import SCORE_RANGE, Answers
 from runtime.bench import EQUALLY_FAST
 
 Mode = Literal["fast", "full"]
@@ -57,7 +60,7 @@ class Trial:
     distance: float | None = None  # to torch, on the calibration frames; None: not measured, or not a finite number
     median_ms: float | None = None  # of the core alone, one picture
     problem: str | None = None  # why the core could not be made, or judged
-    logits: Logits | None = field(default=None, compare=False, repr=False)  # of the frames that judged it
+    answers: Answers | None = field(default=None, compare=False, repr=False)  # for the frames that judged it
 
     def __post_init__(self) -> None:
         if self.judgement is not None and self.problem is not None:
@@ -189,19 +192,23 @@ def judged(trial: Trial, frames: ReferenceFrames, gates: ParityParams) -> Trial:
     """
     assert trial.core is not None  # noqa: S101  # what could not be made is never chosen
     try:
-        logits = frames.ask(trial.core)
+        answers = frames.ask(trial.core)
     except DataError as error:
         return replace(trial, problem=f"cannot be judged ({error})")
-    return replace(trial, judgement=judge(frames.compare(logits), trial.precision, gates), logits=logits)
+    comparison = frames.compare(answers, has_score=has_known_score(trial.core))
+    return replace(trial, judgement=judge(comparison, trial.precision, gates), answers=answers)
 
 
-def judge_nearest(trials: Sequence[Trial], frames: ReferenceFrames, gates: ParityParams) -> list[Trial]:
+def judge_nearest(
+    trials: Sequence[Trial], score: KnownScore | None, frames: ReferenceFrames, gates: ParityParams
+) -> list[Trial]:
     """Choose the candidate of each smaller precision that is nearest to torch, and judge it and no other.
 
-    So the verdict is not the best of many.
+    So the verdict is not the best of many. What is judged, and float32, get the known score as a second output first.
 
     Args:
         trials: every candidate, as `search` returns them.
+        score: what unknown material is told by; None: the graphs give logits alone.
         frames: the frames that decide; the choice has not seen them.
         gates: the section `parity` of `params.yaml`.
 
@@ -211,9 +218,16 @@ def judge_nearest(trials: Sequence[Trial], frames: ReferenceFrames, gates: Parit
     eligible = [trial for trial in trials if trial.judgement is None and trial.distance is not None]
     precisions = dict.fromkeys(trial.precision for trial in eligible)
     chosen = [nearest([trial for trial in eligible if trial.precision == precision]) for precision in precisions]
-    return [
-        judged(trial, frames, gates) if any(trial is of_choice for of_choice in chosen) else trial for trial in trials
-    ]
+    completed = []
+    for trial in trials:
+        is_chosen = any(trial is of_choice for of_choice in chosen)
+        if score is not None and trial.core is not None and (is_chosen or trial.judgement is not None):
+            completed.append(replace(trial, core=with_known_score(trial.core, score)))
+        else:
+            completed.append(trial)
+        if is_chosen:
+            completed[-1] = judged(completed[-1], frames, gates)
+    return completed
 
 
 def nearest(trials: Sequence[Trial]) -> Trial:
@@ -255,21 +269,24 @@ def golden_tolerance(trial: Trial, frames: ReferenceFrames, least: float) -> flo
     if trial.precision == "fp32":
         return least
     inputs_nchw, graph = frames.inputs_nchw[:TOLERANCE_FRAMES], trial.core.SerializeToString()
-    logits = Graph(graph).run_in_batches(inputs_nchw)
-    alternatives = [Graph(graph, how).run_in_batches(inputs_nchw) for how in ("as_written", "without_vnni")]
+    answers = Graph(graph).answers_in_batches(inputs_nchw)
+    others = [Graph(graph, how).answers_in_batches(inputs_nchw) for how in ("as_written", "without_vnni")]
+    alternatives = [other.logits for other in others]
     if trial.precision == "fp16":
         least = max(least, LEAST_FP16_TOLERANCE)
-        alternatives += [frames.torch_logits[:TOLERANCE_FRAMES], logits_in_half(trial.core, inputs_nchw)]
-    largest = max(_largest_difference(alternative, logits) for alternative in alternatives)
-    return min(0.99, max(least, round(TOLERANCE_FACTOR * largest / float(np.ptp(logits)), 4)))
+        alternatives += [frames.torch.logits[:TOLERANCE_FRAMES], logits_in_half(trial.core, inputs_nchw)]
+    shares = [_largest_difference(other, answers.logits) / float(np.ptp(answers.logits)) for other in alternatives]
+    if has_known_score(trial.core):
+        shares += [_largest_difference(other.scores, answers.scores) / SCORE_RANGE for other in others]
+    return min(0.99, max(least, round(TOLERANCE_FACTOR * max(shares), 4)))
 
 
-def _largest_difference(alternative: Logits, logits: Logits) -> float:
+def _largest_difference(alternative: Logits | Scores, values: Logits | Scores) -> float:
     """Return the largest difference on the frames that both have.
 
     Sums that overflow in half precision give no number, and no tolerance would help: the device's selfcheck names them.
     """
-    difference = np.abs(alternative - logits[: len(alternative)])
+    difference = np.abs(alternative - values[: len(alternative)])
     return float(difference[np.isfinite(difference)].max(initial=0.0))
 
 
@@ -296,9 +313,9 @@ def _distance(core: onnx.ModelProto | None, frames: ReferenceFrames) -> float | 
     It looks at all logits and not at the answers: flips are so few that chance would choose.
     """
     assert core is not None  # noqa: S101  # cores that could not be made have no distance
-    error = Graph(core.SerializeToString()).run_in_batches(frames.inputs_nchw) - frames.torch_logits
+    error = Graph(core.SerializeToString()).run_in_batches(frames.inputs_nchw) - frames.torch.logits
     distance = float(
-        np.square(error, dtype=np.float64).mean() / max(frames.torch_logits.var(), np.finfo(np.float32).tiny)
+        np.square(error, dtype=np.float64).mean() / max(frames.torch.logits.var(), np.finfo(np.float32).tiny)
     )
     return distance if np.isfinite(distance) else None
 

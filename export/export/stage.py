@@ -38,6 +38,7 @@ from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.preprocess import Preprocess
+from runtime.answers import KNOWN_SCORE
 from runtime.contract import Contract, Geometry, Variant
 from runtime.system.processor import processor_name
 
@@ -93,7 +94,8 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
         record = dataclasses.replace(record, exporters=_try_exporters(checkpoint, params.opset, gates, whole))
         best = _first_that_agrees(record, made_from, project)
         factory = CandidateFactory(_core_of(best.trial), calibration.inputs_nchw)
-        trials = judge_nearest(search(best.trial, factory, params.search, calibration), frames, gates)
+        score = checkpoint.known_score if checkpoint.calibration.unknown else None
+        trials = judge_nearest(search(best.trial, factory, params.search, calibration), score, frames, gates)
         kept = best_of_each_precision(trials)
         thresholds = [thresholds_of(trial, frames, checkpoint) for trial in kept]
         tolerances = [golden_tolerance(trial, whole, params.golden_tolerance) for trial in kept]
@@ -196,7 +198,7 @@ def _draft(checkpoint: Checkpoint, params: ExportParams, opset: int) -> Contract
         opset=opset,
         temperature=checkpoint.calibration.temperature,
         temperature_reason=checkpoint.calibration.temperature_reason,
-        unknown_score=None if unknown is None else "largest_logit",
+        unknown_score=None if unknown is None else KNOWN_SCORE,
         unknown_score_reason=checkpoint.calibration.unknown_reason,
         unknown_false_alarms=None if unknown is None else unknown.false_alarms,
         max_pixels=round(params.max_megapixels * 1e6),

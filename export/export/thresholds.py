@@ -1,4 +1,4 @@
-"""The thresholds of unknown material, for each graph: a graph in integers shifts the logits that they are for."""
+"""The thresholds of unknown material, for each graph: a graph in integers shifts the score that they are for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def thresholds_of(trial: Trial, frames: ReferenceFrames, checkpoint: Checkpoint)
         checkpoint: gives the rate, and the thresholds of float32.
     """
     unknown = checkpoint.calibration.unknown
-    if unknown is None or trial.precision == "fp32" or trial.logits is None:
+    if unknown is None or trial.precision == "fp32" or trial.answers is None:
         return unknown
     groups = [row.group for row in frames.rows]
-    return fit_thresholds(trial.logits, groups, unknown.false_alarms)[0] or unknown
+    return fit_thresholds(trial.answers.scores, groups, unknown.false_alarms)[0] or unknown

@@ -1,4 +1,4 @@
-"""The graphs of the folds: a graph that ships, with the head of one fold in place of its own.
+"""The graphs of the folds: a graph that ships, with the head and the known score of one fold in place of its own.
 
 The backbone needs no labels, so it is the same in every fold: its weights are frozen, and the ranges of integers are
 measured on pixels. The head is the layer of the classes. Every graph holds it in floating point and by the names of
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor
 
-from export.graphs.gates import Logits
+from export.graphs.score_graph import put_known_score
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.calibration import Calibration
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.out_of_fold import FoldHead, read_fold_heads, read_out_of_fold
+from runtime.answers import Answers, joined
 
 _HEAD = "head."  # of the names of the network's parameters
 
@@ -44,7 +45,7 @@ class FoldHeads:
         return [head.calibration for head in self.heads]
 
     def graph_of(self, fold: int, graph: onnx.ModelProto) -> onnx.ModelProto:
-        """Return a copy of a graph that has the head of a fold.
+        """Return a copy of a graph that has the head of a fold, and its known score where the graph has one.
 
         Args:
             fold: the number of the fold.
@@ -53,13 +54,16 @@ class FoldHeads:
         Raises:
             DataError: the graph does not hold a parameter of the head as it is: a hidden layer in integers.
         """
+        head = self.heads[fold]
         copied = onnx.ModelProto()
         copied.CopyFrom(graph)
         tensors = {tensor.name: tensor for tensor in copied.graph.initializer}
         for name, shipped in self.shipped.items():
-            of_fold = self.heads[fold].state_dict[name.removeprefix(_HEAD)]
+            of_fold = head.state_dict[name.removeprefix(_HEAD)]
             if name not in tensors or not _put(tensors[name], shipped.numpy(), of_fold.numpy()):
                 raise DataError(f"the graph does not hold {name} in floating point, so no fold can judge it")
+        if head.known_score is not None:
+            put_known_score(copied, head.known_score)
         return copied
 
 
@@ -97,8 +101,8 @@ def judged_rows(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.fold is not None and not row.is_copy]
 
 
-def logits_of_torch(rows: Sequence[Row], checkpoint: Checkpoint, project: Project) -> Logits:
-    """Torch's logits (n, classes) for frames, each by the head that has not learned from it.
+def answers_of_torch(rows: Sequence[Row], checkpoint: Checkpoint, project: Project) -> Answers:
+    """Torch's answers for frames, each by the head that has not learned from it.
 
     Args:
         rows: frames that have a fold.
@@ -117,11 +121,11 @@ def positions_by_fold(rows: Sequence[Row]) -> Iterator[tuple[int, list[int]]]:
         yield fold, [position for position, row in enumerate(rows) if row.fold == fold]
 
 
-Ask = Callable[[onnx.ModelProto, list[int]], Logits]  # a graph, and positions of frames, to (positions, classes)
+Ask = Callable[[onnx.ModelProto, list[int]], Answers]  # a graph, and positions of frames
 
 
-def ask_by_fold(graph: onnx.ModelProto, rows: Sequence[Row], folds: FoldHeads, ask: Ask) -> Logits:
-    """Ask the graph of each fold about the frames that its head has not learned from; (n, classes).
+def ask_by_fold(graph: onnx.ModelProto, rows: Sequence[Row], folds: FoldHeads, ask: Ask) -> Answers:
+    """Ask the graph of each fold about the frames that its head has not learned from.
 
     Args:
         graph: the graph that ships.
@@ -133,7 +137,5 @@ def ask_by_fold(graph: onnx.ModelProto, rows: Sequence[Row], folds: FoldHeads, a
         DataError: no fold can judge the graph, or onnxruntime failed.
     """
     parts = [(positions, ask(folds.graph_of(fold, graph), positions)) for fold, positions in positions_by_fold(rows)]
-    logits = np.zeros((len(rows), parts[0][1].shape[1]), dtype=np.float32)
-    for positions, of_fold in parts:
-        logits[positions] = of_fold
-    return logits
+    order = np.argsort(np.concatenate([positions for positions, _ in parts]))
+    return joined([of_fold for _, of_fold in parts])[order]

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from export.graphs.params import Fp16Gate, Fp32Gate, Int8Gate, ParityParams
 from pipeline.base.errors import DataError
 from pipeline.base.words import counted
+from runtime.answers import ROUNDING_OF_SCORES
 
 PASSED, FAILED, UNDECIDABLE = "passed", "failed", "undecidable"
 WORST_FIRST = (FAILED, UNDECIDABLE, PASSED)
 
 Logits = NDArray[np.float32]
+Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,9 @@ class LogitComparison:
     truth: NDArray[np.int64]  # (n,) class indices
     torch_logits: Logits  # (n, classes)
     graph_logits: Logits  # (n, classes); not finite where the graph gave no number
-    unknown_threshold: float | None = None  # torch's: a frame whose largest logit is below it shows none of the classes
+    torch_scores: Scores | None = None  # (n,) what the threshold is for; None: the largest logits
+    graph_scores: Scores | None = None
+    unknown_threshold: float | None = None  # torch's: a frame whose score is below it shows none of the classes
     unknown_threshold_of_graph: float | None = None  # the same for the graph; None: torch's
 
     def __post_init__(self) -> None:
@@ -46,6 +50,14 @@ class LogitComparison:
         return float(difference) if np.isfinite(difference) else float("inf")
 
     @property
+    def score_difference(self) -> float:
+        """The largest difference between two known scores; 0 where there are none, infinite where one is missing."""
+        if self.torch_scores is None or self.graph_scores is None:
+            return 0.0
+        difference = np.abs(self.torch_scores - self.graph_scores).max()
+        return float(difference) if np.isfinite(difference) else float("inf")
+
+    @property
     def flipped(self) -> NDArray[np.bool_]:
         """(n,) where torch and the graph answer with different classes."""
         flipped: NDArray[np.bool_] = self.torch_logits.argmax(axis=1) != self.graph_logits.argmax(axis=1)
@@ -60,7 +72,9 @@ class LogitComparison:
         """(n,) where torch, and (n,) where the graph, sees none of the classes."""
         of_torch = -np.inf if self.unknown_threshold is None else self.unknown_threshold
         of_graph = of_torch if self.unknown_threshold_of_graph is None else self.unknown_threshold_of_graph
-        return self.torch_logits.max(axis=1) < of_torch, self.graph_logits.max(axis=1) < of_graph
+        torch_scores = self.torch_logits.max(axis=1) if self.torch_scores is None else self.torch_scores
+        graph_scores = self.graph_logits.max(axis=1) if self.graph_scores is None else self.graph_scores
+        return torch_scores < of_torch, graph_scores < of_graph
 
     @property
     def n_unknown_flips(self) -> int:
@@ -168,6 +182,8 @@ def _fp32_failures(comparison: LogitComparison, gate: Fp32Gate) -> list[str]:
     allowed = gate.max_logit_difference * comparison.logit_range
     if comparison.difference > allowed:
         reasons.append(f"largest logit difference {comparison.difference:.3g}; allowed {allowed:.3g}")
+    if comparison.score_difference > ROUNDING_OF_SCORES:
+        reasons.append(f"largest score difference {comparison.score_difference:.3g}; allowed {ROUNDING_OF_SCORES}")
     if n_flips := comparison.n_flips_outside(gate.flip_margin):
         reasons.append(f"{counted(n_flips, 'flip')} where torch was sure; allowed 0")
     return reasons

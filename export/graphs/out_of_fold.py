@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from scipy import special
 
-from export.graphs.fold_heads import FoldHeads, judged_rows, logits_of_torch, positions_by_fold, read_folds
-from export.graphs.gates import Judgement, LogitComparison, Logits, judge
+from export.graphs.fold_heads import FoldHeads, answers_of_torch, judged_rows, positions_by_fold, read_folds
+from export.graphs.gates import Judgement, LogitComparison, Scores, judge
 from export.graphs.params import ParityParams
 from export.graphs.reference import frames_of_equal_size
 from export.graphs.runner import Graph
@@ -23,6 +23,7 @@ from pipeline.base.project import Project
 from pipeline.network.calibration import UnknownThresholds, fit_thresholds
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 from pipeline.network.clip_answers import ClipAnswers, FrameAnswers, answer_clips
+from runtime.answers import Answers, nothing
 from runtime.contract import Variant
 from runtime.verdict import Thresholds
 
@@ -34,7 +35,7 @@ class FoldRoute:
     """What one variant says about all frames, each answered with the head that has not learned from it."""
 
     variant: Variant
-    logits: Logits  # (n, classes); NaN where the variant gave none
+    answers: Answers  # NaN where the variant gave none
     problem: str | None  # why it gave none
 
 
@@ -44,19 +45,21 @@ class JudgedFrames:
 
     rows: Sequence[Row]
     truth: NDArray[np.int64]
-    torch_logits: Logits
+    torch: Answers
     folds: FoldHeads
     classes: Sequence[str]
+    has_score: bool  # whether the graphs give a known score
 
     def judge(self, route: FoldRoute, params: ParityParams) -> Judgement:
         """Judge a variant by the gates of its precision. No frame is taken for none of the classes here."""
-        comparison = LogitComparison(self.classes, self.truth, self.torch_logits, route.logits)
+        scores = (self.torch.scores, route.answers.scores) if self.has_score else (None, None)
+        comparison = LogitComparison(self.classes, self.truth, self.torch.logits, route.answers.logits, *scores)
         judgement = judge(comparison, route.variant.precision, params)
         return dataclasses.replace(judgement, reasons=(route.problem,)) if route.problem else judgement
 
-    def answers(self, route: FoldRoute) -> ClipAnswers:
+    def clip_answers(self, route: FoldRoute) -> ClipAnswers:
         """The clips as the device answers them with a variant; a fold's thresholds come from the other folds."""
-        logits = np.nan_to_num(route.logits)
+        logits, scores = np.nan_to_num(route.answers.logits), np.nan_to_num(route.answers.scores)
         probabilities = np.zeros(logits.shape)
         thresholds: dict[int | None, Thresholds] = {}
         for fold, positions in positions_by_fold(self.rows):
@@ -64,14 +67,14 @@ class JudgedFrames:
             scaled = logits[positions].astype(np.float64) / (calibration.temperature or 1.0)
             probabilities[positions] = special.softmax(scaled, axis=1)
             rate = None if calibration.unknown is None else calibration.unknown.false_alarms
-            thresholds[fold] = self._thresholds(logits, fold, rate)
-        frames = FrameAnswers(self.rows, logits, probabilities, self.truth)
+            thresholds[fold] = self._thresholds(scores, fold, rate)
+        frames = FrameAnswers(self.rows, scores, probabilities, self.truth)
         return answer_clips(frames, lambda row: thresholds[row.fold], len(thresholds))
 
-    def _thresholds(self, logits: Logits, fold: int, rate: float | None) -> Thresholds:
+    def _thresholds(self, scores: Scores, fold: int, rate: float | None) -> Thresholds:
         others = [position for position, row in enumerate(self.rows) if row.fold != fold and row.kept]
         groups = [self.rows[position].group for position in others]
-        fitted: UnknownThresholds | None = fit_thresholds(logits[others], groups, rate)[0]
+        fitted: UnknownThresholds | None = fit_thresholds(scores[others], groups, rate)[0]
         return Thresholds(None, None) if fitted is None else Thresholds(fitted.frame, fitted.clip)
 
 
@@ -87,9 +90,10 @@ def read_judged_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Pro
         DataError: a head or a logit is missing, or a frame has a class that the checkpoint does not know.
     """
     judged = judged_rows(rows)
-    logits = logits_of_torch(judged, checkpoint, project)
+    answers = answers_of_torch(judged, checkpoint, project)
     truth = class_numbers(judged, checkpoint, project)
-    return JudgedFrames(judged, truth, logits, read_folds(checkpoint, project), checkpoint.classes)
+    has_score = checkpoint.calibration.unknown is not None
+    return JudgedFrames(judged, truth, answers, read_folds(checkpoint, project), checkpoint.classes, has_score)
 
 
 def ask_folds(judged: JudgedFrames, variants: Mapping[str, Variant], project: Project) -> list[FoldRoute]:
@@ -101,7 +105,7 @@ def ask_folds(judged: JudgedFrames, variants: Mapping[str, Variant], project: Pr
         project: whose graphs and frames they are.
     """
     graphs = {name: onnx.load(project.onnx / variant.file) for name, variant in variants.items()}
-    logits = {name: np.full(judged.torch_logits.shape, np.nan, np.float32) for name in variants}
+    answers = {name: nothing(*judged.torch.logits.shape) for name in variants}
     problems: dict[str, str] = {}
     for fold, positions in track(list(positions_by_fold(judged.rows)), "parity of the folds", len(judged.folds.heads)):
         opened = {name: _open(graph, judged.folds, fold, problems, name) for name, graph in graphs.items()}
@@ -112,10 +116,11 @@ def ask_folds(judged: JudgedFrames, variants: Mapping[str, Variant], project: Pr
             for name, graph in opened.items():
                 if graph is not None and name not in problems:
                     try:
-                        logits[name][batch] = graph(frames_nhwc)
+                        of_batch = graph.answers(frames_nhwc)
+                        answers[name].logits[batch], answers[name].scores[batch] = of_batch.logits, of_batch.scores
                     except DataError as error:
                         problems[name] = str(error)
-    return [FoldRoute(variant, logits[name], problems.get(name)) for name, variant in variants.items()]
+    return [FoldRoute(variant, answers[name], problems.get(name)) for name, variant in variants.items()]
 
 
 def _open(graph: onnx.ModelProto, folds: FoldHeads, fold: int, problems: dict[str, str], name: str) -> Graph | None:

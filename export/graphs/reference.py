@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.graphs.gates import Logits
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import Checkpoint
+from runtime.answers import Answers
 
 BATCHES = (7, 2, 1)  # frames in a batch, in turn, so that the batch axis is tested too
 PIXELS_AT_ONCE = 7680 * 4320  # of a batch: preprocessing holds about 20 bytes for each of its pixels
@@ -31,16 +31,12 @@ def frames_of_equal_size(rows: Iterable[Row], project: Project) -> Iterator[NDAr
             yield np.stack([read_frame(project, row) for row in chunk])
 
 
-def torch_of(checkpoint: Checkpoint) -> Callable[[NDArray[np.uint8]], Logits]:
-    """Return the trained network in float32 as a function.
-
-    The function takes pictures, uint8 (batch, height, width, 3), and returns logits (batch, classes).
-    """
+def torch_of(checkpoint: Checkpoint) -> Callable[[NDArray[np.uint8]], Answers]:
+    """Return the trained network in float32 as a function of pictures, uint8 (batch, height, width, 3)."""
     network = checkpoint.network()
 
     @torch.inference_mode()
-    def ask(frames_nhwc: NDArray[np.uint8]) -> Logits:
-        logits: Logits = network(checkpoint.preprocess(torch.from_numpy(frames_nhwc))).numpy()
-        return logits
+    def ask(frames_nhwc: NDArray[np.uint8]) -> Answers:
+        return checkpoint.answers(network, checkpoint.preprocess(torch.from_numpy(frames_nhwc)))
 
     return ask

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import missing
+from runtime.answers import Answers, joined
 from runtime.providers import preload, with_options
 from runtime.session import EXACT_INT8, failures, onnxruntime, session_options
 
@@ -46,14 +47,21 @@ class Graph:
         self._outputs: list[str] = [port.name for port in self._session.get_outputs()]
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Run one batch through a graph that has one output, and return that output.
+        """Run one batch, and return the first output: of a core, the logits.
 
         Raises:
             DataError: onnxruntime failed.
         """
-        output: NDArray[np.float32]
-        (output,) = self.outputs(values).values()
+        output: NDArray[np.float32] = next(iter(self.outputs(values).values()))
         return output
+
+    def answers(self, values: NDArray[Any]) -> Answers:
+        """Run one batch of pictures; without a known score the largest logit stands in its place.
+
+        Raises:
+            DataError: onnxruntime failed.
+        """
+        return Answers.of_outputs(list(self.outputs(values).values()))
 
     def outputs(self, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Run one batch and return every output by its name.
@@ -74,8 +82,12 @@ class Graph:
         return dict(zip(self._outputs, results, strict=True))
 
     def run_in_batches(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """Run any number of pictures, `FRAMES_AT_ONCE` at a time, and return their outputs in one array."""
-        return np.concatenate([self(batch) for batch in batches_of(values, FRAMES_AT_ONCE)])
+        """Run any number of pictures, `FRAMES_AT_ONCE` at a time, and return their logits (n, classes)."""
+        return self.answers_in_batches(values).logits
+
+    def answers_in_batches(self, values: NDArray[Any]) -> Answers:
+        """Run any number of pictures, `FRAMES_AT_ONCE` at a time."""
+        return joined([self.answers(batch) for batch in batches_of(values, FRAMES_AT_ONCE)])
 
 
 def open_session(

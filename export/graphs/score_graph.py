@@ -10,9 +10,10 @@ import onnx
 from onnx import TensorProto, compose, helper, numpy_helper, shape_inference
 
 from pipeline.base.errors import DataError
-from pipeline.network.unknown_score import SHORTEST, KnownScore
+from pipeline.network.known_score import SHORTEST, KnownScore
+from runtime.answers import KNOWN_SCORE
 
-OUTPUT = "known_score"  # float32 (batch,)
+OUTPUT = KNOWN_SCORE  # float32 (batch,)
 _HEAD = "head."  # the exported nodes are named after their modules
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -24,7 +25,12 @@ def pooled_features(core: onnx.ModelProto) -> str:
         DataError: no node of the graph is named after a module of the head.
     """
     makers = {output: node for node in core.graph.node for output in node.output}
-    of_head = (node for node in core.graph.node if node.name.startswith(_HEAD) and node.op_type not in _QUANTISERS)
+    constants = {tensor.name for tensor in core.graph.initializer}  # half precision casts some, named after the head
+    of_head = (
+        node
+        for node in core.graph.node
+        if node.name.startswith(_HEAD) and node.op_type not in _QUANTISERS and node.input[0] not in constants
+    )
     first = next(of_head, None)
     if first is None:
         raise DataError("the graph has no node of the head, so its pooled features cannot be found; export it again")
@@ -62,6 +68,25 @@ def with_known_score(core: onnx.ModelProto, score: KnownScore) -> onnx.ModelProt
     del scored.opset_import[:]  # both parts have listed their domains
     scored.opset_import.extend(core.opset_import)
     return scored
+
+
+def has_known_score(model: onnx.ModelProto) -> bool:
+    """Whether a core or a whole graph gives a known score."""
+    return any(port.name == OUTPUT for port in model.graph.output)
+
+
+def put_known_score(model: onnx.ModelProto, score: KnownScore) -> None:
+    """Put another score where a graph computes one; a graph that computes none stays as it is.
+
+    Args:
+        model: a core, or a whole graph; it is changed.
+        score: for as many channels.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for field in dataclasses.fields(score):
+        tensor = tensors.get(f"{OUTPUT}/{field.name}")
+        if tensor is not None:
+            tensor.CopyFrom(numpy_helper.from_array(getattr(score, field.name), tensor.name))
 
 
 def score_graph(score: KnownScore, core: onnx.ModelProto, features: onnx.ValueInfoProto) -> onnx.ModelProto:

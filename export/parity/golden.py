@@ -18,6 +18,7 @@ from pipeline.base.files import replacing_folder, write_json
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
+from runtime.answers import KNOWN_SCORE, Answers
 from runtime.classifier import Classifier
 from runtime.images import read_image
 
@@ -27,31 +28,35 @@ SURE = 2.0  # tolerances by which the best class must lead: it may lose one whil
 def write_golden(
     rows: Sequence[Row],
     params: ParityParams,
-    ask_torch: Callable[[NDArray[np.uint8]], Logits],
+    ask_torch: Callable[[NDArray[np.uint8]], Answers],
     classifiers: Mapping[str, Classifier],
     project: Project,
 ) -> None:
-    """Write golden frames: images, raw pixels, and the logits of torch and of every variant.
+    """Write golden frames: images, raw pixels, the logits of torch and of every variant, and the known scores.
 
     Args:
         rows: held-out frames; the first `params.golden_frames` of them are written.
         params: the section `parity` of `params.yaml`.
-        ask_torch: pictures, uint8 (batch, height, width, 3), to torch's logits (batch, classes).
+        ask_torch: pictures, uint8 (batch, height, width, 3), to torch's answers.
         classifiers: the variants, by their names.
         project: whose frames are read, and whose `models/golden/` is written.
     """
     logits: dict[str, list[list[float]]] = {"torch": [], **{name: [] for name in classifiers}}
+    scores: dict[str, list[float]] = {}
     samples = []
     with replacing_folder(project.golden) as folder:
         for index, row in enumerate(rows[: params.golden_frames]):
             image = folder / f"{index:03d}.jpg"
             pixels_hwc = _write_image(read_frame(project, row), image, params.golden_max_side)
             np.save(folder / f"{index:03d}.npy", pixels_hwc, allow_pickle=False)
-            logits["torch"].append(ask_torch(pixels_hwc[None])[0].tolist())
+            logits["torch"].append(ask_torch(pixels_hwc[None]).logits[0].tolist())
             for name, classifier in classifiers.items():
-                logits[name].append(classifier.logits(pixels_hwc[None])[0].tolist())
+                answers = classifier.answers(pixels_hwc[None])
+                logits[name].append(answers.logits[0].tolist())
+                if classifier.contract.unknown_score == KNOWN_SCORE:
+                    scores.setdefault(name, []).append(float(answers.scores[0]))
             samples.append(_sample(image.stem, row.label, pixels_hwc))
-        write_json(folder / "golden.json", {"samples": samples, "logits": logits})
+        write_json(folder / "golden.json", {"samples": samples, "logits": logits, "scores": scores})
 
 
 def _sample(name: str, label: str, pixels_hwc: NDArray[np.uint8]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from export.graphs.gates import Logits
 from export.parity.results import OddSize
+from runtime.answers import Answers
 from runtime.classifier import Classifier
 from runtime.errors import DeviceError
 
@@ -16,12 +16,12 @@ ODD_SIZES = ((1, 1), (3, 5000), (4320, 7680))  # height and width
 
 
 def compare_odd_sizes(
-    ask_torch: Callable[[NDArray[np.uint8]], Logits], classifier: Classifier, allowed: float
+    ask_torch: Callable[[NDArray[np.uint8]], Answers], classifier: Classifier, allowed: float
 ) -> tuple[OddSize, ...]:
     """Compare torch with a graph on one picture of each size that the contract allows.
 
     Args:
-        ask_torch: pictures, uint8 (batch, height, width, 3), to torch's logits (batch, classes).
+        ask_torch: pictures, uint8 (batch, height, width, 3), to torch's answers.
         classifier: the graph.
         allowed: the largest logit difference that is no failure.
     """
@@ -41,14 +41,14 @@ def worst_picture(odd_sizes: tuple[OddSize, ...]) -> NDArray[np.uint8]:
 
 
 def _compare(
-    height: int, width: int, ask_torch: Callable[[NDArray[np.uint8]], Logits], classifier: Classifier, allowed: float
+    height: int, width: int, ask_torch: Callable[[NDArray[np.uint8]], Answers], classifier: Classifier, allowed: float
 ) -> OddSize:
     name, picture_nhwc = f"{width}x{height}", _noise(height, width)
     try:
         logits = classifier.logits(picture_nhwc)
     except DeviceError as error:
         return OddSize(name, None, str(error))
-    difference = float(np.abs(logits - ask_torch(picture_nhwc)).max())
+    difference = float(np.abs(logits - ask_torch(picture_nhwc).logits).max())
     reason = f"logit difference {difference:.3g}; allowed {allowed:.3g}" if difference > allowed else None
     return OddSize(name, difference, reason)
 

@@ -22,6 +22,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project, safe_join
 from pipeline.base.scratch import scratch_folder
+from runtime.answers import Answers, joined, nothing
 from runtime.classifier import CONTRACT, Classifier
 from runtime.errors import DeviceError
 from runtime.session import onnxruntime
@@ -36,28 +37,33 @@ class Route:
 
     variant: str
     name: str
-    ask: Callable[[NDArray[np.uint8]], Logits]  # uint8 (batch, height, width, 3) to (batch, classes)
+    ask: Callable[[NDArray[np.uint8]], Answers]  # of pictures, uint8 (batch, height, width, 3)
     n_classes: int
     files: tuple[str, ...] = ()  # the graphs that follow one another; empty where the route is more than graphs
     problem: str | None = None  # the first error
-    answers: list[Logits] = field(default_factory=list)  # of one batch after the other
+    batches: list[Answers] = field(default_factory=list)  # the answers to one batch after the other
 
     def __call__(self, frames_nhwc: NDArray[np.uint8]) -> None:
         """Ask about a batch. An answer that fails is NaN."""
         try:
-            self.answers.append(self.ask(frames_nhwc))
+            self.batches.append(self.ask(frames_nhwc))
         except (DeviceError, DataError) as error:
             self.fail(str(error), len(frames_nhwc))
 
     def fail(self, problem: str, n_frames: int) -> None:
         """Note the first problem, and answer NaN for some frames."""
         self.problem = self.problem or problem
-        self.answers.append(np.full((n_frames, self.n_classes), np.nan, np.float32))
+        self.batches.append(nothing(n_frames, self.n_classes))
 
     @property
     def logits(self) -> Logits:
         """(n, classes), in the order of the frames."""
-        return np.concatenate(self.answers)
+        return self.answers.logits
+
+    @property
+    def answers(self) -> Answers:
+        """In the order of the frames."""
+        return joined(self.batches)
 
 
 def routes(classifiers: Mapping[str, Classifier], project: Project) -> list[Route]:
@@ -68,17 +74,17 @@ def routes(classifiers: Mapping[str, Classifier], project: Project) -> list[Rout
     """
     n_classes = len(next(iter(classifiers.values())).contract.classes)
     main = [
-        Route(name, classifier.variant.file, classifier.logits, n_classes, (classifier.variant.file,))
+        Route(name, classifier.variant.file, classifier.answers, n_classes, (classifier.variant.file,))
         for name, classifier in classifiers.items()
     ]
     on_other_providers = [
-        Route(name, f"{classifier.variant.file} on {graph.provider}", graph, n_classes)
+        Route(name, f"{classifier.variant.file} on {graph.provider}", graph.answers, n_classes)
         for name, classifier in classifiers.items()
         for graph in _other_providers(classifier, project)
     ]
     files = ("preprocess.onnx", "core.onnx")
     preprocess, core = (open_graph(project.onnx / name) for name in files)
-    parts = Route("fp32", ", ".join(files), lambda frames_nhwc: core(preprocess(frames_nhwc)), n_classes, files)
+    parts = Route("fp32", ", ".join(files), lambda frames_nhwc: core.answers(preprocess(frames_nhwc)), n_classes, files)
     return [*main, *on_other_providers, parts]
 
 
@@ -92,7 +98,7 @@ def ask_bundle(classifier: Classifier, rows: Sequence[Row], project: Project) ->
         rows: the frames, which exist on disk.
         project: whose frames they are.
     """
-    route = Route(classifier.variant.name, BUNDLE, classifier.logits, len(classifier.contract.classes))
+    route = Route(classifier.variant.name, BUNDLE, classifier.answers, len(classifier.contract.classes))
     with scratch_folder("bundle") as folder:
         shutil.copytree(Path(runtime.__file__).parent, folder / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(classifier.contract_path, folder / CONTRACT)
@@ -113,7 +119,8 @@ def _classify(paths: Sequence[str], route: Route, folder: Path) -> None:
         route.fail(lines[-1], len(paths))
         return
     answers = json.loads(finished.stdout)
-    route.answers.append(np.array([answer["logits"] for answer in answers], np.float32))
+    logits, scores = ([answer[name] for answer in answers] for name in ("logits", "score"))
+    route.batches.append(Answers(np.array(logits, np.float32), np.array(scores, np.float32)))
 
 
 def _other_providers(classifier: Classifier, project: Project) -> Iterator[Graph]:

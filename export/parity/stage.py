@@ -37,9 +37,10 @@ from pipeline.base.report_digest import files_below, hashes_of, write_report
 from pipeline.network.checkpoint import Checkpoint, class_numbers, read_checkpoint
 from pipeline.network.clip_answers import ClipAnswers, FrameAnswers, answer_clips
 from pipeline.network.inference import forbid_tf32
+from runtime.answers import KNOWN_SCORE, Answers, joined
 from runtime.classifier import Classifier
 
-Torch = Callable[[NDArray[np.uint8]], Logits]
+Torch = Callable[[NDArray[np.uint8]], Answers]
 
 EXPLAINED = 16  # frames: those that flip, and then those that differ most
 
@@ -76,10 +77,17 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     classifiers = _classifiers(checkpoint, project)
     asked = routes(classifiers, project)
     ask_torch = torch_of(checkpoint)
-    torch_logits = _ask(held_out, ask_torch, asked, project)
-    asked.append(ask_bundle(next(iter(classifiers.values())), held_out, project))
+    from_torch = _ask(held_out, ask_torch, asked, project)
+    first = next(iter(classifiers.values()))
+    asked.append(ask_bundle(first, held_out, project))
+    has_score = first.contract.unknown_score == KNOWN_SCORE
     torch_alone = LogitComparison(
-        checkpoint.classes, truth, torch_logits, torch_logits, checkpoint.calibration.frame_threshold
+        checkpoint.classes,
+        truth,
+        from_torch.logits,
+        from_torch.logits,
+        torch_scores=from_torch.scores if has_score else None,
+        unknown_threshold=checkpoint.calibration.frame_threshold,
     )
     by_folds = checkpoint.estimate == "folds"
     results = _judge(asked, torch_alone, _only_losses(params) if by_folds else params, classifiers)
@@ -87,20 +95,21 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     odd_sizes = compare_odd_sizes(ask_torch, classifiers[FP32], allowed)
     results[FP32] = dataclasses.replace(results[FP32], odd_sizes=odd_sizes)
     trained = TrainedNetwork(checkpoint.preprocess, checkpoint.network())
-    explained = _explain(results, asked, _Reference(held_out, torch_logits, trained, project))
-    graph_logits = {route.variant: route.logits for route in reversed(asked)}  # a variant's first route is the runtime
+    explained = _explain(results, asked, _Reference(held_out, from_torch.logits, trained, project))
+    from_graphs = {route.variant: route.answers for route in reversed(asked)}  # a variant's first route is the runtime
+    graph_logits = {name: answers.logits for name, answers in from_graphs.items()}
     if by_folds:
         judged = read_judged_frames(rows, checkpoint, project)
         explained, answers = _judge_by_folds(explained, judged, params, classifiers, project)
     else:
         answers = {
-            name: _clip_answers(held_out, truth, graph_logits[name], classifier)
+            name: _clip_answers(held_out, truth, from_graphs[name], classifier)
             for name, classifier in classifiers.items()
         }
     report = ParityReport(explained, made_from[project.relative(project.checkpoint)] or "", answers)
     write_golden(golden_order(held_out, graph_logits, classifiers), params, ask_torch, classifiers, project)
     by_variant = {name: graph_logits[name] for name in results}
-    write_flips(flips_of(held_out, torch_logits, by_variant, checkpoint.classes), project)
+    write_flips(flips_of(held_out, from_torch.logits, by_variant, checkpoint.classes), project)
     wrote = hashes_of((project.flips_csv, project.flips_png, *files_below(project.golden)), project)
     write_report(project.parity_json, report.to_json(), made_from=made_from, wrote=wrote)
     return report
@@ -130,14 +139,16 @@ def _judge_by_folds(
         of_folds = {OUT_OF_FOLD: judged.judge(routes[name], params)}
         both = {**result.routes, **of_folds} if result.precision == FP32 else {**of_folds, **result.routes}
         with_folds[name] = dataclasses.replace(result, routes=both)
-    return with_folds, {name: judged.answers(route) for name, route in routes.items()}
+    return with_folds, {name: judged.clip_answers(route) for name, route in routes.items()}
 
 
-def _clip_answers(rows: Sequence[Row], truth: NDArray[np.int64], logits: Logits, classifier: Classifier) -> ClipAnswers:
-    """The held-out clips as the device answers them with a variant; frames without an answer count as logits of 0."""
-    finite = np.nan_to_num(logits)
-    probabilities = special.softmax(finite.astype(np.float64) / (classifier.contract.temperature or 1.0), axis=1)
-    frames = FrameAnswers(rows, finite, probabilities, truth)
+def _clip_answers(
+    rows: Sequence[Row], truth: NDArray[np.int64], answers: Answers, classifier: Classifier
+) -> ClipAnswers:
+    """The held-out clips as the device answers them with a variant; what gave no answer counts as 0."""
+    finite = np.nan_to_num(answers.logits).astype(np.float64)
+    probabilities = special.softmax(finite / (classifier.contract.temperature or 1.0), axis=1)
+    frames = FrameAnswers(rows, np.nan_to_num(answers.scores), probabilities, truth)
     return answer_clips(frames, lambda _: classifier.thresholds, None)
 
 
@@ -152,14 +163,14 @@ def _classifiers(checkpoint: Checkpoint, project: Project) -> dict[str, Classifi
     return {name: Classifier(project.contract_json, project.onnx, variant=name) for name in names}
 
 
-def _ask(rows: Sequence[Row], ask_torch: Torch, asked: Sequence[Route], project: Project) -> Logits:
-    """Ask torch and every route about every frame, from the same pixels, and return torch's logits (n, classes)."""
-    from_torch: list[Logits] = []
+def _ask(rows: Sequence[Row], ask_torch: Torch, asked: Sequence[Route], project: Project) -> Answers:
+    """Ask torch and every route about every frame, from the same pixels, and return what torch says."""
+    from_torch: list[Answers] = []
     for frames_nhwc in frames_of_equal_size(track(rows, "parity", len(rows)), project):
         from_torch.append(ask_torch(frames_nhwc))
         for route in asked:
             route(frames_nhwc)
-    return np.concatenate(from_torch)
+    return joined(from_torch)
 
 
 def _judge(
@@ -172,7 +183,12 @@ def _judge(
     judged: dict[str, dict[str, Judgement]] = {}
     for route in asked:
         threshold = classifiers[route.variant].variant.unknown_threshold
-        comparison = dataclasses.replace(torch_alone, graph_logits=route.logits, unknown_threshold_of_graph=threshold)
+        comparison = dataclasses.replace(
+            torch_alone,
+            graph_logits=route.logits,
+            graph_scores=None if torch_alone.torch_scores is None else route.answers.scores,
+            unknown_threshold_of_graph=threshold,
+        )
         judgement = judge(comparison, classifiers[route.variant].variant.precision, params)
         if route.problem:
             judgement = dataclasses.replace(judgement, reasons=(route.problem,))

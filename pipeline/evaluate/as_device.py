@@ -23,7 +23,7 @@ def clip_answers(judged: Predictions, calibration_of: CalibrationOf, n_folds: in
         calibration_of: gives the calibration of what judges a frame.
         n_folds: of the folds that judge; None where the test side does.
     """
-    frames = FrameAnswers(judged.rows, judged.logits, judged.probabilities, judged.truth)
+    frames = FrameAnswers(judged.rows, judged.scores, judged.probabilities, judged.truth)
     return answer_clips(frames, lambda row: thresholds_of_calibration(calibration_of(row)), n_folds)
 
 
@@ -36,5 +36,5 @@ def false_alarms(kept: Predictions, device: ClipAnswers, calibration_of: Calibra
         calibration_of: gives the calibration of what judges a frame.
     """
     thresholds = [calibration_of(row).frame_threshold for row in kept.rows]
-    is_refused = kept.logits.max(axis=1) < np.array([-np.inf if frame is None else frame for frame in thresholds])
+    is_refused = kept.scores < np.array([-np.inf if frame is None else frame for frame in thresholds])
     return FalseAlarms(frames=float(is_refused.mean()), groups=device.refused / device.n_clips)

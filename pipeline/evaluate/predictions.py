@@ -18,8 +18,11 @@ from pipeline.evaluate import metrics
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 from pipeline.network.embeddings import frozen_embeddings
 from pipeline.network.inference import Frames, infer
+from pipeline.network.known_score import answers_of
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
+
+_ARRAYS = ("truth", "logits", "scores", "probabilities", "embeddings")  # of Predictions
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Predictions:
     rows: list[Row]
     truth: NDArray[np.int64]  # (n,) class numbers
     logits: NDArray[np.float32]  # (n, classes)
+    scores: NDArray[np.float32]  # (n,), what the thresholds of unknown material are for
     probabilities: metrics.Floats  # (n, classes)
     embeddings: NDArray[np.float32]  # (n, channels), the input of the head
 
@@ -48,7 +52,7 @@ class Predictions:
         if mask.all():
             return self  # features of many frames are large
         rows = [row for row, is_wanted in zip(self.rows, mask, strict=True) if is_wanted]
-        return Predictions(rows, self.truth[mask], self.logits[mask], self.probabilities[mask], self.embeddings[mask])
+        return Predictions(rows, *(getattr(self, name)[mask] for name in _ARRAYS))
 
 
 def gather(parts: Iterable[Predictions], rows: Iterable[Row]) -> Predictions:
@@ -60,10 +64,7 @@ def gather(parts: Iterable[Predictions], rows: Iterable[Row]) -> Predictions:
     selected = [part.where(np.array([row.path in paths for row in part.rows])) for part in parts]
     all_rows = [row for part in selected for row in part.rows]
     order = sorted(range(len(all_rows)), key=lambda index: all_rows[index].path)
-    arrays = (
-        np.concatenate([getattr(part, name) for part in selected])[order]
-        for name in ("truth", "logits", "probabilities", "embeddings")
-    )
+    arrays = (np.concatenate([getattr(part, name) for part in selected])[order] for name in _ARRAYS)
     return Predictions([all_rows[index] for index in order], *arrays)
 
 
@@ -80,20 +81,20 @@ def judge_out_of_fold(rows: Sequence[Row], checkpoint: Checkpoint, project: Proj
         DataError: a logit or a calibration is missing, or a frame has a class that the checkpoint does not know.
     """
     truth = class_numbers(rows, checkpoint, project)
-    logits = read_out_of_fold(rows, checkpoint.classes, project.out_of_fold_csv())
+    answers = read_out_of_fold(rows, checkpoint.classes, project.out_of_fold_csv())
     heads = read_fold_heads(project.fold_heads)
     fold_of_row = np.array([row.fold for row in rows])
     if fold_of_row.max() >= len(heads):
         raise DataError(
             f"{project.fold_heads}: found {len(heads)} heads; {project.split_csv} has more folds; train again"
         )
-    probabilities = np.zeros(logits.shape)
+    probabilities = np.zeros(answers.logits.shape)
     for fold, head in enumerate(heads):
         chosen = fold_of_row == fold
-        probabilities[chosen] = metrics.probabilities_of(logits[chosen], head.calibration.temperature)
+        probabilities[chosen] = metrics.probabilities_of(answers.logits[chosen], head.calibration.temperature)
     frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
     embeddings = frozen_embeddings(checkpoint.network(), frames, batch_size)
-    return Predictions(list(rows), truth, logits, probabilities, embeddings)
+    return Predictions(list(rows), truth, answers.logits, answers.scores, probabilities, embeddings)
 
 
 def judge(
@@ -120,7 +121,8 @@ def judge(
             f"{project.checkpoint}: found logits that are not finite numbers; train again with a lower train.lr"
         )
     probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.calibration.temperature)
-    return Predictions(list(rows), truth, logits.numpy(), probabilities, embeddings.numpy())
+    scores = answers_of(logits.numpy(), embeddings.numpy(), checkpoint.known_score).scores
+    return Predictions(list(rows), truth, logits.numpy(), scores, probabilities, embeddings.numpy())
 
 
 def write_predictions(predictions: Predictions, classes: Sequence[str], project: Project) -> None:
@@ -131,14 +133,24 @@ def write_predictions(predictions: Predictions, classes: Sequence[str], project:
         classes: the names of the classes, by their numbers.
         project: where the file goes.
     """
-    header = ["path", "group", "label", "predicted", "confidence", "kept", *(f"logit_{name}" for name in classes)]
-    frames = zip(predictions.rows, predictions.logits, predictions.probabilities, strict=True)
-    lines = (_line(row, logits, probabilities, classes) for row, logits, probabilities in frames)
+    header = [
+        "path",
+        "group",
+        "label",
+        "predicted",
+        "confidence",
+        "kept",
+        *(f"logit_{name}" for name in classes),
+        "score",
+    ]
+    numbers = np.column_stack([predictions.logits, predictions.scores])
+    frames = zip(predictions.rows, numbers, predictions.probabilities, strict=True)
+    lines = (_line(row, of_row, probabilities, classes) for row, of_row, probabilities in frames)
     write_csv(project.predictions_csv, chain([header], lines))
 
 
-def _line(row: Row, logits: NDArray[np.float32], probabilities: metrics.Floats, classes: Sequence[str]) -> list[str]:
+def _line(row: Row, numbers: NDArray[np.float32], probabilities: metrics.Floats, classes: Sequence[str]) -> list[str]:
     predicted = int(probabilities.argmax())
     kept = "true" if row.kept else "false"
     confidence = f"{probabilities[predicted]:.6f}"
-    return [row.path, row.group, row.label, classes[predicted], confidence, kept, *(f"{x:.6f}" for x in logits)]
+    return [row.path, row.group, row.label, classes[predicted], confidence, kept, *(f"{x:.6f}" for x in numbers)]

@@ -15,21 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
+from runtime.answers import Answers
+
 RANGE = (0.01, 100.0)  # of temperatures
 FEWEST_CLIPS = 10  # for thresholds: of fewer clips nobody can say how often a new one would be refused
-NO_NUMBERS = "a frame to calibrate on has logits that are no numbers"
+NO_NUMBERS = "a frame to calibrate on has logits or scores that are no numbers"
 NOT_WANTED = "not wanted: train.unknown_false_alarms is null"
-ONE_UNIT = "of one sigmoid unit the largest logit never falls below 0; set model.output: softmax"
 
 # Of log T, beside one nat of likelihood a clip: a few clips that are all right no longer ask for T = 0.
 _PRIOR_DEVIATION = 0.5
 
 Logits = NDArray[np.float32]
+Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class UnknownThresholds:
-    """Below them the largest logit says: none of the classes."""
+    """Below them the score says: none of the classes."""
 
     frame: float  # for one picture
     clip: float  # for the mean over the frames of a clip
@@ -96,23 +98,20 @@ def _number(value: object) -> Any:
 
 
 def calibrate(
-    logits: Logits, truth: NDArray[np.int64], groups: Sequence[str], false_alarms: float | None, *, one_unit: bool
+    answers: Answers, truth: NDArray[np.int64], groups: Sequence[str], false_alarms: float | None
 ) -> Calibration:
     """Fit the temperature and the thresholds.
 
     Args:
-        logits: (n, classes), of frames that the network has not learned from.
+        answers: for n frames that the network and the known score have not learned from.
         truth: (n,) class numbers.
         groups: (n,) the clip or photo of each frame.
         false_alarms: the share of known clips that may be refused; None fits no thresholds.
-        one_unit: whether the logits are 0 and the output of one sigmoid unit.
     """
-    if not np.isfinite(logits).all():
+    if not np.isfinite(answers.logits).all() or not np.isfinite(answers.scores).all():
         return not_calibrated(NO_NUMBERS)
-    temperature = fit_temperature(logits, truth, groups)
-    if one_unit:
-        return Calibration(temperature, None, None, ONE_UNIT)
-    return Calibration(temperature, None, *fit_thresholds(logits, groups, false_alarms))
+    temperature = fit_temperature(answers.logits, truth, groups)
+    return Calibration(temperature, None, *fit_thresholds(answers.scores, groups, false_alarms))
 
 
 def fit_temperature(logits: Logits, truth: NDArray[np.int64], groups: Sequence[str]) -> float:
@@ -139,16 +138,16 @@ def fit_temperature(logits: Logits, truth: NDArray[np.int64], groups: Sequence[s
 
 
 def fit_thresholds(
-    logits: Logits, groups: Sequence[str], false_alarms: float | None
+    scores: Scores, groups: Sequence[str], false_alarms: float | None
 ) -> tuple[UnknownThresholds | None, str | None]:
-    """Fit the thresholds of the largest logit (Hendrycks et al., ICML 2022), or say why there are none.
+    """Fit the thresholds of a score, or say why there are none.
 
     A frame of a new clip falls below the threshold with at most the stated probability, if the new clip resembles these
     clips. Each clip has the weight 1 / (clips + 1), and so has the new clip (Lee, Barber, Willett, "Distribution-free
     inference with hierarchical data", 2023). So no rate below 1 / (clips + 1) can be offered.
 
     Args:
-        logits: (n, classes), finite.
+        scores: (n,), finite.
         groups: (n,) the clip or photo of each frame.
         false_alarms: the share of known clips that may fall below; None fits no thresholds.
     """
@@ -158,9 +157,10 @@ def fit_thresholds(
     if len(clips) < FEWEST_CLIPS:
         return None, f"{len(clips)} clips or photos to calibrate on; thresholds need {FEWEST_CLIPS}"
     rate = max(false_alarms, 1 / (len(clips) + 1))
-    scores = logits.max(axis=1).astype(np.float64)
-    means = np.bincount(clip_of_frame, weights=scores) / np.bincount(clip_of_frame)
-    return UnknownThresholds(_threshold(scores, groups, rate), _threshold(means, clips.tolist(), rate), rate), None
+    of_frames = scores.astype(np.float64)
+    of_clips = np.bincount(clip_of_frame, weights=of_frames) / np.bincount(clip_of_frame)
+    frame, clip = _threshold(of_frames, groups, rate), _threshold(of_clips, clips.tolist(), rate)
+    return UnknownThresholds(frame, clip, rate), None
 
 
 def _threshold(scores: NDArray[np.float64], groups: Sequence[str], rate: float) -> float:

@@ -16,12 +16,14 @@ from pipeline.base.files import replacing_file
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project, missing
 from pipeline.network.calibration import Calibration, calibration_from_plain, calibration_to_plain
+from pipeline.network.known_score import KnownScore, answers_of, known_score_from_plain
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
 from pipeline.network.torch_files import read_plain, write_plain
+from runtime.answers import Answers
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 Estimate = Literal["folds", "holdout"]
 Refit = Literal["all", "none"]
@@ -42,6 +44,7 @@ class Checkpoint:
     learned_from: tuple[str, ...]  # sha256 of every recording that the network learned from, sorted
     calibration: Calibration
     sample_bits: int | None = None  # of `image.sample_bits`: how many bits of 16 count in a picture
+    known_score: KnownScore | None = None  # the thresholds are for it; None: there are no thresholds
 
     def __post_init__(self) -> None:
         """Check the values that no network checks.
@@ -53,6 +56,8 @@ class Checkpoint:
             raise ValueError(f"found the estimate {self.estimate!r} and refit {self.refit!r}; expected known words")
         if self.refit == "all" and self.estimate == "holdout":
             raise ValueError("found a network that learned from all clips and is judged on held-out ones")
+        if self.calibration.unknown is not None and self.known_score is None:
+            raise ValueError("found thresholds without the score that they are for")
         if not self.classes or len(set(self.classes)) != len(self.classes) or not all(self.classes):
             raise ValueError(f"found the classes {', '.join(map(repr, self.classes))}; expected different names")
 
@@ -63,6 +68,11 @@ class Checkpoint:
         )
         network.load_state_dict(self.state_dict)
         return network.float().eval()
+
+    def answers(self, network: Network, input_nchw: Tensor) -> Answers:
+        """Run the network of this checkpoint on preprocessed pictures (n, 3, size, size)."""
+        pooled = network.embed(input_nchw)
+        return answers_of(network.head(pooled).numpy(), pooled.numpy(), self.known_score)
 
     def write(self, path: Path) -> None:
         """Write plain Python values and tensors only, so that `weights_only=True` can read them."""
@@ -79,6 +89,7 @@ class Checkpoint:
             "learned_from": list(self.learned_from),
             "calibration": calibration_to_plain(self.calibration),
             "sample_bits": self.sample_bits,
+            "known_score": None if self.known_score is None else self.known_score.to_tensors(),
         }
         with replacing_file(path) as temporary:
             write_plain(value, temporary)
@@ -120,6 +131,7 @@ def _from_plain(value: dict[str, Any]) -> Checkpoint:
         learned_from=tuple(map(_name, value["learned_from"])),
         calibration=calibration_from_plain(value["calibration"]),
         sample_bits=value["sample_bits"],
+        known_score=known_score_from_plain(value["known_score"]),
     )
 
 

@@ -46,7 +46,7 @@ class FrameAnswers:
     """What a network or a graph says about frames, those that screening dropped included: a device sees them too."""
 
     rows: Sequence[Row]
-    logits: NDArray[np.float32]  # (n, classes)
+    scores: NDArray[np.float32]  # (n,), what the thresholds are for
     probabilities: NDArray[np.floating[Any]]  # (n, classes)
     truth: NDArray[np.int64]  # (n,) class numbers
 
@@ -62,7 +62,7 @@ def answer_clips(frames: FrameAnswers, thresholds_of: Callable[[Row], Thresholds
     right = refused = 0
     clips = _frames_by_clip(frames.rows)
     for positions in clips:
-        scores = frames.logits[positions].max(axis=1).astype(np.float64)
+        scores = frames.scores[positions].astype(np.float64)
         verdict = judge_clip(frames.probabilities[positions], scores, thresholds_of(frames.rows[positions[0]]))
         refused += verdict.class_number is None
         right += verdict.class_number == int(frames.truth[positions[0]])

@@ -1,7 +1,8 @@
-"""What the heads of the folds leave for later stages: the heads themselves, and their logits for frames they never saw.
+"""What the folds leave for later stages: their heads and scores, and what these say about frames they never saw.
 
-`models/folds.pt` holds the head and the calibration of each fold, none where the test side gives the estimate.
-`reports/train/out_of_fold.csv` has a line for every frame: the logits of the one head that has not learned from it.
+`models/folds.pt` holds the head, the known score and the calibration of each fold, none where the test side gives the
+estimate. `reports/train/out_of_fold.csv` has a line for every frame: the logits and the score of the one head that has
+not learned from it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from pipeline.base.errors import DataError
 from pipeline.base.files import replacing_file
 from pipeline.base.manifest import Row
 from pipeline.base.project import missing
-from pipeline.network.calibration import Calibration, Logits, calibration_from_plain, calibration_to_plain
+from pipeline.network.calibration import Calibration, calibration_from_plain, calibration_to_plain
+from pipeline.network.known_score import KnownScore, known_score_from_plain
 from pipeline.network.torch_files import read_plain, write_plain
+from runtime.answers import Answers
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _COLUMNS = ("path", "group", "fold", "label", "kept")
+_SCORE = "score"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class FoldHead:
     """The head of one fold, which has learned from the clips of all other folds."""
 
     state_dict: dict[str, Tensor]  # of the head alone
-    calibration: Calibration  # fitted on the out-of-fold logits of the other folds
+    calibration: Calibration  # fitted on the out-of-fold answers of the other folds
+    known_score: KnownScore | None = None  # of the same clips; None: no score is wanted
 
     def __repr__(self) -> str:
         shapes = {name: tuple(value.shape) for name, value in self.state_dict.items()}
@@ -40,7 +45,14 @@ class FoldHead:
 
 def write_fold_heads(heads: Sequence[FoldHead], path: Path) -> None:
     """Write `models/folds.pt`; without folds it is an empty list, since DVC expects every output."""
-    plain = [{"state_dict": head.state_dict, "calibration": calibration_to_plain(head.calibration)} for head in heads]
+    plain = [
+        {
+            "state_dict": head.state_dict,
+            "calibration": calibration_to_plain(head.calibration),
+            "known_score": None if head.known_score is None else head.known_score.to_tensors(),
+        }
+        for head in heads
+    ]
     with replacing_file(path) as temporary:
         write_plain({"format_version": FORMAT_VERSION, "heads": plain}, temporary)
 
@@ -70,28 +82,29 @@ def _head_from_plain(value: dict[str, Any]) -> FoldHead:
     state_dict = value["state_dict"]
     if not isinstance(state_dict, dict) or not all(isinstance(tensor, Tensor) for tensor in state_dict.values()):
         raise TypeError("found a state_dict that is no mapping to tensors")
-    return FoldHead(state_dict, calibration_from_plain(value["calibration"]))
+    score = known_score_from_plain(value["known_score"])
+    return FoldHead(state_dict, calibration_from_plain(value["calibration"]), score)
 
 
-def write_out_of_fold(rows: Sequence[Row], logits: Logits, classes: Sequence[str], path: Path) -> None:
+def write_out_of_fold(rows: Sequence[Row], answers: Answers, classes: Sequence[str], path: Path) -> None:
     """Write `out_of_fold.csv`; nine digits are enough for every bit of a float32.
 
     Args:
         rows: the judged frames, each with its fold.
-        logits: (n, classes), of the head of each frame's fold.
+        answers: of the head and the score of each frame's fold.
         classes: names in the order of the logits.
         path: the file.
     """
-    header = [*_COLUMNS, *(f"logit_{name}" for name in classes)]
+    header = [*_COLUMNS, *(f"logit_{name}" for name in classes), _SCORE]
     lines = (
-        [row.path, row.group, row.fold, row.label, "true" if row.kept else "false", *(f"{x:.9g}" for x in of_row)]
-        for row, of_row in zip(rows, logits, strict=True)
+        [row.path, row.group, row.fold, row.label, "true" if row.kept else "false", *(f"{x:.9g}" for x in numbers)]
+        for row, numbers in zip(rows, np.column_stack([answers.logits, answers.scores]), strict=True)
     )
     write_csv(path, [header, *lines])
 
 
-def read_out_of_fold(rows: Sequence[Row], classes: Sequence[str], path: Path) -> Logits:
-    """Read the logits (n, classes) of some frames, in their order.
+def read_out_of_fold(rows: Sequence[Row], classes: Sequence[str], path: Path) -> Answers:
+    """Read the answers for some frames, in their order.
 
     Args:
         rows: frames of `data/split.csv` that have a fold.
@@ -102,17 +115,17 @@ def read_out_of_fold(rows: Sequence[Row], classes: Sequence[str], path: Path) ->
         DataError: the file is missing or not one that `pipe train` wrote, or it lacks a frame in its fold.
     """
     lines = read_table(path)
-    header, expected = next(lines, []), [*_COLUMNS, *(f"logit_{name}" for name in classes)]
+    header, expected = next(lines, []), [*_COLUMNS, *(f"logit_{name}" for name in classes), _SCORE]
     if header != expected:
         raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(expected)}")
     try:
-        known = {(path_, fold): logits for path_, _, fold, _, _, *logits in lines}
-        logits = np.array([known[row.path, str(row.fold)] for row in rows], dtype=np.float32)
+        known = {(path_, fold): numbers for path_, _, fold, _, _, *numbers in lines}
+        numbers = np.array([known[row.path, str(row.fold)] for row in rows], dtype=np.float32)
     except KeyError as error:
         name, fold = error.args[0]
         raise DataError(f"{path}: no line of {name} in fold {fold}; expected one, run `pipe train` again") from error
     except ValueError as error:
         raise DataError(f"{path}: a line does not fit its columns ({error}); run `pipe train` again") from error
-    if logits.shape != (len(rows), len(classes)) or not np.isfinite(logits).all():
-        raise DataError(f"{path}: found {logits.shape} logits, or one that is no number; run `pipe train` again")
-    return logits
+    if numbers.shape != (len(rows), len(classes) + 1) or not np.isfinite(numbers).all():
+        raise DataError(f"{path}: found {numbers.shape} numbers, or one that is no number; run `pipe train` again")
+    return Answers(numbers[:, :-1], numbers[:, -1])

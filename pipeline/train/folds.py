@@ -1,4 +1,4 @@
-"""Folds: a head for each, fitted on the clips of the others, and its logits for the clips that it has not seen."""
+"""Folds: a head and a score for each, fitted on the clips of the others, and what they say about its own clips."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pipeline.base.manifest import Row
-from pipeline.network.calibration import Calibration, Logits, calibrate
-from pipeline.network.heads import TwoLogits
+from pipeline.network.calibration import Calibration, calibrate
+from pipeline.network.known_score import KnownScore, answers_of, fit_known_score
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import FoldHead
 from pipeline.train.batches import Source, logits_and_labels
@@ -21,6 +21,7 @@ from pipeline.train.best_epoch import Metrics
 from pipeline.train.feature_cache import CachedFeatures
 from pipeline.train.params import TrainParams
 from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
+from runtime.answers import Answers
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,10 @@ class FoldData:
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """What the fold heads give: themselves, their logits, the calibration from all of them, and their curves."""
+    """What the fold heads give: themselves, their answers, the calibration from all of them, and their curves."""
 
     heads: list[FoldHead]
-    logits: Logits  # (n, classes), of `FoldData.judged_rows`
+    answers: Answers  # for `FoldData.judged_rows`
     calibration: Calibration  # of the shipped head
     curves: list[Metrics]  # by epoch: mean over the frames, each measured by the head that has not seen it
 
@@ -80,9 +81,11 @@ def fit_folds(network: Network, data: FoldData, params: TrainParams, n_classes: 
         run: the run; each fold continues from a state of its own.
     """
     start = copy.deepcopy(network.head.state_dict())
-    logits = np.zeros((len(data.judged_rows), n_classes), dtype=np.float32)
+    n_judged, pooled = len(data.judged_rows), data.judged.features[:, 0].numpy()
+    answers = Answers(np.zeros((n_judged, n_classes), np.float32), np.zeros(n_judged, np.float32))
+    scores = [_score_without(data, number, params) for number in data.numbers]
     states, histories = list[dict[str, Tensor]](), list[tuple[int, Fitted]]()
-    for number in data.numbers:
+    for number, score in zip(data.numbers, scores, strict=True):
         network.head.load_state_dict(start)
         inputs = _inputs_of_fold(network, data, number)
         of_fold = replace(run, key=f"{run.key}-fold{number}", is_shown=False)
@@ -90,13 +93,15 @@ def fit_folds(network: Network, data: FoldData, params: TrainParams, n_classes: 
         fitted = fit_all_epochs(network, inputs, params, n_classes, of_fold, name=name)
         judged = [position for position, row in enumerate(data.judged_rows) if row.fold == number]
         unseen = Part(data.judged, judged)
-        logits[judged], _ = logits_and_labels(network.head, unseen, params.batch_size, run.accelerator.device)
+        logits, _ = logits_and_labels(network.head, unseen, params.batch_size, run.accelerator.device)
+        of_fold_answers = answers_of(logits, pooled[judged], score)
+        answers.logits[judged], answers.scores[judged] = of_fold_answers.logits, of_fold_answers.scores
         states.append({name: value.detach().cpu().clone() for name, value in network.head.state_dict().items()})
         histories.append((len(inputs.watched["val"]), fitted))
     network.head.load_state_dict(start)
-    calibrations = list(_calibrations(network, data, logits, params))
-    heads = [FoldHead(state, of_fold) for state, of_fold in zip(states, calibrations[1:], strict=True)]
-    return OutOfFold(heads, logits, calibrations[0], list(_mean_curves(histories)))
+    calibrations = list(_calibrations(data, answers, params))
+    heads = [FoldHead(*parts) for parts in zip(states, calibrations[1:], scores, strict=True)]
+    return OutOfFold(heads, answers, calibrations[0], list(_mean_curves(histories)))
 
 
 def states_of_folds(data: FoldData, run: RunContext) -> list[str]:
@@ -111,20 +116,33 @@ def _inputs_of_fold(network: Network, data: FoldData, number: int) -> Inputs:
     return Inputs(network.head, Part(data.learned, learned), labels, {"val": Part(data.judged, watched)})
 
 
-def _calibrations(network: Network, data: FoldData, logits: Logits, params: TrainParams) -> Iterator[Calibration]:
+def _score_without(data: FoldData, number: int, params: TrainParams) -> KnownScore | None:
+    """Fit the known score of a fold to the kept frames of all other folds."""
+    learned = [position for position, row in enumerate(data.judged_rows) if row.kept and row.fold != number]
+    return fit_score(data.judged, learned, params)
+
+
+def fit_score(source: CachedFeatures, positions: Sequence[int], params: TrainParams) -> KnownScore | None:
+    """Fit the known score to some images; None where nothing is to be refused, or there is no image.
+
+    Args:
+        source: the features of the images, of which the first view is used.
+        positions: of the images in the source.
+        params: the section `train`.
+    """
+    if params.unknown_false_alarms is None or not positions:
+        return None
+    chosen = torch.tensor(positions)
+    return fit_known_score(source.features[chosen, 0].float().numpy(), source.labels[chosen].numpy())
+
+
+def _calibrations(data: FoldData, answers: Answers, params: TrainParams) -> Iterator[Calibration]:
     """Yield the calibration from all kept frames, then for each fold that from the other folds' frames."""
     rows, truth = data.judged_rows, data.judged.labels.numpy()
     for left_out in (None, *data.numbers):
         chosen = np.array([row.kept and row.fold != left_out for row in rows])
         groups = [row.group for row, is_chosen in zip(rows, chosen, strict=True) if is_chosen]
-        yield calibrate(
-            logits[chosen], truth[chosen], groups, params.unknown_false_alarms, one_unit=has_one_unit(network)
-        )
-
-
-def has_one_unit(network: Network) -> bool:
-    """Whether the logits are 0 and the output of one sigmoid unit."""
-    return any(isinstance(part, TwoLogits) for part in network.head.modules())
+        yield calibrate(answers[chosen], truth[chosen], groups, params.unknown_false_alarms)
 
 
 def _mean_curves(histories: Sequence[tuple[int, Fitted]]) -> Iterator[Metrics]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.base import manifest
@@ -20,19 +22,21 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import tell
 from pipeline.base.project import Project
-from pipeline.network.calibration import Calibration, calibrate, not_calibrated
+from pipeline.network.calibration import FEWEST_CLIPS, Calibration, calibrate, not_calibrated
 from pipeline.network.checkpoint import Checkpoint, Estimate, Refit
-from pipeline.network.inference import forbid_tf32
+from pipeline.network.embeddings import frozen_embeddings
+from pipeline.network.inference import Frames, embed, forbid_tf32
+from pipeline.network.known_score import KnownScore, answers_of, fit_known_score
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.network.out_of_fold import write_fold_heads, write_out_of_fold
 from pipeline.network.params import ImageParams, ModelParams
 from pipeline.network.preprocess import Preprocess
-from pipeline.train.batches import Images, exact, label_images, logits_and_labels, pictures
+from pipeline.train.batches import Images, exact, label_images, pictures
 from pipeline.train.best_epoch import Metrics
 from pipeline.train.curves import write_curves
 from pipeline.train.estimate import choose_estimate, choose_refit
 from pipeline.train.feature_cache import exact_features, view_features
-from pipeline.train.folds import FoldData, OutOfFold, Part, fit_folds, has_one_unit, states_of_folds
+from pipeline.train.folds import FoldData, OutOfFold, Part, fit_folds, fit_score, states_of_folds
 from pipeline.train.params import BinaryCrossEntropyLoss, FocalLoss, TrainParams
 from pipeline.train.precision import build_accelerator, keep_strided_depthwise_in_float32
 from pipeline.train.provenance import fingerprints, refuse_changed_split, write_provenance
@@ -99,6 +103,7 @@ class _Result:
 
     fitted: Fitted
     calibration: Calibration
+    known_score: KnownScore | None
     folds: FoldData | None  # None where the test side judges
     out_of_fold: OutOfFold | None
 
@@ -142,18 +147,20 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     machine = [*_machine(accelerator), first_weights_identity(model)]
     key = run_key(project, data.in_folds or list(chain(*data.sides.values())), (model, image, params), machine)
     run = RunContext(accelerator, project, key, started)
-    fit_and_judge = _fit_with_folds if data.estimate == "folds" else _fit_with_held_out
-    result = fit_and_judge(network, params, model, data, run)
+    if data.estimate == "folds":
+        result = _fit_with_folds(network, params, data, run)
+    else:
+        result = _fit_with_held_out(network, params, model, data, run)
     if not accelerator.is_main_process:
         return None
     refuse_changed_split(split_sha256, project)
-    _checkpoint(network, model, image, params, data, result.calibration).write(project.checkpoint)
+    _checkpoint(network, model, image, params, data, result).write(project.checkpoint)
     write_fold_heads(result.out_of_fold.heads if result.out_of_fold else [], project.fold_heads)
     with replacing_folder(project.train_reports) as folder:
         write_curves(folder, result.fitted.history, result.fitted.best, summary)
         if result.folds and result.out_of_fold:
             table = folder / project.out_of_fold_csv().name
-            write_out_of_fold(result.folds.judged_rows, result.out_of_fold.logits, data.classes, table)
+            write_out_of_fold(result.folds.judged_rows, result.out_of_fold.answers, data.classes, table)
         write_provenance(folder, project, model, {"image": image, "train": params}, data.learned_from)
     for state in (key, *(states_of_folds(result.folds, run) if result.folds else ())):
         project.resume_state(state).unlink(missing_ok=True)
@@ -199,11 +206,8 @@ def _watches_test(params: TrainParams) -> bool:
     return params.watch_test or params.keep == "best_test"
 
 
-def _fit_with_folds(
-    network: Network, params: TrainParams, model: ModelParams, data: TrainingData, run: RunContext
-) -> _Result:
+def _fit_with_folds(network: Network, params: TrainParams, data: TrainingData, run: RunContext) -> _Result:
     """Fit the head of each fold, calibrate by what they say about the clips left out, then fit the network's head."""
-    del model  # its backbone is frozen: else there are no folds
     with run.accelerator.main_process_first():  # it fills the caches, and the others read them
         folds = _fold_data(network, params, data, run.accelerator)
     out_of_fold = fit_folds(network, folds, params, len(data.classes), run)
@@ -213,7 +217,9 @@ def _fit_with_folds(
     fitted = fit_all_epochs(network, inputs, params, len(data.classes), run)
     for of_run, of_folds in zip(fitted.history, out_of_fold.curves, strict=True):
         of_run.update(of_folds)
-    return _Result(fitted, out_of_fold.calibration, folds, out_of_fold)
+    originals = [position for position, row in enumerate(folds.judged_rows) if row.path in chosen]
+    score = fit_score(folds.judged, originals, params) or fit_score(folds.learned, learned, params)
+    return _Result(fitted, out_of_fold.calibration, score, folds, out_of_fold)
 
 
 def _fold_data(network: Network, params: TrainParams, data: TrainingData, accelerator: Accelerator) -> FoldData:
@@ -235,8 +241,7 @@ def _fit_with_held_out(
     with run.accelerator.main_process_first():  # it fills the caches, and the others read them
         inputs = _build_inputs(network, params, model, data, run.accelerator)
     fitted = fit_all_epochs(network, inputs, params, len(data.classes), run)
-    calibration = _calibrate_on_val(network, inputs, params, data, run.accelerator)
-    return _Result(fitted, calibration, None, None)
+    return _Result(fitted, *_calibrate_on_val(network, params, model, data), None, None)
 
 
 def _build_inputs(
@@ -256,15 +261,36 @@ def _build_inputs(
     return Inputs(network.head, view_features(network, images["train"], params, precision, device), labels, features)
 
 
+@torch.inference_mode()
 def _calibrate_on_val(
-    network: Network, inputs: Inputs, params: TrainParams, data: TrainingData, accelerator: Accelerator
-) -> Calibration:
-    source = inputs.watched.get("val")
-    if source is None:
-        return not_calibrated(_NO_VALIDATION)
-    logits, truth = logits_and_labels(inputs.module, source, params.batch_size, accelerator.device)
-    groups = [row.group for row in data.sides["val"]]
-    return calibrate(logits, truth, groups, params.unknown_false_alarms, one_unit=has_one_unit(network))
+    network: Network, params: TrainParams, model: ModelParams, data: TrainingData
+) -> tuple[Calibration, KnownScore | None]:
+    """Fit the known score to the training side; calibrate it and the network by the validation side."""
+    rows = data.sides["val"]
+    if not rows:
+        return not_calibrated(_NO_VALIDATION), None
+    groups = [row.group for row in rows]
+    learned = [row for row in data.learned if not row.is_copy] or data.learned
+    score = None
+    if params.unknown_false_alarms is not None and len(set(groups)) >= FEWEST_CLIPS:
+        labels = np.array([data.classes.index(row.label) for row in learned])
+        score = fit_known_score(_pooled(network, params, model, data, learned), labels)
+    pooled = _pooled(network, params, model, data, rows)
+    logits = network.head(torch.from_numpy(pooled).to(next(network.head.parameters()).device)).cpu().numpy()
+    truth = np.array([data.classes.index(row.label) for row in rows])
+    return calibrate(answers_of(logits, pooled, score), truth, groups, params.unknown_false_alarms), score
+
+
+def _pooled(
+    network: Network, params: TrainParams, model: ModelParams, data: TrainingData, rows: Sequence[Row]
+) -> NDArray[np.float32]:
+    """Find or compute the pooled features (n, channels) of frames; only those of a frozen backbone are kept."""
+    frames = Frames(data.project, rows, data.classes, data.preprocess)
+    if model.freeze == "all":
+        return frozen_embeddings(network, frames, params.batch_size)
+    batches = embed(network.eval(), frames, params.batch_size, "features to calibrate on")
+    pooled: NDArray[np.float32] = torch.cat(list(batches)).numpy()
+    return pooled
 
 
 def _machine(accelerator: Accelerator) -> list[str]:
@@ -283,7 +309,7 @@ def _checkpoint(
     image: ImageParams,
     params: TrainParams,
     data: TrainingData,
-    calibration: Calibration,
+    result: _Result,
 ) -> Checkpoint:
     """Collect everything that later stages need to rebuild the fitted network, and to judge it."""
     return Checkpoint(
@@ -296,8 +322,9 @@ def _checkpoint(
         estimate=data.estimate,
         refit=data.refit,
         learned_from=data.learned_from,
-        calibration=calibration,
+        calibration=result.calibration,
         sample_bits=image.sample_bits,
+        known_score=result.known_score,
     )
 
 

@@ -32,4 +32,6 @@ def judged_frames(
         group = f"data/raw/{names[of_class]}/{index:03}.mp4"
         rows.append(Row(project.relative(path), names[of_class], group, "", group, width=12, height=9, split="test"))
     of_frames = np.array(logits, np.float32)
-    return Predictions(rows, np.array(truth), of_frames, probabilities_of(of_frames, None), of_frames)
+    return Predictions(
+        rows, np.array(truth), of_frames, of_frames.max(axis=1), probabilities_of(of_frames, None), of_frames
+    )

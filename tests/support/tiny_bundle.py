@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -20,6 +21,7 @@ from pipeline.base.device_code import device_code
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
 from pipeline.base.report_digest import DIGEST, MADE_FROM, WROTE, files_below, hashes_of, seal_page, write_report
+from runtime.answers import KNOWN_SCORE
 from runtime.archive import SUMS
 from runtime.classifier import Classifier
 from runtime.contract import Contract, Geometry, Variant
@@ -68,7 +70,9 @@ def draft_contract(*names: str) -> Contract:
     )
 
 
-def with_thresholds(contract: Contract, frame: float, clip: float) -> Contract:
+def with_thresholds(
+    contract: Contract, frame: float, clip: float, score: Literal["known_score", "largest_logit"] = "largest_logit"
+) -> Contract:
     """The contract with these thresholds of unknown material for every variant."""
     variants = tuple(
         dataclasses.replace(variant, unknown_threshold=frame, unknown_threshold_clip=clip)
@@ -77,7 +81,7 @@ def with_thresholds(contract: Contract, frame: float, clip: float) -> Contract:
     return dataclasses.replace(
         contract,
         variants=variants,
-        unknown_score="largest_logit",
+        unknown_score=score,
         unknown_score_reason=None,
         unknown_false_alarms=0.05,
     )
@@ -102,6 +106,26 @@ def colour_graph(metadata: dict[str, str], scale: float = 10.0) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.helper.set_model_props(model, metadata)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def scored_graph(metadata: dict[str, str], shift: float = 0.0) -> bytes:
+    """The graph of colours with a known score: what the largest logit is below 10, plus `shift`."""
+    model = onnx.load_model_from_string(colour_graph(metadata))
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["logits", "last"], ["largest"], keepdims=0),
+            helper.make_node("Sub", ["ten", "largest"], ["known_score"]),
+        ]
+    )
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([1], np.int64), "last"),
+            numpy_helper.from_array(np.float32(10 + shift), "ten"),
+        ]
+    )
+    model.graph.output.append(helper.make_tensor_value_info("known_score", TensorProto.FLOAT, ["batch"]))
     content: bytes = model.SerializeToString()
     return content
 
@@ -234,6 +258,7 @@ def write_golden(project: Project, contract: Contract) -> None:
     project.golden.mkdir()
     samples = []
     logits: dict[str, list[list[float]]] = {variant.name: [] for variant in contract.variants}
+    scores: dict[str, list[float]] = {}
     for number, label in enumerate(CLASSES):
         image = project.golden / f"{number:03d}.jpg"
         Image.fromarray(picture(number)).save(image, quality=95)
@@ -252,8 +277,12 @@ def write_golden(project: Project, contract: Contract) -> None:
         )
         for name, rows in logits.items():
             classifier = Classifier(project.contract_json, project.onnx, name)
-            rows.append(classifier.logits(pixels_hwc[np.newaxis])[0].tolist())
-    write_json(project.golden / "golden.json", {"samples": samples, "logits": logits | {"torch": logits["fp32"]}})
+            answers = classifier.answers(pixels_hwc[np.newaxis])
+            rows.append(answers.logits[0].tolist())
+            if contract.unknown_score == KNOWN_SCORE:
+                scores.setdefault(name, []).append(float(answers.scores[0]))
+    golden = {"samples": samples, "logits": logits | {"torch": logits["fp32"]}, "scores": scores}
+    write_json(project.golden / "golden.json", golden)
 
 
 def write_json(path: Path, value: object) -> None:

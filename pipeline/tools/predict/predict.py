@@ -108,7 +108,7 @@ def _classification(prediction: Prediction) -> Classification:
 
 def _answer_clip(classifier: Classifier, params: ExtractParams, path: Path) -> Answer:
     decoded = run_in_child(
-        "pipeline.tools.predict.predict:logits_of_clip",
+        "pipeline.tools.predict.predict:answers_of_clip",
         {
             "path": str(path),
             "graph": [str(classifier.contract_path), str(classifier.graphs), classifier.variant.name],
@@ -120,8 +120,8 @@ def _answer_clip(classifier: Classifier, params: ExtractParams, path: Path) -> A
         max_bytes=round(params.decode_max_gigabytes * 1e9),
     )
     judged = [
-        video.FrameAnswer(time_seconds, classifier.judge(np.array(logits, np.float32)))
-        for time_seconds, logits in decoded["frames"]
+        video.FrameAnswer(time_seconds, classifier.judge(np.array(logits, np.float32), score))
+        for time_seconds, logits, score in decoded["frames"]
     ]
     clip = video.verdict(judged, classifier.thresholds)
     frames = tuple(FrameAnswer(frame.time_seconds, _classification(frame.prediction)) for frame in judged)
@@ -138,7 +138,7 @@ def clip_bounds(params: ExtractParams) -> dict[str, Any]:
     }
 
 
-def logits_of_clip(path: str, graph: list[str], frames_per_second: float, bounds: dict[str, Any]) -> dict[str, Any]:
+def answers_of_clip(path: str, graph: list[str], frames_per_second: float, bounds: dict[str, Any]) -> dict[str, Any]:
     """Decode a clip and classify its frames; run in a child process, since a decoder may crash.
 
     Args:
@@ -148,7 +148,7 @@ def logits_of_clip(path: str, graph: list[str], frames_per_second: float, bounds
         bounds: the fields of `demuxer.Bounds`.
 
     Returns:
-        `frames`: a pair (time in seconds, logits) per frame; `warnings`: the damage of the clip.
+        `frames`: (time in seconds, logits, score) per frame; `warnings`: the damage of the clip.
 
     Raises:
         DataError: the clip cannot be decoded, or its frames are outside the contract's bounds.
@@ -171,8 +171,9 @@ def _decode(
     path: Path, classifier: Classifier, bounds: Bounds, frames_per_second: float, *, strict: bool
 ) -> dict[str, Any]:
     with open_clip(path, bounds, strict=strict) as clip:
-        frames = [
-            (frame.time_seconds, classifier.logits(frame.pixels_hwc[np.newaxis])[0].tolist())
+        answers = (
+            (frame.time_seconds, classifier.answers(frame.pixels_hwc[np.newaxis]))
             for frame in clip.frames(Wanted(frames_per_second))
-        ]
+        )
+        frames = [(time, answer.logits[0].tolist(), float(answer.scores[0])) for time, answer in answers]
         return {"frames": frames, "warnings": clip.info().warnings}

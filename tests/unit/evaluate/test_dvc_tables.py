@@ -78,7 +78,10 @@ def test_dvc_draws_every_plot_that_dvc_yaml_lists(project: Project) -> None:
     ]
     project.plots.mkdir(parents=True)
     write_tables(
-        plot_tables(Predictions(rows, truth, logits, probabilities_of(logits, 2.0), logits), classes), project.plots
+        plot_tables(
+            Predictions(rows, truth, logits, logits.max(axis=1), probabilities_of(logits, 2.0), logits), classes
+        ),
+        project.plots,
     )
     write_tables(
         {"curves": curve_rows({name: {"train": [1.0, 0.5], "val": [1.0, 0.7]} for name in MEASURES})}, project.plots

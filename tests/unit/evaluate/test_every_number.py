@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from pipeline.network.network import build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
 from tests.support import numbers_by_hand as by_hand
-from tests.support.checkpoints import Untrained, checkpoint_of
+from tests.support.checkpoints import Untrained, a_known_score, checkpoint_of
 from tests.support.small_project import ROOT
 
 CHANNELS, SIZE = 6, 64
@@ -48,6 +48,11 @@ class Planted:
     classes: tuple[str, ...]
     logits: np.ndarray  # (n, classes) float32
     features: np.ndarray  # (n, CHANNELS) float32
+
+    @property
+    def scores(self) -> np.ndarray:
+        """The known scores (n,)."""
+        return a_known_score(CHANNELS)(self.features)
 
     def of(self, side: str, *, kept: bool = True) -> list[int]:
         return [i for i, row in enumerate(self.rows) if row.split == side and (row.kept or not kept)]
@@ -101,7 +106,8 @@ def judged(case: Planted, project: Project, monkeypatch: pytest.MonkeyPatch) -> 
     state = build_network(fresh, SIZE, len(case.classes)).state_dict()
     preprocess = Preprocess(SIZE, "squash", 1.0, (0.0,) * 3, (1.0,) * 3)  # type: ignore[arg-type]
     calibration = Calibration(TEMPERATURE, None, UnknownThresholds(THRESHOLD, CLIP_THRESHOLD, RATE), None)
-    checkpoint_of(state, Untrained(case.classes, pretrained, preprocess, calibration)).write(project.checkpoint)
+    checkpoint = checkpoint_of(state, Untrained(case.classes, pretrained, preprocess, calibration))
+    replace(checkpoint, known_score=a_known_score(CHANNELS)).write(project.checkpoint)
     index_of_path = {row.path: i for i, row in enumerate(case.rows)}
 
     def answers(_: Any, frames: Any, *__: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -178,7 +184,7 @@ def _by_clip(
     tested = int(per_class[widest]["groups"])
     more = by_hand.clips_to_halve(int(per_class[widest]["groups_right"]), tested)
     film = max(more, 2 * (tested + more) - n_clips[widest])
-    is_below = [bool(case.logits[i].max() < THRESHOLD) for i in positions]
+    is_below = [bool(score < THRESHOLD) for score in case.scores[positions]]
     device = _as_device(case)
     return {
         "n_groups": len(verdicts),
@@ -209,7 +215,7 @@ def _as_device(case: Planted) -> dict[str, Any]:
     clips = {case.rows[i].group for i in every}
     for clip in clips:
         frames = [i for i in every if case.rows[i].group == clip]
-        scores = [float(max(case.logits[i])) for i in frames]
+        scores = [float(case.scores[i]) for i in frames]
         if sum(scores) / len(scores) < CLIP_THRESHOLD:
             counts["refused"] += 1
             continue

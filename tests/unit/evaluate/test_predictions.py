@@ -15,7 +15,9 @@ from tests.support.judged_frames import judged_frames
 def test_a_name_with_a_carriage_return_comes_back_as_it_was(project: Project) -> None:
     logits, classes = np.array([[2, 0], [0, 1]], dtype=np.float32), ["a", "b"]
     rows = [Row(f"clip\r{i}.jpg", classes[i], "", "", f"clip\r{i}", width=1, height=1) for i in range(2)]
-    predictions = Predictions(rows, np.array([0, 1]), logits, probabilities_of(logits, None), logits)
+    predictions = Predictions(
+        rows, np.array([0, 1]), logits, logits.max(axis=1), probabilities_of(logits, None), logits
+    )
     write_predictions(predictions, classes, project)
     project.plots.mkdir(parents=True)
     write_tables(plot_tables(predictions, classes), project.plots)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.neighbors import KNeighborsClassifier
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, LeakageError
-from pipeline.base.files import read_json
+from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.evaluate.params import EvaluateParams
@@ -21,9 +22,10 @@ from pipeline.evaluate.stage import evaluate
 from pipeline.network.backbones import build_body
 from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import read_checkpoint
+from pipeline.network.inference import Frames, infer
 from tests.support.checkpoints import with_calibration
 from tests.support.command import run_pipe
-from tests.support.small_project import set_params, small_project
+from tests.support.small_project import in_folds, set_params, small_project
 
 CONTRACT = {
     "n_frames", "n_groups", "top1", "top1_all_frames", "top1_ci95", "top5", "group_top1", "group_top1_ci95",
@@ -61,29 +63,73 @@ def test_the_numbers_are_those_of_the_predictions(exported: Project) -> None:
 
 
 def test_frames_and_clips_below_the_threshold_are_counted_and_no_other_number_changes(exported: Project) -> None:
-    plain, rows = read_json(exported.evaluate_json), _predictions(exported)
-    largest = [max(float(row[name]) for name in row if name.startswith("logit_")) for row in rows]
-    last = max(zip(largest, rows, strict=True), key=lambda pair: pair[0])[1]
-    threshold = max(value for value, row in zip(largest, rows, strict=True) if row["group"] != last["group"]) + 1e-4
-    fitted = UnknownThresholds(threshold, threshold, 0.1)
     checkpoint = read_checkpoint(exported.checkpoint)
-    calibration = dataclasses.replace(checkpoint.calibration, unknown=fitted, unknown_reason=None)
-    with_calibration(checkpoint, calibration).write(exported.checkpoint)
-    finished = run_pipe(exported.root, "evaluate")
-    assert finished.returncode == 0, finished.stderr
-    judged = read_json(exported.evaluate_json)
-    n_below = sum(logit < threshold for logit in largest)
-    assert judged["unknown_false_alarms"] == {"frames": n_below / 16, "groups": 3 / 4}
-    assert (judged["as_device"]["refused"], judged["as_device"]["n_clips"]) == (3, 4)
+
+    def evaluated_at(threshold: float) -> dict[str, Any]:
+        fitted = UnknownThresholds(threshold, threshold, 0.1)
+        calibration = dataclasses.replace(checkpoint.calibration, unknown=fitted, unknown_reason=None)
+        with_calibration(checkpoint, calibration).write(exported.checkpoint)
+        return _evaluated(exported)
+
+    nothing_refused, rows = evaluated_at(-3.0), _predictions(exported)
+    assert nothing_refused["unknown_false_alarms"] == {"frames": 0.0, "groups": 0.0}
+    scores = [float(row["score"]) for row in rows]
+    last = max(zip(scores, rows, strict=True), key=lambda pair: pair[0])[1]
+    threshold = max(value for value, row in zip(scores, rows, strict=True) if row["group"] != last["group"]) + 1e-4
+    plain, judged = nothing_refused, evaluated_at(threshold)
+    n_below = sum(score < threshold for score in scores)
+    means = [
+        np.mean([score for score, row in zip(scores, rows, strict=True) if row["group"] == group])
+        for group in {row["group"] for row in rows}
+    ]
+    n_refused = sum(mean < threshold for mean in means)
+    assert 0 < n_refused <= 4
+    assert judged["unknown_false_alarms"] == {"frames": n_below / 16, "groups": n_refused / 4}
+    assert (judged["as_device"]["refused"], judged["as_device"]["n_clips"]) == (n_refused, 4)
     changed = {name for name in judged if judged[name] != plain[name]} - {"digest", "made_from"}
     assert changed == {
         "checkpoint_sha256",
         "unknown",
-        "unknown_reason",
         "unknown_false_alarms",
-        "unknown_false_alarms_reason",
         "as_device",
     }
+
+
+def test_with_folds_the_nearest_neighbours_of_a_clip_are_those_of_the_other_folds(tmp_path: Path) -> None:
+    project = small_project(tmp_path / "folded")
+    in_folds(project)
+    rows = manifest.read_split(project.split_csv)
+    first = [row for row in rows if row.fold == 0]  # its two clips look like the other class
+    contents = [(project.root / row.path).read_bytes() for row in first]
+    for row, content in zip(first, [*contents[4:], *contents[:4]], strict=True):
+        (project.root / row.path).write_bytes(content)
+    manifest.write_split(
+        [dataclasses.replace(row, sha256=sha256_of(project.root / row.path)) for row in rows], project.split_csv
+    )
+    assert run_pipe(project.root, "train").returncode == 0
+    checkpoint = read_checkpoint(project.checkpoint)
+    model = checkpoint.model.model_copy(update={"weights": "imagenet"})  # else there are no nearest neighbours
+    dataclasses.replace(checkpoint, model=model).write(project.checkpoint)
+    judged = _evaluated(project)
+    rows = manifest.read_split(project.split_csv)
+    frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
+    pooled = infer(checkpoint.network(), frames, 8, "frames")[0].numpy()
+    folds, truth = np.array([row.fold for row in rows]), np.array([row.label for row in rows])
+
+    def nearest_right(is_left_out: bool) -> np.ndarray:
+        right = np.zeros(len(rows), bool)
+        for fold in range(5):
+            known = folds != fold if is_left_out else np.ones(len(rows), bool)
+            neighbours = KNeighborsClassifier(5, metric="cosine").fit(pooled[known], truth[known])
+            right[folds == fold] = neighbours.predict(pooled[folds == fold]) == truth[folds == fold]
+        return right
+
+    assert judged["baseline_knn"] == nearest_right(is_left_out=True).mean()
+    assert judged["baseline_knn"] != nearest_right(is_left_out=False).mean()  # the negative control
+    paired = judged["trained_against_knn"]
+    assert paired["n_clips"] == len({row.group for row in rows}) == 10
+    assert judged["strangers"] is None
+    assert judged["strangers_reason"] == "found 2 classes; to leave one out needs 3"
 
 
 def test_the_temperature_of_the_checkpoint_changes_confidence_and_the_uncalibrated_numbers_stay(

@@ -39,8 +39,8 @@ def frames_for(core: onnx.ModelProto, n_times: int = 10) -> ReferenceFrames:
     generator = np.random.default_rng(2)
     inputs_nchw = np.concatenate([INPUTS_NCHW + generator.normal(0, 1, INPUTS_NCHW.shape) for _ in range(n_times)])
     inputs_nchw = inputs_nchw.astype(np.float32)
-    logits = Graph(core.SerializeToString()).run_in_batches(inputs_nchw)
-    return ReferenceFrames(CLASSES, logits.argmax(axis=1), inputs_nchw, logits)
+    answers = Graph(core.SerializeToString()).answers_in_batches(inputs_nchw)
+    return ReferenceFrames(CLASSES, answers.logits.argmax(axis=1), inputs_nchw, answers)
 
 
 def fp32(core: onnx.ModelProto, frames: ReferenceFrames) -> Trial:
@@ -107,7 +107,7 @@ def test_a_core_that_gives_no_numbers_is_never_chosen() -> None:
     frames = frames_for(small_core(), 1)
     silent = measure(Candidate("silent", "int8", lambda: (broken, ())), frames)
     assert (silent.distance, silent.verdict) == (None, "not judged")
-    assert judge_nearest([silent], frames, LENIENT) == [silent]
+    assert judge_nearest([silent], None, frames, LENIENT) == [silent]
 
 
 def test_the_nearest_is_chosen_and_no_other_is_judged() -> None:
@@ -119,7 +119,7 @@ def test_the_nearest_is_chosen_and_no_other_is_judged() -> None:
         measure(Candidate(name, "int8", lambda made=made: (made, ())), frames)  # type: ignore[misc]
         for name, made in (("far", far), ("near", core))
     ]
-    judged = judge_nearest(trials, frames, LENIENT)
+    judged = judge_nearest(trials, None, frames, LENIENT)
     assert [each.judgement is None for each in judged] == [False, True, False]
     assert judged[:2] == trials[:2]
     assert [each.name for each in best_of_each_precision(judged)][-1] == "near"
@@ -131,7 +131,7 @@ def test_a_chosen_core_that_fails_is_left_out_and_no_other_takes_its_place() -> 
     head.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(head), "head"))
     frames = frames_for(core)
     trials = [fp32(core, frames), measure(Candidate("wrong", "int8", lambda: (wrong, ())), frames)]
-    judged = judge_nearest([*trials, dataclasses.replace(trials[1], name="farther", distance=1e9)], frames, GATES)
+    judged = judge_nearest([*trials, dataclasses.replace(trials[1], name="farther", distance=1e9)], None, frames, GATES)
     assert [each.verdict for each in judged] == ["passed", "failed", "not judged"]
     assert [each.name for each in best_of_each_precision(judged)] == ["fp32"]
 
@@ -178,8 +178,8 @@ def test_biases_are_corrected_where_frames_differ_little() -> None:
     change(core, "first", (slice(None), slice(1, None)), 0.45)
     change(core, "first", (slice(None), 0, 0, 0), 127.0)  # so that 0.45 rounds to nothing
     calibration_nchw = (1 + 0.1 * INPUTS_NCHW).astype(np.float32)
-    logits = Graph(core.SerializeToString()).run_in_batches(calibration_nchw)
-    frames = ReferenceFrames(CLASSES, logits.argmax(axis=1), calibration_nchw, logits)
+    answers = Graph(core.SerializeToString()).answers_in_batches(calibration_nchw)
+    frames = ReferenceFrames(CLASSES, answers.logits.argmax(axis=1), calibration_nchw, answers)
     trials = search(fp32(core, frames), CandidateFactory(core, calibration_nchw), "fast", frames)
     assert nearest([each for each in trials if each.precision == "int8"]).name.endswith("_corrected")
 
@@ -205,7 +205,7 @@ def test_the_tolerance_of_fp16_is_that_of_half_precision_arithmetic_or_more(monk
     half = fp16_trial(core, frames)
     assert golden_tolerance(half, frames, 0.001) == 0.015
     assert golden_tolerance(half, frames, 0.02) == 0.02
-    logits = frames.torch_logits
+    logits = frames.torch.logits
     off = logits[:2] + np.float32(0.02 * np.ptp(logits[:12]))
     monkeypatch.setattr(search_module, "logits_in_half", lambda *_: off)
     assert golden_tolerance(half, frames, 0.001) == pytest.approx(0.04, rel=0.05)

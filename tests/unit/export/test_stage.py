@@ -132,8 +132,8 @@ def _frames(project: Project) -> ReferenceFrames:
     checkpoint = read_checkpoint(project.checkpoint)
     inputs_nchw = np.random.default_rng(0).normal(size=(20, 3, 32, 32)).astype(np.float32)
     with torch.inference_mode():
-        logits = checkpoint.network()(torch.from_numpy(inputs_nchw)).numpy()
-    return ReferenceFrames(checkpoint.classes, logits.argmax(axis=1), inputs_nchw, logits)
+        answers = checkpoint.answers(checkpoint.network(), torch.from_numpy(inputs_nchw))
+    return ReferenceFrames(checkpoint.classes, answers.logits.argmax(axis=1), inputs_nchw, answers)
 
 
 def _try_exporters(project: Project) -> list[ExporterTrial]:
@@ -239,5 +239,5 @@ def test_the_contract_carries_temperature_and_threshold_of_the_checkpoint_or_why
     calibration = Calibration(1.5, None, UnknownThresholds(0.25, 0.5, 0.1), None)
     fitted = with_calibration(checkpoint, calibration)
     draft = stage._draft(fitted, read_section(exported.params_yaml, "export", ExportParams), 18)
-    assert (draft.unknown_score, draft.unknown_false_alarms) == ("largest_logit", 0.1)
+    assert (draft.unknown_score, draft.unknown_false_alarms) == ("known_score", 0.1)
     assert (draft.variants[0].unknown_threshold, draft.variants[0].unknown_threshold_clip) == (0.25, 0.5)

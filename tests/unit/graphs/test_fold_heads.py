@@ -15,6 +15,7 @@ from export.graphs.runner import Graph
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.network.out_of_fold import FoldHead
+from runtime.answers import Answers
 from tests.support.checkpoints import NOT_FITTED
 
 GENERATOR = np.random.default_rng(0)
@@ -57,14 +58,14 @@ def graph(dtype: Any = np.float32, *, transposed: bool = False, **changed: Any) 
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-def ask(model: onnx.ModelProto, positions: list[int]) -> np.ndarray:
-    return Graph(model.SerializeToString())(POOLED[positions])
+def ask(model: onnx.ModelProto, positions: list[int]) -> Answers:
+    return Graph(model.SerializeToString()).answers(POOLED[positions])
 
 
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-6), (np.float16, 5e-3)])
 def test_each_frame_is_answered_by_the_head_of_its_fold(dtype: Any, tolerance: float, transposed: bool) -> None:
-    found = ask_by_fold(graph(dtype, transposed=transposed), ROWS, heads(), ask)
+    found = ask_by_fold(graph(dtype, transposed=transposed), ROWS, heads(), ask).logits
     for fold, positions in positions_by_fold(ROWS):
         weight, bias = OF_FOLDS[fold]
         np.testing.assert_allclose(found[positions], POOLED[positions] @ weight.T + bias, atol=tolerance)

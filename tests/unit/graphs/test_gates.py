@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 
-from export.graphs.gates import LogitComparison, judge
+from export.graphs.gates import FAILED, PASSED, LogitComparison, judge
 from export.graphs.params import Fp32Gate
 from pipeline.base.errors import DataError
 from tests.support.gates import GATES
@@ -141,3 +142,14 @@ def test_an_answer_that_is_no_number_fails_and_leaves_no_number_in_the_report(pr
 def test_torch_without_a_number_is_an_error() -> None:
     with pytest.raises(DataError, match="train again"):
         compare([[np.nan, 0.0]], [[0.0, 0.0]])
+
+
+@pytest.mark.parametrize(("moved", "verdict"), [(0.01, PASSED), (0.03, FAILED), (math.nan, FAILED)])
+def test_fp32_fails_where_the_known_score_is_another(moved: float, verdict: str) -> None:
+    logits = [[2.0, 0.0], [0.0, 2.0]]
+    scores = np.array([1.0, 0.5], np.float32)
+    compared = dataclasses.replace(compare(logits, logits), torch_scores=scores, graph_scores=scores + moved)
+    assert judge(compared, "fp32", GATES).verdict == verdict
+    if verdict == FAILED:
+        assert judge(compared, "fp32", GATES).reasons[0].startswith("largest score difference")
+    assert judge(dataclasses.replace(compared, torch_scores=None), "fp32", GATES).verdict == PASSED

@@ -7,15 +7,15 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from export.export.quantize import Int8, measure_ranges, to_fp16, to_int8
+from export.export.quantize import Int8, last_layers, measure_ranges, to_fp16, to_int8
 from export.export.torch_export import Attempt, core_graph, with_batch_of_one
 from export.graphs.preprocess_graph import join, preprocess_graph
 from export.graphs.runner import Graph
 from export.graphs.score_graph import OUTPUT, pooled_features, with_known_score
 from pipeline.base.errors import DataError
+from pipeline.network.known_score import KnownScore, fit_known_score
 from pipeline.network.network import Network, build_network
 from pipeline.network.preprocess import Preprocess
-from pipeline.network.unknown_score import KnownScore, fit_known_score
 from pipeline.params import read_params
 from tests.support.command import ROOT
 from tests.support.tiny_core import small_core
@@ -91,8 +91,11 @@ def test_an_int8_core_keeps_its_logits_and_takes_features_that_are_not_rounded(
     assert makers[pooled_features(scored)] == "Flatten"
 
 
-def test_a_half_precision_core_computes_the_score_in_float32(core: onnx.ModelProto, score: KnownScore) -> None:
-    scored = with_known_score(to_fp16(core, []), score)
+@pytest.mark.parametrize("is_last_float", [False, True])
+def test_a_half_precision_core_computes_the_score_in_float32(
+    core: onnx.ModelProto, score: KnownScore, is_last_float: bool
+) -> None:
+    scored = with_known_score(to_fp16(core, last_layers(core) if is_last_float else []), score)
     assert run(scored)[OUTPUT] == pytest.approx(score(embed(network_of())), abs=0.02)
     of_score = [tensor for tensor in scored.graph.initializer if tensor.name.startswith(f"{OUTPUT}/")]
     assert {tensor.data_type for tensor in of_score} == {TensorProto.FLOAT, TensorProto.INT64}

@@ -10,7 +10,6 @@ from sklearn.metrics import log_loss
 from pipeline.evaluate.metrics import probabilities_of
 from pipeline.network.calibration import (
     NO_NUMBERS,
-    ONE_UNIT,
     Calibration,
     UnknownThresholds,
     calibrate,
@@ -19,6 +18,7 @@ from pipeline.network.calibration import (
     fit_temperature,
     fit_thresholds,
 )
+from runtime.answers import Answers
 
 
 def _overconfident(n: int, n_classes: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
@@ -33,9 +33,8 @@ def _photos(n: int) -> list[str]:
     return [f"photo {i}" for i in range(n)]
 
 
-def _largest(*values: float) -> np.ndarray:
-    """Logits of three classes with these largest ones."""
-    return np.array([[value - 3, value, value - 1] for value in values], dtype=np.float32)
+def _scores(*values: float) -> np.ndarray:
+    return np.array(values, dtype=np.float32)
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 3.0])
@@ -79,7 +78,7 @@ def test_clips_that_are_all_wrong_give_a_temperature_within_the_range() -> None:
 
 def test_a_new_photo_is_below_the_threshold_at_most_as_often_as_stated() -> None:
     def threshold(rate: float) -> float:
-        fitted, _ = fit_thresholds(_largest(*range(19))[::-1], _photos(19), rate)
+        fitted, _ = fit_thresholds(_scores(*range(19))[::-1], _photos(19), rate)
         assert fitted is not None
         assert fitted.frame == fitted.clip  # of photos, each is a clip
         return fitted.frame
@@ -90,21 +89,21 @@ def test_a_new_photo_is_below_the_threshold_at_most_as_often_as_stated() -> None
 
 def test_a_clip_counts_once_for_the_thresholds_however_many_frames_it_has() -> None:
     groups = ["a"] * 10 + [f"clip {i}" for i in range(9)]
-    fitted, _ = fit_thresholds(_largest(*range(19)), groups, 0.5)
+    fitted, _ = fit_thresholds(_scores(*range(19)), groups, 0.5)
     # Ten clips and the new one weigh an eleventh each: below 0.5 are the new one, a, and three clips with one frame.
     assert fitted is not None
     assert (fitted.frame, fitted.clip) == (13.0, 13.0)
-    by_frames, _ = fit_thresholds(_largest(*range(19)), _photos(19), 0.5)
+    by_frames, _ = fit_thresholds(_scores(*range(19)), _photos(19), 0.5)
     assert by_frames is not None
     assert by_frames.frame == 9.0  # the negative control
 
 
 def test_no_rate_is_offered_that_the_clips_cannot_tell() -> None:
-    asked, _ = fit_thresholds(_largest(*range(10)), _photos(10), 0.05)
+    asked, _ = fit_thresholds(_scores(*range(10)), _photos(10), 0.05)
     assert asked is not None
     assert asked.false_alarms == pytest.approx(1 / 11)
     assert asked.frame == 0.0
-    enough, _ = fit_thresholds(_largest(*range(19)), _photos(19), 0.05)
+    enough, _ = fit_thresholds(_scores(*range(19)), _photos(19), 0.05)
     assert enough is not None
     assert enough.false_alarms == pytest.approx(0.05)
 
@@ -119,7 +118,7 @@ def test_a_new_clips_frames_are_below_the_threshold_at_most_as_often_as_stated(r
         return np.asarray(np.sqrt(alike) * shared + np.sqrt(1 - alike) * own)
 
     def thresholds(n_clips: int, groups: list[str]) -> list[UnknownThresholds]:
-        fitted = [fit_thresholds(_largest(*clips(n_clips).ravel()), groups, rate)[0] for _ in range(300)]
+        fitted = [fit_thresholds(_scores(*clips(n_clips).ravel()), groups, rate)[0] for _ in range(300)]
         return [found for found in fitted if found is not None]
 
     groups = np.repeat(np.arange(29), 10).astype(str).tolist()
@@ -133,29 +132,24 @@ def test_a_new_clips_frames_are_below_the_threshold_at_most_as_often_as_stated(r
 
 
 def test_below_ten_clips_there_are_no_thresholds_but_a_reason() -> None:
-    fitted, reason = fit_thresholds(_largest(*range(45)), 5 * _photos(9), 0.05)
+    fitted, reason = fit_thresholds(_scores(*range(45)), 5 * _photos(9), 0.05)
     assert fitted is None
     assert reason == "9 clips or photos to calibrate on; thresholds need 10"
-    assert fit_thresholds(_largest(*range(50)), 5 * _photos(10), 0.05)[0] is not None
+    assert fit_thresholds(_scores(*range(50)), 5 * _photos(10), 0.05)[0] is not None
 
 
 def test_thresholds_that_nobody_wants_are_not_fitted() -> None:
-    fitted, reason = fit_thresholds(_largest(*range(50)), _photos(50), None)
+    fitted, reason = fit_thresholds(_scores(*range(50)), _photos(50), None)
     assert fitted is None
     assert "train.unknown_false_alarms is null" in (reason or "")
 
 
-def test_logits_that_are_no_numbers_give_reasons_alone() -> None:
-    spoilt = np.full((50, 2), math.nan, dtype=np.float32)
-    fitted = calibrate(spoilt, np.zeros(50, dtype=np.int64), _photos(50), 0.05, one_unit=False)
-    assert fitted == Calibration(None, NO_NUMBERS, None, NO_NUMBERS)
-
-
-def test_one_unit_has_a_temperature_and_no_thresholds() -> None:
-    logits = np.column_stack([np.zeros(20), np.arange(20) - 9.5]).astype(np.float32)
-    fitted = calibrate(logits, (logits[:, 1] > 0).astype(np.int64), _photos(20), 0.05, one_unit=True)
-    assert fitted.temperature is not None
-    assert (fitted.unknown, fitted.unknown_reason) == (None, ONE_UNIT)
+def test_logits_or_scores_that_are_no_numbers_give_reasons_alone() -> None:
+    logits, scores = np.zeros((50, 2), dtype=np.float32), np.zeros(50, dtype=np.float32)
+    for spoilt in (Answers(logits + math.nan, scores), Answers(logits, scores + math.inf)):
+        fitted = calibrate(spoilt, np.zeros(50, dtype=np.int64), _photos(50), 0.05)
+        assert fitted == Calibration(None, NO_NUMBERS, None, NO_NUMBERS)
+    assert calibrate(Answers(logits, scores), np.zeros(50, dtype=np.int64), _photos(50), 0.05).unknown is not None
 
 
 def test_a_calibration_survives_plain_values_and_a_spoilt_one_is_refused() -> None:

@@ -93,7 +93,7 @@ def test_a_broken_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     torch.save({"format_version": 99}, path)
-    with pytest.raises(DataError, match="found checkpoint format 99; expected 4"):
+    with pytest.raises(DataError, match="found checkpoint format 99; expected 5"):
         read_checkpoint(path)
 
 

@@ -22,7 +22,7 @@ def _frames(*clips: tuple[str, int, list[tuple[float, float]]]) -> FrameAnswers:
     rows = [Row(f"{name}{i}", f"class {truth}", name, "", name) for name, truth, of in clips for i in range(len(of))]
     logits = np.array([pair for _, _, of in clips for pair in of], dtype=np.float32)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return FrameAnswers(rows, logits, shares, np.array([truth for _, truth, of in clips for _ in of]))
+    return FrameAnswers(rows, logits.max(axis=1), shares, np.array([truth for _, truth, of in clips for _ in of]))
 
 
 def test_right_wrong_and_refused_clips_are_counted() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from export.bundle.stage import bundle
 from runtime.archive import unpack
-from tests.support.tiny_bundle import draft_contract, write_project
+from tests.support.tiny_bundle import draft_contract, scored_graph, with_thresholds, write_project
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,16 @@ def pristine(bundle_zip: Path) -> Path:
     folder = bundle_zip.parent / "unpacked"
     unpack(bundle_zip, folder)
     return folder
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Path:
+    """An unpacked bundle whose graphs give a known score; a picture of it scores about 4, and the threshold is 3."""
+    contract = with_thresholds(draft_contract("fp32", "int8"), 3.0, 3.0, "known_score")
+    project = write_project(tmp_path / "project", contract, scored_graph)
+    bundle(project)
+    unpack(project.bundle_zip, tmp_path / "scored")
+    return tmp_path / "scored"
 
 
 @pytest.fixture

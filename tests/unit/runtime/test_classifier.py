@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import re
 from pathlib import Path
 
@@ -18,7 +19,15 @@ from PIL import Image
 from runtime import Classifier
 from runtime.contract import Contract
 from runtime.errors import ContractError, DeviceError, ImageError, ProviderError
-from tests.support.tiny_bundle import CLASSES, colour_graph, draft_contract, picture, with_thresholds, write_models
+from tests.support.tiny_bundle import (
+    CLASSES,
+    colour_graph,
+    draft_contract,
+    picture,
+    scored_graph,
+    with_thresholds,
+    write_models,
+)
 
 
 def write(folder: Path, contract: Contract, graph: bytes | None = None) -> Path:
@@ -120,6 +129,40 @@ def test_a_largest_logit_below_the_threshold_is_none_of_the_classes(
     assert Classifier.load(write(tmp_path, contract)).classify(picture(0)).label == label
 
 
+def test_a_threshold_is_for_the_known_score_where_the_contract_says_so(scored: Path) -> None:
+    classifier = Classifier.load(scored)
+    prediction = classifier.classify(picture(0))
+    assert prediction.label == "red"
+    assert prediction.score == pytest.approx(10 - max(prediction.logits), abs=1e-5)
+    bright = np.full((24, 32, 3), 255, np.uint8)  # the largest logit rises to 10, and the score falls to 0
+    answer = classifier.classify(bright)
+    assert (answer.label, round(answer.score, 4)) == (None, 0.0)
+    assert classifier.answers(np.stack([bright, bright])).scores.shape == (2,)
+
+
+def test_a_graph_without_the_score_of_its_contract_is_refused_and_so_is_one_with_a_score_that_it_lacks(
+    tmp_path: Path,
+) -> None:
+    plain, with_score = draft_contract(), with_thresholds(draft_contract(), 3.0, 3.0, "known_score")
+    for contract, make in ((plain, scored_graph), (with_score, colour_graph)):
+        with pytest.raises(ContractError, match="its input and outputs are"):
+            Classifier.load(write(tmp_path, contract, make(contract.metadata())))
+
+
+@pytest.mark.parametrize("spoilt", ["no number", "another shape"])
+def test_a_score_that_is_no_number_or_of_another_shape_is_an_error_and_no_answer(spoilt: str, tmp_path: Path) -> None:
+    contract = with_thresholds(draft_contract(), 3.0, 3.0, "known_score")
+    if spoilt == "no number":
+        graph, message = scored_graph(contract.metadata(), shift=math.nan), "a known_score that is no number"
+    else:
+        model = onnx.load_model_from_string(scored_graph(contract.metadata()))
+        model.graph.node[-1].input[1] = "logits"
+        model.graph.output[-1].type.tensor_type.shape.dim.add().dim_param = "more"
+        graph, message = model.SerializeToString(), r"found logits \(1, 3\) and scores \(1, 3\)"
+    with pytest.raises(DeviceError, match=message):
+        Classifier.load(write(tmp_path, contract, graph)).classify(picture(0))
+
+
 @pytest.mark.parametrize(
     "images",
     [
@@ -185,7 +228,7 @@ def test_a_graph_for_other_pictures_is_refused(tmp_path: Path) -> None:
     contract = draft_contract()
     model = onnx.load_model_from_string(colour_graph(contract.metadata()))
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
-    with pytest.raises(ContractError, match="its input and output are"):
+    with pytest.raises(ContractError, match="its input and outputs are"):
         Classifier.load(write(tmp_path, contract, model.SerializeToString()))
 
 

@@ -51,6 +51,19 @@ def test_javascript_answers_as_the_bundle_does(variant: tuple[str, ...], program
 
 
 @pytest.mark.slow
+def test_javascript_compares_the_known_score_with_the_threshold(program: Path, scored: Path) -> None:
+    assert [json.loads(line)["label"] for line in run(program, scored).stdout.splitlines()] == ["red", "green", "蓝色"]
+    contract = json.loads((scored / "contract.json").read_text(encoding="utf-8"))
+    scores = json.loads((scored / "golden" / "golden.json").read_text(encoding="utf-8"))["scores"]["fp32"]
+    for variant in contract["variants"]:
+        variant["unknown_threshold"] = (min(scores) + max(scores)) / 2  # the largest logits lie above it
+    write_json(scored / "contract.json", contract)
+    labels = [json.loads(line)["label"] for line in run(program, scored).stdout.splitlines()]
+    assert [label is None for label in labels] == [score < (min(scores) + max(scores)) / 2 for score in scores]
+    assert None in labels
+
+
+@pytest.mark.slow
 def test_javascript_knows_temperature_and_threshold(program: Path, folder: Path) -> None:
     contract = json.loads((folder / "contract.json").read_text(encoding="utf-8"))
     plain = json.loads(run(program, folder).stdout.splitlines()[0])

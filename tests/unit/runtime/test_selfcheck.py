@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from runtime.answers import Answers
 from runtime.classifier import DEFAULT_OPENING, Classifier
 from runtime.contract import Contract
 from runtime.errors import BundleError, ContractError, DeviceError, ProviderError
@@ -78,6 +79,30 @@ def test_other_golden_logits_fail_though_their_hash_is_right(folder: Path) -> No
     assert found.variants[1].reason == "logits differ by 0.1; expected at most 0.00395"
 
 
+def test_other_golden_scores_fail_and_missing_ones_are_named(scored: Path) -> None:
+    assert selfcheck(scored).passed
+    values = golden(scored)
+    values["scores"]["int8"][1] += 0.1
+    rewrite_golden(scored, values)
+    (failure,) = selfcheck(scored).failures("int8")
+    assert failure.reason == "scores differ by 0.1; expected at most 0.02"
+    del values["scores"]["int8"]
+    rewrite_golden(scored, values)
+    with pytest.raises(BundleError, match="no scores of 'int8'"):
+        selfcheck(scored)
+    values["scores"]["int8"] = [0.0]
+    rewrite_golden(scored, values)
+    with pytest.raises(BundleError, match=r"scores\.int8: found 1 numbers; expected 3"):
+        selfcheck(scored)
+
+
+def test_the_golden_list_of_an_earlier_bundle_has_no_scores(folder: Path) -> None:
+    values = golden(folder)
+    del values["scores"]
+    rewrite_golden(folder, values)
+    assert selfcheck(folder).passed
+
+
 @pytest.mark.parametrize(("spoiled", "holding"), [(["int8"], ("fp32",)), (["fp32"], ("int8",)), (["fp32", "int8"], ())])
 def test_the_recommended_variant_decides_and_each_failure_is_named(
     spoiled: list[str], holding: tuple[str, ...], folder: Path
@@ -97,14 +122,14 @@ def test_the_recommended_variant_decides_and_each_failure_is_named(
 def test_a_variant_that_gives_no_numbers_fails_and_the_others_are_still_checked(
     pristine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sound = Classifier.logits
+    sound = Classifier.answers
 
-    def overflowing(classifier: Classifier, images_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def overflowing(classifier: Classifier, images_nhwc: NDArray[np.uint8]) -> Answers:
         if classifier.variant.name == "int8":
             raise DeviceError("model_int8.onnx: gave no finite numbers")
         return sound(classifier, images_nhwc)
 
-    monkeypatch.setattr(Classifier, "logits", overflowing)
+    monkeypatch.setattr(Classifier, "answers", overflowing)
     found = selfcheck(pristine)
     assert (found.passed, found.holding) == (True, ("fp32",))
     (failure,) = found.failures("int8")

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.base import manifest
+from pipeline.base.files import sha256_of
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.network.inference import Frames, infer
+from pipeline.network.known_score import KnownScore
 from pipeline.network.network import build_network
 from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
 from pipeline.network.params import ModelParams
@@ -46,14 +49,17 @@ def test_each_clip_is_judged_by_the_head_that_has_not_seen_it(folded: Project) -
     checkpoint, heads, rows = read_checkpoint(folded.checkpoint), read_fold_heads(folded.fold_heads), _judged(folded)
     assert (checkpoint.estimate, checkpoint.refit, len(heads)) == ("folds", "all", 5)
     assert checkpoint.learned_from == tuple(sorted({row.source_sha256 for row in rows}))
-    logits = read_out_of_fold(rows, checkpoint.classes, folded.out_of_fold_csv())
+    answers = read_out_of_fold(rows, checkpoint.classes, folded.out_of_fold_csv())
+    logits = answers.logits
     network = checkpoint.network()
     for fold, head in enumerate(heads):
         network.head.load_state_dict(head.state_dict)
         of_fold = [position for position, row in enumerate(rows) if row.fold == fold]
         frames = Frames(folded, [rows[position] for position in of_fold], checkpoint.classes, checkpoint.preprocess)
-        _, expected = infer(network, frames, 8, "frames")
+        pooled, expected = infer(network, frames, 8, "frames")
         np.testing.assert_allclose(logits[of_fold], expected.numpy(), atol=1e-5)
+        assert head.known_score is not None
+        np.testing.assert_allclose(answers.scores[of_fold], head.known_score(pooled.numpy()), atol=1e-5)
         other_head = heads[(fold + 1) % 5]  # the negative control: another head gives other logits
         network.head.load_state_dict(other_head.state_dict)
         assert np.abs(infer(network, frames, 8, "frames")[1].numpy() - logits[of_fold]).max() > 1e-4
@@ -81,6 +87,34 @@ def test_no_head_sees_its_clips_or_their_copies(folded: Project) -> None:
         assert len(inputs.train) == 2 * sum(row.fold != number for row in rows)
 
 
+def test_the_score_of_a_fold_has_not_seen_its_clips(folded: Project) -> None:
+    def scores_of(project: Project) -> list[KnownScore]:
+        assert run_pipe(project.root, "train").returncode == 0
+        scores = [head.known_score for head in read_fold_heads(project.fold_heads)]
+        return [score for score in scores if score is not None]
+
+    before = scores_of(folded)
+    rows = manifest.read_split(folded.split_csv)
+    for row in rows:
+        if row.fold == 0:  # other pictures in the clips of the first fold
+            Image.new("RGB", (row.width, row.height), "white").save(folded.root / row.path)
+    renewed = [replace(row, sha256=sha256_of(folded.root / row.path)) if row.fold == 0 else row for row in rows]
+    manifest.write_split(renewed, folded.split_csv)
+    after = scores_of(folded)
+    is_same = [np.array_equal(old.middle, new.middle) for old, new in zip(before, after, strict=True)]
+    assert is_same == [True, False, False, False, False]
+
+
+def test_no_score_is_fitted_where_nothing_is_to_be_refused(folded: Project) -> None:
+    set_params(folded, train={"unknown_false_alarms": None})
+    assert run_pipe(folded.root, "train").returncode == 0
+    checkpoint = read_checkpoint(folded.checkpoint)
+    assert checkpoint.known_score is None
+    assert [head.known_score for head in read_fold_heads(folded.fold_heads)] == [None] * 5
+    answers = read_out_of_fold(_judged(folded), checkpoint.classes, folded.out_of_fold_csv())
+    assert np.array_equal(answers.scores, answers.logits.max(axis=1))
+
+
 def test_a_recording_in_two_folds_is_refused(folded: Project) -> None:
     rows = manifest.read_split(folded.split_csv)
     manifest.write_split([replace(rows[0], fold=4), *rows[1:]], folded.split_csv)
@@ -105,7 +139,7 @@ def test_the_curves_show_the_frames_left_out(folded: Project) -> None:
     curves = json.loads((folded.train_reports / "metrics.json").read_text(encoding="utf-8"))
     assert set(curves["val"]) == {"loss", "accuracy", "mse"}
     rows = _judged(folded)
-    logits = read_out_of_fold(rows, ("red", "蓝色"), folded.out_of_fold_csv())
+    logits = read_out_of_fold(rows, ("red", "蓝色"), folded.out_of_fold_csv()).logits
     is_right = [("red", "蓝色")[answer] == row.label for answer, row in zip(logits.argmax(axis=1), rows, strict=True)]
     assert curves["kept"]["val"]["accuracy"] == pytest.approx(np.mean(is_right))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.network.unknown_score import PROTOTYPES, WHITENED, KnownScore, fit_known_score
+from pipeline.network.known_score import PROTOTYPES, WHITENED, KnownScore, fit_known_score
 
 CHANNELS, CLASSES, A_CLASS = 40, 3, 30
 

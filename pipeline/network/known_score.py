@@ -18,6 +18,8 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from runtime.answers import Answers
+
 PROTOTYPES = 4  # of a class, at most
 WHITENED = 32  # directions, at most; more take space on the device and tell no more
 SHORTEST = 1e-6  # length of features, so that none is divided by 0
@@ -70,6 +72,26 @@ class KnownScore:
         if not all(isinstance(tensor, Tensor) and tensor.dtype == torch.float32 for tensor in arrays.values()):
             raise TypeError("found values of the known score that are no tensors of float32")
         return cls(**{name: tensor.numpy() for name, tensor in arrays.items()})
+
+
+def known_score_from_plain(value: Mapping[str, Tensor] | None) -> KnownScore | None:
+    """Return the score that a checkpoint holds, if it holds one.
+
+    Raises:
+        KeyError, TypeError, ValueError: as `KnownScore.from_tensors`.
+    """
+    return None if value is None else KnownScore.from_tensors(value)
+
+
+def answers_of(logits: Array, pooled: Array, score: KnownScore | None) -> Answers:
+    """Return logits and scores together; without a known score the largest logit stands in its place.
+
+    Args:
+        logits: (n, classes).
+        pooled: (n, channels), the input of the head.
+        score: of the head's training pictures.
+    """
+    return Answers.of_logits(logits) if score is None else Answers(logits, score(pooled))
 
 
 def fit_known_score(pooled: Array, labels: NDArray[np.int64]) -> KnownScore:

@@ -1,0 +1,56 @@
+"""How well unknown material is told: each class in turn is left out, and the known score is fitted to the others.
+
+The clips of the left-out class are then strangers. They are near to the others, as classes of one project are, so other
+material, such as a hand, is told more often.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.base.checked_values import ValueOrReason
+from pipeline.evaluate.evaluation import Strangers, ToldClips
+from pipeline.evaluate.predictions import Predictions
+from pipeline.network.calibration import UnknownThresholds, fit_thresholds
+from pipeline.network.known_score import fit_known_score
+
+MOST_CLASSES = 8  # left out in turn: those with the most clips
+_FEWEST_CLASSES = 3
+
+
+def tell_strangers(kept: Predictions, classes: tuple[str, ...], rate: float | None) -> ValueOrReason[Strangers]:
+    """Leave out each class in turn, and count its clips that the others' score and threshold tell.
+
+    Args:
+        kept: every kept frame, with its fold and the features of a backbone that no label has changed.
+        classes: the names, by their numbers.
+        rate: the share of known clips that may be refused; None: no threshold is wanted.
+    """
+    if len(classes) < _FEWEST_CLASSES:
+        return ValueOrReason(None, f"found {len(classes)} classes; to leave one out needs {_FEWEST_CLASSES}")
+    groups = np.array(kept.groups)
+    n_clips = {number: len(set(groups[kept.truth == number])) for number in np.unique(kept.truth).tolist()}
+    per_class = {}
+    for number in sorted(n_clips, key=lambda number: (-n_clips[number], number))[:MOST_CLASSES]:
+        known = kept.truth != number
+        thresholds, reason = _fit(kept.where(known), rate)
+        if thresholds is None:
+            return ValueOrReason(None, f"without {classes[number]}: {reason}")
+        score = fit_known_score(kept.embeddings[known], kept.truth[known])(kept.embeddings[~known])
+        means = [score[groups[~known] == group].mean() for group in np.unique(groups[~known])]
+        per_class[classes[number]] = ToldClips(len(means), int((np.array(means) < thresholds.clip).sum()))
+    return ValueOrReason(Strangers(dict(sorted(per_class.items()))), None)
+
+
+def _fit(known: Predictions, rate: float | None) -> tuple[UnknownThresholds | None, str | None]:
+    """Fit the thresholds of some classes to their scores out of fold."""
+    folds = np.array([row.fold for row in known.rows])
+    scores = np.zeros(len(folds), np.float32)
+    for fold in np.unique(folds):
+        learned: NDArray[np.bool_] = folds != fold
+        if not learned.any():
+            return None, "its clips lie in one fold"
+        score = fit_known_score(known.embeddings[learned], known.truth[learned])
+        scores[~learned] = score(known.embeddings[~learned])
+    return fit_thresholds(scores, known.groups, rate)
