@@ -163,7 +163,7 @@ def fault_of(end: End, usual: Usual, names: Iterable[str]) -> str:
         "a traceback": "Traceback (most recent" in end.errors,
         f"took {end.peak_mib:.0f} MiB": end.peak_mib > usual.peak_mib + MOST_MIB,
         f"{len(end.lines)} lines": end.code != 0 and len(end.lines) != 1,
-        "a line without the file's name": end.code != 0 and not any(name in line for name in names or ("",)),
+        "a line without the file's name": end.code == 1 and not any(name in line for name in names or ("",)),
     }
     return next((fault for fault, is_so in faults.items() if is_so), "")
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.base.project import Project
+from tests.support.hostile_weights import TORCH as KINDS
 from tests.support.hostile_weights import Mutant, mutant
 from tests.support.media import write_photo, write_raw
 from tests.support.small_project import set_params
@@ -70,14 +71,14 @@ class Attack:
         Returns:
             The mutant, the verdict and the end of the command.
         """
-        command = target.commands[number % len(target.commands)]
+        command = target.commands[number // len(KINDS) % len(target.commands)]
         usual = self._undisturbed(target, command)
         project = self._copy(target)
         path = _file(project, target)
         sound, seal = path.read_bytes(), _seal if target.file.endswith("resume") else _as_it_is
         if target.file.endswith("resume"):
             sound = sound[:-32]
-        hostile = mutant(number // len(target.commands), sound, path.suffix, self.marker, seed)
+        hostile = mutant(number, sound, path.suffix, self.marker, seed)
         path.write_bytes(seal(hostile.content))
         end = self._run(command, project, usual)
         return hostile, self._verdict(target, hostile, end, command), end
