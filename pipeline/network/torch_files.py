@@ -24,7 +24,7 @@ LOAD_ERRORS = (
 
 
 # A tensor may repeat one number; a few bytes of a file may not become gigabytes so.
-_MOST_SHARED_BYTES = 2**28
+_MOST_SHARED_BYTES = 2**30
 
 
 def read_plain(path: Path) -> Any:

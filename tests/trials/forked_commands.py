@@ -67,6 +67,10 @@ class Forked:
     log: Path  # the beginning of the names of its outputs
     started: float = field(default_factory=time.monotonic)
 
+    def has_ended(self) -> bool:
+        """Whether the child has ended; `wait` still has to be called."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def wait(self, most_seconds: float) -> End:
         """Wait for the end; kill the child and all that it started where it takes longer."""
         deadline = self.started + most_seconds
