@@ -138,19 +138,15 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _moved_aside(target: Path) -> Iterator[None]:
-    """Move a folder away, and remove it when the block ends; when the block raises, move it back."""
+    """Move a folder away, and remove it when the block ends; where the block has put nothing there, move it back."""
     former = target.parent / f".{target.name}.former.{os.getpid()}.tmp"
-    if not target.exists():
-        yield
-        return
     try:
-        target.rename(former)
+        if target.exists():
+            target.rename(former)
         yield
-    except BaseException:
-        if not target.exists():
-            former.rename(target)
-        raise
     finally:
+        if former.exists() and not target.exists():
+            former.rename(target)
         shutil.rmtree(former, ignore_errors=True)
 
 

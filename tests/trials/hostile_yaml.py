@@ -159,8 +159,8 @@ def _run(stage: str, params: bytes, folder: Path, usual: Usual) -> forked_comman
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path, help="where the project lies; made where absent")
-    parser.add_argument("texts", type=int, nargs="?", default=3000)
-    parser.add_argument("commands", type=int, nargs="?", default=100)
+    parser.add_argument("texts", type=int, nargs="?", default=1000)
+    parser.add_argument("commands", type=int, nargs="?", default=40)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
