@@ -32,8 +32,10 @@ from pipeline.draw.sheets import write_jpeg  # noqa: E402
 from pipeline.evaluate import predictions  # noqa: E402
 from pipeline.evaluate.params import EvaluateParams  # noqa: E402
 from pipeline.evaluate.stage import evaluate  # noqa: E402
+from pipeline.network.calibration import not_calibrated  # noqa: E402
 from pipeline.network.checkpoint import Checkpoint  # noqa: E402
 from pipeline.network.network import build_network, build_preprocess  # noqa: E402
+from pipeline.network.out_of_fold import write_fold_heads  # noqa: E402
 from pipeline.network.params import ImageParams, ModelParams  # noqa: E402
 
 CLASSES = tuple(f"class {index}" for index in range(10))
@@ -80,10 +82,19 @@ def _generate(project: Project, n_frames: int) -> None:
     image = read_section(ROOT / "params.yaml", "image", ImageParams)
     network = build_network(model, image.size, len(CLASSES))
     pretrained = model.model_copy(update={"weights": "imagenet"})
-    checkpoint = Checkpoint(
-        network.state_dict(), CLASSES, pretrained, build_preprocess(model, image), {"git": None, "data": None}, "last"
-    )
-    checkpoint.write(project.checkpoint)
+    Checkpoint(
+        state_dict=network.state_dict(),
+        classes=CLASSES,
+        model=pretrained,
+        preprocess=build_preprocess(model, image),
+        fingerprints={"git": None, "data": None},
+        selection="last",
+        estimate="holdout",
+        refit="none",
+        learned_from=(),
+        calibration=not_calibrated("not fitted"),
+    ).write(project.checkpoint)
+    write_fold_heads([], project.fold_heads)
 
 
 def _row(side: str, frame: int) -> Row:

@@ -7,6 +7,10 @@ verdicts out of fold, then the head that ships. The other half is the field. `to
 estimate is above the field beyond chance, by Fisher's exact test, one-sided, at 5 %. `signed_error` is the estimate
 less the field, in points, the mean over the divisions. The peer is scikit-learn's logistic regression on the photos of
 the same half without copies, its strength chosen by folds of whole groups.
+
+`from_fewer` is the share right of a head that has not learned from the first fold, as a network without `train.refit`.
+`nll` is that of the field at the temperature fitted out of fold, `nll_at_1` that without one. `refused` is the share of
+the field's groups that the known score refuses as none of the classes, and `rate` is the share that is named.
 """
 
 from __future__ import annotations
@@ -36,6 +40,8 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.share_intervals import share_interval
 from pipeline.evaluate.clip_verdicts import group_verdicts
+from pipeline.network.calibration import Calibration
+from pipeline.network.known_score import fit_known_score
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.params import Params, read_params
 from pipeline.split.folds import deal_folds
@@ -79,6 +85,10 @@ class Division:
     estimated: tuple[int, int]  # right, and all
     field: tuple[int, int]
     logistic: float  # share of the field's groups that the logistic regression calls right
+    from_fewer: float  # the same of a head that has not learned from the first fold, as without `train.refit: all`
+    nll: tuple[float, float]  # of the field's groups: at temperature 1, and at the temperature fitted out of fold
+    refused: float  # share of the field's groups below the clip threshold
+    rate: float  # the named share of them; the larger of the asked one and 1 / (groups + 1)
     n_folds: int
 
     @property
@@ -131,6 +141,12 @@ def summary(divisions: Sequence[Division]) -> dict[str, Any]:
         "too_high": sum(division.is_too_high for division in divisions),
         "interval_holds": sum(division.holds for division in divisions),
         "logistic_regression": statistics.fmean(division.logistic for division in divisions),
+        "from_fewer": statistics.fmean(division.from_fewer for division in divisions),
+        "nll_at_1": statistics.fmean(division.nll[0] for division in divisions),
+        "nll": statistics.fmean(division.nll[1] for division in divisions),
+        "refused": statistics.fmean(division.refused for division in divisions),
+        "rate": statistics.fmean(division.rate for division in divisions),
+        "refused_twice_as_often": sum(division.refused > 2 * division.rate for division in divisions),
     }
 
 
@@ -138,11 +154,13 @@ def print_line(name: str, divisions: Sequence[Division]) -> None:
     """Print the numbers of a set in one line."""
     of_set = summary(divisions)
     shares = ", ".join(
-        f"{key.replace('_', ' ')} {of_set[key]:.1%}" for key in ("estimate", "field", "logistic_regression")
+        f"{key.replace('_', ' ')} {of_set[key]:.1%}"
+        for key in ("estimate", "field", "from_fewer", "logistic_regression", "refused", "rate")
     )
     print(
         f"{name:12} {of_set['divisions']:3} divisions: {shares}; signed error {of_set['signed_error']:+.1f} points, "
-        f"too high in {of_set['too_high']}, interval holds in {of_set['interval_holds']}",
+        f"too high in {of_set['too_high']}, interval holds in {of_set['interval_holds']}; nll {of_set['nll']:.3f}, at "
+        f"temperature 1 {of_set['nll_at_1']:.3f}; refused over twice the rate in {of_set['refused_twice_as_often']}",
         flush=True,
     )
 
@@ -187,21 +205,66 @@ def divide(data: DataSet, seed: int) -> Division:
     )
     run = RunContext(build_accelerator(data.params.train), data.project, f"division{seed}", time.perf_counter(), False)
     out_of_fold = fit_folds(data.network, fold_data, data.params.train, len(data.classes), run)
-    estimated = _right(fold_data.judged_rows, fold_data.judged.labels.numpy(), special.softmax(out_of_fold.logits, 1))
-    everything = Inputs(
-        data.network.head, Part(fold_data.learned, range(len(fold_data.learned))), fold_data.learned.labels, {}
+    estimated = _right(
+        fold_data.judged_rows, fold_data.judged.labels.numpy(), special.softmax(out_of_fold.answers.logits, 1)
     )
     start = {name: value.clone() for name, value in data.network.head.state_dict().items()}
-    fit_all_epochs(data.network, everything, data.params.train, len(data.classes), run)
+
+    def logits_of_field(learned: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        data.network.head.load_state_dict(start)
+        inputs = Inputs(
+            data.network.head, Part(fold_data.learned, learned), fold_data.learned.labels[torch.tensor(learned)], {}
+        )
+        fit_all_epochs(data.network, inputs, data.params.train, len(data.classes), run)
+        data.project.resume_state(run.key).unlink(missing_ok=True)
+        return logits_and_labels(data.network.head, Part(data.judged, field), 256, torch.device("cpu"))
+
     field = [position for position, row in enumerate(data.judged_rows) if row.group not in built]
     field_rows = [data.judged_rows[position] for position in field]
-    logits, truth = logits_and_labels(data.network.head, Part(data.judged, field), 256, torch.device("cpu"))
+    fewer, _ = logits_of_field([i for i, row in enumerate(fold_data.learned_rows) if row.fold != 0])
+    logits, truth = logits_of_field(range(len(fold_data.learned)))
     data.network.head.load_state_dict(start)
-    for key in ("", *(f"-fold{number}" for number in fold_data.numbers)):
-        data.project.resume_state(f"division{seed}{key}").unlink(missing_ok=True)
-    logistic = _logistic_regression(fold_data, data.judged.features[field, 0].numpy())
+    for number in fold_data.numbers:
+        data.project.resume_state(f"{run.key}-fold{number}").unlink(missing_ok=True)
+    pooled = data.judged.features[field, 0].numpy()
+    refused, rate = _refused(fold_data, out_of_fold.calibration, field_rows, pooled)
+    logistic = _logistic_regression(fold_data, pooled)
     right, n_groups = _right(field_rows, truth, logistic)
-    return Division(estimated, _right(field_rows, truth, special.softmax(logits, 1)), right / n_groups, folds.n_folds)
+    n_right_from_fewer, _ = _right(field_rows, truth, special.softmax(fewer, 1))
+    return Division(
+        estimated=estimated,
+        field=_right(field_rows, truth, special.softmax(logits, 1)),
+        logistic=right / n_groups,
+        from_fewer=n_right_from_fewer / n_groups,
+        nll=tuple(_nll(field_rows, truth, logits / t) for t in (1.0, out_of_fold.calibration.temperature or 1.0)),
+        refused=refused,
+        rate=rate,
+        n_folds=folds.n_folds,
+    )
+
+
+def _nll(rows: Sequence[Row], truth: NDArray[np.int64], logits: NDArray[np.float32]) -> float:
+    """The negative log-probability of the true class: mean over the groups of the means over their frames."""
+    of_frames = -special.log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(truth)), truth]
+    return float(_means_by_group(rows, of_frames).mean())
+
+
+def _refused(
+    data: FoldData, calibration: Calibration, rows: Sequence[Row], pooled: NDArray[np.float32]
+) -> tuple[float, float]:
+    """The share of the field's groups that the score and the threshold of the half refuse, and the named rate."""
+    score, unknown = (
+        fit_known_score(data.judged.features[:, 0].numpy(), data.judged.labels.numpy()),
+        calibration.unknown,
+    )
+    if unknown is None:
+        raise SystemExit(f"no threshold: {calibration.unknown_reason}")
+    return float((_means_by_group(rows, score(pooled)) < unknown.clip).mean()), unknown.false_alarms
+
+
+def _means_by_group(rows: Sequence[Row], values: NDArray[Any]) -> NDArray[np.float64]:
+    groups, of_row = np.unique([row.group for row in rows], return_inverse=True)
+    return np.bincount(of_row, weights=values, minlength=len(groups)) / np.bincount(of_row)
 
 
 def _half(rows: Sequence[Row], seed: int) -> set[str]:

@@ -172,7 +172,7 @@ def around_the_core(fp32: onnx.ModelProto, folder: Path) -> dict[str, Call]:
     first = Graph(front.SerializeToString())
     return {
         "preprocessing_1080p": lambda: first(picture_hwc[None]),
-        "postprocessing": lambda: classifier.judge(logits),
+        "postprocessing": lambda: classifier.judge(logits, 0.0),
         "classify_1080p": lambda: classifier.classify(picture_hwc),
     }
 

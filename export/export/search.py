@@ -208,7 +208,7 @@ def judge_nearest(
 
     Args:
         trials: every candidate, as `search` returns them.
-        score: what unknown material is told by; None: the graphs give logits alone.
+        score: computes the second output; None: the graphs give logits alone.
         frames: the frames that decide; the choice has not seen them.
         gates: the section `parity` of `params.yaml`.
 

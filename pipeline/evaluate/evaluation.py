@@ -215,28 +215,28 @@ class FalseAlarms:
 
 
 @dataclass(frozen=True)
-class ToldClips:
+class RecognisedClips:
     """The clips of one left-out class, or of all of them."""
 
     clips: int
-    told: int  # taken for none of the other classes
+    recognised: int  # taken for none of the other classes
 
     def __post_init__(self) -> None:
-        require(0 <= self.told <= self.clips, "told", self.told, f"0 to {self.clips}")
+        require(0 <= self.recognised <= self.clips, "recognised", self.recognised, f"0 to {self.clips}")
 
 
 @dataclass(frozen=True)
-class Strangers:
-    """How many clips of left-out classes were told to be none of the other classes."""
+class LeftOutClasses:
+    """How many clips of left-out classes were recognised as none of the other classes."""
 
-    per_class: Mapping[str, ToldClips]  # of the classes that were left out
+    per_class: Mapping[str, RecognisedClips]  # of the classes that were left out
 
     def to_json(self) -> dict[str, Any]:
         """The sums, and the counts of each class."""
         counts = list(self.per_class.values())
         return {
             "clips": sum(count.clips for count in counts),
-            "told": sum(count.told for count in counts),
+            "recognised": sum(count.recognised for count in counts),
             "per_class": {name: asdict(count) for name, count in self.per_class.items()},
         }
 
@@ -248,7 +248,7 @@ class CalibrationNumbers:
     temperature: ValueOrReason[float]
     unknown: ValueOrReason[UnknownThresholds]
     false_alarms: ValueOrReason[FalseAlarms]
-    strangers: ValueOrReason[Strangers]
+    left_out_classes: ValueOrReason[LeftOutClasses]
     errors_before: ProbabilityErrors  # at temperature 1
     reliability: Sequence[ReliabilityBin]  # at the fitted temperature, as every other number of the report
     reliability_before: Sequence[ReliabilityBin]  # at temperature 1
@@ -260,7 +260,7 @@ class CalibrationNumbers:
             "unknown": None if self.unknown.value is None else asdict(self.unknown.value),
             "unknown_reason": self.unknown.reason,
             **self.false_alarms.to_json("unknown_false_alarms"),
-            **self.strangers.to_json("strangers"),
+            **self.left_out_classes.to_json("left_out_classes"),
             "uncalibrated": self.errors_before.to_json(),
             "reliability": {
                 "calibrated": [of_bin.to_json() for of_bin in self.reliability],

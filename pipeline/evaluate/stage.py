@@ -29,13 +29,13 @@ from pipeline.evaluate.evaluation import (
     Evaluation,
     FilmMore,
     HowJudged,
-    Strangers,
+    LeftOutClasses,
 )
 from pipeline.evaluate.gallery import GalleryContents, draw_gallery
+from pipeline.evaluate.left_out_classes import leave_out_classes
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.predictions import Predictions, gather, judge, judge_out_of_fold, write_predictions
 from pipeline.evaluate.projection import sample_positions
-from pipeline.evaluate.strangers import tell_strangers
 from pipeline.network.calibration import Calibration
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.clip_answers import ClipAnswers
@@ -209,21 +209,21 @@ def _calibration(inputs: _Inputs, kept: Predictions, device: ClipAnswers) -> Cal
         temperature=ValueOrReason(shipped.temperature, shipped.temperature_reason),
         unknown=ValueOrReason(shipped.unknown, shipped.unknown_reason),
         false_alarms=ValueOrReason(alarms, reasons[0] if reasons else None),
-        strangers=_strangers(inputs, kept),
+        left_out_classes=_left_out_classes(inputs, kept),
         errors_before=metrics.probability_errors(kept.truth, before),
         reliability=metrics.reliability(kept.truth, kept.probabilities),
         reliability_before=metrics.reliability(kept.truth, before),
     )
 
 
-def _strangers(inputs: _Inputs, kept: Predictions) -> ValueOrReason[Strangers]:
-    """How many clips of a class that is left out are told to be none of the others."""
+def _left_out_classes(inputs: _Inputs, kept: Predictions) -> ValueOrReason[LeftOutClasses]:
+    """How many clips of a class that is left out are recognised as none of the others."""
     shipped = inputs.checkpoint.calibration
     if not inputs.by_folds:
         return ValueOrReason(None, "classes are left out where folds judge; here the test side does")
     if shipped.unknown is None:
         return ValueOrReason(None, shipped.unknown_reason)
-    return tell_strangers(kept, inputs.checkpoint.classes, shipped.unknown.false_alarms)
+    return leave_out_classes(kept, inputs.checkpoint.classes, shipped.unknown.false_alarms)
 
 
 def _baselines(inputs: _Inputs, kept: Predictions, untrained: Predictions | None) -> Baselines:

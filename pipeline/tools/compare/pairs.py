@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
@@ -27,6 +28,12 @@ class FrameScores:
 
     groups: Mapping[str, str]  # the clip or photo of each frame, by the frame's path
     right: Mapping[str, float]  # the share of the row's runs that are right, by the frame's path
+    is_out_of_fold: bool  # whether folds judged every frame of every run
+
+    def of(self, paths: Sequence[str]) -> FrameScores:
+        """The scores of some frames."""
+        groups, right = {path: self.groups[path] for path in paths}, {path: self.right[path] for path in paths}
+        return FrameScores(groups, right, self.is_out_of_fold)
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,9 @@ class RunPair:
 
 
 def pair_rows(rows: Mapping[str, Sequence[StudyRun]]) -> tuple[list[RunPair], list[str]]:
-    """Compare every two rows that were judged on the same frames, the later against the earlier.
+    """Compare every two rows, the later against the earlier, on the frames that both judged.
+
+    Where folds judged both, these are the frames of the clips that both have whole. Else all frames must be the same.
 
     Returns:
         The pairs, and one note for each row or pair of rows that could not be compared.
@@ -57,12 +66,24 @@ def pair_rows(rows: Mapping[str, Sequence[StudyRun]]) -> tuple[list[RunPair], li
             notes.append(f"{escape_markdown(row)} is in no pair: {escape_markdown(str(error))}.")
     pairs = []
     for (against, first), (row, second) in itertools.combinations(scores_of.items(), 2):
-        if first.groups == second.groups:
-            pairs.append(_compare(row, against, first, second))
+        common = _common_frames(first, second)
+        if common:
+            pairs.append(_compare(row, against, first.of(common), second.of(common)))
         else:
             both = f"{escape_markdown(row)} and {escape_markdown(against)}"
             notes.append(f"{both} were not judged on the same frames: no pair.")
     return pairs, notes
+
+
+def _common_frames(first: FrameScores, second: FrameScores) -> list[str]:
+    """The frames that two rows are compared on; none where they were judged on different ones."""
+    if first.groups == second.groups:
+        return list(first.groups)
+    if not (first.is_out_of_fold and second.is_out_of_fold):
+        return []
+    differing = first.groups.items() ^ second.groups.items()
+    cut = {group for _, group in differing}  # a clip of which one row has other frames
+    return [path for path, group in first.groups.items() if group not in cut]
 
 
 def pairs_markdown(pairs: Sequence[RunPair]) -> Iterator[str]:
@@ -79,7 +100,8 @@ def pairs_markdown(pairs: Sequence[RunPair]) -> Iterator[str]:
     yield ""
     yield (
         "- A clip (or photo) counts as better where the row gets more of its kept test frames right than the other "
-        "row, over all seeds. p is the exact sign test over the clips that differ. top-1 is the difference in points."
+        "row, over all seeds. p is the exact sign test over the clips that differ. top-1 is the difference in points. "
+        "Rows that folds judged are compared on the clips that both have."
     )
     if len(pairs) > 1:
         by_chance = _ALPHA * len(pairs)
@@ -104,7 +126,13 @@ def _score_frames(runs: Sequence[StudyRun]) -> FrameScores:
     shares = {
         path: sum(table[path]["predicted"] == table[path]["label"] for table in tables) / len(tables) for path in groups
     }
-    return FrameScores(groups, shares)
+    return FrameScores(groups, shares, all(_is_out_of_fold(run) for run in runs))
+
+
+def _is_out_of_fold(run: StudyRun) -> bool:
+    """Whether folds judged the run, by its `reports/evaluate.json`."""
+    text = run.experiment.text(run.experiment.project.evaluate_json)
+    return text is not None and json.loads(text).get("estimate") == "folds"
 
 
 def _predictions(run: StudyRun) -> dict[str, dict[str, str]]:

@@ -128,8 +128,8 @@ def test_with_folds_the_nearest_neighbours_of_a_clip_are_those_of_the_other_fold
     assert judged["baseline_knn"] != nearest_right(is_left_out=False).mean()  # the negative control
     paired = judged["trained_against_knn"]
     assert paired["n_clips"] == len({row.group for row in rows}) == 10
-    assert judged["strangers"] is None
-    assert judged["strangers_reason"] == "found 2 classes; to leave one out needs 3"
+    assert judged["left_out_classes"] is None
+    assert judged["left_out_classes_reason"] == "found 2 classes; to leave one out needs 3"
 
 
 def test_the_temperature_of_the_checkpoint_changes_confidence_and_the_uncalibrated_numbers_stay(

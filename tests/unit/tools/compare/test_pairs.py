@@ -27,8 +27,9 @@ def predictions(right: Mapping[str, str], kept: str = "true") -> list[str]:
     ]
 
 
-def plant(project: Project, name: str, lines: Sequence[str] | None, seed: int = 0) -> None:
-    reports = {"reports/evaluate.json": json.dumps({"n_frames": 4, "n_groups": 2, "top1": 0.5})}
+def plant(project: Project, name: str, lines: Sequence[str] | None, seed: int = 0, estimate: str = "holdout") -> None:
+    values = {"n_frames": 4, "n_groups": 2, "top1": 0.5, "estimate": estimate}
+    reports = {"reports/evaluate.json": json.dumps(values)}
     if lines is not None:
         reports["reports/predictions.csv"] = "\n".join([HEADER, *lines]) + "\n"
     plant_experiment(project, name, reports, seed=seed)
@@ -109,6 +110,20 @@ def test_rows_judged_on_other_frames_are_no_pair(project: Project) -> None:
         "C is in no pair: third has no reports/predictions.csv of this version.",
         "B and A were not judged on the same frames: no pair.",
     ]
+
+
+def test_rows_that_folds_judged_are_compared_on_the_clips_that_both_have_whole(project: Project) -> None:
+    plant(project, "first", predictions({"a": "+-", "b": "-", "c": "-", "cut": "-"}), estimate="folds")
+    plant(project, "second", predictions({"a": "++", "b": "-", "d": "+", "cut": "++"}), estimate="folds")
+    plant(project, "held-out", predictions({"a": "++", "b": "-", "d": "+", "cut": "++"}))
+    plant(project, "others", predictions({"e": "+"}), estimate="folds")
+    (pair,), notes = compared(project, A=["first"], B=["second"])
+    assert (pair.n_clips, pair.better, pair.worse) == (2, 1, 0)  # a and b
+    assert pair.top1_difference == pytest.approx(1 / 3)
+    assert not notes
+    for other in ("held-out", "others"):  # the negative controls
+        pairs, notes = compared(project, A=["first"], C=[other])
+        assert (pairs, notes) == ([], ["C and A were not judged on the same frames: no pair."])
 
 
 def test_the_pairs_stand_below_the_table_and_in_a_file_of_their_own(project: Project) -> None:

@@ -1,7 +1,7 @@
-"""How well unknown material is told: each class in turn is left out, and the known score is fitted to the others.
+"""How well unknown material is recognised: each class in turn is left out, and the known score is fitted to the others.
 
-The clips of the left-out class are then strangers. They are near to the others, as classes of one project are, so other
-material, such as a hand, is told more often.
+Its clips are unknown material then. They are near to the others, as classes of one project are, so other
+material, such as a hand, is recognised more often.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.checked_values import ValueOrReason
-from pipeline.evaluate.evaluation import Strangers, ToldClips
+from pipeline.evaluate.evaluation import LeftOutClasses, RecognisedClips
 from pipeline.evaluate.predictions import Predictions
 from pipeline.network.calibration import UnknownThresholds, fit_thresholds
 from pipeline.network.known_score import fit_known_score
@@ -19,7 +19,7 @@ MOST_CLASSES = 8  # left out in turn: those with the most clips
 _FEWEST_CLASSES = 3
 
 
-def tell_strangers(kept: Predictions, classes: tuple[str, ...], rate: float | None) -> ValueOrReason[Strangers]:
+def leave_out_classes(kept: Predictions, classes: tuple[str, ...], rate: float | None) -> ValueOrReason[LeftOutClasses]:
     """Leave out each class in turn, and count its clips that the others' score and threshold tell.
 
     Args:
@@ -39,8 +39,8 @@ def tell_strangers(kept: Predictions, classes: tuple[str, ...], rate: float | No
             return ValueOrReason(None, f"without {classes[number]}: {reason}")
         score = fit_known_score(kept.embeddings[known], kept.truth[known])(kept.embeddings[~known])
         means = [score[groups[~known] == group].mean() for group in np.unique(groups[~known])]
-        per_class[classes[number]] = ToldClips(len(means), int((np.array(means) < thresholds.clip).sum()))
-    return ValueOrReason(Strangers(dict(sorted(per_class.items()))), None)
+        per_class[classes[number]] = RecognisedClips(len(means), int((np.array(means) < thresholds.clip).sum()))
+    return ValueOrReason(LeftOutClasses(dict(sorted(per_class.items()))), None)
 
 
 def _fit(known: Predictions, rate: float | None) -> tuple[UnknownThresholds | None, str | None]:

@@ -1,14 +1,14 @@
-"""Classes that are left out in turn: those unlike the others are told, and one that looks like another is not."""
+"""Classes that are left out in turn: those unlike the others are recognised, and one that looks like another is not."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from pipeline.base.manifest import Row
-from pipeline.evaluate.evaluation import Strangers, ToldClips
+from pipeline.evaluate.evaluation import LeftOutClasses, RecognisedClips
+from pipeline.evaluate.left_out_classes import MOST_CLASSES, leave_out_classes
 from pipeline.evaluate.metrics import probabilities_of
 from pipeline.evaluate.predictions import Predictions
-from pipeline.evaluate.strangers import MOST_CLASSES, tell_strangers
 
 CHANNELS, FRAMES = 16, 3
 
@@ -29,32 +29,32 @@ def _kept(directions: list[int], n_clips: int = 15, n_folds: int = 5) -> Predict
     return Predictions(rows, np.array(truth), logits, logits[:, 0], probabilities_of(logits, None), pooled)
 
 
-def _told(directions: list[int], **settings: int) -> Strangers:
-    found = tell_strangers(_kept(directions, **settings), tuple(map(str, range(len(directions)))), 0.05)
+def _recognised(directions: list[int], **settings: int) -> LeftOutClasses:
+    found = leave_out_classes(_kept(directions, **settings), tuple(map(str, range(len(directions)))), 0.05)
     assert found.value is not None
     return found.value
 
 
-def test_classes_unlike_the_others_are_told() -> None:
-    assert _told([0, 1, 2]).per_class == {name: ToldClips(15, 15) for name in "012"}
+def test_classes_unlike_the_others_are_recognised() -> None:
+    assert _recognised([0, 1, 2]).per_class == {name: RecognisedClips(15, 15) for name in "012"}
 
 
-def test_a_class_that_looks_like_another_is_not_told() -> None:
-    told = _told([0, 1, 2, 2]).per_class
-    assert [told[name].told for name in "01"] == [15, 15]
-    assert max(told[name].told for name in "23") <= 3  # about the false alarms
+def test_a_class_that_looks_like_another_is_not_recognised() -> None:
+    recognised = _recognised([0, 1, 2, 2]).per_class
+    assert [recognised[name].recognised for name in "01"] == [15, 15]
+    assert max(recognised[name].recognised for name in "23") <= 3  # about the false alarms
 
 
 def test_the_classes_with_most_clips_are_left_out_and_the_sums_are_theirs() -> None:
-    every = _told(list(range(10)), n_clips=6).to_json()
+    every = _recognised(list(range(10)), n_clips=6).to_json()
     assert list(every["per_class"]) == list("01234567")
     assert every["clips"] == 6 * MOST_CLASSES
-    assert every["told"] == sum(count["told"] for count in every["per_class"].values())
+    assert every["recognised"] == sum(count["recognised"] for count in every["per_class"].values())
 
 
 def test_what_cannot_be_tried_has_a_reason() -> None:
     def reason(kept: Predictions, classes: tuple[str, ...], rate: float | None) -> str | None:
-        return tell_strangers(kept, classes, rate).reason
+        return leave_out_classes(kept, classes, rate).reason
 
     assert reason(_kept([0, 1]), ("0", "1"), 0.05) == "found 2 classes; to leave one out needs 3"
     few = reason(_kept([0, 1, 2], n_clips=4), ("0", "1", "2"), 0.05)
