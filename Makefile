@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo install test lint check trials trial-arm trial-telemetry lock clean
+.PHONY: demo install test lint check trials trial-attacks trial-arm trial-telemetry lock clean
 
 demo: .venv/train
 	rm -rf build/demo
@@ -36,6 +36,14 @@ trials: .venv/test
 	$(BIN)/python -m tests.trials.examples_without_vnni
 	$(BIN)/python -m tests.trials.int8_without_vnni
 	$(BIN)/python -m tests.trials.joined_photos
+
+# Kills, weights, params and names that were made to do harm; some five minutes each.
+trial-attacks: .venv/test
+	rm -rf build/attacks && mkdir -p build/attacks
+	$(BIN)/python -m tests.trials.killed_stages build/attacks/kills
+	$(BIN)/python -m tests.trials.hostile_weights build/attacks/weights
+	$(BIN)/python -m tests.trials.hostile_yaml build/attacks/yaml
+	$(BIN)/python -m tests.trials.hostile_names build/attacks/names
 
 # On emulated ARM processors, with the demo's bundle. Needs root and Debian's packages mmdebstrap and qemu-user-static.
 trial-arm: .venv/test build/demo/dist/bundle.zip

@@ -33,7 +33,7 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_report
-from pipeline.base.storage.scratch import scratch_folder
+from pipeline.base.storage.scratch import library_temporaries_in, scratch_folder
 from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.inference import forbid_tf32
@@ -80,7 +80,7 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
     forbid_tf32()
     checkpoint = read_checkpoint(project.checkpoint)
     to_calibrate = calibration_rows(rows, params.calibration_frames)
-    with scratch_folder("export") as folder:
+    with scratch_folder("export") as folder, library_temporaries_in(folder):
         calibration = reference_frames(to_calibrate, checkpoint, project, folder / "calibration.npy")
         frames = _frames_to_judge(rows, checkpoint, calibration, project, folder / "judge.npy")
         by_folds = frames.folds is not None

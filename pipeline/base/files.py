@@ -120,7 +120,8 @@ def replacing_file(target: Path) -> Iterator[Path]:
 def replacing_folder(target: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `target`. When the block ends without an error, it becomes `target`.
 
-    All its files are on disk before the rename, so a manifest that is written afterwards lists files that exist.
+    All its files are on disk before the rename, so a manifest that is written afterwards lists files that exist. The
+    old folder is moved aside before it is removed: a process that is stopped leaves no half of it.
 
     Raises:
         DataError: `target` is a file or a link. The folder behind a link may be anybody's, and is not ours to replace.
@@ -130,10 +131,23 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     with temporary_folder(target) as temporary, naming_a_full_disk(target, temporary):
         yield temporary
         flush_filesystem(temporary)
+        with _moved_aside(target):
+            temporary.rename(target)
+            _flush(target.parent)
+
+
+@contextlib.contextmanager
+def _moved_aside(target: Path) -> Iterator[None]:
+    """Move a folder away, and remove it when the block ends; where the block has put nothing there, move it back."""
+    former = target.parent / f".{target.name}.former.{os.getpid()}.tmp"
+    try:
         if target.exists():
-            shutil.rmtree(target)
-        temporary.rename(target)
-        _flush(target.parent)
+            target.rename(former)
+        yield
+    finally:
+        if former.exists() and not target.exists():
+            former.rename(target)
+        shutil.rmtree(former, ignore_errors=True)
 
 
 @contextlib.contextmanager

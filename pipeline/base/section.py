@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 
 import pipeline
 from pipeline.base.errors import ParamsError, nearest
@@ -29,6 +30,23 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_other_types(cls, values: Any) -> Any:
+        """Refuse what pydantic would turn into another type. It takes no such validator of a field that is a tag."""
+        if not isinstance(values, dict):
+            return values
+        errors: list[InitErrorDetails] = []
+        for name in (name for name in cls.model_fields if name in values):
+            types = _types_in(cls.model_fields[name].annotation)
+            for part in values[name] if isinstance(values[name], (tuple, list)) else (values[name],):
+                if expected := _expected_instead(part, types):
+                    message = ValueError(f"found {part!r}; expected {expected}")
+                    errors.append(InitErrorDetails(type="value_error", loc=(name,), input=part, ctx={"error": message}))
+        if errors:
+            raise ValidationError.from_exception_data(cls.__name__, errors)
+        return values
+
     @field_validator("*")
     @classmethod
     def _check_range(cls, value: Any) -> Any:
@@ -38,6 +56,38 @@ class Section(BaseModel):
             if isinstance(number, float) and abs(number) > LARGEST_NUMBER:
                 raise ValueError(f"found {number}; expected a number of at most {LARGEST_NUMBER:g}")
         return value
+
+
+def _expected_instead(value: object, types: frozenset[type]) -> str:
+    """Say what is expected in place of a value that pydantic would turn into another type; empty where it would not."""
+    if isinstance(value, bool):
+        return "" if bool in types else "no true or false"
+    if isinstance(value, (bytes, set, frozenset)):
+        return "a plain value"
+    if isinstance(value, (int, float)):
+        return "true or false" if bool in types and not types & {int, float} else ""
+    if isinstance(value, str) and str not in types and _looks_like_another_type(value):
+        return "true or false, without quotes" if bool in types else "a number, without quotes"
+    return ""
+
+
+def _looks_like_another_type(text: str) -> bool:
+    if text.strip().lower() in ("y", "yes", "t", "true", "on", "n", "no", "f", "false", "off"):
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _types_in(annotation: object) -> frozenset[type]:
+    """The types of single values that an annotation names, inside unions, lists and literals too."""
+    parts = getattr(annotation, "__args__", ())
+    if get_origin(annotation) is Literal:
+        return frozenset(map(type, parts))
+    own = {annotation} if isinstance(annotation, type) else set()
+    return frozenset(own).union(*map(_types_in, parts))
 
 
 SectionType = TypeVar("SectionType", bound=Section)

@@ -16,7 +16,7 @@ from pipeline.base.errors import DataError, ParamsError, nearest
 from pipeline.network.efficientnet_lite0 import EfficientNetLite0
 from pipeline.network.feature_extractors import Features, ResNetFeatures, SmallCnn, cut_before_pooling
 from pipeline.network.preprocess import Channels
-from pipeline.network.torch_files import LOAD_ERRORS, refuse_compressed, unreadable
+from pipeline.network.torch_files import LOAD_ERRORS, check_archive, unreadable
 
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
@@ -155,7 +155,7 @@ def _torchvision_state(arch: str) -> State:
     weights = _torchvision_models().get_model_weights(arch).DEFAULT
     path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rsplit("/", 1)[-1]
     if path.is_file():
-        refuse_compressed(path)
+        check_archive(path)
     try:  # torchvision checks the hash of a file that it fetches, not of one that was put there by hand
         return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.base.errors import DataError
 from pipeline.network.architectures import Body, architecture_of
-from pipeline.network.torch_files import read_plain
+from pipeline.network.torch_files import is_of_same_kind, read_plain, state_dict_of
 
 
 def build_body(arch: str, weights: str, *, plain: bool) -> Body:
@@ -54,9 +54,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         state = read_plain(path)
     else:
         raise DataError(f"{path}: found the suffix {path.suffix!r}; expected .pt, .pth or .safetensors")
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataError(f"{path}: found no state dict; expected tensors by name")
-    return dict(state)
+    try:
+        return state_dict_of(state)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -89,7 +90,12 @@ def _load(body: Body, state: Mapping[str, Tensor], head: str, source: str) -> No
         for name, value in given.items()
         if name in targets and value.shape != targets[name].shape
     ]
-    problems = {"missing": missing, "unknown": unknown, "of another shape": shapes}
+    kinds = [
+        f"{name} of {value.dtype} instead of {targets[name].dtype}"
+        for name, value in given.items()
+        if name in targets and not is_of_same_kind(value, targets[name])
+    ]
+    problems = {"missing": missing, "unknown": unknown, "of another shape": shapes, "of another kind": kinds}
     if any(problems.values()):
         listed = "; ".join(f"{len(names)} {kind}: {', '.join(names)}" for kind, names in problems.items() if names)
         raise DataError(f"{source}: keys do not fit: {listed}")

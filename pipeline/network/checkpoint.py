@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.base.errors import DataError
+from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import replacing_file
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project, missing
@@ -20,7 +20,7 @@ from pipeline.network.known_score import KnownScore, answers_of, known_score_fro
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
-from pipeline.network.torch_files import read_plain, write_plain
+from pipeline.network.torch_files import load_weights, read_plain, state_dict_of, write_plain
 from runtime.answers import Answers
 
 FORMAT_VERSION = 5
@@ -58,15 +58,26 @@ class Checkpoint:
             raise ValueError("found a network that learned from all clips and is judged on held-out ones")
         if self.calibration.unknown is not None and self.known_score is None:
             raise ValueError("found thresholds without the score that they are for")
+        if self.sample_bits is not None and self.sample_bits not in range(9, 17):
+            raise ValueError(f"found sample_bits {self.sample_bits!r}; expected 9 to 16")
         if not self.classes or len(set(self.classes)) != len(self.classes) or not all(self.classes):
             raise ValueError(f"found the classes {', '.join(map(repr, self.classes))}; expected different names")
 
     def network(self) -> Network:
-        """Rebuild the network in float32, in eval mode."""
-        network = build_network(
-            self.model.model_copy(update={"weights": "none"}), self.preprocess.size, len(self.classes)
-        )
-        network.load_state_dict(self.state_dict)
+        """Rebuild the network in float32, in eval mode.
+
+        Raises:
+            DataError: the weights are not those of the network that the checkpoint describes.
+        """
+        model = self.model.model_copy(update={"weights": "none"})
+        try:
+            network = build_network(model, self.preprocess.size, len(self.classes))
+            load_weights(network, self.state_dict)
+        except (PipeError, RuntimeError, TypeError, ValueError, MemoryError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(
+                f"checkpoint.pt: its weights do not fit its network ({reason}); run `pipe train`"
+            ) from error
         return network.float().eval()
 
     def answers(self, network: Network, input_nchw: Tensor) -> Answers:
@@ -109,23 +120,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise DataError(f"{path}: found checkpoint format {version}; expected {FORMAT_VERSION}; run `pipe train`")
     try:
         return _from_plain(value)
-    except (KeyError, TypeError, ValueError) as error:  # ValueError: pydantic's too
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:  # ValueError: pydantic's too
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: a value of the checkpoint does not fit ({reason}); run `pipe train`") from error
 
 
 def _from_plain(value: dict[str, Any]) -> Checkpoint:
     """Build the checkpoint from plain values, which may come from anybody."""
-    state_dict = value["state_dict"]
-    if not isinstance(state_dict, dict) or not all(isinstance(tensor, Tensor) for tensor in state_dict.values()):
-        raise TypeError("found a state_dict that is no mapping to tensors")
     return Checkpoint(
-        state_dict=state_dict,
+        state_dict=state_dict_of(value["state_dict"]),
         classes=tuple(map(_name, value["classes"])),
         model=ModelParams.model_validate(value["model"]),
         preprocess=Preprocess(**{key: _tuple(item) for key, item in value["preprocess"].items()}),
-        fingerprints=value["fingerprints"],
-        selection=value["selection"],
+        fingerprints={_name(key): None if item is None else _name(item) for key, item in value["fingerprints"].items()},
+        selection=_name(value["selection"]),
         estimate=value["estimate"],
         refit=value["refit"],
         learned_from=tuple(map(_name, value["learned_from"])),

@@ -22,7 +22,7 @@ from pipeline.base.project import missing
 from pipeline.base.storage.csv_files import read_table, write_csv
 from pipeline.network.calibration import Calibration, calibration_from_plain, calibration_to_plain
 from pipeline.network.known_score import KnownScore, known_score_from_plain
-from pipeline.network.torch_files import read_plain, write_plain
+from pipeline.network.torch_files import read_plain, state_dict_of, write_plain
 from runtime.answers import Answers
 
 FORMAT_VERSION = 2
@@ -73,15 +73,13 @@ def read_fold_heads(path: Path) -> list[FoldHead]:
         )
     try:
         return [_head_from_plain(head) for head in value["heads"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: a value of the fold heads does not fit ({reason}); run `pipe train`") from error
 
 
 def _head_from_plain(value: dict[str, Any]) -> FoldHead:
-    state_dict = value["state_dict"]
-    if not isinstance(state_dict, dict) or not all(isinstance(tensor, Tensor) for tensor in state_dict.values()):
-        raise TypeError("found a state_dict that is no mapping to tensors")
+    state_dict = state_dict_of(value["state_dict"])
     score = known_score_from_plain(value["known_score"])
     return FoldHead(state_dict, calibration_from_plain(value["calibration"]), score)
 

@@ -7,13 +7,17 @@ from the same numbers, and a test shows that both are equal.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch.nn import functional
 
 Channels = tuple[float, float, float]
+Crop = Literal["squash", "center"]
+
+MOST_SIZE = 4096  # as `image.size`
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,24 @@ class Preprocess:
     """The part of a picture that the network sees, its size, and its normalisation."""
 
     size: int  # side of the network's square input, pixels
-    crop: Literal["squash", "center"]  # squash: the whole picture; center: its central square
+    crop: Crop  # squash: the whole picture; center: its central square
     center_fraction: float  # for center: the square's side as a share of the shorter side
     mean: Channels  # of pixels in [0, 1], RGB
     std: Channels
+
+    def __post_init__(self) -> None:
+        """Check the values, which a checkpoint from anybody may hold.
+
+        Raises:
+            ValueError: a value is out of range, or not of its type.
+        """
+        numbers = (self.center_fraction, *self.mean, *self.std)
+        if not all(isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x) for x in numbers):
+            raise ValueError(f"found {self}; expected finite numbers")
+        is_size = isinstance(self.size, int) and not isinstance(self.size, bool) and 1 <= self.size <= MOST_SIZE
+        is_geometry = self.crop in get_args(Crop) and 0 < self.center_fraction <= 1
+        if not is_size or not is_geometry or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"found {self}; expected a size, a crop, and mean and std of three channels")
 
     def box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Return top, left, height and width of the part that the network sees, in source pixels."""

@@ -21,7 +21,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.progress import warn
 from pipeline.base.project import Project, safe_join
 from pipeline.base.section import Section
-from pipeline.network.torch_files import write_plain
+from pipeline.network.torch_files import LOAD_ERRORS, unreadable, write_plain
 from pipeline.train.provenance import code_digest
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -69,7 +69,11 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """Read what `write_state` wrote. A missing file gives None; a damaged one gives None and a warning."""
+    """Read what `write_state` wrote. A missing file gives None; a damaged one gives None and a warning.
+
+    Raises:
+        DataError: its digest is right and it is no file of tensors and plain values, or would run code.
+    """
     if not path.is_file():
         return None
     content, digest = path.read_bytes()[:-_DIGEST_BYTES], path.read_bytes()[-_DIGEST_BYTES:]
@@ -77,5 +81,8 @@ def read_state(path: Path) -> dict[str, Any] | None:
     if hashlib.sha256(content).digest() != digest:
         warn(f"pipe: {path}: damaged state of a run; starting at the first epoch")
         return None
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except LOAD_ERRORS as error:
+        raise unreadable(path, error) from error
     return state

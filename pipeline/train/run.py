@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
+from pipeline.base.errors import DataError
 from pipeline.base.progress import tell, track
 from pipeline.base.project import Project
 from pipeline.network.heads import Head
@@ -96,8 +97,12 @@ def _resume(fit: Fit, best: BestEpoch, history: list[Metrics], run: RunContext) 
     broadcast_object_list(state)
     if state[0] is None:
         return
-    fit.load_state_dict(state[0]["fit"])
-    best.load_state_dict(state[0]["best"])
-    history.extend(state[0]["history"])
+    try:
+        fit.load_state_dict(state[0]["fit"])
+        best.load_state_dict(state[0]["best"])
+        history.extend({name: float(value) for name, value in metrics.items()} for metrics in state[0]["history"])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        path, reason = run.project.resume_state(run.key), " ".join(str(error).split())
+        raise DataError(f"{path}: found a state that is not of this run ({reason}); delete it") from error
     if run.accelerator.is_main_process:
         tell(f"going on after epoch {len(history)}")

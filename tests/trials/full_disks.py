@@ -12,73 +12,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import random
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from pipeline.base.project import Project
-from tests.support.media import write_raw
-from tests.support.small_project import set_params
-
-ROOT = Path(__file__).parents[2]
-STAGES = ("extract", "augment", "split", "train", "evaluate", "export", "parity", "report", "bundle")
-MOST_SECONDS = 600
-CHAIN: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-
-
-def run_stage(stage: str, folder: Path, temporary: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pipeline", stage]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=MOST_SECONDS
-    )
-
-
-def make_chain(root: Path) -> Project:
-    """A project after every stage: clips of two classes, a network that trains in a second."""
-    root.mkdir(parents=True)
-    shutil.copy(ROOT / "params.yaml", root)
-    shutil.copytree(ROOT / "runtime", root / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
-    project = Project(root)
-    write_raw(project.raw, clips=3)
-    model = {"arch": "resnet18", "weights": "none"}
-    set_params(project, model=model, image={"size": 32}, train={"epochs": 3, "batch_size": 8})
-    near_duplicates = {
-        "search": False,
-        "hash_bits": 4,
-        "correlation": 0.7,
-    }  # the clips of a class differ in length only
-    set_params(project, extract={"frames_per_second": 4.0}, split={"near_duplicates": near_duplicates})
-    for stage in STAGES:
-        finished = run_stage(stage, root, Path(tempfile.gettempdir()))
-        if finished.returncode:
-            raise SystemExit(f"{stage} on a whole disk: {finished.stderr}")
-    return project
-
-
-def outputs(stage: str) -> list[str]:
-    return [out if isinstance(out, str) else next(iter(out)) for out in CHAIN[stage]["outs"]]
-
-
-def digests(root: Path, names: list[str]) -> dict[str, str]:
-    files = [
-        path
-        for name in names
-        for path in ([root / name] if (root / name).is_file() else sorted((root / name).rglob("*")))
-        if path.is_file()
-    ]
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+from tests.trials.small_chain import STAGES, digests, make_chain, outputs, run_stage
 
 
 @contextlib.contextmanager

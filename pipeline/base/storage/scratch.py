@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,3 +23,19 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
     """
     with scratch.scratch_folder(purpose) as folder, naming_a_full_disk(folder, folder):
         yield folder
+
+
+@contextlib.contextmanager
+def library_temporaries_in(folder: Path) -> Iterator[None]:
+    """Let libraries make their temporary files in a folder while the block runs.
+
+    A killed process leaves them behind, and nobody else knows whose they are.
+
+    Args:
+        folder: one of `scratch_folder`, which the next run removes.
+    """
+    former, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = former

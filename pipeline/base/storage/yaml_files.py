@@ -10,6 +10,7 @@ from runtime.system.regular_files import open_regular
 
 MOST_BYTES = 1 << 20  # of a file; the largest of ours has 20 kB
 MOST_LEVELS = 40  # of nesting; ours have 5
+MOST_PARTS = 20_000  # values, keys, and begins and ends of lists; they are read in a second or two
 
 
 def read_yaml(path: Path) -> Any:
@@ -19,7 +20,8 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ParamsError: the file is too large, not UTF-8 or not YAML, has an alias, or is nested too deeply.
+        ParamsError: the file is too large, not UTF-8 or not YAML, has an alias or too many values, or is nested too
+            deeply.
     """
     with open_regular(path) as file:
         data = file.read(MOST_BYTES + 1)
@@ -38,17 +40,20 @@ def _parse(text: str, name: str) -> Any:
     try:
         _check_events(text, name)
         return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, OverflowError) as error:  # ValueError: a date that does not exist
+    except (YAMLError, ValueError, OverflowError, LookupError, TypeError, AttributeError) as error:
+        # Not YAMLError: a date that does not exist, or a tag that does not fit its value, such as !!bool maybe.
         raise ParamsError(f"{name}: not valid YAML ({' '.join(str(error).split())})") from error
 
 
 def _check_events(text: str, name: str) -> None:
-    """Refuse aliases and deep nesting, before any value is built."""
+    """Refuse aliases, deep nesting and too many values, before any value is built."""
     from ruamel.yaml import YAML
     from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
     level = 0
-    for event in YAML(typ="safe", pure=True).parse(text):
+    for number, event in enumerate(YAML(typ="safe", pure=True).parse(text)):
+        if number > MOST_PARTS:
+            raise ParamsError(f"{name}: found more than {MOST_PARTS:,} values; expected a short file of parameters")
         if isinstance(event, AliasEvent):
             line = event.start_mark.line + 1
             raise ParamsError(f"{name}:{line}: found the alias *{event.anchor}; expected its values, written out")

@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.base.errors import DataError
+from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import (
     exclusive,
     exclusive_lock,
@@ -74,6 +75,44 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
         (temporary / "new.jpg").write_text("new")
         assert names_in(target) == ["old.jpg"]
     assert names_in(target) == ["new.jpg"]
+    assert names_in(tmp_path) == ["frames"]
+
+
+def test_a_run_stopped_while_it_removes_the_old_folder_leaves_the_whole_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "frames"
+    target.mkdir()
+    for name in "ab":
+        (target / name).write_text("old")
+
+    def stop_halfway(folder: Path, **_: object) -> None:
+        if (folder / "a").exists():
+            (folder / "a").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", stop_halfway)
+    with pytest.raises(KeyboardInterrupt), replacing_folder(target) as temporary:
+        (temporary / "c").write_text("new")
+    assert names_in(target) == ["c"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, rename = tmp_path / "frames", Path.rename
+    target.mkdir()
+    (target / "a").write_text("old")
+
+    def fail_for_the_new(path: Path, to: Path) -> Path:
+        if to == target and "former" not in path.name:
+            raise OSError(28, "No space left on device")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new)
+    with pytest.raises(PipeError), replacing_folder(target) as temporary:
+        (temporary / "c").write_text("new")
+    assert names_in(target) == ["a"]
     assert names_in(tmp_path) == ["frames"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.augment.params import AugmentParams
 from pipeline.base.errors import ParamsError
 from pipeline.base.project import Project
-from pipeline.base.section import Section, params_path, read_section
+from pipeline.base.section import Section, params_path, read_section, validate_section
 from pipeline.extract.params import ExtractParams
 from pipeline.params import Params, read_params
 from pipeline.split.params import SplitParams
@@ -153,3 +154,36 @@ def test_a_project_has_its_own_params_and_a_bare_folder_the_defaults(project: Pr
     assert params_path(project) == project.params_yaml
     assert read_params(params_path(Project(tmp_path))) == read_params(ROOT / "params.yaml")
     assert set(Params.model_fields) == set(defaults())
+
+
+class _Typed(Section):
+    count: int
+    share: float
+    is_on: bool
+    name: str | None
+    numbers: tuple[float, ...]
+    word_or_number: Literal["auto"] | float
+
+
+_TYPED = {"count": 3, "share": 1, "is_on": True, "name": "7", "numbers": [1, 2.5], "word_or_number": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("count", True, "no true or false"),
+        ("count", "5", "a number, without quotes"),
+        ("share", False, "no true or false"),
+        ("share", "0.5", "a number, without quotes"),
+        ("is_on", 1, "true or false"),
+        ("is_on", "yes", "true or false, without quotes"),
+        ("name", b"hallo", "a plain value"),
+        ("numbers", [1, "2"], "a number, without quotes"),
+        ("numbers", {1.0, 2.0}, "a plain value"),
+        ("word_or_number", True, "no true or false"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_and_not_converted(key: str, value: object, expected: str) -> None:
+    assert validate_section(Path("params.yaml"), _Typed, _TYPED, "some").count == 3  # the negative control
+    with pytest.raises(ParamsError, match=rf"params.yaml: some.{key}: found .*; expected {expected}"):
+        validate_section(Path("params.yaml"), _Typed, {**_TYPED, key: value}, "some")

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +24,7 @@ from tests.support.small_project import COLOURS
 PARAMS = read_params(ROOT / "params.yaml")
 CLASSES = ("flake", "powder")
 PLAIN = calibration_to_plain(NOT_FITTED)
+GEOMETRY = {"size": 32, "crop": "squash", "center_fraction": 1.0, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 
 
 def _checkpoint() -> Checkpoint:
@@ -112,9 +116,15 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
         ("learned_from", [3], "found 3; expected a text"),
         ("classes", ["flake", "flake"], "expected different names"),
         ("classes", ["flake", 3], "found 3; expected a text"),
-        ("state_dict", {"weight": 1.0}, "no mapping to tensors"),
+        ("state_dict", {"weight": 1.0}, "found no state dict"),
         ("model", {"arch": "resnet18", "no_such_key": 1}, "no_such_key"),
         ("preprocess", {}, "missing"),
+        ("preprocess", {**GEOMETRY, "mean": [math.nan, 0.5, 0.5]}, "expected finite numbers"),
+        ("preprocess", {**GEOMETRY, "size": 10**9}, "expected a size"),
+        ("preprocess", {**GEOMETRY, "std": [0.5, 0.5, 0.0]}, "expected a size, a crop, and mean and std"),
+        ("preprocess", {**GEOMETRY, "center_fraction": 10**400}, "int too large"),
+        ("sample_bits", 99, "expected 9 to 16"),
+        ("selection", 7, "found 7; expected a text"),
     ],
 )
 def test_a_value_that_would_change_every_answer_is_refused(
@@ -136,3 +146,21 @@ def test_a_checkpoint_without_a_key_is_refused(tmp_path: Path) -> None:
     torch.save(values, path)
     with pytest.raises(DataError, match="'selection'"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: {name: value for name, value in state.items() if name != "head.classify.0.bias"},
+        lambda state: state | {"head.classify.0.bias": torch.zeros(99)},
+        lambda state: state | {"head.classify.0.bias": torch.zeros(2, dtype=torch.int64)},
+    ],
+)
+def test_weights_of_another_network_are_refused_in_one_line(change: Callable[[Any], Any]) -> None:
+    checkpoint = _checkpoint()
+    checkpoint.network()  # the negative control
+    assert "head.classify.0.bias" in checkpoint.state_dict
+    with pytest.raises(
+        DataError, match=r"^checkpoint.pt: its weights do not fit its network \([^\n]*head.classify.0.bias"
+    ):
+        replace(checkpoint, state_dict=change(checkpoint.state_dict)).network()

@@ -109,7 +109,7 @@ def test_heads_and_their_calibrations_survive_the_file(tmp_path: Path) -> None:
         ({"format_version": 1, "heads": []}, "found the format 1 of fold heads; expected 2"),
         ([], "found the format None"),
         ({"format_version": 2}, "does not fit"),
-        ({"format_version": 2, "heads": [{"state_dict": {"a": 1}, "calibration": {}}]}, "no mapping to tensors"),
+        ({"format_version": 2, "heads": [{"state_dict": {"a": 1}, "calibration": {}}]}, "found no state dict"),
         ({"format_version": 2, "heads": [{"state_dict": {}, "calibration": {"temperature": math.nan}}]}, "not fit"),
     ],
 )

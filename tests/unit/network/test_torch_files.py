@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 import warnings
 import zipfile
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from pipeline.base.errors import DataError
-from pipeline.network.torch_files import read_plain, write_plain
+from pipeline.network.torch_files import load_weights, read_plain, state_dict_of, write_plain
 from tests.support.planted_pickle import MakesAFile
 
 
@@ -78,3 +80,46 @@ def test_a_small_file_that_unpacks_to_much_is_refused_before_it_is_unpacked(tmp_
     with pytest.raises(DataError, match=r"deflated.pt: found the compressed part"):
         read_plain(deflated)
     assert read_plain(stored)["weight"].shape == (1 << 18,)
+
+
+def test_one_turned_bit_of_a_weight_is_damage_although_torch_reads_it(tmp_path: Path) -> None:
+    path, weights = tmp_path / "weights.pt", torch.arange(1000.0)
+    torch.save({"weight": weights}, path)
+    assert torch.equal(read_plain(path)["weight"], weights)  # the negative control
+    content = bytearray(path.read_bytes())
+    place = content.index(weights.numpy().tobytes()[400:800])
+    content[place] ^= 1
+    path.write_bytes(content)
+    assert not torch.equal(torch.load(path, weights_only=True)["weight"], weights)
+    with pytest.raises(DataError, match=r"weights.pt: its part .* is damaged \(the checksum differs\)"):
+        read_plain(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([torch.ones(2)], "found no state dict"),
+        ({"a": [1.0]}, "found no state dict"),
+        ({1: torch.ones(2)}, "found the name 1"),
+        ({"a": torch.ones(2).bool()}, "a: found a tensor of torch.bool"),
+        ({"a": torch.ones(2) * 1j}, "a: found a tensor of torch.complex64"),
+        ({"a": torch.ones(2).to_sparse()}, "torch.sparse_coo"),
+        ({"a": torch.ones(2, device="meta")}, "on meta"),
+        ({"a": torch.ones(1).expand(2**40)}, "numbers that share memory"),
+        ({"a": torch.tensor([1.0, math.nan])}, "a: found a number that is not finite"),
+        ({"a": torch.tensor([1e300], dtype=torch.float64)}, "not finite in float32"),
+    ],
+)
+def test_weights_that_no_network_has_are_refused(value: object, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        state_dict_of(value)
+    sound = {"a": torch.ones(2), "n": torch.tensor(3)}
+    assert state_dict_of(sound) == sound
+
+
+def test_whole_numbers_in_place_of_weights_are_refused() -> None:
+    layer = nn.Linear(2, 1)
+    whole = {name: value.to(torch.int64) for name, value in layer.state_dict().items()}
+    with pytest.raises(TypeError, match=r"weight: found torch.int64; expected torch.float32"):
+        load_weights(layer, whole)
+    load_weights(layer, {name: value.double() for name, value in layer.state_dict().items()})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.params import read_params
+from pipeline.train import stage
 from pipeline.train.resume import read_state, run_key, write_state
 from tests.support.code_copy import copy_of_the_code
 from tests.support.killed_runs import EPOCHS, TRIALS
@@ -82,6 +84,29 @@ def test_a_torn_or_foreign_state_is_ignored_with_a_line(
     path.write_bytes(broken[damage])
     assert read_state(path) is None
     assert "damaged state of a run" in capfd.readouterr().err
+
+
+def test_a_state_with_a_right_digest_that_is_none_is_one_line(tmp_path: Path) -> None:
+    path, content = tmp_path / "state.pt", b"no state at all"
+    path.write_bytes(content + hashlib.sha256(content).digest())
+    with pytest.raises(DataError, match=r"state\.pt: not a file of plain tensors and values"):
+        read_state(path)
+
+
+def test_a_state_of_another_run_is_one_line_that_names_it(small: Project) -> None:
+    params = read_params(small.params_yaml)
+    stage.train(params.train, params.model, params.image, small)
+    asked: list[Path] = []
+
+    def foreign(path: Path) -> dict[str, object]:
+        asked.append(path)
+        return {"fit": {}, "best": {}, "history": [3.0]}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.train.run.read_state", foreign)
+        with pytest.raises(DataError, match=r"resume/\w+.pt: found a state that is not of this run .*; delete it"):
+            stage.train(params.train, params.model, params.image, small)
+    assert asked
 
 
 def test_a_run_of_other_settings_pictures_or_rows_has_another_key(small: Project) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from pipeline.base.errors import DataError, DiskFullError
-from pipeline.base.storage.scratch import scratch_folder
+from pipeline.base.storage.scratch import library_temporaries_in, scratch_folder
 
 
 class LibraryError(Exception):
@@ -49,4 +50,14 @@ def test_an_error_with_a_known_cause_stays_what_it_is_on_a_full_disk(
 def test_the_folder_is_gone_afterwards() -> None:
     with scratch_folder("ranges") as folder:
         assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_what_a_library_leaves_for_a_moment_lies_in_our_own_folder() -> None:
+    usual = tempfile.gettempdir()
+    with scratch_folder("export") as folder, library_temporaries_in(folder):
+        assert Path(tempfile.mkdtemp()).parent == folder
+        with scratch_folder("simplify") as inner:
+            assert inner.parent == folder
+    assert tempfile.gettempdir() == usual
     assert not folder.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.base.errors import ParamsError
-from pipeline.base.storage.yaml_files import MOST_BYTES, MOST_LEVELS, read_yaml
+from pipeline.base.storage.yaml_files import MOST_BYTES, MOST_LEVELS, MOST_PARTS, read_yaml
 
 
 def written(folder: Path, text: str) -> Path:
@@ -36,6 +36,12 @@ def test_deep_nesting_is_refused(tmp_path: Path) -> None:
     for levels in (MOST_LEVELS + 1, 5000):
         with pytest.raises(ParamsError, match=f"params.yaml:1: found more than {MOST_LEVELS} levels"):
             read_yaml(written(tmp_path, "[" * levels + "]" * levels))
+
+
+def test_more_values_than_a_person_writes_are_refused(tmp_path: Path) -> None:
+    assert len(read_yaml(written(tmp_path, f"[{'1,' * 1000}]"))) == 1000  # the negative control
+    with pytest.raises(ParamsError, match=r"params.yaml: found more than 20,000 values"):
+        read_yaml(written(tmp_path, f"[{'1,' * MOST_PARTS}]"))
 
 
 def test_a_large_file_is_refused_unread(tmp_path: Path) -> None:
