@@ -37,7 +37,7 @@ trials: .venv/test
 	$(BIN)/python -m tests.trials.int8_without_vnni
 	$(BIN)/python -m tests.trials.joined_photos
 
-# Kills, weights, params and names that were made to do harm; some five minutes each.
+# Kills, weights, params and names that were made to do harm.
 trial-attacks: .venv/test
 	rm -rf build/attacks && mkdir -p build/attacks
 	$(BIN)/python -m tests.trials.killed_stages build/attacks/kills

@@ -116,11 +116,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise missing(path)
     value = read_plain(path)
     version = value.get("format_version") if isinstance(value, dict) else None
+    version = version if isinstance(version, int | None) else type(version).__name__
     if version != FORMAT_VERSION:
         raise DataError(f"{path}: found checkpoint format {version}; expected {FORMAT_VERSION}; run `pipe train`")
     try:
         return _from_plain(value)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:  # ValueError: pydantic's too
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RuntimeError,
+    ) as error:  # ValueError: pydantic's too
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: a value of the checkpoint does not fit ({reason}); run `pipe train`") from error
 

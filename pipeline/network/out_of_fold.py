@@ -67,13 +67,14 @@ def read_fold_heads(path: Path) -> list[FoldHead]:
         raise missing(path)
     value = read_plain(path)
     version = value.get("format_version") if isinstance(value, dict) else None
+    version = version if isinstance(version, int | None) else type(version).__name__
     if version != FORMAT_VERSION:
         raise DataError(
             f"{path}: found the format {version} of fold heads; expected {FORMAT_VERSION}; run `pipe train`"
         )
     try:
         return [_head_from_plain(head) for head in value["heads"]]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: a value of the fold heads does not fit ({reason}); run `pipe train`") from error
 

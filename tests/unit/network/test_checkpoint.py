@@ -96,9 +96,10 @@ def test_a_broken_checkpoint_is_one_clear_line(tmp_path: Path, content: bytes) -
 
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    torch.save({"format_version": 99}, path)
-    with pytest.raises(DataError, match="found checkpoint format 99; expected 5"):
-        read_checkpoint(path)
+    for version, shown in ((99, "99"), (torch.zeros(3), "Tensor"), ("x" * 10_000, "str")):
+        torch.save({"format_version": version}, path)
+        with pytest.raises(DataError, match=f"found checkpoint format {shown}; expected 5"):
+            read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
         ("preprocess", {**GEOMETRY, "std": [0.5, 0.5, 0.0]}, "expected a size, a crop, and mean and std"),
         ("preprocess", {**GEOMETRY, "center_fraction": 10**400}, "int too large"),
         ("sample_bits", 99, "expected 9 to 16"),
+        ("calibration", {**PLAIN, "unknown": torch.zeros(3)}, "unknown|attribute|ambiguous"),
         ("selection", 7, "found 7; expected a text"),
     ],
 )
