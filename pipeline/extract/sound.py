@@ -38,7 +38,7 @@ _LEAST_POWER = 1e-6  # of full scale, -60 dB: what is quieter is silence
 _LEAST_CHANGE = 0.05  # of the energy, from step to step: a tone that stays tells nothing
 _ROWS_AT_ONCE = 1000
 _SAMPLES_AT_ONCE = 16_000  # to be resampled: calls for single frames would cost more than the work
-_FAILURES = (FFmpegError, ClipError, ValueError, OSError, OverflowError)
+_FAILURES = (FFmpegError, ClipError, ValueError, OSError, ArithmeticError, RuntimeError)
 
 Samples = NDArray[np.float32]
 
