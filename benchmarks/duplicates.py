@@ -9,7 +9,8 @@ of them by their names and half by their times. `join_recall` is the share of th
 group and alone. Their memory is what Python allocates while it joins them.
 
 The rows of clips propose copies among 10,000 clips (with --quick 1,000) by their fingerprints of ten seconds, in which
-small pictures change smoothly; a hundredth are trimmed copies.
+small pictures change smoothly; a hundredth are trimmed copies. The rows of sounds propose copies among as many clips by
+the fingerprints of ten seconds of sound, and compare their bits.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.base.fingerprints import SoundFingerprint
 from pipeline.base.manifest import Row
 from pipeline.split.grouping import merge_groups
 from pipeline.split.near_duplicates.candidates import propose_by_hashes
 from pipeline.split.near_duplicates.clip_copies import hashes_of_clip, propose_clips
+from pipeline.split.near_duplicates.same_sound import hashes_of_sound, offset_of_sound
 from pipeline.split.proposals import propose
 
 FRAMES_PER_GROUP = 50
@@ -39,6 +42,7 @@ PLANTED = 1000
 HASH_BITS = 4
 PHOTOS_PER_OBJECT = 4
 PICTURES_PER_CLIP = 100
+TIMES_PER_SOUND = 200
 
 
 def main() -> None:
@@ -57,18 +61,21 @@ def main() -> None:
     n_clips = n_rows // 100
     few_clips = statistics.median(_measure_clips(n_clips // 10)[0] for _ in range(3))
     many_clips, clip_recall = _measure_clips(n_clips)
+    few_sounds = statistics.median(_measure_sounds(n_clips // 10)[0] for _ in range(3))
+    many_sounds, sound_recall = _measure_sounds(n_clips)
     growth = {"growth_10x": large / small, "join_growth_10x": large_join / small_join}
     medians = {"propose_seconds": large, "propose_tenth_seconds": small, "join_seconds": large_join}
     medians |= {"join_tenth_seconds": small_join, "clips_seconds": many_clips, "clips_tenth_seconds": few_clips}
+    medians |= {"sounds_seconds": many_sounds, "sounds_tenth_seconds": few_sounds}
+    growth |= {"clips_growth_10x": many_clips / few_clips, "sounds_growth_10x": many_sounds / few_sounds}
     result = {
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "medians": {name: round(seconds, 2) for name, seconds in medians.items()},
-        "ratios": {
-            name: round(ratio, 2) for name, ratio in {**growth, "clips_growth_10x": many_clips / few_clips}.items()
-        },
+        "ratios": {name: round(ratio, 2) for name, ratio in growth.items()},
         "planted_recall": recall,
         "join_recall": join_recall,
         "planted_clip_recall": clip_recall,
+        "planted_sound_recall": sound_recall,
         "join_gigabytes": round(_join_bytes(n_photos) / 1e9, 2),
         "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
     }
@@ -77,8 +84,9 @@ def main() -> None:
         return
     for name, value in {**result["medians"], **result["ratios"]}.items():
         print(f"{name:28} {value}")
-    for name in ("planted_recall", "join_recall", "planted_clip_recall", "join_gigabytes", "peak_gigabytes"):
-        print(f"{name:28} {result[name]}")
+    for name, value in result.items():
+        if name.endswith(("_recall", "_gigabytes")):
+            print(f"{name:28} {value}")
 
 
 def _measure(n_rows: int) -> tuple[float, float]:
@@ -155,6 +163,31 @@ def _measure_clips(n_clips: int) -> tuple[float, float]:
     copies = range(n_clips - n_copies, n_clips)
     planted = [(names[original], names[copy]) for original, copy in zip(originals, copies, strict=True)]
     return seconds, sum(pair in proposed for pair in planted) / n_copies
+
+
+def _measure_sounds(n_clips: int) -> tuple[float, float]:
+    """The same of clips that have sound only, of ten seconds; in copies one bit of ten is wrong."""
+    generator = np.random.default_rng(0)
+    n_copies = max(1, n_clips // 100)
+    bits = generator.integers(0, 2**32, (n_clips - n_copies, TIMES_PER_SOUND), dtype=np.uint32)
+    originals = generator.choice(len(bits), n_copies, replace=False)
+    wrong = np.packbits(generator.random((n_copies, TIMES_PER_SOUND, 32)) < 0.1, axis=2).view(np.uint32)[:, :, 0]
+    copies = bits[originals][:, 10:] ^ wrong[:, 10:]  # half a second is cut away
+    times = np.arange(TIMES_PER_SOUND) * 50
+    names = [f"{number:06d}" for number in range(n_clips)]
+    sounds = {
+        name: SoundFingerprint(times[: len(of_clip)], of_clip)
+        for name, of_clip in zip(names, [*bits, *copies], strict=True)
+    }
+    started = time.perf_counter()
+    hashes = {name: hashes_of_sound(sound) for name, sound in sounds.items()}
+    proposed = propose_clips(hashes, dict(zip(names, names, strict=True)))
+    alike = {pair for pair in proposed if offset_of_sound(sounds[pair[0]], sounds[pair[1]]) is not None}
+    seconds = time.perf_counter() - started
+    planted = {(names[original], name) for original, name in zip(originals, names[-n_copies:], strict=True)}
+    if alike - planted:
+        raise SystemExit(f"{len(alike - planted)} pairs of different sounds are called alike")
+    return seconds, len(alike & planted) / n_copies
 
 
 def _small_pictures(generator: np.random.Generator) -> NDArray[np.uint8]:

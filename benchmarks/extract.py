@@ -12,6 +12,10 @@ machine does. `every_frame` asks for all frames of a clip with 30 per second.
 The rows `folder_10s` and `folder_30s` are folders of short clips. There ours is the whole command `pipe extract` in a
 project without a cache. ffmpeg reads one clip after the other; `ffmpeg_keyframes_at_once` starts as many ffmpegs as
 there are processors, each with one thread.
+
+The rows of `fingerprints` say what the fingerprints of pictures and sound cost, for clips of 10 s with stereo sound.
+One process decodes a clip with both, with pictures only and with neither in turn, many times. A ratio is the median
+of the rounds' processor time with them, divided by that without.
 """
 
 from __future__ import annotations
@@ -38,6 +42,8 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
 from numpy.typing import NDArray
 
 QUALITY = 95
@@ -69,6 +75,7 @@ KINDS = {
     "phone_4k_hevc": Kind("libx265", height=2160),
 }
 IN_QUICK = ("phone_h264", "phone_hevc", "long_gop")
+WITH_SOUND = ("phone_h264", "phone_hevc", "long_gop")  # the clips whose fingerprints are timed
 FOLDERS = {"folder_10s": (20, 10), "folder_30s": (8, 30)}  # clips, and seconds of each
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -78,22 +85,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="3 clips of 4 s and 2 rounds instead of 7 of 30 s and 3")
     parser.add_argument("--folders", action="store_true", help="only the rows of folders")
+    parser.add_argument("--fingerprints", action="store_true", help="only the rows of fingerprints")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--fingerprints-child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.fingerprints_child:
+        clip, rounds = arguments.fingerprints_child
+        time_fingerprints(Path(clip), int(rounds))
+        return
     if arguments.child:
         name, clip, out, rate = arguments.child
         CHILDREN[name](Path(clip), Path(out), float(rate))
         return
     seconds, rounds = (4, 2) if arguments.quick else (30, 3)
     with tempfile.TemporaryDirectory() as folder:
-        kinds = () if arguments.folders else IN_QUICK if arguments.quick else tuple(KINDS)
-        result = _result(Path(folder), kinds, {} if arguments.quick else FOLDERS, seconds, rounds)
+        kinds = IN_QUICK if arguments.quick else tuple(KINDS)
+        kinds = () if arguments.folders or arguments.fingerprints else kinds
+        folders = {} if arguments.quick or arguments.fingerprints else FOLDERS
+        result = _result(Path(folder), kinds, folders, seconds, rounds)
+        result["fingerprints"] = {} if arguments.folders else _fingerprints(Path(folder), quick=arguments.quick)
     if arguments.json:
         print(json.dumps(result, indent=2))
         return
     print(result["machine"])
-    for part in ("medians", "ratios", "processor_ratios", "peak_megabytes", "not_run"):
+    for part in ("medians", "ratios", "processor_ratios", "fingerprints", "peak_megabytes", "not_run"):
         for name, value in result[part].items():
             print(f"{part[:-1] if part != 'not_run' else part:16} {name:40} {value}")
 
@@ -116,6 +132,36 @@ def ours(clip: Path, out: Path, frames_per_second: float) -> None:
     if status.exists():
         kilobytes = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]
         print(int(kilobytes) * 1024 / 1e6)
+
+
+def time_fingerprints(clip: Path, rounds: int) -> None:
+    """Print as JSON the ratios of processor time: with fingerprints of pictures, and of pictures and sound."""
+    from pipeline.extract import child, sound
+    from runtime.clips.decode_plan import Wanted
+
+    class NoCollector(child.FingerprintCollector):
+        def __call__(self, frame: av.VideoFrame, time_seconds: float) -> None:
+            """Look at nothing."""
+
+    variants: dict[str, tuple[Any, Any]] = {
+        "neither": (NoCollector, lambda _: None),
+        "pictures": (child.FingerprintCollector, lambda _: None),
+        "pictures_and_sound": (child.FingerprintCollector, sound.sound_fingerprint),
+    }
+    settings = child.Settings(Wanted(1.0), ".jpg", QUALITY, 200_000_000, 7200, os.cpu_count() or 1).to_json()
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for number in range(rounds + 1):
+        for name in sorted(variants, reverse=bool(number % 2)):
+            child.FingerprintCollector, child.sound_fingerprint = variants[name]  # type: ignore[misc]
+            with tempfile.TemporaryDirectory() as out:
+                started = time.process_time()
+                (answer,) = child.decode_recordings([(str(clip), "clip")], out, settings, {})
+                if number:  # the first round warms the caches of files
+                    seconds[name].append(time.process_time() - started)
+            if bool(answer["sound"]) != (name == "pictures_and_sound"):
+                raise SystemExit(f"{clip}: fingerprint of sound with {name}: {bool(answer['sound'])}")
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    print(json.dumps({name: round(medians[name] / medians["neither"], 3) for name in variants if name != "neither"}))
 
 
 def opencv_read(clip: Path, out: Path, frames_per_second: float) -> None:
@@ -239,6 +285,18 @@ def _result(
     }
 
 
+def _fingerprints(folder: Path, *, quick: bool) -> dict[str, float]:
+    """The ratios of `time_fingerprints` for each clip, by row and kind."""
+    ratios = {}
+    for row in WITH_SOUND[:1] if quick else WITH_SOUND:
+        clip = _draw(folder / f"{row}_sound.mp4", KINDS[row], 4 if quick else 10, sound=True)
+        command = [sys.executable, __file__, "--fingerprints-child", str(clip), "5" if quick else "15"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        said = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment).stdout
+        ratios |= {f"{row}_{name}": ratio for name, ratio in json.loads(said).items()}
+    return ratios
+
+
 def _ratios(values: dict[tuple[str, str], float]) -> dict[str, float]:
     return {
         f"{row}_vs_{program}": round(value / values[row, "ours"], 2)
@@ -325,7 +383,7 @@ def _run(task: Task, out: Path) -> Cost:
 # Drawing.
 
 
-def _draw(path: Path, kind: Kind, seconds: int) -> Path:
+def _draw(path: Path, kind: Kind, seconds: int, *, sound: bool = False) -> Path:
     width = kind.height * 16 // 9
     with av.open(str(path), "w") as container:
         stream = container.add_stream(kind.codec, rate=30, options=_options(kind))
@@ -333,6 +391,8 @@ def _draw(path: Path, kind: Kind, seconds: int) -> Path:
         stream.bit_rate = BITRATE[kind.height]
         stream.codec_context.time_base = Fraction(1, 90_000)
         stream.codec_context.colorspace, stream.codec_context.color_range = 1, 1
+        if sound:
+            container.mux(_noise(container, seconds))
         for index, pixels_hwc in enumerate(_pan(width, kind.height, 30 * seconds)):
             frame = av.VideoFrame.from_ndarray(pixels_hwc, format="rgb24")
             late = 1000 * (kind.variable and index % 7 == 0)
@@ -340,6 +400,17 @@ def _draw(path: Path, kind: Kind, seconds: int) -> Path:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def _noise(container: OutputContainer, seconds: int) -> list[Packet]:
+    """The packets of a new track: stereo noise that swells, 128 kbit/s as a phone writes it."""
+    stream = container.add_stream("aac", rate=48_000)
+    stream.layout, stream.bit_rate = "stereo", 128_000
+    swelling = np.abs(np.sin(np.arange(48_000 * seconds) / 9000))
+    samples = np.random.default_rng(0).normal(0, 0.1, (2, 48_000 * seconds)) * swelling
+    frame = av.AudioFrame.from_ndarray(samples.astype(np.float32), format="fltp", layout="stereo")
+    frame.sample_rate, frame.pts = 48_000, 0
+    return [*stream.encode(frame), *stream.encode(None)]
 
 
 def _options(kind: Kind) -> dict[str, str]:

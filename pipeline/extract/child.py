@@ -23,6 +23,7 @@ from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import sha256_of
 from pipeline.extract import quality
 from pipeline.extract.fingerprint import FingerprintCollector, to_text
+from pipeline.extract.sound import sound_fingerprint
 from pipeline.media import photos
 from pipeline.media.capture import Capture, capture_of_clip
 from pipeline.media.recordings import has_clip_suffix
@@ -87,6 +88,7 @@ class Outcome:
     misnamed: str = ""  # what the content is where the suffix says something else, such as "PNG named .jpg"
     warnings: tuple[str, ...] = ()  # of a photo: what of its file is left out; those of a clip are in `clip`
     fingerprint: str = ""  # of a clip, as `fingerprint.to_text` gives it
+    sound: str = ""  # the fingerprint of its sound, in the same way; empty where there is none that decodes
     error: str = ""  # one line, with the name of the file, that says why the recording cannot be used
     capture: Capture = field(default_factory=Capture)  # when, with which camera and in which burst, as the content says
 
@@ -210,7 +212,13 @@ def _decode_clip(source: Path, name: str, frames: Path, settings: Settings, sha2
         misnamed=misnamed_clip(source),
         capture=clip_facts.capture,
         fingerprint=clip_facts.fingerprint,
+        sound=_sound_text(source),
     )
+
+
+def _sound_text(source: Path) -> str:
+    sound = sound_fingerprint(source)
+    return "" if sound is None else to_text(sound)
 
 
 def _write_wanted_frames(

@@ -30,7 +30,7 @@ from pipeline.base.project import check_inside
 from pipeline.extract.child import Outcome, Settings
 
 # Raise it when the same clip and settings begin to give other bytes, or when `Outcome` or `Picture` gets other fields.
-_FORMAT_VERSION = 8
+_FORMAT_VERSION = 9
 _INDIFFERENT = ("threads", "sample_bits")  # settings that change no byte of a clip's pictures
 _OUTCOME_FILE = "recorded.json"
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}

@@ -11,7 +11,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from pipeline.base.fingerprints import RATE, SIDE, Fingerprint
+from pipeline.base.fingerprints import RATE, SIDE, Fingerprint, SoundFingerprint
 
 MOST_PICTURES = 6000  # ten minutes at the full rate; a longer clip keeps every second picture, every fourth and so on
 _SAMPLES = 128  # of a picture's shorter side, at least where it has so many: reading all pixels would cost a decoding
@@ -53,7 +53,7 @@ class FingerprintCollector:
         return Fingerprint(times[ascending], pictures[ascending])
 
 
-def to_text(fingerprint: Fingerprint) -> str:
+def to_text(fingerprint: Fingerprint | SoundFingerprint) -> str:
     """The file of a fingerprint as text, so that it travels in JSON."""
     return base64.b64encode(zlib.compress(fingerprint.to_bytes(), 1)).decode("ascii")
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import exclusive_lock, replacing_folder, write_json
+from pipeline.base.fingerprints import PICTURES, SOUND
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each, threads_for_each
 from pipeline.base.project import Project
@@ -260,13 +261,14 @@ def _screen(decoded: Decoded, frames: Path, params: ExtractParams) -> Decoded:
 
 
 def _write_fingerprints(decoded: Decoded, project: Project) -> None:
-    """Write the fingerprint of every clip, in the place of those of an earlier run."""
+    """Write the fingerprints of every clip, in the place of those of an earlier run."""
     with replacing_folder(project.fingerprints) as folder:
         for recording, outcome in decoded:
-            if outcome.fingerprint:
-                path = folder / f"{recording.name}.npy"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(file_of_text(outcome.fingerprint))
+            for text, suffix in ((outcome.fingerprint, PICTURES), (outcome.sound, SOUND)):
+                if text:
+                    path = folder / f"{recording.name}{suffix}"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(file_of_text(text))
 
 
 def _rows(decoded: Decoded, paths: _Paths) -> list[Row]:

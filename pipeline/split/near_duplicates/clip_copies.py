@@ -1,24 +1,36 @@
-"""Copies of clips: small pictures propose two clips, and the pixels of both at the same moments confirm them.
+"""Copies of clips: small pictures or sound propose two clips, and the pixels of both at the same moments confirm them.
 
-A copy may begin and end elsewhere, and be encoded again, resized, mirrored, or of another frame rate. What moves must
-move alike: two takes of one scene have the same background, and are no copies.
+A copy may begin and end elsewhere, and be encoded again, resized, mirrored, or of another frame rate. Where it sounds
+alike, it may be cropped too. What moves must move alike: two takes of one scene have the same background, and are no
+copies. Nor are two clips in which the same song plays.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.base.fingerprints import RATE, SIDE, Fingerprint, fingerprint_path, read_fingerprint
+from pipeline.base.fingerprints import (
+    RATE,
+    SIDE,
+    SOUND,
+    Fingerprint,
+    SoundFingerprint,
+    fingerprint_path,
+    read_fingerprint,
+    read_sound,
+)
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
 from pipeline.base.project import Project
 from pipeline.split.near_duplicates.candidates import PARTNERS
+from pipeline.split.near_duplicates.crops import Part, likely_parts
+from pipeline.split.near_duplicates.same_sound import hashes_of_sound, offset_of_sound
 
 LEAST_MATCHED = 4  # pictures at the same times
 MANY_MATCHED = 8
@@ -47,6 +59,8 @@ class ClipCopy:
     correlation: float  # of the motion, over the pictures at the same times
     seconds: float  # from the first such picture to the last
     mirrored: bool
+    kept: float = 1.0  # share of each side of the larger picture that the smaller one shows; 1 where none is cropped
+    proposed_by: str = "pictures"  # or "sound", where the pictures alone did not propose the two
 
 
 @dataclass(frozen=True)
@@ -73,23 +87,49 @@ def find_clip_copies(rows: Iterable[Row], project: Project) -> CopySearch:
     """
     group_of = {row.source: row.group for row in rows if row.time_seconds is not None}
 
-    def read(source: str) -> Fingerprint | None:
-        return read_fingerprint(fingerprint_path(source, project))
-
     def hashes_of(source: str) -> NDArray[np.uint64] | None:
-        fingerprint = read(source)
+        fingerprint = _pictures(source, project)
         return None if fingerprint is None else hashes_of_clip(fingerprint.pictures)
 
+    def sound_hashes_of(source: str) -> NDArray[np.uint64] | None:
+        sound = _sound(source, project)
+        return None if sound is None else hashes_of_sound(sound)
+
     def compare(pair: tuple[str, str]) -> ClipCopy | None:
-        first, second = read(pair[0]), read(pair[1])
-        return None if first is None or second is None else confirm(pair, first, second)
+        return _compare(pair, project, needs_sound=pair not in by_pictures)
 
     sources = sorted(group_of)
-    hashes = dict(zip(sources, each(hashes_of, sources, "reading fingerprints"), strict=True))
-    known = {source: of_clip for source, of_clip in hashes.items() if of_clip is not None}
-    proposed = propose_clips(known, group_of)
+    hashes = _known(sources, each(hashes_of, sources, "reading fingerprints"))
+    sounds = _known(sources, each(sound_hashes_of, sources, "reading fingerprints of sound"))
+    by_pictures = set(propose_clips(hashes, group_of))
+    proposed = sorted(by_pictures.union(propose_clips(sounds, group_of)))
     copies = [copy for copy in each(compare, proposed, "comparing clips") if copy is not None]
-    return CopySearch(tuple(copies), len(known), len(hashes) - len(known), len(proposed))
+    return CopySearch(tuple(copies), len(hashes), len(sources) - len(hashes), len(proposed))
+
+
+def _known(sources: Iterable[str], hashes: Iterable[NDArray[np.uint64] | None]) -> dict[str, NDArray[np.uint64]]:
+    return {source: of_clip for source, of_clip in zip(sources, hashes, strict=True) if of_clip is not None}
+
+
+def _pictures(source: str, project: Project) -> Fingerprint | None:
+    return read_fingerprint(fingerprint_path(source, project))
+
+
+def _sound(source: str, project: Project) -> SoundFingerprint | None:
+    return read_sound(fingerprint_path(source, project, SOUND))
+
+
+def _compare(pair: tuple[str, str], project: Project, *, needs_sound: bool) -> ClipCopy | None:
+    """Confirm a proposed pair; one that sound alone proposed must sound alike from beginning to end."""
+    first, second = (_pictures(source, project) for source in pair)
+    sounds = [_sound(source, project) for source in pair]
+    offset_seconds = None if sounds[0] is None or sounds[1] is None else offset_of_sound(sounds[0], sounds[1])
+    if first is None or second is None or (needs_sound and offset_seconds is None):
+        return None
+    copy = confirm(pair, first, second)
+    if copy is None and offset_seconds is not None:
+        copy = confirm_crop(pair, first, second, offset_seconds)
+    return replace(copy, proposed_by="sound") if copy and needs_sound else copy
 
 
 def propose_clips(
@@ -153,18 +193,57 @@ def confirm(sources: tuple[str, str], first: Fingerprint, second: Fingerprint) -
         return None
     best: ClipCopy | None = None
     for mirrored in (False, True):
-        turned = first.pictures[:, :, ::-1] if mirrored else first.pictures
-        a, b = _of_equal_contrast(turned), _of_equal_contrast(second.pictures)
+        turned = Fingerprint(first.milliseconds, first.pictures[:, :, ::-1] if mirrored else first.pictures)
+        a, b = _of_equal_contrast(turned.pictures), _of_equal_contrast(second.pictures)
         for tick in _likely_offsets(a - a.mean(axis=0), b - b.mean(axis=0), first.milliseconds, second.milliseconds):
-            i, j = _at_same_times(first.milliseconds, second.milliseconds + tick * (1000 // RATE))
-            motion = _agreement(a[i], b[j])
-            seconds = float(np.ptp(first.milliseconds[i])) / 1000 if len(i) else 0.0
-            needed = SAME_MOTION if len(i) >= MANY_MATCHED else SAME_MOTION_OF_FEW
-            if motion is None or motion < needed or seconds < LEAST_SECONDS:
-                continue
-            if best is None or motion > best.correlation:
-                best = ClipCopy(sources, tick / RATE, round(motion, 3), round(seconds, 3), mirrored)
+            copy = _copy_at(sources, turned, second, tick / RATE)
+            if copy is not None and (best is None or copy.correlation > best.correlation):
+                best = replace(copy, mirrored=mirrored)
     return best
+
+
+def confirm_crop(
+    sources: tuple[str, str], first: Fingerprint, second: Fingerprint, offset_seconds: float
+) -> ClipCopy | None:
+    """Lay a part of one clip over the other at a known offset; None unless their pixels agree and move alike.
+
+    Args:
+        sources: of the two clips.
+        first: the fingerprint of the first clip.
+        second: the fingerprint of the second clip.
+        offset_seconds: by which the second begins later in the recording than the first, as their sound says.
+    """
+    i, j = _at_same_times(first.milliseconds, second.milliseconds + round(offset_seconds * 1000))
+    if len(i) < LEAST_MATCHED:
+        return None
+    best: ClipCopy | None = None
+    for mirrored in (False, True):
+        pictures_a, b = first.pictures[i], Fingerprint(second.milliseconds[j], second.pictures[j])
+        a = Fingerprint(first.milliseconds[i], pictures_a[:, :, ::-1] if mirrored else pictures_a)
+        tried = [(_cut(a, part), b, part) for part in likely_parts(a.pictures, b.pictures)]
+        tried += [(a, _cut(b, part), part) for part in likely_parts(b.pictures, a.pictures)]
+        for one, other, part in tried:
+            copy = _copy_at(sources, one, other, offset_seconds)
+            if copy is not None and (best is None or copy.correlation > best.correlation):
+                best = replace(copy, mirrored=mirrored, kept=part.kept)
+    return best
+
+
+def _cut(fingerprint: Fingerprint, part: Part) -> Fingerprint:
+    return Fingerprint(fingerprint.milliseconds, part.of(fingerprint.pictures))
+
+
+def _copy_at(
+    sources: tuple[str, str], first: Fingerprint, second: Fingerprint, offset_seconds: float
+) -> ClipCopy | None:
+    """The copy that the two clips are at one offset; None where their pixels differ or move otherwise."""
+    i, j = _at_same_times(first.milliseconds, second.milliseconds + round(offset_seconds * 1000))
+    motion = _agreement(_of_equal_contrast(first.pictures[i]), _of_equal_contrast(second.pictures[j]))
+    seconds = float(np.ptp(first.milliseconds[i])) / 1000 if len(i) else 0.0
+    needed = SAME_MOTION if len(i) >= MANY_MATCHED else SAME_MOTION_OF_FEW
+    if motion is None or motion < needed or seconds < LEAST_SECONDS:
+        return None
+    return ClipCopy(sources, offset_seconds, round(motion, 3), round(seconds, 3), mirrored=False)
 
 
 def _of_equal_contrast(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
