@@ -154,7 +154,8 @@ def keep_pictures(bundle: Path, n_pictures: int) -> None:
         for file in ("image", "pixels"):
             (bundle / GOLDEN / golden["samples"][index][file]).unlink()
     golden["samples"] = [golden["samples"][index] for index in kept]
-    golden["logits"] = {name: [rows[index] for index in kept] for name, rows in golden["logits"].items()}
+    for key in ("logits", "scores"):
+        golden[key] = {name: [values[index] for index in kept] for name, values in golden[key].items()}
     path.write_text(json.dumps(golden), encoding="utf-8")
     rewrite_sums(bundle)
 
