@@ -23,7 +23,8 @@ from pipeline.network.params import ModelParams
 PROVENANCE_JSON = "provenance.json"
 # The code that `train` runs, as `dvc.yaml` lists it (a test compares the two).
 TRAIN_CODE = (
-    "pipeline/base", "pipeline/network", "pipeline/train", "runtime/errors.py", "runtime/images", "runtime/system",
+    "pipeline/base", "pipeline/network", "pipeline/train", "runtime/answers.py", "runtime/errors.py", "runtime/images",
+    "runtime/system",
 )  # fmt: skip
 _COMMITTED_CODE = ("pipeline", "runtime")  # a change in either makes the commit `-dirty`
 _PACKAGES = ("clip2edge", "torch", "torchvision", "timm", "accelerate", "numpy", "opencv-python-headless")

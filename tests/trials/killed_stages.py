@@ -216,7 +216,7 @@ def fault_of_end(code: int, signal_number: int) -> str:
 
 
 def contents(root: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """The bytes of a stage's files, without what training measures by the clock: a run that goes on looks at it anew."""
+    """The bytes of a stage's files, without times that training measures: a run that goes on measures them anew."""
     paths = {path.relative_to(root).as_posix(): path for path in files_below(root, names)}
     return {
         name: _without_times(path.read_bytes()) if name.startswith("reports/train/") else path.read_bytes()

@@ -24,7 +24,9 @@ from pipeline.evaluate.evaluation import (
     FrameNumbers,
     GroupNumbers,
     HowJudged,
+    LeftOutClasses,
     ProbabilityErrors,
+    RecognisedClips,
     ReliabilityBin,
 )
 from pipeline.evaluate.paired import PairedTest
@@ -61,6 +63,7 @@ EVALUATION = Evaluation(
         temperature=ValueOrReason(1.5, None),
         unknown=ValueOrReason(UnknownThresholds(0.25, 0.5, 0.125), None),
         false_alarms=ValueOrReason(FalseAlarms(frames=0.25, groups=0.0), None),
+        left_out_classes=ValueOrReason(LeftOutClasses({"flake": RecognisedClips(3, 1)}), None),
         errors_before=ProbabilityErrors(ece=0.25, mse=1.0, nll=1.5),
         reliability=[BIN],
         reliability_before=[ReliabilityBin(confidence=0.75, accuracy=0.5, frames=4)],

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pipeline.base import manifest
+from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.network.calibration import fit_temperature, not_calibrated
 from pipeline.network.checkpoint import read_checkpoint
@@ -27,6 +28,7 @@ import json
 from pathlib import Path
 import torch
 from pipeline.train import precision, stage
+from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.params import read_params
 torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -45,6 +47,7 @@ print(json.dumps({"deterministic": torch.backends.cudnn.deterministic, "tf32": t
 
 _SPLIT_CHANGED_MEANWHILE = """
 from pathlib import Path
+from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.cli.main import run
 from pipeline.train.fit import Fit
@@ -282,5 +285,5 @@ def test_the_centres_of_the_joint_loss_are_in_no_checkpoint_and_so_in_no_graph(s
     checkpoint = read_checkpoint(small.checkpoint)
     names = set(checkpoint.state_dict)
     assert names == set(checkpoint.network().state_dict())  # graphs are built from this network alone
-    with pytest.raises(RuntimeError, match="centres"):  # a centre in the checkpoint would be refused
+    with pytest.raises(DataError, match="centres"):  # a centre in the checkpoint would be refused
         dataclasses.replace(checkpoint, state_dict=checkpoint.state_dict | {"centres": torch.zeros(2)}).network()
