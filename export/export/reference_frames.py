@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -116,15 +116,31 @@ def reference_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Proje
     truth = class_numbers(rows, checkpoint, project)
     if not rows:
         raise DataError("data/split.csv: no frame; expected at least one")
-    ask_torch, from_torch = torch_of(checkpoint), []
+    ask_torch, from_torch = torch_of(checkpoint), list[Answers]()
+
+    def ask(frames_nhwc: NDArray[np.uint8]) -> None:
+        from_torch.append(ask_torch(frames_nhwc))
+
+    inputs_nchw = _preprocessed(rows, checkpoint, project, path, ask)
+    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, joined(from_torch), rows)
+
+
+def _preprocessed(
+    rows: Sequence[Row],
+    checkpoint: Checkpoint,
+    project: Project,
+    path: Path,
+    also: Callable[[NDArray[np.uint8]], None] = lambda _: None,
+) -> NDArray[np.float32]:
+    """Preprocess frames into a file (n, 3, size, size), and do something also with each batch of them."""
     graph = Graph(preprocess_graph(checkpoint.preprocess, OPSET).SerializeToString())
     size, n_done = checkpoint.preprocess.size, 0
     inputs_nchw = mapped_array(path, (len(rows), 3, size, size), np.dtype(np.float32), named=path)
     for frames_nhwc in frames_of_equal_size(track(rows, f"{rows[0].split} frames", len(rows)), project):
         inputs_nchw[n_done : n_done + len(frames_nhwc)] = graph(frames_nhwc)
-        from_torch.append(ask_torch(frames_nhwc))
+        also(frames_nhwc)
         n_done += len(frames_nhwc)
-    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, joined(from_torch), rows)
+    return inputs_nchw
 
 
 def frames_of_folds(
@@ -143,6 +159,6 @@ def frames_of_folds(
         DataError: as `reference_frames`, or a head or a logit of a fold is missing.
     """
     chosen = spread_over_clips([row for row in judged_rows(rows) if row.kept], most)
-    frames = reference_frames(chosen, checkpoint, project, path)
-    answers = answers_of_torch(chosen, checkpoint, project)
-    return replace(frames, torch=answers, folds=read_folds(checkpoint, project))
+    answers, folds = answers_of_torch(chosen, checkpoint, project), read_folds(checkpoint, project)
+    truth, inputs_nchw = class_numbers(chosen, checkpoint, project), _preprocessed(chosen, checkpoint, project, path)
+    return ReferenceFrames(checkpoint.classes, truth, inputs_nchw, answers, chosen, folds)
