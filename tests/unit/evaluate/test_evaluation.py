@@ -207,6 +207,17 @@ REPORT = """\
     "groups": 0.0
   },
   "unknown_false_alarms_reason": null,
+  "left_out_classes": {
+    "clips": 3,
+    "recognised": 1,
+    "per_class": {
+      "flake": {
+        "clips": 3,
+        "recognised": 1
+      }
+    }
+  },
+  "left_out_classes_reason": null,
   "uncalibrated": {
     "ece": 0.25,
     "mse": 1.0,

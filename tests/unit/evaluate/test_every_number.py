@@ -151,7 +151,6 @@ def expected(case: Planted) -> dict[str, Any]:
         "temperature": TEMPERATURE,
         "unknown": {"frame": THRESHOLD, "clip": CLIP_THRESHOLD, "false_alarms": RATE},
         "left_out_classes": None,
-        "left_out_classes_reason": "classes are left out where folds judge; here the test side does",
         "estimate": "holdout",
         "n_folds": None,
         "refit": "none",
