@@ -101,6 +101,8 @@ def _resume(fit: Fit, best: BestEpoch, history: list[Metrics], run: RunContext) 
         fit.load_state_dict(state[0]["fit"])
         best.load_state_dict(state[0]["best"])
         history.extend({name: float(value) for name, value in metrics.items()} for metrics in state[0]["history"])
+        if best.epoch:  # one object again: folds add their numbers to the history after the last epoch
+            best.metrics = history[best.epoch - 1]
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         path, reason = run.project.resume_state(run.key), " ".join(str(error).split())
         raise DataError(f"{path}: found a state that is not of this run ({reason}); delete it") from error

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 
 from pipeline.base import manifest
@@ -21,6 +23,8 @@ from pipeline.network.known_score import KnownScore
 from pipeline.network.network import build_network
 from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
 from pipeline.network.params import ModelParams
+from pipeline.params import read_params
+from pipeline.train import stage
 from pipeline.train.feature_cache import CachedFeatures
 from pipeline.train.folds import FoldData, Part, _inputs_of_fold
 from tests.support.command import run_pipe
@@ -142,6 +146,25 @@ def test_the_curves_show_the_frames_left_out(folded: Project) -> None:
     logits = read_out_of_fold(rows, ("red", "蓝色"), folded.out_of_fold_csv()).logits
     is_right = [("red", "蓝色")[answer] == row.label for answer, row in zip(logits.argmax(axis=1), rows, strict=True)]
     assert curves["kept"]["val"]["accuracy"] == pytest.approx(np.mean(is_right))
+
+
+def test_a_run_that_is_stopped_after_its_last_epoch_keeps_the_numbers_of_the_frames_left_out(folded: Project) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process holds one precision; accelerate's tests do so
+    params = read_params(folded.params_yaml)
+
+    def kept() -> dict[str, object]:
+        numbers: dict[str, object] = json.loads((folded.train_reports / "metrics.json").read_text(encoding="utf-8"))
+        return {"val": numbers["kept"]["val"], "epoch": numbers["kept"]["epoch"]}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "write_fold_heads", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stage.train(params.train, params.model, params.image, folded)
+    stage.train(params.train, params.model, params.image, folded)
+    resumed = kept()
+    stage.train(params.train, params.model, params.image, folded)
+    assert resumed == kept()
+    assert resumed["val"]
 
 
 def test_a_rerun_gives_the_same_bytes(folded: Project) -> None:
