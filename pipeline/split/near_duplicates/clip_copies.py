@@ -238,8 +238,10 @@ def _copy_at(
 ) -> ClipCopy | None:
     """The copy that the two clips are at one offset; None where their pixels differ or move otherwise."""
     i, j = _at_same_times(first.milliseconds, second.milliseconds + round(offset_seconds * 1000))
+    if len(i) < LEAST_MATCHED:
+        return None
     motion = _agreement(_of_equal_contrast(first.pictures[i]), _of_equal_contrast(second.pictures[j]))
-    seconds = float(np.ptp(first.milliseconds[i])) / 1000 if len(i) else 0.0
+    seconds = float(np.ptp(first.milliseconds[i])) / 1000
     needed = SAME_MOTION if len(i) >= MANY_MATCHED else SAME_MOTION_OF_FEW
     if motion is None or motion < needed or seconds < LEAST_SECONDS:
         return None
@@ -283,8 +285,6 @@ def _at_same_times(a_ms: Integers, b_ms: Integers) -> tuple[Integers, Integers]:
 
 def _agreement(a: NDArray[np.float32], b: NDArray[np.float32]) -> float | None:
     """How well the motion of matched pictures agrees, -1 to 1; None where nothing moves or the mean pictures differ."""
-    if len(a) < LEAST_MATCHED:
-        return None
     mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
     lengths = float(np.linalg.norm(mean_a) * np.linalg.norm(mean_b))  # the mean of each is 0 already
     if float(mean_a @ mean_b) < SAME_PICTURE * lengths or lengths == 0:

@@ -15,7 +15,7 @@ from pipeline.base.fingerprints import Fingerprint, fingerprint_path
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.split.near_duplicates.clip_copies import ClipCopy, confirm, find_clip_copies
+from pipeline.split.near_duplicates.clip_copies import ClipCopy, _copy_at, confirm, find_clip_copies
 from pipeline.split.params import SplitParams
 from pipeline.split.stage import split
 from tests.support.moving_clips import Copy, film, fingerprint_of, write_copy
@@ -186,3 +186,11 @@ def test_a_copy_under_another_label_is_listed_and_not_merged(
     receipt = read_json(project.split_json)
     assert receipt["merged_groups"] == []
     assert receipt["leakage"]["clip_copies"]["pairs"][0]["labels"] == ["a", "b"]
+
+
+def test_clips_that_have_no_picture_at_the_same_time_are_no_copies() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8)
+    times = np.arange(12) * 1000
+    assert _copy_at(("a", "b"), Fingerprint(times, pictures), Fingerprint(times, pictures), 0.0) is not None
+    apart = Fingerprint(times + 450, pictures)  # between the pictures of the first
+    assert _copy_at(("a", "b"), Fingerprint(times, pictures), apart, 0.0) is None
