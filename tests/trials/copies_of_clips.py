@@ -201,7 +201,7 @@ def _compare_sounding(fingerprints: Mapping[Path, Fingerprint]) -> int:
 
 def main() -> None:
     """Run both parts and print a line for each clip."""
-    shared = Path(os.environ["PIPE_SHARED"]) / "data"
+    shared = Path(os.environ.get("PIPE_SHARED", "../shared")) / "data"
     files = sorted(path for path in shared.rglob("*") if path.suffix.lower() in CLIP_SUFFIXES)
     fingerprints = fingerprints_of(files)
     n_wrong = _compare_sounding(fingerprints)
