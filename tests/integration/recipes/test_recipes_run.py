@@ -11,7 +11,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from accelerate.state import AcceleratorState
 from ruamel.yaml import YAML
 
 from pipeline.augment.stage import augment
@@ -54,7 +53,6 @@ ROWS = [
 @pytest.fixture(autouse=True)
 def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    AcceleratorState._reset_state(reset_partial_state=True)  # one process holds one precision; accelerate's tests do so
 
 
 def in_small(project: Project, study: str, row: str) -> Params:

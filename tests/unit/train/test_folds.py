@@ -10,7 +10,6 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 
 from pipeline.base import manifest
@@ -149,7 +148,6 @@ def test_the_curves_show_the_frames_left_out(folded: Project) -> None:
 
 
 def test_a_run_that_is_stopped_after_its_last_epoch_keeps_the_numbers_of_the_frames_left_out(folded: Project) -> None:
-    AcceleratorState._reset_state(reset_partial_state=True)  # one process holds one precision; accelerate's tests do so
     params = read_params(folded.params_yaml)
 
     def kept() -> dict[str, object]:

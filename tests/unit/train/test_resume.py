@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
@@ -95,7 +94,6 @@ def test_a_state_with_a_right_digest_that_is_none_is_one_line(tmp_path: Path) ->
 
 
 def test_a_state_of_another_run_is_one_line_that_names_it(small: Project) -> None:
-    AcceleratorState._reset_state(reset_partial_state=True)  # one process holds one precision; accelerate's tests do so
     params = read_params(small.params_yaml)
     stage.train(params.train, params.model, params.image, small)
     asked: list[Path] = []
