@@ -11,11 +11,17 @@ import onnx
 from numpy.typing import NDArray
 from scipy import special
 
-from export.graphs.fold_heads import FoldHeads, answers_of_torch, judged_rows, positions_by_fold, read_folds
+from export.graphs.fold_heads import (
+    FoldHeads,
+    GraphOfFolds,
+    answers_of_torch,
+    judged_rows,
+    positions_by_fold,
+    read_folds,
+)
 from export.graphs.gates import Judgement, LogitComparison, Scores, judge
 from export.graphs.params import ParityParams
 from export.graphs.reference import frames_of_equal_size
-from export.graphs.runner import Graph
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
@@ -107,8 +113,8 @@ def ask_folds(judged: JudgedFrames, variants: Mapping[str, Variant], project: Pr
     graphs = {name: onnx.load(project.onnx / variant.file) for name, variant in variants.items()}
     answers = {name: nothing(*judged.torch.logits.shape) for name in variants}
     problems: dict[str, str] = {}
+    opened = {name: _open(graph, judged.folds, problems, name) for name, graph in graphs.items()}
     for fold, positions in track(list(positions_by_fold(judged.rows)), "parity of the folds", len(judged.folds.heads)):
-        opened = {name: _open(graph, judged.folds, fold, problems, name) for name, graph in graphs.items()}
         n_done = 0
         for frames_nhwc in frames_of_equal_size([judged.rows[position] for position in positions], project):
             batch = positions[n_done : n_done + len(frames_nhwc)]
@@ -116,17 +122,17 @@ def ask_folds(judged: JudgedFrames, variants: Mapping[str, Variant], project: Pr
             for name, graph in opened.items():
                 if graph is not None and name not in problems:
                     try:
-                        of_batch = graph.answers(frames_nhwc)
+                        of_batch = graph.answers(fold, frames_nhwc)
                         answers[name].logits[batch], answers[name].scores[batch] = of_batch.logits, of_batch.scores
                     except DataError as error:
                         problems[name] = str(error)
     return [FoldRoute(variant, answers[name], problems.get(name)) for name, variant in variants.items()]
 
 
-def _open(graph: onnx.ModelProto, folds: FoldHeads, fold: int, problems: dict[str, str], name: str) -> Graph | None:
-    """Open a graph with the head of a fold; note the problem where that cannot be."""
+def _open(graph: onnx.ModelProto, folds: FoldHeads, problems: dict[str, str], name: str) -> GraphOfFolds | None:
+    """Open a graph for the heads of the folds; note the problem where that cannot be."""
     try:
-        return Graph(folds.graph_of(fold, graph).SerializeToString())
+        return GraphOfFolds(graph, folds)
     except DataError as error:
         problems.setdefault(name, str(error))
         return None
