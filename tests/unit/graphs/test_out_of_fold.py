@@ -101,6 +101,18 @@ def test_a_graph_that_holds_another_head_gives_no_number_and_says_why(folded: Pr
     assert (judgement.verdict, judgement.reasons) == (FAILED, (route.problem,))
 
 
+def test_a_variant_that_preprocesses_otherwise_gives_no_number_and_says_why(folded: Project) -> None:
+    judged, variants = _read(folded), _variants(folded)
+    path = folded.onnx / variants["fp16"].file
+    model = onnx.load(path)
+    (bias,) = (tensor for tensor in model.graph.initializer if tensor.name == "preprocess/bias")
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
+    onnx.save(model, path)
+    of_fp32, of_fp16 = ask_folds(judged, {name: variants[name] for name in ("fp32", "fp16")}, folded)
+    assert (of_fp32.problem, of_fp16.problem) == (None, "its preprocessing is not that of the other variants")
+    assert np.isnan(of_fp16.answers.logits).all()
+
+
 def test_a_frame_without_a_line_out_of_fold_is_named(folded: Project) -> None:
     table = folded.out_of_fold_csv()
     lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
