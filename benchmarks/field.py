@@ -41,7 +41,7 @@ from pipeline.base.numbers.share_intervals import share_interval
 from pipeline.base.project import Project
 from pipeline.evaluate.clip_verdicts import group_verdicts
 from pipeline.network.calibration import Calibration
-from pipeline.network.known_score import fit_known_score
+from pipeline.network.fit_known_score import fit_known_score
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.params import Params, read_params
 from pipeline.split.folds import deal_folds

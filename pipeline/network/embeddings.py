@@ -35,7 +35,7 @@ def frozen_embeddings(network: Network, frames: Frames, batch_size: int) -> NDAr
     Raises:
         DataError: there are no frames, or one is missing or broken.
     """
-    plain = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
+    plain = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # as the checkpoint rebuilds it
     files = (
         part
         for row, sha256 in zip(frames.rows, digests_of(frames.rows, frames.project), strict=True)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pipeline.base.manifest import Row
 from pipeline.network.calibration import Calibration, calibrate
-from pipeline.network.known_score import KnownScore, answers_of, fit_known_score
+from pipeline.network.fit_known_score import fit_known_score
+from pipeline.network.known_score import KnownScore, answers_of
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import FoldHead
 from pipeline.train.batches import Source, logits_and_labels

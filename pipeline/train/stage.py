@@ -25,9 +25,10 @@ from pipeline.base.project import Project
 from pipeline.network.calibration import FEWEST_CLIPS, Calibration, calibrate, not_calibrated
 from pipeline.network.checkpoint import Checkpoint, Estimate, Refit
 from pipeline.network.embeddings import frozen_embeddings
+from pipeline.network.fit_known_score import fit_known_score
 from pipeline.network.heads import Head
 from pipeline.network.inference import Frames, embed, forbid_tf32
-from pipeline.network.known_score import KnownScore, answers_of, fit_known_score
+from pipeline.network.known_score import KnownScore, answers_of
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.network.out_of_fold import write_fold_heads, write_out_of_fold
 from pipeline.network.params import ImageParams, ModelParams
