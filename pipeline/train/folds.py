@@ -105,11 +105,6 @@ def fit_folds(network: Network, data: FoldData, params: TrainParams, n_classes: 
     return OutOfFold(heads, answers, calibrations[0], list(_mean_curves(histories)))
 
 
-def states_of_folds(data: FoldData, run: RunContext) -> list[str]:
-    """The keys of the states that the folds leave for resuming."""
-    return [f"{run.key}-fold{number}" for number in data.numbers]
-
-
 def _inputs_of_fold(network: Network, data: FoldData, number: int) -> Inputs:
     learned = [position for position, row in enumerate(data.learned_rows) if row.fold != number]
     watched = [position for position, row in enumerate(data.judged_rows) if row.fold == number and row.kept]
