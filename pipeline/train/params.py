@@ -154,6 +154,7 @@ class TrainParams(Section):
     lr_factors: dict[str, Annotated[float, Field(ge=0)]]  # by layer name, as `pipe train` prints it
     momentum: Annotated[float, Field(ge=0, lt=1)]  # of sgd
     nesterov: bool  # of sgd
+    rmsprop_alpha: Annotated[float, Field(ge=0, lt=1)]  # of rmsprop: what the mean of squared gradients keeps per step
     weight_decay: Annotated[float, Field(ge=0)]
     schedule: ScheduleParams
     warmup_epochs: Annotated[int, Field(ge=0)]
