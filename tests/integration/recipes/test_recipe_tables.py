@@ -126,6 +126,8 @@ def _without_ineffective(params: Params) -> dict[str, Any]:
         del values["train"]["momentum"], values["train"]["nesterov"]
     if params.train.optimizer != "rmsprop":
         del values["train"]["rmsprop_alpha"]
+    if not params.train.watch_test:
+        del values["train"]["test_called"]
     if params.image.crop == "squash":
         del values["image"]["center_fraction"]
     return values
