@@ -216,6 +216,8 @@ def _refuse_unfit_settings(params: TrainParams, data: TrainingData) -> None:
         raise ParamsError("train.keep: best_val and train.patience_epochs need validation clips; set split.val")
     if not data.sides["test"] and _watches_test(params):
         raise ParamsError("train.keep: best_test and train.watch_test need test clips; found no kept test row")
+    if params.test_called == "val" and data.sides["val"] and _watches_test(params):
+        raise ParamsError("train.test_called: the validation clips are called val; use test, or set split.val: null")
     if isinstance(params.loss, BinaryCrossEntropyLoss) and n_classes != 2:
         raise ParamsError(f"train.loss: binary_cross_entropy is for 2 classes; found {n_classes}; use cross_entropy")
     if isinstance(params.loss, FocalLoss) and params.loss.alpha is not None and len(params.loss.alpha) != n_classes:
