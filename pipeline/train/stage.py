@@ -22,6 +22,7 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import tell
 from pipeline.base.project import Project
+from pipeline.base.storage.making_time import making_time
 from pipeline.network.calibration import FEWEST_CLIPS, Calibration, calibrate, not_calibrated
 from pipeline.network.checkpoint import Checkpoint, Estimate, Refit
 from pipeline.network.embeddings import frozen_embeddings
@@ -208,8 +209,9 @@ def _watches_test(params: TrainParams) -> bool:
 
 def _fit_with_folds(network: Network, params: TrainParams, data: TrainingData, run: RunContext) -> _Result:
     """Fit the head of each fold, calibrate by what they say about the clips left out, then fit the network's head."""
-    with run.accelerator.main_process_first():  # it fills the caches, and the others read them
+    with run.accelerator.main_process_first(), making_time() as times:  # it fills the caches, and the others read them
         folds = _fold_data(network, params, data, run.accelerator)
+    run = run.after_caching(times)
     out_of_fold = fit_folds(network, folds, params, len(data.classes), run)
     chosen = {row.path for row in data.learned}
     learned = [position for position, row in enumerate(folds.learned_rows) if row.path in chosen]
@@ -238,8 +240,9 @@ def _fit_with_held_out(
     network: Network, params: TrainParams, model: ModelParams, data: TrainingData, run: RunContext
 ) -> _Result:
     """Fit the network to the training side, and calibrate it by the validation side."""
-    with run.accelerator.main_process_first():  # it fills the caches, and the others read them
+    with run.accelerator.main_process_first(), making_time() as times:  # it fills the caches, and the others read them
         inputs = _build_inputs(network, params, model, data, run.accelerator)
+    run = run.after_caching(times)
     fitted = fit_all_epochs(network, inputs, params, len(data.classes), run)
     return _Result(fitted, *_calibrate_on_val(network, params, model, data), None, None)
 
