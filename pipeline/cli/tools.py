@@ -94,6 +94,7 @@ def predict(
     """Classify photos, clips, and folders of them."""
     import sys
 
+    from pipeline.base.progress import warn
     from pipeline.draw.sheets import check_png
     from pipeline.extract.params import ExtractParams
     from pipeline.tools.predict import answers as told
@@ -105,7 +106,9 @@ def predict(
     for sheet in filter(None, (montage, plot)):
         check_png(sheet)
     params = section_of("extract", ExtractParams)
-    with prediction.open_classifier(current_project(), bundle) as classifier:
+    with prediction.open_classifier(current_project(), bundle) as named:
+        classifier = named.classifier
+        warn(named.headline)
         answers = prediction.predict(paths, classifier, params)
         if as_json:
             click.echo(printable(told.to_json(answers), getattr(sys.stdout, "encoding", None)))
