@@ -48,26 +48,32 @@ def recipe(name: str | None) -> None:
 @click.argument("name")
 @click.option("--row", "rows", multiple=True, help="Run only this row; may be given several times.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, help="Runs of each row, with train.seed 0, 1, 2 …")
-def study(name: str, rows: tuple[str, ...], seeds: int) -> None:
+@click.option("--small", is_flag=True, help="Try every row on few small pictures; the numbers mean nothing.")
+def study(name: str, rows: tuple[str, ...], seeds: int, small: bool) -> None:
     """Run every row of recipe NAME as a DVC experiment.
 
     params.yaml is afterwards as it was before.
     """
     from pipeline.tools.studies.study import study as run_study
 
-    done(run_study(name, rows, seeds, current_project()), "study", name=name)
+    report = run_study(name, rows, seeds, current_project(), small=small)
+    done(report, "study", name=f"{name} --small" if small else name)
 
 
 @click.command(epilog=example("pipe compare graphite", "pipe compare"))
 @click.argument("name", required=False)
-def compare(name: str | None) -> None:
+@click.option("--small", is_flag=True, help="Compare the runs of `pipe study NAME --small`.")
+def compare(name: str | None, small: bool) -> None:
     """Put the experiments of study NAME into a table and figures.
 
     Without NAME, writes a table of all experiments.
     """
     from pipeline.tools.compare.compare import compare_all, compare_study
 
-    done(compare_all(current_project()) if name is None else compare_study(name, current_project()), "compare")
+    if name is None and small:
+        raise click.UsageError("name the study that --small belongs to")
+    project = current_project()
+    done(compare_all(project) if name is None else compare_study(name, project, small=small), "compare")
 
 
 @click.command(
