@@ -22,6 +22,7 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import tell
 from pipeline.base.project import Project
+from pipeline.base.storage.making_time import making_time
 from pipeline.network.calibration import FEWEST_CLIPS, Calibration, calibrate, not_calibrated
 from pipeline.network.checkpoint import Checkpoint, Estimate, Refit
 from pipeline.network.embeddings import frozen_embeddings
@@ -259,7 +260,9 @@ def _fit_with_folds(
         [row for row in data.in_folds if row.kept],
         [row for row in data.in_folds if not row.is_copy],
     )
-    folds = _fold_data(network, learned_rows, judged_rows, params, data, run.accelerator)
+    with making_time() as times:
+        folds = _fold_data(network, learned_rows, judged_rows, params, data, run.accelerator)
+    run = run.after_caching(times)
     out_of_fold = fit_folds(network, folds, params, len(data.classes), run)
     chosen = {row.path for row in data.learned}
     learned = [position for position, row in enumerate(folds.learned_rows) if row.path in chosen]
@@ -295,8 +298,9 @@ def _fit_with_held_out(
     network: Network, params: TrainParams, model: ModelParams, data: TrainingData, run: RunContext
 ) -> _Result:
     """Fit the network to the training side, and calibrate it by the validation side."""
-    with run.accelerator.main_process_first():  # it fills the caches, and the others read them
+    with run.accelerator.main_process_first(), making_time() as times:  # it fills the caches, and the others read them
         inputs = _build_inputs(network, params, model, data, run.accelerator)
+    run = run.after_caching(times)
     fitted = fit_all_epochs(network, inputs, params, len(data.classes), run)
     if params.adapt == "tune":
         fitted, model = _tune(network, params, model, data, run, fitted)
@@ -309,8 +313,9 @@ def _tune(
     """Open the last blocks of a network whose head is fitted, and fit both; returns the epochs of head and blocks."""
     blocks = open_blocks(network)
     _tell_layers(network, run.accelerator)
-    with run.accelerator.main_process_first():  # it fills the caches, and the others read them
+    with run.accelerator.main_process_first(), making_time() as times:  # it fills the caches, and the others read them
         inputs = _cached_inputs(blocks.frozen, blocks.opened, params, data, run.accelerator)
+    run = run.after_caching(times)
     fitted = fit_blocks(network, inputs, params, len(data.classes), run)
     return one_after_the_other(head, fitted), model.model_copy(update={"freeze": blocks.freeze})
 
