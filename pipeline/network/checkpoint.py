@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -65,7 +66,7 @@ class Checkpoint:
             raise ValueError(f"found the classes {', '.join(map(repr, self.classes))}; expected different names")
 
     def network(self) -> Network:
-        """Rebuild the network in float32, in eval mode.
+        """Rebuild the network in float32, in eval mode, with channels last: a CPU takes up to half the time so.
 
         Raises:
             DataError: the weights are not those of the network that the checkpoint describes.
@@ -79,7 +80,7 @@ class Checkpoint:
             raise DataError(
                 f"checkpoint.pt: its weights do not fit its network ({reason}); run `pipe train`"
             ) from error
-        return network.float().eval()
+        return network.float().eval().to(memory_format=torch.channels_last)
 
     def answers(self, network: Network, input_nchw: Tensor) -> Answers:
         """Run the network of this checkpoint on preprocessed pictures (n, 3, size, size)."""

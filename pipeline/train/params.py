@@ -159,6 +159,7 @@ class TrainParams(Section):
     schedule: ScheduleParams
     warmup_epochs: Annotated[int, Field(ge=0)]
     clip_gradient_norm: Positive | None
+    adapt: Literal["head", "tune", "auto"]  # of a frozen backbone
     estimate: Literal["auto", "folds", "holdout"]
     refit: Literal["auto", "all", "none"]
     keep: Literal["last", "best_val", "best_test"]
