@@ -46,7 +46,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the checkout that the b
 
 from pipeline.base.progress import track
 from pipeline.base.section import read_section
-from pipeline.network.known_score import KnownScore, fit_known_score
+from pipeline.network.fit_known_score import fit_known_score
+from pipeline.network.known_score import KnownScore
 from pipeline.network.network import build_network, build_preprocess
 from pipeline.network.params import ImageParams, ModelParams
 from runtime.images import read_image

@@ -46,11 +46,7 @@ class ReferenceFrames:
         """
         if self.folds is None:
             return Graph(core.SerializeToString()).answers_in_batches(self.inputs_nchw)
-
-        def ask_part(graph: onnx.ModelProto, positions: list[int]) -> Answers:
-            return Graph(graph.SerializeToString()).answers_in_batches(self.inputs_nchw[positions])
-
-        return ask_by_fold(core, self.rows, self.folds, ask_part)
+        return ask_by_fold(core, self.rows, self.folds, self.inputs_nchw)
 
     def compare(self, graph: Answers, *, has_score: bool) -> LogitComparison:
         """Put a graph's answers beside torch's. The thresholds, which each graph has of its own, are not fitted yet.

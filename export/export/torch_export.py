@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from dataclasses import dataclass
@@ -73,11 +74,13 @@ def core_graph(network: Network, size: int, attempt: Attempt) -> onnx.ModelProto
     """
     # Two pictures: torch takes a batch of one for a fixed batch.
     example_nchw = torch.zeros(2 if attempt.batch == "dynamic" else 1, 3, size, size)
+    plain = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
+    plain.requires_grad_(False)  # else the exporter traces gradients too, which takes a quarter longer
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn about their own code
         export = _dynamo if attempt.exporter == "dynamo" else _legacy
-        model = export(network.eval(), example_nchw, attempt)
+        model = export(plain, example_nchw, attempt)
     parameters = frozenset(network.state_dict())
     keep_modules(model, parameters)
     model = simplify(model)

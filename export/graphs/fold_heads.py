@@ -7,8 +7,9 @@ torch's parameters, so that other weights can be put in its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor
 
-from export.graphs.score_graph import put_known_score
+from export.graphs.runner import Graph, with_open_weights
+from export.graphs.score_graph import weights_of_score
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
@@ -44,8 +46,8 @@ class FoldHeads:
         """The calibration of each fold."""
         return [head.calibration for head in self.heads]
 
-    def graph_of(self, fold: int, graph: onnx.ModelProto) -> onnx.ModelProto:
-        """Return a copy of a graph that has the head of a fold, and its known score where the graph has one.
+    def weights_of(self, fold: int, graph: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+        """Return what takes the place of a graph's weights: the head of a fold, and its known score if there is one.
 
         Args:
             fold: the number of the fold.
@@ -55,30 +57,61 @@ class FoldHeads:
             DataError: the graph does not hold a parameter of the head as it is: a hidden layer in integers.
         """
         head = self.heads[fold]
-        copied = onnx.ModelProto()
-        copied.CopyFrom(graph)
-        tensors = {tensor.name: tensor for tensor in copied.graph.initializer}
+        tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
+        weights = {} if head.known_score is None else weights_of_score(graph, head.known_score)
         for name, shipped in self.shipped.items():
             of_fold = head.state_dict[name.removeprefix(_HEAD)]
-            if name not in tensors or not _put(tensors[name], shipped.numpy(), of_fold.numpy()):
+            found = _in_place_of(tensors[name], shipped.numpy(), of_fold.numpy()) if name in tensors else None
+            if found is None:
                 raise DataError(f"the graph does not hold {name} in floating point, so no fold can judge it")
-        if head.known_score is not None:
-            put_known_score(copied, head.known_score)
-        return copied
+            weights[name] = found
+        return weights
 
 
-def _put(tensor: onnx.TensorProto, shipped: NDArray[np.float32], of_fold: NDArray[np.float32]) -> bool:
-    """Put the weights of a fold where those that ship are; exporters may have transposed them."""
+def _in_place_of(
+    tensor: onnx.TensorProto, shipped: NDArray[np.float32], of_fold: NDArray[np.float32]
+) -> NDArray[Any] | None:
+    """Return the weights of a fold as a graph holds those that ship; exporters may have transposed them."""
     held = numpy_helper.to_array(tensor)
     if not np.issubdtype(held.dtype, np.floating):
-        return False
+        return None
     for turned in (lambda values: values, np.transpose):
         expected = turned(shipped).astype(held.dtype)
         if expected.shape == held.shape and np.array_equal(expected, held):
-            changed = np.ascontiguousarray(turned(of_fold).astype(held.dtype))
-            tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
-            return True
-    return False
+            return np.ascontiguousarray(turned(of_fold).astype(held.dtype))
+    return None
+
+
+class GraphOfFolds:
+    """A graph in one session, whose head and known score are those of one fold after the other.
+
+    A session for each fold would cost its optimisation anew, which takes longer than the pictures of a small project.
+    """
+
+    def __init__(self, graph: onnx.ModelProto, folds: FoldHeads) -> None:
+        """Open a graph.
+
+        Args:
+            graph: the graph that ships, or its core.
+            folds: the heads.
+
+        Raises:
+            DataError: no fold can judge the graph, or onnxruntime cannot open it.
+        """
+        self._weights = [folds.weights_of(fold, graph) for fold in range(len(folds.heads))]
+        self._graph = Graph(with_open_weights(graph, self._weights[0]).SerializeToString())
+
+    def answers(self, fold: int, values: NDArray[Any]) -> Answers:
+        """Return the answers for pictures, with the head of a fold.
+
+        Args:
+            fold: its number.
+            values: any number of pictures, or of preprocessed ones, as the graph takes them.
+
+        Raises:
+            DataError: onnxruntime failed.
+        """
+        return self._graph.answers_in_batches(values, self._weights[fold])
 
 
 def read_folds(checkpoint: Checkpoint, project: Project) -> FoldHeads:
@@ -121,21 +154,21 @@ def positions_by_fold(rows: Sequence[Row]) -> Iterator[tuple[int, list[int]]]:
         yield fold, [position for position, row in enumerate(rows) if row.fold == fold]
 
 
-Ask = Callable[[onnx.ModelProto, list[int]], Answers]  # a graph, and positions of frames
-
-
-def ask_by_fold(graph: onnx.ModelProto, rows: Sequence[Row], folds: FoldHeads, ask: Ask) -> Answers:
-    """Ask the graph of each fold about the frames that its head has not learned from.
+def ask_by_fold(
+    core: onnx.ModelProto, rows: Sequence[Row], folds: FoldHeads, inputs_nchw: NDArray[np.float32]
+) -> Answers:
+    """Ask a core about frames, each with the head of the fold that has not learned from it.
 
     Args:
-        graph: the graph that ships.
+        core: of the graph that ships.
         rows: the frames, each with its fold.
         folds: the heads.
-        ask: runs a graph on some of the frames.
+        inputs_nchw: the frames, preprocessed.
 
     Raises:
         DataError: no fold can judge the graph, or onnxruntime failed.
     """
-    parts = [(positions, ask(folds.graph_of(fold, graph), positions)) for fold, positions in positions_by_fold(rows)]
+    graph = GraphOfFolds(core, folds)
+    parts = [(positions, graph.answers(fold, inputs_nchw[positions])) for fold, positions in positions_by_fold(rows)]
     order = np.argsort(np.concatenate([positions for positions, _ in parts]))
     return joined([of_fold for _, of_fold in parts])[order]

@@ -11,11 +11,19 @@ import onnx
 from numpy.typing import NDArray
 from scipy import special
 
-from export.graphs.fold_heads import FoldHeads, answers_of_torch, judged_rows, positions_by_fold, read_folds
+from export.graphs.fold_heads import (
+    FoldHeads,
+    GraphOfFolds,
+    answers_of_torch,
+    judged_rows,
+    positions_by_fold,
+    read_folds,
+)
 from export.graphs.gates import Judgement, LogitComparison, Scores, judge
 from export.graphs.params import ParityParams
 from export.graphs.reference import frames_of_equal_size
 from export.graphs.runner import Graph
+from export.graphs.split_graph import SplitGraph
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
@@ -97,36 +105,58 @@ def read_judged_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Pro
 
 
 def ask_folds(judged: JudgedFrames, variants: Mapping[str, Variant], project: Project) -> list[FoldRoute]:
-    """Ask every variant about every frame. Each frame is decoded once.
+    """Ask every variant about every frame. Each frame is decoded and preprocessed once.
 
     Args:
         judged: the frames.
-        variants: by name; their graphs lie in the project.
+        variants: by name; their graphs lie in the project. All begin with the same preprocessing.
         project: whose graphs and frames they are.
+
+    Raises:
+        DataError: onnxruntime cannot preprocess a frame.
     """
-    graphs = {name: onnx.load(project.onnx / variant.file) for name, variant in variants.items()}
-    answers = {name: nothing(*judged.torch.logits.shape) for name in variants}
-    problems: dict[str, str] = {}
+    graphs = [SplitGraph.of(onnx.load(project.onnx / variant.file)) for variant in variants.values()]
+    front = graphs[0].preprocess.SerializeToString(deterministic=True)
+    asked = [_Asked(variant, nothing(*judged.torch.logits.shape)) for variant in variants.values()]
+    for of_variant, graph in zip(asked, graphs, strict=True):
+        of_variant.open(graph, front, judged.folds)
+    preprocess = Graph(front)
     for fold, positions in track(list(positions_by_fold(judged.rows)), "parity of the folds", len(judged.folds.heads)):
-        opened = {name: _open(graph, judged.folds, fold, problems, name) for name, graph in graphs.items()}
         n_done = 0
         for frames_nhwc in frames_of_equal_size([judged.rows[position] for position in positions], project):
-            batch = positions[n_done : n_done + len(frames_nhwc)]
+            inputs_nchw = preprocess(frames_nhwc)
+            for of_variant in asked:
+                of_variant.ask(fold, positions[n_done : n_done + len(frames_nhwc)], inputs_nchw)
             n_done += len(frames_nhwc)
-            for name, graph in opened.items():
-                if graph is not None and name not in problems:
-                    try:
-                        of_batch = graph.answers(frames_nhwc)
-                        answers[name].logits[batch], answers[name].scores[batch] = of_batch.logits, of_batch.scores
-                    except DataError as error:
-                        problems[name] = str(error)
-    return [FoldRoute(variant, answers[name], problems.get(name)) for name, variant in variants.items()]
+    return [FoldRoute(of_variant.variant, of_variant.answers, of_variant.problem) for of_variant in asked]
 
 
-def _open(graph: onnx.ModelProto, folds: FoldHeads, fold: int, problems: dict[str, str], name: str) -> Graph | None:
-    """Open a graph with the head of a fold; note the problem where that cannot be."""
-    try:
-        return Graph(folds.graph_of(fold, graph).SerializeToString())
-    except DataError as error:
-        problems.setdefault(name, str(error))
-        return None
+@dataclass
+class _Asked:
+    """A variant while it is asked."""
+
+    variant: Variant
+    answers: Answers
+    core: GraphOfFolds | None = None
+    problem: str | None = None
+
+    def open(self, graph: SplitGraph, front: bytes, folds: FoldHeads) -> None:
+        """Open the core for the heads of the folds; note the problem where that cannot be."""
+        if graph.preprocess.SerializeToString(deterministic=True) != front:
+            self.problem = "its preprocessing is not that of the other variants"
+            return
+        try:
+            self.core = GraphOfFolds(graph.core, folds)
+        except DataError as error:
+            self.problem = str(error)
+
+    def ask(self, fold: int, positions: list[int], inputs_nchw: NDArray[np.float32]) -> None:
+        """Ask about some frames of a fold; after a problem nothing is asked any more."""
+        if self.core is None or self.problem:
+            return
+        try:
+            found = self.core.answers(fold, inputs_nchw)
+        except DataError as error:
+            self.problem = str(error)
+            return
+        self.answers.logits[positions], self.answers.scores[positions] = found.logits, found.scores

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import helper
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import missing
@@ -19,6 +21,9 @@ from runtime.session import EXACT_INT8, failures, onnxruntime, session_options
 
 FRAMES_AT_ONCE = 8
 _WARM_UP_RUNS = 3
+
+Weights = Mapping[str, NDArray[Any]]  # by the name of the initializer
+NO_WEIGHTS: Weights = {}
 
 # usual: as the device's runtime opens a graph. as_written: node by node, with int8 computed in float.
 # without_vnni: the exact integer kernels, which the runtime uses on x86 processors whose usual kernels overflow.
@@ -55,28 +60,36 @@ class Graph:
         output: NDArray[np.float32] = next(iter(self.outputs(values).values()))
         return output
 
-    def answers(self, values: NDArray[Any]) -> Answers:
+    def answers(self, values: NDArray[Any], weights: Weights = NO_WEIGHTS) -> Answers:
         """Run one batch of pictures; without a known score the largest logit stands in its place.
+
+        Args:
+            values: the pictures.
+            weights: as for `outputs`.
 
         Raises:
             DataError: onnxruntime failed.
         """
-        return Answers.of_outputs(list(self.outputs(values).values()))
+        return Answers.of_outputs(list(self.outputs(values, weights).values()))
 
-    def outputs(self, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def outputs(self, values: NDArray[Any], weights: Weights = NO_WEIGHTS) -> dict[str, NDArray[Any]]:
         """Run one batch and return every output by its name.
+
+        Args:
+            values: the batch.
+            weights: take the place of the graph's own in this run; see `with_open_weights`.
 
         Raises:
             DataError: onnxruntime failed.
         """
         if self._has_batch_of_one and len(values) > 1:
-            results_by_picture = [self.outputs(picture) for picture in batches_of(values, 1)]
+            results_by_picture = [self.outputs(picture, weights) for picture in batches_of(values, 1)]
             return {
                 name: np.concatenate([np.atleast_1d(results[name]) for results in results_by_picture])
                 for name in self._outputs
             }
         try:
-            results = self._session.run(None, {self._input: np.ascontiguousarray(values)})
+            results = self._session.run(None, {self._input: np.ascontiguousarray(values), **weights})
         except failures() as error:
             raise DataError(f"onnxruntime failed ({error})") from error
         return dict(zip(self._outputs, results, strict=True))
@@ -85,9 +98,25 @@ class Graph:
         """Run any number of pictures, `FRAMES_AT_ONCE` at a time, and return their logits (n, classes)."""
         return self.answers_in_batches(values).logits
 
-    def answers_in_batches(self, values: NDArray[Any]) -> Answers:
-        """Run any number of pictures, `FRAMES_AT_ONCE` at a time."""
-        return joined([self.answers(batch) for batch in batches_of(values, FRAMES_AT_ONCE)])
+    def answers_in_batches(self, values: NDArray[Any], weights: Weights = NO_WEIGHTS) -> Answers:
+        """Run any number of pictures, `FRAMES_AT_ONCE` at a time, with weights as `outputs` takes them."""
+        return joined([self.answers(batch, weights) for batch in batches_of(values, FRAMES_AT_ONCE)])
+
+
+def with_open_weights(graph: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """Return a copy of a graph in which some weights are inputs too, so that each run may bring its own.
+
+    A run that brings none takes those of the graph. Their shapes are left open.
+
+    Args:
+        graph: a core, or a whole graph.
+        names: of initializers.
+    """
+    opened = onnx.ModelProto()
+    opened.CopyFrom(graph)
+    kinds = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
+    opened.graph.input.extend(helper.make_tensor_value_info(name, kinds[name], None) for name in names)
+    return opened
 
 
 def open_session(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper, shape_inference
 
 from pipeline.base.errors import DataError
@@ -75,18 +76,16 @@ def has_known_score(model: onnx.ModelProto) -> bool:
     return any(port.name == OUTPUT for port in model.graph.output)
 
 
-def put_known_score(model: onnx.ModelProto, score: KnownScore) -> None:
-    """Put another score where a graph computes one; a graph that computes none stays as it is.
+def weights_of_score(model: onnx.ModelProto, score: KnownScore) -> dict[str, NDArray[Any]]:
+    """Return what takes the place of a graph's own score, by its initializers; nothing where the graph computes none.
 
     Args:
-        model: a core, or a whole graph; it is changed.
+        model: a core, or a whole graph.
         score: for as many channels.
     """
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    for field in dataclasses.fields(score):
-        tensor = tensors.get(f"{OUTPUT}/{field.name}")
-        if tensor is not None:
-            tensor.CopyFrom(numpy_helper.from_array(getattr(score, field.name), tensor.name))
+    names = {tensor.name for tensor in model.graph.initializer}
+    weights = {f"{OUTPUT}/{field.name}": getattr(score, field.name) for field in dataclasses.fields(score)}
+    return {name: values for name, values in weights.items() if name in names}
 
 
 def score_graph(score: KnownScore, core: onnx.ModelProto, features: onnx.ValueInfoProto) -> onnx.ModelProto:

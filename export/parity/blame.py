@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx.utils import Extractor
 
 from export.graphs.gates import Logits
 from export.graphs.runner import Graph
+from export.graphs.split_graph import SplitGraph
 from export.parity.first_divergence import (
     ALLOWED,
     Layer,
@@ -34,20 +34,6 @@ MEANS = {PIXELS: "the preprocessing", GRAPH: "the network as exported", PRECISIO
 SEARCHED = 4  # pictures on which the layer is searched for: those that differ most
 SAME_LEVEL = 0.05  # of 255; a sound resize in the graph is within 0.004 of torch's
 REVERSED = 0.1  # channels are swapped where reading them backwards leaves less than this share of the difference
-
-
-@dataclass(frozen=True)
-class SplitGraph:
-    """A graph in two parts."""
-
-    preprocess: onnx.ModelProto  # pictures to the network's input
-    core: onnx.ModelProto  # the network's input to logits
-
-    @classmethod
-    def of(cls, model: onnx.ModelProto) -> SplitGraph:
-        """Cut a joined graph at the network's `input`."""
-        extractor = Extractor(model)
-        return cls(extractor.extract_model(["image"], ["input"]), extractor.extract_model(["input"], ["logits"]))
 
 
 @dataclass(frozen=True)

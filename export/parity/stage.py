@@ -19,7 +19,8 @@ from export.graphs.gates import FAILED, Judgement, LogitComparison, Logits, judg
 from export.graphs.out_of_fold import OUT_OF_FOLD, JudgedFrames, ask_folds, read_judged_frames
 from export.graphs.params import ParityParams
 from export.graphs.reference import frames_of_equal_size, torch_of
-from export.parity.blame import GRAPH, PIXELS, Blame, SplitGraph, TrainedNetwork, blame, blame_route
+from export.graphs.split_graph import SplitGraph
+from export.parity.blame import GRAPH, PIXELS, Blame, TrainedNetwork, blame, blame_route
 from export.parity.flips import flips_of, write_flips
 from export.parity.golden import golden_order, write_golden
 from export.parity.odd_sizes import compare_odd_sizes, worst_picture

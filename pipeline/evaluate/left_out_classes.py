@@ -13,7 +13,7 @@ from pipeline.base.numbers.checked_values import ValueOrReason
 from pipeline.evaluate.evaluation import LeftOutClasses, RecognisedClips
 from pipeline.evaluate.predictions import Predictions
 from pipeline.network.calibration import UnknownThresholds, fit_thresholds
-from pipeline.network.known_score import fit_known_score
+from pipeline.network.fit_known_score import fit_known_score
 
 MOST_CLASSES = 8  # left out in turn: those with the most clips
 _FEWEST_CLASSES = 3

@@ -23,7 +23,9 @@ _CODE = ("pipeline/network", "runtime/images")
 
 
 def frozen_embeddings(network: Network, frames: Frames, batch_size: int) -> NDArray[np.float32]:
-    """Find or compute the pooled features (n, channels) of frames; frames are decoded only where nothing is found.
+    """Find or compute what `embed` gives of frames: pooled features (n, channels), or maps of a part of a network.
+
+    Frames are decoded only where nothing is found.
 
     Args:
         network: in float32, with a backbone that training leaves as it is; it is left as it was.
@@ -33,7 +35,7 @@ def frozen_embeddings(network: Network, frames: Frames, batch_size: int) -> NDAr
     Raises:
         DataError: there are no frames, or one is missing or broken.
     """
-    plain = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
+    plain = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # as the checkpoint rebuilds it
     files = (
         part
         for row, sha256 in zip(frames.rows, digests_of(frames.rows, frames.project), strict=True)
@@ -43,9 +45,7 @@ def frozen_embeddings(network: Network, frames: Frames, batch_size: int) -> NDAr
     key = cache_key(code, _weights_digest(plain), *astuple(frames.preprocess), batch_size, *files)
     file = frames.project.cache / "embeddings" / key / "features.npy"
     with torch.inference_mode():
-        n_channels = plain.embed(
-            torch.zeros(1, 3, plain.size, plain.size, device=next(plain.parameters()).device)
-        ).shape[1]
+        shape = plain.embed(torch.zeros(1, 3, plain.size, plain.size, device=next(plain.parameters()).device)).shape[1:]
 
     def fill(features: NDArray[np.float32]) -> None:
         n_done = 0
@@ -53,7 +53,7 @@ def frozen_embeddings(network: Network, frames: Frames, batch_size: int) -> NDAr
             features[n_done : n_done + len(batch)] = batch.numpy()
             n_done += len(batch)
 
-    return np.array(CachedArray(file, (len(frames), n_channels), np.dtype(np.float32)).read_or_make(fill))
+    return np.array(CachedArray(file, (len(frames), *shape), np.dtype(np.float32)).read_or_make(fill))
 
 
 def _weights_digest(network: Network) -> str:

@@ -5,7 +5,6 @@ A source returns a batch for the indices of its images. `prefetch` prepares the 
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,9 +22,9 @@ from pipeline.base.project import Project
 from pipeline.network.preprocess import Preprocess
 from pipeline.train.frame_cache import FrameCache, open_frame_cache
 from pipeline.train.params import RandomResizedCropView, TrainParams, View
+from pipeline.train.whole_frames import WholeFrames, open_whole_frames
 
 _N_AHEAD = 2  # batches that are prepared while the caller computes on one
-_HEAD_ROOM = 8 / 7  # 256 for 224: a random crop is cut from more pixels than it is resized to
 
 
 class Source(Protocol):
@@ -77,7 +76,7 @@ def label_images(project: Project, rows: Sequence[Row], classes: Sequence[str], 
 class Pictures:
     """Training images from the frame cache, with random views drawn anew for every (seed, epoch, image)."""
 
-    frames: FrameCache  # all kept frames of `data/split.csv`
+    frames: FrameCache | WholeFrames  # all kept frames of `data/split.csv`; whole ones where crops are drawn
     positions: NDArray[np.int64]  # (n,) where each image lies in the cache
     labels: Tensor  # (n,) int64
     preprocess: Preprocess
@@ -98,16 +97,23 @@ class Pictures:
         Raises:
             DataError: a frame is missing or broken.
         """
-        positions = self.positions[list(indices)]
-        pixels_nhwc = to_device(torch.from_numpy(self.frames.pixels_nhwc[positions]), device)
+        pictures_nchw = self._pictures(self.positions[list(indices)], device)
         if self.views:
             # Here, since it imports torchvision: two seconds that a training without random views does not need.
             from pipeline.train.random_views import random_views, view_generator
 
             generators = [view_generator(self.seed, epoch, index) for index in indices]
-            drawn_nchw = random_views(pixels_nhwc.permute(0, 3, 1, 2), self.views, generators, self.preprocess.size)
-            pixels_nhwc = drawn_nchw.permute(0, 2, 3, 1)
+            pictures_nchw = random_views(pictures_nchw, self.views, generators, self.preprocess.size)
+        pixels_nchw = pictures_nchw if isinstance(pictures_nchw, Tensor) else torch.stack(pictures_nchw)
+        pixels_nhwc = pixels_nchw.permute(0, 2, 3, 1)
         return self.preprocess.normalised(pixels_nhwc), to_device(self.labels[list(indices)], device)
+
+    def _pictures(self, positions: NDArray[np.int64], device: torch.device) -> Tensor | list[Tensor]:
+        """Return the pictures at some positions in the cache: (batch, 3, side, side), or each (3, height, width)."""
+        if isinstance(self.frames, FrameCache):
+            return to_device(torch.from_numpy(self.frames.pixels_nhwc[positions]), device).permute(0, 3, 1, 2)
+        whole_hwc = (torch.from_numpy(self.frames.picture_hwc(position)) for position in positions)
+        return [to_device(picture_hwc, device).permute(2, 0, 1) for picture_hwc in whole_hwc]
 
 
 def pictures(images: Images, params: TrainParams) -> Pictures:
@@ -119,16 +125,15 @@ def pictures(images: Images, params: TrainParams) -> Pictures:
         DataError: a frame is missing.
     """
     rows = [row for row in manifest.read_split(images.project.split_csv) if row.kept]
-    side = _side(images.preprocess.size, params)
-    frames = open_frame_cache(images.project, rows, images.preprocess, side, np.dtype("u1"))
+    crop = next((view for view in params.online if isinstance(view, RandomResizedCropView)), None)
+    frames = (
+        open_frame_cache(images.project, rows, images.preprocess, images.preprocess.size, np.dtype("u1"))
+        if crop is None
+        else open_whole_frames(images.project, rows, images.preprocess, crop)
+    )
     position_of = {row.path: position for position, row in enumerate(rows)}
     positions = np.array([position_of[row.path] for row in images.rows], dtype=np.int64)
     return Pictures(frames, positions, images.labels, images.preprocess, params.online, params.seed)
-
-
-def _side(size: int, params: TrainParams) -> int:
-    needs_room = any(isinstance(view, RandomResizedCropView) for view in params.online)
-    return math.ceil(size * _HEAD_ROOM) if needs_room else size
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def _obstacle_to_folds(params: TrainParams, model: ModelParams, rows: Sequence[R
     obstacles = (
         (all(row.fold is None for row in rows), "data/split.csv has no folds (reports/split.json says why)"),
         (model.freeze != "all", "model.freeze is not all, so each fold would need a backbone of its own"),
+        (params.adapt == "tune", "train.adapt is tune, so each fold would need blocks of its own"),
         (bool(params.online) and not params.cached_views, "train.cached_views is 0, so features are not kept"),
         (params.keep != "last", f"train.keep: {params.keep} chooses by a side that no fold has"),
         (params.patience_epochs is not None, "train.patience_epochs watches a side that no fold has"),

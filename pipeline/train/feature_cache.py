@@ -42,7 +42,7 @@ _STORED: dict[torch.dtype, np.dtype[Any]] = {
 class CachedFeatures:
     """A source of features: each image has some views, and an epoch sees one view of each image."""
 
-    features: Tensor  # (n, views, channels), in the precision that they were computed in
+    features: Tensor  # (n, views, channels) or (n, views, channels, h, w), in the precision that computed them
     order: Tensor  # (n, views) int64: the view of each image in epoch 0, 1, ...; then from the start
     labels: Tensor  # (n,) int64
 
@@ -50,7 +50,7 @@ class CachedFeatures:
         return len(self.labels)
 
     def batch(self, indices: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return features (batch, channels) float32 and labels (batch,).
+        """Return features (batch, channels) or (batch, channels, h, w) float32, and labels (batch,).
 
         Args:
             indices: positions of the images, from 0.
@@ -135,15 +135,17 @@ class _Embedder:
     device: torch.device
 
     def features(self, source: Pictures, key: str) -> Tensor:
-        """Find or compute (n, views, channels); frames are decoded only where nothing is found."""
-        shape = (len(source), self.n_views, self._channels(source.preprocess.size))
+        """Find or compute (n, views, …); frames are decoded only where nothing is found."""
+        shape = (len(source), self.n_views, *self._shape(source.preprocess.size))
         file = source.frames.project.cache / "features" / key / "features.npy"
         array = CachedArray(file, shape, _STORED[self.precision])
-        stored = torch.from_numpy(np.array(array.read_or_make(lambda empty: self._fill(empty, source))))
-        return stored.view(self.precision)
+        stored = array.read_or_make(lambda empty: self._fill(empty, source))
+        # Feature maps may be larger than the memory: they stay on disk, mapped so that torch takes them for writable.
+        stored = np.load(file, mmap_mode="c") if stored.ndim > 3 else np.array(stored)
+        return torch.from_numpy(stored).view(self.precision)
 
-    def _channels(self, size: int) -> int:
-        return self._embed(torch.zeros(1, 3, size, size, device=self.device)).shape[1]
+    def _shape(self, size: int) -> tuple[int, ...]:
+        return tuple(self._embed(torch.zeros(1, 3, size, size, device=self.device)).shape[1:])
 
     def _fill(self, stored: NDArray[Any], source: Pictures) -> None:
         source.frames.decode()

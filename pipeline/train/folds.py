@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pipeline.base.manifest import Row
 from pipeline.network.calibration import Calibration, calibrate
-from pipeline.network.known_score import KnownScore, answers_of, fit_known_score
+from pipeline.network.fit_known_score import fit_known_score
+from pipeline.network.known_score import KnownScore, answers_of
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import FoldHead
 from pipeline.train.batches import Source, logits_and_labels
@@ -102,11 +103,6 @@ def fit_folds(network: Network, data: FoldData, params: TrainParams, n_classes: 
     calibrations = list(_calibrations(data, answers, params))
     heads = [FoldHead(*parts) for parts in zip(states, calibrations[1:], scores, strict=True)]
     return OutOfFold(heads, answers, calibrations[0], list(_mean_curves(histories)))
-
-
-def states_of_folds(data: FoldData, run: RunContext) -> list[str]:
-    """The keys of the states that the folds leave for resuming."""
-    return [f"{run.key}-fold{number}" for number in data.numbers]
 
 
 def _inputs_of_fold(network: Network, data: FoldData, number: int) -> Inputs:

@@ -53,6 +53,17 @@ def keep_strided_depthwise_in_float32(network: nn.Module) -> None:
             module.forward = partial(_in_float32, module.forward)  # type: ignore[method-assign]
 
 
+def keep_in_float32_with_depthwise(module: nn.Module) -> None:
+    """Exempt a module from a CPU's autocast, if it has a depthwise convolution.
+
+    Torch's gradient of these is slow in bf16. A step of the last blocks of EfficientNet-Lite0 on 32 pictures of 224
+    pixels took 0.73 s in bf16, 0.47 with the depthwise convolutions alone in float32, and 0.39 in float32.
+    """
+    convolutions = (part for part in module.modules() if isinstance(part, nn.Conv2d))
+    if any(convolution.groups == convolution.in_channels > 1 for convolution in convolutions):
+        module.forward = partial(_in_float32, module.forward)
+
+
 def _is_strided_depthwise(convolution: nn.Conv2d) -> bool:
     return convolution.groups == convolution.in_channels > 1 and max(convolution.stride) > 1
 

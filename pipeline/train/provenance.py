@@ -24,7 +24,7 @@ PROVENANCE_JSON = "provenance.json"
 # The code that `train` runs, as `dvc.yaml` lists it (a test compares the two).
 TRAIN_CODE = (
     "pipeline/base", "pipeline/network", "pipeline/train", "runtime/answers.py", "runtime/errors.py", "runtime/images",
-    "runtime/system",
+    "runtime/system", "runtime/verdict.py",
 )  # fmt: skip
 _COMMITTED_CODE = ("pipeline", "runtime")  # a change in either makes the commit `-dirty`
 _PACKAGES = ("clip2edge", "torch", "torchvision", "timm", "accelerate", "numpy", "opencv-python-headless")

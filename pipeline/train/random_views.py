@@ -41,12 +41,15 @@ def view_generator(seed: int, view: int, index: int) -> np.random.Generator:
 
 
 def random_views(
-    pictures_nchw: Tensor, views: Sequence[View], generators: Sequence[np.random.Generator], size: int
+    pictures: Tensor | Sequence[Tensor],
+    views: Sequence[View],
+    generators: Sequence[np.random.Generator],
+    size: int,
 ) -> Tensor:
     """Draw a view of each picture.
 
     Args:
-        pictures_nchw: (batch, 3, side, side) uint8.
+        pictures: (batch, 3, height, width) uint8, or each (3, height, width) where the sizes differ.
         views: the transforms, in their order.
         generators: one per picture.
         size: height and width of the result, pixels.
@@ -54,9 +57,8 @@ def random_views(
     Returns:
         (batch, 3, size, size) uint8 on the same device, channels last in memory.
     """
-    batch = pictures_nchw.shape[0]
-    drawn_nhwc = pictures_nchw.new_empty((batch, size, size, 3))
-    for drawn_hwc, picture_chw, generator in zip(drawn_nhwc, pictures_nchw, generators, strict=True):
+    drawn_nhwc = pictures[0].new_empty((len(pictures), size, size, 3))
+    for drawn_hwc, picture_chw, generator in zip(drawn_nhwc, pictures, generators, strict=True):
         drawn_hwc.copy_(_random_view(picture_chw, views, generator, size).permute(1, 2, 0))
     return drawn_nhwc.permute(0, 3, 1, 2)
 
@@ -142,21 +144,22 @@ def affine(picture_chw: Tensor, view: AffineView, generator: np.random.Generator
     around the picture first, as far as a view may reach, it would take many times as long for the same pixels.
 
     Args:
-        picture_chw: (3, side, side) uint8.
+        picture_chw: (3, height, width) uint8.
         view: ranges of the amounts, and the fill.
         generator: of this picture and view.
     """
-    side = picture_chw.shape[-1]
+    height, width = picture_chw.shape[-2:]
+    sides = np.array([width, height])  # in the order x, y
     angle = math.radians(generator.uniform(-view.degrees, view.degrees))
-    shift = np.rint(generator.uniform(-view.translate, view.translate, size=2) * side)
+    shift = np.rint(generator.uniform(-view.translate, view.translate, size=2) * sides)
     scale = generator.uniform(min(view.scale), max(view.scale))
     shear = math.tan(math.radians(generator.uniform(-view.shear_degrees, view.shear_degrees)))
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     inverse = np.linalg.inv(scale * rotation @ np.array([[1.0, -shear], [0.0, 1.0]]))
     # affine_grid measures from the centre, in half sides, and maps each pixel of the result to its source.
-    theta = np.column_stack([inverse, -inverse @ shift * 2 / side])
+    theta = np.column_stack([inverse * sides / sides[:, None], -inverse @ shift * 2 / sides])
     grid = affine_grid(
-        picture_chw.new_tensor(theta, dtype=torch.float32)[None], [1, 3, side, side], align_corners=False
+        picture_chw.new_tensor(theta, dtype=torch.float32)[None], [1, 3, height, width], align_corners=False
     )
     sampled = grid_sample(picture_chw[None].float(), grid, padding_mode=_PADDING[view.fill], align_corners=False)
     return sampled[0].round_().clamp_(0, 255).to(torch.uint8)

@@ -20,7 +20,7 @@ from pipeline.network.heads import Head
 from pipeline.network.network import Network
 from pipeline.train.batches import Source
 from pipeline.train.best_epoch import BestEpoch, Metrics
-from pipeline.train.curves import TensorBoard
+from pipeline.train.curves import TensorBoard, board_name
 from pipeline.train.fit import Fit
 from pipeline.train.losses import build_objective, class_weights
 from pipeline.train.params import TrainParams
@@ -82,7 +82,8 @@ def fit_all_epochs(
     caching_minutes = run.caching_seconds / 60
     minutes_before = history[-1]["train/minutes"] - caching_minutes if history else 0.0
     is_on = run.accelerator.is_main_process and run.is_shown
-    with TensorBoard(run.project.tensorboard / run.key, history, is_on=is_on) as board:
+    folder = run.project.tensorboard / board_name(run.key)
+    with TensorBoard(folder, history, is_on=is_on, test_called=params.test_called) as board:
         for epoch in track(range(len(history) + 1, params.epochs + 1), name, params.epochs - len(history)):
             if best.should_stop:
                 break

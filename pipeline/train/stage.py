@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, ParamsError
-from pipeline.base.files import exclusive, replacing_folder, sha256_of
+from pipeline.base.files import exclusive, replacing_folder, sha256_of, write_json
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import tell
@@ -26,18 +26,29 @@ from pipeline.base.storage.making_time import making_time
 from pipeline.network.calibration import FEWEST_CLIPS, Calibration, calibrate, not_calibrated
 from pipeline.network.checkpoint import Checkpoint, Estimate, Refit
 from pipeline.network.embeddings import frozen_embeddings
+from pipeline.network.fit_known_score import fit_known_score
+from pipeline.network.heads import Head
 from pipeline.network.inference import Frames, embed, forbid_tf32
-from pipeline.network.known_score import KnownScore, answers_of, fit_known_score
+from pipeline.network.known_score import KnownScore, answers_of
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.network.out_of_fold import write_fold_heads, write_out_of_fold
 from pipeline.network.params import ImageParams, ModelParams
 from pipeline.network.preprocess import Preprocess
+from pipeline.train.adapt import (
+    Choice,
+    Training,
+    choose_adaptation,
+    fit_blocks,
+    one_after_the_other,
+    open_blocks,
+    refuse_unfit_adaptation,
+)
 from pipeline.train.batches import Images, exact, label_images, pictures
 from pipeline.train.best_epoch import Metrics
 from pipeline.train.curves import write_curves
 from pipeline.train.estimate import choose_estimate, choose_refit
 from pipeline.train.feature_cache import exact_features, view_features
-from pipeline.train.folds import FoldData, OutOfFold, Part, fit_folds, fit_score, states_of_folds
+from pipeline.train.folds import FoldData, OutOfFold, Part, fit_folds, fit_score
 from pipeline.train.params import BinaryCrossEntropyLoss, FocalLoss, TrainParams
 from pipeline.train.precision import build_accelerator, keep_strided_depthwise_in_float32
 from pipeline.train.provenance import fingerprints, refuse_changed_split, write_provenance
@@ -45,6 +56,7 @@ from pipeline.train.resume import run_key
 from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
 from pipeline.train.summary import NetworkSummary, summarise
 
+ADAPT_JSON = "adapt.json"  # in `reports/train/`, where `train.adapt: auto` chose
 _NO_VALIDATION = "no validation frames; set split.val"
 _DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # by accelerate's names
 
@@ -103,6 +115,7 @@ class _Result:
     """What was fitted, and what the clips that it has not seen say about it."""
 
     fitted: Fitted
+    model: ModelParams  # with the layers that stayed frozen
     calibration: Calibration
     known_score: KnownScore | None
     folds: FoldData | None  # None where the test side judges
@@ -131,6 +144,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         ParamsError: settings that the data or the machine cannot serve.
     """
     started = time.perf_counter()
+    asked = params
     split_sha256 = sha256_of(project.split_csv) if project.split_csv.is_file() else ""
     data = _read_data(params, model, image, project)
     _refuse_unfit_settings(params, data)
@@ -140,37 +154,45 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     set_seed(params.seed)
     network = build_network(model, image.size, len(data.classes)).to(accelerator.device)
     network.to(memory_format=torch.channels_last)
-    summary = summarise(network)
     if accelerator.device.type == "cpu":
         keep_strided_depthwise_in_float32(network)
-    if accelerator.is_main_process:
-        tell("\n".join(summary.lines()))
+    summary = _tell_layers(network, accelerator)
     machine = [*_machine(accelerator), first_weights_identity(model)]
     key = run_key(project, data.in_folds or list(chain(*data.sides.values())), (model, image, params), machine)
     run = RunContext(accelerator, project, key, started)
+    choice = None
+    if params.adapt == "auto":
+        choice = _choose_adaptation(network, params, data, run)
+        params = params.model_copy(update={"adapt": choice.way if choice else "head"})
+        data = data if params.adapt == "head" else _read_data(params, model, image, project)  # the test side judges it
     if data.estimate == "folds":
-        result = _fit_with_folds(network, params, data, run)
+        result = _fit_with_folds(network, params, model, data, run)
     else:
         result = _fit_with_held_out(network, params, model, data, run)
     if not accelerator.is_main_process:
         return None
+    if result.model != model:  # layers were opened
+        summary = summarise(network)
     refuse_changed_split(split_sha256, project)
-    _checkpoint(network, model, image, params, data, result).write(project.checkpoint)
+    _checkpoint(network, image, params, data, result).write(project.checkpoint)
     write_fold_heads(result.out_of_fold.heads if result.out_of_fold else [], project.fold_heads)
     with replacing_folder(project.train_reports) as folder:
         write_curves(folder, result.fitted.history, result.fitted.best, summary)
         if result.folds and result.out_of_fold:
             table = folder / project.out_of_fold_csv().name
             write_out_of_fold(result.folds.judged_rows, result.out_of_fold.answers, data.classes, table)
-        write_provenance(folder, project, model, {"image": image, "train": params}, data.learned_from)
-    for state in (key, *(states_of_folds(result.folds, run) if result.folds else ())):
-        project.resume_state(state).unlink(missing_ok=True)
+        if choice:
+            write_json(folder / ADAPT_JSON, choice.to_json())
+        write_provenance(folder, project, model, {"image": image, "train": asked}, data.learned_from)
+    for state in project.resume_state(key).parent.glob(f"{key}*"):  # of the folds and the last blocks too
+        state.unlink(missing_ok=True)
     precision = "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     best = result.fitted.best
     return TrainReport(len(data.learned), len(result.fitted.history), summary, precision, best.epoch, best.metrics)
 
 
 def _read_data(params: TrainParams, model: ModelParams, image: ImageParams, project: Project) -> TrainingData:
+    refuse_unfit_adaptation(params, model)
     rows = read_split_without_leaks(project)
     classes = manifest.class_names(rows)
     if len(classes) < 2:
@@ -195,6 +217,8 @@ def _refuse_unfit_settings(params: TrainParams, data: TrainingData) -> None:
         raise ParamsError("train.keep: best_val and train.patience_epochs need validation clips; set split.val")
     if not data.sides["test"] and _watches_test(params):
         raise ParamsError("train.keep: best_test and train.watch_test need test clips; found no kept test row")
+    if params.test_called == "val" and data.sides["val"] and _watches_test(params):
+        raise ParamsError("train.test_called: the validation clips are called val; use test, or set split.val: null")
     if isinstance(params.loss, BinaryCrossEntropyLoss) and n_classes != 2:
         raise ParamsError(f"train.loss: binary_cross_entropy is for 2 classes; found {n_classes}; use cross_entropy")
     if isinstance(params.loss, FocalLoss) and params.loss.alpha is not None and len(params.loss.alpha) != n_classes:
@@ -207,10 +231,37 @@ def _watches_test(params: TrainParams) -> bool:
     return params.watch_test or params.keep == "best_test"
 
 
-def _fit_with_folds(network: Network, params: TrainParams, data: TrainingData, run: RunContext) -> _Result:
+def _tell_layers(network: Network, accelerator: Accelerator) -> NetworkSummary:
+    """Summarise the layers, and say which of them learn."""
+    summary = summarise(network)
+    if accelerator.is_main_process:
+        tell("\n".join(summary.lines()))
+    return summary
+
+
+def _choose_adaptation(network: Network, params: TrainParams, data: TrainingData, run: RunContext) -> Choice | None:
+    """Try what `train.adapt: auto` may choose, and say what came of it."""
+
+    def data_of(part: Network, learned: Sequence[Row], judged: Sequence[Row]) -> FoldData:
+        return _fold_data(part, learned, judged, params, data, run.accelerator)
+
+    training = Training(data.learned, data.sides["train"], data_of)
+    choice = choose_adaptation(network, params, training, len(data.classes), run)
+    if run.accelerator.is_main_process:
+        tell(str(choice) if choice else "train.adapt: auto keeps to the head: the training side has no two folds")
+    return choice
+
+
+def _fit_with_folds(
+    network: Network, params: TrainParams, model: ModelParams, data: TrainingData, run: RunContext
+) -> _Result:
     """Fit the head of each fold, calibrate by what they say about the clips left out, then fit the network's head."""
-    with run.accelerator.main_process_first(), making_time() as times:  # it fills the caches, and the others read them
-        folds = _fold_data(network, params, data, run.accelerator)
+    learned_rows, judged_rows = (
+        [row for row in data.in_folds if row.kept],
+        [row for row in data.in_folds if not row.is_copy],
+    )
+    with making_time() as times:
+        folds = _fold_data(network, learned_rows, judged_rows, params, data, run.accelerator)
     run = run.after_caching(times)
     out_of_fold = fit_folds(network, folds, params, len(data.classes), run)
     chosen = {row.path for row in data.learned}
@@ -221,19 +272,26 @@ def _fit_with_folds(network: Network, params: TrainParams, data: TrainingData, r
         of_run.update(of_folds)
     originals = [position for position, row in enumerate(folds.judged_rows) if row.path in chosen]
     score = fit_score(folds.judged, originals, params) or fit_score(folds.learned, learned, params)
-    return _Result(fitted, out_of_fold.calibration, score, folds, out_of_fold)
+    return _Result(fitted, model, out_of_fold.calibration, score, folds, out_of_fold)
 
 
-def _fold_data(network: Network, params: TrainParams, data: TrainingData, accelerator: Accelerator) -> FoldData:
-    """Find or compute the features of all frames, and those of the kept frames and their copies in random views."""
-    learned, judged = [row for row in data.in_folds if row.kept], [row for row in data.in_folds if not row.is_copy]
+def _fold_data(
+    network: Network,
+    learned: Sequence[Row],
+    judged: Sequence[Row],
+    params: TrainParams,
+    data: TrainingData,
+    accelerator: Accelerator,
+) -> FoldData:
+    """Find or compute what a network's `embed` gives of rows to learn from, in random views, and of rows to judge."""
     device, precision = accelerator.device, _DTYPES[accelerator.mixed_precision]
-    return FoldData(
-        learned,
-        view_features(network, data.images(learned), params, precision, device),
-        judged,
-        exact_features(network, data.images(judged), params.batch_size),
-    )
+    with accelerator.main_process_first():  # it fills the caches, and the others read them
+        return FoldData(
+            learned,
+            view_features(network, data.images(learned), params, precision, device),
+            judged,
+            exact_features(network, data.images(judged), params.batch_size),
+        )
 
 
 def _fit_with_held_out(
@@ -244,24 +302,53 @@ def _fit_with_held_out(
         inputs = _build_inputs(network, params, model, data, run.accelerator)
     run = run.after_caching(times)
     fitted = fit_all_epochs(network, inputs, params, len(data.classes), run)
-    return _Result(fitted, *_calibrate_on_val(network, params, model, data), None, None)
+    if params.adapt == "tune":
+        fitted, model = _tune(network, params, model, data, run, fitted)
+    return _Result(fitted, model, *_calibrate_on_val(network, params, model, data), None, None)
+
+
+def _tune(
+    network: Network, params: TrainParams, model: ModelParams, data: TrainingData, run: RunContext, head: Fitted
+) -> tuple[Fitted, ModelParams]:
+    """Open the last blocks of a network whose head is fitted, and fit both; returns the epochs of head and blocks."""
+    blocks = open_blocks(network)
+    _tell_layers(network, run.accelerator)
+    with run.accelerator.main_process_first(), making_time() as times:  # it fills the caches, and the others read them
+        inputs = _cached_inputs(blocks.frozen, blocks.opened, params, data, run.accelerator)
+    run = run.after_caching(times)
+    fitted = fit_blocks(network, inputs, params, len(data.classes), run)
+    return one_after_the_other(head, fitted), model.model_copy(update={"freeze": blocks.freeze})
 
 
 def _build_inputs(
     network: Network, params: TrainParams, model: ModelParams, data: TrainingData, accelerator: Accelerator
 ) -> Inputs:
     """Build the source of each side: cached features for the head where the whole backbone is frozen, else pictures."""
-    watched = ["val"] * bool(data.sides["val"]) + ["test"] * _watches_test(params)
-    images = {side: data.images(data.sides[side]) for side in ("train", *watched)}
-    labels = images["train"].labels
-    if model.freeze != "all" or (params.online and not params.cached_views):
-        train, held_out = pictures(images["train"], params), {side: exact(images[side]) for side in watched}
-        for frames in (train.frames, *(source.frames for source in held_out.values())):
-            frames.decode()
-        return Inputs(network, train, labels, held_out)
+    if model.freeze == "all" and (params.cached_views or not params.online):
+        return _cached_inputs(network, network.head, params, data, accelerator)
+    images = _images_of_sides(params, data)
+    train = pictures(images.pop("train"), params)
+    held_out = {side: exact(of_side) for side, of_side in images.items()}
+    for frames in (train.frames, *(source.frames for source in held_out.values())):
+        frames.decode()
+    return Inputs(network, train, train.labels, held_out)
+
+
+def _cached_inputs(
+    frozen: Network, module: Network | Head, params: TrainParams, data: TrainingData, accelerator: Accelerator
+) -> Inputs:
+    """Find or compute what the frozen part of a network gives of each side, for the module that learns from it."""
     device, precision = accelerator.device, _DTYPES[accelerator.mixed_precision]
-    features = {side: exact_features(network, images[side], params.batch_size) for side in watched}
-    return Inputs(network.head, view_features(network, images["train"], params, precision, device), labels, features)
+    images = _images_of_sides(params, data)
+    train = images.pop("train")
+    held_out = {side: exact_features(frozen, of_side, params.batch_size) for side, of_side in images.items()}
+    return Inputs(module, view_features(frozen, train, params, precision, device), train.labels, held_out)
+
+
+def _images_of_sides(params: TrainParams, data: TrainingData) -> dict[str, Images]:
+    """The images of the training side, and of each side that is measured after every epoch."""
+    watched = ["val"] * bool(data.sides["val"]) + ["test"] * _watches_test(params)
+    return {side: data.images(data.sides[side]) for side in ("train", *watched)}
 
 
 @torch.inference_mode()
@@ -307,18 +394,13 @@ def first_weights_identity(model: ModelParams) -> str:
 
 
 def _checkpoint(
-    network: Network,
-    model: ModelParams,
-    image: ImageParams,
-    params: TrainParams,
-    data: TrainingData,
-    result: _Result,
+    network: Network, image: ImageParams, params: TrainParams, data: TrainingData, result: _Result
 ) -> Checkpoint:
     """Collect everything that later stages need to rebuild the fitted network, and to judge it."""
     return Checkpoint(
         state_dict=_state_on_cpu(network),
         classes=tuple(data.classes),
-        model=model,
+        model=result.model,
         preprocess=data.preprocess,
         fingerprints=fingerprints(data.project),
         selection=params.keep,

@@ -20,7 +20,8 @@ from export.graphs.preprocess_graph import join, preprocess_graph
 from export.graphs.score_graph import with_known_score
 from pipeline.network.architectures import NAMED_ARCHITECTURES
 from pipeline.network.checkpoint import Checkpoint
-from pipeline.network.known_score import KnownScore, answers_of, fit_known_score
+from pipeline.network.fit_known_score import fit_known_score
+from pipeline.network.known_score import KnownScore, answers_of
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.network.params import ModelParams
 from pipeline.params import Params, read_params

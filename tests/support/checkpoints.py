@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pipeline.network.calibration import Calibration, not_calibrated
 from pipeline.network.checkpoint import Checkpoint
-from pipeline.network.known_score import KnownScore, fit_known_score
+from pipeline.network.fit_known_score import fit_known_score
+from pipeline.network.known_score import KnownScore
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
 

@@ -126,6 +126,10 @@ def _without_ineffective(params: Params) -> dict[str, Any]:
         del values["model"]["fc_widths"], values["model"]["fc_dropouts"]
     if params.train.optimizer != "sgd":
         del values["train"]["momentum"], values["train"]["nesterov"]
+    if params.train.optimizer != "rmsprop":
+        del values["train"]["rmsprop_alpha"]
+    if not params.train.watch_test:
+        del values["train"]["test_called"]
     if params.image.crop == "squash":
         del values["image"]["center_fraction"]
     return values

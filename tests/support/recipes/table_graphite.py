@@ -77,6 +77,7 @@ GRAPHITE: Table = {
         ("train.estimate", "holdout", "ours: the text has one test side"),
         ("train.keep", "last", "ours: which epoch the table shows is not said"),
         ("train.watch_test", True, "最后得到模型损失与准确率的对比曲线如图 5、图 6 和图 7 所示"),
+        ("train.test_called", "test", "将训练集与测试集分开处理"),
     ],
     **_graphite_rows("VGG16", "vgg16", "以 VGG16、ResNet34 和 MobileNet V2 为基础模型"),
     **_graphite_rows("ResNet34", "resnet34", "以 VGG16、ResNet34 和 MobileNet V2 为基础模型"),

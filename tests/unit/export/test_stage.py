@@ -19,7 +19,8 @@ from export.export.reference_frames import ReferenceFrames
 from export.export.torch_export import Attempt
 from export.graphs.params import ParityParams
 from export.graphs.preprocess_graph import join, preprocess_graph
-from export.parity.blame import SplitGraph, TrainedNetwork, blame
+from export.graphs.split_graph import SplitGraph
+from export.parity.blame import TrainedNetwork, blame
 from export.parity.stage import parity
 from pipeline.base.errors import GateError
 from pipeline.base.files import read_json, sha256_of

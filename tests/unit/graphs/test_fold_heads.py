@@ -10,12 +10,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graphs.fold_heads import FoldHeads, ask_by_fold, positions_by_fold
-from export.graphs.runner import Graph
+from export.graphs.fold_heads import FoldHeads, GraphOfFolds, ask_by_fold, positions_by_fold
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.network.out_of_fold import FoldHead
-from runtime.answers import Answers
 from tests.support.checkpoints import NOT_FITTED
 
 GENERATOR = np.random.default_rng(0)
@@ -58,14 +56,10 @@ def graph(dtype: Any = np.float32, *, transposed: bool = False, **changed: Any) 
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-def ask(model: onnx.ModelProto, positions: list[int]) -> Answers:
-    return Graph(model.SerializeToString()).answers(POOLED[positions])
-
-
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-6), (np.float16, 5e-3)])
 def test_each_frame_is_answered_by_the_head_of_its_fold(dtype: Any, tolerance: float, transposed: bool) -> None:
-    found = ask_by_fold(graph(dtype, transposed=transposed), ROWS, heads(), ask).logits
+    found = ask_by_fold(graph(dtype, transposed=transposed), ROWS, heads(), POOLED).logits
     for fold, positions in positions_by_fold(ROWS):
         weight, bias = OF_FOLDS[fold]
         np.testing.assert_allclose(found[positions], POOLED[positions] @ weight.T + bias, atol=tolerance)
@@ -76,7 +70,7 @@ def test_each_frame_is_answered_by_the_head_of_its_fold(dtype: Any, tolerance: f
 def test_the_graph_that_ships_stays_as_it_is() -> None:
     shipped = graph()
     before = shipped.SerializeToString()
-    heads().graph_of(0, shipped)
+    GraphOfFolds(shipped, heads()).answers(0, POOLED)
     assert shipped.SerializeToString() == before
 
 
@@ -91,14 +85,14 @@ def test_the_graph_that_ships_stays_as_it_is() -> None:
 )
 def test_a_graph_that_does_not_hold_the_shipped_head_is_refused(name: str, values: np.ndarray) -> None:
     with pytest.raises(DataError, match=f"does not hold {name} in floating point, so no fold can judge it"):
-        heads().graph_of(0, graph(**{name: values}))
+        GraphOfFolds(graph(**{name: values}), heads())
 
 
 def test_a_graph_without_the_names_of_the_head_is_refused() -> None:
     model = graph()
     del model.graph.initializer[0]
     with pytest.raises(DataError, match=r"does not hold head\.classify\.0\.weight"):
-        heads().graph_of(0, model)
+        GraphOfFolds(model, heads())
 
 
 def test_no_heads_are_no_folds() -> None:

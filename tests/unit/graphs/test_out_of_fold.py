@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from export.graphs.fold_heads import FoldHeads
 from export.graphs.gates import FAILED, PASSED
 from export.graphs.out_of_fold import FoldRoute, JudgedFrames, ask_folds, read_judged_frames
-from export.graphs.score_graph import put_known_score
+from export.graphs.score_graph import weights_of_score
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json, sha256_of, write_json
@@ -100,6 +101,18 @@ def test_a_graph_that_holds_another_head_gives_no_number_and_says_why(folded: Pr
     assert (judgement.verdict, judgement.reasons) == (FAILED, (route.problem,))
 
 
+def test_a_variant_that_preprocesses_otherwise_gives_no_number_and_says_why(folded: Project) -> None:
+    judged, variants = _read(folded), _variants(folded)
+    path = folded.onnx / variants["fp16"].file
+    model = onnx.load(path)
+    (bias,) = (tensor for tensor in model.graph.initializer if tensor.name == "preprocess/bias")
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
+    onnx.save(model, path)
+    of_fp32, of_fp16 = ask_folds(judged, {name: variants[name] for name in ("fp32", "fp16")}, folded)
+    assert (of_fp32.problem, of_fp16.problem) == (None, "its preprocessing is not that of the other variants")
+    assert np.isnan(of_fp16.answers.logits).all()
+
+
 def test_a_frame_without_a_line_out_of_fold_is_named(folded: Project) -> None:
     table = folded.out_of_fold_csv()
     lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -159,7 +172,9 @@ def test_parity_fails_where_the_graph_that_ships_computes_another_score(folded: 
     assert run_pipe(folded.root, "parity").returncode == 0
     assert read_json(folded.parity_json)["variants"]["fp32"]["verdict"] == PASSED
     model = onnx.load(path)
-    put_known_score(model, a_known_score(512, seed=1))
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name, values in weights_of_score(model, a_known_score(512, seed=1)).items():
+        tensors[name].CopyFrom(numpy_helper.from_array(values, name))
     onnx.save(model, path)
     contract = read_json(folded.contract_json)
     (variant,) = (variant for variant in contract["variants"] if variant["name"] == "fp32")

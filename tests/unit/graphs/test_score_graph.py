@@ -13,7 +13,8 @@ from export.graphs.preprocess_graph import join, preprocess_graph
 from export.graphs.runner import Graph
 from export.graphs.score_graph import OUTPUT, pooled_features, with_known_score
 from pipeline.base.errors import DataError
-from pipeline.network.known_score import KnownScore, fit_known_score
+from pipeline.network.fit_known_score import fit_known_score
+from pipeline.network.known_score import KnownScore
 from pipeline.network.network import Network, build_network
 from pipeline.network.preprocess import Preprocess
 from pipeline.params import read_params

@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.network.known_score import PROTOTYPES, WHITENED, KnownScore, fit_known_score
+from pipeline.network.fit_known_score import PROTOTYPES, WHITENED, fit_known_score
+from pipeline.network.known_score import KnownScore
 
 CHANNELS, CLASSES, A_CLASS = 40, 3, 30
 

@@ -18,7 +18,8 @@ from export.export.quantize import Int8, measure_ranges, to_fp16, to_int8
 from export.export.torch_export import Attempt, core_graph
 from export.graphs.preprocess_graph import join, preprocess_graph
 from export.graphs.runner import Graph
-from export.parity.blame import PARTS, Blame, PartEffect, SplitGraph, TrainedNetwork, blame
+from export.graphs.split_graph import SplitGraph
+from export.parity.blame import PARTS, Blame, PartEffect, TrainedNetwork, blame
 from export.parity.first_divergence import Layer
 from pipeline.network.heads import Head
 from pipeline.network.network import Network

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pipeline.base import manifest
@@ -14,7 +17,9 @@ from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.network.inference import Frames
 from pipeline.train.batches import Images, Source, exact, pictures, prefetch
+from pipeline.train.frame_cache import FrameCache
 from pipeline.train.random_views import random_views, view_generator
+from pipeline.train.whole_frames import WholeFrames
 from tests.support.small_project import small_project
 from tests.support.training_images import CLASSES, CPU, CROP, FLIP, PREPROCESS, images_of, params_with
 
@@ -59,8 +64,8 @@ def test_seed_epoch_and_image_decide_about_the_views(small: Project) -> None:
     params = params_with(small, CROP, FLIP, seed=3)
     source = pictures(images_of(small, "train"), params)
     indices = [4, 9, 2]
-    assert source.frames.pixels_nhwc.shape[1:3] == (37, 37)  # 32 x 8 / 7: head-room for the crop
-    raw = torch.from_numpy(source.frames.pixels_nhwc[source.positions[indices]]).permute(0, 3, 1, 2)
+    assert isinstance(source.frames, WholeFrames)
+    raw = [torch.from_numpy(source.frames.picture_hwc(source.positions[index])).permute(2, 0, 1) for index in indices]
     expected = random_views(raw, params.online, [view_generator(3, 5, index) for index in indices], 32)
     inputs, _ = source.batch(indices, 5, CPU)
     assert torch.equal(inputs, PREPROCESS.normalised(expected.permute(0, 2, 3, 1)))
@@ -68,13 +73,37 @@ def test_seed_epoch_and_image_decide_about_the_views(small: Project) -> None:
 
 
 def test_without_a_random_crop_pictures_are_kept_at_their_size(small: Project) -> None:
-    assert pictures(images_of(small, "train"), params_with(small, FLIP)).frames.pixels_nhwc.shape[1:3] == (32, 32)
+    frames = pictures(images_of(small, "train"), params_with(small, FLIP)).frames
+    assert isinstance(frames, FrameCache)
+    assert frames.pixels_nhwc.shape[1:3] == (32, 32)
+
+
+def test_with_crop_center_random_crops_show_the_rim_too(tmp_path: Path) -> None:
+    project = small_project(tmp_path / "project")
+    images = images_of(project, "train")
+    center = dataclasses.replace(PREPROCESS, crop="center")
+    frame_hwc = np.zeros((40, 56, 3), np.uint8)
+    frame_hwc[:, :8] = frame_hwc[:, -8:] = 255  # beside the central square, which evaluation sees
+    path = project.root / images.rows[0].path
+    Image.fromarray(frame_hwc).save(path, format="PNG")
+    images = dataclasses.replace(images, rows=images.rows[:1], labels=images.labels[:1], preprocess=center)
+
+    def n_with_rim(source: Source) -> int:
+        black = torch.tensor([-mean / std for mean, std in zip(PREPROCESS.mean, PREPROCESS.std, strict=True)])
+        views = (source.batch([0], epoch, CPU)[0][0] for epoch in range(40))
+        return sum(bool(((view_chw - black.view(3, 1, 1)) > 1).any()) for view_chw in views)
+
+    assert n_with_rim(exact(images)) == 0
+    assert n_with_rim(pictures(images, params_with(project, CROP))) > 20
+    assert n_with_rim(pictures(images, params_with(project, FLIP))) == 0  # so the rim is noticed
 
 
 def test_all_kept_frames_share_one_cache_whatever_the_split(small: Project, tmp_path: Path) -> None:
     params = params_with(small)
     first = pictures(images_of(small, "train"), params)
     second = pictures(images_of(small, "test"), params)
+    assert isinstance(first.frames, FrameCache)
+    assert isinstance(second.frames, FrameCache)
     assert len(first.frames.pixels_nhwc) == len(manifest.read_split(small.split_csv))
     assert second.frames.pixels_nhwc.filename == first.frames.pixels_nhwc.filename  # type: ignore[attr-defined]
     assert not set(first.positions) & set(second.positions)

@@ -19,7 +19,7 @@ from pipeline.params import read_params
 from pipeline.train import feature_cache as module
 from pipeline.train.batches import exact, pictures, prefetch
 from pipeline.train.feature_cache import CachedFeatures, exact_features, fold_batch_norm, view_features
-from pipeline.train.frame_cache import FrameCache
+from pipeline.train.whole_frames import WholeFrames
 from tests.support.code_copy import copy_of_the_code
 from tests.support.command import ROOT
 from tests.support.small_project import small_project
@@ -111,7 +111,7 @@ def test_features_are_computed_once_and_then_need_no_decoded_frames(
     held_out = exact_features(network, images_of(small, "val"), 4)
     monkeypatch.setattr(module, "prefetch", lambda *_: pytest.fail("computed again"))
     monkeypatch.setattr(embeddings, "embed", lambda *_: pytest.fail("computed again"))
-    monkeypatch.setattr(FrameCache, "pixels_nhwc", property(lambda _: pytest.fail("decoded again")))
+    monkeypatch.setattr(WholeFrames, "decode", lambda _: pytest.fail("decoded again"))
     assert torch.equal(_views(small, network, *ONLINE, cached_views=2).features, first.features)
     assert torch.equal(exact_features(network, images_of(small, "val"), 4).features, held_out.features)
     with pytest.raises(pytest.fail.Exception, match="decoded again"):

@@ -237,6 +237,31 @@ def test_an_affine_view_is_torchvisions_of_the_picture_with_its_edges_continued(
     assert not torch.equal(ours, picture_chw)
 
 
+def test_an_affine_view_of_a_picture_that_is_no_square_is_torchvisions() -> None:
+    picture_chw = transforms.gaussian_blur(_pictures(1, 60)[0], [9, 9])[:, :36]
+    view = AffineView(name="affine", degrees=180.0, translate=0.5, scale=(0.5, 2.0), shear_degrees=45.0, fill="black")
+    ours = affine(picture_chw, view, Planned(30, (0.1, -0.25), 1.2, 15))  # type: ignore[arg-type]
+    expected = transforms.affine(
+        picture_chw,
+        angle=30,
+        translate=[6, -9],  # a share of the width, and of the height
+        scale=1.2,
+        shear=[15.0, 0.0],
+        interpolation=transforms.InterpolationMode.BILINEAR,
+    )
+    assert int((ours.int() - expected.int()).abs().max()) <= 1
+    assert float((ours != expected).float().mean()) < 0.02
+
+
+def test_pictures_of_several_sizes_give_views_of_one_size() -> None:
+    views = _views(*STUDIES["pothole"])
+    pictures_chw = [_pictures(1)[0], _pictures(1, side=60)[0][:, :36]]
+    drawn_nchw = random_views(pictures_chw, views, [view_generator(0, 0, index) for index in range(2)], SIDE)
+    assert drawn_nchw.shape == (2, 3, SIDE, SIDE)
+    alone = random_views(pictures_chw[1:], views, [view_generator(0, 0, 1)], SIDE)
+    assert torch.equal(drawn_nchw[1:], alone)
+
+
 def test_edge_pixels_come_in_where_nearest_is_asked_for_and_black_where_black_is() -> None:
     picture_chw = torch.full((3, SIDE, SIDE), 90, dtype=torch.uint8)
     small = {"scale": (0.5, 0.5), "degrees": 0.0, "translate": 0.0, "shear_degrees": 0.0}

@@ -259,6 +259,10 @@ def test_another_loss_optimiser_and_schedule_train_too(small: Project) -> None:
     [
         ({"loss": {"name": "focal", "gamma": 2.0, "alpha": [1.0]}}, "train.loss.alpha: found 1 weights; expected 2"),
         ({"loss": {"name": "focal", "gama": 2.0, "alpha": None}}, "the nearest valid name is 'gamma'"),
+        (
+            {"watch_test": True, "test_called": "val", "estimate": "holdout"},
+            "train.test_called: the validation clips are called val; use test, or set split.val: null",
+        ),
     ],
 )
 def test_a_setting_that_does_not_fit_is_refused(small: Project, changed: dict[str, object], message: str) -> None:

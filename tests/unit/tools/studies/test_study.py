@@ -64,6 +64,13 @@ def test_a_row_that_fails_is_named_with_its_reason_and_the_others_run(first_stud
     assert [line.split()[0] for line in trainings(project)] == ["0.001", "0.1", "0.3", "0.2"]
 
 
+def test_a_training_is_told_the_name_of_its_row_by_which_tensorboard_calls_it(
+    first_study: tuple[Project, str],
+) -> None:
+    told = [line.split()[2] for line in trainings(first_study[0])]
+    assert told[1:] == ["tiny-I-VGG16-FL", "tiny-fails", "tiny-鳞片"]
+
+
 def test_params_yaml_is_restored_afterwards(first_study: tuple[Project, str]) -> None:
     project, _ = first_study
     assert project.params_yaml.read_bytes() == (ROOT / "params.yaml").read_bytes()
