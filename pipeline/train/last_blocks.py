@@ -79,7 +79,7 @@ def _traced(backbone: nn.Module) -> fx.Graph:
 
 def _cut(graph: fx.Graph, backbone: nn.Module) -> fx.Node | None:
     """Return the last node from which alone at least `OPEN_SHARE` of the layers follow."""
-    nodes = list(graph.nodes)
+    nodes: list[fx.Node] = list(graph.nodes)
     n_layers = sum(_is_weighted(node, backbone) for node in nodes)
     n_after = 0
     bridges = set(_bridges(nodes))

@@ -61,7 +61,7 @@ def keep_in_float32_with_depthwise(module: nn.Module) -> None:
     """
     convolutions = (part for part in module.modules() if isinstance(part, nn.Conv2d))
     if any(convolution.groups == convolution.in_channels > 1 for convolution in convolutions):
-        module.forward = partial(_in_float32, module.forward)  # type: ignore[method-assign]
+        module.forward = partial(_in_float32, module.forward)
 
 
 def _is_strided_depthwise(convolution: nn.Conv2d) -> bool:

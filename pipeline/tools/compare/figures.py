@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.draw.charts import chart_text, figure_in_our_look, save_figure
 from pipeline.tools.compare.columns import StudyRun
-from pipeline.tools.compare.roc import false_positive_rates
+from pipeline.tools.compare.roc import false_positive_rates, roc_area
 from pipeline.tools.studies.recipe_schema import ROC, FigureParams
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _lines(curve: str, names: Sequence[str], rows: Mapping[str, Sequence[StudyRu
 
 def _area_text(runs: Sequence[StudyRun]) -> str:
     """The area under a row's ROC, as its label has it; empty where no run has one."""
-    areas = [run.evaluation["auc"] for run in runs if run.evaluation.get("auc") is not None]
+    areas = [area for run in runs if (area := roc_area(run.evaluation)) is not None]
     return f", AUC {statistics.fmean(areas):.3f}" if areas else ""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ def roc_curve(table: str | None, label: str) -> list[float]:
     """The true positive rates at `N_POINTS` false positive rates; empty where the run has no such table.
 
     With two classes this is the curve of the second one, since the other is its mirror image. With more it is the mean
-    of the classes' curves; the area below it is the column `auc`.
+    of the classes' curves.
 
     Args:
         table: the text of `reports/plots/roc.csv`. Its last curve pools all answers and is left out.
@@ -35,10 +37,20 @@ def roc_curve(table: str | None, label: str) -> list[float]:
         expected = f"expected numbers in the columns {', '.join(sorted(_COLUMNS))}"
         raise DataError(f"{label}: found a row without a rate ({error}); {expected}") from error
     *classes, _ = dict.fromkeys(name for name, _, _ in points)
-    shown = classes[1:] if len(classes) == 2 else classes
-    curves = [_true_positive_rates([(x, y) for name, x, y in points if name == shown_name]) for shown_name in shown]
+    curves = [_true_positive_rates([(x, y) for name, x, y in points if name == shown]) for shown in _shown(classes)]
     mean: list[float] = np.mean(curves, axis=0).tolist() if curves else []
     return mean
+
+
+def roc_area(evaluation: Mapping[str, Any]) -> float | None:
+    """The area below the same curve, from a `reports/evaluate.json`; None where it is not known."""
+    per_class = (evaluation.get("roc_auc") or {}).get("per_class") or {}
+    areas = [per_class[name] for name in _shown(list(per_class)) if per_class[name] is not None]
+    return float(np.mean(areas)) if areas else None
+
+
+def _shown(classes: Sequence[str]) -> Sequence[str]:
+    return classes[1:] if len(classes) == 2 else classes
 
 
 def false_positive_rates() -> list[float]:

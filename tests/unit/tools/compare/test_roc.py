@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,31 +15,32 @@ from pipeline.evaluate.dvc_tables import write_tables
 from pipeline.evaluate.metrics import roc_areas, roc_points
 from pipeline.tools.compare.columns import StudyRun
 from pipeline.tools.compare.figures import draw_figure
-from pipeline.tools.compare.roc import false_positive_rates, roc_curve
+from pipeline.tools.compare.roc import false_positive_rates, roc_area, roc_curve
 from pipeline.tools.studies.dvc_experiments import list_experiments
 from pipeline.tools.studies.recipe_schema import FigureParams
 from tests.support.compared_runs import LOSSES, reports
 from tests.support.experiment_project import plant_experiment
 
 
-def table_of(n_classes: int, seed: int, folder: Path) -> tuple[str, float]:
-    """The table that `pipe evaluate` writes for random answers, and the area that it states."""
+def table_of(n_classes: int, seed: int, folder: Path) -> tuple[str, dict[str, Any]]:
+    """The table that `pipe evaluate` writes for random answers, and the areas that its report states."""
     generator = np.random.default_rng(seed)
     truth = generator.integers(n_classes, size=400)
     scores = generator.random((400, n_classes)) + (truth[:, None] == np.arange(n_classes))
     probabilities = scores / scores.sum(axis=1, keepdims=True)
     classes = [f"class {number}" for number in range(n_classes)]
     write_tables({"roc": roc_points(truth, probabilities, classes)}, folder)
-    macro = roc_areas(truth, probabilities, classes).macro
-    assert macro is not None
-    return (folder / "roc.csv").read_text(encoding="utf-8"), macro
+    areas = roc_areas(truth, probabilities, classes).to_json()
+    return (folder / "roc.csv").read_text(encoding="utf-8"), {"roc_auc": areas}
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
-def test_the_area_below_the_curve_is_the_column_auc(n_classes: int, tmp_path: Path) -> None:
-    table, area = table_of(n_classes, 0, tmp_path)
+def test_the_area_of_the_legend_is_that_below_the_curve(n_classes: int, tmp_path: Path) -> None:
+    table, evaluation = table_of(n_classes, 0, tmp_path)
     curve = roc_curve(table, "a run")
-    assert np.trapezoid(curve, false_positive_rates()) == pytest.approx(area, abs=0.005)
+    assert np.trapezoid(curve, false_positive_rates()) == pytest.approx(roc_area(evaluation), abs=0.005)
+    assert roc_area(evaluation) == pytest.approx(evaluation["roc_auc"]["macro"])
+    assert roc_area({}) is None
     assert (curve[0], curve[-1]) == (0.0, 1.0)
     assert curve == sorted(curve)
 
@@ -49,6 +51,7 @@ def test_of_two_classes_the_second_is_shown(tmp_path: Path) -> None:
     probabilities = np.column_stack([1 - positive, positive])
     write_tables({"roc": roc_points(truth, probabilities, ["normal", "potholes"])}, tmp_path)
     curve = roc_curve((tmp_path / "roc.csv").read_text(encoding="utf-8"), "a run")
+    assert roc_area({"roc_auc": {"per_class": {"normal": 0.25, "potholes": 0.75}}}) == 0.75
     assert np.trapezoid(curve, false_positive_rates()) == pytest.approx(roc_auc_score(truth, positive), abs=0.005)
     assert curve[20] == pytest.approx(0.75)  # at a tenth: three of four potholes before the first false alarm
 
@@ -62,8 +65,8 @@ def test_a_run_without_the_table_has_no_curve_and_a_broken_table_is_refused() ->
 
 def test_all_rows_of_a_study_are_in_one_panel(project: Project, tmp_path: Path) -> None:
     for seed, name in enumerate(("one", "two", "three")):
-        table, area = table_of(2, seed, tmp_path)
-        files = reports({"train/loss": LOSSES}, auc=area) | {"reports/plots/roc.csv": table}
+        table, evaluation = table_of(2, seed, tmp_path)
+        files = reports({"train/loss": LOSSES}, **evaluation) | {"reports/plots/roc.csv": table}
         plant_experiment(project, name, files, seed=seed)
     plant_experiment(project, "without", reports({"train/loss": LOSSES}), seed=3)
     runs = {name: [StudyRun(experiment)] for name, experiment in list_experiments(project).items()}
