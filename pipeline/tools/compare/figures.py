@@ -70,10 +70,10 @@ def _area_text(runs: Sequence[StudyRun]) -> str:
 def _draw_panel(axes: Axes, curve: str, lines: Mapping[str, list[list[float]]], after_label: Mapping[str, str]) -> None:
     """Draw the lines of a curve over the epochs, or those of the ROC over the false positive rate."""
     drawn, labels = [], []
-    for row, points in lines.items():
+    for index, (row, points) in enumerate(lines.items()):
         x = false_positive_rates() if curve == ROC else range(1, len(points) + 1)
         means = [statistics.fmean(values) for values in points]
-        style = _LINE_STYLES[len(drawn) % len(_LINE_STYLES)]
+        style = _LINE_STYLES[index % len(_LINE_STYLES)]
         drawn += axes.plot(x, means, style, marker="." if len(means) < 30 else None)
         n_runs = len(points[0])
         labels.append(chart_text((f"{row} ({n_runs} runs)" if n_runs > 1 else row) + after_label[row]))
