@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _PANEL_INCHES = (4.5, 3.5)
 _MOST_COLUMNS = 3  # of panels; with more, a figure as wide as a page has letters that nobody can read
-_LINE_STYLES = ("-", "--", "-.", ":")  # by row, so that a line shows through another one that lies on it
+# Dashes and points of width by row: later lines are thinner, so that a line shows behind another one that lies on it.
+_LINE_STYLES = (("-", 2.4), ("--", 2.0), ("-.", 1.6), (":", 1.2))
 
 
 def draw_figure(figure: FigureParams, rows: Mapping[str, Sequence[StudyRun]], path: Path) -> list[str]:
@@ -73,8 +74,8 @@ def _draw_panel(axes: Axes, curve: str, lines: Mapping[str, list[list[float]]], 
     for index, (row, points) in enumerate(lines.items()):
         x = false_positive_rates() if curve == ROC else range(1, len(points) + 1)
         means = [statistics.fmean(values) for values in points]
-        style = _LINE_STYLES[index % len(_LINE_STYLES)]
-        drawn += axes.plot(x, means, style, marker="." if len(means) < 30 else None)
+        dashes, width = _LINE_STYLES[index % len(_LINE_STYLES)]
+        drawn += axes.plot(x, means, dashes, linewidth=width, marker="." if len(means) < 30 else None)
         n_runs = len(points[0])
         labels.append(chart_text((f"{row} ({n_runs} runs)" if n_runs > 1 else row) + after_label[row]))
         if n_runs > 1:

@@ -149,10 +149,13 @@ def judged_on_notes(rows: RunsByRow) -> Iterator[str]:
 def loss_warnings(rows: RunsByRow, names: Sequence[str]) -> Iterator[str]:
     """Warn where columns or curves hold training losses of different kinds, which are different quantities."""
     affected = [name for name in names if depends_on_training_loss(name)]
-    losses_of = {row: list(dict.fromkeys(param_in_words(run.loss) for run in runs)) for row, runs in rows.items()}
-    if affected and len({loss for losses in losses_of.values() for loss in losses}) > 1:
+    rows_of: dict[str, list[str]] = {}
+    for row, runs in rows.items():
+        for loss in dict.fromkeys(param_in_words(run.loss) for run in runs):
+            rows_of.setdefault(loss, []).append(row)
+    if affected and len(rows_of) > 1:
         listed = "; ".join(
-            f"{escape_markdown(row)}: {escape_markdown(' and '.join(losses))}" for row, losses in losses_of.items()
+            f"{escape_markdown(loss)}: {escape_markdown(', '.join(of_loss))}" for loss, of_loss in rows_of.items()
         )
         yield f"{', '.join(affected)}: the rows were trained with different losses, do not rank them by it ({listed})."
 

@@ -63,6 +63,10 @@ def test_training_losses_that_are_not_the_same_quantity_must_not_be_ranked(proje
     of_table, of_figure = text.split("## figure 1")
     warning = "the rows were trained with different losses, do not rank them by it"
     assert (warning in of_table) == (columns != "top1")
+    listed = (
+        r"(name cross\_entropy, label\_smoothing 0.0, balanced False: 鳞片 \| a; name focal, gamma 0.25, alpha null: b)"
+    )
+    assert listed in of_figure
     assert f"train/loss: {warning}" in of_figure  # its curves are drawn over one another
 
 
