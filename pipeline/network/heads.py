@@ -20,7 +20,7 @@ class Head(nn.Module):
     def deep(self, pooled: Tensor) -> Tensor:
         """Map pooled features (batch, channels) to the deep feature (batch, width): the last layer's input undropped.
 
-        Dropout before the last layer belongs to the answer: with it, half of the deep feature would be noise.
+        Dropout before the last layer belongs to the answer. With it the distances to a centre are about twice as large.
         """
         for layer in list(self.hidden)[: self._n_deep()]:
             pooled = layer(pooled)

@@ -171,24 +171,30 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         result = _fit_with_held_out(network, params, model, data, run)
     if not accelerator.is_main_process:
         return None
-    if result.model != model:  # layers were opened
-        summary = summarise(network)
+    summary = summary if result.model == model else summarise(network)  # where layers were opened
     refuse_changed_split(split_sha256, project)
     _checkpoint(network, image, params, data, result).write(project.checkpoint)
     write_fold_heads(result.out_of_fold.heads if result.out_of_fold else [], project.fold_heads)
     with replacing_folder(project.train_reports) as folder:
-        write_curves(folder, result.fitted.history, result.fitted.best, summary)
-        if result.folds and result.out_of_fold:
-            table = folder / project.out_of_fold_csv().name
-            write_out_of_fold(result.folds.judged_rows, result.out_of_fold.answers, data.classes, table)
-        if choice:
-            write_json(folder / ADAPT_JSON, choice.to_json())
+        _write_reports(folder, data, result, summary, choice)
         write_provenance(folder, project, model, {"image": image, "train": asked}, data.learned_from)
     for state in project.resume_state(key).parent.glob(f"{key}*"):  # of the folds and the last blocks too
         state.unlink(missing_ok=True)
     precision = "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     best = result.fitted.best
     return TrainReport(len(data.learned), len(result.fitted.history), summary, precision, best.epoch, best.metrics)
+
+
+def _write_reports(
+    folder: Path, data: TrainingData, result: _Result, summary: NetworkSummary, choice: Choice | None
+) -> None:
+    """Write the files of `reports/train/` but the last, which names their hashes."""
+    write_curves(folder, result.fitted.history, result.fitted.best, summary)
+    if result.folds and result.out_of_fold:
+        table = folder / data.project.out_of_fold_csv().name
+        write_out_of_fold(result.folds.judged_rows, result.out_of_fold.answers, data.classes, table)
+    if choice:
+        write_json(folder / ADAPT_JSON, choice.to_json())
 
 
 def _read_data(params: TrainParams, model: ModelParams, image: ImageParams, project: Project) -> TrainingData:
