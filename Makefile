@@ -35,6 +35,8 @@ trials: .venv/test
 	$(BIN)/python -m tests.trials.mutant_bundles
 	$(BIN)/python -m tests.trials.examples_without_vnni
 	$(BIN)/python -m tests.trials.int8_without_vnni
+	rm -rf build/small
+	$(BIN)/python -m tests.trials.small_studies build/small
 	$(BIN)/python -m tests.trials.joined_photos
 
 # Kills, weights, params and names that were made to do harm.

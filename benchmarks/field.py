@@ -165,8 +165,14 @@ def print_line(name: str, divisions: Sequence[Division]) -> None:
     )
 
 
-def prepare(photos: Path, folder: Path) -> DataSet:
-    """Run the chain up to the split, and compute the features of all photos and copies."""
+def prepare(photos: Path, folder: Path, size: int | None = None) -> DataSet:
+    """Run the chain up to the split, and compute the features of all photos and copies.
+
+    Args:
+        photos: a folder for each class.
+        folder: of the project, which is made.
+        size: `image.size`; None: the default.
+    """
     project = Project(folder)
     project.raw.mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", folder)
@@ -178,6 +184,8 @@ def prepare(photos: Path, folder: Path) -> DataSet:
             [sys.executable, "-m", "pipeline", stage], cwd=folder, env=environment, check=True, capture_output=True
         )
     params = read_params(project.params_yaml)
+    if size is not None:
+        params = params.model_copy(update={"image": params.image.model_copy(update={"size": size})})
     rows = [row for row in manifest.read_split(project.split_csv) if row.kept]
     classes = manifest.class_names(rows)
     torch.manual_seed(params.train.seed)
@@ -196,7 +204,7 @@ def prepare(photos: Path, folder: Path) -> DataSet:
 
 def divide(data: DataSet, seed: int) -> Division:
     """Build on half of the groups of each class, and judge on the other half."""
-    built = _half(data.judged_rows, seed)
+    built = half_of_groups(data.judged_rows, seed)
     frames = [row for row in data.judged_rows if row.group in built]
     folds = deal_folds(frames, data.params.split)
     fold_data = FoldData(
@@ -205,7 +213,7 @@ def divide(data: DataSet, seed: int) -> Division:
     )
     run = RunContext(build_accelerator(data.params.train), data.project, f"division{seed}", time.perf_counter(), False)
     out_of_fold = fit_folds(data.network, fold_data, data.params.train, len(data.classes), run)
-    estimated = _right(
+    estimated = right_groups(
         fold_data.judged_rows, fold_data.judged.labels.numpy(), special.softmax(out_of_fold.answers.logits, 1)
     )
     start = {name: value.clone() for name, value in data.network.head.state_dict().items()}
@@ -229,21 +237,22 @@ def divide(data: DataSet, seed: int) -> Division:
     pooled = data.judged.features[field, 0].numpy()
     refused, rate = _refused(fold_data, out_of_fold.calibration, field_rows, pooled)
     logistic = _logistic_regression(fold_data, pooled)
-    right, n_groups = _right(field_rows, truth, logistic)
-    n_right_from_fewer, _ = _right(field_rows, truth, special.softmax(fewer, 1))
+    right, n_groups = right_groups(field_rows, truth, logistic)
+    n_right_from_fewer, _ = right_groups(field_rows, truth, special.softmax(fewer, 1))
+    temperatures = (1.0, out_of_fold.calibration.temperature or 1.0)
     return Division(
         estimated=estimated,
-        field=_right(field_rows, truth, special.softmax(logits, 1)),
+        field=right_groups(field_rows, truth, special.softmax(logits, 1)),
         logistic=right / n_groups,
         from_fewer=n_right_from_fewer / n_groups,
-        nll=tuple(_nll(field_rows, truth, logits / t) for t in (1.0, out_of_fold.calibration.temperature or 1.0)),
+        nll=tuple(nll_of_groups(field_rows, truth, logits / t) for t in temperatures),
         refused=refused,
         rate=rate,
         n_folds=folds.n_folds,
     )
 
 
-def _nll(rows: Sequence[Row], truth: NDArray[np.int64], logits: NDArray[np.float32]) -> float:
+def nll_of_groups(rows: Sequence[Row], truth: NDArray[np.int64], logits: NDArray[np.float32]) -> float:
     """The negative log-probability of the true class: mean over the groups of the means over their frames."""
     of_frames = -special.log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(truth)), truth]
     return float(_means_by_group(rows, of_frames).mean())
@@ -267,7 +276,7 @@ def _means_by_group(rows: Sequence[Row], values: NDArray[Any]) -> NDArray[np.flo
     return np.bincount(of_row, weights=values, minlength=len(groups)) / np.bincount(of_row)
 
 
-def _half(rows: Sequence[Row], seed: int) -> set[str]:
+def half_of_groups(rows: Sequence[Row], seed: int) -> set[str]:
     """Half of the groups of each class."""
     generator, half = np.random.default_rng(seed), set[str]()
     for label in manifest.class_names(rows):
@@ -284,7 +293,7 @@ def _part(
     return [dataclasses.replace(rows[position], fold=fold_of[rows[position].group]) for position in chosen], part
 
 
-def _right(rows: Sequence[Row], truth: NDArray[np.int64], probabilities: NDArray[Any]) -> tuple[int, int]:
+def right_groups(rows: Sequence[Row], truth: NDArray[np.int64], probabilities: NDArray[Any]) -> tuple[int, int]:
     """How many groups are right, and how many there are."""
     verdicts = group_verdicts([row.group for row in rows], truth, probabilities)
     return sum(verdict.predicted == verdict.truth for verdict in verdicts), len(verdicts)

@@ -107,7 +107,8 @@ class BundleComparison:
         if not self.can_tell:
             return (
                 f"against the earlier bundle: cannot tell which is better, since only {counted(self.n_clips, 'clip')} "
-                f"of {self.n_clips + (self.left_out or 0)} recordings are new to it; expected at least {FEWEST_CLIPS}"
+                f"of {self.n_clips + (self.left_out or 0)} recordings {'is' if self.n_clips == 1 else 'are'} new to it; "
+                f"expected at least {FEWEST_CLIPS}"
             )
         points = 100 * (self.new.top1 - self.earlier.top1)
         latency, size = self.new.median_ms / self.earlier.median_ms, self.new.bytes / self.earlier.bytes

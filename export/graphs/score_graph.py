@@ -17,6 +17,7 @@ from runtime.answers import KNOWN_SCORE
 OUTPUT = KNOWN_SCORE  # float32 (batch,)
 _HEAD = "head."  # the exported nodes are named after their modules
 _QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
+_RESHAPES = ("Reshape", "Flatten", "Squeeze")  # of a pooled map to features, which an exporter may count to the head
 
 
 def pooled_features(core: onnx.ModelProto) -> str:
@@ -30,7 +31,9 @@ def pooled_features(core: onnx.ModelProto) -> str:
     of_head = (
         node
         for node in core.graph.node
-        if node.name.startswith(_HEAD) and node.op_type not in _QUANTISERS and node.input[0] not in constants
+        if node.name.startswith(_HEAD)
+        and node.op_type not in (*_QUANTISERS, *_RESHAPES)
+        and node.input[0] not in constants
     )
     first = next(of_head, None)
     if first is None:

@@ -19,6 +19,7 @@ NEXT = {
     "extract VIDEOS": "pipe add VIDEOS --label CLASS, to use them in a project",
     "augment": "pipe split",
     "augment --preview": "pipe augment",
+    "augment --preview --online": "pipe train",
     "split": "pipe train",
     "split --freeze": "pipe split",
     "train": "pipe evaluate",

@@ -57,22 +57,36 @@ def _diagnose(videos: tuple[Path, ...], out: Path | None, sample_bits: int | Non
 
 
 @click.command(
-    epilog=example("pipe augment", "pipe augment --preview data/frames/flake/clip/000001.jpg --out sheet.png")
+    epilog=example(
+        "pipe augment",
+        "pipe augment --preview data/frames/flake/clip/000001.jpg --out sheet.png",
+        "pipe augment --preview data/frames/flake/clip/000001.jpg --online --out views.png",
+    )
 )
 @click.option("--preview", "frame", type=click.Path(path_type=Path), help="Only draw the copies of this picture.")
 @click.option("--out", type=click.Path(path_type=Path), help="PNG file for the preview.")
-def augment(frame: Path | None, out: Path | None) -> None:
+@click.option("--online", is_flag=True, help="Draw random views of train.online in the preview, not copies.")
+def augment(frame: Path | None, out: Path | None, *, online: bool) -> None:
     """Make augmented copies of the frames."""
     from pipeline.augment import stage
     from pipeline.augment.params import AugmentParams
 
     params = section_of("augment", AugmentParams)
-    if frame is None and out is None:
+    if frame is None and out is None and not online:
         done(stage.augment(params, current_project()), "augment")
         return
     if frame is None or out is None:
-        raise click.UsageError("--preview FRAME and --out SHEET.png go together")
+        raise click.UsageError("--preview FRAME and --out SHEET.png go together, with or without --online")
     from pipeline.extract.params import ExtractParams
+
+    if online:
+        from pipeline.network.params import ImageParams
+        from pipeline.tools.preview_views import preview_views
+        from pipeline.train.params import TrainParams
+
+        sections = (section_of("train", TrainParams), section_of("image", ImageParams))
+        done(preview_views(frame, out, *sections, section_of("extract", ExtractParams)), "augment --preview --online")
+        return
     from pipeline.tools.preview import preview
 
     done(preview(frame, out, params, section_of("extract", ExtractParams), current_project()), "augment --preview")

@@ -11,14 +11,27 @@ from pipeline.cli.context import current_project, done, say, section_of
 from pipeline.cli.help import example
 
 
-@click.command(epilog=example("pipe add ~/film/IMG_0412.MOV ~/film/close_ups/ --label flake"))
+@click.command(
+    epilog=example(
+        "pipe add ~/film/IMG_0412.MOV ~/film/close_ups/ --label flake", "pipe add ~/photos/carp/ --label carp --number"
+    )
+)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--label", required=True, help="The class that the recordings show.")
-def add(paths: tuple[Path, ...], label: str) -> None:
+@click.option("--number", is_flag=True, help="Number the photos of the class, as JPEG: 0001.jpg, 0002.jpg …")
+def add(paths: tuple[Path, ...], label: str, *, number: bool) -> None:
     """Copy videos, photos or folders of them into data/raw/LABEL/."""
     from pipeline.tools.add import add as add_paths
 
-    done(add_paths(paths, label, current_project()), "add")
+    numbering = None
+    if number:
+        from pipeline.extract.params import ExtractParams, PhotoLevels
+        from pipeline.tools.numbered_photos import Numbering
+
+        params = section_of("extract", ExtractParams)
+        sample_bits = section_of("image", PhotoLevels).sample_bits
+        numbering = Numbering(round(params.max_megapixels * 1e6), params.jpeg_quality, sample_bits)
+    done(add_paths(paths, label, current_project(), numbering), "add")
 
 
 @click.command(epilog=example("pipe demo"))
@@ -48,26 +61,32 @@ def recipe(name: str | None) -> None:
 @click.argument("name")
 @click.option("--row", "rows", multiple=True, help="Run only this row; may be given several times.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, help="Runs of each row, with train.seed 0, 1, 2 …")
-def study(name: str, rows: tuple[str, ...], seeds: int) -> None:
+@click.option("--small", is_flag=True, help="Try every row on few small pictures; the numbers mean nothing.")
+def study(name: str, rows: tuple[str, ...], seeds: int, small: bool) -> None:
     """Run every row of recipe NAME as a DVC experiment.
 
     params.yaml is afterwards as it was before.
     """
     from pipeline.tools.studies.study import study as run_study
 
-    done(run_study(name, rows, seeds, current_project()), "study", name=name)
+    report = run_study(name, rows, seeds, current_project(), small=small)
+    done(report, "study", name=f"{name} --small" if small else name)
 
 
 @click.command(epilog=example("pipe compare graphite", "pipe compare"))
 @click.argument("name", required=False)
-def compare(name: str | None) -> None:
+@click.option("--small", is_flag=True, help="Compare the runs of `pipe study NAME --small`.")
+def compare(name: str | None, small: bool) -> None:
     """Put the experiments of study NAME into a table and figures.
 
     Without NAME, writes a table of all experiments.
     """
     from pipeline.tools.compare.compare import compare_all, compare_study
 
-    done(compare_all(current_project()) if name is None else compare_study(name, current_project()), "compare")
+    if name is None and small:
+        raise click.UsageError("name the study that --small belongs to")
+    project = current_project()
+    done(compare_all(project) if name is None else compare_study(name, project, small=small), "compare")
 
 
 @click.command(
@@ -94,6 +113,7 @@ def predict(
     """Classify photos, clips, and folders of them."""
     import sys
 
+    from pipeline.base.progress import warn
     from pipeline.draw.sheets import check_png
     from pipeline.extract.params import ExtractParams
     from pipeline.tools.predict import answers as told
@@ -105,7 +125,9 @@ def predict(
     for sheet in filter(None, (montage, plot)):
         check_png(sheet)
     params = section_of("extract", ExtractParams)
-    with prediction.open_classifier(current_project(), bundle) as classifier:
+    with prediction.open_classifier(current_project(), bundle) as named:
+        classifier = named.classifier
+        warn(named.headline)
         answers = prediction.predict(paths, classifier, params)
         if as_json:
             click.echo(printable(told.to_json(answers), getattr(sys.stdout, "encoding", None)))

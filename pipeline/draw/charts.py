@@ -8,7 +8,7 @@ import io
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +40,16 @@ def chart(path: Path, width_inches: float, height_inches: float) -> Iterator[Fig
     """
     with figure_in_our_look(width_inches, height_inches) as figure:
         yield figure
-        # matplotlib writes its name and version into the file; without them the bytes depend on the numbers alone.
-        with replacing_file(path) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+        save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG or PDF, by the suffix of the file, whole or not at all."""
+    # matplotlib writes its name, its version and the time; without them the bytes depend on the numbers alone.
+    of_pdf: dict[str, Any] = {"Creator": None, "Producer": None, "CreationDate": None}
+    metadata = of_pdf if path.suffix == ".pdf" else {"Software": None}
+    with replacing_file(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix("."), metadata=metadata)
 
 
 @contextlib.contextmanager

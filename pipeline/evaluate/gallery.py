@@ -41,6 +41,7 @@ class GalleryContents:
     kept: Predictions  # for the held-out frames that screening kept
     originals: Sequence[Row]  # the kept frames of all sides, without augmented copies
     features: Predictions  # for a sample of the originals
+    training: Predictions  # for a few random frames that the network learned from
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def draw_gallery(contents: GalleryContents, n_montage: int, folder: Path, projec
         write_tables({"curves": curve_rows(curves)}, folder)
     listing = {"font": missing_font(classes), "features": _draw_features(contents, folder)}
     write_jpeg(classes_sheet(contents.originals, classes, project), folder / "classes.jpg")
-    listing |= _draw_sheets(contents.kept, classes, n_montage, folder, project)
+    listing |= _draw_sheets(contents, n_montage, folder, project)
     write_json(folder / PICTURES_JSON, listing)
 
 
@@ -112,11 +113,12 @@ def _draw_features(contents: GalleryContents, folder: Path) -> dict[str, Any]:
     }
 
 
-def _draw_sheets(
-    kept: Predictions, classes: Sequence[str], n_montage: int, folder: Path, project: Project
-) -> dict[str, Any]:
+def _draw_sheets(contents: GalleryContents, n_montage: int, folder: Path, project: Project) -> dict[str, Any]:
+    kept, classes = contents.kept, contents.evaluation.classes
+    of_training = "training frames, which the network knows"
     sheets = {
         "montage": montage(kept, classes, n_montage, project),
+        "montage_training": montage(contents.training, classes, n_montage, project, kind=of_training),
         "mistakes": mistakes(kept, classes, project),
         "least_sure": least_sure(kept, classes, project),
     }
@@ -127,7 +129,9 @@ def _draw_sheets(
     return {"montage": listed.pop("montage"), "n_mistakes": n_mistakes, **listed}
 
 
-def montage(kept: Predictions, classes: Sequence[str], n: int, project: Project) -> tuple[Sheet, list[ShownFrame]]:
+def montage(
+    kept: Predictions, classes: Sequence[str], n: int, project: Project, *, kind: str = "held-out frames"
+) -> tuple[Sheet, list[ShownFrame]]:
     """Draw frames at random, the same ones every time, titled `predicted (true)` (study 003).
 
     Args:
@@ -135,6 +139,7 @@ def montage(kept: Predictions, classes: Sequence[str], n: int, project: Project)
         classes: the names of the classes, by their numbers.
         n: frames, at most.
         project: where the frames lie.
+        kind: what the frames are, for the heading.
 
     Returns:
         The sheet, and its frames in reading order.
@@ -142,7 +147,7 @@ def montage(kept: Predictions, classes: Sequence[str], n: int, project: Project)
     positions = np.random.default_rng(0).choice(len(kept.rows), min(n, len(kept.rows)), replace=False)
     frames = _shown(kept, classes, positions)
     titles = [f"{frame.predicted} ({frame.label})" for frame in frames]
-    heading = f"{len(frames)} random held-out frames: predicted (true)"
+    heading = f"{len(frames)} random {kind}: predicted (true)"
     return _sheet(kept, positions, titles, heading, project), frames
 
 

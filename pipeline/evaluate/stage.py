@@ -133,10 +133,11 @@ def evaluate(params: EvaluateParams, project: Project) -> Evaluation:
     evaluation = _evaluation(inputs, judged, kept, untrained)
     tables = plot_tables(kept, checkpoint.classes)
     features = _feature_sample(inputs, kept, untrained)
+    training = _training_sample(inputs)
     write_predictions(judged, checkpoint.classes, project)
     with replacing_folder(project.plots) as folder:
         write_tables(tables, folder)
-        contents = GalleryContents(evaluation, tables, kept, inputs.originals, features)
+        contents = GalleryContents(evaluation, tables, kept, inputs.originals, features, training)
         draw_gallery(contents, params.montage_frames, folder, project)
     write_json(project.metrics_json, headline_numbers(evaluation, project))
     # metrics.json has the minutes of the training: its hash would make this report another one every time.
@@ -293,3 +294,15 @@ def _feature_sample(inputs: _Inputs, kept: Predictions, untrained: Predictions |
     unseen = [row for row in wanted if row.path not in known]
     judged = [inputs.judge(unseen, inputs.network)] if unseen else []
     return gather([*judged, kept], wanted)
+
+
+def _training_sample(inputs: _Inputs) -> Predictions:
+    """The network's predictions for a few random frames that it learned from, the same ones every time (study 003)."""
+    if inputs.checkpoint.refit == "all":
+        learned = [row for row in inputs.originals if row.fold is not None]
+    else:
+        learned = [row for row in inputs.rows if row.kept and row.split == "train"]
+        learned = [row for row in learned if not row.is_copy] or learned
+    n_shown = min(inputs.params.montage_frames, len(learned))
+    positions = np.random.default_rng(0).choice(len(learned), n_shown, replace=False)
+    return inputs.judge([learned[position] for position in sorted(positions)], inputs.network)

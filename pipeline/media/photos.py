@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ _UNSIGNED = frozenset({"IM", "IMT", "IPTC", "PCD", "SPIDER", "TGA"})
 _ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})  # not JPEG, where phones store a second picture of the same view
 _ALIKE = {"MPO": "JPEG", "DIB": "BMP"}  # under the suffix of the other, these are not reported as misnamed
 
+_ORIENTATION, _EXIF_DETAILS = 0x0112, 0x8769  # tags of EXIF
 _CAMERA_BITS = (10, 12, 14)
 # Brands of stills and bursts in the container of MP4, which FFmpeg would take for clips.
 _STILLS = frozenset({
@@ -110,6 +111,30 @@ def read_photo(path: Path, *, max_pixels: int, sample_bits: int | None = None) -
         raise ImageError(f"{path}: its colours are stored as XYB, which need its profile; convert it to sRGB")
     told = tuple(warning for warning in warned if warning)
     return Photo(pixels_hwc, _misnamed(path, name), told, capture)
+
+
+def read_metadata(path: Path, *, max_pixels: int) -> dict[str, Any]:
+    """Return the blocks `exif` and `xmp` of a photo that is stored upright; one that is damaged is left out.
+
+    Args:
+        path: a photo that `read_photo` can read.
+        max_pixels: as for `read_photo`.
+    """
+    from PIL import Image
+
+    blocks: dict[str, Any] = {}
+    with (
+        _bounded(max_pixels),
+        contextlib.suppress(*DECODER_ERRORS),
+        Image.open(path, formats=_formats_for(path)) as image,
+    ):
+        if isinstance(xmp := image.info.get("xmp"), bytes):
+            blocks["xmp"] = xmp
+        exif = image.getexif()
+        exif.get_ifd(_EXIF_DETAILS)  # Pillow writes only those parts that were read
+        exif[_ORIENTATION] = 1
+        blocks["exif"] = exif.tobytes()
+    return blocks
 
 
 def read_photo_as_device(path: Path, *, max_pixels: int, sample_bits: int | None) -> NDArray[np.uint8]:

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from pipeline.base.errors import DataError
 from pipeline.network.architectures import Body, architecture_of
+from pipeline.network.feature_extractors import TRACED_SIZE
+from pipeline.network.params import Pooling
 from pipeline.network.torch_files import is_of_same_kind, read_plain, state_dict_of
 
 
-def build_body(arch: str, weights: str, *, plain: bool) -> Body:
+def build_body(arch: str, weights: str, *, plain: bool, pooling: Pooling = "average", size: int = TRACED_SIZE) -> Body:
     """Build a network without its last layer, or up to its last feature map, with its first weights.
 
     A plain network has the published classifier's hidden layers. They are taken from `weights` where the file has
@@ -24,18 +26,23 @@ def build_body(arch: str, weights: str, *, plain: bool) -> Body:
         arch: name of the architecture.
         weights: `imagenet`, `none`, or the path of a `.pt`, `.pth` or `.safetensors` file with the published names, of
             the whole network or of its features only.
-        plain: whether only the last layer is left out; else the network ends with its last feature map.
+        plain: whether only the last layer is left out; else the network ends with its last feature map, or with its
+            own pooling where that is more than a mean.
+        pooling: how the feature map is to be pooled where the network is not plain.
+        size: height and width of the input, pixels; some networks are built for one size.
 
     Raises:
         ParamsError: the architecture is not known, or cannot be cut in this way.
         DataError: the weights cannot be fetched, or a key is missing, unknown or of another shape; all are listed.
     """
-    architecture = architecture_of(arch)
+    architecture = architecture_of(arch, size)
     network = architecture.build()
     head = architecture.head(network)
-    body = architecture.plain(network) if plain else architecture.cut(network)
-    if weights != "none":
-        state = architecture.imagenet_state() if weights == "imagenet" else read_state(Path(weights))
+    body = architecture.plain(network) if plain else architecture.cut(network, pooling)
+    if weights == "imagenet":
+        _load(body, architecture.imagenet_state(), f"{head}.", f"model.weights {weights} for {arch}")
+    elif weights != "none":
+        state = architecture.fit_state(read_state(Path(weights)), body.backbone.state_dict())
         _load(body, state, f"{head}.", f"model.weights {weights} for {arch}")
     return body
 

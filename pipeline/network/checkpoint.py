@@ -16,6 +16,7 @@ from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import replacing_file
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project, missing
+from pipeline.network.architectures import TIMM
 from pipeline.network.calibration import Calibration, calibration_from_plain, calibration_to_plain
 from pipeline.network.known_score import KnownScore, answers_of, known_score_from_plain
 from pipeline.network.network import Network, build_network
@@ -24,7 +25,7 @@ from pipeline.network.preprocess import Preprocess
 from pipeline.network.torch_files import load_weights, read_plain, state_dict_of, write_plain
 from runtime.answers import Answers
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 Estimate = Literal["folds", "holdout"]
 Refit = Literal["all", "none"]
@@ -118,10 +119,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     value = read_plain(path)
     version = value.get("format_version") if isinstance(value, dict) else None
     version = version if isinstance(version, int | None) else type(version).__name__
-    if version != FORMAT_VERSION:
+    if version not in (5, FORMAT_VERSION):
         raise DataError(f"{path}: found checkpoint format {version}; expected {FORMAT_VERSION}; run `pipe train`")
     try:
-        return _from_plain(value)
+        checkpoint = _from_plain(value)
     except (
         KeyError,
         TypeError,
@@ -132,6 +133,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     ) as error:  # ValueError: pydantic's too
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: a value of the checkpoint does not fit ({reason}); run `pipe train`") from error
+    model = checkpoint.model
+    if version == 5 and model.arch.startswith(TIMM) and model.head != "plain" and model.pooling == "average":
+        raise DataError(
+            f"{path}: found checkpoint format 5 of {model.arch}, which was pooled otherwise than published; "
+            f"expected {FORMAT_VERSION}; run `pipe train`"
+        )
+    return checkpoint
 
 
 def _from_plain(value: dict[str, Any]) -> Checkpoint:

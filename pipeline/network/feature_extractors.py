@@ -52,7 +52,8 @@ class ResNetFeatures(nn.Module):
 class SmallCnn(nn.Module):
     """Study 004's network, for inputs (batch, 3, h, w) of at least 46 x 46 pixels.
 
-    Its eight layers are `conv1`, `pool1` … `pool4`. The convolutions are 3 x 3 without padding, as Keras has them.
+    Its eight layers are `conv1`, `pool1` … `pool4`. The convolutions are 3 x 3 without padding, as Keras has them, and
+    start as Keras starts them.
     """
 
     def __init__(self) -> None:
@@ -65,11 +66,20 @@ class SmallCnn(nn.Module):
             layers[f"pool{i}"] = nn.MaxPool2d(2)
             channels = width
         self.features = nn.Sequential(layers)
+        self.apply(start_as_keras)
 
     def forward(self, input_nchw: Tensor) -> Tensor:
         """Map input (batch, 3, h, w) to feature map (batch, 128, h', w')."""
         features: Tensor = self.features(input_nchw)
         return features
+
+
+def start_as_keras(layer: nn.Module) -> None:
+    """Give a convolution or linear layer the first weights that Keras gives: Glorot's uniform ones, and zero biases."""
+    if isinstance(layer, (nn.Conv2d, nn.Linear)):
+        nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def cut_before_pooling(network: nn.Module, arch: str, head: str) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pipeline.base.errors import ParamsError
-from pipeline.network.architectures import architecture_of
+from pipeline.network.architectures import Body, architecture_of
 from pipeline.network.backbones import build_body
 from pipeline.network.freezing import freeze
 from pipeline.network.heads import Head, build_head, build_hidden
@@ -61,18 +61,33 @@ def build_network(model: ModelParams, size: int, n_classes: int) -> Network:
         ParamsError: the network or layer is not known, or does not go with this head or size.
         DataError: the weights do not fit (see `build_body`).
     """
-    body = build_body(model.arch, model.weights, plain=model.head == "plain")
-    shape = _shape(body.backbone, model, size)
-    if model.head == "plain":
-        pool, hidden = body.pool, body.hidden
-    else:
-        _check_feature_map(shape, model)
-        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if model.pooling == "average" else nn.Flatten()
-        hidden = build_hidden(model, shape[1] if model.pooling == "average" else math.prod(shape[1:]))
+    body = build_body(model.arch, model.weights, plain=model.head == "plain", pooling=model.pooling, size=size)
+    pool, hidden = _pool_and_hidden(body, model, size)
     width = _shape(nn.Sequential(body.backbone, pool, hidden), model, size)[1]
-    network = Network(body.backbone, pool, build_head(model, hidden, width, n_classes), size)
+    head = build_head(model, hidden, width, n_classes)
+    architecture_of(model.arch).start_head(head)
+    network = Network(body.backbone, pool, head, size)
     network.frozen_parts = freeze(network.backbone, model.freeze)
     return network
+
+
+def _pool_and_hidden(body: Body, model: ModelParams, size: int) -> tuple[nn.Module, nn.Sequential]:
+    """Return the pooling to (batch, features), and the head's layers before its last; both may be the published ones.
+
+    Raises:
+        ParamsError: the network has no feature map that could be pooled.
+    """
+    pool: nn.Module
+    if body.feature_map is not None:
+        shape = _shape(body.feature_map, model, size)
+        _check_feature_map(shape, model)
+        if body.pool is None:
+            pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if model.pooling == "average" else nn.Flatten()
+            return pool, build_hidden(model, shape[1] if model.pooling == "average" else math.prod(shape[1:]))
+    pool = body.pool or nn.Identity()
+    if model.head == "plain":
+        return pool, body.hidden
+    return pool, build_hidden(model, _shape(body.backbone, model, size)[1])
 
 
 def _shape(module: nn.Module, model: ModelParams, size: int) -> tuple[int, ...]:

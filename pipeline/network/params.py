@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.base.section import Positive, SampleBits, Section
 
 Channels = tuple[float, float, float]
+Pooling = Literal["average", "flatten"]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -33,7 +34,7 @@ class ModelParams(Section):
     weights: str  # imagenet, none, or a path
     freeze: Literal["all", "none"] | FreezeUpTo | OpenConvolutions
     head: Literal["plain", "linear", "fc"]
-    pooling: Literal["average", "flatten"]
+    pooling: Pooling
     fc_widths: tuple[Annotated[int, Field(ge=1)], ...]
     fc_dropouts: tuple[Dropout, ...]
     output: Literal["softmax", "sigmoid"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.base.errors import DataError
@@ -16,10 +16,12 @@ from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.media.contents import recording_content
 from pipeline.media.recordings import count_unread
+from pipeline.tools.numbered_photos import Numbering, number_photos
 from runtime.system.litter import is_litter
 
 _SUFFIXES = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
-_ADDED = "added"  # part of the name of the hidden folder that holds copies until they get their names
+# Parts of the names of hidden folders: of copies until they get their names, and of JPEG files that are made here.
+_ADDED, _NUMBERED = "added", "numbered"
 
 
 @dataclass(frozen=True)
@@ -30,31 +32,59 @@ class AddReport:
     n_present: int  # files that were already there with the same content
     folder: str  # relative to the project
     unread: tuple[Path, ...] = ()  # recordings in the folders, under a suffix that is not read: left where they are
+    numbered: tuple[str, ...] = ()  # names of the photos that were numbered
+    n_converted: int = 0  # of these, how many are JPEG files of photos in other formats
 
     @property
     def headline(self) -> str:
         """One line: how many files were copied, and where they are."""
         present = f" ({self.n_present} already there)" if self.n_present else ""
         unread = f"; left out {count_unread(self.unread)}" if self.unread else ""
-        return f"{counted(self.n_added, 'file')} added to {self.folder}{present}{unread}"
+        numbers = ""
+        if self.numbered:
+            converted = f", {self.n_converted} of them converted" if self.n_converted else ""
+            numbers = f"; {counted(len(self.numbered), 'photo')} from {self.numbered[0]} on{converted}"
+        return f"{counted(self.n_added, 'file')} added to {self.folder}{present}{numbers}{unread}"
 
 
-def add(paths: Sequence[Path], label: str, project: Project) -> AddReport:
+def add(paths: Sequence[Path], label: str, project: Project, numbering: Numbering | None = None) -> AddReport:
     """Copy clips, photos, and folders of them into `data/raw/<label>/`; a folder keeps its subfolders.
 
     Args:
         paths: clips, photos or folders.
         label: the class that they show.
         project: the project to copy them into.
+        numbering: photos get numbers and become JPEG files; None: every file keeps its name and its bytes.
 
     Raises:
         DataError: the label cannot name a folder; a path is missing, or is neither clip nor photo; a folder has
-            neither; or a file of the same name has other content. Then nothing was copied.
+            neither; a photo that is to become a JPEG cannot be read; or a file of the same name has other content.
+            Then nothing was copied.
     """
     check_label(label, project)
     folder = project.raw / label
-    copies: dict[Path, Path] = {}
-    for source, name in _media(paths):
+    media = list(_media(paths))
+    if numbering is None:
+        return _add(media, paths, folder, project)
+    is_photo = [recordings.has_photo_suffix(source) for source, _ in media]
+    photos = [source for (source, _), is_one in zip(media, is_photo, strict=True) if is_one]
+    others = [pair for pair, is_one in zip(media, is_photo, strict=True) if not is_one]
+    with temporary_folder(project.root / _NUMBERED) as scratch:
+        numbered = list(number_photos(photos, folder, numbering, scratch))
+        named = [(photo.content, Path(photo.name)) for photo in numbered]
+        report = _add([*others, *named], paths, folder, project)
+    return replace(
+        report,
+        n_present=report.n_present + len(photos) - len(numbered),
+        numbered=tuple(photo.name for photo in numbered),
+        n_converted=sum(photo.is_converted for photo in numbered),
+    )
+
+
+def _add(media: Iterable[tuple[Path, Path]], paths: Sequence[Path], folder: Path, project: Project) -> AddReport:
+    """Copy files under their names below the folder of their class, all or none."""
+    label, copies = folder.name, dict[Path, Path]()
+    for source, name in media:
         recordings.check_name(name.as_posix())
         recordings.check_lengths(f"{label}/{name.as_posix()}", project.root)
         target = folder / name

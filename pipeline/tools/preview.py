@@ -25,15 +25,15 @@ SIDE = 320  # pixels of a picture on the sheet
 
 @dataclass(frozen=True)
 class PreviewReport:
-    """What `preview` drew."""
+    """What a preview drew."""
 
-    n_copies: int
+    drawn: str  # such as "4 copies"
     out: Path
 
     @property
     def headline(self) -> str:
-        """The closing line: how many copies, and where they can be seen."""
-        return f"the frame and {counted(self.n_copies, 'copy', 'copies')} of it in {self.out}"
+        """The closing line: how many copies or views, and where they can be seen."""
+        return f"the frame and {self.drawn} of it in {self.out}"
 
 
 def preview(frame: Path, out: Path, params: AugmentParams, bounds: ExtractParams, project: Project) -> PreviewReport:
@@ -52,18 +52,27 @@ def preview(frame: Path, out: Path, params: AugmentParams, bounds: ExtractParams
         DataError: the frame cannot be read, or `out` does not end in .png.
     """
     check_png(out)
-    try:
-        frame_hwc = read_image(frame, max_pixels=round(bounds.max_megapixels * 1e6))
-    except ImageError as error:
-        hint = "; raise extract.max_megapixels" if isinstance(error, TooManyPixelsError) else ""
-        raise DataError(f"{error}{hint}") from error
+    frame_hwc = read_bounded(frame, bounds)
     parent = _path_in_manifest(frame, project)
     cells = [Cell(frame_hwc, "frame")]
     for position, copy in enumerate(params.copies):
         copy_hwc = make_copy(copy, _swap_red_and_blue(frame_hwc), generator_for(params.seed, parent, position))
         cells.append(Cell(_swap_red_and_blue(copy_hwc), f"{position} {copy.name}"))
     write_png(sheet(cells, f"{parent}, seed {params.seed}", columns=COLUMNS, side=SIDE), out)
-    return PreviewReport(len(params.copies), out)
+    return PreviewReport(counted(len(params.copies), "copy", "copies"), out)
+
+
+def read_bounded(frame: Path, bounds: ExtractParams) -> NDArray[np.uint8]:
+    """Read a picture, (height, width, 3) RGB.
+
+    Raises:
+        DataError: it cannot be read, or has more pixels than the bounds allow.
+    """
+    try:
+        return read_image(frame, max_pixels=round(bounds.max_megapixels * 1e6))
+    except ImageError as error:
+        hint = "; raise extract.max_megapixels" if isinstance(error, TooManyPixelsError) else ""
+        raise DataError(f"{error}{hint}") from error
 
 
 def _swap_red_and_blue(pixels_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -42,7 +42,7 @@ class Objective(nn.Module):
             sum_factor: factor of the loss that is a sum over the batch.
         """
         deep = self._head().deep(self._pooled(inputs))
-        logits = self._head().classify(deep)
+        logits = self._head().logits(deep)
         with torch.autocast(logits.device.type, enabled=False):
             loss = share * self._loss(logits, labels)
             if self.centres is not None:
@@ -170,7 +170,7 @@ def contrastive_center(deep: Tensor, labels: Tensor, centres: Tensor, delta: flo
     """Return 1/2 SUM over the batch of |x - c_y|^2 / (sum over j != y of |x - c_j|^2 + delta) (study 002, eq. 7).
 
     Args:
-        deep: (batch, width), the input of the network's last layer.
+        deep: (batch, width), the input of the network's last layer, before dropout.
         labels: (batch,) class numbers.
         centres: (classes, width).
         delta: keeps the denominator from 0.

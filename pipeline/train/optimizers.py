@@ -14,7 +14,9 @@ from pipeline.train.params import CosineSchedule, MultiStepSchedule, StepSchedul
 
 
 def build_optimizer(params: TrainParams, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
-    """Build torch's optimiser over parameters by their names in the network; `train.momentum` is for SGD only.
+    """Build torch's optimiser over parameters by their names in the network.
+
+    `train.momentum` is for SGD only, `train.rmsprop_alpha` for RMSprop only.
 
     The first group has the rate `params.lr`. Every prefix of `params.lr_factors` makes a group with that rate times
     its factor.
@@ -36,7 +38,7 @@ def build_optimizer(params: TrainParams, named_parameters: Iterable[tuple[str, n
         case "nadam":
             return torch.optim.NAdam(groups, lr, weight_decay=weight_decay)
         case "rmsprop":
-            return torch.optim.RMSprop(groups, lr, weight_decay=weight_decay)
+            return torch.optim.RMSprop(groups, lr, alpha=params.rmsprop_alpha, weight_decay=weight_decay)
 
 
 def _groups(params: TrainParams, parameters: dict[str, nn.Parameter]) -> list[dict[str, Any]]:

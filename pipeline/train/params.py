@@ -154,6 +154,7 @@ class TrainParams(Section):
     lr_factors: dict[str, Annotated[float, Field(ge=0)]]  # by layer name, as `pipe train` prints it
     momentum: Annotated[float, Field(ge=0, lt=1)]  # of sgd
     nesterov: bool  # of sgd
+    rmsprop_alpha: Annotated[float, Field(ge=0, lt=1)]  # of rmsprop: what the mean of squared gradients keeps per step
     weight_decay: Annotated[float, Field(ge=0)]
     schedule: ScheduleParams
     warmup_epochs: Annotated[int, Field(ge=0)]
@@ -163,6 +164,7 @@ class TrainParams(Section):
     refit: Literal["auto", "all", "none"]
     keep: Literal["last", "best_val", "best_test"]
     watch_test: bool
+    test_called: Literal["test", "val"]  # the test side in TensorBoard
     patience_epochs: Annotated[int, Field(ge=1)] | None
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     unknown_false_alarms: Annotated[float, Field(gt=0, lt=1)] | None

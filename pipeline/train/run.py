@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,11 +15,12 @@ from torch import Tensor
 from pipeline.base.errors import DataError
 from pipeline.base.progress import tell, track
 from pipeline.base.project import Project
+from pipeline.base.storage.making_time import MakingTime
 from pipeline.network.heads import Head
 from pipeline.network.network import Network
 from pipeline.train.batches import Source
 from pipeline.train.best_epoch import BestEpoch, Metrics
-from pipeline.train.curves import TensorBoard
+from pipeline.train.curves import TensorBoard, board_name
 from pipeline.train.fit import Fit
 from pipeline.train.losses import build_objective, class_weights
 from pipeline.train.params import TrainParams
@@ -51,8 +52,13 @@ class RunContext:
     accelerator: Accelerator
     project: Project
     key: str  # see `resume.run_key`
-    started: float  # seconds of the performance counter
+    started: float  # seconds of the performance counter, moved by the time that was spent on cached arrays
     is_shown: bool = True  # whether TensorBoard gets its curves
+    caching_seconds: float = 0.0  # that decoding frames and computing features took, in this run or an earlier one
+
+    def after_caching(self, times: MakingTime) -> RunContext:
+        """The run after its frames or features were made or found: their time counts as if they had been made now."""
+        return replace(self, started=self.started + times.spent, caching_seconds=self.caching_seconds + times.made)
 
 
 def fit_all_epochs(
@@ -73,14 +79,18 @@ def fit_all_epochs(
     weights = class_weights(params.loss, images_per_class)[inputs.labels]
     fit, best, history = Fit(network, objective, params, run.accelerator), BestEpoch(params), list[Metrics]()
     _resume(fit, best, history, run)
-    minutes_before = history[-1]["train/minutes"] if history else 0.0
+    caching_minutes = run.caching_seconds / 60
+    minutes_before = history[-1]["train/minutes"] - caching_minutes if history else 0.0
     is_on = run.accelerator.is_main_process and run.is_shown
-    with TensorBoard(run.project.tensorboard / run.key, history, is_on=is_on) as board:
+    folder = run.project.tensorboard / board_name(run.key)
+    with TensorBoard(folder, history, is_on=is_on, test_called=params.test_called) as board:
         for epoch in track(range(len(history) + 1, params.epochs + 1), name, params.epochs - len(history)):
             if best.should_stop:
                 break
             metrics = fit.run_epoch(epoch, inputs.train, inputs.watched, weights)
-            metrics["train/minutes"] = minutes_before + (time.perf_counter() - run.started) / 60
+            fitting_minutes = (time.perf_counter() - run.started) / 60
+            metrics["train/minutes"] = minutes_before + fitting_minutes + caching_minutes
+            metrics["train/caching_minutes"] = caching_minutes
             best.consider(epoch, metrics, fit.module)
             history.append(metrics)
             board.add(epoch, metrics)

@@ -22,6 +22,7 @@ from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import tell
 from pipeline.base.project import Project
+from pipeline.base.storage.making_time import making_time
 from pipeline.network.calibration import FEWEST_CLIPS, Calibration, calibrate, not_calibrated
 from pipeline.network.checkpoint import Checkpoint, Estimate, Refit
 from pipeline.network.embeddings import frozen_embeddings
@@ -161,7 +162,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     run = RunContext(accelerator, project, key, started)
     choice = None
     if params.adapt == "auto":
-        choice = _choose_adaptation(network, params, data, run)
+        choice, run = _choose_adaptation(network, params, data, run)
         params = params.model_copy(update={"adapt": choice.way if choice else "head"})
         data = data if params.adapt == "head" else _read_data(params, model, image, project)  # the test side judges it
     if data.estimate == "folds":
@@ -222,6 +223,8 @@ def _refuse_unfit_settings(params: TrainParams, data: TrainingData) -> None:
         raise ParamsError("train.keep: best_val and train.patience_epochs need validation clips; set split.val")
     if not data.sides["test"] and _watches_test(params):
         raise ParamsError("train.keep: best_test and train.watch_test need test clips; found no kept test row")
+    if params.test_called == "val" and data.sides["val"] and _watches_test(params):
+        raise ParamsError("train.test_called: the validation clips are called val; use test, or set split.val: null")
     if isinstance(params.loss, BinaryCrossEntropyLoss) and n_classes != 2:
         raise ParamsError(f"train.loss: binary_cross_entropy is for 2 classes; found {n_classes}; use cross_entropy")
     if isinstance(params.loss, FocalLoss) and params.loss.alpha is not None and len(params.loss.alpha) != n_classes:
@@ -242,17 +245,20 @@ def _tell_layers(network: Network, accelerator: Accelerator) -> NetworkSummary:
     return summary
 
 
-def _choose_adaptation(network: Network, params: TrainParams, data: TrainingData, run: RunContext) -> Choice | None:
-    """Try what `train.adapt: auto` may choose, and say what came of it."""
+def _choose_adaptation(
+    network: Network, params: TrainParams, data: TrainingData, run: RunContext
+) -> tuple[Choice | None, RunContext]:
+    """Try what `train.adapt: auto` may choose, and say what came of it; returns the run after its features too."""
 
     def data_of(part: Network, learned: Sequence[Row], judged: Sequence[Row]) -> FoldData:
         return _fold_data(part, learned, judged, params, data, run.accelerator)
 
     training = Training(data.learned, data.sides["train"], data_of)
-    choice = choose_adaptation(network, params, training, len(data.classes), run)
+    with making_time() as times:
+        choice = choose_adaptation(network, params, training, len(data.classes), run)
     if run.accelerator.is_main_process:
         tell(str(choice) if choice else "train.adapt: auto keeps to the head: the training side has no two folds")
-    return choice
+    return choice, run.after_caching(times)
 
 
 def _fit_with_folds(
@@ -263,7 +269,9 @@ def _fit_with_folds(
         [row for row in data.in_folds if row.kept],
         [row for row in data.in_folds if not row.is_copy],
     )
-    folds = _fold_data(network, learned_rows, judged_rows, params, data, run.accelerator)
+    with making_time() as times:
+        folds = _fold_data(network, learned_rows, judged_rows, params, data, run.accelerator)
+    run = run.after_caching(times)
     out_of_fold = fit_folds(network, folds, params, len(data.classes), run)
     chosen = {row.path for row in data.learned}
     learned = [position for position, row in enumerate(folds.learned_rows) if row.path in chosen]
@@ -299,8 +307,9 @@ def _fit_with_held_out(
     network: Network, params: TrainParams, model: ModelParams, data: TrainingData, run: RunContext
 ) -> _Result:
     """Fit the network to the training side, and calibrate it by the validation side."""
-    with run.accelerator.main_process_first():  # it fills the caches, and the others read them
+    with run.accelerator.main_process_first(), making_time() as times:  # it fills the caches, and the others read them
         inputs = _build_inputs(network, params, model, data, run.accelerator)
+    run = run.after_caching(times)
     fitted = fit_all_epochs(network, inputs, params, len(data.classes), run)
     if params.adapt == "tune":
         fitted, model = _tune(network, params, model, data, run, fitted)
@@ -313,8 +322,9 @@ def _tune(
     """Open the last blocks of a network whose head is fitted, and fit both; returns the epochs of head and blocks."""
     blocks = open_blocks(network)
     _tell_layers(network, run.accelerator)
-    with run.accelerator.main_process_first():  # it fills the caches, and the others read them
+    with run.accelerator.main_process_first(), making_time() as times:  # it fills the caches, and the others read them
         inputs = _cached_inputs(blocks.frozen, blocks.opened, params, data, run.accelerator)
+    run = run.after_caching(times)
     fitted = fit_blocks(network, inputs, params, len(data.classes), run)
     return one_after_the_other(head, fitted), model.model_copy(update={"freeze": blocks.freeze})
 

@@ -124,6 +124,9 @@ def test_a_named_network_trains_exports_and_passes_parity(arch: str) -> None:
         {"arch": "vgg11", "head": "plain"},  # 1 x 1 place pooled to 7 x 7
         {"arch": "timm:test_resnet", "head": "plain"},
         {"arch": "timm:test_efficientnet", "head": "linear"},
+        pytest.param(  # has a convolution behind its pooling, as MobileNetV3 has
+            {"arch": "timm:lcnet_035", "head": "linear"}, marks=pytest.mark.slow
+        ),
         {"arch": "shufflenet_v2_x0_5", "head": "linear"},
         {"arch": "squeezenet1_1", "head": "fc", "pooling": "flatten"},
     ],

@@ -32,12 +32,16 @@ EVALUATION = {
 LOSSES = [1.0, 0.5, 0.25]
 
 
-def reports(curves: Mapping[str, list[float]], network: object = None, **evaluation: object) -> dict[str, str]:
-    """The report files of a run, by path."""
+def reports(
+    curves: Mapping[str, list[float]], network: object = None, kept: object = None, **evaluation: object
+) -> dict[str, str]:
+    """The report files of a run, by path; `kept` are the metrics of the kept epoch, by side."""
     files = {"reports/evaluate.json": json.dumps(EVALUATION | evaluation)}
     for name, values in curves.items():
         lines = [f"step\t{name.split('/')[1]}", *(f"{step}\t{value}" for step, value in enumerate(values))]
         files[f"reports/train/plots/metrics/{name}.tsv"] = "\n".join(lines) + "\n"
+    if kept is not None:
+        files["reports/train/metrics.json"] = json.dumps({"kept": kept})
     if network is not None:
         files["reports/train/network.json"] = json.dumps(network)
     return files

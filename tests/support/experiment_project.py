@@ -48,13 +48,13 @@ pathlib.Path("data/split.csv").write_text(",".join(sorted(os.listdir("data/raw")
 
 # momentum 0.5 stands for a training that fails after an epoch, weight_decay 0.5 for a training that never ends.
 _TRAIN = """
-import json, pathlib, sys, time
+import json, os, pathlib, sys, time
 from ruamel.yaml import YAML
 
 params = YAML(typ="safe").load(pathlib.Path("params.yaml").read_text(encoding="utf-8"))
 train = params["train"]
 with open("trained.log", "a") as log:
-    log.write(f"{train['lr']} {train['seed']}\\n")
+    log.write(f"{train['lr']} {train['seed']} {os.environ.get('DVC_EXP_NAME')}\\n")
 if train["weight_decay"] == 0.5:
     time.sleep(60)
 if train["momentum"] == 0.5:

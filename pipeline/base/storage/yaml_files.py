@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.base.errors import ParamsError
 from runtime.system.regular_files import open_regular
 
-MOST_BYTES = 1 << 20  # of a file; the largest of ours has 20 kB
+MOST_BYTES = 1 << 18  # of a file; the largest of ours has 20 kB
 MOST_LEVELS = 40  # of nesting; ours have 5
 MOST_PARTS = 20_000  # values, keys, and begins and ends of lists; they are read in a second or two
 

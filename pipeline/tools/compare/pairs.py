@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -19,7 +18,8 @@ from pipeline.tools.compare.table import escape_markdown
 
 _ALPHA = 0.05
 _ROUNDING = 1e-9  # shares of right frames that differ by less are equal
-_COLUMNS = ("row", "against", "clips", "better", "worse", "p", "top1_difference", "low", "high")
+_COLUMNS = ("row", "against", "clips", "better", "worse", "p", "p_holm", "top1_difference", "low", "high")
+HEADINGS = ("row", "against", "clips", "better", "worse", "p", "p (Holm)", "top-1", "95 % over clips")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class RunPair:
     better: int  # clips of which `row` gets more frames right than `against`
     worse: int
     p: float  # exact sign test over the clips that differ
+    p_holm: float  # the same, adjusted for the number of pairs on the page
     top1_difference: float
     interval: list[float] | None  # 95 %, over clips; None below 30 of them
 
@@ -72,7 +73,22 @@ def pair_rows(rows: Mapping[str, Sequence[StudyRun]]) -> tuple[list[RunPair], li
         else:
             both = f"{escape_markdown(row)} and {escape_markdown(against)}"
             notes.append(f"{both} were not judged on the same frames: no pair.")
-    return pairs, notes
+    adjusted = holm([pair.p for pair in pairs])
+    return [replace(pair, p_holm=p_holm) for pair, p_holm in zip(pairs, adjusted, strict=True)], notes
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values for their number, so that any false one is below 0.05 in at most 5 of 100 tables.
+
+    S. Holm: A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6 (1979),
+    65-70. The smallest of n values is multiplied by n, the next by n - 1, and so on; none may fall below one before it.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    capped: list[float] = np.minimum(adjusted, 1.0).tolist()
+    return capped
 
 
 def _common_frames(first: FrameScores, second: FrameScores) -> list[str]:
@@ -91,12 +107,10 @@ def pairs_markdown(pairs: Sequence[RunPair]) -> Iterator[str]:
     if not pairs:
         return
     yield from ("", "## Paired, by clip", "")
-    yield "| row | against | clips | better | worse | p | top-1 | 95 % over clips |"
-    yield "|---|---|---:|---:|---:|---:|---:|---:|"
+    yield f"| {' | '.join(HEADINGS)} |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
     for pair in pairs:
-        low_high = "" if pair.interval is None else " to ".join(f"{100 * end:+.1f}" for end in pair.interval)
-        counts = f"{pair.n_clips} | {pair.better} | {pair.worse} | {pair.p:.2g} | {100 * pair.top1_difference:+.1f}"
-        yield f"| {escape_markdown(pair.row)} | {escape_markdown(pair.against)} | {counts} | {low_high} |"
+        yield f"| {' | '.join(escape_markdown(text) for text in pair_texts(pair))} |"
     yield ""
     yield (
         "- A clip (or photo) counts as better where the row gets more of its kept test frames right than the other "
@@ -105,7 +119,21 @@ def pairs_markdown(pairs: Sequence[RunPair]) -> Iterator[str]:
     )
     if len(pairs) > 1:
         by_chance = _ALPHA * len(pairs)
-        yield f"- If no pair differed, about {by_chance:.1f} of {len(pairs)} pairs would still have a p below {_ALPHA}."
+        yield (
+            f"- If no pair differed, about {by_chance:.1f} of {len(pairs)} pairs would still have a p below {_ALPHA}. "
+            f"p (Holm) is adjusted for the {len(pairs)} pairs: then any of them would be below {_ALPHA} in at most "
+            f"{100 * _ALPHA:.0f} of 100 tables. Judge by p (Holm)."
+        )
+
+
+def pair_texts(pair: RunPair) -> list[str]:
+    """The fields of a pair as people read them, in the order of `HEADINGS`."""
+    low_high = "" if pair.interval is None else " to ".join(f"{100 * end:+.1f}" for end in pair.interval)
+    counts = [str(count) for count in (pair.n_clips, pair.better, pair.worse)]
+    return [
+        pair.row, pair.against, *counts, f"{pair.p:.2g}", f"{pair.p_holm:.2g}", f"{100 * pair.top1_difference:+.1f}",
+        low_high,
+    ]  # fmt: skip
 
 
 def pairs_csv_rows(pairs: Sequence[RunPair]) -> list[Sequence[object]]:
@@ -126,13 +154,7 @@ def _score_frames(runs: Sequence[StudyRun]) -> FrameScores:
     shares = {
         path: sum(table[path]["predicted"] == table[path]["label"] for table in tables) / len(tables) for path in groups
     }
-    return FrameScores(groups, shares, all(_is_out_of_fold(run) for run in runs))
-
-
-def _is_out_of_fold(run: StudyRun) -> bool:
-    """Whether folds judged the run, by its `reports/evaluate.json`."""
-    text = run.experiment.text(run.experiment.project.evaluate_json)
-    return text is not None and json.loads(text).get("estimate") == "folds"
+    return FrameScores(groups, shares, all(run.is_out_of_fold for run in runs))
 
 
 def _predictions(run: StudyRun) -> dict[str, dict[str, str]]:
@@ -143,7 +165,7 @@ def _predictions(run: StudyRun) -> dict[str, dict[str, str]]:
     """
     path = run.experiment.project.predictions_csv
     # Not by `splitlines`, which ends a line at letters that a name may have, such as U+2028.
-    lines = list(table_rows(io.StringIO(run.experiment.text(path) or "", newline="")))
+    lines = list(table_rows(io.StringIO(run.predictions or "", newline="")))
     if not lines or not {"path", "group", "label", "predicted", "kept"} <= set(lines[0]):
         raise DataError(f"{run.experiment.name} has no {run.experiment.project.relative(path)} of this version")
     return {line["path"]: line for line in lines if line["kept"] == "true"}
@@ -159,4 +181,4 @@ def _compare(row: str, against: str, first: FrameScores, second: FrameScores) ->
     better, worse = int((gain_of_clip > _ROUNDING).sum()), int((gain_of_clip < -_ROUNDING).sum())
     p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
     interval = paired_bootstrap_interval(gain_of_clip, n_frames, seed=0)
-    return RunPair(row, against, len(clips), better, worse, p, float(gains.mean()), interval)
+    return RunPair(row, against, len(clips), better, worse, p, p, float(gains.mean()), interval)

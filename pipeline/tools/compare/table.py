@@ -13,6 +13,7 @@ from pipeline.tools.compare.columns import (
     Scalar,
     StudyRun,
     depends_on_training_loss,
+    has_side,
     is_share,
     param_in_words,
     value_of,
@@ -27,6 +28,7 @@ class TableCell:
     values: tuple[Scalar, ...]  # of the runs that have one
     n_runs: int
     reasons: tuple[str, ...]  # why the other runs have no value
+    sides: tuple[str, ...] = ()  # whose curves the values are the best points of
 
     @property
     def mean(self) -> Scalar | None:
@@ -69,31 +71,52 @@ def table_markdown(rows: Sequence[str], cells: Cells, columns: Sequence[str]) ->
     yield f"| row | runs | {' | '.join(columns)} |"
     yield f"|---|---:|{'---:|' * len(columns)}"
     for row in rows:
-        cell_of = cells.get(row)
-        texts = ["not run", *[""] * len(columns)]
-        if cell_of is not None:
-            n_runs = max(cell.n_runs for cell in cell_of.values())
-            texts = [str(n_runs), *(_cell_text(column, cell_of[column]) for column in columns)]
-        yield f"| {escape_markdown(row)} | {' | '.join(texts)} |"
+        yield f"| {' | '.join(escape_markdown(text) for text in row_texts(row, cells, columns))} |"
     yield ""
+
+
+def row_texts(row: str, cells: Cells, columns: Sequence[str]) -> list[str]:
+    """The fields of a row as people read them: its name, how many runs it has, and the columns.
+
+    Args:
+        row: its name in the recipe.
+        cells: those of the rows that have run.
+        columns: in the order of the table.
+    """
+    cell_of = cells.get(row)
+    if cell_of is None:
+        return [row, "not run", *[""] * len(columns)]
+    n_runs = max(cell.n_runs for cell in cell_of.values())
+    return [row, str(n_runs), *(_cell_text(column, cell_of[column]) for column in columns)]
 
 
 def table_csv_rows(rows: Sequence[str], cells: Cells, columns: Sequence[str]) -> Iterator[list[object]]:
     """The table with all digits, the header first.
 
-    After `row` and `runs` every column has two fields: the mean, and its standard deviation in `<column>_sd`.
+    After `row` and `runs` every column has two fields: the mean, and its standard deviation in `<column>_sd`. Columns
+    that are of one side or the other have a third, `<column>_side`.
 
     Args:
         rows: all rows of the recipe, in its order.
         cells: those of the rows that have run; the fields of the others are empty.
         columns: in the order of the table.
     """
-    yield ["row", "runs", *(name for column in columns for name in (column, f"{column}_sd"))]
+    yield ["row", "runs", *(name for column in columns for name in _csv_names(column))]
     for row in rows:
         cell_of = cells.get(row)
         n_runs = max(cell.n_runs for cell in cell_of.values()) if cell_of else 0
-        fields = [(cell_of[column].mean, cell_of[column].deviation) if cell_of else (None, None) for column in columns]
-        yield [row, n_runs, *("" if value is None else value for mean_sd in fields for value in mean_sd)]
+        fields = [_csv_fields(column, cell_of[column] if cell_of else None) for column in columns]
+        yield [row, n_runs, *("" if value is None else value for of_column in fields for value in of_column)]
+
+
+def _csv_names(column: str) -> list[str]:
+    return [column, f"{column}_sd", *([f"{column}_side"] if has_side(column) else [])]
+
+
+def _csv_fields(column: str, cell: TableCell | None) -> list[object]:
+    if cell is None:
+        return [None] * len(_csv_names(column))
+    return [cell.mean, cell.deviation, *([", ".join(cell.sides)] if has_side(column) else [])]
 
 
 def missing_value_notes(cells: Cells) -> Iterator[str]:
@@ -143,7 +166,8 @@ def _cell(column: str, runs: Sequence[StudyRun]) -> TableCell:
     looked_up = [value_of(column, run) for run in runs]
     values = tuple(entry.value for entry in looked_up if entry.value is not None)
     reasons = tuple(entry.reason for entry in looked_up if entry.value is None and entry.reason)
-    return TableCell(values, len(runs), reasons)
+    sides = tuple(dict.fromkeys(entry.side for entry in looked_up if entry.side))
+    return TableCell(values, len(runs), reasons, sides)
 
 
 def _cell_text(column: str, cell: TableCell) -> str:
@@ -152,26 +176,28 @@ def _cell_text(column: str, cell: TableCell) -> str:
         return ""
     spread = "" if not deviation else f" ± {_value_text(column, deviation)}"
     fewer = f" ({len(cell.values)} runs)" if 1 < cell.n_runs != len(cell.values) else ""
-    return f"{_value_text(column, mean)}{spread}{fewer}{' %' if is_share(column) else ''}"
+    side = f" ({', '.join(cell.sides)})" if cell.sides else ""
+    return f"{_value_text(column, mean)}{spread}{fewer}{' %' if is_share(column) else ''}{side}"
 
 
 def _value_text(column: str, value: Scalar) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return escape_markdown(value)
+        return value
     if is_share(column):
         return f"{value:.1%}".removesuffix("%")
     if "." in column:  # a param, printed as it was written
         return str(value)
     if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:.1f}" if column in ("minutes", "best_epoch") else f"{value:.4f}"
+        return str(value) if column == "published_year" else f"{value:,}"
+    return f"{value:.1f}" if column in ("minutes", "caching_minutes", "best_epoch") else f"{value:.4f}"
 
 
 def _test_set(run: StudyRun) -> str:
     report = run.evaluation
-    frames = f"judged on {report.get('n_frames', '?')} test frames of {report.get('n_groups', '?')} clips or photos"
+    kind = "frames out of fold," if run.is_out_of_fold else "test frames"
+    frames = f"judged on {report.get('n_frames', '?')} {kind} of {report.get('n_groups', '?')} clips or photos"
     reason = report.get("optimistic")
     optimism = f"optimistic: {escape_markdown(str(reason))}" if reason else "no known reason for optimism"
     return f"{frames}, protocol {report.get('protocol', '?')}; {optimism}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from pipeline.extract.params import ExtractParams
 from pipeline.media import recordings
 from pipeline.media.photos import read_photo_as_device
 from pipeline.tools.predict.answers import Answer, Classification, FrameAnswer
+from pipeline.tools.predict.model import name_exported_model
 from runtime import video
-from runtime.archive import unpack, verify
+from runtime.archive import bundle_id, unpack, verify
 from runtime.classifier import Classifier, Prediction
 from runtime.clips.clip import open_clip
 from runtime.clips.decode_plan import Wanted
@@ -28,27 +30,47 @@ from runtime.clips.demuxer import Bounds, DamagedClipError
 from runtime.errors import ClipError, DeviceError
 
 
+@dataclass(frozen=True)
+class NamedClassifier:
+    """A graph that answers, and the model that it is of."""
+
+    classifier: Classifier
+    model: str  # in words
+
+    @property
+    def headline(self) -> str:
+        """One line that says which model answers."""
+        return f"answered by the graph {self.classifier.variant.name} of {self.model}"
+
+
 @contextlib.contextmanager
-def open_classifier(project: Project, bundle: Path | None) -> Iterator[Classifier]:
+def open_classifier(project: Project, bundle: Path | None) -> Iterator[NamedClassifier]:
     """Open the recommended graph of a project, or of a bundle: a zip, or the folder it was unpacked to.
 
     Raises:
-        DataError: no bundle is named, and the project has no contract.
+        DataError: no bundle is named, and the project has no contract, or its graphs are not of its checkpoint.
         DeviceError: the bundle's files are not those that it lists, or contract and graph do not fit together.
     """
     if bundle is None:
         if not project.contract_json.is_file():
-            raise DataError(f"{project.contract_json}: missing; run `dvc repro`, or name a bundle with --bundle")
-        yield Classifier(project.contract_json, project.onnx)
+            raise DataError(
+                f"{project.contract_json}: no graph is exported; run `dvc repro`, or name a bundle with --bundle"
+            )
+        model = name_exported_model(project)
+        yield NamedClassifier(Classifier(project.contract_json, project.onnx), model)
         return
     if bundle.is_dir():
         verify(bundle)
-        yield Classifier.load(bundle)
+        yield _of_bundle(bundle, bundle)
         return
     with scratch_folder("bundle") as parent:
         folder = parent / "bundle"
         unpack(bundle, folder)
-        yield Classifier.load(folder)
+        yield _of_bundle(bundle, folder)
+
+
+def _of_bundle(bundle: Path, folder: Path) -> NamedClassifier:
+    return NamedClassifier(Classifier.load(folder), f"{bundle}, bundle {bundle_id(folder)}")
 
 
 def predict(paths: Sequence[Path], classifier: Classifier, params: ExtractParams) -> list[Answer]:

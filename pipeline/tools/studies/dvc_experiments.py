@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from ruamel.yaml import YAML
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.tools.studies.git_repository import git_bytes, git_text
 
 LAST_STAGE = "evaluate"
 _REF = re.compile(r"refs/exps/(?P<start>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38,62})/(?P<name>.+)")
@@ -41,7 +41,7 @@ class Experiment:
         Raises:
             DataError: the file is not UTF-8.
         """
-        content = _git_bytes(self.project.root, "show", f"{self.commit}:./{self.project.relative(path)}")
+        content = git_bytes(self.project.root, "show", f"{self.commit}:./{self.project.relative(path)}")
         try:
             return None if content is None else content.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -119,7 +119,7 @@ def remove_experiments(name: str, project: Project) -> None:
     """Delete all experiments of this name, whichever commit they were started from."""
     for experiment in list(_every_experiment(project)):
         if experiment.name == name:
-            _git(project.root, "update-ref", "-d", experiment.ref)
+            git_text(project.root, "update-ref", "-d", experiment.ref)
 
 
 def check_repository(project: Project) -> str:
@@ -128,9 +128,9 @@ def check_repository(project: Project) -> str:
     Raises:
         DataError: there is no git repository, or no commit in it.
     """
-    if _git_bytes(project.root, "rev-parse", "--git-dir") is None:
+    if git_bytes(project.root, "rev-parse", "--git-dir") is None:
         raise DataError(f"{project.root}: no git repository; experiments need one: git init, git add, git commit")
-    head = _git_bytes(project.root, "rev-parse", "--verify", "--quiet", "HEAD")
+    head = git_bytes(project.root, "rev-parse", "--verify", "--quiet", "HEAD")
     if head is None:
         raise DataError(f"{project.root}: no commit yet; an experiment is a child of a commit: git add, git commit")
     return head.decode("ascii").strip()
@@ -185,7 +185,9 @@ def _digests(stages: Mapping[str, Any], kind: str) -> Iterator[tuple[str, str]]:
 
 def _every_experiment(project: Project) -> Iterator[Experiment]:
     """The experiments of all commits, the oldest first."""
-    refs = _git(project.root, "for-each-ref", "--sort=committerdate", "--format=%(objectname) %(refname)", "refs/exps")
+    refs = git_text(
+        project.root, "for-each-ref", "--sort=committerdate", "--format=%(objectname) %(refname)", "refs/exps"
+    )
     for line in refs.splitlines():
         commit, ref = line.split(" ", 1)
         match = _REF.fullmatch(ref)
@@ -195,19 +197,3 @@ def _every_experiment(project: Project) -> Iterator[Experiment]:
 
 def _refuse_constant(constant: str) -> float:
     raise ValueError(f"{constant} is not JSON")
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    content = _git_bytes(folder, *arguments)
-    if content is None:
-        raise DataError(f"{folder}: git {' '.join(arguments[:2])} failed; expected a git repository")
-    return content.decode("utf-8")
-
-
-def _git_bytes(folder: Path, *arguments: str) -> bytes | None:
-    """The standard output of git; None where git failed."""
-    try:
-        finished = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise DataError("git: not installed; install it, since experiments are commits") from error
-    return finished.stdout if finished.returncode == 0 else None

@@ -53,7 +53,7 @@ def apply_recipe(name: str, project: Project) -> RecipeReport:
             been written then.
     """
     path = find_recipe(name, project)
-    values = _read_recipe(path)["params"]
+    values = read_params_of_recipe(name, project)
     read_params(project.params_yaml)
     text, changed = compose(project.params_yaml.read_text(encoding="utf-8"), [values], path)
     with replacing_file(project.params_yaml) as temporary:
@@ -103,6 +103,15 @@ def read_study(name: str, project: Project) -> Study:
     if study.compare is not None:
         study.compare.check_names(list(study.rows), path)
     return study
+
+
+def read_params_of_recipe(name: str, project: Project) -> dict[str, Any]:
+    """The values of `recipes/<name>.yaml` that are common to its rows, by section.
+
+    Raises:
+        ParamsError: there is no such recipe, or it has no `params`.
+    """
+    return dict(_read_recipe(find_recipe(name, project))["params"])
 
 
 def list_recipes(project: Project) -> list[str]:

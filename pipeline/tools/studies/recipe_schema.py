@@ -15,12 +15,15 @@ from pipeline.params import Params
 # Beside these, any dotted param is a column, such as train.lr.
 COLUMNS = (
     "parameters", "trained_parameters", "layers", "batch_norm", "residual",
+    "published_year", "published_parameters", "imagenet_top1",
     "top1", "top5", "group_top1", "group_top1_low", "group_top1_high", "auc", "mse", "nll",
-    "train_loss", "test_loss", "minutes", "best_accuracy", "best_epoch", "stability_loss", "stability_acc",
+    "val_accuracy", "val_loss", "train_loss", "test_loss", "minutes", "caching_minutes",
+    "best_accuracy", "best_epoch", "stability_loss", "stability_acc",
 )  # fmt: skip
+ROC = "roc"
 CURVES = (
     *(f"{side}/{name}" for side in ("train", "val", "test") for name in ("loss", "accuracy", "mse")),
-    "train/lr", "train/minutes", "train/images_per_second",
+    "train/lr", "train/minutes", "train/images_per_second", ROC,
 )  # fmt: skip
 # The columns of `pipe compare` without a name.
 COMMON_COLUMNS = ("top1", "group_top1", "group_top1_low", "group_top1_high", "mse", "train_loss", "minutes")
@@ -32,6 +35,7 @@ class FigureParams(Section):
     """One figure: a panel per curve, a line per row."""
 
     title: Name
+    caption: Name | None = None  # in the text's own words
     curves: Annotated[tuple[Name, ...], Field(min_length=1)]
     rows: Annotated[tuple[Name, ...], Field(min_length=1)]
 
@@ -39,6 +43,7 @@ class FigureParams(Section):
 class CompareSection(Section):
     """The section `compare` of a recipe: the columns of the table, and the figures."""
 
+    caption: Name | None = None  # of the table, in the text's own words
     columns: Annotated[tuple[Name, ...], Field(min_length=1)]
     figures: tuple[FigureParams, ...]
 

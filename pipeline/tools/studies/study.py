@@ -42,6 +42,7 @@ from pipeline.tools.studies.dvc_experiments import (
 )
 from pipeline.tools.studies.recipe import compose, find_recipe, read_study
 from pipeline.tools.studies.recipe_schema import Study, refuse_unknown
+from pipeline.tools.studies.small import name_of_runs, small_study
 
 _LONGEST_SLUG = 60  # letters: git keeps a name in a file name
 _TAIL_BYTES = 1 << 16  # of the output: the last lines hold the reason of a failure
@@ -65,15 +66,20 @@ class StudyReport:
     name: str
     n_run: int
     n_kept: int  # experiments that had run before
+    last_run: str | None  # the experiment that left its checkpoint in the workspace; None where none was run
 
     @property
     def headline(self) -> str:
         """The closing line."""
         kept = f", {self.n_kept} kept" if self.n_kept else ""
-        return f"study {self.name}: {counted(self.n_run, 'experiment')} run{kept}"
+        left = (
+            f"; models/checkpoint.pt is that of {self.last_run}, and no graph of it is exported: "
+            f"dvc exp apply {self.last_run} && dvc repro"
+        )
+        return f"study {self.name}: {counted(self.n_run, 'experiment')} run{kept}{left if self.last_run else ''}"
 
 
-def study(name: str, rows: Sequence[str], seeds: int, project: Project) -> StudyReport:
+def study(name: str, rows: Sequence[str], seeds: int, project: Project, *, small: bool = False) -> StudyReport:
     """Run the rows of a recipe. A run that fails does not stop the others.
 
     A run whose experiment exists with the same params, data and code is kept.
@@ -83,6 +89,7 @@ def study(name: str, rows: Sequence[str], seeds: int, project: Project) -> Study
         rows: the rows to run; empty for all rows.
         seeds: runs of each row. From two on, the runs have `train.seed` 0, 1, 2 …; a single run keeps its own seed.
         project: where the experiments run.
+        small: run each row's own network on few small pictures, under other names than those of the whole study.
 
     Raises:
         ParamsError: there is no such recipe or row, or the params of a row are invalid; then nothing has run.
@@ -97,13 +104,14 @@ def study(name: str, rows: Sequence[str], seeds: int, project: Project) -> Study
     if not project.raw.is_dir() or not any(project.raw.iterdir()):
         raise DataError(f"{project.raw}: no recordings; put them there, or use `pipe add`")
     with exclusive_params(project):
-        plan = _plan(name, recipe, list(dict.fromkeys(rows or recipe.rows)), seeds, project)
+        chosen = {row: recipe.rows[row] for row in rows or recipe.rows}
+        plan = _plan(name, recipe, chosen, seeds, project, small=small)
         with borrowed_params(project, [planned.params_text for planned in plan]):
-            n_kept, failed = _run_all(name, plan, project)
+            ran, failed = _run_all(name, plan, project)
     if failed:
         reasons = "; ".join(f"{experiment}: {reason}" for experiment, reason in failed.items())
         raise PipeError(f"study {name}: {len(failed)} of {len(plan)} runs failed: {reasons}")
-    return StudyReport(name, len(plan) - n_kept, n_kept)
+    return StudyReport(name_of_runs(name, small=small), len(ran), len(plan) - len(ran), ran[-1] if ran else None)
 
 
 def experiment_names(study_name: str, rows: Sequence[str]) -> dict[str, str]:
@@ -128,16 +136,20 @@ def is_run_of(experiment: str, name: str) -> bool:
     return re.fullmatch(re.escape(name) + r"(-s\d+)?", experiment) is not None
 
 
-def _plan(name: str, recipe: Study, rows: Sequence[str], seeds: int, project: Project) -> list[PlannedRun]:
+def _plan(
+    name: str, recipe: Study, rows: Mapping[str, Mapping[str, Any]], seeds: int, project: Project, *, small: bool
+) -> list[PlannedRun]:
     """Compose and check all runs before the first one starts: an error in the last row must not show after hours."""
     read_params(project.params_yaml)
     own = project.params_yaml.read_text(encoding="utf-8")
     path = find_recipe(name, project)
-    names = experiment_names(name, list(recipe.rows))
+    names = experiment_names(name_of_runs(name, small=small), list(recipe.rows))
+    overlay = small_study(recipe.params, own, path, project) if small else None
     plan = []
-    for row in rows:
+    for row, values in rows.items():
+        of_row: list[Mapping[str, Any]] = [recipe.params, values]
         for seed in range(seeds):
-            layers: list[Mapping[str, Any]] = [recipe.params, recipe.rows[row]]
+            layers = overlay.over(of_row, own, path) if overlay else list(of_row)
             experiment = names[row]
             if seeds > 1:
                 layers.append({"train": {"seed": seed}})
@@ -147,19 +159,18 @@ def _plan(name: str, recipe: Study, rows: Sequence[str], seeds: int, project: Pr
     return plan
 
 
-def _run_all(name: str, plan: Sequence[PlannedRun], project: Project) -> tuple[int, dict[str, str]]:
+def _run_all(name: str, plan: Sequence[PlannedRun], project: Project) -> tuple[list[str], dict[str, str]]:
     """Run the planned runs that have not run yet.
 
     Returns:
-        How many were kept, and the reasons of those that failed, by experiment.
+        The experiments that were run, and the reasons of those that failed, by experiment.
     """
     console = Console(stderr=True)
-    n_kept, failed = 0, {}
+    ran, failed = list[str](), dict[str, str]()
     for index, planned in enumerate(plan, start=1):
         say = functools.partial(console.print, f"study {name}: {index}/{len(plan)} {planned.experiment}:", **_PLAIN)
         if _is_done(planned, project):
             say("kept; it ran with the same params, data and code")
-            n_kept += 1
             continue
         say(", ".join(planned.changed) or "with params.yaml unchanged")
         started = time.monotonic()
@@ -167,7 +178,8 @@ def _run_all(name: str, plan: Sequence[PlannedRun], project: Project) -> tuple[i
         say(f"failed: {reason}" if reason else f"done in {time.monotonic() - started:.0f} s")
         if reason:
             failed[planned.experiment] = reason
-    return n_kept, failed
+        ran.append(planned.experiment)
+    return ran, failed
 
 
 def _is_done(planned: PlannedRun, project: Project) -> bool:

@@ -26,11 +26,13 @@ from tests.support.small_project import ROOT, without_search
 
 ROWS = [(study, row) for study, (_, table) in STUDIES.items() for row in table if row != "*"]
 COLUMNS = {
+    "published_year", "published_parameters", "imagenet_top1",
     "parameters", "trained_parameters", "layers", "batch_norm", "residual", "top1", "top5", "group_top1",
     "group_top1_low", "group_top1_high", "auc", "mse", "nll",
     "train_loss", "test_loss", "minutes", "best_accuracy", "best_epoch", "stability_loss", "stability_acc",
 }  # fmt: skip
-CURVES = {f"{side}/{what}" for side in ("train", "val", "test") for what in ("loss", "accuracy", "mse")} | {"train/lr"}
+CURVES = {f"{side}/{what}" for side in ("train", "val", "test") for what in ("loss", "accuracy", "mse")}
+CURVES |= {"train/lr", "roc"}
 
 
 def recipe(study: str) -> dict[str, Any]:
@@ -124,6 +126,10 @@ def _without_ineffective(params: Params) -> dict[str, Any]:
         del values["model"]["fc_widths"], values["model"]["fc_dropouts"]
     if params.train.optimizer != "sgd":
         del values["train"]["momentum"], values["train"]["nesterov"]
+    if params.train.optimizer != "rmsprop":
+        del values["train"]["rmsprop_alpha"]
+    if not params.train.watch_test:
+        del values["train"]["test_called"]
     if params.image.crop == "squash":
         del values["image"]["center_fraction"]
     return values
@@ -134,7 +140,7 @@ def test_a_comparison_names_known_columns_curves_and_rows(study: str) -> None:
     values = recipe(study)
     assert {name for name in values["compare"]["columns"] if "." not in name} <= COLUMNS
     for figure in values["compare"]["figures"]:
-        assert set(figure) == {"title", "curves", "rows"}
+        assert set(figure) - {"caption"} == {"title", "curves", "rows"}
         assert set(figure["curves"]) <= CURVES
         assert set(figure["rows"]) <= set(values["rows"])
 
@@ -152,6 +158,21 @@ def test_every_quotation_stands_in_the_text(shared: Path, study: str) -> None:
     text = next((shared / "seeds").glob(f"{number}_*.txt")).read_text(encoding="utf-8")
     assert missing_words(text, table) == []
     assert missing_words(text, {"*": [("train.lr", 1, "以 0.0003 为初始学习率")]})
+
+
+def captions(study: str) -> list[str]:
+    """The captions of a recipe's table and figures."""
+    compared = recipe(study)["compare"]
+    return [part["caption"] for part in (compared, *compared["figures"]) if "caption" in part]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_caption_stands_in_the_text(shared: Path, study: str) -> None:
+    text = next((shared / "seeds").glob(f"{STUDIES[study][0]}_*.txt")).read_text(encoding="utf-8")
+    table = {"*": [("caption", caption, caption) for caption in captions(study)]}
+    assert table["*"]
+    assert missing_words(text, table) == []
+    assert missing_words(text, {"*": [("caption", "", captions(study)[0] + "之")]})
 
 
 # The numbers of pictures, on generated rows

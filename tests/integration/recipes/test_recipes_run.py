@@ -1,6 +1,6 @@
 """Each recipe goes from photos to a judged network, by the same steps in reduced size.
 
-`recipes/small.yaml` is applied last, as in `pipe recipe graphite && pipe recipe small`. Graphite's VGG16 with its
+`recipes/small.yaml` lies over the row, as in `pipe study graphite --small`. Graphite's VGG16 with its
 published head is left out: 134 million parameters at any picture size need more than 2 GB with gradients and moments.
 """
 
@@ -93,21 +93,6 @@ def test_a_row_trains_and_is_judged(tmp_path: Path, study: str, row: str) -> Non
     curves = json.loads((project.train_reports / "metrics.json").read_text(encoding="utf-8"))
     assert ("test" in curves) == params.train.watch_test
     assert ("val" in curves) == ("val" in sides)
-
-
-@pytest.mark.parametrize("study", LABELS)
-def test_the_overlay_keeps_the_values_that_a_study_is_about(project: Project, study: str) -> None:
-    row = next(name for known, name in ROWS if known == study)
-    params = in_small(project, study, row)
-    assert (params.train.epochs, params.train.batch_size, params.image.size) == (2, 8, 48)
-    assert params.model.weights == "none"
-    apply_recipe(study, project)
-    apply_recipe("row", project)
-    full = read_params(project.params_yaml)
-    assert full.train.epochs > 2
-    for name in ("loss", "optimizer", "lr", "online", "cached_views", "schedule", "keep"):
-        assert getattr(params.train, name) == getattr(full.train, name)
-    assert params.model.model_copy(update={"weights": full.model.weights}) == full.model
 
 
 def test_without_the_overlay_a_handful_of_photos_is_too_few_for_the_numbers_of_the_text(tmp_path: Path) -> None:

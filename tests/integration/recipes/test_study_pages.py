@@ -50,7 +50,7 @@ def test_the_numbers_of_a_page_s_result_tables_stand_in_its_text(shared: Path, s
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_page_says_how_to_run_its_recipe_and_what_was_run_here(study: str) -> None:
     words = page(study)
-    for command in (f"pipe study {study}", f"pipe compare {study}", f"pipe recipe {study} && pipe recipe small"):
+    for command in (f"pipe study {study}", f"pipe compare {study}", f"pipe study {study} --small"):
         assert command in words
     assert "## How the text was read" in words
     assert words.rpartition("## What was run here")[2].strip()

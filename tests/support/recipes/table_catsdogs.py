@@ -49,6 +49,7 @@ CATSDOGS: Table = {
         ("train.cached_views", 0, "利用多种能够生成可信图像的随机变换来增加样本"),
         ("train.loss", {"name": "binary_cross_entropy"}, "使用二元交叉熵作为损失函数"),
         ("train.optimizer", "rmsprop", "优化算法为 RMSprop"),
+        ("train.rmsprop_alpha", 0.9, "ours: what Keras takes where nothing is said"),
         ("train.weight_decay", 0.0, FEW),
         ("train.schedule", {"name": "constant"}, FEW),
         ("train.estimate", "holdout", "ours: the text has one test side"),

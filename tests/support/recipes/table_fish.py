@@ -48,6 +48,7 @@ FISH: Table = {
         ("train.estimate", "holdout", "ours: the text has one test side"),
         ("train.keep", "last", "ours: the text says after ten rounds"),
         ("train.watch_test", True, "繪制訓練損失loss曲線以及驗證的準確率與loss曲線"),
+        ("train.test_called", "val", "按照9∶1的比例分為訓練集和驗證集"),
     ],
     "ResNet34": _fish_row("resnet34"),
     "ResNet50": _fish_row("resnet50"),

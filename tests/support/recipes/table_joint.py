@@ -29,6 +29,7 @@ JOINT_STUDY: list[Line] = [
     ("train.estimate", "holdout", "ours: the text has one test side"),
     ("train.keep", "last", "ours: which epoch the tables show is not said"),
     ("train.watch_test", True, "ours: the test side is the only held-out one"),
+    ("train.test_called", "test", "将数据集划分为训练与测试集"),
 ]
 
 

@@ -42,6 +42,7 @@ POTHOLE: Table = {
         ("train.estimate", "holdout", "ours: the text has one test side"),
         ("train.keep", "best_test", "并记录最佳模型及其性能指标"),
         ("train.watch_test", True, "将训练集和测试集的损失率相减,取绝对值,最后求平均值"),
+        ("train.test_called", "test", "将训练集和测试集的损失率相减,取绝对值,最后求平均值"),
     ],
     **{
         f"ResNet-{depth}, {epochs} epochs": [

@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 
+from pipeline.base import manifest
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
@@ -18,7 +19,7 @@ from tests.support.judged_frames import judged_frames
 
 PICTURES = {
     "classes.jpg", "curves.png", "confusion.png", "roc.png", "reliability.png", "per_class.png", "features.png",
-    "montage.jpg", "mistakes.jpg", "least_sure.jpg",
+    "montage.jpg", "montage_training.jpg", "mistakes.jpg", "least_sure.jpg",
 }  # fmt: skip
 NAMES = ("red", "蓝色")
 TRUTH = (0, 1, 0, 1, 0, 1)
@@ -50,6 +51,15 @@ def test_the_list_says_what_the_predictions_say(exported: Project) -> None:
         assert (frame["label"], frame["predicted"]) == (row["label"], row["predicted"])
         assert abs(frame["confidence"] - float(row["confidence"])) < 1e-6
     assert listing["features"]["n_frames"] == listing["features"]["n_frames_of"] == 40
+
+
+def test_the_montage_of_training_frames_shows_none_that_is_held_out(exported: Project) -> None:
+    listing = read_json(exported.plots / "pictures.json")
+    side_of = {row.path: row.split for row in manifest.read_split(exported.split_csv)}
+    assert len(listing["montage_training"]) == 8
+    assert {side_of[frame["path"]] for frame in listing["montage_training"]} == {"train"}
+    assert {side_of[frame["path"]] for frame in listing["montage"]} == {"test"}
+    assert len({frame["path"] for frame in listing["montage_training"]}) == 8
 
 
 def test_without_the_curves_of_training_the_rest_is_drawn(exported: Project) -> None:

@@ -5,7 +5,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from export.export.quantize import Int8, last_layers, measure_ranges, to_fp16, to_int8
 from export.export.torch_export import Attempt, core_graph, with_batch_of_one
@@ -156,3 +156,23 @@ def test_a_score_of_another_network_is_refused(core: onnx.ModelProto) -> None:
     other = fit_known_score(np.eye(6, 7, dtype=np.float32) + 1, np.arange(6) % 2)
     with pytest.raises(DataError, match=r"has \d+ pooled features; the known score expects 7"):
         with_known_score(core, other)
+
+
+@pytest.mark.parametrize("operator", ["Flatten", "Squeeze"])
+def test_a_map_of_one_cell_that_is_flattened_in_the_heads_name_gives_flat_features(operator: str) -> None:
+    """The exporter counts this node to the head where a convolution follows the pooling."""
+    inputs, initializers = ["cell"], [numpy_helper.from_array(np.ones((3, 2), np.float32), "weight")]
+    if operator == "Squeeze":
+        inputs.append("axes")
+        initializers.append(numpy_helper.from_array(np.array([2, 3]), "axes"))
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["input"], ["cell"], "backbone.pool/Mean"),
+        helper.make_node(operator, inputs, ["flat"], f"head.classify.0/{operator}"),
+        helper.make_node("MatMul", ["flat", "weight"], ["logits"], "head.classify.0/MatMul"),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("input", ["batch", 3, 4, 4]), ("logits", ["batch", 2]))
+    ]
+    core = helper.make_model(helper.make_graph(nodes, "core", ends[:1], ends[1:], initializers))
+    assert pooled_features(core) == "flat"

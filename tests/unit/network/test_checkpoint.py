@@ -98,8 +98,30 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     for version, shown in ((99, "99"), (torch.zeros(3), "Tensor"), ("x" * 10_000, "str")):
         torch.save({"format_version": version}, path)
-        with pytest.raises(DataError, match=f"found checkpoint format {shown}; expected 5"):
+        with pytest.raises(DataError, match=f"found checkpoint format {shown}; expected 6"):
             read_checkpoint(path)
+
+
+def _as_format_5(tmp_path: Path, **model: str) -> Path:
+    path = tmp_path / "checkpoint.pt"
+    _checkpoint().write(path)
+    value = torch.load(path, weights_only=True)
+    value["format_version"] = 5
+    value["model"].update(model)
+    torch.save(value, path)
+    return path
+
+
+def test_a_checkpoint_of_format_5_is_still_read(tmp_path: Path) -> None:
+    read = read_checkpoint(_as_format_5(tmp_path))
+    assert all(torch.equal(value, read.state_dict[name]) for name, value in _checkpoint().state_dict.items())
+    assert read_checkpoint(_as_format_5(tmp_path, arch="timm:convnext_atto", head="plain")).model.head == "plain"
+
+
+def test_a_checkpoint_of_format_5_that_was_pooled_otherwise_is_refused(tmp_path: Path) -> None:
+    message = r"checkpoint.pt: found checkpoint format 5 of timm:convnext_atto, .*; run `pipe train`$"
+    with pytest.raises(DataError, match=message):
+        read_checkpoint(_as_format_5(tmp_path, arch="timm:convnext_atto"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from pipeline.base.errors import ParamsError
 from pipeline.network.backbones import build_body
@@ -37,7 +38,7 @@ def _network(size: int = 64, n_classes: int = 3, **changed: Any) -> Network:
     ],
 )
 def test_another_classifier_is_cut_after_its_last_feature_map(arch: str, channels: int) -> None:
-    features = build_body(arch, "none", plain=False).backbone.eval()(torch.zeros(1, 3, 96, 96))
+    features = build_body(arch, "none", plain=False, pooling="flatten").backbone.eval()(torch.zeros(1, 3, 96, 96))
     assert features.shape[:2] == (1, channels)
     assert features.shape[2] == features.shape[3]
 
@@ -70,3 +71,21 @@ def test_small_cnn_has_the_layers_and_parameters_of_study_004() -> None:
     assert kinds == ["Conv2d", "ReLU", "MaxPool2d"] * 4
     # What Keras counts for these widths at 150 pixels: 3,453,121.
     assert sum(p.numel() for p in network.parameters()) == 3_453_121
+
+
+def test_small_cnn_starts_as_keras_starts_it_and_others_do_not() -> None:
+    options: dict[str, Any] = {"n_classes": 2, "head": "fc", "fc_widths": [64], "fc_dropouts": [0.0]}
+    layers = _layers(_network(arch="small_cnn", pooling="flatten", output="sigmoid", **options))
+    assert len(layers) == 6
+    for layer in layers:
+        fan_out, fan_in = layer.weight.shape[0] * layer.weight[0, 0].numel(), layer.weight[0].numel()
+        bound = (6 / (fan_in + fan_out)) ** 0.5
+        assert layer.weight.abs().max() <= bound
+        assert layer.weight.abs().max() > 0.9 * bound or layer.weight.numel() < 100
+        assert layer.bias is not None
+        assert not layer.bias.any()
+    assert all(layer.bias is None or layer.bias.any() for layer in _layers(_network(arch="resnet18", **options)))
+
+
+def _layers(network: Network) -> list[nn.Conv2d | nn.Linear]:
+    return [part for part in network.modules() if isinstance(part, (nn.Conv2d, nn.Linear))]

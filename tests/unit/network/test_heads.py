@@ -44,6 +44,27 @@ def test_the_deep_feature_is_the_input_of_the_last_layer() -> None:
     assert torch.equal(head.classify(head.deep(pooled)), head(pooled))
 
 
+@pytest.mark.parametrize("widths", [[8], [8, 4]])
+def test_the_deep_feature_is_taken_before_the_last_dropout_and_the_answer_after_it(widths: list[int]) -> None:
+    dropouts = [0.0] * (len(widths) - 1) + [0.5]
+    head = _head(head="fc", fc_widths=widths, fc_dropouts=dropouts).train()
+    pooled = torch.randn(64, 16)
+    assert torch.equal(head.deep(pooled), head.hidden[:-1](pooled))
+    torch.manual_seed(0)
+    dropped = head.hidden(pooled)
+    assert not torch.equal(dropped, head.deep(pooled))
+    torch.manual_seed(0)
+    assert torch.equal(head.logits(head.deep(pooled)), head.classify(dropped))
+
+
+def test_of_hidden_layers_that_only_drop_the_deep_feature_is_the_pooled_one() -> None:
+    """MobileNetV2 has a dropout and its last layer, nothing else."""
+    pooled = torch.randn(64, 16)
+    for hidden in (nn.Sequential(nn.Dropout(0.5)), nn.Sequential()):
+        head = build_head(ModelParams.model_validate(DEFAULTS), hidden, 16, 3).train()
+        assert torch.equal(head.deep(pooled), pooled)
+
+
 def test_one_sigmoid_unit_gives_two_logits_whose_softmax_is_the_sigmoid() -> None:
     head = _head(2, output="sigmoid")
     features = torch.randn(5, 16)

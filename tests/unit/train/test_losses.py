@@ -222,6 +222,19 @@ def test_centres_are_fitted_beside_the_network_and_are_no_part_of_it() -> None:
     assert any("centre" in name for name in objective.state_dict())
 
 
+def test_the_centres_are_compared_with_the_deep_feature_before_its_dropout() -> None:
+    features, labels = planted_features()
+    torch.manual_seed(0)
+    head = build_network(MODEL.model_copy(update={"fc_widths": (64,), "fc_dropouts": (0.5,)}), 32, 3).head.train()
+    objective = build_objective(head, _joint(1.0), [8, 8, 8], seed=0)
+    loss, logits = objective(features, labels)
+    assert objective.centres is not None
+    of_centres = loss - functional.cross_entropy(logits, labels)
+    kept, dropped = head.hidden[:-1](features), head.hidden(features)
+    assert of_centres.item() == pytest.approx(objective.centres(kept, labels).item(), rel=1e-5)
+    assert of_centres.item() != pytest.approx(objective.centres(dropped, labels).item(), rel=1e-3)
+
+
 def test_the_losses_of_parts_of_a_batch_add_up_to_the_loss_of_the_whole() -> None:
     features, labels = planted_features()
     objective: Objective = build_objective(_head(), _joint(1.0), [8, 8, 8], seed=0)

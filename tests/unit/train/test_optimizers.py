@@ -58,6 +58,19 @@ def test_sgd_has_its_momentum_and_nesterov() -> None:
     assert optimizer.param_groups[0]["nesterov"]
 
 
+def test_rmsprop_has_its_alpha_and_steps_as_keras_does_with_rho() -> None:
+    weight = nn.Parameter(torch.tensor([1.0]))
+    optimizer = build_optimizer(_params(optimizer="rmsprop", rmsprop_alpha=0.9, lr=0.01), [("head.weight", weight)])
+    assert optimizer.param_groups[0]["alpha"] == 0.9
+    mean_square, expected = 0.0, 1.0
+    for gradient in (2.0, -1.0, 0.5):
+        weight.grad = torch.tensor([gradient])
+        optimizer.step()
+        mean_square = 0.9 * mean_square + 0.1 * gradient**2
+        expected -= 0.01 * gradient / (math.sqrt(mean_square) + 1e-7)
+    assert weight.item() == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [

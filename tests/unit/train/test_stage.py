@@ -259,6 +259,10 @@ def test_another_loss_optimiser_and_schedule_train_too(small: Project) -> None:
     [
         ({"loss": {"name": "focal", "gamma": 2.0, "alpha": [1.0]}}, "train.loss.alpha: found 1 weights; expected 2"),
         ({"loss": {"name": "focal", "gama": 2.0, "alpha": None}}, "the nearest valid name is 'gamma'"),
+        (
+            {"watch_test": True, "test_called": "val", "estimate": "holdout"},
+            "train.test_called: the validation clips are called val; use test, or set split.val: null",
+        ),
     ],
 )
 def test_a_setting_that_does_not_fit_is_refused(small: Project, changed: dict[str, object], message: str) -> None:
@@ -287,3 +291,30 @@ def test_the_centres_of_the_joint_loss_are_in_no_checkpoint_and_so_in_no_graph(s
     assert names == set(checkpoint.network().state_dict())  # graphs are built from this network alone
     with pytest.raises(DataError, match="centres"):  # a centre in the checkpoint would be refused
         dataclasses.replace(checkpoint, state_dict=checkpoint.state_dict | {"centres": torch.zeros(2)}).network()
+
+
+_FEATURES_TAKE_TWO_MINUTES = """
+import time
+from pipeline.cli.main import run
+from pipeline.train.feature_cache import _Embedder
+clock, fill, later = time.perf_counter, _Embedder._fill, [0.0]
+time.perf_counter = lambda: clock() + later[0]
+def slow(*arguments):
+    later[0] += 120
+    return fill(*arguments)
+_Embedder._fill = slow
+raise SystemExit(run(["train"]))
+"""
+
+
+def test_the_minutes_hold_the_time_of_features_that_lie_ready(small: Project) -> None:
+    set_params(small, model={"freeze": "all"}, train={"epochs": 2})
+    command, environment = [sys.executable, "-c", _FEATURES_TAKE_TWO_MINUTES], {**os.environ, "PYTHONPATH": str(ROOT)}
+    caching = []
+    for _ in range(2):
+        finished = subprocess.run(command, cwd=small.root, env=environment, capture_output=True, text=True, check=False)
+        assert finished.returncode == 0, finished.stderr
+        last_epoch = json.loads((small.train_reports / "metrics.json").read_text(encoding="utf-8"))["train"]
+        assert 2 <= last_epoch["caching_minutes"] < last_epoch["minutes"] < 3
+        caching.append(last_epoch["caching_minutes"])
+    assert caching[0] == caching[1]

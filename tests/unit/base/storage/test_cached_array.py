@@ -73,6 +73,9 @@ def _put_another(file: Path) -> None:
         Path.unlink,
         lambda file: file.with_name("sha256").unlink(),
         lambda file: file.with_name("sha256").write_bytes(b"\xff"),
+        lambda file: file.with_name("seconds").unlink(),
+        lambda file: file.with_name("seconds").write_text("nan"),
+        lambda file: file.with_name("seconds").write_bytes(b"\xff"),
     ],
 )
 def test_an_array_that_is_not_as_it_was_written_is_made_again(cached: CachedArray, spoil: Any) -> None:

@@ -36,7 +36,7 @@ def test_every_column_is_what_its_report_says(project: Project) -> None:
         "batch_norm": "False", "residual": "True", "top1": "0.875", "top5": "1.0", "group_top1": "1.0",
         "group_top1_low": "0.4", "group_top1_high": "1.0", "auc": "0.9",
         "mse": "0.2", "nll": "0.3", "train_loss": "0.25", "test_loss": "0.75", "minutes": "1.75",
-        "best_accuracy": "0.875", "best_epoch": "2",
+        "best_accuracy": "0.875", "best_accuracy_side": "test", "best_epoch": "2", "best_epoch_side": "test",
         "stability_loss": str((0.5 + 0.25 + 0.5) / 3), "stability_acc": str((0 + 0.125 + 0.125) / 3),
         "train.lr": "0.1", "train.loss": "name cross_entropy, label_smoothing 0.0, balanced False",
     }  # fmt: skip
@@ -44,8 +44,51 @@ def test_every_column_is_what_its_report_says(project: Project) -> None:
 
 def test_the_best_epoch_is_that_of_validation_where_no_test_curve_is(project: Project) -> None:
     plant_experiment(project, "tiny-b", reports({"val/accuracy": [0.5, 0.25]}), lr=0.2)
-    _, rows = compared_table(project, "best_accuracy, best_epoch")
+    text, rows = compared_table(project, "best_accuracy, best_epoch")
     assert (rows["b"]["best_accuracy"], rows["b"]["best_epoch"]) == ("0.5", "1")
+    assert rows["b"]["best_accuracy_side"] == "val"
+    assert "| b | 1 | 50.0 % (val) | 1 (val) |" in text
+    assert "flatters" not in text
+
+
+def test_the_best_of_all_test_epochs_is_marked_as_such(project: Project) -> None:
+    plant_experiment(project, "tiny-b", reports({"test/accuracy": [0.5, 0.75], "val/accuracy": [1.0, 0.5]}), lr=0.2)
+    text, rows = compared_table(project, "best_accuracy, best_epoch")
+    assert "| b | 1 | 75.0 % (test) | 2 (test) |" in text
+    assert rows["b"]["best_accuracy_side"] == "test"
+    assert "- best_accuracy and best_epoch with (test): the best epoch was looked up on the test clips" in text
+
+
+def test_validation_comes_first_and_a_row_without_it_says_so(project: Project) -> None:
+    kept = {"epoch": 2, "val": {"accuracy": 0.75, "loss": 0.5}}
+    plant_experiment(project, "tiny-b", reports({}, kept=kept), lr=0.2)
+    plant_experiment(project, "tiny-鳞片-a", reports({}, kept={"epoch": 2, "train": {"loss": 0.1}}))
+    text, rows = compared_table(project, "top1, train.lr")
+    assert "| row | runs | val_accuracy | val_loss | top1 | train.lr |" in text
+    assert "| b | 1 | 75.0 % | 0.5000 | 87.5 % | 0.2 |" in text
+    assert rows["b"]["val_accuracy"] == "0.75"
+    assert "- Choose a row by val_accuracy and val_loss." in text
+    assert "a: no val_accuracy: the run has no validation clips and no folds." in text
+
+
+def test_numbers_out_of_fold_come_first_where_folds_judged_every_row(project: Project) -> None:
+    folds = {"estimate": "folds", "auc": 0.5}
+    plant_experiment(project, "tiny-b", reports({}, kept={"val": {"accuracy": 0.75, "loss": 0.5}}, **folds), lr=0.2)
+    text, _ = compared_table(project, "train.lr, auc, train.epochs, top1")
+    assert "| row | runs | val_accuracy | val_loss | auc | top1 | train.lr | train.epochs |" in text
+    assert "- Folds judged every row" in text
+    assert "judged on 40 frames out of fold, of 4 clips" in text
+    plant_experiment(project, "tiny-鳞片-a", reports({}))  # the negative control: a test side judged this one
+    text, _ = compared_table(project, "train.lr, auc, train.epochs, top1")
+    assert "| row | runs | val_accuracy | val_loss | train.lr | auc |" in text
+
+
+def test_a_table_of_test_clips_alone_says_so(project: Project) -> None:
+    plant_experiment(project, "tiny-b", reports({}), lr=0.2)
+    text, _ = compared_table(project, "top1")
+    assert (
+        "- No row has validation clips or folds. Whoever chooses a row by this table trains on the test clips." in text
+    )
 
 
 def test_a_curve_that_is_no_number_is_refused(project: Project) -> None:

@@ -19,7 +19,8 @@ def test_figures_are_drawn_and_say_what_they_lack(project: Project) -> None:
     plant_experiment(project, "tiny-鳞片-a", reports({"train/loss": LOSSES, "test/accuracy": LOSSES}))
     text, _ = compared_table(project, "top1")
     folder = project.compare_reports / "tiny"
-    assert sorted(path.name for path in folder.iterdir()) == ["figure_1.png", "table.csv", "table.md"]
+    names = ["figure_1.pdf", "figure_1.png", "figures.tex", "table.csv", "table.md", "table.tex"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     with Image.open(folder / "figure_1.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > 2 * picture.height

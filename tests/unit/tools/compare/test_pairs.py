@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from pipeline.base.project import Project
 from pipeline.tools.compare.columns import StudyRun
 from pipeline.tools.compare.compare import compare_all
-from pipeline.tools.compare.pairs import RunPair, pair_rows
+from pipeline.tools.compare.pairs import RunPair, holm, pair_rows
 from pipeline.tools.studies.dvc_experiments import list_experiments
 from tests.support.experiment_project import plant_experiment
 
@@ -131,8 +132,44 @@ def test_the_pairs_stand_below_the_table_and_in_a_file_of_their_own(project: Pro
     plant(project, "second", predictions({"a": "+", "b": "+"}))
     compare_all(project)
     folder = project.compare_reports / "experiments"
-    assert "| second | first | 2 | 1 | 0 | 1 | +50.0 |  |" in (folder / "table.md").read_text(encoding="utf-8")
+    assert "| second | first | 2 | 1 | 0 | 1 | 1 | +50.0 |  |" in (folder / "table.md").read_text(encoding="utf-8")
     assert (folder / "pairs.csv").read_text(encoding="utf-8").splitlines() == [
-        "row,against,clips,better,worse,p,top1_difference,low,high",
-        "second,first,2,1,0,1.0,0.5,,",
+        "row,against,clips,better,worse,p,p_holm,top1_difference,low,high",
+        "second,first,2,1,0,1.0,1.0,0.5,,",
     ]
+
+
+@pytest.mark.parametrize(
+    ("p_values", "adjusted"),
+    [
+        ([], []),
+        ([0.03], [0.03]),
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),  # as R's p.adjust(method = "holm") has it
+        ([0.5, 0.9, 0.02], [1.0, 1.0, 0.06]),
+    ],
+)
+def test_holm_multiplies_the_smallest_by_their_number_and_keeps_their_order(
+    p_values: list[float], adjusted: list[float]
+) -> None:
+    assert holm(p_values) == pytest.approx(adjusted)
+
+
+def test_of_many_equal_pairs_one_is_below_5_percent_in_5_of_100_tables_after_holm_and_often_before() -> None:
+    tables = np.random.default_rng(0).uniform(size=(2000, 36))
+    after = np.mean([min(holm(table.tolist())) < 0.05 for table in tables])
+    assert after <= 0.065
+    assert (tables.min(axis=1) < 0.05).mean() > 0.8
+
+
+def test_the_pairs_of_a_page_are_adjusted_together(project: Project) -> None:
+    clips = [f"clip{number:02}" for number in range(12)]
+    right = {"first": 0, "second": 10, "third": 1}
+    for row, n_right in right.items():
+        plant(project, row, predictions({clip: "+" if i < n_right else "-" for i, clip in enumerate(clips)}))
+    pairs, _ = compared(project, A=["first"], B=["second"], C=["third"])
+    assert [pair.p for pair in pairs] == pytest.approx([2 / 2**10, 1.0, 2 / 2**9])
+    assert [pair.p_holm for pair in pairs] == pytest.approx([6 / 2**10, 1.0, 4 / 2**9])
+    compare_all(project)
+    text = (project.compare_reports / "experiments" / "table.md").read_text(encoding="utf-8")
+    assert "| second | first | 12 | 10 | 0 | 0.002 | 0.0059 |" in text
+    assert "p (Holm) is adjusted for the 3 pairs" in text

@@ -26,8 +26,8 @@ def colour_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def colour_classifier(colour_project: Project) -> Iterator[Classifier]:
     """The classifier of that project."""
-    with open_classifier(colour_project, None) as classifier:
-        yield classifier
+    with open_classifier(colour_project, None) as named:
+        yield named.classifier
 
 
 @pytest.fixture(scope="session")

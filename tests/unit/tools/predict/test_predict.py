@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -152,17 +153,19 @@ def test_a_bundle_answers_like_the_project(
     clip = write_colour_clip(tmp_path / "clip.mp4", [2])
     answers = []
     for source in (None, colour_project.bundle_zip):
-        with open_classifier(colour_project, source) as classifier:
-            answers.append(predict([tmp_path / "photo.png", clip], classifier, extract_params))
+        with open_classifier(colour_project, source) as named:
+            answers.append(predict([tmp_path / "photo.png", clip], named.classifier, extract_params))
     assert answers[0] == answers[1]
 
 
 def test_an_unpacked_bundle_is_verified(colour_project: Project, tmp_path: Path) -> None:
-    from runtime.archive import unpack
+    from runtime.archive import bundle_id, unpack
 
     unpack(colour_project.bundle_zip, tmp_path / "bundle")
-    with open_classifier(colour_project, tmp_path / "bundle") as classifier:
-        assert classifier.variant.name == "fp32"
+    with open_classifier(colour_project, tmp_path / "bundle") as named:
+        assert named.classifier.variant.name == "fp32"
+        name = f"{tmp_path / 'bundle'}, bundle {bundle_id(tmp_path / 'bundle')}"
+        assert named.headline == f"answered by the graph fp32 of {name}"
     (tmp_path / "bundle" / "extra").touch()
     with (
         pytest.raises(BundleError, match="'extra' is not listed"),
@@ -179,7 +182,10 @@ def test_a_damaged_bundle_is_refused(colour_project: Project, tmp_path: Path) ->
 
 
 def test_a_project_without_a_graph_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="run `dvc repro`"), open_classifier(Project(tmp_path), None):
+    with (
+        pytest.raises(DataError, match="no graph is exported; run `dvc repro`"),
+        open_classifier(Project(tmp_path), None),
+    ):
         pass
 
 
@@ -198,7 +204,8 @@ def test_a_file_whose_name_is_no_text_is_answered_all_the_same(
         finished = subprocess.run(
             [*command, *arguments], cwd=colour_project.root, env=environment, capture_output=True, check=False
         )
-        assert (finished.returncode, finished.stderr) == (0, b"")
+        assert finished.returncode == 0
+        assert re.fullmatch(rb"answered by the graph fp32 of checkpoint [0-9a-f]{8}\n", finished.stderr)
     (answer,) = json.loads(finished.stdout.decode("utf-8"))
     assert (answer["path"], answer["verdict"]["label"]) == (str(path), "蓝色")
     assert "bad\\udcff.png,,,蓝色," in (tmp_path / "answers.csv").read_text(encoding="utf-8")

@@ -64,6 +64,13 @@ def test_a_row_that_fails_is_named_with_its_reason_and_the_others_run(first_stud
     assert [line.split()[0] for line in trainings(project)] == ["0.001", "0.1", "0.3", "0.2"]
 
 
+def test_a_training_is_told_the_name_of_its_row_by_which_tensorboard_calls_it(
+    first_study: tuple[Project, str],
+) -> None:
+    told = [line.split()[2] for line in trainings(first_study[0])]
+    assert told[1:] == ["tiny-I-VGG16-FL", "tiny-fails", "tiny-鳞片"]
+
+
 def test_params_yaml_is_restored_afterwards(first_study: tuple[Project, str]) -> None:
     project, _ = first_study
     assert project.params_yaml.read_bytes() == (ROOT / "params.yaml").read_bytes()
@@ -115,6 +122,29 @@ def test_seeds_are_runs_of_their_own(studied: Project) -> None:
     assert report.n_runs == 3  # the row's own run has the seed of the first: counted once
     table = (studied.compare_reports / "tiny" / "table.md").read_text(encoding="utf-8")
     assert "| 鳞片 | 2 | 79.5 ± 0.7 % | 0.5625 ± 0.0884 |" in table
+
+
+def test_a_study_in_small_runs_the_rows_own_values_under_names_of_its_own(studied: Project) -> None:
+    (studied.raw / "clip.mp4").unlink()
+    for label in ("a", "b"):
+        (studied.raw / label).mkdir()
+        (studied.raw / label / "photo.jpg").touch()
+    write_recipe(studied, "params: {train: {epochs: 2, batch_size: 8}}\n", "small")
+    before = list_experiments(studied)
+    report = study("tiny", ["鳞片"], 1, studied, small=True)
+    assert report.headline == (
+        "study tiny.small: 1 experiment run; models/checkpoint.pt is that of tiny.small-鳞片, and no graph of it is "
+        "exported: dvc exp apply tiny.small-鳞片 && dvc repro"
+    )
+    after = list_experiments(studied)
+    assert after.keys() - before.keys() == {"tiny.small-鳞片"}
+    train = after["tiny.small-鳞片"].params["train"]
+    assert (train["lr"], train["epochs"], train["batch_size"]) == (0.2, 2, 8)
+    assert compare_study("tiny", studied, small=True).n_runs == 1
+    table = (studied.compare_reports / "tiny.small" / "table.md").read_text(encoding="utf-8")
+    assert "# Study tiny, in small: its numbers mean nothing" in table
+    assert "ran with another" not in table
+    assert compare_study("tiny", studied).n_runs == 2  # the whole study's own
 
 
 def test_an_experiment_that_stopped_before_evaluate_is_not_counted_with_its_baselines_report(studied: Project) -> None:
