@@ -98,23 +98,38 @@ def _add(media: Iterable[tuple[Path, Path]], paths: Sequence[Path], folder: Path
 
 
 def check_label(label: str, project: Project) -> None:
+    """Refuse a label that cannot be the name of one visible folder, or that reads like a class that is there.
+
+    Raises:
+        DataError: as `check_class_name`, or the label differs from a class that is there only in case, width, blanks or
+            the like.
+    """
+    check_class_name(label, project, "--label")
+    present = sorted(path.name for path in project.raw.iterdir() if path.is_dir()) if project.raw.is_dir() else []
+    for name in present:
+        refuse_similar_names([label, name], project.relative(project.raw))
+
+
+def check_class_name(label: str, project: Project, argument: str) -> None:
     """Refuse a label that cannot be the name of one visible folder.
+
+    Args:
+        label: the name of a class.
+        project: that the class belongs to.
+        argument: what the person typed the label for, such as `--label`, for the message.
 
     Raises:
         DataError: the label is empty, hidden or too long, has blanks at an end, is what file systems call their litter,
-            would leave `data/raw`, or differs from a class that is there only in case, width, blanks or the like.
+            or would leave `data/raw`.
     """
     recordings.check_name(label)
     if not label or label.startswith(".") or "/" in label or label != label.strip() or is_litter(label):
         raise DataError(
-            f"--label {label!r}: not the name of a folder; expected one without / and without a leading dot"
+            f"{argument} {label!r}: not the name of a folder; expected one without / and without a leading dot"
         )
     most_bytes = recordings.longest_part(project.root)
     if len(label.encode()) > most_bytes:
-        raise DataError(f"--label {label!r}: too long; expected at most {most_bytes} bytes")
-    present = sorted(path.name for path in project.raw.iterdir() if path.is_dir()) if project.raw.is_dir() else []
-    for name in present:
-        refuse_similar_names([label, name], project.relative(project.raw))
+        raise DataError(f"{argument} {label!r}: too long; expected at most {most_bytes} bytes")
 
 
 def _media(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
