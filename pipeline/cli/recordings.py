@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from pipeline.cli.context import current_project, done, section_of
 from pipeline.cli.help import example
 
+if TYPE_CHECKING:
+    from pipeline.tools.numbered_photos import Numbering
+
 
 @click.command(
     epilog=example(
-        "pipe add ~/film/IMG_0412.MOV ~/film/close_ups/ --label flake", "pipe add ~/photos/carp/ --label carp --number"
+        "pipe add ~/film/IMG_0412.MOV ~/film/close_ups/ --label flake",
+        "pipe add ~/phone2/IMG_0412.MOV --label flake --as phone2_IMG_0412",
+        "pipe add ~/photos/carp/ --label carp --number",
     )
 )
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--label", required=True, help="The class that the recordings show.")
 @click.option("--number", is_flag=True, help="Number the photos of the class, as JPEG: 0001.jpg, 0002.jpg …")
-def add(paths: tuple[Path, ...], label: str, *, number: bool) -> None:
+@click.option(
+    "--as", "name", metavar="NAME", help="Another name for the one file, or a folder NAME for those of the one folder."
+)
+def add(paths: tuple[Path, ...], label: str, *, number: bool, name: str | None) -> None:
     """Copy videos, photos or folders of them into data/raw/LABEL/."""
+    from pipeline.tools.add import Renaming
     from pipeline.tools.add import add as add_paths
 
-    numbering = None
-    if number:
-        from pipeline.extract.params import ExtractParams, PhotoLevels
-        from pipeline.tools.numbered_photos import Numbering
+    if name is not None and (number or len(paths) > 1):
+        raise click.UsageError("--as goes with one PATH, and without --number")
+    names = None if name is None else Renaming(name)
+    done(add_paths(paths, label, current_project(), _numbering() if number else names), "add")
 
-        params = section_of("extract", ExtractParams)
-        sample_bits = section_of("image", PhotoLevels).sample_bits
-        numbering = Numbering(round(params.max_megapixels * 1e6), params.jpeg_quality, sample_bits)
-    done(add_paths(paths, label, current_project(), numbering), "add")
+
+def _numbering() -> Numbering:
+    from pipeline.extract.params import ExtractParams, PhotoLevels
+    from pipeline.tools.numbered_photos import Numbering
+
+    params = section_of("extract", ExtractParams)
+    sample_bits = section_of("image", PhotoLevels).sample_bits
+    return Numbering(round(params.max_megapixels * 1e6), params.jpeg_quality, sample_bits)
 
 
 @click.command(epilog=example("pipe relabel data/raw/flake/IMG_0412.MOV --label spherical"))
