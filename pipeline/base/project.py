@@ -31,6 +31,7 @@ class Project:
     dvc_lock = _BelowRoot("dvc.lock")
     recipes = _BelowRoot("recipes")
     raw = _BelowRoot("data/raw")
+    correction = _BelowRoot("data/.correction")  # of recordings, while it is carried out
     frames = _BelowRoot("data/frames", "extract")
     frames_csv = _BelowRoot("data/frames.csv", "extract")
     fingerprints = _BelowRoot("data/fingerprints", "extract")

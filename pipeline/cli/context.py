@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 # What to run after each command, so that no stage has to know the chain. A command with several ways has several lines.
 NEXT = {
     "add": "pipe extract, or dvc repro for the whole chain",
+    "relabel": "dvc repro",
+    "remove": "dvc repro",
+    "rename": "dvc repro",
     "extract": "pipe augment",
     "extract VIDEOS": "pipe add VIDEOS --label CLASS, to use them in a project",
     "augment": "pipe split",
@@ -50,10 +54,15 @@ class Report(Protocol):
 
 
 def current_project() -> Project:
-    """The project in the working folder."""
+    """The project in the working folder; a correction of its recordings that was killed is finished first."""
     from pipeline.base.project import Project
 
-    return Project(Path.cwd())
+    project = Project(Path.cwd())
+    if os.path.lexists(project.correction):
+        from pipeline.tools.corrections.change import finish_change
+
+        finish_change(project)
+    return project
 
 
 def section_of(name: str, section: type[SectionType]) -> SectionType:

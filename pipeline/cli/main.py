@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli import exit_codes
 from pipeline.cli.help import SectionedGroup, example
+from pipeline.cli.recordings import RECORDINGS
 from pipeline.cli.stages import STAGES
 from pipeline.cli.tools import LOOK, MACHINE, SIGN, STUDIES
 
@@ -29,6 +30,7 @@ def cli(debug: bool) -> None:  # exit_codes reads --debug itself, before click p
 
 
 cli.add_section("The chain, in its order", STAGES)
+cli.add_section("Add and correct recordings", RECORDINGS)
 cli.add_section("Look at data and answers", LOOK)
 cli.add_section("Studies", STUDIES)
 cli.add_section("Machine and start", MACHINE)

@@ -11,29 +11,6 @@ from pipeline.cli.context import current_project, done, say, section_of
 from pipeline.cli.help import example
 
 
-@click.command(
-    epilog=example(
-        "pipe add ~/film/IMG_0412.MOV ~/film/close_ups/ --label flake", "pipe add ~/photos/carp/ --label carp --number"
-    )
-)
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--label", required=True, help="The class that the recordings show.")
-@click.option("--number", is_flag=True, help="Number the photos of the class, as JPEG: 0001.jpg, 0002.jpg …")
-def add(paths: tuple[Path, ...], label: str, *, number: bool) -> None:
-    """Copy videos, photos or folders of them into data/raw/LABEL/."""
-    from pipeline.tools.add import add as add_paths
-
-    numbering = None
-    if number:
-        from pipeline.extract.params import ExtractParams, PhotoLevels
-        from pipeline.tools.numbered_photos import Numbering
-
-        params = section_of("extract", ExtractParams)
-        sample_bits = section_of("image", PhotoLevels).sample_bits
-        numbering = Numbering(round(params.max_megapixels * 1e6), params.jpeg_quality, sample_bits)
-    done(add_paths(paths, label, current_project(), numbering), "add")
-
-
 @click.command(epilog=example("pipe demo"))
 def demo() -> None:
     """Film demo clips, run the chain, and classify with the bundle.
@@ -219,5 +196,5 @@ def key_export(path: Path) -> None:
 
 LOOK = (dataset, predict, explain)
 STUDIES = (recipe, study, compare)
-MACHINE = (doctor, demo, add)
+MACHINE = (doctor, demo)
 SIGN = (key,)

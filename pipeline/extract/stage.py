@@ -32,7 +32,9 @@ from pipeline.media.recordings import RawFiles, Recording, check_lengths, check_
 from runtime.clips.decode_plan import Wanted
 
 MOST_THREADS = 4  # that decode one clip; like the bound on pixels in media/clip.py, it bounds memory
-MANIFEST, REPORT = "frames.csv", "extract.json"  # names in a folder outside a project
+# Names in a folder outside a project. Below a git repository git is to ignore it, as it ignores data/frames.
+MANIFEST, REPORT, IGNORE = "frames.csv", "extract.json", ".gitignore"
+_IGNORE_ALL = "*\n"
 
 Note = TypeVar("Note", str, list[str])
 Decoded = Sequence[tuple[Recording, Outcome]]
@@ -161,7 +163,7 @@ def extract_files(
     """Write the wanted frames of single videos and photos to a folder, with `frames.csv` and `extract.json`.
 
     Each file is a class of its own, named by its stem. The folder appears whole or not at all. It replaces a folder
-    that this function wrote, and no other.
+    that this function wrote, and no other. Inside a git repository it holds a `.gitignore`, so that git ignores it.
 
     Args:
         paths: clips and photos, at least one, no two of the same file name.
@@ -184,6 +186,8 @@ def extract_files(
         manifest.write(rows, folder / MANIFEST)
         report = _report(screened, rows, RawFiles(tuple(recordings)), result.left_out, params, standalone)
         write_json(folder / REPORT, report.to_json())
+        if any((parent / ".git").exists() for parent in out.resolve().parents):
+            (folder / IGNORE).write_text(_IGNORE_ALL, encoding="ascii", newline="\n")
     return report
 
 
@@ -207,6 +211,8 @@ def _check_out(out: Path) -> None:
         raise DataError(f"{out}: is a file; expected a folder or a free name")
     present = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
     ours = {row.path for row in manifest.read(out / MANIFEST)} if MANIFEST in present else set()
+    if (out / IGNORE).is_file() and (out / IGNORE).read_bytes() == _IGNORE_ALL.encode():
+        ours.add(IGNORE)
     foreign = sorted(present - ours - {MANIFEST, REPORT})
     if foreign:
         raise DataError(

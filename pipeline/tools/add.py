@@ -47,30 +47,40 @@ class AddReport:
         return f"{counted(self.n_added, 'file')} added to {self.folder}{present}{numbers}{unread}"
 
 
-def add(paths: Sequence[Path], label: str, project: Project, numbering: Numbering | None = None) -> AddReport:
+@dataclass(frozen=True)
+class Renaming:
+    """Another name for one file or folder that is added, since two phones count their clips alike."""
+
+    name: str  # of a file without its suffix or with it; of the folder below the class that a folder's files lie in
+
+
+def add(paths: Sequence[Path], label: str, project: Project, names: Numbering | Renaming | None = None) -> AddReport:
     """Copy clips, photos, and folders of them into `data/raw/<label>/`; a folder keeps its subfolders.
 
     Args:
-        paths: clips, photos or folders.
+        paths: clips, photos or folders; with a `Renaming` one alone.
         label: the class that they show.
         project: the project to copy them into.
-        numbering: photos get numbers and become JPEG files; None: every file keeps its name and its bytes.
+        names: a `Numbering`: photos get numbers and become JPEG files; a `Renaming`: the file or folder gets that name;
+            None: every file keeps its name. But for numbered photos every file keeps its bytes.
 
     Raises:
-        DataError: the label cannot name a folder; a path is missing, or is neither clip nor photo; a folder has
-            neither; a photo that is to become a JPEG cannot be read; or a file of the same name has other content.
-            Then nothing was copied.
+        DataError: the label or the other name cannot name a folder; a path is missing, or is neither clip nor photo; a
+            folder has neither; a photo that is to become a JPEG cannot be read; or a file of the same name has other
+            content. Then nothing was copied.
     """
     check_label(label, project)
     folder = project.raw / label
     media = list(_media(paths))
-    if numbering is None:
+    if isinstance(names, Renaming):
+        media = [(source, _renamed(name, paths[0], names.name)) for source, name in media]
+    if not isinstance(names, Numbering):
         return _add(media, paths, folder, project)
     is_photo = [recordings.has_photo_suffix(source) for source, _ in media]
     photos = [source for (source, _), is_one in zip(media, is_photo, strict=True) if is_one]
     others = [pair for pair, is_one in zip(media, is_photo, strict=True) if not is_one]
     with temporary_folder(project.root / _NUMBERED) as scratch:
-        numbered = list(number_photos(photos, folder, numbering, scratch))
+        numbered = list(number_photos(photos, folder, names, scratch))
         named = [(photo.content, Path(photo.name)) for photo in numbered]
         report = _add([*others, *named], paths, folder, project)
     return replace(
@@ -98,23 +108,43 @@ def _add(media: Iterable[tuple[Path, Path]], paths: Sequence[Path], folder: Path
 
 
 def check_label(label: str, project: Project) -> None:
-    """Refuse a label that cannot be the name of one visible folder.
+    """Refuse a label that cannot be the name of one visible folder, or that reads like a class that is there.
 
     Raises:
-        DataError: the label is empty, hidden or too long, has blanks at an end, is what file systems call their litter,
-            would leave `data/raw`, or differs from a class that is there only in case, width, blanks or the like.
+        DataError: as `check_class_name`, or the label differs from a class that is there only in case, width, blanks or
+            the like.
     """
-    recordings.check_name(label)
-    if not label or label.startswith(".") or "/" in label or label != label.strip() or is_litter(label):
-        raise DataError(
-            f"--label {label!r}: not the name of a folder; expected one without / and without a leading dot"
-        )
-    most_bytes = recordings.longest_part(project.root)
-    if len(label.encode()) > most_bytes:
-        raise DataError(f"--label {label!r}: too long; expected at most {most_bytes} bytes")
+    check_class_name(label, project, "--label")
     present = sorted(path.name for path in project.raw.iterdir() if path.is_dir()) if project.raw.is_dir() else []
     for name in present:
         refuse_similar_names([label, name], project.relative(project.raw))
+
+
+def check_class_name(label: str, project: Project, argument: str) -> None:
+    """Refuse a label that cannot be the name of one visible folder.
+
+    Args:
+        label: the name of a class.
+        project: that the class belongs to.
+        argument: what the person typed the label for, such as `--label`, for the message.
+
+    Raises:
+        DataError: the label is empty, hidden or too long, has blanks at an end, is what file systems call their litter,
+            or would leave `data/raw`.
+    """
+    recordings.check_name(label)
+    if not _is_visible_name(label):
+        raise DataError(
+            f"{argument} {label!r}: not the name of a folder; expected one without / and without a leading dot"
+        )
+    most_bytes = recordings.longest_part(project.root)
+    if len(label.encode()) > most_bytes:
+        raise DataError(f"{argument} {label!r}: too long; expected at most {most_bytes} bytes")
+
+
+def _is_visible_name(name: str) -> bool:
+    """Whether a text can be the name of one file or folder that is not hidden."""
+    return bool(name) and not name.startswith(".") and "/" not in name and name == name.strip() and not is_litter(name)
 
 
 def _media(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
@@ -136,6 +166,26 @@ def _media(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
             yield path, Path(path.name)
 
 
+def _renamed(name: Path, path: Path, new_name: str) -> Path:
+    """The path below its class of a file that is added under another name.
+
+    Args:
+        name: the path that it would have.
+        path: the file, or the folder that the file is in.
+        new_name: the other name, of the file or of the folder.
+    """
+    recordings.check_name(new_name)
+    if not _is_visible_name(new_name):
+        raise DataError(f"--as {new_name!r}: not a name; expected one without / and without a leading dot")
+    if path.is_dir():
+        return Path(new_name) / name
+    if Path(new_name).suffix.lower() == path.suffix.lower():
+        return Path(new_name)
+    if recordings.has_media_suffix(Path(new_name)):
+        raise DataError(f"--as {new_name!r}: has another suffix than {path}; expected {path.suffix}, or none")
+    return Path(f"{new_name}{path.suffix}")
+
+
 def _why_not_read(path: Path) -> str:
     content = recording_content(path)
     if content is None:
@@ -148,7 +198,9 @@ def _is_present(source: Path, target: Path) -> bool:
         return False
     if sha256_of(source) == sha256_of(target):
         return True
-    raise DataError(f"{target}: a file with other content is there; rename {source} or remove the other")
+    raise DataError(
+        f"{target}: a file with other content is there; rename {source}, add it with --as NAME, or remove the other"
+    )
 
 
 def _copy_all(copies: dict[Path, Path], folder: Path) -> None:

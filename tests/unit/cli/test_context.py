@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.base.project import Project
-from pipeline.cli import context, stages, tools
+from pipeline.cli import context, recordings, stages, tools
 from pipeline.cli.context import NEXT, done, section_of
 from pipeline.cli.main import cli
 from pipeline.split.params import SplitParams
@@ -22,7 +22,7 @@ WITHOUT_CLOSING_LINE = {"predict"}
 
 def keys_of_closing_lines() -> list[str]:
     """The second argument of every call of `done` in the commands."""
-    trees = [ast.parse(Path(module.__file__).read_text(encoding="utf-8")) for module in (stages, tools)]
+    trees = [ast.parse(Path(module.__file__).read_text(encoding="utf-8")) for module in (recordings, stages, tools)]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     keys = [call.args[1] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "done"]
     return [str(key.value) for key in keys if isinstance(key, ast.Constant)]

@@ -502,6 +502,26 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path, after_a
     assert everything_in(tmp_path) == before
 
 
+def test_git_ignores_the_frames_of_a_single_video(tmp_path: Path) -> None:
+    def untracked() -> str:
+        command = ["git", "status", "--porcelain", "--untracked-files=all"]
+        return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout
+
+    repository = tmp_path / "repository"
+    subprocess.run(["git", "init", "--quiet", repository], check=True)
+    clip = write_clip(tmp_path / "walk.mp4")
+    for out in (repository / "walk_frames", repository / "deep" / "out", repository / "walk_frames"):
+        extract_files([clip], out, extract_params())
+    assert untracked() == ""
+    (repository / "walk_frames" / ".gitignore").unlink()
+    assert "walk_frames/frames.csv" in untracked()  # so the file is what makes git ignore them
+    (repository / "deep" / "out" / ".gitignore").write_text("*.jpg\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"holds \.gitignore, which `pipe extract` did not write"):
+        extract_files([clip], repository / "deep" / "out", extract_params())
+    extract_files([clip], tmp_path / "elsewhere", extract_params())
+    assert ".gitignore" not in everything_in(tmp_path / "elsewhere")
+
+
 def test_bad_files_by_themselves_leave_no_folder(tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_text("no video", encoding="utf-8")
     with pytest.raises(DataError, match="its content is not MP4"):

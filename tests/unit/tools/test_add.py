@@ -15,7 +15,8 @@ import pytest
 from pipeline.base import files
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.tools.add import add
+from pipeline.tools.add import Renaming, add
+from tests.support.command import run_pipe
 from tests.support.media import OTHER_CONTAINERS, write_photo, write_plain
 
 
@@ -162,3 +163,34 @@ def test_when_the_disk_is_full_no_file_is_added(
     with pytest.raises(OSError, match="No space left"):
         add([tmp_path / "card"], "a", project)
     assert not project.raw.exists() or not list(project.raw.iterdir())
+
+
+def test_two_phones_that_count_alike_get_other_names(project: Project, tmp_path: Path) -> None:
+    phones = [write_photo(tmp_path / phone / "IMG_1.PNG", number) for number, phone in enumerate(("one", "two"))]
+    add(phones[:1], "a", project)
+    assert "IMG_1.PNG, add it with --as NAME, or remove the other" in refusal(phones[1:], "a", project)
+    add(phones[1:], "a", project, Renaming("two_IMG_1"))
+    add(phones[1:], "a", project, Renaming("v1.2.png"))
+    add([tmp_path / "two"], "a", project, Renaming("two"))
+    assert sorted(content(project.raw)) == ["a/IMG_1.PNG", "a/two/IMG_1.PNG", "a/two_IMG_1.PNG", "a/v1.2.png"]
+    other = write_photo(tmp_path / "three" / "IMG_1.PNG", 3)
+    with pytest.raises(DataError, match=r"two_IMG_1\.PNG: a file with other content is there"):
+        add([other], "a", project, Renaming("two_IMG_1"))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "x/y", "x\\y", "../x", "x\ny", " x", "Thumbs.db", "x.jpg"])
+def test_another_name_that_is_none_is_refused(project: Project, tmp_path: Path, name: str) -> None:
+    photo = write_photo(tmp_path / "x.png")
+    with pytest.raises(DataError, match=r"--as|name") as caught:
+        add([photo], "a", project, Renaming(name))
+    assert "\n" not in str(caught.value)
+    assert not project.raw.exists()
+
+
+def test_one_name_is_for_one_path(project: Project, tmp_path: Path) -> None:
+    photos = [str(write_photo(tmp_path / f"{number}.png", number)) for number in range(2)]
+    refused = run_pipe(project.root, "add", *photos, "--label", "a", "--as", "x")
+    assert refused.returncode == 2
+    assert "--as goes with one PATH" in refused.stderr
+    assert run_pipe(project.root, "add", photos[0], "--label", "a", "--as", "x").returncode == 0
+    assert list(content(project.raw)) == ["a/x.png"]

@@ -1,0 +1,94 @@
+"""The commands that add and correct recordings. Each imports its heavy libraries in its own body."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from pipeline.cli.context import current_project, done, section_of
+from pipeline.cli.help import example
+
+if TYPE_CHECKING:
+    from pipeline.tools.numbered_photos import Numbering
+
+
+@click.command(
+    epilog=example(
+        "pipe add ~/film/IMG_0412.MOV ~/film/close_ups/ --label flake",
+        "pipe add ~/phone2/IMG_0412.MOV --label flake --as phone2_IMG_0412",
+        "pipe add ~/photos/carp/ --label carp --number",
+    )
+)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--label", required=True, help="The class that the recordings show.")
+@click.option("--number", is_flag=True, help="Number the photos of the class, as JPEG: 0001.jpg, 0002.jpg …")
+@click.option(
+    "--as", "name", metavar="NAME", help="Another name for the one file, or a folder NAME for those of the one folder."
+)
+def add(paths: tuple[Path, ...], label: str, *, number: bool, name: str | None) -> None:
+    """Copy videos, photos or folders of them into data/raw/LABEL/."""
+    from pipeline.tools.add import Renaming
+    from pipeline.tools.add import add as add_paths
+
+    if name is not None and (number or len(paths) > 1):
+        raise click.UsageError("--as goes with one PATH, and without --number")
+    names = None if name is None else Renaming(name)
+    done(add_paths(paths, label, current_project(), _numbering() if number else names), "add")
+
+
+def _numbering() -> Numbering:
+    from pipeline.extract.params import ExtractParams, PhotoLevels
+    from pipeline.tools.numbered_photos import Numbering
+
+    params = section_of("extract", ExtractParams)
+    sample_bits = section_of("image", PhotoLevels).sample_bits
+    return Numbering(round(params.max_megapixels * 1e6), params.jpeg_quality, sample_bits)
+
+
+@click.command(epilog=example("pipe relabel data/raw/flake/IMG_0412.MOV --label spherical"))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--label", required=True, help="The class that the recordings show.")
+def relabel(sources: tuple[Path, ...], label: str) -> None:
+    """Give recordings in data/raw another class.
+
+    Their lines in data/groups.csv and their pins follow. Clips are not decoded again.
+    """
+    from pipeline.tools.corrections.relabel import relabel as relabel_sources
+
+    done(relabel_sources(sources, label, current_project(), _layout()), "relabel")
+
+
+@click.command(epilog=example("pipe remove data/raw/flake/IMG_0412.MOV"))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+def remove(sources: tuple[Path, ...]) -> None:
+    """Take recordings out of data/raw.
+
+    Their files move to data/raw/.removed/, which no stage reads. Their lines in data/groups.csv and their pins go.
+    """
+    from pipeline.tools.corrections.remove import remove as remove_sources
+
+    done(remove_sources(sources, current_project(), _layout()), "remove")
+
+
+@click.command(epilog=example("pipe rename flake flake_graphite"))
+@click.argument("label", metavar="CLASS")
+@click.argument("new_label", metavar="NEW")
+def rename(label: str, new_label: str) -> None:
+    """Give a class another name.
+
+    The lines of its recordings in data/groups.csv and their pins follow. Clips are not decoded again.
+    """
+    from pipeline.tools.corrections.rename import rename as rename_class
+
+    done(rename_class(label, new_label, current_project(), _layout()), "rename")
+
+
+def _layout() -> Literal["class", "split"]:
+    from pipeline.extract.params import ExtractParams
+
+    return section_of("extract", ExtractParams).layout
+
+
+RECORDINGS = (add, relabel, remove, rename)

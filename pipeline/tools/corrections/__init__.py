@@ -1,0 +1,1 @@
+"""Recordings that are corrected later: another class, taken out, or a class of another name."""

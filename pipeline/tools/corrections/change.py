@@ -1,0 +1,244 @@
+"""A change of `data/raw` and of the tables that name its recordings: carried out as a whole, or not at all.
+
+The moves and the new tables are prepared in a hidden folder, which gets its name last. From then on only renames are
+left. Whoever finds the folder finishes the change: the same process, or the next command after one that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pipeline.base.errors import DataError
+from pipeline.base.files import exclusive_lock, flush_filesystem, read_json, replacing_folder, write_json
+from pipeline.base.project import Project, check_inside
+from pipeline.base.storage.csv_files import read_table, write_csv
+from pipeline.base.words import counted
+from pipeline.media import recordings
+
+REMOVED = PurePosixPath(".removed")  # the folder below data/raw that removed recordings are moved to
+_MOVES_JSON = "moves.json"
+
+Moves = Mapping[PurePosixPath, PurePosixPath]  # old to new paths below data/raw, of recordings or of folders of classes
+
+
+@dataclass(frozen=True)
+class Followed:
+    """How many lines of the tables changed with the recordings."""
+
+    n_groups: int  # of data/groups.csv
+    n_pins: int  # of data/split.keep.csv
+
+    @property
+    def sentence(self) -> str:
+        """The numbers in words, to be added to a closing line; empty where no line changed."""
+        groups = [f"{counted(self.n_groups, 'line')} of data/groups.csv"] if self.n_groups else []
+        pins = [f"{counted(self.n_pins, 'pin')} of data/split.keep.csv"] if self.n_pins else []
+        return f"; {' and '.join([*groups, *pins])} changed with them" if groups or pins else ""
+
+
+def carry_out(moves: Moves, project: Project) -> Followed:
+    """Move recordings, and let the lines of `data/groups.csv` and `data/split.keep.csv` follow them.
+
+    What is moved below `REMOVED` loses its lines.
+
+    Raises:
+        DataError: a target is there, or its name is too long; a table is not CSV; or an extraction or a split runs.
+            Then nothing was changed.
+        DiskFullError: the disk has no room for the tables. Then nothing was changed.
+        OSError: the disk has no room for a folder. Then nothing was changed.
+    """
+    finish_change(project)
+    with _locked(project):
+        _check_targets(moves, project)
+        groups, group_lines = _followed_groups(moves, project)
+        pins, pin_lines = _followed_pins(moves, project, {cells[1] for cells in group_lines if len(cells) > 1})
+        with replacing_folder(project.correction) as folder:
+            # Of the tables, only those that change: the others keep every byte.
+            if groups:
+                write_csv(folder / project.groups_csv.name, group_lines)
+            if pins:
+                write_csv(folder / project.split_keep_csv.name, pin_lines)
+            names = [[old.as_posix(), new.as_posix()] for old, new in moves.items()]
+            write_json(folder / _MOVES_JSON, {"moves": names})
+        _make_parents(moves, project)
+        _finish(project)
+    return Followed(groups, pins)
+
+
+def finish_change(project: Project) -> None:
+    """Finish the change that a killed command left, if there is one.
+
+    Raises:
+        DataError: the command still runs, or somebody has put another file in the way since.
+    """
+    if os.path.lexists(project.correction):
+        with _locked(project):
+            _finish(project)
+
+
+@contextlib.contextmanager
+def _locked(project: Project) -> Iterator[None]:
+    """Keep the stages out that read the recordings and the tables."""
+    with exclusive_lock(project, "pipe extract"), exclusive_lock(project, "pipe split"):
+        yield
+
+
+def _check_targets(moves: Moves, project: Project) -> None:
+    earlier: dict[PurePosixPath, PurePosixPath] = {}
+    for old, new in moves.items():
+        if new in earlier:
+            shown = f"{_shown(old, project)} and {_shown(earlier[new], project)}"
+            raise DataError(f"{shown}: both would be {_shown(new, project)}; rename one of them first")
+        earlier[new] = old
+        if _is_taken(project.raw / old, project.raw / new):
+            raise DataError(f"{_shown(new, project)}: is there already; rename {_shown(old, project)}, or remove one")
+        if linked := next(
+            (parent for parent in new.parents if (project.raw / parent).is_symlink() and parent.parts), None
+        ):
+            raise DataError(f"{_shown(linked, project)}: a link; what it leads to is not the project's own")
+        for path in _files_in(project.raw / old):
+            recordings.check_lengths((new / path.relative_to(project.raw / old)).as_posix(), project.root)
+
+
+def _files_in(path: Path) -> Iterable[Path]:
+    """A file itself, or all files of a class."""
+    return recordings.walk(path) if path.is_dir() else [path]
+
+
+def _is_taken(old: Path, new: Path) -> bool:
+    """Whether another file has the new name. On some file systems a name in other case is the same file."""
+    if not os.path.lexists(new):
+        return False
+    differ_in_case = str(old).casefold() == str(new).casefold()
+    return not (differ_in_case and os.path.lexists(old) and os.path.samestat(old.lstat(), new.lstat()))
+
+
+def _shown(name: PurePosixPath, project: Project) -> str:
+    return project.relative(project.raw / name)
+
+
+def _make_parents(moves: Moves, project: Project) -> None:
+    """Make the folders that the moves lead to. Where the disk is too full for them, take the change back."""
+    try:
+        for new in moves.values():
+            (project.raw / new.parent).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        _remove_empty((new.parent for new in moves.values()), project)
+        _forget(project)
+        raise
+
+
+def _remove_empty(folders: Iterable[PurePosixPath], project: Project) -> None:
+    """Remove folders below `data/raw` that hold nothing, and the folders above them that then hold nothing."""
+    above = {part for folder in folders for part in (folder, *folder.parents) if part.parts}
+    for folder in sorted(above, key=lambda part: len(part.parts), reverse=True):
+        with contextlib.suppress(OSError):  # not empty, or gone
+            (project.raw / folder).rmdir()
+
+
+def _finish(project: Project) -> None:
+    """Carry out what the folder of the change says. Doing it twice, or in two parts, gives the same."""
+    folder = project.correction
+    if (folder / _MOVES_JSON).is_file():  # else all is done, and the folder was to be removed
+        moves = _read_moves(folder / _MOVES_JSON)
+        for old, new in moves.items():
+            _move(old, new, project)
+        for table in (project.groups_csv, project.split_keep_csv):
+            if (folder / table.name).is_file():
+                (folder / table.name).replace(table)
+        _remove_empty((old.parent for old in moves), project)
+        flush_filesystem(project.raw)
+    _forget(project)
+
+
+def _forget(project: Project) -> None:
+    """Remove the folder of the change, its moves first: without them, whoever finds the folder has nothing to do."""
+    (project.correction / _MOVES_JSON).unlink(missing_ok=True)
+    shutil.rmtree(project.correction)
+
+
+def _read_moves(path: Path) -> dict[PurePosixPath, PurePosixPath]:
+    stored = read_json(path)
+    try:
+        names = [(old, new) for old, new in stored["moves"]]
+        for name in (name for pair in names for name in pair):
+            check_inside(name)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: not written by `pipe`; remove {path.parent}") from error
+    return {PurePosixPath(old): PurePosixPath(new) for old, new in names}
+
+
+def _move(old: PurePosixPath, new: PurePosixPath, project: Project) -> None:
+    source, target = project.raw / old, project.raw / new
+    if not os.path.lexists(source):
+        return  # moved by the command that was killed
+    if _is_taken(source, target):
+        raise DataError(
+            f"{_shown(new, project)}: is there, but a command that was stopped has to move {_shown(old, project)} "
+            "there; move one of them away, and the next command goes on"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
+
+
+def _followed_groups(moves: Moves, project: Project) -> tuple[int, list[list[str]]]:
+    """How many lines of `data/groups.csv` change, and all its lines as they will be."""
+    lines = _lines_of(project.groups_csv)
+    followed = []
+    for cells in lines:
+        source = _followed(cells[0], moves, project) if cells else ""
+        if source is not None:
+            # A group may have the name of one of its recordings. It keeps it when that one is removed.
+            groups = [_followed(group, moves, project) or group for group in cells[1:2]]
+            followed.append([source, *groups, *cells[2:]] if cells else cells)
+    return _count_changes(lines, followed), followed
+
+
+def _followed_pins(moves: Moves, project: Project, named_groups: set[str]) -> tuple[int, list[list[str]]]:
+    """How many lines of `data/split.keep.csv` change, and all its lines as they will be.
+
+    Args:
+        moves: the change.
+        project: whose pins they are.
+        named_groups: groups of recordings that stay. A pin of one of them stays.
+    """
+    lines = _lines_of(project.split_keep_csv)
+    followed = []
+    for cells in lines:
+        group = _followed(cells[0], moves, project) if cells else ""
+        if group is None and cells[0] in named_groups:
+            group = cells[0]
+        if group is not None:
+            followed.append([group, *cells[1:]] if cells else cells)
+    return _count_changes(lines, followed), followed
+
+
+def _lines_of(table: Path) -> list[list[str]]:
+    return list(read_table(table)) if os.path.lexists(table) else []
+
+
+def _count_changes(before: list[list[str]], after: list[list[str]]) -> int:
+    n_gone = len(before) - len(after)
+    kept = set(map(tuple, before))
+    return n_gone + sum(tuple(cells) not in kept for cells in after)
+
+
+def _followed(source: str, moves: Moves, project: Project) -> str | None:
+    """The path that a recording has after the change, as the manifest spells it; None where it is removed.
+
+    A name that is no recording's is returned as it is.
+    """
+    raw, path = PurePosixPath(project.relative(project.raw)), PurePosixPath(source)
+    if not path.is_relative_to(raw):
+        return source
+    name = path.relative_to(raw)
+    for moved in (name, *name.parents):
+        if moved in moves:
+            new = moves[moved] / name.relative_to(moved)
+            return None if new.is_relative_to(REMOVED) else str(raw / new)
+    return source
