@@ -49,7 +49,7 @@ class Outcome:
     epochs: int | None  # points of the curve of the training loss
     faults: tuple[str, ...]
     seconds: float
-    same_as: str | None = None  # an earlier row that has the same params in small; DVC trains nothing then
+    same_as: str | None = None  # an earlier row that has the same params in small
 
     @property
     def line(self) -> str:
