@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.base import files
-from pipeline.base.errors import PipeError
+from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import exclusive_lock, write_json
 from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row, read, write
@@ -236,11 +236,19 @@ def test_a_table_that_is_no_csv_is_named_before_anything_moves(filled: Project) 
     assert message.startswith(f"{filled.groups_csv}: not a UTF-8 CSV file")
 
 
-@pytest.mark.parametrize("stage", ["pipe extract", "pipe split"])
-def test_nothing_is_corrected_while_a_stage_reads(filled: Project, stage: str) -> None:
-    with exclusive_lock(filled, stage):
+@pytest.mark.parametrize("command", ["pipe relabel", "pipe extract", "pipe split"])
+def test_nothing_is_corrected_while_another_command_reads_or_corrects(filled: Project, command: str) -> None:
+    with exclusive_lock(filled, command):
         message = refusal(filled, lambda: rename("a", "c", filled, "class"))
-    assert f"another `{stage}` is running here" in message
+    assert f"another `{command}` is running here" in message
+
+
+def test_what_another_command_has_moved_in_between_is_named(filled: Project) -> None:
+    filled.correction.mkdir()
+    write_json(filled.correction / "moves.json", {"moves": [["a/1.png", "b/1.png"]]})
+    with pytest.raises(DataError, match=r"^data/raw/a/1\.png: was moved just now by another command"):
+        relabel([Path("data/raw/a/1.png")], "c", filled, "class")
+    assert raw_names(filled) == {"b/1.png", "a/deep/2.png", "b/3.png"}
 
 
 def test_on_a_full_disk_nothing_changes(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +281,6 @@ CORRECTIONS = {
     "relabel": lambda project: relabel(
         [Path("data/raw/a/1.png"), Path("data/raw/a/deep/2.png")], "new", project, "class"
     ),
-    "remove": lambda project: remove([Path("data/raw/a/deep/2.png"), Path("data/raw/b/3.png")], project, "class"),
     "rename": lambda project: rename("a", "c", project, "class"),
 }
 
