@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo install test lint check trials trial-attacks trial-arm trial-telemetry lock clean
+.PHONY: demo install test lint check trials trial-studies trial-attacks trial-arm trial-telemetry lock clean
 
 demo: .venv/train
 	rm -rf build/demo
@@ -35,9 +35,12 @@ trials: .venv/test
 	$(BIN)/python -m tests.trials.mutant_bundles
 	$(BIN)/python -m tests.trials.examples_without_vnni
 	$(BIN)/python -m tests.trials.int8_without_vnni
-	rm -rf build/small
-	$(BIN)/python -m tests.trials.small_studies build/small
 	$(BIN)/python -m tests.trials.joined_photos
+
+# Every row of every study in small, half an hour and more.
+trial-studies: .venv/test
+	rm -rf build/rows
+	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m tests.trials.every_row build/rows
 
 # Kills, weights, params and names that were made to do harm.
 trial-attacks: .venv/test

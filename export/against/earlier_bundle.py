@@ -105,9 +105,11 @@ class BundleComparison:
     def headline(self) -> str:
         """One line: flips, accuracy, latency and size; or that too few clips are new to the earlier bundle."""
         if not self.can_tell:
+            n_recordings = self.n_clips + (self.left_out or 0)
             return (
                 f"against the earlier bundle: cannot tell which is better, since only {counted(self.n_clips, 'clip')} "
-                f"of {self.n_clips + (self.left_out or 0)} recordings are new to it; expected at least {FEWEST_CLIPS}"
+                f"of {n_recordings} recordings {'is' if self.n_clips == 1 else 'are'} new to it; "
+                f"expected at least {FEWEST_CLIPS}"
             )
         points = 100 * (self.new.top1 - self.earlier.top1)
         latency, size = self.new.median_ms / self.earlier.median_ms, self.new.bytes / self.earlier.bytes

@@ -54,8 +54,8 @@ class Calibration:
     unknown_reason: str | None
 
     def __post_init__(self) -> None:
-        if self.temperature is not None and not 0 < self.temperature < math.inf:
-            raise ValueError(f"found the temperature {self.temperature}; expected a number above 0")
+        if self.temperature is not None and not RANGE[0] <= self.temperature <= RANGE[1]:
+            raise ValueError(f"found the temperature {self.temperature}; expected {RANGE[0]:g} to {RANGE[1]:g}")
         for value, reason in ((self.temperature, self.temperature_reason), (self.unknown, self.unknown_reason)):
             if (value is None) == (reason is None):
                 raise ValueError(f"found the value {value!r} and the reason {reason!r}; expected one of the two")

@@ -18,6 +18,7 @@ from pipeline.network.preprocess import Preprocess
 from pipeline.tools.preview import COLUMNS, SIDE, PreviewReport, read_bounded
 from pipeline.train.params import RandomResizedCropView, TrainParams
 from pipeline.train.random_views import random_views, view_generator
+from pipeline.train.whole_frames import kept_picture
 
 N_VIEWS = 7  # with the frame itself two rows
 
@@ -60,10 +61,11 @@ def preview_views(
 
 
 def _before_views(frame_hwc: NDArray[np.uint8], params: TrainParams, image: ImageParams) -> Tensor:
-    """Return the picture that views are drawn from, (3, height, width) uint8: random crops choose their own part."""
-    if any(isinstance(view, RandomResizedCropView) for view in params.online):
-        return torch.from_numpy(frame_hwc.transpose(2, 0, 1).copy())
+    """Return the picture that views are drawn from, (3, height, width) uint8, as training keeps it."""
     no_change = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     preprocess = Preprocess(image.size, image.crop, image.center_fraction, *no_change)
+    crop = next((view for view in params.online if isinstance(view, RandomResizedCropView)), None)
+    if crop is not None:
+        return torch.from_numpy(kept_picture(frame_hwc, preprocess, crop).copy()).permute(2, 0, 1)
     levels_nchw = preprocess.resized(torch.from_numpy(frame_hwc).unsqueeze(0), image.size)
     return levels_nchw[0].round_().clamp_(0, 255).to(torch.uint8)

@@ -162,7 +162,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     run = RunContext(accelerator, project, key, started)
     choice = None
     if params.adapt == "auto":
-        choice = _choose_adaptation(network, params, data, run)
+        choice, run = _choose_adaptation(network, params, data, run)
         params = params.model_copy(update={"adapt": choice.way if choice else "head"})
         data = data if params.adapt == "head" else _read_data(params, model, image, project)  # the test side judges it
     if data.estimate == "folds":
@@ -245,17 +245,20 @@ def _tell_layers(network: Network, accelerator: Accelerator) -> NetworkSummary:
     return summary
 
 
-def _choose_adaptation(network: Network, params: TrainParams, data: TrainingData, run: RunContext) -> Choice | None:
-    """Try what `train.adapt: auto` may choose, and say what came of it."""
+def _choose_adaptation(
+    network: Network, params: TrainParams, data: TrainingData, run: RunContext
+) -> tuple[Choice | None, RunContext]:
+    """Try what `train.adapt: auto` may choose, and say what came of it; returns the run after its features too."""
 
     def data_of(part: Network, learned: Sequence[Row], judged: Sequence[Row]) -> FoldData:
         return _fold_data(part, learned, judged, params, data, run.accelerator)
 
     training = Training(data.learned, data.sides["train"], data_of)
-    choice = choose_adaptation(network, params, training, len(data.classes), run)
+    with making_time() as times:
+        choice = choose_adaptation(network, params, training, len(data.classes), run)
     if run.accelerator.is_main_process:
         tell(str(choice) if choice else "train.adapt: auto keeps to the head: the training side has no two folds")
-    return choice
+    return choice, run.after_caching(times)
 
 
 def _fit_with_folds(

@@ -117,6 +117,20 @@ def kept_shape(height: int, width: int, preprocess: Preprocess, crop: RandomResi
     return _rounded_up(height * scale), _rounded_up(width * scale)
 
 
+def kept_picture(
+    frame_hwc: NDArray[np.uint8], preprocess: Preprocess, crop: RandomResizedCropView
+) -> NDArray[np.uint8]:
+    """Return a frame as it is kept, (height, width, 3) uint8 RGB.
+
+    Args:
+        frame_hwc: (height, width, 3) uint8 RGB.
+        preprocess: as for `kept_shape`.
+        crop: as for `kept_shape`.
+    """
+    height, width = frame_hwc.shape[0], frame_hwc.shape[1]
+    return _resized(frame_hwc, *kept_shape(height, width, preprocess, crop))
+
+
 def _rounded_up(pixels: float) -> int:
     return max(1, math.ceil(pixels - 1e-6))  # rounding errors of floats add no pixel
 

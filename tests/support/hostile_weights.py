@@ -82,14 +82,14 @@ def _calibration(chance: random.Random, sound: bytes, marker: Path) -> Mutant:
     if not holders:  # a file of bare weights
         return _tensors(chance, sound, marker)
     holder = chance.choice(holders)
-    if chance.random() < 0.5:
+    name = "temperature" if chance.random() < 0.5 else chance.choice(("frame", "clip", "false_alarms"))
+    if name == "temperature":
         holder |= {"temperature": number, "temperature_reason": None}
     else:
-        unknown = {"frame": 1.0, "clip": 1.0, "false_alarms": 0.1} | {
-            chance.choice(("frame", "clip", "false_alarms")): number
-        }
+        unknown = {"frame": 1.0, "clip": 1.0, "false_alarms": 0.1} | {name: number}
         holder |= {"unknown": unknown, "unknown_reason": None}
-    return Mutant("a temperature or threshold that cannot be", _saved(values))
+    can_be = name in ("frame", "clip") and type(number) in (int, float) and -1 <= number <= 0  # a score may be so low
+    return Mutant("a temperature or threshold that cannot be", _saved(values), says_so=not can_be)
 
 
 def _code(chance: random.Random, sound: bytes, marker: Path) -> Mutant:

@@ -21,10 +21,10 @@ class BestOfRows:
     @property
     def sentence(self) -> str:
         """The numbers in words."""
-        above = 100 * (self.expected_share - self.share)
+        share, expected = 100 * self.share, 100 * self.expected_share
         return (
-            f"If all {self.n_rows} rows were equally good, with {self.share:.1%} of {self.n_clips} clips right, the "
-            f"best of them would show {self.expected_share:.1%} on average, {above:.1f} points above the truth, "
+            f"If all {self.n_rows} rows were equally good, with {share:.1f} % of {self.n_clips} clips right, "
+            f"the best of them would show {expected:.1f} % on average, {expected - share:.1f} points above the truth, "
             f"and its 95 % interval would lie above the truth in {100 * self.interval_above_truth:.0f} of 100 tables"
         )
 

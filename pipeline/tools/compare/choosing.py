@@ -71,7 +71,7 @@ def _chance_notes(rows: RunsByRow, digest: str | None, n_judged: Counter[str]) -
     n_clips = runs[0].evaluation.get("n_groups") or 0
     if len(shares) > 1 and n_clips and 0 < (share := statistics.fmean(shares)) < 1:
         of_all = best_of_rows(n_runs, n_clips, share).expected_share
-        more = f" The best of all {n_runs} runs would show {of_all:.1%}." if n_runs > len(shares) else ""
+        more = f" The best of all {n_runs} runs would show {100 * of_all:.1f} %." if n_runs > len(shares) else ""
         yield f"{best_of_rows(len(shares), n_clips, share).sentence}.{more} Rows that err on the same clips gain less."
 
 

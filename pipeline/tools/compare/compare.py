@@ -186,7 +186,7 @@ def _figure_lines(figure: FigureParams, rows: RunsByRow, path: Path) -> list[str
     """Draw a figure; give its section of the page."""
     lacking = draw_figure(figure, rows, path)
     picture = f"![{escape_markdown(figure.title)}]({path.name})" if path.exists() else "Not drawn."
-    caption = [escape_markdown(figure.caption), ""] if figure.caption else []
+    caption = ["", escape_markdown(figure.caption)] if figure.caption else []
     warnings = loss_warnings({row: rows[row] for row in figure.rows if row in rows}, figure.curves)
     notes = [f"- {note}" for note in (*lacking, *warnings)]
-    return ["", f"## {escape_markdown(figure.title)}", "", picture, "", *caption, *notes]
+    return ["", f"## {escape_markdown(figure.title)}", "", picture, *caption, *(["", *notes] if notes else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 
 _PANEL_INCHES = (4.5, 3.5)
+_MOST_COLUMNS = 3  # of panels; with more, a figure as wide as a page has letters that nobody can read
+_LINE_STYLES = ("-", "--", "-.", ":")  # by row, so that a line shows through another one that lies on it
 
 
 def draw_figure(figure: FigureParams, rows: Mapping[str, Sequence[StudyRun]], path: Path) -> list[str]:
@@ -39,9 +42,12 @@ def draw_figure(figure: FigureParams, rows: Mapping[str, Sequence[StudyRun]], pa
     if not any(panels.values()):
         return lacking
     width, height = _PANEL_INCHES
-    with figure_in_our_look(width * len(panels), height + 0.4) as canvas:
+    n_columns = min(len(panels), _MOST_COLUMNS) if len(panels) != 4 else 2
+    n_rows = math.ceil(len(panels) / n_columns)
+    with figure_in_our_look(width * n_columns, height * n_rows + 0.4) as canvas:
         canvas.suptitle(chart_text(figure.title))
-        for axes, (curve, lines) in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for index, (curve, lines) in enumerate(panels.items(), start=1):
+            axes = canvas.add_subplot(n_rows, n_columns, index)
             areas = {row: _area_text(rows[row]) if curve == ROC else "" for row in lines}
             _draw_panel(axes, curve, lines, areas)
         for file in (path, path.with_suffix(".pdf")):
@@ -64,10 +70,11 @@ def _area_text(runs: Sequence[StudyRun]) -> str:
 def _draw_panel(axes: Axes, curve: str, lines: Mapping[str, list[list[float]]], after_label: Mapping[str, str]) -> None:
     """Draw the lines of a curve over the epochs, or those of the ROC over the false positive rate."""
     drawn, labels = [], []
-    for row, points in lines.items():
+    for index, (row, points) in enumerate(lines.items()):
         x = false_positive_rates() if curve == ROC else range(1, len(points) + 1)
         means = [statistics.fmean(values) for values in points]
-        drawn += axes.plot(x, means, marker="." if len(means) < 30 else None)
+        style = _LINE_STYLES[index % len(_LINE_STYLES)]
+        drawn += axes.plot(x, means, style, marker="." if len(means) < 30 else None)
         n_runs = len(points[0])
         labels.append(chart_text((f"{row} ({n_runs} runs)" if n_runs > 1 else row) + after_label[row]))
         if n_runs > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 _PREAMBLE = r"% In the preamble: \usepackage{booktabs,graphicx}; for Chinese also \usepackage{ctex}, with XeLaTeX."
+_NO_WIDER_THAN_THE_TEXT = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}"
 _ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -25,7 +26,7 @@ def table_latex(caption: str, header: Sequence[str], rows: Sequence[Sequence[str
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{escape_latex(caption)}}}",
-        r"  \resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",  # no wider than the text
+        rf"  {_NO_WIDER_THAN_THE_TEXT}{{%",
         rf"  \begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
         r"    \toprule",
         _row(header),
@@ -39,7 +40,7 @@ def table_latex(caption: str, header: Sequence[str], rows: Sequence[Sequence[str
 
 
 def figures_latex(captions: Sequence[tuple[str, str]]) -> str:
-    """Write the figures, each as wide as the text, from pairs of file name and caption."""
+    """Write the figures, none wider than the text, from pairs of file name and caption."""
     return "\n".join([_PREAMBLE, *(line for name, caption in captions for line in _figure(name, caption))]) + "\n"
 
 
@@ -56,6 +57,6 @@ def _row(fields: Sequence[str]) -> str:
 def _figure(name: str, caption: str) -> Iterator[str]:
     yield r"\begin{figure}"
     yield r"  \centering"
-    yield rf"  \includegraphics[width=\textwidth]{{{name}}}"
+    yield rf"  {_NO_WIDER_THAN_THE_TEXT}{{\includegraphics{{{name}}}}}"
     yield rf"  \caption{{{escape_latex(caption)}}}"
     yield r"\end{figure}"

@@ -20,6 +20,8 @@ from pipeline.tools.compare.columns import (
 )
 from pipeline.tools.studies.dvc_experiments import digest_of
 
+_SMALLEST_PLAIN, _LARGEST_PLAIN = 0.001, 1e6  # numbers beyond them have three digits and an exponent
+
 
 @dataclass(frozen=True)
 class TableCell:
@@ -191,7 +193,12 @@ def _value_text(column: str, value: Scalar) -> str:
         return str(value)
     if isinstance(value, int):
         return str(value) if column == "published_year" else f"{value:,}"
-    return f"{value:.1f}" if column in ("minutes", "caching_minutes", "best_epoch") else f"{value:.4f}"
+    return f"{value:.1f}" if column in ("minutes", "caching_minutes", "best_epoch") else _number_text(value)
+
+
+def _number_text(value: float) -> str:
+    is_plain = value == 0 or _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN
+    return f"{value:.4f}" if is_plain else f"{value:.3g}"
 
 
 def _test_set(run: StudyRun) -> str:

@@ -160,6 +160,8 @@ def test_a_calibration_survives_plain_values_and_a_spoilt_one_is_refused() -> No
     for spoilt in (
         {"temperature": True},
         {"temperature": -1.0},
+        {"temperature": 10**400},
+        {"temperature": 1e-30},
         {"temperature": None},
         {"unknown": {"frame": math.nan, "clip": 0.0, "false_alarms": 0.1}},
         {"unknown": {"frame": 0.0, "clip": 0.0, "false_alarms": 1.5}},

@@ -7,17 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.base import manifest
 from pipeline.base.errors import ParamsError
+from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.draw import sheets
 from pipeline.extract.params import ExtractParams
 from pipeline.network.params import ImageParams
+from pipeline.network.preprocess import Preprocess
 from pipeline.tools import preview_views as module
 from pipeline.tools.preview_views import N_VIEWS, preview_views
+from pipeline.train.batches import label_images, pictures
 from pipeline.train.params import TrainParams
 from runtime.images import read_image
 from tests.support.command import run_pipe
@@ -63,6 +68,26 @@ def test_every_view_is_another_and_of_the_networks_size(
     assert all(np.any(first != second) for i, first in enumerate(views) for second in views[:i])
     again = _views(project, monkeypatch, online)
     assert all(np.array_equal(first, second) for first, second in zip(views, again, strict=True))
+
+
+@pytest.mark.parametrize("crop", ["squash", "center"])
+@pytest.mark.parametrize("online", [[AFFINE, MIRROR], [CROP, MIRROR]], ids=["affine", "crop"])
+def test_the_views_are_those_of_the_first_training_image(
+    project: Project, monkeypatch: pytest.MonkeyPatch, online: list[dict[str, Any]], crop: str
+) -> None:
+    set_params(project, image={"crop": crop})
+    views = _views(project, monkeypatch, online)
+    path = project.frames / "photo.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((project.root / "photo.png").read_bytes())
+    row = Row(project.relative(path), "class", "photo.png", "", "photo.png", width=64, height=48, split="train")
+    manifest.write_split([row], project.split_csv)
+    preprocess = Preprocess(40, crop, 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # type: ignore[arg-type]
+    images = label_images(project, [row], ["class"], preprocess)
+    source = pictures(images, read_section(project.params_yaml, "train", TrainParams))
+    for epoch, view_hwc in enumerate(views):
+        learned_chw = source.batch([0], epoch, torch.device("cpu"))[0][0]
+        assert np.array_equal((learned_chw * 255).round().byte().permute(1, 2, 0).numpy(), view_hwc)
 
 
 def test_a_mirror_that_is_certain_shows_the_mirrored_picture(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,8 +25,8 @@ def test_nine_equal_rows_at_90_percent_show_95_and_their_interval_misses_the_tru
     assert round(100 * best.expected_share, 1) == 95.3
     assert round(100 * best.interval_above_truth) == 12
     assert best.sentence == (
-        "If all 9 rows were equally good, with 90.0% of 60 clips right, the best of them would show 95.3% on average, "
-        "5.3 points above the truth, and its 95 % interval would lie above the truth in 12 of 100 tables"
+        "If all 9 rows were equally good, with 90.0 % of 60 clips right, the best of them would show 95.3 % on "
+        "average, 5.3 points above the truth, and its 95 % interval would lie above the truth in 12 of 100 tables"
     )
 
 

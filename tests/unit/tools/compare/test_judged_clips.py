@@ -61,7 +61,7 @@ def test_the_page_says_how_many_runs_there_were_and_what_the_best_of_them_shows_
     plant_experiment(project, "second", files(clips, 0.92), lr=0.2)
     text = page(project)
     assert "- These test clips have judged at least 2 runs, 2 of them in this table" in text
-    assert "- If all 2 rows were equally good, with 90.0% of 50 clips right, the best of them would show 92." in text
+    assert "- If all 2 rows were equally good, with 90.0 % of 50 clips right, the best of them would show 92." in text
     assert "The best of all" not in text
     for number in range(3):  # runs that were committed and are no experiments
         for path, report in files(clips, 0.5 + number / 10).items():

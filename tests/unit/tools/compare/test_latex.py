@@ -55,7 +55,7 @@ def test_a_study_is_written_with_the_captions_of_its_text(project: Project) -> N
     table, figures, page = ((folder / name).read_text("utf-8") for name in ("table.tex", "figures.tex", "table.md"))
     assert r"\caption{表 3 的标题 50\%}" in table
     assert r"{a\_1 \& 2} & {1} & {50.0 \%} & {0.2500} \\" in table
-    assert re.findall(r"\\includegraphics\[.*\]\{(.*)\}", figures) == ["figure_1.pdf", "figure_3.pdf"]
+    assert re.findall(r"\\includegraphics\{(.*?)\}", figures) == ["figure_1.pdf", "figure_3.pdf"]
     assert re.findall(r"\\caption\{(.*)\}", figures) == ["图 5 的标题", "third"]
     assert "图 5 的标题" in page
     assert "表 3 的标题 50%" in page

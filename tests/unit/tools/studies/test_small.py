@@ -12,11 +12,8 @@ from pipeline.params import Params, validate_params
 from pipeline.tools.studies.dvc_experiments import parse_yaml
 from pipeline.tools.studies.recipe import compose, find_recipe, read_study
 from pipeline.tools.studies.small import name_of_runs, small_study
-from tests.support.compared_runs import reports
-from tests.support.experiment_project import experiment_project, plant_experiment, write_recipe
 from tests.support.recipes.tables import STUDIES
-from tests.support.small_project import ROOT, set_params
-from tests.trials.small_studies import wrong_networks
+from tests.support.small_project import ROOT
 
 LAST_ROWS = [(study, list(table)[-1]) for study, (_, table) in STUDIES.items()]  # the trial runs every row
 SHRUNK = {
@@ -90,17 +87,3 @@ def test_of_a_split_at_random_few_pictures_are_taken_where_there_are_plenty(
 def test_runs_in_small_have_names_of_their_own() -> None:
     assert name_of_runs("fish", small=False) == "fish"
     assert name_of_runs("fish", small=True) not in {path.stem for path in Path(ROOT / "recipes").glob("*.yaml")}
-
-
-def test_the_trial_sees_a_row_that_trained_another_network_and_a_row_that_is_missing(tmp_path: Path) -> None:
-    project = experiment_project(tmp_path / "project")
-    write_recipe(project, "params: {}\nrows: {deep: {model: {arch: resnet50}}, missing: {model: {arch: vgg16}}}\n")
-    recipe = read_study("tiny", project)
-    plant_experiment(project, "tiny.small-deep", reports({}))  # with the network of params.yaml, as before `--small`
-    assert wrong_networks("tiny", recipe, ["deep", "missing"], project) == [
-        "deep: ran with model.arch efficientnet_lite0, and the recipe has resnet50",
-        "missing: no experiment",
-    ]
-    set_params(project, model={"arch": "resnet50"})
-    plant_experiment(project, "tiny.small-deep", reports({}))
-    assert wrong_networks("tiny", recipe, ["deep"], project) == []
