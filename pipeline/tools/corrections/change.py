@@ -52,9 +52,9 @@ def carry_out(moves: Moves, project: Project) -> Followed:
         DiskFullError: the disk has no room for the tables. Then nothing was changed.
         OSError: the disk has no room for a folder. Then nothing was changed.
     """
-    finish_change(project)
     with _locked(project):
-        _check_targets(moves, project)
+        _finish(project)
+        _check_moves(moves, project)
         groups, group_lines = _followed_groups(moves, project)
         pins, pin_lines = _followed_pins(moves, project, {cells[1] for cells in group_lines if len(cells) > 1})
         with replacing_folder(project.correction) as folder:
@@ -83,14 +83,18 @@ def finish_change(project: Project) -> None:
 
 @contextlib.contextmanager
 def _locked(project: Project) -> Iterator[None]:
-    """Keep the stages out that read the recordings and the tables."""
-    with exclusive_lock(project, "pipe extract"), exclusive_lock(project, "pipe split"):
+    """Keep other corrections out, and the stages that read the recordings and the tables."""
+    with contextlib.ExitStack() as stack:
+        for command in ("pipe relabel", "pipe extract", "pipe split"):
+            stack.enter_context(exclusive_lock(project, command))
         yield
 
 
-def _check_targets(moves: Moves, project: Project) -> None:
+def _check_moves(moves: Moves, project: Project) -> None:
     earlier: dict[PurePosixPath, PurePosixPath] = {}
     for old, new in moves.items():
+        if not os.path.lexists(project.raw / old):
+            raise DataError(f"{_shown(old, project)}: was moved just now by another command; look where it is")
         if new in earlier:
             shown = f"{_shown(old, project)} and {_shown(earlier[new], project)}"
             raise DataError(f"{shown}: both would be {_shown(new, project)}; rename one of them first")
@@ -142,8 +146,10 @@ def _remove_empty(folders: Iterable[PurePosixPath], project: Project) -> None:
 
 
 def _finish(project: Project) -> None:
-    """Carry out what the folder of the change says. Doing it twice, or in two parts, gives the same."""
+    """Carry out what the folder of the change says, if there is one. Doing it in two parts gives the same."""
     folder = project.correction
+    if not os.path.lexists(folder):
+        return
     if (folder / _MOVES_JSON).is_file():  # else all is done, and the folder was to be removed
         moves = _read_moves(folder / _MOVES_JSON)
         for old, new in moves.items():

@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 
 from pipeline.base import files
-from pipeline.base.errors import PipeError
+from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import exclusive_lock, write_json
-from pipeline.base.manifest import read
+from pipeline.base.leakage import read_split_without_leaks
+from pipeline.base.manifest import Row, read, write
 from pipeline.base.project import Project
+from pipeline.base.section import read_section
 from pipeline.cli.context import current_project
 from pipeline.extract.stage import extract
+from pipeline.split.params import SplitParams
+from pipeline.split.stage import freeze, split
 from pipeline.tools.add import add
 from pipeline.tools.corrections import change
 from pipeline.tools.corrections.relabel import relabel
@@ -27,6 +31,7 @@ from pipeline.tools.corrections.rename import rename
 from tests.support.command import run_pipe
 from tests.support.extraction import decoded_by, extract_params
 from tests.support.media import write_photo, write_raw
+from tests.support.small_project import without_search
 
 NAMES = ("a/1.png", "a/deep/2.png", "b/3.png")
 GROUPS = "source,group\ndata/raw/a/1.png,stone\ndata/raw/a/deep/2.png,data/raw/a/1.png\ndata/raw/b/3.png,'=1+1\n"
@@ -231,11 +236,19 @@ def test_a_table_that_is_no_csv_is_named_before_anything_moves(filled: Project) 
     assert message.startswith(f"{filled.groups_csv}: not a UTF-8 CSV file")
 
 
-@pytest.mark.parametrize("stage", ["pipe extract", "pipe split"])
-def test_nothing_is_corrected_while_a_stage_reads(filled: Project, stage: str) -> None:
-    with exclusive_lock(filled, stage):
+@pytest.mark.parametrize("command", ["pipe relabel", "pipe extract", "pipe split"])
+def test_nothing_is_corrected_while_another_command_reads_or_corrects(filled: Project, command: str) -> None:
+    with exclusive_lock(filled, command):
         message = refusal(filled, lambda: rename("a", "c", filled, "class"))
-    assert f"another `{stage}` is running here" in message
+    assert f"another `{command}` is running here" in message
+
+
+def test_what_another_command_has_moved_in_between_is_named(filled: Project) -> None:
+    filled.correction.mkdir()
+    write_json(filled.correction / "moves.json", {"moves": [["a/1.png", "b/1.png"]]})
+    with pytest.raises(DataError, match=r"^data/raw/a/1\.png: was moved just now by another command"):
+        relabel([Path("data/raw/a/1.png")], "c", filled, "class")
+    assert raw_names(filled) == {"b/1.png", "a/deep/2.png", "b/3.png"}
 
 
 def test_on_a_full_disk_nothing_changes(filled: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +281,6 @@ CORRECTIONS = {
     "relabel": lambda project: relabel(
         [Path("data/raw/a/1.png"), Path("data/raw/a/deep/2.png")], "new", project, "class"
     ),
-    "remove": lambda project: remove([Path("data/raw/a/deep/2.png"), Path("data/raw/b/3.png")], project, "class"),
     "rename": lambda project: rename("a", "c", project, "class"),
 }
 
@@ -362,6 +374,38 @@ def test_after_a_relabel_no_clip_is_decoded_again(project: Project, monkeypatch:
     write_raw(project.raw, labels=["new"], clips=1, n_frames=40)  # the watch does see a clip that is decoded
     extract(extract_params(), project)
     assert len(decoded) == 1
+
+
+def test_after_every_correction_the_pinned_recordings_stay_on_their_sides(project: Project) -> None:
+    def sides() -> dict[str, str]:
+        """The side of each recording, by its file's name, which no correction changes."""
+        rows = [
+            Row(f"data/frames/{name}.jpg", name.split("/")[0], f"data/raw/{name}", name[-6:], f"data/raw/{name}")
+            for name in sorted(raw_names(project))
+            if not name.startswith(".")
+        ]
+        write(rows, project.frames_csv)
+        write([], project.augmented_csv)
+        split(params, project)
+        return {Path(row.source).name: row.split for row in read_split_without_leaks(project)}
+
+    params = without_search(read_section(project.params_yaml, "split", SplitParams))
+    params = params.model_copy(update={"photo_groups": "each"})
+    for number in range(24):
+        label = "ab"[number % 2]
+        (project.raw / label).mkdir(parents=True, exist_ok=True)
+        (project.raw / label / f"{number:02}.mp4").touch()
+    before = sides()
+    freeze(project)
+    kept = project.split_keep_csv.read_bytes()
+    in_test = next(name for name, side in before.items() if side == "test" and int(name[:2]) % 2)
+    relabel([Path(f"data/raw/b/{in_test}")], "a", project, "class")
+    rename("a", "zz", project, "class")
+    gone = next(name for name, side in before.items() if side == "train")
+    remove([next(project.raw.glob(f"*/{gone}"))], project, "class")
+    assert sides() == {name: side for name, side in before.items() if name != gone}
+    project.split_keep_csv.write_bytes(kept)
+    assert sides() != {name: side for name, side in before.items() if name != gone}  # had the pins not followed
 
 
 def test_the_commands_say_what_they_did_and_what_comes_next(filled: Project) -> None:
