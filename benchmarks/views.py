@@ -78,7 +78,7 @@ def _features(project: Project) -> dict[str, Features]:
     preprocess = build_preprocess(params.model, params.image)
     classes = sorted({row.label for row in rows_of(project, "train")})
     train, test = (label_images(project, rows_of(project, side), classes, preprocess) for side in ("train", "test"))
-    held_out = exact_features(network, test, BATCH_FROZEN, CPU).features[:, 0].float()
+    held_out = exact_features(network, test, BATCH_FROZEN).features[:, 0].float()
     drawn = {
         "ours": view_features(network, train, params.train, torch.bfloat16, CPU).features,
         "the loop's": _features_of_the_loop(network, train),
