@@ -222,7 +222,7 @@ def test_a_queue_of_two_experiments_runs(finished: Project) -> None:
     _run(finished.root, "git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "-m", "ran")
     _run(finished.root, "git", "config", "user.name", "a")
     _run(finished.root, "git", "config", "user.email", "a@example.org")
-    _run(finished.root, "dvc", "exp", "run", "--queue", "-S", "train.lr=0.002,0.0005", "-C", "data/raw")
+    _run(finished.root, "dvc", "exp", "run", "--queue", "-S", "train.lr=0.002,0.0005", "-C", "data/raw", "train")
     _run(finished.root, "dvc", "queue", "start", "--jobs", "1")
     _wait_for_queue(finished.root)
     shown = json.loads(_run(finished.root, "dvc", "exp", "show", "--json"))

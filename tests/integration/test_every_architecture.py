@@ -111,7 +111,8 @@ def test_a_node_of_no_module_and_a_repeated_name_are_noticed() -> None:
     assert _named_otherwise(core, checkpoint.network()) == ["node_Conv_869", "val_7", core.graph.node[1].name]
 
 
-@pytest.mark.parametrize("arch", NAMED_ARCHITECTURES)
+# ResNet-101 has the blocks of ResNet-50 and 152, and VGG16 those of VGG19.
+@pytest.mark.parametrize("arch", [name for name in NAMED_ARCHITECTURES if name not in ("resnet101", "vgg16")])
 def test_a_named_network_trains_exports_and_passes_parity(arch: str) -> None:
     checkpoint = _trained(48 if arch == "small_cnn" else 32, arch=arch, head="linear")
     network = checkpoint.network()

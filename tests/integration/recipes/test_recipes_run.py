@@ -28,25 +28,16 @@ from tests.support.small_project import ROOT, photo_project
 
 LABELS = {
     "graphite": ("鳞片石墨", "膨胀石墨", "人造石墨", "炭黑"),
-    "fish": ("fish a", "fish b", "fish c"),
-    "lfw": tuple(f"person {number}" for number in range(6)),
     "cub": tuple(f"{number:03}.bird" for number in range(6)),
     "pothole": ("normal", "potholes"),
     "catsdogs": ("cat", "dog"),
 }
 N_PHOTOS = {"pothole": 10, "catsdogs": 10}  # of each class; of the others 5
-ROWS = [
-    ("graphite", "ResNet34"),  # plain, all layers learn
+ROWS = [  # `tests/trials/every_row.py` runs all
     ("graphite", "I-MobileNet V2 + FL"),  # frozen, hidden layers, focal
-    ("fish", "ResNet34"),  # frozen, no random views
-    ("lfw", "MobileNetV2, SoftMax Loss"),
-    ("lfw", "ResNet34, Joint Loss"),  # joint, centre crop
     ("cub", "MobileNetV2, Joint Loss"),  # joint, several steps of the rate
     ("pothole", "ResNet-18, 10 epochs"),  # the best epoch on the test side
-    ("catsdogs", "small CNN"),  # one sigmoid unit, flattened
-    ("catsdogs", "small CNN + augmentation"),
-    ("catsdogs", "VGG16 frozen"),
-    ("catsdogs", "VGG19, block 5 open"),  # open convolutions
+    ("catsdogs", "small CNN + augmentation"),  # one sigmoid unit, flattened
 ]
 
 
