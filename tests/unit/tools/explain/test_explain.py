@@ -88,8 +88,9 @@ def test_the_sheet_of_maps_has_a_block_for_every_convolution_and_pooling(explain
 def test_filters_are_drawn_in_grids_and_those_that_stay_noise_are_counted(explained: Project) -> None:
     layer = "backbone.features.conv1"
     value = torch.load(explained.checkpoint, weights_only=True)
-    for part in (value["state_dict"][f"{layer}.{name}"] for name in ("weight", "bias")):
-        part[3:5] = part[31]  # random filters may be dead themselves; this one is not
+    weight, bias = (value["state_dict"][f"{layer}.{name}"] for name in ("weight", "bias"))
+    for alive in (3, 4, 31):  # random filters may be dead; an upright edge is not
+        weight[alive], bias[alive] = torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3, 3), 0.1
     value["state_dict"][f"{layer}.bias"][:3] = -1000.0  # their ReLU never opens
     torch.save(value, explained.checkpoint)
     report = explain((), ["features.conv1:1-4", "features.conv1:31"], None, MANY, explained)
