@@ -13,11 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,23 +21,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from field import ROOT, SETS, SHARED
-from ruamel.yaml import YAML
+from field import SETS, SHARED, half_of_groups, right_groups, run_up_to_split
 from scipy import special
 
 from pipeline.base import manifest
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.evaluate.clip_verdicts import group_verdicts
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.params import Params, read_params
 from pipeline.split.folds import deal_folds
 from pipeline.train.adapt import Choice, Training, choose_adaptation, fit_blocks, open_blocks
-from pipeline.train.batches import Images, label_images, logits_and_labels
-from pipeline.train.feature_cache import exact_features, view_features
 from pipeline.train.folds import FoldData
+from pipeline.train.inputs.batches import Images, label_images, logits_and_labels
+from pipeline.train.inputs.feature_cache import exact_features, view_features
 from pipeline.train.precision import build_accelerator
 from pipeline.train.run import Inputs, RunContext, fit_all_epochs
 
@@ -119,26 +112,14 @@ def summary(divisions: Sequence[Division]) -> dict[str, Any]:
 
 def prepare(photos: Path, folder: Path) -> Photos:
     """Run the chain up to the split."""
-    project = Project(folder)
-    project.raw.mkdir(parents=True)
-    yaml = YAML()
-    values = yaml.load(ROOT / "params.yaml")
-    values["image"]["size"] = SIZE
-    yaml.dump(values, project.params_yaml)
-    for of_class in sorted(path for path in photos.iterdir() if path.is_dir()):
-        shutil.copytree(of_class, project.raw / of_class.name)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for stage in ("extract", "augment", "split"):
-        subprocess.run(
-            [sys.executable, "-m", "pipeline", stage], cwd=folder, env=environment, check=True, capture_output=True
-        )
+    project = run_up_to_split(photos, folder, SIZE)
     rows = [row for row in manifest.read_split(project.split_csv) if row.kept]
     return Photos(project, read_params(project.params_yaml), rows, manifest.class_names(rows))
 
 
 def divide(photos: Photos, seed: int, is_quick: bool) -> Division:
     """Adapt on half of the groups of each class, and judge on the other half."""
-    built = _half(photos.rows, seed)
+    built = half_of_groups(photos.rows, seed)
     frames = [row for row in photos.rows if row.group in built and not row.is_copy]
     fold_of = deal_folds(frames, photos.params.split).fold_of
     learned = [replace(row, fold=fold_of[row.group]) for row in photos.rows if row.group in built]
@@ -185,17 +166,8 @@ def _run(photos: Photos, key: str) -> RunContext:
 
 def _share(module: torch.nn.Module, data: FoldData) -> float:
     logits, truth = logits_and_labels(module, data.judged, 64, CPU)
-    verdicts = group_verdicts([row.group for row in data.judged_rows], truth, special.softmax(logits, axis=1))
-    return sum(verdict.predicted == verdict.truth for verdict in verdicts) / len(verdicts)
-
-
-def _half(rows: Sequence[Row], seed: int) -> set[str]:
-    """Half of the groups of each class, as `field.py` draws them."""
-    generator, half = np.random.default_rng(seed), set[str]()
-    for label in manifest.class_names(rows):
-        groups = sorted({row.group for row in rows if row.label == label})
-        half |= set(generator.permutation(groups)[: -(-len(groups) // 2)].tolist())
-    return half
+    right, n_groups = right_groups(data.judged_rows, truth, special.softmax(logits, axis=1))
+    return right / n_groups
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from ruamel.yaml import YAML
 from scipy import special, stats
 
 from pipeline.base import manifest
@@ -45,9 +46,9 @@ from pipeline.network.fit_known_score import fit_known_score
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.params import Params, read_params
 from pipeline.split.folds import deal_folds
-from pipeline.train.batches import Images, label_images, logits_and_labels
-from pipeline.train.feature_cache import CachedFeatures, exact_features, view_features
 from pipeline.train.folds import FoldData, Part, fit_folds
+from pipeline.train.inputs.batches import Images, label_images, logits_and_labels
+from pipeline.train.inputs.feature_cache import CachedFeatures, exact_features, view_features
 from pipeline.train.precision import build_accelerator
 from pipeline.train.run import Inputs, RunContext, fit_all_epochs
 
@@ -173,19 +174,8 @@ def prepare(photos: Path, folder: Path, size: int | None = None) -> DataSet:
         folder: of the project, which is made.
         size: `image.size`; None: the default.
     """
-    project = Project(folder)
-    project.raw.mkdir(parents=True)
-    shutil.copy(ROOT / "params.yaml", folder)
-    for of_class in sorted(path for path in photos.iterdir() if path.is_dir()):
-        shutil.copytree(of_class, project.raw / of_class.name)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for stage in ("extract", "augment", "split"):
-        subprocess.run(
-            [sys.executable, "-m", "pipeline", stage], cwd=folder, env=environment, check=True, capture_output=True
-        )
+    project = run_up_to_split(photos, folder, size)
     params = read_params(project.params_yaml)
-    if size is not None:
-        params = params.model_copy(update={"image": params.image.model_copy(update={"size": size})})
     rows = [row for row in manifest.read_split(project.split_csv) if row.kept]
     classes = manifest.class_names(rows)
     torch.manual_seed(params.train.seed)
@@ -200,6 +190,31 @@ def prepare(photos: Path, folder: Path, size: int | None = None) -> DataSet:
     learned = view_features(network, images(rows), params.train, precision, torch.device("cpu"))
     judged = exact_features(network, images(judged_rows), params.train.batch_size)
     return DataSet(project, params, network, classes, rows, learned, judged_rows, judged)
+
+
+def run_up_to_split(photos: Path, folder: Path, size: int | None = None) -> Project:
+    """Make a project of photos with the default params, and run `extract`, `augment` and `split`.
+
+    Args:
+        photos: a folder for each class.
+        folder: of the project, which is made.
+        size: `image.size`; None: the default.
+    """
+    project = Project(folder)
+    project.raw.mkdir(parents=True)
+    yaml = YAML()
+    values = yaml.load(ROOT / "params.yaml")
+    if size is not None:
+        values["image"]["size"] = size
+    yaml.dump(values, project.params_yaml)
+    for of_class in sorted(path for path in photos.iterdir() if path.is_dir()):
+        shutil.copytree(of_class, project.raw / of_class.name)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for stage in ("extract", "augment", "split"):
+        subprocess.run(
+            [sys.executable, "-m", "pipeline", stage], cwd=folder, env=environment, check=True, capture_output=True
+        )
+    return project
 
 
 def divide(data: DataSet, seed: int) -> Division:

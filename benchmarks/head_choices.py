@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline.train.batches import logits_and_labels
 from pipeline.train.fit import derived_seed, plan_steps
 from pipeline.train.folds import Part
+from pipeline.train.inputs.batches import logits_and_labels
 from pipeline.train.optimizers import build_optimizer, build_schedule
 from pipeline.train.params import CosineSchedule
 

@@ -46,8 +46,8 @@ from pipeline.network.checkpoint import read_checkpoint
 from pipeline.network.inference import Frames
 from pipeline.network.network import build_preprocess
 from pipeline.params import Params, validate_params
-from pipeline.train.batches import label_images, pictures, prefetch
-from pipeline.train.feature_cache import CachedFeatures
+from pipeline.train.inputs.batches import label_images, pictures, prefetch
+from pipeline.train.inputs.feature_cache import CachedFeatures
 from pipeline.train.precision import resolve_precision
 from pipeline.train.stage import train
 

@@ -39,8 +39,8 @@ from train import (
 from pipeline.base.progress import track
 from pipeline.base.project import Project
 from pipeline.network.network import Network, build_network, build_preprocess
-from pipeline.train.batches import Images, label_images
-from pipeline.train.feature_cache import exact_features, fold_batch_norm, view_features
+from pipeline.train.inputs.batches import Images, label_images
+from pipeline.train.inputs.feature_cache import exact_features, fold_batch_norm, view_features
 
 SEEDS = 60
 POOL = 320  # views of a photo that all seeds draw from

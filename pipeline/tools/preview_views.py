@@ -16,9 +16,9 @@ from pipeline.extract.params import ExtractParams
 from pipeline.network.params import ImageParams
 from pipeline.network.preprocess import Preprocess
 from pipeline.tools.preview import COLUMNS, SIDE, PreviewReport, read_bounded
+from pipeline.train.inputs.random_views import random_views, view_generator
+from pipeline.train.inputs.whole_frames import kept_picture
 from pipeline.train.params import RandomResizedCropView, TrainParams
-from pipeline.train.random_views import random_views, view_generator
-from pipeline.train.whole_frames import kept_picture
 
 N_VIEWS = 7  # with the frame itself two rows
 

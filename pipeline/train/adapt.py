@@ -23,8 +23,8 @@ from pipeline.network.clip_answers import ClipAnswers, FrameAnswers, answer_clip
 from pipeline.network.heads import Head
 from pipeline.network.network import Network
 from pipeline.network.params import ModelParams
-from pipeline.train.batches import logits_and_labels
 from pipeline.train.folds import FoldData, Part
+from pipeline.train.inputs.batches import logits_and_labels
 from pipeline.train.last_blocks import LastBlocks, open_last_blocks
 from pipeline.train.params import CosineSchedule, TrainParams
 from pipeline.train.precision import keep_in_float32_with_depthwise

@@ -18,8 +18,8 @@ from torch.optim import Optimizer
 
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.network.network import Network
-from pipeline.train.batches import Source, prefetch
 from pipeline.train.best_epoch import Metrics
+from pipeline.train.inputs.batches import Source, prefetch
 from pipeline.train.losses import Objective
 from pipeline.train.optimizers import build_optimizer, build_schedule
 from pipeline.train.params import JointLoss, TrainParams

@@ -17,9 +17,9 @@ from pipeline.network.fit_known_score import fit_known_score
 from pipeline.network.known_score import KnownScore, answers_of
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import FoldHead
-from pipeline.train.batches import Source, logits_and_labels
 from pipeline.train.best_epoch import Metrics
-from pipeline.train.feature_cache import CachedFeatures
+from pipeline.train.inputs.batches import Source, logits_and_labels
+from pipeline.train.inputs.feature_cache import CachedFeatures
 from pipeline.train.params import TrainParams
 from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
 from runtime.answers import Answers

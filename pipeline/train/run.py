@@ -18,10 +18,10 @@ from pipeline.base.project import Project
 from pipeline.base.storage.making_time import MakingTime
 from pipeline.network.heads import Head
 from pipeline.network.network import Network
-from pipeline.train.batches import Source
 from pipeline.train.best_epoch import BestEpoch, Metrics
 from pipeline.train.curves import TensorBoard, board_name
 from pipeline.train.fit import Fit
+from pipeline.train.inputs.batches import Source
 from pipeline.train.losses import build_objective, class_weights
 from pipeline.train.params import TrainParams
 from pipeline.train.resume import read_state, write_state

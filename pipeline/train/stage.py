@@ -15,25 +15,21 @@ from accelerate.utils import set_seed
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.base import manifest
-from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.files import exclusive, replacing_folder, sha256_of, write_json
-from pipeline.base.leakage import read_split_without_leaks
 from pipeline.base.manifest import Row
 from pipeline.base.progress import tell
 from pipeline.base.project import Project
 from pipeline.base.storage.making_time import making_time
 from pipeline.network.calibration import FEWEST_CLIPS, Calibration, calibrate, not_calibrated
-from pipeline.network.checkpoint import Checkpoint, Estimate, Refit
+from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.embeddings import frozen_embeddings
 from pipeline.network.fit_known_score import fit_known_score
 from pipeline.network.heads import Head
 from pipeline.network.inference import Frames, embed, forbid_tf32
 from pipeline.network.known_score import KnownScore, answers_of
-from pipeline.network.network import Network, build_network, build_preprocess
+from pipeline.network.network import Network, build_network
 from pipeline.network.out_of_fold import write_fold_heads, write_out_of_fold
 from pipeline.network.params import ImageParams, ModelParams
-from pipeline.network.preprocess import Preprocess
 from pipeline.train.adapt import (
     Choice,
     Training,
@@ -41,20 +37,19 @@ from pipeline.train.adapt import (
     fit_blocks,
     one_after_the_other,
     open_blocks,
-    refuse_unfit_adaptation,
 )
-from pipeline.train.batches import Images, exact, label_images, pictures
 from pipeline.train.best_epoch import Metrics
 from pipeline.train.curves import write_curves
-from pipeline.train.estimate import choose_estimate, choose_refit
-from pipeline.train.feature_cache import exact_features, view_features
 from pipeline.train.folds import FoldData, OutOfFold, Part, fit_folds, fit_score
-from pipeline.train.params import BinaryCrossEntropyLoss, FocalLoss, TrainParams
+from pipeline.train.inputs.batches import Images, exact, pictures
+from pipeline.train.inputs.feature_cache import exact_features, view_features
+from pipeline.train.params import TrainParams
 from pipeline.train.precision import build_accelerator, keep_strided_depthwise_in_float32
 from pipeline.train.provenance import fingerprints, refuse_changed_split, write_provenance
 from pipeline.train.resume import run_key
 from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
 from pipeline.train.summary import NetworkSummary, summarise
+from pipeline.train.training_data import TrainingData, read_training_data, watches_test
 
 ADAPT_JSON = "adapt.json"  # in `reports/train/`, where `train.adapt: auto` chose
 _NO_VALIDATION = "no validation frames; set split.val"
@@ -81,33 +76,6 @@ class TrainReport:
             f"{self.n_images} images ({self.precision}); kept epoch {self.kept_epoch} of {self.n_epochs}: {metrics}; "
             "models/checkpoint.pt, reports/train/"
         )
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The rows by what is done with them, the classes, and the preprocessing."""
-
-    project: Project
-    sides: dict[str, list[Row]]  # kept rows of train, val and test
-    in_folds: list[Row]  # all rows that have a fold; none where the test side judges
-    estimate: Estimate
-    refit: Refit
-    classes: list[str]
-    preprocess: Preprocess
-
-    @property
-    def learned(self) -> list[Row]:
-        """The rows that the network learns from."""
-        return [row for row in self.in_folds if row.kept] if self.refit == "all" else self.sides["train"]
-
-    @property
-    def learned_from(self) -> tuple[str, ...]:
-        """The sha256 of each recording that the network learns from, sorted."""
-        return tuple(sorted({row.source_sha256 for row in self.learned}))
-
-    def images(self, rows: Sequence[Row]) -> Images:
-        """Rows with the numbers of their classes."""
-        return label_images(self.project, rows, self.classes, self.preprocess)
 
 
 @dataclass(frozen=True)
@@ -146,8 +114,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     started = time.perf_counter()
     asked = params
     split_sha256 = sha256_of(project.split_csv) if project.split_csv.is_file() else ""
-    data = _read_data(params, model, image, project)
-    _refuse_unfit_settings(params, data)
+    data = read_training_data(params, model, image, project)
     accelerator = build_accelerator(params)
     forbid_tf32()
     torch.backends.cudnn.deterministic = True  # on a GPU: its fastest kernels add in no fixed order
@@ -164,7 +131,8 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     if params.adapt == "auto":
         choice, run = _choose_adaptation(network, params, data, run)
         params = params.model_copy(update={"adapt": choice.way if choice else "head"})
-        data = data if params.adapt == "head" else _read_data(params, model, image, project)  # the test side judges it
+        if params.adapt == "tune":  # the test side judges it
+            data = read_training_data(params, model, image, project)
     if data.estimate == "folds":
         result = _fit_with_folds(network, params, model, data, run)
     else:
@@ -195,46 +163,6 @@ def _write_reports(
         write_out_of_fold(result.folds.judged_rows, result.out_of_fold.answers, data.classes, table)
     if choice:
         write_json(folder / ADAPT_JSON, choice.to_json())
-
-
-def _read_data(params: TrainParams, model: ModelParams, image: ImageParams, project: Project) -> TrainingData:
-    refuse_unfit_adaptation(params, model)
-    rows = read_split_without_leaks(project)
-    classes = manifest.class_names(rows)
-    if len(classes) < 2:
-        raise DataError(f"{project.split_csv}: found one class, {classes[0]!r}; expected at least 2")
-    sides = {side: [row for row in rows if row.kept and row.split == side] for side in ("train", "val", "test")}
-    if not sides["train"]:
-        raise DataError(f"{project.split_csv}: no kept training rows; expected at least one")
-    estimate = choose_estimate(params, model, rows)
-    refit = choose_refit(params, estimate)
-    in_folds = [row for row in rows if row.fold is not None] if estimate == "folds" else []
-    return TrainingData(project, sides, in_folds, estimate, refit, classes, build_preprocess(model, image))
-
-
-def _refuse_unfit_settings(params: TrainParams, data: TrainingData) -> None:
-    """Refuse settings that this data cannot serve.
-
-    Raises:
-        ParamsError: a side that is to be measured has no image, or the loss is for another number of classes.
-    """
-    n_classes = len(data.classes)
-    if not data.sides["val"] and (params.keep == "best_val" or params.patience_epochs is not None):
-        raise ParamsError("train.keep: best_val and train.patience_epochs need validation clips; set split.val")
-    if not data.sides["test"] and _watches_test(params):
-        raise ParamsError("train.keep: best_test and train.watch_test need test clips; found no kept test row")
-    if params.test_called == "val" and data.sides["val"] and _watches_test(params):
-        raise ParamsError("train.test_called: the validation clips are called val; use test, or set split.val: null")
-    if isinstance(params.loss, BinaryCrossEntropyLoss) and n_classes != 2:
-        raise ParamsError(f"train.loss: binary_cross_entropy is for 2 classes; found {n_classes}; use cross_entropy")
-    if isinstance(params.loss, FocalLoss) and params.loss.alpha is not None and len(params.loss.alpha) != n_classes:
-        raise ParamsError(
-            f"train.loss.alpha: found {len(params.loss.alpha)} weights; expected {n_classes}, one per class"
-        )
-
-
-def _watches_test(params: TrainParams) -> bool:
-    return params.watch_test or params.keep == "best_test"
 
 
 def _tell_layers(network: Network, accelerator: Accelerator) -> NetworkSummary:
@@ -356,7 +284,7 @@ def _cached_inputs(
 
 def _images_of_sides(params: TrainParams, data: TrainingData) -> dict[str, Images]:
     """The images of the training side, and of each side that is measured after every epoch."""
-    watched = ["val"] * bool(data.sides["val"]) + ["test"] * _watches_test(params)
+    watched = ["val"] * bool(data.sides["val"]) + ["test"] * watches_test(params)
     return {side: data.images(data.sides[side]) for side in ("train", *watched)}
 
 

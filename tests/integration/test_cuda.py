@@ -26,8 +26,8 @@ from pipeline.network.network import build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
 from pipeline.params import read_params
+from pipeline.train.inputs.random_views import random_views, view_generator
 from pipeline.train.params import TrainParams
-from pipeline.train.random_views import random_views, view_generator
 from runtime.archive import unpack
 from tests.support.command import ROOT, run_pipe
 from tests.support.report_project import with_data_reports

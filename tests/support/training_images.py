@@ -12,7 +12,7 @@ from pipeline.base.project import Project
 from pipeline.network.network import Network, build_network
 from pipeline.network.preprocess import Preprocess
 from pipeline.params import read_params
-from pipeline.train.batches import Images, label_images
+from pipeline.train.inputs.batches import Images, label_images
 from pipeline.train.params import TrainParams
 from tests.support.small_project import COLOURS
 

@@ -22,7 +22,7 @@ from pipeline.network.params import ImageParams
 from pipeline.network.preprocess import Preprocess
 from pipeline.tools import preview_views as module
 from pipeline.tools.preview_views import N_VIEWS, preview_views
-from pipeline.train.batches import label_images, pictures
+from pipeline.train.inputs.batches import label_images, pictures
 from pipeline.train.params import TrainParams
 from runtime.images import read_image
 from tests.support.command import run_pipe

@@ -27,9 +27,9 @@ from pipeline.network.params import FreezeUpTo, ModelParams
 from pipeline.params import read_params
 from pipeline.train import stage
 from pipeline.train.adapt import Training, _without, choose_adaptation, open_blocks
-from pipeline.train.feature_cache import CachedFeatures
 from pipeline.train.fit import Fit
 from pipeline.train.folds import FoldData, Part
+from pipeline.train.inputs.feature_cache import CachedFeatures
 from pipeline.train.run import RunContext
 from pipeline.train.stage import TrainReport
 from tests.support.small_project import in_folds, set_params, small_project

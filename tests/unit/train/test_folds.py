@@ -24,8 +24,8 @@ from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
 from pipeline.network.params import ModelParams
 from pipeline.params import read_params
 from pipeline.train import stage
-from pipeline.train.feature_cache import CachedFeatures
 from pipeline.train.folds import FoldData, Part, _inputs_of_fold
+from pipeline.train.inputs.feature_cache import CachedFeatures
 from tests.support.command import run_pipe
 from tests.support.small_project import in_folds, set_params, small_project
 

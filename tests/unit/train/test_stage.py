@@ -296,7 +296,7 @@ def test_the_centres_of_the_joint_loss_are_in_no_checkpoint_and_so_in_no_graph(s
 _FEATURES_TAKE_TWO_MINUTES = """
 import time
 from pipeline.cli.main import run
-from pipeline.train.feature_cache import _Embedder
+from pipeline.train.inputs.feature_cache import _Embedder
 clock, fill, later = time.perf_counter, _Embedder._fill, [0.0]
 time.perf_counter = lambda: clock() + later[0]
 def slow(*arguments):

@@ -20,9 +20,9 @@ from pipeline.base import manifest
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.preprocess import Preprocess
-from pipeline.train.frame_cache import FrameCache, open_frame_cache
+from pipeline.train.inputs.frame_cache import FrameCache, open_frame_cache
+from pipeline.train.inputs.whole_frames import WholeFrames, open_whole_frames
 from pipeline.train.params import RandomResizedCropView, TrainParams, View
-from pipeline.train.whole_frames import WholeFrames, open_whole_frames
 
 _N_AHEAD = 2  # batches that are prepared while the caller computes on one
 
@@ -100,7 +100,7 @@ class Pictures:
         pictures_nchw = self._pictures(self.positions[list(indices)], device)
         if self.views:
             # Here, since it imports torchvision: two seconds that a training without random views does not need.
-            from pipeline.train.random_views import random_views, view_generator
+            from pipeline.train.inputs.random_views import random_views, view_generator
 
             generators = [view_generator(self.seed, epoch, index) for index in indices]
             pictures_nchw = random_views(pictures_nchw, self.views, generators, self.preprocess.size)

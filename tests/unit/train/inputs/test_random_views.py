@@ -11,8 +11,15 @@ from pydantic import TypeAdapter
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from pipeline.train.inputs.random_views import (
+    affine,
+    colour_jitter,
+    draw_box,
+    padded_crop,
+    random_views,
+    view_generator,
+)
 from pipeline.train.params import AffineView, ColourJitterView, RandomResizedCropView, View
-from pipeline.train.random_views import affine, colour_jitter, draw_box, padded_crop, random_views, view_generator
 
 SIDE = 28
 STILL = {"name": "affine", "degrees": 0.0, "translate": 0.0, "scale": [1.0, 1.0], "shear_degrees": 0.0}

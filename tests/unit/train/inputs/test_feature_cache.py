@@ -16,10 +16,10 @@ from pipeline.network import embeddings
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
 from pipeline.params import read_params
-from pipeline.train import feature_cache as module
-from pipeline.train.batches import exact, pictures, prefetch
-from pipeline.train.feature_cache import CachedFeatures, exact_features, fold_batch_norm, view_features
-from pipeline.train.whole_frames import WholeFrames
+from pipeline.train.inputs import feature_cache as module
+from pipeline.train.inputs.batches import exact, pictures, prefetch
+from pipeline.train.inputs.feature_cache import CachedFeatures, exact_features, fold_batch_norm, view_features
+from pipeline.train.inputs.whole_frames import WholeFrames
 from tests.support.code_copy import copy_of_the_code
 from tests.support.command import ROOT
 from tests.support.small_project import small_project

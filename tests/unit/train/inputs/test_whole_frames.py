@@ -16,11 +16,11 @@ from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.preprocess import Preprocess
-from pipeline.train import whole_frames as module
-from pipeline.train.frame_cache import open_frame_cache
+from pipeline.train.inputs import whole_frames as module
+from pipeline.train.inputs.frame_cache import open_frame_cache
+from pipeline.train.inputs.random_views import draw_box, random_resized_crop, view_generator
+from pipeline.train.inputs.whole_frames import WholeFrames, kept_shape, open_whole_frames
 from pipeline.train.params import RandomResizedCropView
-from pipeline.train.random_views import draw_box, random_resized_crop, view_generator
-from pipeline.train.whole_frames import WholeFrames, kept_shape, open_whole_frames
 from tests.support.small_project import small_project
 
 CENTER = Preprocess(32, "center", 1.0, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))

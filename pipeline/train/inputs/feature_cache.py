@@ -26,7 +26,7 @@ from pipeline.base.storage.cached_array import CachedArray, cache_key
 from pipeline.network.embeddings import frozen_embeddings
 from pipeline.network.inference import Frames
 from pipeline.network.network import Network
-from pipeline.train.batches import Images, Pictures, pictures, prefetch, to_device
+from pipeline.train.inputs.batches import Images, Pictures, pictures, prefetch, to_device
 from pipeline.train.params import TrainParams
 from pipeline.train.provenance import code_digest
 

@@ -16,10 +16,10 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.network.inference import Frames
-from pipeline.train.batches import Images, Source, exact, pictures, prefetch
-from pipeline.train.frame_cache import FrameCache
-from pipeline.train.random_views import random_views, view_generator
-from pipeline.train.whole_frames import WholeFrames
+from pipeline.train.inputs.batches import Images, Source, exact, pictures, prefetch
+from pipeline.train.inputs.frame_cache import FrameCache
+from pipeline.train.inputs.random_views import random_views, view_generator
+from pipeline.train.inputs.whole_frames import WholeFrames
 from tests.support.small_project import small_project
 from tests.support.training_images import CLASSES, CPU, CROP, FLIP, PREPROCESS, images_of, params_with
 

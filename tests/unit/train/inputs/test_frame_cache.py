@@ -14,8 +14,8 @@ from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.preprocess import Preprocess
-from pipeline.train import frame_cache as module
-from pipeline.train.frame_cache import open_frame_cache
+from pipeline.train.inputs import frame_cache as module
+from pipeline.train.inputs.frame_cache import open_frame_cache
 from tests.support.small_project import small_project
 
 SQUASH = Preprocess(32, "squash", 1.0, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
