@@ -149,13 +149,13 @@ def _adapt(photos: Photos, learned: Sequence[Row], field: Sequence[Row], key: st
     features = photos.data_of(network, learned, field)
     started = time.perf_counter()
     inputs = Inputs(network.head, features.learned, features.learned.labels, {})
-    fit_all_epochs(network, inputs, train, n_classes, run)
+    head = fit_all_epochs(network, inputs, train, n_classes, run)
     found["head"] = _share(network.head, features), time.perf_counter() - started
     network = copy.deepcopy(network)
     blocks = open_blocks(network)
     maps = photos.data_of(blocks.frozen, learned, field)
     started = time.perf_counter()
-    fit_blocks(network, Inputs(blocks.opened, maps.learned, maps.learned.labels, {}), train, n_classes, run)
+    fit_blocks(network, Inputs(blocks.opened, maps.learned, maps.learned.labels, {}), train, n_classes, run, head)
     found["tune"] = _share(blocks.opened, maps), time.perf_counter() - started
     return found
 

@@ -50,6 +50,7 @@ class Project:
     cache = _BelowRoot(".cache")
     tensorboard = _BelowRoot(".cache/tensorboard")
     train_reports = _BelowRoot("reports/train", "train")
+    adapt_json = _BelowRoot("reports/train/adapt.json", "train")  # only where `train.adapt: auto` chose
     evaluate_json = _BelowRoot("reports/evaluate.json", "evaluate")
     metrics_json = _BelowRoot("reports/metrics.json", "evaluate")
     predictions_csv = _BelowRoot("reports/predictions.csv", "evaluate")

@@ -13,6 +13,7 @@ from dataclasses import astuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import fx
 
 from pipeline.base.code_digest import digest_of_code
 from pipeline.base.storage.cached_array import CachedArray, cache_key, digests_of
@@ -53,7 +54,8 @@ def frozen_embeddings(network: Network, frames: Frames, batch_size: int) -> NDAr
             features[n_done : n_done + len(batch)] = batch.numpy()
             n_done += len(batch)
 
-    return np.array(CachedArray(file, (len(frames), *shape), np.dtype(np.float32)).read_or_make(fill))
+    stored = CachedArray(file, (len(frames), *shape), np.dtype(np.float32)).read_or_make_for_torch(fill)
+    return stored if len(shape) > 1 else np.array(stored)  # maps may be larger than the memory: they stay on disk
 
 
 def _weights_digest(network: Network) -> str:
@@ -61,6 +63,8 @@ def _weights_digest(network: Network) -> str:
     digest = hashlib.sha256()
     for part in (network.backbone, network.pool):
         digest.update(repr(part).encode())
+        if isinstance(part, fx.GraphModule):  # a part of a network: its layers do not tell where it ends
+            digest.update(part.code.encode())
         for name, value in part.state_dict().items():
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -28,7 +28,7 @@ from pipeline.train.inputs.batches import logits_and_labels
 from pipeline.train.last_blocks import LastBlocks, open_last_blocks
 from pipeline.train.params import CosineSchedule, TrainParams
 from pipeline.train.precision import keep_in_float32_with_depthwise
-from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
+from pipeline.train.run import KEY_OF_BLOCKS, Fitted, Inputs, RunContext, fit_all_epochs
 from runtime.verdict import Thresholds
 
 RATE_OF_BLOCKS = 0.1  # of train.lr, for the last blocks and the head while the blocks are open
@@ -84,6 +84,8 @@ def refuse_unfit_adaptation(params: TrainParams, model: ModelParams) -> None:
     reason = next((words for stands_in_the_way, words in obstacles if stands_in_the_way), None)
     if reason is None and params.adapt == "auto" and params.estimate == "folds":
         reason = "train.estimate: folds cannot judge opened blocks, which auto may choose"
+    if reason is None and params.adapt == "auto" and params.refit == "all":
+        reason = "train.refit: all goes with folds, which cannot judge opened blocks, and auto may choose these"
     if reason:
         raise ParamsError(f"train.adapt: {params.adapt} does not go with this run: {reason}; set train.adapt: head")
 
@@ -100,7 +102,9 @@ def open_blocks(network: Network) -> LastBlocks:
     return blocks
 
 
-def fit_blocks(network: Network, inputs: Inputs, params: TrainParams, n_classes: int, run: RunContext) -> Fitted:
+def fit_blocks(
+    network: Network, inputs: Inputs, params: TrainParams, n_classes: int, run: RunContext, head: Fitted
+) -> Fitted:
     """Fit the opened blocks and the head at a small rate that falls to 0, for as many epochs as the head had.
 
     Args:
@@ -109,8 +113,9 @@ def fit_blocks(network: Network, inputs: Inputs, params: TrainParams, n_classes:
         params: the section `train`.
         n_classes: how many classes the head tells apart.
         run: the run; the blocks continue from a state of their own.
+        head: the fit of the head, whose curves and minutes the blocks go on with.
     """
-    of_blocks = replace(run, key=f"{run.key}-blocks")
+    of_blocks = replace(run, key=f"{run.key}{KEY_OF_BLOCKS}", started=time.perf_counter(), before=head.history)
     at_small_rate = params.model_copy(
         update={"lr": RATE_OF_BLOCKS * params.lr, "schedule": CosineSchedule(name="cosine"), "warmup_epochs": 0}
     )
@@ -159,10 +164,10 @@ def choose_adaptation(
         tried.load_state_dict(start)
         inputs, unseen = _without(number, features, tried.head)
         name = f"head without fold {number + 1} of {len(features.numbers)}"
-        fit_all_epochs(tried, inputs, params, n_classes, of_fold, name=name)
+        head = fit_all_epochs(tried, inputs, params, n_classes, of_fold, name=name)
         by_head[unseen.positions] = _logits(inputs, unseen, params, run)
         inputs, unseen = _without(number, of_blocks, blocks.opened)
-        fit_blocks(tried, inputs, params, n_classes, of_fold)
+        fit_blocks(tried, inputs, params, n_classes, of_fold, head)
         by_blocks[unseen.positions] = _logits(inputs, unseen, params, run)
     truth = features.judged.labels.numpy()
     answers = (_by_clip(judged, logits, truth, len(features.numbers)) for logits in (by_head, by_blocks))

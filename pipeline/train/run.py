@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ from pipeline.train.inputs.batches import Source
 from pipeline.train.losses import build_objective, class_weights
 from pipeline.train.params import TrainParams
 from pipeline.train.resume import read_state, write_state
+
+KEY_OF_BLOCKS = "-blocks"  # behind the key of a run: of its last blocks, which go on from its head
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,27 @@ class RunContext:
     key: str  # see `resume.run_key`
     started: float  # seconds of the performance counter, moved by the time that was spent on cached arrays
     is_shown: bool = True  # whether TensorBoard gets its curves
-    caching_seconds: float = 0.0  # that decoding frames and computing features took, in this run or an earlier one
+    cached: Mapping[Path, float] = field(default_factory=dict)  # by file of frames or features: seconds of making it
+    before: Sequence[Metrics] = ()  # the epochs of the part that was fitted first: curves and minutes go on from them
+
+    @property
+    def caching_minutes(self) -> float:
+        """What decoding frames and computing features took, in this run or an earlier one."""
+        return sum(self.cached.values()) / 60
 
     def after_caching(self, times: MakingTime) -> RunContext:
         """The run after its frames or features were made or found: their time counts as if they had been made now."""
-        return replace(self, started=self.started + times.spent, caching_seconds=self.caching_seconds + times.made)
+        return replace(self, started=self.started + times.spent, cached={**self.cached, **times.made})
 
 
 def fit_all_epochs(
-    network: Network, inputs: Inputs, params: TrainParams, n_classes: int, run: RunContext, *, name: str = "epochs"
+    network: Network,
+    inputs: Inputs,
+    params: TrainParams,
+    n_classes: int,
+    run: RunContext,
+    *,
+    name: str = "epochs",
 ) -> Fitted:
     """Fit for all epochs that are left; the network ends with the weights of the kept epoch.
 
@@ -79,21 +94,21 @@ def fit_all_epochs(
     weights = class_weights(params.loss, images_per_class)[inputs.labels]
     fit, best, history = Fit(network, objective, params, run.accelerator), BestEpoch(params), list[Metrics]()
     _resume(fit, best, history, run)
-    caching_minutes = run.caching_seconds / 60
-    minutes_before = history[-1]["train/minutes"] - caching_minutes if history else 0.0
+    done = [*run.before, *history]
+    minutes_before = done[-1]["train/minutes"] - done[-1]["train/caching_minutes"] if done else 0.0
     is_on = run.accelerator.is_main_process and run.is_shown
-    folder = run.project.tensorboard / board_name(run.key)
-    with TensorBoard(folder, history, is_on=is_on, test_called=params.test_called) as board:
+    folder = run.project.tensorboard / board_name(run.key.removesuffix(KEY_OF_BLOCKS))
+    with TensorBoard(folder, done, is_on=is_on, test_called=params.test_called) as board:
         for epoch in track(range(len(history) + 1, params.epochs + 1), name, params.epochs - len(history)):
             if best.should_stop:
                 break
             metrics = fit.run_epoch(epoch, inputs.train, inputs.watched, weights)
             fitting_minutes = (time.perf_counter() - run.started) / 60
-            metrics["train/minutes"] = minutes_before + fitting_minutes + caching_minutes
-            metrics["train/caching_minutes"] = caching_minutes
+            metrics["train/minutes"] = minutes_before + fitting_minutes + run.caching_minutes
+            metrics["train/caching_minutes"] = run.caching_minutes
             best.consider(epoch, metrics, fit.module)
             history.append(metrics)
-            board.add(epoch, metrics)
+            board.add(len(run.before) + epoch, metrics)
             if run.accelerator.is_main_process:
                 state = {"fit": fit.state_dict(), "best": best.state_dict(), "history": history}
                 write_state(run.project.resume_state(run.key), state)

@@ -51,7 +51,6 @@ from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
 from pipeline.train.summary import NetworkSummary, summarise
 from pipeline.train.training_data import TrainingData, read_training_data, watches_test
 
-ADAPT_JSON = "adapt.json"  # in `reports/train/`, where `train.adapt: auto` chose
 _NO_VALIDATION = "no validation frames; set split.val"
 _DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # by accelerate's names
 
@@ -162,7 +161,7 @@ def _write_reports(
         table = folder / data.project.out_of_fold_csv().name
         write_out_of_fold(result.folds.judged_rows, result.out_of_fold.answers, data.classes, table)
     if choice:
-        write_json(folder / ADAPT_JSON, choice.to_json())
+        write_json(folder / data.project.adapt_json.name, choice.to_json())
 
 
 def _tell_layers(network: Network, accelerator: Accelerator) -> NetworkSummary:
@@ -253,7 +252,7 @@ def _tune(
     with run.accelerator.main_process_first(), making_time() as times:  # it fills the caches, and the others read them
         inputs = _cached_inputs(blocks.frozen, blocks.opened, params, data, run.accelerator)
     run = run.after_caching(times)
-    fitted = fit_blocks(network, inputs, params, len(data.classes), run)
+    fitted = fit_blocks(network, inputs, params, len(data.classes), run, head)
     return one_after_the_other(head, fitted), model.model_copy(update={"freeze": blocks.freeze})
 
 

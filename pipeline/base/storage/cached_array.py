@@ -74,7 +74,17 @@ class CachedArray:
                 self._make(fill)
             seconds = self._seconds() or 0.0
         array: NDArray[Any] = np.load(self.file, mmap_mode="r")
-        add_array(time.perf_counter() - started, seconds)
+        add_array(self.file, time.perf_counter() - started, seconds)
+        return array
+
+    def read_or_make_for_torch(self, fill: Callable[[NDArray[Any]], None]) -> NDArray[Any]:
+        """As `read_or_make`, with a mapping that torch takes without a warning: what is written to it stays in memory.
+
+        Raises:
+            PipeError: the disk has no room for the array.
+        """
+        self.read_or_make(fill)
+        array: NDArray[Any] = np.load(self.file, mmap_mode="c")
         return array
 
     def _is_whole(self) -> bool:
@@ -99,5 +109,5 @@ class CachedArray:
             array.flush()
             (folder / _DIGEST_FILE).write_text(sha256_of(file), encoding="ascii")
             # Arrays that `fill` reads, such as decoded frames, count with what making them took.
-            seconds = time.perf_counter() - started - inner.spent + inner.made
+            seconds = time.perf_counter() - started - inner.spent + sum(inner.made.values())
             (folder / _SECONDS_FILE).write_text(f"{max(0.0, seconds):.3f}", encoding="ascii")

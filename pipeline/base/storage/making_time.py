@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass
@@ -17,7 +18,7 @@ class MakingTime:
     """The time of the arrays that were read or made inside a block of `making_time`, in seconds."""
 
     spent: float = 0.0  # in this block, on reading or making them
-    made: float = 0.0  # what making them took, in this process or in an earlier one
+    made: dict[Path, float] = field(default_factory=dict)  # by file: what making it took, in this process or earlier
 
 
 _CURRENT: ContextVar[MakingTime | None] = ContextVar("making_time", default=None)
@@ -37,14 +38,15 @@ def making_time() -> Iterator[MakingTime]:
         _CURRENT.reset(token)
 
 
-def add_array(spent: float, made: float) -> None:
+def add_array(file: Path, spent: float, made: float) -> None:
     """Count an array in the innermost block, if there is one.
 
     Args:
+        file: of the array; what making it took counts once, however often it is read.
         spent: seconds spent on it now.
         made: seconds that making it took.
     """
     times = _CURRENT.get()
     if times is not None:
         times.spent += spent
-        times.made += made
+        times.made[file] = made

@@ -139,10 +139,9 @@ class _Embedder:
         shape = (len(source), self.n_views, *self._shape(source.preprocess.size))
         file = source.frames.project.cache / "features" / key / "features.npy"
         array = CachedArray(file, shape, _STORED[self.precision])
-        stored = array.read_or_make(lambda empty: self._fill(empty, source))
-        # Feature maps may be larger than the memory: they stay on disk, mapped so that torch takes them for writable.
-        stored = np.load(file, mmap_mode="c") if stored.ndim > 3 else np.array(stored)
-        return torch.from_numpy(stored).view(self.precision)
+        stored = array.read_or_make_for_torch(lambda empty: self._fill(empty, source))
+        # Feature maps may be larger than the memory: they stay on disk.
+        return torch.from_numpy(stored if stored.ndim > 3 else np.array(stored)).view(self.precision)
 
     def _shape(self, size: int) -> tuple[int, ...]:
         return tuple(self._embed(torch.zeros(1, 3, size, size, device=self.device)).shape[1:])

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from pipeline.base import manifest
 from pipeline.base.errors import DataError, LeakageError
-from pipeline.base.files import read_json, sha256_of
+from pipeline.base.files import read_json, sha256_of, write_json
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
+from pipeline.evaluate import stage as module
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.stage import evaluate
 from pipeline.network.backbones import build_body
@@ -247,6 +249,16 @@ def test_a_caveat_of_the_split_becomes_optimistic(exported: Project, caveat: str
     headline = evaluate(read_section(exported.params_yaml, "evaluate", EvaluateParams), exported).headline
     assert read_json(exported.evaluate_json)["optimistic"] == caveat
     assert ("optimistic" in headline) == (caveat is not None)
+
+
+def test_a_head_that_its_own_clips_have_chosen_is_called_optimistic(exported: Project) -> None:
+    inputs = Mock(project=exported, by_folds=True)
+    inputs.checkpoint.selection, inputs.checkpoint.fingerprints = "last", {"data": None}
+    assert module._optimistic(inputs, None) is None
+    write_json(exported.adapt_json, {"chosen": "head"})
+    assert module._optimistic(inputs, None) == "train.adapt: auto chose the head by clips that judge it"
+    inputs.by_folds = False  # opened blocks, which the test side judges
+    assert module._optimistic(inputs, None) is None
 
 
 def test_an_epoch_chosen_on_the_test_frames_is_called_optimistic(exported: Project) -> None:

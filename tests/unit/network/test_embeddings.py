@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import fx
 
 from pipeline.base import manifest
 from pipeline.base.project import Project
@@ -68,3 +69,23 @@ def _with_another_backbone(small: Project, network: Network) -> None:
     with torch.no_grad():
         next(network.backbone.parameters()).add_(1.0)
     frozen_embeddings(network, _frames(small), 5)
+
+
+def test_parts_of_a_network_that_end_elsewhere_have_features_of_their_own(small: Project) -> None:
+    model = read_params(small.params_yaml).model.model_copy(update={"arch": "resnet18", "weights": "none"})
+    network = build_network(model, 32, len(COLOURS)).eval()
+    graph = fx.symbolic_trace(network.backbone).graph
+    of_part = {}
+    for end in ("layer3_0_relu_1", "layer3_1_relu_1"):  # the same shape, and the same layers in the module
+        part, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+        for node in graph.nodes:
+            copies[node] = part.node_copy(node, copies.__getitem__)
+            if node.name == end:
+                part.output(copies[node])
+                break
+        module = fx.GraphModule(network.backbone, part)
+        frozen = Network(module, torch.nn.Identity(), network.head, network.size)
+        of_part[end] = frozen_embeddings(frozen, _frames(small), 5)
+    first, second = of_part.values()
+    assert first.shape == second.shape
+    assert not np.array_equal(first, second)

@@ -126,9 +126,16 @@ def test_a_transformer_is_built_for_the_size_of_the_pictures() -> None:
             timm.create_model("vit_small_patch14_dinov2")(pictures)
 
 
-def test_a_size_that_is_no_multiple_of_the_patches_is_one_line() -> None:
-    with pytest.raises(ParamsError, match=r"^image.size: timm:test_vit cannot take pictures of 65 x 65 \(.*\)$"):
-        _network(65, arch="timm:test_vit", head="plain")
+@pytest.mark.parametrize(
+    ("arch", "size", "words"),
+    [
+        ("timm:test_vit", 65, "cannot take pictures of 65 x 65"),
+        ("timm:nest_tiny_jx", 225, "cannot be built for 225 x 225"),
+    ],
+)
+def test_a_size_that_is_no_multiple_of_the_patches_is_one_line(arch: str, size: int, words: str) -> None:
+    with torch.device("meta"), pytest.raises(ParamsError, match=rf"^image.size: {arch} {words}.*$"):
+        _network(size, arch=arch, head="plain")
 
 
 def test_position_embeddings_of_a_file_are_resampled_for_the_pictures(tmp_path: Path) -> None:

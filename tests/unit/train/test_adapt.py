@@ -13,6 +13,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from accelerate import Accelerator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from pipeline.base import manifest
@@ -111,12 +112,41 @@ def test_a_run_that_is_killed_while_the_blocks_learn_goes_on_there(small: Projec
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
+def test_the_curves_and_the_minutes_of_the_blocks_go_on_from_those_of_the_head(
+    small: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_params(small, train={"epochs": 2})
+    monkeypatch.setenv("DVC_EXP_NAME", "small.tune")
+    n_epochs, run_epoch = 0, Fit.run_epoch
+
+    def killed_in_the_third(*arguments: object) -> object:
+        nonlocal n_epochs
+        n_epochs += 1
+        if n_epochs == 3:
+            raise KeyboardInterrupt
+        return run_epoch(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fit, "run_epoch", killed_in_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            _train(small)
+    _train(small)
+    curve = (small.train_reports / "plots" / "metrics" / "train" / "minutes.tsv").read_text(encoding="utf-8").split()
+    minutes = [float(value) for value in curve[3::2]]
+    assert len(minutes) == 4
+    assert minutes == sorted(minutes)
+    (folder,) = small.tensorboard.iterdir()
+    assert folder.name == "small.tune"
+    events = EventAccumulator(str(folder)).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
+
+
 def test_auto_says_what_it_found_and_ships_it(
     small: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_params(small, train={"adapt": "auto", "epochs": 1})
     _train(small)
-    found = json.loads((small.train_reports / stage.ADAPT_JSON).read_text(encoding="utf-8"))
+    found = json.loads((small.adapt_json).read_text(encoding="utf-8"))
     assert found["n_clips"] == 4  # of the training side
     assert found["minutes"] > 0
     assert f"train.adapt: auto chose {found['chosen']}: of 4 training clips" in _said(capsys)
@@ -143,7 +173,7 @@ def test_without_folds_auto_keeps_to_the_head_and_says_so(small: Project, capsys
     _train(small)
     assert "train.adapt: auto keeps to the head: the training side has no two folds" in _said(capsys)
     assert read_checkpoint(small.checkpoint).model.freeze == "all"
-    assert not (small.train_reports / stage.ADAPT_JSON).exists()
+    assert not small.adapt_json.exists()
 
 
 @pytest.mark.parametrize(
@@ -158,6 +188,7 @@ def test_without_folds_auto_keeps_to_the_head_and_says_so(small: Project, capsys
         ),
         ({"train": {"estimate": "folds"}}, "train.estimate: folds does not go with this run: train.adapt is tune"),
         ({"train": {"estimate": "folds", "adapt": "auto"}}, "folds cannot judge opened blocks, which auto may choose"),
+        ({"train": {"refit": "all", "adapt": "auto"}}, "train.adapt: auto does not go with this run: train.refit: all"),
     ],
 )
 def test_what_does_not_go_with_opened_blocks_is_refused_in_one_line(

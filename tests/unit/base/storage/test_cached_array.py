@@ -50,6 +50,12 @@ def test_an_array_is_made_once_and_then_mapped_read_only(cached: CachedArray) ->
         array[0] = 1
 
 
+def test_what_torch_writes_to_its_mapping_does_not_reach_the_file(cached: CachedArray) -> None:
+    array = cached.read_or_make_for_torch(CountingFill())
+    array[:] = 2
+    assert cached.read_or_make(lambda _: pytest.fail("made again")).tolist() == ROWS
+
+
 def _cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-4])
 
