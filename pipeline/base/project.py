@@ -50,7 +50,6 @@ class Project:
     cache = _BelowRoot(".cache")
     tensorboard = _BelowRoot(".cache/tensorboard")
     train_reports = _BelowRoot("reports/train", "train")
-    adapt_json = _BelowRoot("reports/train/adapt.json", "train")  # only where `train.adapt: auto` chose
     evaluate_json = _BelowRoot("reports/evaluate.json", "evaluate")
     metrics_json = _BelowRoot("reports/metrics.json", "evaluate")
     predictions_csv = _BelowRoot("reports/predictions.csv", "evaluate")
@@ -75,6 +74,10 @@ class Project:
     def resume_state(self, key: str) -> Path:
         """The saved state of a training run that was stopped; `key` identifies the run."""
         return self.cache / "resume" / f"{key}.pt"
+
+    def adapt_json(self) -> Path:
+        """What `train.adapt: auto` chose, a file of the reports of `train`; there only where it chose."""
+        return self.train_reports / "adapt.json"
 
     def out_of_fold_csv(self) -> Path:
         """What the heads of the folds say, a file of the reports of `train`."""

@@ -273,7 +273,7 @@ def _optimistic(inputs: _Inputs, caveat: str | None) -> str | None:
     """Every reason why the numbers flatter the network, the split's own caveat first."""
     checkpoint = inputs.checkpoint
     chosen = "the epoch was chosen on the test frames" if checkpoint.selection == "best_test" else None
-    is_chosen = inputs.by_folds and inputs.project.adapt_json.is_file()  # folds never judge opened blocks
+    is_chosen = inputs.by_folds and inputs.project.adapt_json().is_file()  # folds never judge opened blocks
     by_clips = "train.adapt: auto chose the head by clips that judge it" if is_chosen else None
     is_another = checkpoint.fingerprints["data"] not in (None, sha256_of(inputs.project.split_csv))
     resplit = "the split is not the one of the training, which may have seen these frames" if is_another else None

@@ -161,7 +161,7 @@ def _write_reports(
         table = folder / data.project.out_of_fold_csv().name
         write_out_of_fold(result.folds.judged_rows, result.out_of_fold.answers, data.classes, table)
     if choice:
-        write_json(folder / data.project.adapt_json.name, choice.to_json())
+        write_json(folder / data.project.adapt_json().name, choice.to_json())
 
 
 def _tell_layers(network: Network, accelerator: Accelerator) -> NetworkSummary:

@@ -255,7 +255,7 @@ def test_a_head_that_its_own_clips_have_chosen_is_called_optimistic(exported: Pr
     inputs = Mock(project=exported, by_folds=True)
     inputs.checkpoint.selection, inputs.checkpoint.fingerprints = "last", {"data": None}
     assert module._optimistic(inputs, None) is None
-    write_json(exported.adapt_json, {"chosen": "head"})
+    write_json(exported.adapt_json(), {"chosen": "head"})
     assert module._optimistic(inputs, None) == "train.adapt: auto chose the head by clips that judge it"
     inputs.by_folds = False  # opened blocks, which the test side judges
     assert module._optimistic(inputs, None) is None

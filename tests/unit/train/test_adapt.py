@@ -146,7 +146,7 @@ def test_auto_says_what_it_found_and_ships_it(
 ) -> None:
     set_params(small, train={"adapt": "auto", "epochs": 1})
     _train(small)
-    found = json.loads((small.adapt_json).read_text(encoding="utf-8"))
+    found = json.loads((small.adapt_json()).read_text(encoding="utf-8"))
     assert found["n_clips"] == 4  # of the training side
     assert found["minutes"] > 0
     assert f"train.adapt: auto chose {found['chosen']}: of 4 training clips" in _said(capsys)
@@ -173,7 +173,7 @@ def test_without_folds_auto_keeps_to_the_head_and_says_so(small: Project, capsys
     _train(small)
     assert "train.adapt: auto keeps to the head: the training side has no two folds" in _said(capsys)
     assert read_checkpoint(small.checkpoint).model.freeze == "all"
-    assert not small.adapt_json.exists()
+    assert not small.adapt_json().exists()
 
 
 @pytest.mark.parametrize(
