@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pipeline.base.errors import DataError, GateError
 from pipeline.base.files import read_json, sha256_of, write_json
@@ -180,12 +180,18 @@ def _run_again(report: Path) -> str:
     return f"; run `pipe {stage_that_writes(report)}` again"
 
 
+def hashes_in(values: Mapping[str, Any], key: str) -> Hashes:
+    """Return what a report says under `made_from` or `wrote`; empty where it holds no hashes."""
+    hashes = values.get(key)
+    return hashes if _are_hashes(hashes) else {}
+
+
 def _has_hashes(values: Mapping[str, Any]) -> bool:
     hashes = [values.get(MADE_FROM), values.get(WROTE)]
     return isinstance(values.get(DIGEST), str) and all(map(_are_hashes, hashes))
 
 
-def _are_hashes(value: object) -> bool:
+def _are_hashes(value: object) -> TypeGuard[dict[str, str | None]]:
     return isinstance(value, dict) and all(sha256 is None or isinstance(sha256, str) for sha256 in value.values())
 
 

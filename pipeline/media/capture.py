@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import struct
 import warnings
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _YEARS = range(1990, 2100)  # a camera whose clock was never set says 1904, 1970 or 1980
 _LONGEST_TEXT = 60  # letters of a maker, model or serial number
-_MAKE, _MODEL, _EXIF_IFD = 0x010F, 0x0110, 0x8769  # tags of EXIF
+_MAKE, _MODEL, _ORIENTATION, _EXIF_IFD = 0x010F, 0x0110, 0x0112, 0x8769  # tags of EXIF
 _MAKER_NOTE, _SERIAL = 0x927C, 0xA431
 # Date and time, fraction of a second and offset from UTC: when the picture was taken, or else when it was digitised.
 _TIMES = ((0x9003, 0x9291, 0x9011), (0x9004, 0x9292, 0x9012))
@@ -31,6 +32,11 @@ _APPLE_IDS = {0x000B: "burst", 0x0011: "live"}
 _TEXT_TYPE = 2
 _LONGEST_NOTE = 1 << 20  # bytes of a maker note or XMP that are searched
 _ID = re.compile(r"[0-9A-Za-z-]{8,64}")
+_BURST_PACKET = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:BurstID="{}"/>'
+    "</rdf:RDF></x:xmpmeta>"
+)
 _XMP_BURST = re.compile(rb"""BurstI[Dd]\s*(?:=\s*["']|>)\s*([0-9A-Za-z-]{8,64})""")
 _LIVE_OF_CLIP = "com.apple.quicktime.content.identifier"
 
@@ -62,6 +68,25 @@ def capture_of_photo(image: Image.Image) -> Capture:
             burst=_ids(_apple_ids(details.get(_MAKER_NOTE)) | _xmp_ids(image.info.get("xmp"))),
         )
     return capture
+
+
+def capture_blocks(image: Image.Image) -> dict[str, Any]:
+    """Return blocks `exif` and `xmp` that say what `capture_of_photo` reads of a photo, for an upright copy of it.
+
+    They say nothing else, such as the place, which EXIF and XMP may hold in several parts.
+    """
+    from PIL import Image
+
+    exif, told = image.getexif(), Image.Exif()
+    told.update({tag: exif[tag] for tag in (_MAKE, _MODEL) if tag in exif} | {_ORIENTATION: 1})
+    details = exif.get_ifd(_EXIF_IFD)
+    tags = [_SERIAL, *itertools.chain.from_iterable(_TIMES)]
+    if _apple_ids(details.get(_MAKER_NOTE)):
+        tags.append(_MAKER_NOTE)
+    told.get_ifd(_EXIF_IFD).update({tag: details[tag] for tag in tags if tag in details})
+    burst = _xmp_ids(image.info.get("xmp")).get("burst")
+    xmp = {"xmp": _BURST_PACKET.format(burst).encode("ascii")} if burst else {}
+    return {"exif": told.tobytes(), **xmp}
 
 
 def capture_of_clip(metadata: Mapping[str, str]) -> Capture:

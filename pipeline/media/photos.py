@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.capture import Capture, capture_of_photo
+from pipeline.media.capture import Capture, capture_blocks, capture_of_photo
 from runtime.clips.demuxer import demuxer_of
 from runtime.clips.signatures import DNG, HEAD_BYTES, demuxer_for, format_not_read, is_dng
 from runtime.errors import ClipError, ImageError, TooManyPixelsError
@@ -41,7 +41,6 @@ _UNSIGNED = frozenset({"IM", "IMT", "IPTC", "PCD", "SPIDER", "TGA"})
 _ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})  # not JPEG, where phones store a second picture of the same view
 _ALIKE = {"MPO": "JPEG", "DIB": "BMP"}  # under the suffix of the other, these are not reported as misnamed
 
-_ORIENTATION, _EXIF_DETAILS = 0x0112, 0x8769  # tags of EXIF
 _CAMERA_BITS = (10, 12, 14)
 # Brands of stills and bursts in the container of MP4, which FFmpeg would take for clips.
 _STILLS = frozenset({
@@ -114,7 +113,7 @@ def read_photo(path: Path, *, max_pixels: int, sample_bits: int | None = None) -
 
 
 def read_metadata(path: Path, *, max_pixels: int) -> dict[str, Any]:
-    """Return the blocks `exif` and `xmp` of a photo that is stored upright; one that is damaged is left out.
+    """Return blocks `exif` and `xmp` with a photo's time, camera and burst, for an upright copy; none where damaged.
 
     Args:
         path: a photo that `read_photo` can read.
@@ -122,19 +121,13 @@ def read_metadata(path: Path, *, max_pixels: int) -> dict[str, Any]:
     """
     from PIL import Image
 
-    blocks: dict[str, Any] = {}
     with (
         _bounded(max_pixels),
         contextlib.suppress(*DECODER_ERRORS),
         Image.open(path, formats=_formats_for(path)) as image,
     ):
-        if isinstance(xmp := image.info.get("xmp"), bytes):
-            blocks["xmp"] = xmp
-        exif = image.getexif()
-        exif.get_ifd(_EXIF_DETAILS)  # Pillow writes only those parts that were read
-        exif[_ORIENTATION] = 1
-        blocks["exif"] = exif.tobytes()
-    return blocks
+        return capture_blocks(image)
+    return {}
 
 
 def read_photo_as_device(path: Path, *, max_pixels: int, sample_bits: int | None) -> NDArray[np.uint8]:

@@ -47,6 +47,11 @@ class RawFiles:
     linked_folders: tuple[str, ...] = ()  # links to folders, relative to data/raw: read here, but DVC looks into none
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is passed over: it begins with a dot, or a system has left it behind."""
+    return name.startswith(".") or is_litter(name)
+
+
 def has_clip_suffix(path: Path) -> bool:
     """Whether the file has the suffix of a video, such as .mp4."""
     return path.suffix.lower() in CLIP_SUFFIXES
@@ -201,7 +206,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not (path.name.startswith(".") or is_litter(path.name)))
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
 
 
 def _name(path: Path, project: Project) -> str:

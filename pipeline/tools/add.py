@@ -11,13 +11,12 @@ from pathlib import Path
 from pipeline.base.errors import DataError
 from pipeline.base.files import flush_filesystem, sha256_of, temporary_folder
 from pipeline.base.project import Project
-from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.media.contents import recording_content
 from pipeline.media.recordings import count_unread
+from pipeline.tools.corrections.named_recordings import refuse_similar_label
 from pipeline.tools.numbered_photos import Numbering, number_photos
-from runtime.system.litter import is_litter
 
 _SUFFIXES = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
 # Parts of the names of hidden folders: of copies until they get their names, and of JPEG files that are made here.
@@ -115,9 +114,8 @@ def check_label(label: str, project: Project) -> None:
             the like.
     """
     check_class_name(label, project, "--label")
-    present = sorted(path.name for path in project.raw.iterdir() if path.is_dir()) if project.raw.is_dir() else []
-    for name in present:
-        refuse_similar_names([label, name], project.relative(project.raw))
+    present = [path.name for path in project.raw.iterdir() if path.is_dir()] if project.raw.is_dir() else []
+    refuse_similar_label(label, present, project)
 
 
 def check_class_name(label: str, project: Project, argument: str) -> None:
@@ -144,7 +142,7 @@ def check_class_name(label: str, project: Project, argument: str) -> None:
 
 def _is_visible_name(name: str) -> bool:
     """Whether a text can be the name of one file or folder that is not hidden."""
-    return bool(name) and not name.startswith(".") and "/" not in name and name == name.strip() and not is_litter(name)
+    return bool(name) and "/" not in name and name == name.strip() and not recordings.is_hidden(name)
 
 
 def _media(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from pipeline.base.errors import DataError
 from pipeline.base.files import sha256_of
+from pipeline.media import recordings
 from pipeline.media.capture import Capture, capture_of_photo, completed_by_name
 from pipeline.media.photos import read_metadata, read_photo, signature
 from runtime.clips.signatures import HEAD_BYTES
@@ -22,7 +23,8 @@ from runtime.system.regular_files import open_regular
 
 SUFFIX = ".jpg"
 _DIGITS = 4  # at least, so that names in order of their letters are in order of their numbers
-_NUMBERED = re.compile(rf"(\d{{{_DIGITS},{_DIGITS + 2}}})(_.*)?{re.escape(SUFFIX)}", re.DOTALL)  # longer ones are times
+# Longer numbers are times. Cameras and people write the suffix in other ways, too.
+_NUMBERED = re.compile(rf"(\d{{{_DIGITS},{_DIGITS + 2}}})(_.*)?\.jpe?g", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,14 @@ def number_photos(photos: Iterable[Path], folder: Path, numbering: Numbering, sc
     Raises:
         DataError: a photo cannot be read, or its time, camera and burst do not fit into a JPEG.
     """
-    present = list(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    files = recordings.walk(folder) if folder.is_dir() else []
+    present = [path for path in files if recordings.has_photo_suffix(path) and path.is_file()]  # no link to nothing
     digests = {sha256_of(path) for path in present}
-    number = max((int(match[1]) for path in present if (match := _NUMBERED.fullmatch(path.name))), default=0)
+    names = [path.name for path in present if path.parent == folder]
+    number = max((int(match[1]) for name in names if (match := _NUMBERED.fullmatch(name))), default=0)
     for photo in photos:
+        if sha256_of(photo) in digests:  # it need not be a JPEG: `pipe add` without --number takes every format
+            continue
         is_converted = not _is_jpeg(photo)
         content = _convert(photo, scratch / f"{len(digests)}{SUFFIX}", numbering) if is_converted else photo
         digest = sha256_of(content)

@@ -27,7 +27,13 @@ def apple_note(ids: Mapping[int, str]) -> bytes:
 
 
 def write_captured_photo(
-    path: Path, *, make: str = "", model: str = "", level: int = 90, **details: str | bytes
+    path: Path,
+    *,
+    make: str = "",
+    model: str = "",
+    level: int = 90,
+    place: tuple[float, float, float] | None = None,
+    **details: str | bytes,
 ) -> Path:
     """A small grey photo.
 
@@ -36,6 +42,7 @@ def write_captured_photo(
         make: of the camera.
         model: of the camera.
         level: of grey.
+        place: degrees, minutes and seconds north, as GPS writes them.
         details: `taken` as in EXIF, its `fraction` of a second and `offset` from UTC, `serial`, and the maker's `note`.
     """
     pillow_heif.register_heif_opener()
@@ -44,5 +51,7 @@ def write_captured_photo(
     exif = image.getexif()
     exif[0x010F], exif[0x0110] = make, model
     exif.get_ifd(0x8769).update({_TAGS[name]: value for name, value in details.items()})
+    if place is not None:
+        exif.get_ifd(0x8825).update({1: "N", 2: place})
     image.save(path, exif=exif)
     return path

@@ -19,8 +19,7 @@ def to_choose_by_first(columns: Sequence[str], runs: Iterable[StudyRun]) -> list
     the evaluation where folds judged every run.
     """
     listed = list(runs)
-    has_validation = any(run.kept.get("val") for run in listed)
-    first = [*VALIDATION] if has_validation else []
+    first = [*VALIDATION] if _has_validation(listed) else []
     if listed and all(run.is_out_of_fold for run in listed):
         first += [column for column in columns if is_of_evaluation(column)]
     return [*first, *(column for column in columns if column not in first)]
@@ -37,7 +36,7 @@ def choosing_notes(rows: RunsByRow, columns: Sequence[str], n_judged: Counter[st
     runs = [run for of_row in rows.values() for run in of_row]
     if all(run.is_out_of_fold for run in runs):
         yield "- Folds judged every row: no head has seen the clips that it judges, and no clip is kept for a test."
-    elif "val_accuracy" in columns:
+    elif _has_validation(runs):
         yield "- Choose a row by val_accuracy and val_loss. Whoever chooses by another column trains on the test clips."
     else:
         yield "- No row has validation clips or folds. Whoever chooses a row by this table trains on the test clips."
@@ -73,6 +72,11 @@ def _chance_notes(rows: RunsByRow, digest: str | None, n_judged: Counter[str]) -
         of_all = best_of_rows(n_runs, n_clips, share).expected_share
         more = f" The best of all {n_runs} runs would show {100 * of_all:.1f} %." if n_runs > len(shares) else ""
         yield f"{best_of_rows(len(shares), n_clips, share).sentence}.{more} Rows that err on the same clips gain less."
+
+
+def _has_validation(runs: Iterable[StudyRun]) -> bool:
+    """Whether a run has validation clips or folds."""
+    return any(run.kept.get("val") for run in runs)
 
 
 def _sides_of_best(runs: Iterable[StudyRun]) -> set[str | None]:

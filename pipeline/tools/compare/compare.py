@@ -38,6 +38,7 @@ from pipeline.tools.studies.recipe_schema import COMMON_COLUMNS, CompareSection,
 from pipeline.tools.studies.small import RECIPE, name_of_runs
 from pipeline.tools.studies.study import experiment_names, is_run_of
 
+_IN_SMALL = "in small: its numbers mean nothing"
 ALL = "experiments"  # the folder of a comparison without a study
 _CHOSEN_BY_SEEDS, _CHOSEN_BY_SMALL = "train.seed", "split.counts"  # params that the options of `pipe study` set
 
@@ -92,9 +93,11 @@ def compare_study(name: str, project: Project, *, small: bool = False) -> Compar
     if not any(rows.values()):
         command = f"pipe study {name}{' --small' if small else ''}"
         raise DataError(f"{path}: no row has run; {command} runs them" + "".join(f"; {note}" for note in notes))
-    heading = f"Study {name}" + (", in small: its numbers mean nothing" if small else "")
+    heading, section = f"Study {name}", study.compare
+    if small:
+        heading, section = f"{heading}, {_IN_SMALL}", _captions_in_small(section)
     folder = project.compare_reports / name_of_all
-    return _write(folder, heading, rows, study.compare, [note for note in notes if note])
+    return _write(folder, heading, rows, section, [note for note in notes if note])
 
 
 def compare_all(project: Project) -> CompareReport:
@@ -109,6 +112,16 @@ def compare_all(project: Project) -> CompareReport:
     rows = {run.experiment.name: [run] for run in runs}
     section = CompareSection(columns=COMMON_COLUMNS, figures=())
     return _write(project.compare_reports / ALL, "All experiments", rows, section, notes)
+
+
+def _captions_in_small(section: CompareSection) -> CompareSection:
+    """The same section, with captions that say of the numbers that they mean nothing."""
+    caption = None if section.caption is None else f"{section.caption} ({_IN_SMALL})"
+    figures = tuple(
+        figure.model_copy(update={"caption": f"{figure.caption or figure.title} ({_IN_SMALL})"})
+        for figure in section.figures
+    )
+    return section.model_copy(update={"caption": caption, "figures": figures})
 
 
 def _valid_runs(experiments: Iterable[Experiment]) -> tuple[list[StudyRun], list[str]]:
@@ -130,7 +143,11 @@ def _one_per_seed(runs: Sequence[StudyRun]) -> list[StudyRun]:
 def _outdated_note(run: StudyRun, layers: Sequence[Mapping[str, Any]], set_by_options: Sequence[str]) -> str:
     """A note if the run's params differ from the recipe of today; else empty."""
     text = run.experiment.text(run.experiment.project.params_yaml) or ""
-    changed = [name for name in differences(text, layers) if name not in set_by_options]
+    changed = [
+        name
+        for name in differences(text, layers)
+        if not any(name == option or name.startswith(f"{option}.") for option in set_by_options)
+    ]
     return f"{run.experiment.name} ran with another {', '.join(changed)} than the recipe has now." if changed else ""
 
 

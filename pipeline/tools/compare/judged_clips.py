@@ -5,6 +5,7 @@ Whoever picks the best of many runs by one test side picks luck too. The page sa
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import re
@@ -21,14 +22,17 @@ _CHANGE = re.compile(r":\d+ \d+ [0-9a-f]+ (?P<content>[0-9a-f]+) [A-Z]\d*\t")  #
 def digest_of_clips(predictions: str | None) -> str | None:
     """The digest of the clips and photos, with their classes, that a `reports/predictions.csv` judged.
 
-    None where there is no such table of this version. The order and the number of a clip's frames do not count, nor
-    does the training side.
+    None where there is no such table of this version, or a broken one, as any commit may have brought it. The order
+    and the number of a clip's frames do not count, nor does the training side.
     """
     # Not by `splitlines`, which ends a line at letters that a name may have, such as U+2028.
-    lines = list(table_rows(io.StringIO(predictions or "", newline="")))
-    if not lines or not {"group", "label"} <= set(lines[0]):
+    try:
+        lines = list(table_rows(io.StringIO(predictions or "", newline="")))
+        clips = sorted({(line["group"], line["label"]) for line in lines})
+    except (csv.Error, KeyError):
         return None
-    clips = sorted({(line["group"], line["label"]) for line in lines})
+    if not clips:
+        return None
     return hashlib.sha256(repr(clips).encode()).hexdigest()
 
 
@@ -51,6 +55,7 @@ def _commits_of_reports(project: Project) -> dict[str, str]:
     """For each content of `reports/evaluate.json` in any branch, tag or experiment, one commit that brought it."""
     listing = git_text(
         project.root,
+        *("-c", "log.showRoot=true"),  # whatever a person has set: the first commit may hold a report
         *("log", "--all", "--full-history", "-m", "--raw", "--no-abbrev", "--no-renames", "--format=%H"),
         *("--", project.relative(project.evaluate_json)),
     )

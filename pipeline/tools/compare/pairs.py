@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from pipeline.tools.compare.table import escape_markdown
 _ALPHA = 0.05
 _ROUNDING = 1e-9  # shares of right frames that differ by less are equal
 _COLUMNS = ("row", "against", "clips", "better", "worse", "p", "p_holm", "top1_difference", "low", "high")
+_OF_FRAME = {"path", "group", "label", "predicted", "kept"}  # columns of reports/predictions.csv
 HEADINGS = ("row", "against", "clips", "better", "worse", "p", "p (Holm)", "top-1", "95 % over clips")
 
 
@@ -161,12 +163,15 @@ def _predictions(run: StudyRun) -> dict[str, dict[str, str]]:
     """The kept frames of `reports/predictions.csv` by path.
 
     Raises:
-        DataError: the run has no such file, or the file lacks a column.
+        DataError: the run has no such file, or the file lacks a column or is broken.
     """
     path = run.experiment.project.predictions_csv
     # Not by `splitlines`, which ends a line at letters that a name may have, such as U+2028.
-    lines = list(table_rows(io.StringIO(run.predictions or "", newline="")))
-    if not lines or not {"path", "group", "label", "predicted", "kept"} <= set(lines[0]):
+    try:
+        lines = list(table_rows(io.StringIO(run.predictions or "", newline="")))
+    except csv.Error:
+        lines = []
+    if not lines or not all(line.keys() >= _OF_FRAME for line in lines):
         raise DataError(f"{run.experiment.name} has no {run.experiment.project.relative(path)} of this version")
     return {line["path"]: line for line in lines if line["kept"] == "true"}
 

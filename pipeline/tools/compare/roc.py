@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.base.errors import DataError
+from pipeline.base.storage.csv_files import table_rows
 
 N_POINTS = 201  # of the curve, at false positive rates from 0 to 1
-_COLUMNS = {"class", "false_positive_rate", "true_positive_rate"}
 
 
 def roc_curve(table: str | None, label: str) -> list[float]:
@@ -26,16 +26,16 @@ def roc_curve(table: str | None, label: str) -> list[float]:
         label: the run and the table, for the message of an error.
 
     Raises:
-        DataError: the table lacks a column, or has a rate that is no number.
+        DataError: the table is not CSV, lacks a column, or has a rate that is no number.
     """
-    rows = list(csv.DictReader(io.StringIO(table or "", newline="")))
-    if not rows:
-        return []
+    rows = table_rows(io.StringIO(table or "", newline=""))
     try:
         points = [(row["class"], float(row["false_positive_rate"]), float(row["true_positive_rate"])) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        expected = f"expected numbers in the columns {', '.join(sorted(_COLUMNS))}"
+    except (csv.Error, KeyError, ValueError) as error:
+        expected = "expected numbers in the columns class, false_positive_rate, true_positive_rate"
         raise DataError(f"{label}: found a row without a rate ({error}); {expected}") from error
+    if not points:
+        return []
     *classes, _ = dict.fromkeys(name for name, _, _ in points)
     curves = [_true_positive_rates([(x, y) for name, x, y in points if name == shown]) for shown in _shown(classes)]
     mean: list[float] = np.mean(curves, axis=0).tolist() if curves else []

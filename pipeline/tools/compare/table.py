@@ -20,7 +20,7 @@ from pipeline.tools.compare.columns import (
 )
 from pipeline.tools.studies.dvc_experiments import digest_of
 
-_SMALLEST_PLAIN, _LARGEST_PLAIN = 0.001, 1e6  # numbers beyond them have three digits and an exponent
+_SMALLEST_PLAIN, _LARGEST_PLAIN = 0.001, 1e6  # numbers beyond them have three digits
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ def finish_change(project: Project) -> None:
     """Finish the change that a killed command left, if there is one.
 
     Raises:
-        DataError: the command still runs, or somebody has put another file in the way since.
+        DataError: the command still runs, somebody has put another file in the way since, or what is there is no change
+            of ours.
     """
     if os.path.lexists(project.correction):
         with _locked(project):
@@ -100,13 +101,20 @@ def _check_moves(moves: Moves, project: Project) -> None:
             raise DataError(f"{shown}: both would be {_shown(new, project)}; rename one of them first")
         earlier[new] = old
         if _is_taken(project.raw / old, project.raw / new):
-            raise DataError(f"{_shown(new, project)}: is there already; rename {_shown(old, project)}, or remove one")
+            raise DataError(f"{_shown(new, project)}: {_way_out(old, new, project)}")
         if linked := next(
             (parent for parent in new.parents if (project.raw / parent).is_symlink() and parent.parts), None
         ):
             raise DataError(f"{_shown(linked, project)}: a link; what it leads to is not the project's own")
         for path in _files_in(project.raw / old):
             recordings.check_lengths((new / path.relative_to(project.raw / old)).as_posix(), project.root)
+
+
+def _way_out(old: PurePosixPath, new: PurePosixPath, project: Project) -> str:
+    """What to do about a file that has the new name of another one."""
+    if new.is_relative_to(REMOVED):  # as of a recording that was added again from there, and is removed again
+        return f"is there from an earlier `pipe remove`; delete it, or rename {_shown(old, project)}"
+    return f"is there already; rename {_shown(old, project)}, or remove one"
 
 
 def _files_in(path: Path) -> Iterable[Path]:
@@ -150,6 +158,9 @@ def _finish(project: Project) -> None:
     folder = project.correction
     if not os.path.lexists(folder):
         return
+    if folder.is_symlink() or not folder.is_dir():
+        shown = project.relative(folder)
+        raise DataError(f"{shown}: found a file or a link; expected a folder that `pipe` makes; remove it")
     if (folder / _MOVES_JSON).is_file():  # else all is done, and the folder was to be removed
         moves = _read_moves(folder / _MOVES_JSON)
         for old, new in moves.items():
@@ -174,7 +185,7 @@ def _read_moves(path: Path) -> dict[PurePosixPath, PurePosixPath]:
         names = [(old, new) for old, new in stored["moves"]]
         for name in (name for pair in names for name in pair):
             check_inside(name)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not written by `pipe`; remove {path.parent}") from error
     return {PurePosixPath(old): PurePosixPath(new) for old, new in names}
 
@@ -195,14 +206,14 @@ def _move(old: PurePosixPath, new: PurePosixPath, project: Project) -> None:
 def _followed_groups(moves: Moves, project: Project) -> tuple[int, list[list[str]]]:
     """How many lines of `data/groups.csv` change, and all its lines as they will be."""
     lines = _lines_of(project.groups_csv)
-    followed = []
+    followed: list[list[str] | None] = []
     for cells in lines:
         source = _followed(cells[0], moves, project) if cells else ""
-        if source is not None:
-            # A group may have the name of one of its recordings. It keeps it when that one is removed.
-            groups = [_followed(group, moves, project) or group for group in cells[1:2]]
-            followed.append([source, *groups, *cells[2:]] if cells else cells)
-    return _count_changes(lines, followed), followed
+        # A group may have the name of one of its recordings. It keeps it when that one is removed.
+        groups = [_followed(group, moves, project) or group for group in cells[1:2]]
+        changed = [source, *groups, *cells[2:]] if cells and source is not None else None
+        followed.append(changed if cells else cells)
+    return _count_and_keep(lines, followed)
 
 
 def _followed_pins(moves: Moves, project: Project, named_groups: set[str]) -> tuple[int, list[list[str]]]:
@@ -214,24 +225,24 @@ def _followed_pins(moves: Moves, project: Project, named_groups: set[str]) -> tu
         named_groups: groups of recordings that stay. A pin of one of them stays.
     """
     lines = _lines_of(project.split_keep_csv)
-    followed = []
+    followed: list[list[str] | None] = []
     for cells in lines:
         group = _followed(cells[0], moves, project) if cells else ""
         if group is None and cells[0] in named_groups:
             group = cells[0]
-        if group is not None:
-            followed.append([group, *cells[1:]] if cells else cells)
-    return _count_changes(lines, followed), followed
+        changed = [group, *cells[1:]] if cells and group is not None else None
+        followed.append(changed if cells else cells)
+    return _count_and_keep(lines, followed)
 
 
 def _lines_of(table: Path) -> list[list[str]]:
     return list(read_table(table)) if os.path.lexists(table) else []
 
 
-def _count_changes(before: list[list[str]], after: list[list[str]]) -> int:
-    n_gone = len(before) - len(after)
-    kept = set(map(tuple, before))
-    return n_gone + sum(tuple(cells) not in kept for cells in after)
+def _count_and_keep(before: list[list[str]], after: list[list[str] | None]) -> tuple[int, list[list[str]]]:
+    """How many lines change, None for those that go, and the lines that stay."""
+    n_changed = sum(new != cells for cells, new in zip(before, after, strict=True))
+    return n_changed, [cells for cells in after if cells is not None]
 
 
 def _followed(source: str, moves: Moves, project: Project) -> str | None:

@@ -12,7 +12,6 @@ from pipeline.base.project import Project
 from pipeline.base.similar_names import refuse_similar_names
 from pipeline.media import recordings
 from pipeline.media.recordings import SPLIT_FOLDERS
-from runtime.system.litter import is_litter
 
 Layout = Literal["class", "split"]
 
@@ -58,7 +57,7 @@ def class_folders(project: Project, layout: Layout) -> list[PurePosixPath]:
     tops = [PurePosixPath()] if layout == "class" else [PurePosixPath(side) for side in SPLIT_FOLDERS]
     present = [top for top in tops if (project.raw / top).is_dir()]
     folders = [top / path.name for top in present for path in (project.raw / top).iterdir() if path.is_dir()]
-    return sorted(folder for folder in folders if not _is_hidden(folder))
+    return sorted(folder for folder in folders if not recordings.is_hidden(folder.name))
 
 
 def folders_without(moved: Iterable[PurePosixPath], project: Project, layout: Layout) -> list[PurePosixPath]:
@@ -103,7 +102,7 @@ def _named_recording(source: Path, project: Project, layout: Layout) -> PurePosi
         raise DataError(f"{source}: a folder; expected recordings, such as {source}/*")
     if len(name.parts) == depth:
         raise DataError(f"{source}: outside the classes; expected a recording below {where}/")
-    if _is_hidden(name):
+    if any(map(recordings.is_hidden, name.parts)):
         raise DataError(f"{source}: hidden by its name, so it is no recording; expected one below {where}/")
     if linked := next((parent for parent in name.parents if parent.parts and (raw / parent).is_symlink()), None):
         raise DataError(
@@ -114,7 +113,3 @@ def _named_recording(source: Path, project: Project, layout: Layout) -> PurePosi
         raise DataError(f"{source}: no such recording; expected a file below {where}/")
     recordings.check_name(name.as_posix())
     return name
-
-
-def _is_hidden(name: PurePosixPath) -> bool:
-    return any(part.startswith(".") or is_litter(part) for part in name.parts)

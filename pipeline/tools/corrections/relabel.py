@@ -28,7 +28,7 @@ class RelabelReport:
     n_moved: int
     n_present: int  # recordings that had the class already
     label: str
-    is_new: bool  # whether no recording had the class before
+    is_new: bool  # whether `data/raw` had no folder of the class before
     emptied: tuple[str, ...]  # classes that have no recording any more
     followed: Followed
 

@@ -8,8 +8,8 @@ from typing import Any
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
-from pipeline.base.report_digest import MADE_FROM, WROTE
-from pipeline.tools.studies.dvc_experiments import list_experiments
+from pipeline.base.report_digest import MADE_FROM, WROTE, hashes_in
+from pipeline.tools.studies.dvc_experiments import list_experiments, param_value
 
 _HEX_DIGITS = 8  # of a checkpoint's hash: enough to tell the runs of a project apart
 
@@ -37,10 +37,9 @@ def _exported_checkpoint(project: Project) -> str | None:
     """The sha256 of the checkpoint that the present graphs were exported from; None where no report says it."""
     report = _read(project.export_json)
     contract, checkpoint = project.relative(project.contract_json), project.relative(project.checkpoint)
-    if (report.get(WROTE) or {}).get(contract) != sha256_of(project.contract_json):
+    if hashes_in(report, WROTE).get(contract) != sha256_of(project.contract_json):
         return None
-    value = (report.get(MADE_FROM) or {}).get(checkpoint)
-    return value if isinstance(value, str) else None
+    return hashes_in(report, MADE_FROM).get(checkpoint)
 
 
 def _name(checkpoint_sha256: str, project: Project) -> str:
@@ -48,8 +47,8 @@ def _name(checkpoint_sha256: str, project: Project) -> str:
     if experiment := _experiment_of(checkpoint_sha256, project):
         known.insert(0, f"experiment {experiment}")
     provenance = _read(project.train_reports / "provenance.json")
-    if (provenance.get(WROTE) or {}).get(project.relative(project.checkpoint)) == checkpoint_sha256:
-        arch = provenance.get("params", {}).get("model", {}).get("arch")
+    if hashes_in(provenance, WROTE).get(project.relative(project.checkpoint)) == checkpoint_sha256:
+        arch = param_value(provenance, "params.model.arch")
         return f"{arch} ({', '.join(known)})" if arch else ", ".join(known)
     return ", ".join(known)
 

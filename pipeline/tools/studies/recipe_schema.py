@@ -23,7 +23,7 @@ COLUMNS = (
 ROC = "roc"
 CURVES = (
     *(f"{side}/{name}" for side in ("train", "val", "test") for name in ("loss", "accuracy", "mse")),
-    "train/lr", "train/minutes", "train/images_per_second", ROC,
+    "train/lr", "train/minutes", "train/caching_minutes", "train/images_per_second", ROC,
 )  # fmt: skip
 # The columns of `pipe compare` without a name.
 COMMON_COLUMNS = ("top1", "group_top1", "group_top1_low", "group_top1_high", "mse", "train_loss", "minutes")

@@ -148,9 +148,10 @@ def _plan(
     plan = []
     for row, values in rows.items():
         of_row: list[Mapping[str, Any]] = [recipe.params, values]
+        if overlay:
+            of_row = overlay.over(of_row, own, path)
         for seed in range(seeds):
-            layers = overlay.over(of_row, own, path) if overlay else list(of_row)
-            experiment = names[row]
+            layers, experiment = list(of_row), names[row]
             if seeds > 1:
                 layers.append({"train": {"seed": seed}})
                 experiment += f"-s{seed}"

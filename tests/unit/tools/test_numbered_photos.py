@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
@@ -56,10 +56,15 @@ def test_every_class_counts_by_itself_and_goes_on_where_it_ended(project: Projec
     _add(photos[3:], project)
     assert _names(project) == ["0001.jpg", "0002.jpg", "0003.jpg"]
     assert _names(project, "trout") == ["0001.jpg"]
-    for name in ("0012_a.jpg", "20230405.jpg", "99999999.jpg", "7.jpg", "0500.png"):
+    for name in ("0012_a.jpg", "20230405.jpg", "99999999.jpg", "7.jpg", "0500.png", "deep/0600.jpg"):
         write_photo(project.raw / "carp" / name, 9 + len(name))
     _add([write_photo(tmp_path / "last.png", 29)], project)
     assert "0013.jpg" in _names(project)
+    write_photo(project.raw / "carp" / "0020.JPG", 30)
+    write_photo(project.raw / "carp" / "0021.jpeg", 31)
+    (project.raw / "carp" / "0030.jpg").symlink_to("nothing")
+    _add([write_photo(tmp_path / "next.png", 32)], project)
+    assert "0022.jpg" in _names(project)
 
 
 def test_a_photo_that_is_there_gets_no_second_number(project: Project, tmp_path: Path) -> None:
@@ -73,6 +78,16 @@ def test_a_photo_that_is_there_gets_no_second_number(project: Project, tmp_path:
     assert _names(project) == ["0001.jpg", "0002.jpg", "0003.jpg"]
 
 
+@pytest.mark.parametrize("there", ["IMG_1.JPG", "0009.JPG", "a.jpeg", "deep/a.jpg", "a.png"])
+def test_a_photo_that_is_there_under_any_name_gets_no_number(project: Project, tmp_path: Path, there: str) -> None:
+    present = write_photo(project.raw / "carp" / there, 1)
+    photo = tmp_path / f"again{present.suffix}"
+    photo.write_bytes(present.read_bytes())
+    report = _add([photo], project)
+    assert (report.n_added, report.n_present) == (0, 1)
+    assert _names(project) == [there]
+
+
 @pytest.mark.parametrize("suffix", [".heic", ".png", ".webp"])
 def test_a_converted_photo_keeps_its_time_camera_and_burst(project: Project, tmp_path: Path, suffix: str) -> None:
     note = apple_note({EXIF_BURST: "0A1B2C3D-0000-1111-2222-333344445555"})
@@ -84,6 +99,38 @@ def test_a_converted_photo_keeps_its_time_camera_and_burst(project: Project, tmp
     assert told.burst
     _add([photo], project)
     assert _read(project.raw / "carp" / "0001.jpg").capture == told
+
+
+PLACE = 0x8825  # the part of EXIF that GPS writes
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".png", ".webp"])
+def test_a_converted_photo_leaves_its_place_behind(project: Project, tmp_path: Path, suffix: str) -> None:
+    details: dict[str, str | bytes] = {"taken": "2023:04:05 12:01:01", "note": b"Panasonic, and where it was"}
+    photo = write_captured_photo(tmp_path / f"IMG_1{suffix}", make="Panasonic", place=(51.0, 30.0, 2.5), **details)
+    with Image.open(photo) as image:
+        assert image.getexif().get_ifd(PLACE)
+    _add([photo], project)
+    with Image.open(project.raw / "carp" / "0001.jpg") as image:
+        exif = image.getexif()
+        assert (exif[0x010F], exif.get_ifd(0x8769)) == ("Panasonic", {0x9003: "2023:04:05 12:01:01"})
+        assert exif.get_ifd(PLACE) == {}
+
+
+def test_of_xmp_the_burst_alone_is_kept(project: Project, tmp_path: Path) -> None:
+    place, burst = 'exif:GPSLatitude="51,30.04N"', 'GCamera:BurstID="7d2f1c30-0001"'
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", f"<x:xmpmeta><rdf:Description {place} {burst}/></x:xmpmeta>")
+    Image.fromarray(picture(1)).save(tmp_path / "1.png", pnginfo=info)
+    xmp = f"<x:xmpmeta><rdf:Description {place}/></x:xmpmeta>".encode()
+    Image.fromarray(picture(2)).save(tmp_path / "2.tiff", tiffinfo={0x010F: "Google", 0x02BC: xmp})
+    for name in ("1.png", "2.tiff"):
+        assert b"GPSLatitude" in (tmp_path / name).read_bytes()
+    _add([tmp_path / "1.png", tmp_path / "2.tiff"], project)
+    captures = [_read(project.raw / "carp" / name).capture for name in ("0001.jpg", "0002.jpg")]
+    assert [(capture.camera, capture.burst) for capture in captures] == [("", "burst=7d2f1c30-0001"), ("Google", "")]
+    for name in ("0001.jpg", "0002.jpg"):
+        assert b"GPSLatitude" not in (project.raw / "carp" / name).read_bytes()
 
 
 def test_a_turned_photo_is_stored_upright(project: Project, tmp_path: Path) -> None:

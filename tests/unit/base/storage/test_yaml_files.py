@@ -16,6 +16,11 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+def test_the_page_of_the_contracts_has_the_bounds() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "contracts.md").read_text(encoding="utf-8")
+    assert f"at most {MOST_LEVELS} levels, {MOST_PARTS:,} values and {MOST_BYTES // 1024} KiB" in page
+
+
 def test_plain_values_are_read(tmp_path: Path) -> None:
     assert read_yaml(written(tmp_path, "train: {lr: 0.1, steps: [1, 2]}\nname: 砾石\n")) == {
         "train": {"lr": 0.1, "steps": [1, 2]},

@@ -6,6 +6,8 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.tools.compare import columns as columns_of_runs
+from pipeline.tools.studies.recipe_schema import CURVES
 from tests.support.compared_runs import LOSSES, compared_table, reports
 from tests.support.experiment_project import plant_experiment
 
@@ -21,13 +23,14 @@ def test_every_column_is_what_its_report_says(project: Project) -> None:
         "train/accuracy": [0.5, 0.75, 1.0],
         "test/accuracy": [0.5, 0.875, 0.875],
         "train/minutes": [0.5, 1.0, 1.75],
+        "train/caching_minutes": [0.25, 0.25, 0.375],
     }
     evaluation = {"auc": 0.9, "mse": 0.2, "nll": 0.3, "top5": 1.0, "group_top1_ci95": [0.4, 1.0]}
     plant_experiment(project, "tiny-鳞片-a", reports(curves, network, **evaluation))
     columns = (
         "parameters, trained_parameters, layers, batch_norm, residual, top1, top5, group_top1, group_top1_low, "
         "group_top1_high, auc, mse, nll, train_loss, test_loss,"
-        " minutes, best_accuracy, best_epoch, stability_loss, stability_acc, train.lr, train.loss"
+        " minutes, caching_minutes, best_accuracy, best_epoch, stability_loss, stability_acc, train.lr, train.loss"
     )
     _, rows = compared_table(project, columns)
     values = {name: value for name, value in rows["鳞片 | a"].items() if not name.endswith("_sd")}
@@ -36,10 +39,15 @@ def test_every_column_is_what_its_report_says(project: Project) -> None:
         "batch_norm": "False", "residual": "True", "top1": "0.875", "top5": "1.0", "group_top1": "1.0",
         "group_top1_low": "0.4", "group_top1_high": "1.0", "auc": "0.9",
         "mse": "0.2", "nll": "0.3", "train_loss": "0.25", "test_loss": "0.75", "minutes": "1.75",
+        "caching_minutes": "0.375",
         "best_accuracy": "0.875", "best_accuracy_side": "test", "best_epoch": "2", "best_epoch_side": "test",
         "stability_loss": str((0.5 + 0.25 + 0.5) / 3), "stability_acc": str((0 + 0.125 + 0.125) / 3),
         "train.lr": "0.1", "train.loss": "name cross_entropy, label_smoothing 0.0, balanced False",
     }  # fmt: skip
+
+
+def test_every_column_of_a_last_epoch_has_a_curve_that_is_read() -> None:
+    assert set(columns_of_runs._LAST_OF_CURVE.values()) <= set(CURVES)
 
 
 def test_the_best_epoch_is_that_of_validation_where_no_test_curve_is(project: Project) -> None:
@@ -85,10 +93,11 @@ def test_numbers_out_of_fold_come_first_where_folds_judged_every_row(project: Pr
 
 def test_a_table_of_test_clips_alone_says_so(project: Project) -> None:
     plant_experiment(project, "tiny-b", reports({}), lr=0.2)
-    text, _ = compared_table(project, "top1")
-    assert (
-        "- No row has validation clips or folds. Whoever chooses a row by this table trains on the test clips." in text
-    )
+    note = "- No row has validation clips or folds. Whoever chooses a row by this table trains on the test clips."
+    for columns in ("top1", "top1, val_accuracy"):  # a column that is asked for does not make validation clips
+        text, _ = compared_table(project, columns)
+        assert note in text
+        assert "Choose a row by val_accuracy" not in text
 
 
 def test_a_curve_that_is_no_number_is_refused(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.project import Project
 from pipeline.tools.compare.compare import compare_all, compare_study
 from pipeline.tools.studies.dvc_experiments import list_experiments
+from pipeline.tools.studies.study import experiment_names
 from tests.support.command import run_pipe
 from tests.support.compared_runs import EVALUATION, LOSSES, RECIPE, compared_table, reports
 from tests.support.experiment_project import plant_experiment, run, write_recipe
@@ -60,6 +62,51 @@ def test_a_recipe_that_has_changed_since_is_reported(project: Project) -> None:
     assert "tiny-b ran with another train.lr than the recipe has now." in text
     plant_experiment(project, "tiny-b", reports({}), lr=0.2)
     assert "ran with another" not in compared_table(project, "top1")[0]
+
+
+@pytest.mark.parametrize(("lr", "is_noted"), [(0.2, False), (0.3, True)])
+def test_a_study_in_small_may_take_fewer_pictures_than_its_row(project: Project, lr: float, is_noted: bool) -> None:
+    text = project.params_yaml.read_text(encoding="utf-8")
+    taken = re.sub(r"(?m)^  counts: null", "  counts: {train: 8, val: 0, test: 4}", text)
+    assert taken != text
+    project.params_yaml.write_text(taken, encoding="utf-8")
+    plant_experiment(project, _small_name("b"), reports({}), lr=lr)
+    row = "train: {{lr: 0.2}}"
+    counting = RECIPE.replace(row, f"{row}, split: {{{{counts: {{{{train: 9, val: 0, test: 5}}}}}}}}")
+    write_recipe(project, counting.format(columns="top1"))
+    write_recipe(project, "params: {split: {counts: null}}\n", "small")
+    compare_study("tiny", project, small=True)
+    page = (project.compare_reports / "tiny.small" / "table.md").read_text(encoding="utf-8")
+    assert ("ran with another train.lr than" in page) == is_noted
+    assert "split.counts" not in page
+
+
+def test_every_caption_of_a_study_in_small_says_that_its_numbers_mean_nothing(project: Project) -> None:
+    for name in ("tiny-b", _small_name("b")):
+        plant_experiment(project, name, reports({"train/loss": LOSSES}), lr=0.2)
+    titled = RECIPE.replace("compare:\n", "compare:\n  caption: Table 1 of the paper\n")
+    titled = titled.replace("title: figure 2,", "title: figure 2, caption: The loss of the paper,")
+    titled = titled.replace("val/mse", "train/loss")
+    write_recipe(project, titled.format(columns="top1"))
+    write_recipe(project, "params: {}\n", "small")
+    captions = {}
+    for small in (False, True):
+        compare_study("tiny", project, small=small)
+        folder = project.compare_reports / ("tiny.small" if small else "tiny")
+        tex = "".join((folder / f"{name}.tex").read_text(encoding="utf-8") for name in ("table", "figures"))
+        captions[small] = re.findall(r"\\caption\{(.*)\}", tex)
+    assert captions[False] == ["Table 1 of the paper", r"figure 1: \$鳞片\$", "The loss of the paper"]
+    assert captions[True] == [f"{caption} (in small: its numbers mean nothing)" for caption in captions[False]]
+
+
+def _small_name(row: str) -> str:
+    return experiment_names("tiny.small", ["鳞片 | a", "b"])[row]
+
+
+def test_small_without_a_study_is_refused(project: Project) -> None:
+    finished = run_pipe(project.root, "compare", "--small")
+    assert finished.returncode == 2
+    assert "name the study that --small belongs to" in finished.stderr
 
 
 def test_runs_of_an_earlier_commit_are_found_and_the_commits_named(project: Project) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from pipeline.base.project import Project
 from pipeline.tools.compare.compare import compare_all
 from pipeline.tools.compare.judged_clips import count_judged_runs, digest_of_clips
@@ -33,6 +35,29 @@ def test_clips_and_classes_make_the_digest_and_neither_frames_nor_their_order() 
     assert digest != digest_of_clips(table_of(["x", "y"]).replace(",a,a,", ",b,a,"))
     assert digest_of_clips(None) is None
     assert digest_of_clips("path,label\nx,a\n") is None
+
+
+BROKEN = ['path,group,label\nx,"a\n', "path,group,label\nx,y,a\n<<<<<<< HEAD\n"]
+
+
+@pytest.mark.parametrize("table", BROKEN)
+def test_a_broken_table_in_a_commit_is_no_run_and_stops_no_comparison(project: Project, table: str) -> None:
+    plant_experiment(project, "first", files(["x", "y"], 0.5))
+    plant_experiment(project, "broken", files(["x"], 0.75) | {"reports/predictions.csv": table}, lr=0.2)
+    assert digest_of_clips(table) is None
+    assert count_judged_runs(project) == {digest_of_clips(table_of(["x", "y"])): 1}
+    text = page(project)
+    assert "- broken is in no pair: broken has no reports/predictions.csv of this version." in text.replace("\\", "")
+
+
+def test_the_first_commit_counts_where_git_is_told_to_hide_it(project: Project) -> None:
+    for path, text in files(["x", "y"], 0.5).items():
+        (project.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / path).write_text(text, encoding="utf-8")
+    run(project.root, "git", "checkout", "--quiet", "--orphan", "first")
+    commit(project.root)
+    run(project.root, "git", "config", "log.showRoot", "false")
+    assert count_judged_runs(project).total() == 1
 
 
 def test_commits_and_experiments_are_counted_and_a_report_that_did_not_change_is_no_run(project: Project) -> None:

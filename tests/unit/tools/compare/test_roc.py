@@ -58,7 +58,8 @@ def test_of_two_classes_the_second_is_shown(tmp_path: Path) -> None:
 
 def test_a_run_without_the_table_has_no_curve_and_a_broken_table_is_refused() -> None:
     assert roc_curve(None, "a run") == []
-    for table in ("class,point\na,0\n", "class,false_positive_rate,true_positive_rate\na,0.0,high\n"):
+    header = "class,false_positive_rate,true_positive_rate\n"
+    for table in ("class,point\na,0\n", f"{header}a,0.0,high\n", f"{header}a,0.0\n", f'{header}"a,0.0,0.5\n'):
         with pytest.raises(DataError, match=r"tiny-b: roc\.csv: found a row without a rate"):
             roc_curve(table, "tiny-b: roc.csv")
 

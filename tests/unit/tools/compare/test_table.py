@@ -72,11 +72,12 @@ def test_training_losses_that_are_not_the_same_quantity_must_not_be_ranked(proje
 
 @pytest.mark.parametrize(
     ("loss", "shown"),
-    [(0.0, "0.0000"), (0.0036, "0.0036"), (0.000036, "3.6e-05"), (32.1797, "32.1797"), (171190182656.0, "1.71e+11")],
-)
-def test_numbers_too_small_or_too_large_for_four_digits_have_an_exponent(
-    loss: float, shown: str, project: Project
-) -> None:
+    [
+        (0.0, "0.0000"), (0.0036, "0.0036"), (0.0005, "0.0005"), (0.00012345, "0.000123"), (0.000036, "3.6e-05"),
+        (32.1797, "32.1797"), (171190182656.0, "1.71e+11"),
+    ],
+)  # fmt: skip
+def test_numbers_too_small_or_too_large_for_four_digits_have_three(loss: float, shown: str, project: Project) -> None:
     plant_experiment(project, "tiny-b", reports({"train/loss": [1.0, loss]}))
     text, rows = compared_table(project, "train_loss")
     assert f"| b | 1 | {shown} |" in text

@@ -112,7 +112,23 @@ def test_a_removed_recording_can_be_added_again(filled: Project) -> None:
     remove([Path("data/raw/b/3.png")], filled, "class")
     add([filled.raw / ".removed" / "b" / "3.png"], "b", filled)
     message = refusal(filled, lambda: remove([Path("data/raw/b/3.png")], filled, "class"))
-    assert message == "data/raw/.removed/b/3.png: is there already; rename data/raw/b/3.png, or remove one"
+    assert message == (
+        "data/raw/.removed/b/3.png: is there from an earlier `pipe remove`; delete it, or rename data/raw/b/3.png"
+    )
+    (filled.raw / ".removed" / "b" / "3.png").unlink()
+    remove([Path("data/raw/b/3.png")], filled, "class")
+    assert ".removed/b/3.png" in raw_names(filled)
+
+
+def test_a_line_that_becomes_equal_to_another_one_counts_and_is_written(project: Project) -> None:
+    write_photo(project.raw / "flake" / "a.png", 1)
+    write_photo(project.raw / "flake" / "b.png", 2)
+    project.groups_csv.write_text("source,group\ndata/raw/flake/a.png,g1\ndata/raw/sph/a.png,g1\n")
+    project.split_keep_csv.write_text("group,split\ndata/raw/flake/a.png,test\ndata/raw/sph/a.png,test\n")
+    report = relabel([Path("data/raw/flake/a.png")], "sph", project, "class")
+    assert (report.followed.n_groups, report.followed.n_pins) == (1, 1)
+    assert project.groups_csv.read_text() == "source,group\ndata/raw/sph/a.png,g1\ndata/raw/sph/a.png,g1\n"
+    assert "flake" not in project.split_keep_csv.read_text()
 
 
 def test_a_renamed_class_takes_all_that_its_folder_holds_along(filled: Project) -> None:
@@ -350,12 +366,30 @@ def test_a_recording_that_came_in_the_way_of_a_killed_change_is_kept(filled: Pro
     assert raw_names(filled) == {"a/deep/2.png", "b/3.png"}
 
 
-@pytest.mark.parametrize("moves", [{"moves": [["a/1.png", "../../x.png"]]}, {"moves": [["a"]]}, [], {"moves": 3}])
+MOVES_OF_NO_COMMAND = [
+    {"moves": [["a/1.png", "../../x.png"]]}, {"moves": [["/etc/a", "b/1.png"]]}, {"moves": [["a"]]}, [], {"moves": 3},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("moves", MOVES_OF_NO_COMMAND)
 def test_a_change_that_no_command_wrote_is_refused(filled: Project, moves: Any) -> None:
     filled.correction.mkdir()
     write_json(filled.correction / "moves.json", moves)
-    assert isinstance(refusal(filled, lambda: change.finish_change(filled)), str)
+    message = refusal(filled, lambda: change.finish_change(filled))
+    assert message == f"{filled.correction / 'moves.json'}: not written by `pipe`; remove {filled.correction}"
     assert (filled.raw / "a" / "1.png").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_no_folder_in_the_place_of_a_change_is_named(filled: Project, kind: str) -> None:
+    if kind == "file":
+        filled.correction.write_text("a file")
+    else:
+        (filled.root / "elsewhere").mkdir()
+        filled.correction.symlink_to(filled.root / "elsewhere")
+    for correct in (lambda: change.finish_change(filled), lambda: rename("a", "c", filled, "class")):
+        message = refusal(filled, correct)
+        assert message == "data/.correction: found a file or a link; expected a folder that `pipe` makes; remove it"
 
 
 def test_after_a_relabel_no_clip_is_decoded_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

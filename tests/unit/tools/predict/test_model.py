@@ -76,6 +76,24 @@ def test_a_graph_that_no_report_tells_of_answers_and_is_called_so(exported: Proj
     assert name_exported_model(exported) == "a checkpoint that reports/export.json does not name"
 
 
+@pytest.mark.parametrize("value", [[1], "a", 3, {"models/contract.json": 1}])
+@pytest.mark.parametrize("key", ["wrote", "made_from"])
+def test_hashes_that_are_none_name_no_checkpoint(exported: Project, key: str, value: object) -> None:
+    write_json(exported.export_json, read_json(exported.export_json) | {key: value})
+    assert name_exported_model(exported) == "a checkpoint that reports/export.json does not name"
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"params": [1]}, {"params": {"model": "a"}}, {"params": None}, {"wrote": [1]}, {"wrote": "a"}]
+)
+def test_a_provenance_without_its_params_or_hashes_names_no_architecture(
+    exported: Project, spoilt: dict[str, object]
+) -> None:
+    path = provenance_json(exported)
+    write_json(path, read_json(path) | spoilt)
+    assert name_exported_model(exported) == f"checkpoint {SHORT}"
+
+
 def test_a_project_that_has_its_graphs_and_no_checkpoint_answers(exported: Project) -> None:
     exported.checkpoint.unlink()
     assert name_exported_model(exported) == f"resnet18 (checkpoint {SHORT})"
