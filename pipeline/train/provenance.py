@@ -62,7 +62,7 @@ def write_provenance(
 
 
 def fingerprints(project: Project) -> dict[str, str | None]:
-    """Return the git commit (null outside a repository) and the hash of the data that was trained on.
+    """Return the git commit (null outside a repository), and the hashes of the data and of the code that trained.
 
     As with `git describe`, `-dirty` follows the commit where the code of `pipeline` or `runtime` differs from it.
     """
@@ -72,7 +72,7 @@ def fingerprints(project: Project) -> dict[str, str | None]:
             commit = f"{commit}-dirty"
     except (OSError, subprocess.CalledProcessError):
         commit = None
-    return {"git": commit, "data": sha256_of(project.split_csv)}
+    return {"git": commit, "data": sha256_of(project.split_csv), "toolchain": digest_of_code(TRAIN_CODE)}
 
 
 def refuse_changed_split(sha256: str, project: Project) -> None:
