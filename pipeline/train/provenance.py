@@ -75,6 +75,25 @@ def fingerprints(project: Project) -> dict[str, str | None]:
     return {"git": commit, "data": sha256_of(project.split_csv), "toolchain": digest_of_code(TRAIN_CODE)}
 
 
+def refuse_empty_repository(project: Project) -> None:
+    """Refuse to train in a git repository without a commit: DVCLive, which writes the curves, fails there at the end.
+
+    Raises:
+        DataError: there is a repository, and no commit in it.
+    """
+    try:
+        _git(project, "rev-parse", "--git-dir")
+    except (OSError, subprocess.CalledProcessError):
+        return  # no repository, or no git
+    try:
+        _git(project, "rev-parse", "--verify", "HEAD")
+    except subprocess.CalledProcessError as error:
+        raise DataError(
+            f"{project.root}: found a git repository without a commit; DVC's curves need one: git add --all &&"
+            " git commit"
+        ) from error
+
+
 def refuse_changed_split(sha256: str, project: Project) -> None:
     """Refuse to keep a network whose split was changed while it trained: its reports would name another split.
 

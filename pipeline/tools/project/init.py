@@ -34,12 +34,11 @@ class InitReport:
     """The project that was made."""
 
     folder: Path
-    n_files: int  # git's and DVC's own do not count
 
     @property
     def headline(self) -> str:
         """The closing line."""
-        return f"a project of {self.n_files} files in {self.folder}, with git and DVC; its README.md names what is next"
+        return f"a project in {self.folder}, with git and DVC; its README.md has three commands"
 
 
 def init(folder: Path) -> InitReport:
@@ -56,11 +55,11 @@ def init(folder: Path) -> InitReport:
         for key, value in (("name", "DVC merge driver"), ("driver", _MERGE_DRIVER)):
             _run(temporary, "git", "config", f"merge.dvc.{key}", value)
         _write_files(project, folder.absolute().name)
-        n_files = sum(path.is_file() for path in temporary.rglob("*") if ".git" not in path.parts[:-1])
+        _commit(temporary)
         _move_content(temporary, folder)
     for problem in filter(None, (identity_problem(folder), windows_drive_problem(folder))):
         warn(problem)
-    return InitReport(folder, n_files)
+    return InitReport(folder)
 
 
 def _refuse_other_content(folder: Path) -> None:
@@ -105,6 +104,13 @@ def _write_files(project: Project, name: str) -> None:
     (project.explanations / ".gitkeep").touch()  # DVC wants every input of `report` to exist
 
 
+def _commit(folder: Path) -> None:
+    """Make the first commit, which experiments and DVC's curves need, by the toolchain's own name."""
+    _run(folder, "git", "add", "--all")
+    author = ("-c", "user.name=clip2edge", "-c", "user.email=clip2edge@localhost", "-c", "commit.gpgsign=false")
+    _run(folder, "git", *author, "commit", "--quiet", "--no-verify", "--message", "Start the project with pipe init")
+
+
 def _move_content(temporary: Path, folder: Path) -> None:
     """Move everything up into the folder; where one move fails, move back what was moved."""
     with contextlib.ExitStack() as take_back:
@@ -124,13 +130,12 @@ def _run(folder: Path, *command: str) -> None:
     Raises:
         DataError: it is not installed, or failed.
     """
-    program = "dvc" if "dvc" in command else command[0]
     # DVC would send that it was started, before its config says that it must not.
     environment = {**os.environ, "DVC_NO_ANALYTICS": "true"}
     try:
         finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise DataError(f"{program}: not installed; a project needs it") from error
+        raise DataError(f"{command[0]}: not installed; a project needs it") from error
     if finished.returncode != 0:
         reason = " ".join(finished.stderr.split()) or f"exit code {finished.returncode}"
-        raise DataError(f"{folder.parent}: {program} init failed ({reason}); nothing was written")
+        raise DataError(f"{folder.parent}: {' '.join(command)} failed ({reason}); nothing was written")

@@ -74,7 +74,9 @@ def test_git_and_dvc_know_the_project_and_dvc_sends_nothing(made: Project) -> No
     assert [line.split(": ")[-1] for line in attributes.splitlines()] == ["dvc", "binary", "binary"]
 
 
-def test_git_takes_the_projects_files_and_no_recordings(copied: Project) -> None:
+def test_every_file_is_committed_and_no_recording_will_be(copied: Project) -> None:
+    assert run(copied.root, "git", "status", "--short") == ""
+    assert run(copied.root, "git", "log", "--format=%s") == "Start the project with pipe init\n"
     (copied.raw / "flake").mkdir()
     (copied.raw / "flake" / "clip.mp4").touch()
     run(copied.root, "git", "add", "--all")
