@@ -116,9 +116,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     split_sha256 = sha256_of(project.split_csv) if project.split_csv.is_file() else ""
     data = read_training_data(params, model, image, project)
     accelerator = build_accelerator(params)
-    forbid_tf32()
-    torch.backends.cudnn.deterministic = True  # on a GPU: its fastest kernels add in no fixed order
-    set_seed(params.seed)
+    _make_repeatable(params.seed)
     network = build_network(model, image.size, len(data.classes)).to(accelerator.device)
     network.to(memory_format=torch.channels_last)
     if accelerator.device.type == "cpu":
@@ -151,6 +149,12 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     precision = "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     best = result.fitted.best
     return TrainReport(len(data.learned), len(result.fitted.history), summary, precision, best.epoch, best.metrics)
+
+
+def _make_repeatable(seed: int) -> None:
+    forbid_tf32()
+    torch.backends.cudnn.deterministic = True  # on a GPU: its fastest kernels add in no fixed order
+    set_seed(seed)
 
 
 def _write_reports(
