@@ -1,4 +1,7 @@
-"""Augmented copies of the frames, in `data/augmented`. Each frame is decoded once for all its copies."""
+"""Augmented copies of the frames, in `data/augmented`. Each frame is decoded once for all its copies.
+
+Copies are cached (`copy_cache`): a new frame costs its own copies alone.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.augment.copy_cache import CopyCache, MadeCopy, open_copy_cache
 from pipeline.augment.params import AugmentParams
 from pipeline.augment.transforms import generator_for, make_copy
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
-from pipeline.base.files import exclusive_lock, replacing_folder
+from pipeline.base.files import exclusive_lock, link_or_copy, replacing_folder
 from pipeline.base.frames import read_frame_bgr
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
@@ -52,8 +56,9 @@ def augment(params: AugmentParams, project: Project) -> AugmentReport:
     frames = _kept_frames(project)
     parents = frames if params.copies else []
     with exclusive_lock(project, "pipe augment"):
+        cache = open_copy_cache(project.cache / "copies")
         with replacing_folder(project.augmented) as folder:
-            rows_by_frame = each(partial(_copy_frame, params, project, folder), parents, "augment")
+            rows_by_frame = each(partial(_copy_frame, _Copying(params, project, folder, cache)), parents, "augment")
             rows = [row for rows_of_frame in rows_by_frame for row in rows_of_frame]
             # The old manifest must not vouch for the new copies if this process dies before it has written its own.
             project.augmented_csv.unlink(missing_ok=True)
@@ -84,17 +89,51 @@ def _stem(frame: Row, project: Project) -> str:
     return str(PurePosixPath(frame.path).relative_to(folder).with_suffix(""))
 
 
-def _copy_frame(params: AugmentParams, project: Project, folder: Path, frame: Row) -> list[Row]:
-    """Decode one frame and write all its copies below `folder`; the rows name their paths below data/augmented."""
-    pixels_hwc = _read_frame(frame, project)
-    rows = []
-    for position, copy in enumerate(params.copies):
-        copy_hwc = make_copy(copy, pixels_hwc, generator_for(params.seed, frame.path, position))
-        name = f"{_stem(frame, project)}.{position}_{copy.name}.jpg"
-        sha256 = _write_jpeg(copy_hwc, safe_join(folder, name), params.jpeg_quality)
-        path = f"{project.relative(project.augmented)}/{name}"
-        rows.append(replace(_copy_row(frame, path, copy.name, copy_hwc), sha256=sha256))
-    return rows
+@dataclass(frozen=True)
+class _Copying:
+    """What copies are made by, and where they go."""
+
+    params: AugmentParams
+    project: Project
+    folder: Path  # which becomes data/augmented
+    cache: CopyCache
+
+    def name(self, frame: Row, position: int) -> str:
+        """The name of a copy below data/augmented."""
+        return f"{_stem(frame, self.project)}.{position}_{self.params.copies[position].name}.jpg"
+
+    def link_cached(self, frame: Row, position: int) -> MadeCopy | None:
+        """Put a cached copy into the folder; None where there is none, as of every frame whose row has no digest."""
+        copy = self.cache.find(self.cache.key(frame, self.params, position)) if frame.sha256 else None
+        if copy:
+            link_or_copy(copy.file, _place(self.folder, self.name(frame, position)))
+        return copy
+
+    def make(self, frame: Row, position: int, pixels_hwc: NDArray[np.uint8]) -> MadeCopy:
+        """Write a copy of a decoded frame into the folder, and into the cache."""
+        transform = self.params.copies[position]
+        copy_hwc = make_copy(transform, pixels_hwc, generator_for(self.params.seed, frame.path, position))
+        file = _place(self.folder, self.name(frame, position))
+        sha256 = _write_jpeg(copy_hwc, file, self.params.jpeg_quality)
+        copy = MadeCopy(file, sha256, width=copy_hwc.shape[1], height=copy_hwc.shape[0])
+        if frame.sha256:
+            self.cache.store(self.cache.key(frame, self.params, position), copy)
+        return copy
+
+
+def _copy_frame(copying: _Copying, frame: Row) -> list[Row]:
+    """Make or link all copies of one frame, which is decoded at most once; returns their rows."""
+    positions = range(len(copying.params.copies))
+    copies = {position: copying.link_cached(frame, position) for position in positions}
+    if not all(copies.values()):
+        pixels_hwc = _read_frame(frame, copying.project)
+        copies = {position: copy or copying.make(frame, position, pixels_hwc) for position, copy in copies.items()}
+    augmented = copying.project.relative(copying.project.augmented)
+    return [
+        _copy_row(frame, f"{augmented}/{copying.name(frame, position)}", copying.params.copies[position].name, copy)
+        for position, copy in copies.items()
+        if copy
+    ]
 
 
 def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
@@ -106,23 +145,29 @@ def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
     return read_frame_bgr(project, frame)
 
 
+def _place(folder: Path, name: str) -> Path:
+    """The path of a new file below a folder, whose own folders are made."""
+    path = safe_join(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def _write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path, quality: int) -> str:
     """Write pixels (height, width, 3) as a JPEG file; return the sha256 of its bytes."""
     _, data = cv2.imencode(".jpg", pixels_hwc, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.data)
     return hashlib.sha256(data.data).hexdigest()
 
 
-def _copy_row(frame: Row, path: str, transform: str, copy_hwc: NDArray[np.uint8]) -> Row:
-    height, width = copy_hwc.shape[:2]
+def _copy_row(frame: Row, path: str, transform: str, copy: MadeCopy) -> Row:
     return replace(
         frame,
         path=path,
         parent=frame.path,
         transform=transform,
-        width=width,
-        height=height,
+        width=copy.width,
+        height=copy.height,
+        sha256=copy.sha256,
         sharpness=None,
         brightness=None,
         phash="",

@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import shutil
 import stat
 from collections.abc import Callable
@@ -25,7 +24,7 @@ import av
 import cv2
 
 from pipeline.base.errors import DataError, PipeError
-from pipeline.base.files import read_json, sha256_of, sweep_stale, temporary_folder
+from pipeline.base.files import link_or_copy, read_json, sha256_of, sweep_stale, temporary_folder
 from pipeline.base.project import check_inside
 from pipeline.extract.child import Outcome, Settings
 
@@ -33,7 +32,6 @@ from pipeline.extract.child import Outcome, Settings
 _FORMAT_VERSION = 9
 _INDIFFERENT = ("threads", "sample_bits")  # settings that change no byte of a clip's pictures
 _OUTCOME_FILE = "recorded.json"
-_CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
 
 
 class _NothingToStoreError(Exception):
@@ -110,7 +108,7 @@ class ClipCache:
         pictures = []
         for picture in outcome.pictures:
             path = f"{name}/{PurePosixPath(picture.path).name}"
-            _link(self.folder / key / picture.path, frames / path)
+            link_or_copy(self.folder / key / picture.path, frames / path)
             pictures.append(replace(picture, path=path))
         return replace(outcome, pictures=tuple(pictures))
 
@@ -173,12 +171,3 @@ def _remove(entry: Path) -> None:
         shutil.rmtree(entry)
     else:
         entry.unlink(missing_ok=True)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _CANNOT_LINK:
-            raise
-        shutil.copyfile(source, target)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from pipeline.base.errors import DataError
 from pipeline.base.progress import tell, track
 from pipeline.base.project import Project
-from pipeline.base.storage.making_time import MakingTime
+from pipeline.base.storage.making_time import MakingTime, RecordName
 from pipeline.network.heads import Head
 from pipeline.network.network import Network
 from pipeline.train.best_epoch import BestEpoch, Metrics
@@ -55,9 +54,9 @@ class RunContext:
     accelerator: Accelerator
     project: Project
     key: str  # see `resume.run_key`
-    started: float  # seconds of the performance counter, moved by the time that was spent on cached arrays
+    started: float  # seconds of the performance counter, moved by the time that was spent on cached records
     is_shown: bool = True  # whether TensorBoard gets its curves
-    cached: Mapping[Path, float] = field(default_factory=dict)  # by file of frames or features: seconds of making it
+    cached: Mapping[RecordName, float] = field(default_factory=dict)  # seconds of making each frame or feature
     before: Sequence[Metrics] = ()  # the epochs of the part that was fitted first: curves and minutes go on from them
 
     @property
