@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.augment.params import AugmentParams
 from pipeline.base.code_digest import digest_of_code
-from pipeline.base.files import link_or_copy, sha256_of
+from pipeline.base.files import link_or_copy, remove, sha256_of
 from pipeline.base.manifest import Row
 from pipeline.base.storage.cache_key import cache_key
 
@@ -67,7 +67,7 @@ class CopyCache:
     def store(self, key: str, copy: MadeCopy) -> None:
         """Link a copy of the outputs into the cache. Nothing is flushed, since `find` notices a torn file."""
         file = self.folder / f"{key}.{copy.sha256}.{copy.width}x{copy.height}.jpg"
-        file.unlink(missing_ok=True)
+        remove(file)
         link_or_copy(copy.file, file)
 
 

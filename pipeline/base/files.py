@@ -166,6 +166,14 @@ def temporary_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Make a hard link to a file, or a copy of it where links are refused.
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ import av
 import cv2
 
 from pipeline.base.errors import DataError, PipeError
-from pipeline.base.files import link_or_copy, read_json, sha256_of, sweep_stale, temporary_folder
+from pipeline.base.files import link_or_copy, read_json, remove, sha256_of, sweep_stale, temporary_folder
 from pipeline.base.project import check_inside
 from pipeline.extract.child import Outcome, Settings
 
@@ -83,7 +82,7 @@ class ClipCache:
                 recorded = outcome.to_json()
                 stored = {"recorded": recorded, "marks": marks, "digest": _digest(key, recorded, marks)}
                 (entry / _OUTCOME_FILE).write_text(json.dumps(stored, allow_nan=False), encoding="utf-8")
-                _remove(self.folder / key)
+                remove(self.folder / key)
                 # Nothing is flushed: that would wait for the disk once per clip, and `find` notices a torn entry.
                 entry.rename(self.folder / key)
         except _NothingToStoreError as error:
@@ -164,10 +163,3 @@ def _size_and_time(path: Path) -> list[int]:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return [status.st_size, status.st_mtime_ns]
-
-
-def _remove(entry: Path) -> None:
-    if entry.is_dir() and not entry.is_symlink():
-        shutil.rmtree(entry)
-    else:
-        entry.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -62,7 +63,7 @@ class RunContext:
     @property
     def caching_minutes(self) -> float:
         """What decoding frames and computing features took, in this run or an earlier one."""
-        return sum(self.cached.values()) / 60
+        return math.fsum(self.cached.values()) / 60  # in whatever order the records were found
 
     def after_caching(self, times: MakingTime) -> RunContext:
         """The run after its frames or features were made or found: their time counts as if they had been made now."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DiskFullError, PipeError
-from pipeline.base.files import sweep_stale
+from pipeline.base.files import remove, sweep_stale
 from pipeline.base.storage.disk_space import disk_full, free_bytes, naming_a_full_disk
 from pipeline.base.storage.making_time import add_records, making_time
 from pipeline.base.storage.shard import Bytes, Shard, open_shard, write_shard
@@ -207,8 +206,5 @@ def _without(wanted: Mapping[str, Shape], found: Mapping[str, _Found]) -> dict[s
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-        return
     with contextlib.suppress(OSError):  # a file that is mapped cannot be removed everywhere
-        path.unlink()
+        remove(path)
