@@ -8,7 +8,6 @@ bytes. So a copy that was edited, that has rotted, or that a killed run left tor
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,13 +33,20 @@ class MadeCopy:
     width: int  # pixels
     height: int
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file is as it was written, and no link to one that anybody may change."""
+        try:
+            return not self.file.is_symlink() and sha256_of(self.file) == self.sha256
+        except OSError:
+            return False
+
 
 @dataclass(frozen=True)
 class CopyCache:
-    """The copies below a folder, as they were when it was opened. The folder may be deleted at any time."""
+    """The copies below a folder. It may be deleted at any time."""
 
     folder: Path
-    copies: Mapping[str, MadeCopy]  # by key
     code: str  # a digest of what makes copies
 
     def key(self, frame: Row, params: AugmentParams, position: int) -> str:
@@ -55,29 +61,23 @@ class CopyCache:
         how = (params.copies[position].model_dump_json(), params.jpeg_quality)
         return cache_key(self.code, frame.sha256, *drawn_from, *how)
 
-    def find(self, key: str) -> MadeCopy | None:
-        """The copy of a key; None where there is none, or where it is not as it was written."""
-        copy = self.copies.get(key)
-        try:
-            is_whole = copy is not None and not copy.file.is_symlink() and sha256_of(copy.file) == copy.sha256
-        except OSError:
-            return None
-        return copy if is_whole else None
+    def by_key(self) -> dict[str, MadeCopy]:
+        """List the copies; they may not be as they were written."""
+        names = ((path, _NAME.fullmatch(path.name)) for path in self.folder.iterdir())
+        return {
+            name["key"]: MadeCopy(path, name["sha256"], int(name["width"]), int(name["height"]))
+            for path, name in names
+            if name
+        }
 
     def store(self, key: str, copy: MadeCopy) -> None:
-        """Link a copy of the outputs into the cache. Nothing is flushed, since `find` notices a torn file."""
+        """Link a copy of the outputs into the cache. Nothing is flushed, since `is_whole` notices a torn file."""
         file = self.folder / f"{key}.{copy.sha256}.{copy.width}x{copy.height}.jpg"
         remove(file)
         link_or_copy(copy.file, file)
 
 
 def open_copy_cache(folder: Path) -> CopyCache:
-    """List the copies below a folder."""
+    """Make the folder, where there is none."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = ((path, _NAME.fullmatch(path.name)) for path in folder.iterdir())
-    copies = {
-        name["key"]: MadeCopy(path, name["sha256"], int(name["width"]), int(name["height"]))
-        for path, name in names
-        if name
-    }
-    return CopyCache(folder, copies, digest_of_code(_CODE, cv2.__version__, np.__version__))
+    return CopyCache(folder, digest_of_code(_CODE, cv2.__version__, np.__version__))

@@ -6,6 +6,7 @@ Copies are cached (`copy_cache`): a new frame costs its own copies alone.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -58,7 +59,8 @@ def augment(params: AugmentParams, project: Project) -> AugmentReport:
     with exclusive_lock(project, "pipe augment"):
         cache = open_copy_cache(project.cache / "copies")
         with replacing_folder(project.augmented) as folder:
-            rows_by_frame = each(partial(_copy_frame, _Copying(params, project, folder, cache)), parents, "augment")
+            copying = _Copying(params, project, folder, cache)
+            rows_by_frame = each(partial(_copy_frame, copying), _with_cached(parents, copying), "augment")
             rows = [row for rows_of_frame in rows_by_frame for row in rows_of_frame]
             # The old manifest must not vouch for the new copies if this process dies before it has written its own.
             project.augmented_csv.unlink(missing_ok=True)
@@ -90,6 +92,15 @@ def _stem(frame: Row, project: Project) -> str:
 
 
 @dataclass(frozen=True)
+class _Parent:
+    """A frame, and for each copy of it the key and what the cache seems to hold."""
+
+    frame: Row
+    keys: Sequence[str]  # empty where the row has no digest; its copies are not cached
+    cached: Sequence[MadeCopy | None]
+
+
+@dataclass(frozen=True)
 class _Copying:
     """What copies are made by, and where they go."""
 
@@ -102,36 +113,49 @@ class _Copying:
         """The name of a copy below data/augmented."""
         return f"{_stem(frame, self.project)}.{position}_{self.params.copies[position].name}.jpg"
 
-    def link_cached(self, frame: Row, position: int) -> MadeCopy | None:
-        """Put a cached copy into the folder; None where there is none, as of every frame whose row has no digest."""
-        copy = self.cache.find(self.cache.key(frame, self.params, position)) if frame.sha256 else None
-        if copy:
-            link_or_copy(copy.file, _place(self.folder, self.name(frame, position)))
-        return copy
+    def link(self, cached: MadeCopy | None, frame: Row, position: int) -> MadeCopy | None:
+        """Put a cached copy into the folder; None where there is none, or it is not as it was written."""
+        if cached is None or not cached.is_whole:
+            return None
+        link_or_copy(cached.file, _place(self.folder, self.name(frame, position)))
+        return cached
 
-    def make(self, frame: Row, position: int, pixels_hwc: NDArray[np.uint8]) -> MadeCopy:
+    def make(self, parent: _Parent, position: int, pixels_hwc: NDArray[np.uint8]) -> MadeCopy:
         """Write a copy of a decoded frame into the folder, and into the cache."""
-        transform = self.params.copies[position]
+        transform, frame = self.params.copies[position], parent.frame
         copy_hwc = make_copy(transform, pixels_hwc, generator_for(self.params.seed, frame.path, position))
         file = _place(self.folder, self.name(frame, position))
         sha256 = _write_jpeg(copy_hwc, file, self.params.jpeg_quality)
         copy = MadeCopy(file, sha256, width=copy_hwc.shape[1], height=copy_hwc.shape[0])
-        if frame.sha256:
-            self.cache.store(self.cache.key(frame, self.params, position), copy)
+        if parent.keys:
+            self.cache.store(parent.keys[position], copy)
         return copy
 
 
-def _copy_frame(copying: _Copying, frame: Row) -> list[Row]:
+def _with_cached(frames: Sequence[Row], copying: _Copying) -> list[_Parent]:
+    """Look up the copies of each frame."""
+    positions, copies = range(len(copying.params.copies)), copying.cache.by_key()
+    keys = [
+        [copying.cache.key(frame, copying.params, position) for position in positions] if frame.sha256 else []
+        for frame in frames
+    ]
+    return [
+        _Parent(frame, of_frame, [copies.get(key) for key in of_frame] or [None] * len(positions))
+        for frame, of_frame in zip(frames, keys, strict=True)
+    ]
+
+
+def _copy_frame(copying: _Copying, parent: _Parent) -> list[Row]:
     """Make or link all copies of one frame, which is decoded at most once; returns their rows."""
-    positions = range(len(copying.params.copies))
-    copies = {position: copying.link_cached(frame, position) for position in positions}
-    if not all(copies.values()):
+    frame = parent.frame
+    copies = [copying.link(cached, frame, position) for position, cached in enumerate(parent.cached)]
+    if not all(copies):
         pixels_hwc = _read_frame(frame, copying.project)
-        copies = {position: copy or copying.make(frame, position, pixels_hwc) for position, copy in copies.items()}
+        copies = [copy or copying.make(parent, position, pixels_hwc) for position, copy in enumerate(copies)]
     augmented = copying.project.relative(copying.project.augmented)
     return [
         _copy_row(frame, f"{augmented}/{copying.name(frame, position)}", copying.params.copies[position].name, copy)
-        for position, copy in copies.items()
+        for position, copy in enumerate(copies)
         if copy
     ]
 

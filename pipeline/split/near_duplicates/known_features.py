@@ -6,8 +6,8 @@ OpenCV's version. A record has the sha256 of the picture's file as its name.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -37,19 +37,20 @@ def features_of(rows: Sequence[Row], project: Project) -> list[Features]:
         DataError: a picture without known features is missing or broken.
     """
 
-    def features_at(position: int) -> Features:
-        return find_features(read_thumbnail(project, rows[position], FEATURES_SIDE))
-
     def fill(positions: Sequence[int], empty: Sequence[NDArray[Any]]) -> None:
-        def find(index: int) -> None:
-            _pack(features_at(positions[index]), empty[index])
-
-        deque(each(find, range(len(positions)), "looking for near duplicates"), maxlen=0)
+        pictures = [rows[position] for position in positions]
+        found = each(partial(_find, project), pictures, "looking for near duplicates")
+        for features, record in zip(found, empty, strict=True):
+            _pack(features, record)
 
     cv2.setNumThreads(1)  # `each` keeps every processor busy already
     store = RecordStore(project.cache / "near_duplicates" / digest_of_code(_CODE, cv2.__version__), _RECORD)
     records = store.read_or_make(digests_of(rows, project), [()] * len(rows), fill)
-    return [_unpacked(record) or features_at(position) for position, record in enumerate(records)]
+    return [_unpacked(record) or _find(project, row) for row, record in zip(rows, records, strict=True)]
+
+
+def _find(project: Project, row: Row) -> Features:
+    return find_features(read_thumbnail(project, row, FEATURES_SIDE))
 
 
 def _pack(features: Features, record: NDArray[Any]) -> None:
