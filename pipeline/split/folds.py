@@ -96,10 +96,11 @@ def _deal(sizes: Mapping[str, Mapping[str, int]], n_folds: int, seed: int, kept:
 
 
 def _can_be_even(classes: Iterable[Sequence[str]], n_folds: int, kept: Mapping[str, int]) -> bool:
-    """Whether no fold keeps more groups of a class than it gets where all folds have as many."""
+    """Whether new groups can fill all folds of each class until none has two groups more than another."""
     for groups in classes:
         counts = Counter(kept[group] for group in groups if group in kept)
-        if max(counts.values(), default=0) > ceil(len(groups) / n_folds):
+        n_needed = sum(max(counts[fold], len(groups) // n_folds) for fold in range(n_folds))
+        if n_needed > len(groups) or max(counts.values(), default=0) > ceil(len(groups) / n_folds):
             return False
     return True
 

@@ -94,9 +94,9 @@ def split(params: SplitParams, project: Project, *, reshuffle: bool = False) -> 
     project.split_csv.unlink(missing_ok=True)  # an old split must not stand beside a new receipt, whatever follows
     _write_receipt(receipt, made_from, project)
     refuse_leaks(rows, params.protocol, augmented_in_test=params.augmented_in_test)
-    manifest.write_split(rows, project.split_csv)
-    if are_kept:
+    if are_kept:  # first: no network may learn from sides that are not kept
         write_kept(places, project.split_keep_csv)
+    manifest.write_split(rows, project.split_csv)
     _write_receipt(receipt, made_from, project)  # now with the hash of the split
     return receipt
 

@@ -161,8 +161,9 @@ def test_more_clips_open_more_folds_only_where_these_can_be_as_full_as_the_other
     # Eight clips in two folds have four in each, where five folds would have one or two.
     kept = {f"data/raw/{label}/{number:02}.mp4": number % 2 for label in LABELS for number in range(8)}
     assert deal_folds(clips(8), KEEPS, kept).n_folds == 2
-    assert deal_folds(clips(12), KEEPS, kept).n_folds == 3
-    assert deal_folds(clips(20), KEEPS, kept).n_folds == 5
+    assert deal_folds(clips(11), KEEPS, kept).n_folds == 3
+    assert deal_folds(clips(10), KEEPS, kept).n_folds == 2
+    assert deal_folds(clips(17), KEEPS, kept).n_folds == 5
 
 
 def test_a_class_that_comes_later_with_few_clips_leaves_the_folds_as_they_are(project: Project) -> None:
@@ -458,6 +459,22 @@ def dealt_with_unused(project: Project, asked: SplitParams) -> dict[str, str]:
 
 
 # Reshuffling
+
+
+def test_a_stage_that_dies_before_it_has_written_the_split_has_kept_the_places(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(rows: object, path: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest, "write_split", die)
+        with pytest.raises(KeyboardInterrupt):
+            dealt(project, clips(6))
+    assert not project.split_csv.exists()
+    kept = project.split_keep_csv.read_bytes()
+    assert len(dealt(project, clips(6))) == 12
+    assert project.split_keep_csv.read_bytes() == kept
 
 
 def test_a_reshuffle_deals_all_anew_and_says_what_it_costs(project: Project) -> None:
