@@ -108,10 +108,12 @@ def split(*, reshuffle: bool) -> None:
 @click.command(epilog=example("pipe train"))
 def train() -> None:
     """Train the network and write models/checkpoint.pt."""
+    from pipeline.cli.launch import launch_processes
     from pipeline.network.params import ImageParams, ModelParams
     from pipeline.train import stage
     from pipeline.train.params import TrainParams
 
+    launch_processes()
     sections = section_of("train", TrainParams), section_of("model", ModelParams), section_of("image", ImageParams)
     report = stage.train(*sections, current_project())
     if report is not None:  # of several processes, only the first has a report
