@@ -9,9 +9,9 @@ demo: .venv/train
 	git clone --quiet . build/demo
 	cd build/demo && PATH="$(BIN):$$PATH" pipe demo
 
-# `dvc repro` finds an empty data/raw then, and extract says how to fill it. Git cannot hold it: DVC tracks what is in it.
+# `dvc repro` finds an empty data/raw then, and extract says how to fill it. Where DVC tracks recordings, `dvc pull` makes it.
 install: .venv/train
-	mkdir -p data/raw
+	test -e data/raw.dvc || mkdir -p data/raw
 
 test: .venv/test
 	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal
