@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo install test lint check trials trial-studies trial-attacks trial-arm trial-telemetry lock clean
+.PHONY: demo install test lint check trials trial-studies trial-attacks trial-arm trial-telemetry trial-remotes lock clean
 
 demo: .venv/train
 	rm -rf build/demo
@@ -68,6 +68,10 @@ trial-telemetry: .venv/test
 	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation --requirement requirements/$*.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# Share a project over SSH and S3, with servers on this machine. Needs root, Debian's package openssh-server, and the network for pip.
+trial-remotes: .venv/test
+	$(BIN)/python -m tests.trials.remotes build/remotes
 
 # Write the locks anew from pyproject.toml and constraints.txt, for every platform.
 UV := build/uv/bin/python -m uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate

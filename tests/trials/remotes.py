@@ -47,7 +47,7 @@ def environment_with_remotes(folder: Path) -> Path:
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
         (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
         (packages / "parent.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *_PACKAGES], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-qq", *_PACKAGES], check=True)
     return python
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,5 +50,11 @@ def unused_objects(project: Project) -> Iterator[tuple[tuple[Path, ...], str]]:
 def _needed(repository: Repo, project: Project) -> set[tuple[str, str]]:
     """Name and value of the hash of every object that is needed; folders with all that is in them."""
     stashed = (git_bytes(project.root, "stash", "list", "--format=%H") or b"").decode("ascii").split()
-    used = repository.used_objs(all_commits=True, all_experiments=True, revs=stashed, force=True)
+    log = logging.getLogger("dvc")
+    level = log.level
+    try:
+        log.setLevel(logging.ERROR)  # it warns of each output of each commit that has run nothing yet
+        used = repository.used_objs(all_commits=True, all_experiments=True, revs=stashed, force=True)
+    finally:
+        log.setLevel(level)
     return {(info.name, info.value) for objects in used.values() for info in objects}

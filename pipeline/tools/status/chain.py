@@ -149,7 +149,7 @@ def _difference(repository: Repo, project: Project) -> tuple[int, int]:
     present = {tuple(path.relative_to(project.raw).parts) for path in project.raw.rglob("*") if path.is_file()}
     present = {parts for parts in present if not any(part.startswith(".") for part in parts)}
     try:
-        named = set(Tree.load(out.cache, out.hash_info).as_dict())
+        named = {parts for parts, _, _ in Tree.load(out.cache, out.hash_info)}
     except FileNotFoundError:  # the list itself has to be pulled: its length is in data/raw.dvc
         return max(0, (out.meta.nfiles or 0) - len(present)), 0
     return len(named - present), len(present - named)

@@ -59,7 +59,10 @@ def test_added_recordings_are_named_by_a_file_in_git_and_kept_once_more(tracked:
     assert named(tracked) == {"flake/a.mp4", "sphere/b.mp4"}
 
 
-def test_the_persons_own_file_stays_a_file_of_its_own(tracked: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("link_types", ["reflink,copy", "hardlink,copy"])
+def test_the_persons_own_file_stays_a_file_of_its_own(tracked: Project, tmp_path: Path, link_types: str) -> None:
+    with (tracked.root / ".dvc" / "config").open("a", encoding="utf-8") as config:
+        config.write(f"[cache]\n    type = {link_types}\n")
     own = clip(tmp_path, "a.mp4")
     own.chmod(0o640)
     before = own.stat()
@@ -68,6 +71,8 @@ def test_the_persons_own_file_stays_a_file_of_its_own(tracked: Project, tmp_path
     assert (after.st_ino, after.st_nlink, after.st_mode, after.st_mtime_ns) == (
         before.st_ino, 1, before.st_mode, before.st_mtime_ns
     )  # fmt: skip
+    in_project = (tracked.raw / "flake" / "a.mp4").stat()
+    assert in_project.st_nlink == (2 if link_types.startswith("hardlink") else 1)  # the control: DVC does make links
     with own.open("a", encoding="utf-8") as file:  # an edit in place
         file.write("!")
     stored = [path for path in (*tracked.raw.rglob("*"), *tracked.dvc_cache.rglob("*")) if path.is_file()]
