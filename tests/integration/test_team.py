@@ -119,6 +119,23 @@ def test_missing_recordings_stop_dvc_before_it_deletes_anything(bob: Project, mo
     assert names(bob.raw) == THREE
 
 
+def test_an_emptied_folder_loses_nothing_and_the_way_back_is_named(
+    bob: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {
+        name: (bob.root / name).read_bytes() for name in names(bob.root) if name.startswith(("data/f", "reports"))
+    }
+    shutil.rmtree(bob.raw)
+    bob.raw.mkdir()
+    assert run_line(bob.root, ["dvc", "repro"], monkeypatch) != 0
+    assert {name: (bob.root / name).read_bytes() for name in before} == before
+    way_back = status(bob, "class").next_command
+    assert way_back == "git checkout data/raw.dvc && dvc pull, which bring back the recordings of the last commit"
+    typed(bob.root, way_back.split(",")[0].split(" && "), monkeypatch)
+    assert names(bob.raw) == THREE
+    assert git(bob.root, "status", "--porcelain") == ""
+
+
 @pytest.mark.parametrize("persists", [True, False])
 def test_frames_outlive_a_run_without_recordings_where_dvc_tracks_none(
     bob: Project, monkeypatch: pytest.MonkeyPatch, persists: bool
@@ -128,7 +145,7 @@ def test_frames_outlive_a_run_without_recordings_where_dvc_tracks_none(
     bob.raw.mkdir()  # as `make install` leaves it
     if not persists:  # the control: DVC deletes what does not persist
         text = (bob.root / "dvc.yaml").read_text(encoding="utf-8")
-        (bob.root / "dvc.yaml").write_text(text.replace("{persist: true}", "{persist: false}"), encoding="utf-8")
+        (bob.root / "dvc.yaml").write_text(text.replace("persist: true", "persist: false"), encoding="utf-8")
     assert run_line(bob.root, ["dvc", "repro"], monkeypatch) != 0
     assert (names(bob.frames) if bob.frames.exists() else set()) == (THREE if persists else set())
     assert bob.frames_csv.exists() == persists

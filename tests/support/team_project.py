@@ -31,7 +31,7 @@ stages:
     outs:
       - data/frames: {persist: true}
       - data/frames.csv: {persist: true}
-      - reports/extract.json: {cache: false}
+      - reports/extract.json: {cache: false, persist: true}
   train:
     cmd: python train.py
     deps: [data/frames, data/split.keep.csv, train.py]

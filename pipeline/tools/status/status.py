@@ -17,7 +17,7 @@ from pipeline.media import recordings
 from pipeline.tools.corrections.named_recordings import class_folders, label_of
 from pipeline.tools.disk_use import bytes_in, in_words
 from pipeline.tools.status.chain import ChainState, chain_state, recordings_in_words
-from pipeline.tools.studies.dvc_experiments import param_value
+from pipeline.tools.studies.dvc_experiments import param_value, parse_yaml
 from pipeline.tools.studies.git_repository import git_bytes
 from pipeline.tools.tracked_recordings import is_tracked
 
@@ -154,12 +154,25 @@ def _next_command(classes: dict[str, tuple[int, int]], chain: ChainState | None,
     n_filled = sum(1 for counts in classes.values() if sum(counts))
     lacks_recordings = chain is not None and (chain.recordings in ("deleted", "not in cache") or chain.n_lost)
     if chain is not None and lacks_recordings:
-        return "dvc pull" if chain.has_remote else "dvc checkout data/raw.dvc"
+        return _fetch(chain)
+    if chain is not None and not n_filled and _last_commit_has_recordings(project):
+        return f"git checkout data/raw.dvc && {_fetch(chain)}, which bring back the recordings of the last commit"
     if n_filled < _FEWEST_CLASSES:
         return f"{_ADD}, for a second class" if n_filled else _ADD
     if chain is None:
         return "pipe doctor"
     return _next_of_chain(chain) or _next_when_all_has_run(project)
+
+
+def _fetch(chain: ChainState) -> str:
+    return "dvc pull" if chain.has_remote else "dvc checkout data/raw.dvc"
+
+
+def _last_commit_has_recordings(project: Project) -> bool:
+    """Whether git's `data/raw.dvc` names files, as where `dvc repro` has run on an emptied folder since."""
+    committed = parse_yaml((git_bytes(project.root, "show", "HEAD:./data/raw.dvc") or b"").decode("utf-8", "replace"))
+    outs = committed.get("outs")
+    return isinstance(outs, list) and any(isinstance(out, dict) and out.get("nfiles") for out in outs)
 
 
 def _next_of_chain(chain: ChainState) -> str:
