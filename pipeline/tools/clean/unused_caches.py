@@ -10,52 +10,48 @@ from pipeline.base.errors import DataError
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
 
-_CLIPS, _LOGS = "clips", "tensorboard"
+_LOGS = "tensorboard"
+_NO_ENTRY = frozenset({"no entry"})  # hashes of pictures that no table lists
 
 
 def unused_entries(project: Project) -> Iterator[tuple[Path, str, tuple[Path, ...]]]:
     """Yield each folder of `.cache` that has unused entries, why they are unused, and the entries.
 
-    A clip counts as used while `data/frames.csv` lists its pictures, or when it was decoded after that file was
-    written, as by a `pipe extract` that was stopped. Another entry counts as used when a run has read or written it
-    since `data/split.csv` was written. Logs are never listed: they cannot be made again.
+    An entry counts as used when a run has read or written it since the present frames, copies and split were made.
+    Clips and copies count as used too while `data/frames.csv` or `data/augmented.csv` lists their pictures: those are
+    linked and not read. Logs are never listed, since they cannot be made again.
     """
-    if not project.cache.is_dir():
+    tables = (project.frames_csv, project.augmented_csv, project.split_csv)
+    if not project.cache.is_dir() or not all(table.is_file() for table in tables):
         return
-    folders = sorted(path for path in project.cache.iterdir() if path.is_dir() and not path.is_symlink())
-    for folder in folders:
+    linked = {"clips": (project.frames_csv, _pictures_of_clip), "copies": (project.augmented_csv, _picture_of_copy)}
+    since = min(table.stat().st_mtime for table in tables)
+    for folder in sorted(path for path in project.cache.iterdir() if path.is_dir() and not path.is_symlink()):
         if folder.name == _LOGS:
             continue
-        if folder.name == _CLIPS:
-            reason, unused = "clips that data/frames.csv does not list", _unused_clips(folder, project)
-        else:
-            reason, unused = "not used since data/split.csv was written", _unused_since_split(folder, project)
+        unused = [entry for entry in _entries(folder) if _last_use(entry) < since]
+        reason = "not used since the present split was made"
+        if folder.name in linked and unused:
+            table, pictures_of = linked[folder.name]
+            listed = {row.sha256 for row in manifest.read(table)}
+            unused = [entry for entry in unused if not pictures_of(entry) <= listed]
+            reason = f"{reason}, nor listed in {project.relative(table)}"
         if unused:
-            yield folder, reason, unused
+            yield folder, reason, tuple(unused)
 
 
-def _unused_clips(folder: Path, project: Project) -> tuple[Path, ...]:
+def _pictures_of_clip(entry: Path) -> frozenset[str]:
+    """The hashes of the pictures that an entry of the clip cache holds."""
     try:
-        used = {row.sha256 for row in manifest.read(project.frames_csv)}
-        since = project.frames_csv.stat().st_mtime
-    except (DataError, OSError):  # no frames yet
-        return ()
-    return tuple(entry for entry in _entries(folder) if _last_use(entry) < since and not _pictures(entry) <= used)
-
-
-def _pictures(entry: Path) -> set[str]:
-    """The hashes of the pictures that an entry holds; for what is no entry, one that no picture has."""
-    try:
-        return {picture["sha256"] for picture in read_json(entry / "recorded.json")["recorded"]["pictures"]}
+        return frozenset(picture["sha256"] for picture in read_json(entry / "recorded.json")["recorded"]["pictures"])
     except (DataError, OSError, KeyError, TypeError):
-        return {"not an entry"}
+        return _NO_ENTRY
 
 
-def _unused_since_split(folder: Path, project: Project) -> tuple[Path, ...]:
-    if not project.split_csv.is_file():
-        return ()
-    since = project.split_csv.stat().st_mtime
-    return tuple(entry for entry in _entries(folder) if _last_use(entry) < since)
+def _picture_of_copy(entry: Path) -> frozenset[str]:
+    """The hash of a copy, which its name holds: <key>.<sha256>.<width>x<height>.jpg."""
+    parts = entry.name.split(".")
+    return frozenset(parts[1:2]) or _NO_ENTRY
 
 
 def _last_use(entry: Path) -> float:

@@ -117,6 +117,8 @@ def extracted(tmp_path: Path) -> Project:
     project = team_project(tmp_path / "project")
     write_raw(project.raw, clips=2)
     extract(extract_params(), project)
+    write([], project.augmented_csv)
+    write_split([Row("data/frames/x.jpg", "a", "data/raw/a/x.mp4", "0" * 64, "g", split="train")], project.split_csv)
     return project
 
 
@@ -156,13 +158,33 @@ def test_clips_that_a_stopped_run_has_decoded_since_stay(extracted: Project) -> 
     assert deleted(extracted).waste == ()
 
 
+def test_copies_that_the_manifest_lists_stay_and_others_go(extracted: Project) -> None:
+    folder = extracted.cache / "copies"
+    folder.mkdir()
+    listed, other = (folder / f"{'1' * 64}.{digit * 64}.40x30.jpg" for digit in "23")
+    for path in (listed, other):
+        path.write_bytes(bytes(100))
+    write(
+        [Row("data/augmented/x.jpg", "a", "data/raw/a/x.mp4", "0" * 64, "g", sha256="2" * 64)], extracted.augmented_csv
+    )
+    age([listed, other], 1000)
+    (waste,) = deleted(extracted).waste
+    assert waste.paths == (other,)
+    assert listed.exists()
+
+
+def test_without_a_split_nothing_of_the_cache_goes(extracted: Project) -> None:
+    age(list((extracted.cache / "clips").rglob("*")), 1000)
+    extract(extract_params(jpeg_quality=60), extracted)
+    extracted.split_csv.unlink()
+    assert deleted(extracted).waste == ()
+
+
 def test_arrays_that_a_run_has_read_since_the_split_stay_and_others_go(extracted: Project) -> None:
-    row = Row("data/frames/x.jpg", "a", "data/raw/a/x.mp4", "0" * 64, "g", split="train")
-    write_split([row], extracted.split_csv)
     arrays = [CachedArray(extracted.cache / "features" / key / "features.npy", (2,), np.dtype("f4")) for key in "ab"]
     for array in arrays:
         array.read_or_make(lambda values: values.fill(1))
-    age([extracted.split_csv], 500)
+    age([extracted.frames_csv, extracted.augmented_csv, extracted.split_csv], 500)
     age(list((extracted.cache / "features").rglob("*")), 1000)
     arrays[0].read_or_make(lambda values: values.fill(2))
     logs = extracted.cache / "tensorboard" / "run"
