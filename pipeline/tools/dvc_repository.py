@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from pipeline.base.project import Project
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @contextlib.contextmanager
@@ -36,6 +39,6 @@ def open_dvc(project: Project) -> Iterator[Repo]:
 
 
 def _one_line(error: BaseException) -> str:
-    """The message of an error, and of the one that caused it where DVC names only the file."""
+    """The message of an error, and of the one that caused it where DVC names only the file; without its colours."""
     causes = [error] if error.__cause__ is None else [error, error.__cause__]
-    return "; ".join(" ".join(str(cause).split()) for cause in causes)
+    return "; ".join(" ".join(_COLOURS.sub("", str(cause)).split()) for cause in causes)

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.base.project import Project
 from pipeline.tools.status.chain import chain_state
-from pipeline.tools.status.status import status
+from pipeline.tools.status.status import DRIVERS, status
 from tests.support.team_project import ROOT, commit, git, name_person, run_line, team_project, typed
 
 PAGE = (ROOT / "docs" / "team.md").read_text(encoding="utf-8")
@@ -67,18 +67,25 @@ def _shared_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
-@pytest.fixture
-def base(_shared_work: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(_shared_work, tmp_path / "team", symlinks=True)
-
-
-@pytest.fixture
-def bob(base: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The clone of a colleague, after all commands of his section."""
+@pytest.fixture(scope="module")
+def _with_clone(_shared_work: Path) -> Path:
+    """The same with the clone of a colleague, Bob, after all commands of his section."""
     (block,) = commands_of("A colleague joins")
-    folder = typed(base, placed(block, base), monkeypatch)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folder = typed(_shared_work, placed(block, _shared_work), monkeypatch)
+    git(folder, "remote", "set-url", "origin", "../origin.git")  # so that every copy has an origin of its own
     name_person(folder)
-    return Project(folder)
+    return _shared_work
+
+
+@pytest.fixture
+def base(_with_clone: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(_with_clone, tmp_path / "team", symlinks=True)
+
+
+@pytest.fixture
+def bob(base: Path) -> Project:
+    return Project(base / "materials")
 
 
 def names(folder: Path) -> set[str]:
@@ -155,6 +162,8 @@ def test_two_people_add_clips_at_once_and_both_have_all(
     bob: Project, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drivers, share, merge = commands_of("Two people, one repository")
+    assert drivers == [f"git config {name} {driver}" for name, driver in DRIVERS.items()]
+    assert status(bob, "class").lines[-2:] == tuple(f"            {line}" for line in drivers)
     ann = Project(base / "ann")
     film(base, "IMG_0500.MOV")
     typed(ann.root, placed(share, base), monkeypatch)
@@ -167,6 +176,7 @@ def test_two_people_add_clips_at_once_and_both_have_all(
     assert names(bob.raw) == names(bob.frames) == both
     assert all(f"clip {Path(name).name}" in model(bob) for name in both)
     assert chain_state(bob).to_run == ()
+    assert not any(line.startswith("merging") for line in status(bob, "class").lines)
     assert git(bob.root, "status", "--porcelain") == ""
     typed(ann.root, [*drivers, "git pull --quiet", "dvc pull", "dvc repro"], monkeypatch)
     assert names(ann.raw) == names(ann.frames) == both

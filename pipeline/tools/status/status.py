@@ -25,6 +25,12 @@ _FEWEST_CLASSES = 2
 _ADD = "pipe add VIDEO --label CLASS"
 _WIDTH = 12  # of the first column
 
+# Git takes no programs from a repository: each clone has to name those that .gitattributes asks for.
+DRIVERS = {
+    "merge.dvc.driver": '"dvc git-hook merge-driver --ancestor %O --our %A --their %B"',
+    "merge.ours.driver": "true",
+}
+
 
 @dataclass(frozen=True)
 class ProjectStatus:
@@ -63,6 +69,7 @@ def status(project: Project, layout: Literal["class", "split"]) -> ProjectStatus
         *_in_column("to run", _stages(chain, fault)),
         *_in_column("last model", [_model(project)]),
         *_in_column("disk", [_disk(project)]),
+        *_in_column("merging", _merging(project)),
     ]
     return ProjectStatus(classes, chain, fault, tuple(lines), _next_command(classes, chain, project))
 
@@ -148,6 +155,18 @@ def _disk(project: Project) -> str:
     }
     sizes = {kind: bytes_in(paths) for kind, paths in kinds.items()}
     return ", ".join(f"{kind} {in_words(n_bytes)}" for kind, n_bytes in sizes.items() if n_bytes) or "nothing yet"
+
+
+def _merging(project: Project) -> list[str]:
+    """What git lacks for merging the recordings of two people; empty where it lacks nothing, or nobody shares them."""
+    if not is_tracked(project) or not git_bytes(project.root, "remote"):
+        return []
+    lacking = [f"git config {name} {driver}" for name, driver in DRIVERS.items() if not _is_set(name, project)]
+    return ["git cannot merge the recordings of two people yet; run once in this clone:", *lacking] if lacking else []
+
+
+def _is_set(name: str, project: Project) -> bool:
+    return bool(git_bytes(project.root, "config", "--get", name))
 
 
 def _next_command(classes: dict[str, tuple[int, int]], chain: ChainState | None, project: Project) -> str:

@@ -79,6 +79,14 @@ def test_the_persons_own_file_stays_a_file_of_its_own(tracked: Project, tmp_path
     assert [path for path in stored if b"!" in path.read_bytes()] == []
 
 
+def test_an_error_of_dvcs_is_one_line_without_colours(tracked: Project) -> None:
+    from dvc.exceptions import DvcException
+
+    with pytest.raises(DataError) as caught, open_dvc(tracked):
+        raise DvcException("no room\n\nsee \x1b[36mthe page\x1b[39m") from OSError("disk\nfull")
+    assert str(caught.value) == f"{tracked.root}: DVC: no room see the page; disk full"
+
+
 @pytest.mark.parametrize("can_share_blocks", [True, False])
 def test_a_copy_shares_its_blocks_where_the_file_system_can(
     tracked: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_share_blocks: bool
