@@ -39,6 +39,8 @@ NEXT = {
     "compare": "dvc exp apply EXPERIMENT, to take over the params and results of a run",
     "demo": "dvc repro, which has nothing left to do; then pipe add, in a new clone for your own clips",
     "doctor": "pipe demo",
+    "clean": "pipe status",
+    "clean --dry-run": "pipe clean",
     "key new": "pipe key export {key}, for the device; then pipe bundle --sign {key}",
     "key export": "pipe bundle --sign {key}; take the verifier to the device by another way than the bundle",
 }
