@@ -45,7 +45,7 @@ from pipeline.train.inputs.batches import Images, exact, pictures
 from pipeline.train.inputs.feature_cache import exact_features, view_features
 from pipeline.train.params import TrainParams
 from pipeline.train.precision import build_accelerator, keep_strided_depthwise_in_float32
-from pipeline.train.provenance import fingerprints, refuse_changed_split, write_provenance
+from pipeline.train.provenance import fingerprints, refuse_changed_split, refuse_empty_repository, write_provenance
 from pipeline.train.resume import run_key
 from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
 from pipeline.train.summary import NetworkSummary, summarise
@@ -105,12 +105,13 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         The report; None in all processes but the first, which alone writes.
 
     Raises:
-        DataError: fewer than two classes or no training image, weights that do not fit, a loss that is not finite, or
-            a split that was changed meanwhile.
+        DataError: fewer than two classes or no training image, weights that do not fit, a loss that is not finite, a
+            split that was changed meanwhile, or a git repository without a commit.
         LeakageError: a group sits on two sides.
         ParamsError: settings that the data or the machine cannot serve.
     """
     started = time.perf_counter()
+    refuse_empty_repository(project)
     asked = params
     split_sha256 = sha256_of(project.split_csv) if project.split_csv.is_file() else ""
     data = read_training_data(params, model, image, project)
