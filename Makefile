@@ -2,16 +2,16 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo install test lint check trials trial-studies trial-attacks trial-arm trial-telemetry lock clean
+.PHONY: demo install test lint check trials trial-studies trial-attacks trial-arm trial-telemetry trial-remotes lock clean
 
 demo: .venv/train
 	rm -rf build/demo
 	git clone --quiet . build/demo
 	cd build/demo && PATH="$(BIN):$$PATH" python -m pipeline demo
 
-# `dvc repro` finds an empty data/raw then, and extract says how to fill it. Git cannot hold it: DVC tracks what is in it.
+# `dvc repro` finds an empty data/raw then, and extract says how to fill it. Where DVC tracks recordings, `dvc pull` makes it.
 install: .venv/train
-	mkdir -p data/raw
+	test -e data/raw.dvc || mkdir -p data/raw
 
 test: .venv/test
 	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal
@@ -69,6 +69,10 @@ trial-telemetry: .venv/test
 	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation --requirement requirements/$*.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# Share a project over SSH and S3, with servers on this machine. Needs root, Debian's package openssh-server, and the network for pip.
+trial-remotes: .venv/test
+	$(BIN)/python -m tests.trials.remotes build/remotes
 
 # Write the locks anew from pyproject.toml and constraints.txt, for every platform.
 UV := build/uv/bin/python -m uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate

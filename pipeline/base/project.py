@@ -36,6 +36,8 @@ class Project:
     dvc_lock = _BelowRoot("dvc.lock")
     recipes = _BelowRoot("recipes")
     raw = _BelowRoot("data/raw")
+    raw_dvc = _BelowRoot("data/raw.dvc")  # by which DVC tracks the recordings, where it does
+    removed = _BelowRoot("data/removed")  # recordings that `pipe remove` took out
     correction = _BelowRoot("data/.correction")  # of recordings, while it is carried out
     frames = _BelowRoot("data/frames", "extract")
     frames_csv = _BelowRoot("data/frames.csv", "extract")
@@ -53,6 +55,7 @@ class Project:
     fold_heads = _BelowRoot("models/folds.pt", "train")
     # Runs share the cache, and it outlives them. It may be deleted at any time.
     cache = _BelowRoot(".cache")
+    dvc_cache = _BelowRoot(".dvc/cache")
     tensorboard = _BelowRoot(".cache/tensorboard")
     train_reports = _BelowRoot("reports/train", "train")
     evaluate_json = _BelowRoot("reports/evaluate.json", "evaluate")

@@ -26,7 +26,6 @@ NEXT = {
     "augment --preview": "pipe augment",
     "augment --preview --online": "pipe train",
     "split": "pipe train",
-    "split --freeze": "pipe split",
     "train": "pipe evaluate",
     "evaluate": "pipe export",
     "export": "pipe parity",
@@ -43,6 +42,8 @@ NEXT = {
     "upgrade": "dvc repro",
     "demo": "dvc repro, which has nothing left to do; then pipe init DIR, for your own clips",
     "doctor": "pipe demo",
+    "clean": "pipe status",
+    "clean --dry-run": "pipe clean",
     "key new": "pipe key export {key}, for the device; then pipe bundle --sign {key}",
     "key export": "pipe bundle --sign {key}; take the verifier to the device by another way than the bundle",
 }

@@ -176,6 +176,33 @@ def dataset(out: Path | None) -> None:
     done(report, "dataset")
 
 
+@click.command(epilog=example("pipe status"))
+def status() -> None:
+    """Say what the project holds, what is stale, and what to do next."""
+    from pipeline.extract.params import ExtractParams
+    from pipeline.tools.status.status import status as look_at_project
+
+    report = look_at_project(current_project(), section_of("extract", ExtractParams).layout)
+    say([*report.lines, f"{report.headline}; next: {report.next_command}"])  # what is next depends on what it found
+
+
+@click.command(epilog=example("pipe clean --dry-run", "pipe clean"))
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def clean(*, dry_run: bool) -> None:
+    """Delete from .cache and DVC's cache what is not in use.
+
+    What a commit, an experiment or a stash needs stays, and so do recordings, frames and models.
+    """
+    from pipeline.tools.clean.clean import clean as delete_unused
+
+    report = delete_unused(current_project(), dry_run=dry_run)
+    say(report.lines)
+    if dry_run and report.waste:
+        done(report, "clean --dry-run")
+        return
+    done(report, "clean")
+
+
 @click.command(epilog=example("pipe doctor"))
 def doctor() -> None:
     """Check this machine: Python, libraries, providers, disk."""
@@ -217,7 +244,7 @@ def key_export(path: Path) -> None:
     done(export_verifier(path, current_project()), "key export", key=str(path))
 
 
-LOOK = (dataset, predict, explain)
+LOOK = (status, dataset, predict, explain)
 STUDIES = (recipe, study, compare)
-START = (init, upgrade, doctor, demo)
+START = (init, upgrade, doctor, clean, demo)
 SIGN = (key,)

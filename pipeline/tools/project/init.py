@@ -17,6 +17,7 @@ from pipeline.base.files import sweep_stale, temporary_folder
 from pipeline.base.packaged_files import packaged
 from pipeline.base.progress import warn
 from pipeline.base.project import Project
+from pipeline.tools.merge_drivers import MERGE_DRIVERS
 from pipeline.tools.project.chain import project_chain
 from pipeline.tools.project.surroundings import identity_problem, windows_drive_problem
 from pipeline.tools.project.upgrade import installed_toolchain
@@ -26,7 +27,6 @@ _TEMPLATES = Path(__file__).parent
 _README = "readme_template.md"
 _WORKFLOW, _WORKFLOW_AT = "workflow.yml", Path(".github", "workflows", "project.yml")
 _HIDDEN = {"dvcignore": ".dvcignore", "gitignore": ".gitignore", "gitattributes": ".gitattributes"}
-_MERGE_DRIVER = "dvc git-hook merge-driver --ancestor %O --our %A --their %B"  # as `dvc install` sets it
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def init(folder: Path) -> InitReport:
         project = Project(temporary)
         _run(temporary, "git", "init", "--quiet")
         _run(temporary, sys.executable, "-m", "dvc", "init", "--quiet")
-        for key, value in (("name", "DVC merge driver"), ("driver", _MERGE_DRIVER)):
-            _run(temporary, "git", "config", f"merge.dvc.{key}", value)
+        for driver, command in MERGE_DRIVERS.items():
+            _run(temporary, "git", "config", f"merge.{driver}.driver", command)
         _write_files(project, folder.absolute().name)
         _commit(temporary)
         _move_content(temporary, folder)

@@ -71,7 +71,8 @@ def test_git_and_dvc_know_the_project_and_dvc_sends_nothing(made: Project) -> No
         YAML(typ="safe").load(made.dvc_yaml)["stages"]
     )
     attributes = run(made.root, "git", "check-attr", "merge", "--", "data/raw.dvc", "dvc.lock", "reports/train/a.json")
-    assert [line.split(": ")[-1] for line in attributes.splitlines()] == ["dvc", "binary", "binary"]
+    assert [line.split(": ")[-1] for line in attributes.splitlines()] == ["dvc", "ours", "ours"]
+    assert run(made.root, "git", "config", "merge.ours.driver").strip() == "true"
 
 
 def test_every_file_is_committed_and_no_recording_will_be(copied: Project) -> None:
