@@ -116,11 +116,10 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     split_sha256 = sha256_of(project.split_csv) if project.split_csv.is_file() else ""
     data = read_training_data(params, model, image, project)
     accelerator = build_accelerator(params)
-    _make_repeatable(params.seed)
-    network = build_network(model, image.size, len(data.classes)).to(accelerator.device)
-    network.to(memory_format=torch.channels_last)
-    if accelerator.device.type == "cpu":
-        keep_strided_depthwise_in_float32(network)
+    forbid_tf32()
+    torch.backends.cudnn.deterministic = True  # on a GPU: its fastest kernels add in no fixed order
+    set_seed(params.seed)
+    network = _new_network(model, image, len(data.classes), accelerator.device)
     summary = _tell_layers(network, accelerator)
     machine = [*_machine(accelerator), first_weights_identity(model)]
     key = run_key(project, data.in_folds or list(chain(*data.sides.values())), (model, image, params), machine)
@@ -151,10 +150,13 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     return TrainReport(len(data.learned), len(result.fitted.history), summary, precision, best.epoch, best.metrics)
 
 
-def _make_repeatable(seed: int) -> None:
-    forbid_tf32()
-    torch.backends.cudnn.deterministic = True  # on a GPU: its fastest kernels add in no fixed order
-    set_seed(seed)
+def _new_network(model: ModelParams, image: ImageParams, n_classes: int, device: torch.device) -> Network:
+    """The network with its first weights, laid out as the device computes fastest."""
+    network = build_network(model, image.size, n_classes).to(device)
+    network.to(memory_format=torch.channels_last)
+    if device.type == "cpu":
+        keep_strided_depthwise_in_float32(network)
+    return network
 
 
 def _write_reports(
