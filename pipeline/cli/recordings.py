@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 @click.option(
     "--as", "name", metavar="NAME", help="Another name for the one file, or a folder NAME for those of the one folder."
 )
-def add(paths: tuple[Path, ...], label: str, *, number: bool, name: str | None) -> None:
-    """Copy videos, photos or folders of them into data/raw/LABEL/."""
-    from pipeline.tools.add import Renaming
-    from pipeline.tools.add import add as add_paths
+@click.option("--no-dvc", is_flag=True, help="Let DVC keep no second copy, as of a huge folder.")
+def add(paths: tuple[Path, ...], label: str, *, number: bool, name: str | None, no_dvc: bool) -> None:
+    """Copy videos, photos or folders of them into data/raw/LABEL/.
+
+    DVC tracks data/raw in data/raw.dvc, so that older versions and colleagues get the recordings too.
+    """
+    from pipeline.tools.add import Renaming, add_and_track
 
     if name is not None and (number or len(paths) > 1):
         raise click.UsageError("--as goes with one PATH, and without --number")
     names = None if name is None else Renaming(name)
-    done(add_paths(paths, label, current_project(), _numbering() if number else names), "add")
+    done(add_and_track(paths, label, current_project(), _numbering() if number else names, no_dvc=no_dvc), "add")
 
 
 def _numbering() -> Numbering:
@@ -65,7 +68,7 @@ def relabel(sources: tuple[Path, ...], label: str) -> None:
 def remove(sources: tuple[Path, ...]) -> None:
     """Take recordings out of data/raw.
 
-    Their files move to data/raw/.removed/, which no stage reads. Their lines in data/groups.csv go.
+    Their files move to data/removed/, which no stage reads. Their lines in data/groups.csv go.
     """
     from pipeline.tools.corrections.remove import remove as remove_sources
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import cv2
-
 from pipeline.base.engine import each_anywhere
 from pipeline.base.frames import read_thumbnail
 from pipeline.base.manifest import UNUSED, Row
@@ -20,7 +18,8 @@ from pipeline.split.near_duplicates.candidates import (
     propose_by_hashes,
 )
 from pipeline.split.near_duplicates.clip_copies import CopySearch
-from pipeline.split.near_duplicates.features import FEATURES_SIDE, Features, find_features
+from pipeline.split.near_duplicates.features import Features
+from pipeline.split.near_duplicates.known_features import features_of
 from pipeline.split.params import NearDuplicateParams
 
 MOST_PICTURES = 50_000  # pictures whose features are searched; their descriptors take half a gigabyte
@@ -63,10 +62,10 @@ def find_near_duplicates(rows: Sequence[Row], params: NearDuplicateParams, proje
     Raises:
         DataError: a frame is missing or broken.
     """
-    features = _find_features(rows, spread_over_groups(rows), project)
+    features = _features_at(rows, spread_over_groups(rows), project)
     pairs = sorted({*propose_by_hashes(rows, params.hash_bits), *propose_by_features(features, numbered_groups(rows))})
     proposed = {position for pair in pairs for position in (pair.first, pair.second)}
-    compared = features | _find_features(rows, sorted(proposed - features.keys()), project)  # beyond MOST_PICTURES
+    compared = features | _features_at(rows, sorted(proposed - features.keys()), project)  # beyond MOST_PICTURES
     pictures = [
         tuple(_Picture(rows[position], compared[position]) for position in (pair.first, pair.second)) for pair in pairs
     ]
@@ -174,17 +173,9 @@ def spread_over_groups(rows: Sequence[Row]) -> list[int]:
     return chosen[:: -(-len(chosen) // MOST_PICTURES)]  # with more groups than pictures, groups are left out evenly
 
 
-def _find_features(rows: Sequence[Row], positions: Sequence[int], project: Project) -> dict[int, Features]:
+def _features_at(rows: Sequence[Row], positions: Sequence[int], project: Project) -> dict[int, Features]:
     """The features of the pictures at some positions of the rows, by position."""
-    chosen = [rows[position] for position in positions]
-    return dict(
-        zip(positions, each_anywhere(partial(_features, project), chosen, "looking for near duplicates"), strict=True)
-    )
-
-
-def _features(project: Project, row: Row) -> Features:
-    cv2.setNumThreads(1)  # `each_anywhere` keeps every processor busy already
-    return find_features(read_thumbnail(project, row, FEATURES_SIDE))
+    return dict(zip(positions, features_of([rows[position] for position in positions], project), strict=True))
 
 
 def _have_one_shape(first: Row, second: Row) -> bool:

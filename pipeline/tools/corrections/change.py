@@ -19,8 +19,9 @@ from pipeline.base.project import Project, check_inside
 from pipeline.base.storage.csv_files import read_table, write_csv
 from pipeline.base.words import counted
 from pipeline.media import recordings
+from pipeline.tools.tracked_recordings import track_again
 
-REMOVED = PurePosixPath(".removed")  # the folder below data/raw that removed recordings are moved to
+REMOVED = PurePosixPath(".removed")  # how moves name the folder of removed recordings; `place_of` has where it lies
 _MOVES_JSON = "moves.json"
 
 Moves = Mapping[PurePosixPath, PurePosixPath]  # old to new paths below data/raw, of recordings or of folders of classes
@@ -28,14 +29,17 @@ Moves = Mapping[PurePosixPath, PurePosixPath]  # old to new paths below data/raw
 
 @dataclass(frozen=True)
 class Followed:
-    """How many lines of `data/groups.csv` changed with the recordings."""
+    """What changed with the recordings: how many lines of `data/groups.csv`, and what DVC tracks."""
 
     n_groups: int
+    is_tracked: bool = False  # whether data/raw.dvc names the recordings, and so changed too
 
     @property
     def sentence(self) -> str:
-        """The number in words, to be added to a closing line; empty where no line changed."""
-        return f"; {counted(self.n_groups, 'line')} of data/groups.csv changed with them" if self.n_groups else ""
+        """The numbers in words, to be added to a closing line; empty where no line changed."""
+        groups = [f"{counted(self.n_groups, 'line')} of data/groups.csv"] if self.n_groups else []
+        files = [*groups, *(["data/raw.dvc"] if self.is_tracked else [])]
+        return f"; {' and '.join(files)} changed with them" if files else ""
 
 
 def carry_out(moves: Moves, project: Project) -> Followed:
@@ -48,6 +52,7 @@ def carry_out(moves: Moves, project: Project) -> Followed:
             Then nothing was changed.
         DiskFullError: the disk has no room for the table. Then nothing was changed.
         OSError: the disk has no room for a folder. Then nothing was changed.
+        DataError: the change is done, and DVC cannot track it.
     """
     with _locked(project):
         _finish(project)
@@ -60,7 +65,18 @@ def carry_out(moves: Moves, project: Project) -> Followed:
             write_json(folder / _MOVES_JSON, {"moves": names})
         _make_parents(moves, project)
         _finish(project)
-    return Followed(n_changed)
+    return Followed(n_changed, track_again(project))
+
+
+def place_of(name: PurePosixPath, project: Project) -> Path:
+    """Where a path of a move lies: below `data/raw`, or for what is removed, in a folder beside it.
+
+    DVC deletes all of `data/raw` on the way to a version that does not track it, hidden folders included. Where
+    `data/raw` is a link, which DVC does not track, removed recordings stay behind it, on their own disk.
+    """
+    if name.is_relative_to(REMOVED) and not project.raw.is_symlink():
+        return project.removed / name.relative_to(REMOVED)
+    return project.raw / name
 
 
 def finish_change(project: Project) -> None:
@@ -93,7 +109,7 @@ def _check_moves(moves: Moves, project: Project) -> None:
             shown = f"{_shown(old, project)} and {_shown(earlier[new], project)}"
             raise DataError(f"{shown}: both would be {_shown(new, project)}; rename one of them first")
         earlier[new] = old
-        if _is_taken(project.raw / old, project.raw / new):
+        if _is_taken(project.raw / old, place_of(new, project)):
             raise DataError(f"{_shown(new, project)}: {_way_out(old, new, project)}")
         if linked := next(
             (parent for parent in new.parents if (project.raw / parent).is_symlink() and parent.parts), None
@@ -124,14 +140,14 @@ def _is_taken(old: Path, new: Path) -> bool:
 
 
 def _shown(name: PurePosixPath, project: Project) -> str:
-    return project.relative(project.raw / name)
+    return project.relative(place_of(name, project))
 
 
 def _make_parents(moves: Moves, project: Project) -> None:
     """Make the folders that the moves lead to. Where the disk is too full for them, take the change back."""
     try:
         for new in moves.values():
-            (project.raw / new.parent).mkdir(parents=True, exist_ok=True)
+            place_of(new, project).parent.mkdir(parents=True, exist_ok=True)
     except OSError:
         _remove_empty((new.parent for new in moves.values()), project)
         _forget(project)
@@ -139,11 +155,11 @@ def _make_parents(moves: Moves, project: Project) -> None:
 
 
 def _remove_empty(folders: Iterable[PurePosixPath], project: Project) -> None:
-    """Remove folders below `data/raw` that hold nothing, and the folders above them that then hold nothing."""
+    """Remove folders of recordings that hold nothing, and the folders above them that then hold nothing."""
     above = {part for folder in folders for part in (folder, *folder.parents) if part.parts}
     for folder in sorted(above, key=lambda part: len(part.parts), reverse=True):
         with contextlib.suppress(OSError):  # not empty, or gone
-            (project.raw / folder).rmdir()
+            place_of(folder, project).rmdir()
 
 
 def _finish(project: Project) -> None:
@@ -183,7 +199,7 @@ def _read_moves(path: Path) -> dict[PurePosixPath, PurePosixPath]:
 
 
 def _move(old: PurePosixPath, new: PurePosixPath, project: Project) -> None:
-    source, target = project.raw / old, project.raw / new
+    source, target = project.raw / old, place_of(new, project)
     if not os.path.lexists(source):
         return  # moved by the command that was killed
     if _is_taken(source, target):

@@ -93,28 +93,38 @@ def test_a_new_class_and_a_class_without_recordings_are_named(filled: Project) -
 def test_removed_recordings_lose_their_lines_and_keep_their_files(filled: Project) -> None:
     kept = (filled.raw / "a" / "1.png").read_bytes()
     report = remove([Path("data/raw/a/1.png")], filled, "class")
-    assert (filled.raw / ".removed" / "a" / "1.png").read_bytes() == kept
+    assert (filled.removed / "a" / "1.png").read_bytes() == kept
     assert "data/raw/a/1.png,stone" not in filled.groups_csv.read_text()
     assert filled.split_keep_csv.read_text() == KEPT
     assert report.headline == (
-        "1 recording removed; the files are in data/raw/.removed/, which you may delete; 1 line of data/groups.csv"
+        "1 recording removed; the files are in data/removed/, which you may delete; 1 line of data/groups.csv"
         " changed with them"
     )
     remove([Path("data/raw/a/deep/2.png")], filled, "class")
     assert "data/raw/a/" not in filled.groups_csv.read_text()
-    assert raw_names(filled) == {".removed/a/1.png", ".removed/a/deep/2.png", "b/3.png"}
+    assert raw_names(filled) == {"b/3.png"}
+    assert {"data/removed/a/1.png", "data/removed/a/deep/2.png"} <= content(filled).keys()
 
 
 def test_a_removed_recording_can_be_added_again(filled: Project) -> None:
     remove([Path("data/raw/b/3.png")], filled, "class")
-    add([filled.raw / ".removed" / "b" / "3.png"], "b", filled)
+    add([filled.removed / "b" / "3.png"], "b", filled)
     message = refusal(filled, lambda: remove([Path("data/raw/b/3.png")], filled, "class"))
     assert message == (
-        "data/raw/.removed/b/3.png: is there from an earlier `pipe remove`; delete it, or rename data/raw/b/3.png"
+        "data/removed/b/3.png: is there from an earlier `pipe remove`; delete it, or rename data/raw/b/3.png"
     )
-    (filled.raw / ".removed" / "b" / "3.png").unlink()
+    (filled.removed / "b" / "3.png").unlink()
     remove([Path("data/raw/b/3.png")], filled, "class")
-    assert ".removed/b/3.png" in raw_names(filled)
+    assert "data/removed/b/3.png" in content(filled)
+
+
+def test_behind_a_linked_folder_removed_recordings_stay_on_their_disk(filled: Project, tmp_path: Path) -> None:
+    filled.raw.rename(tmp_path / "disk")
+    filled.raw.symlink_to(tmp_path / "disk")
+    report = remove([Path("data/raw/b/3.png")], filled, "class")
+    assert report.folder == "data/raw/.removed"
+    assert (tmp_path / "disk" / ".removed" / "b" / "3.png").is_file()
+    assert not filled.removed.exists()
 
 
 def test_a_line_that_becomes_equal_to_another_one_counts_and_is_written(project: Project) -> None:
