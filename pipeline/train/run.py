@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.base.errors import DataError
 from pipeline.base.progress import tell, track
 from pipeline.base.project import Project
-from pipeline.base.storage.making_time import MakingTime
+from pipeline.base.storage.making_time import MakingTime, RecordName
 from pipeline.network.heads import Head
 from pipeline.network.network import Network
 from pipeline.train.best_epoch import BestEpoch, Metrics
@@ -55,15 +55,15 @@ class RunContext:
     accelerator: Accelerator
     project: Project
     key: str  # see `resume.run_key`
-    started: float  # seconds of the performance counter, moved by the time that was spent on cached arrays
+    started: float  # seconds of the performance counter, moved by the time that was spent on cached records
     is_shown: bool = True  # whether trackers show its curves
-    cached: Mapping[Path, float] = field(default_factory=dict)  # by file of frames or features: seconds of making it
+    cached: Mapping[RecordName, float] = field(default_factory=dict)  # seconds of making each frame or feature
     before: Sequence[Metrics] = ()  # the epochs of the part that was fitted first: curves and minutes go on from them
 
     @property
     def caching_minutes(self) -> float:
         """What decoding frames and computing features took, in this run or an earlier one."""
-        return sum(self.cached.values()) / 60
+        return math.fsum(self.cached.values()) / 60  # in whatever order the records were found
 
     def after_caching(self, times: MakingTime) -> RunContext:
         """The run after its frames or features were made or found: their time counts as if they had been made now."""

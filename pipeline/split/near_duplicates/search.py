@@ -7,8 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
-
 from pipeline.base.frames import read_thumbnail
 from pipeline.base.manifest import UNUSED, Row
 from pipeline.base.parallel import each
@@ -22,6 +20,7 @@ from pipeline.split.near_duplicates.candidates import (
 )
 from pipeline.split.near_duplicates.clip_copies import CopySearch
 from pipeline.split.near_duplicates.features import FEATURES_SIDE, Features, find_features
+from pipeline.split.near_duplicates.known_features import features_of
 from pipeline.split.params import NearDuplicateParams
 
 MOST_PICTURES = 50_000  # pictures whose features are searched; their descriptors take half a gigabyte
@@ -184,12 +183,7 @@ def spread_over_groups(rows: Sequence[Row]) -> list[int]:
 def _find_all_features(rows: Sequence[Row], project: Project) -> dict[int, Features]:
     """The features of the searched pictures, by the position of their row."""
     positions = spread_over_groups(rows)
-
-    def features_at(position: int) -> Features:
-        return find_features(read_thumbnail(project, rows[position], FEATURES_SIDE))
-
-    cv2.setNumThreads(1)  # `each` keeps every processor busy already
-    return dict(zip(positions, each(features_at, positions, "looking for near duplicates"), strict=True))
+    return dict(zip(positions, features_of([rows[position] for position in positions], project), strict=True))
 
 
 def _have_one_shape(first: Row, second: Row) -> bool:

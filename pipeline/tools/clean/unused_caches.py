@@ -55,10 +55,10 @@ def _picture_of_copy(entry: Path) -> frozenset[str]:
 
 
 def _last_use(entry: Path) -> float:
-    """When an entry was last read or written: whoever reads an array marks its folder."""
+    """When an entry was last read or written: whoever reads records marks their folder."""
     inside = entry.rglob("*") if entry.is_dir() else ()
     return max(float(path.lstat().st_mtime) for path in (entry, *inside))
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix != ".lock" and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))

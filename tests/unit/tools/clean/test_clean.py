@@ -14,7 +14,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.files import exclusive_lock
 from pipeline.base.manifest import Row, read, write, write_split
 from pipeline.base.project import Project
-from pipeline.base.storage.cached_array import CachedArray
+from pipeline.base.storage.record_store import RecordStore
 from pipeline.extract.stage import extract
 from pipeline.tools.add import add_and_track
 from pipeline.tools.clean.clean import CleanReport, clean
@@ -180,20 +180,22 @@ def test_without_a_split_nothing_of_the_cache_goes(extracted: Project) -> None:
     assert deleted(extracted).waste == ()
 
 
-def test_arrays_that_a_run_has_read_since_the_split_stay_and_others_go(extracted: Project) -> None:
-    arrays = [CachedArray(extracted.cache / "features" / key / "features.npy", (2,), np.dtype("f4")) for key in "ab"]
-    for array in arrays:
-        array.read_or_make(lambda values: values.fill(1))
+def test_records_that_a_run_has_read_since_the_split_stay_and_others_go(extracted: Project) -> None:
+    def read_records(settings: str) -> None:
+        store = RecordStore(extracted.cache / "features" / settings, np.dtype("f4"))
+        store.read_or_make(["5" * 64], [(2,)], lambda _, arrays: arrays[0].fill(1))
+
+    for settings in ("used", "unused"):
+        read_records(settings)
     age([extracted.frames_csv, extracted.augmented_csv, extracted.split_csv], 500)
-    age(list((extracted.cache / "features").rglob("*")), 1000)
-    arrays[0].read_or_make(lambda values: values.fill(2))
+    age([extracted.cache / "features", *(extracted.cache / "features").rglob("*")], 1000)
+    read_records("used")
     logs = extracted.cache / "tensorboard" / "run"
     logs.mkdir(parents=True)
     age([logs], 1000)
     (waste,) = deleted(extracted).waste
     assert waste.line.startswith(".cache/features: 1 entry, ")
-    assert entries(extracted, "features") == {extracted.cache / "features" / "a"}
-    assert not (extracted.cache / "features" / "b.lock").exists()
+    assert entries(extracted, "features") == {extracted.cache / "features" / "used"}
     assert logs.is_dir()
 
 
