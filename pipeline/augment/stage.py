@@ -19,11 +19,11 @@ from pipeline.augment.copy_cache import CopyCache, MadeCopy, open_copy_cache
 from pipeline.augment.params import AugmentParams
 from pipeline.augment.transforms import generator_for, make_copy
 from pipeline.base import manifest
+from pipeline.base.engine import each_anywhere
 from pipeline.base.errors import DataError
 from pipeline.base.files import exclusive_lock, link_or_copy, replacing_folder
 from pipeline.base.frames import read_frame_bgr
 from pipeline.base.manifest import Row
-from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
 from pipeline.base.words import counted
 
@@ -60,7 +60,7 @@ def augment(params: AugmentParams, project: Project) -> AugmentReport:
         cache = open_copy_cache(project.cache / "copies")
         with replacing_folder(project.augmented) as folder:
             copying = _Copying(params, project, folder, cache)
-            rows_by_frame = each(partial(_copy_frame, copying), _with_cached(parents, copying), "augment")
+            rows_by_frame = each_anywhere(partial(_copy_frame, copying), _with_cached(parents, copying), "augment")
             rows = [row for rows_of_frame in rows_by_frame for row in rows_of_frame]
             # The old manifest must not vouch for the new copies if this process dies before it has written its own.
             project.augmented_csv.unlink(missing_ok=True)

@@ -25,7 +25,6 @@ NEXT = {
     "augment --preview": "pipe augment",
     "augment --preview --online": "pipe train",
     "split": "pipe train",
-    "split --freeze": "pipe split",
     "train": "pipe evaluate",
     "evaluate": "pipe export",
     "export": "pipe parity",

@@ -56,7 +56,7 @@ def _numbering() -> Numbering:
 def relabel(sources: tuple[Path, ...], label: str) -> None:
     """Give recordings in data/raw another class.
 
-    Their lines in data/groups.csv and their pins follow. Clips are not decoded again.
+    Their lines in data/groups.csv follow. Clips are not decoded again.
     """
     from pipeline.tools.corrections.relabel import relabel as relabel_sources
 
@@ -68,7 +68,7 @@ def relabel(sources: tuple[Path, ...], label: str) -> None:
 def remove(sources: tuple[Path, ...]) -> None:
     """Take recordings out of data/raw.
 
-    Their files move to data/removed/, which no stage reads. Their lines in data/groups.csv and their pins go.
+    Their files move to data/removed/, which no stage reads. Their lines in data/groups.csv go.
     """
     from pipeline.tools.corrections.remove import remove as remove_sources
 
@@ -81,7 +81,7 @@ def remove(sources: tuple[Path, ...]) -> None:
 def rename(label: str, new_label: str) -> None:
     """Give a class another name.
 
-    The lines of its recordings in data/groups.csv and their pins follow. Clips are not decoded again.
+    The lines of its recordings in data/groups.csv follow. Clips are not decoded again.
     """
     from pipeline.tools.corrections.rename import rename as rename_class
 

@@ -92,26 +92,28 @@ def augment(frame: Path | None, out: Path | None, *, online: bool) -> None:
     done(preview(frame, out, params, section_of("extract", ExtractParams), current_project()), "augment --preview")
 
 
-@click.command(epilog=example("pipe split", "pipe split --freeze"))
-@click.option("--freeze", is_flag=True, help="Pin every group to its present side, in data/split.keep.csv.")
-def split(freeze: bool) -> None:
-    """Assign every clip to training, validation or test as a whole."""
+@click.command(epilog=example("pipe split", "pipe split --reshuffle"))
+@click.option("--reshuffle", is_flag=True, help="Deal all clips anew. Earlier numbers cannot be compared then.")
+def split(*, reshuffle: bool) -> None:
+    """Assign every clip to training, validation or test as a whole.
+
+    Clips keep their places when the data grow, in data/split.keep.csv.
+    """
     from pipeline.split import stage
     from pipeline.split.params import SplitParams
 
-    if freeze:
-        done(stage.freeze(current_project()), "split --freeze")
-        return
-    done(stage.split(section_of("split", SplitParams), current_project()), "split")
+    done(stage.split(section_of("split", SplitParams), current_project(), reshuffle=reshuffle), "split")
 
 
 @click.command(epilog=example("pipe train"))
 def train() -> None:
     """Train the network and write models/checkpoint.pt."""
+    from pipeline.cli.launch import launch_processes
     from pipeline.network.params import ImageParams, ModelParams
     from pipeline.train import stage
     from pipeline.train.params import TrainParams
 
+    launch_processes()
     sections = section_of("train", TrainParams), section_of("model", ModelParams), section_of("image", ImageParams)
     report = stage.train(*sections, current_project())
     if report is not None:  # of several processes, only the first has a report

@@ -46,7 +46,7 @@ _EVENTS = {
 OTHER_PARAMS: dict[str, dict[str, object]] = {
     "extract": {"frames_per_second": 3.0},
     "augment": {"copies": [{"name": "mirror_left_right"}]},
-    "split": {"seed": 1},
+    "split": {"seed": 1, "keep": False},
     "train": {"seed": 1},
     "evaluate": {"montage_frames": 4},
     "export": {"golden_tolerance": 0.002},

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.code_digest import digest_of_code
+from pipeline.base.engine import each_anywhere
 from pipeline.base.frames import read_thumbnail
 from pipeline.base.manifest import Row
-from pipeline.base.parallel import each
 from pipeline.base.project import Project
 from pipeline.base.storage.cache_key import digests_of
 from pipeline.base.storage.record_store import RecordStore
@@ -39,17 +39,17 @@ def features_of(rows: Sequence[Row], project: Project) -> list[Features]:
 
     def fill(positions: Sequence[int], empty: Sequence[NDArray[Any]]) -> None:
         pictures = [rows[position] for position in positions]
-        found = each(partial(_find, project), pictures, "looking for near duplicates")
+        found = each_anywhere(partial(_find, project), pictures, "looking for near duplicates")
         for features, record in zip(found, empty, strict=True):
             _pack(features, record)
 
-    cv2.setNumThreads(1)  # `each` keeps every processor busy already
     store = RecordStore(project.cache / "near_duplicates" / digest_of_code(_CODE, cv2.__version__), _RECORD)
     records = store.read_or_make(digests_of(rows, project), [()] * len(rows), fill)
     return [_unpacked(record) or _find(project, row) for row, record in zip(rows, records, strict=True)]
 
 
 def _find(project: Project, row: Row) -> Features:
+    cv2.setNumThreads(1)  # `each_anywhere` keeps every processor busy already
     return find_features(read_thumbnail(project, row, FEATURES_SIDE))
 
 

@@ -1,6 +1,6 @@
-"""A change of `data/raw` and of the tables that name its recordings: carried out as a whole, or not at all.
+"""A change of `data/raw` and of the table that names its recordings: carried out as a whole, or not at all.
 
-The moves and the new tables are prepared in a hidden folder, which gets its name last. From then on only renames are
+The moves and the new table are prepared in a hidden folder, which gets its name last. From then on only renames are
 left. Whoever finds the folder finishes the change: the same process, or the next command after one that was killed.
 """
 
@@ -29,49 +29,43 @@ Moves = Mapping[PurePosixPath, PurePosixPath]  # old to new paths below data/raw
 
 @dataclass(frozen=True)
 class Followed:
-    """What changed with the recordings: how many lines of the tables, and what DVC tracks."""
+    """What changed with the recordings: how many lines of `data/groups.csv`, and what DVC tracks."""
 
-    n_groups: int  # of data/groups.csv
-    n_pins: int  # of data/split.keep.csv
+    n_groups: int
     is_tracked: bool = False  # whether data/raw.dvc names the recordings, and so changed too
 
     @property
     def sentence(self) -> str:
-        """The numbers in words, to be added to a closing line; empty where no line changed."""
+        """What changed in words, to be added to a closing line; empty where nothing did."""
         groups = [f"{counted(self.n_groups, 'line')} of data/groups.csv"] if self.n_groups else []
-        pins = [f"{counted(self.n_pins, 'pin')} of data/split.keep.csv"] if self.n_pins else []
-        files = [*groups, *pins, *(["data/raw.dvc"] if self.is_tracked else [])]
+        files = [*groups, *(["data/raw.dvc"] if self.is_tracked else [])]
         return f"; {' and '.join(files)} changed with them" if files else ""
 
 
 def carry_out(moves: Moves, project: Project) -> Followed:
-    """Move recordings, and let the lines of `data/groups.csv` and `data/split.keep.csv` follow them.
+    """Move recordings, and let their lines of `data/groups.csv` follow them.
 
-    What is moved below `REMOVED` loses its lines.
+    What is moved below `REMOVED` loses its lines. `data/split.keep.csv` knows recordings by their content, so it stays.
 
     Raises:
-        DataError: a target is there, or its name is too long; a table is not CSV; or an extraction or a split runs.
+        DataError: a target is there, or its name is too long; the table is not CSV; or an extraction or a split runs.
             Then nothing was changed.
-        DiskFullError: the disk has no room for the tables. Then nothing was changed.
+        DiskFullError: the disk has no room for the table. Then nothing was changed.
         OSError: the disk has no room for a folder. Then nothing was changed.
         DataError: the change is done, and DVC cannot track it.
     """
     with _locked(project):
         _finish(project)
         _check_moves(moves, project)
-        groups, group_lines = _followed_groups(moves, project)
-        pins, pin_lines = _followed_pins(moves, project, {cells[1] for cells in group_lines if len(cells) > 1})
+        n_changed, lines = _followed_groups(moves, project)
         with replacing_folder(project.correction) as folder:
-            # Of the tables, only those that change: the others keep every byte.
-            if groups:
-                write_csv(folder / project.groups_csv.name, group_lines)
-            if pins:
-                write_csv(folder / project.split_keep_csv.name, pin_lines)
+            if n_changed:  # else the table keeps every byte
+                write_csv(folder / project.groups_csv.name, lines)
             names = [[old.as_posix(), new.as_posix()] for old, new in moves.items()]
             write_json(folder / _MOVES_JSON, {"moves": names})
         _make_parents(moves, project)
         _finish(project)
-    return Followed(groups, pins, track_again(project))
+    return Followed(n_changed, track_again(project))
 
 
 def place_of(name: PurePosixPath, project: Project) -> Path:
@@ -180,9 +174,8 @@ def _finish(project: Project) -> None:
         moves = _read_moves(folder / _MOVES_JSON)
         for old, new in moves.items():
             _move(old, new, project)
-        for table in (project.groups_csv, project.split_keep_csv):
-            if (folder / table.name).is_file():
-                (folder / table.name).replace(table)
+        if (folder / project.groups_csv.name).is_file():
+            (folder / project.groups_csv.name).replace(project.groups_csv)
         _remove_empty((old.parent for old in moves), project)
         flush_filesystem(project.raw)
     _forget(project)
@@ -220,7 +213,7 @@ def _move(old: PurePosixPath, new: PurePosixPath, project: Project) -> None:
 
 def _followed_groups(moves: Moves, project: Project) -> tuple[int, list[list[str]]]:
     """How many lines of `data/groups.csv` change, and all its lines as they will be."""
-    lines = _lines_of(project.groups_csv)
+    lines = list(read_table(project.groups_csv)) if os.path.lexists(project.groups_csv) else []
     followed: list[list[str] | None] = []
     for cells in lines:
         source = _followed(cells[0], moves, project) if cells else ""
@@ -228,36 +221,8 @@ def _followed_groups(moves: Moves, project: Project) -> tuple[int, list[list[str
         groups = [_followed(group, moves, project) or group for group in cells[1:2]]
         changed = [source, *groups, *cells[2:]] if cells and source is not None else None
         followed.append(changed if cells else cells)
-    return _count_and_keep(lines, followed)
-
-
-def _followed_pins(moves: Moves, project: Project, named_groups: set[str]) -> tuple[int, list[list[str]]]:
-    """How many lines of `data/split.keep.csv` change, and all its lines as they will be.
-
-    Args:
-        moves: the change.
-        project: whose pins they are.
-        named_groups: groups of recordings that stay. A pin of one of them stays.
-    """
-    lines = _lines_of(project.split_keep_csv)
-    followed: list[list[str] | None] = []
-    for cells in lines:
-        group = _followed(cells[0], moves, project) if cells else ""
-        if group is None and cells[0] in named_groups:
-            group = cells[0]
-        changed = [group, *cells[1:]] if cells and group is not None else None
-        followed.append(changed if cells else cells)
-    return _count_and_keep(lines, followed)
-
-
-def _lines_of(table: Path) -> list[list[str]]:
-    return list(read_table(table)) if os.path.lexists(table) else []
-
-
-def _count_and_keep(before: list[list[str]], after: list[list[str] | None]) -> tuple[int, list[list[str]]]:
-    """How many lines change, None for those that go, and the lines that stay."""
-    n_changed = sum(new != cells for cells, new in zip(before, after, strict=True))
-    return n_changed, [cells for cells in after if cells is not None]
+    n_changed = sum(new != cells for cells, new in zip(lines, followed, strict=True))
+    return n_changed, [cells for cells in followed if cells is not None]
 
 
 def _followed(source: str, moves: Moves, project: Project) -> str | None:

@@ -30,7 +30,7 @@ class RemoveReport:
 
 
 def remove(sources: Sequence[Path], project: Project, layout: Layout) -> RemoveReport:
-    """Take recordings out of the project: all of them or none. Their lines in the tables go with them.
+    """Take recordings out of the project: all of them or none. Their lines in `data/groups.csv` go with them.
 
     Nothing is deleted, since a recording may have no other copy. The files move to a folder that no stage reads.
 

@@ -33,8 +33,10 @@ from pipeline.params import read_params
 from pipeline.tools.studies.borrowed_params import borrowed_params, exclusive_params
 from pipeline.tools.studies.dvc_experiments import (
     LAST_STAGE,
+    Experiment,
     check_repository,
     list_experiments,
+    param_value,
     parse_yaml,
     remove_experiments,
     source_digests,
@@ -191,7 +193,15 @@ def _is_done(planned: PlannedRun, project: Project) -> bool:
     if experiment.params != parse_yaml(planned.params_text):
         return False
     present = _workspace_sources(project)
-    return bool(present) and source_digests(experiment.stages) == present
+    ran = source_digests(experiment.stages)
+    return bool(present) and without_kept_places(ran, experiment) == without_kept_places(present, experiment)
+
+
+def without_kept_places(sources: Mapping[str, str], experiment: Experiment) -> dict[str, str]:
+    """Leave `data/split.keep.csv` out of the digests where the params of the run do not use it."""
+    kept = experiment.project.relative(experiment.project.split_keep_csv)
+    is_unused = param_value(experiment.params, "split.keep") is False
+    return {path: digest for path, digest in sources.items() if path != kept or not is_unused}
 
 
 def _workspace_sources(project: Project) -> dict[str, str]:

@@ -9,8 +9,10 @@ import pytest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.tools.studies.dvc_experiments import list_experiments
+from pipeline.tools.studies.study import without_kept_places
 from tests.support.compared_runs import reports
 from tests.support.experiment_project import experiment_project, plant_experiment, run
+from tests.support.small_project import set_params
 
 
 @pytest.fixture
@@ -39,3 +41,13 @@ def test_a_report_with_nan_is_refused(project: Project) -> None:
     experiment = list_experiments(project)["tiny-b"]
     with pytest.raises(DataError, match=r"tiny-b: reports/evaluate\.json: not valid JSON \(NaN is not JSON\)"):
         experiment.json(project.evaluate_json)
+
+
+def test_kept_places_count_as_data_of_a_run_that_may_have_used_them_alone(project: Project) -> None:
+    sources = {"data/raw": "a", "data/split.keep.csv": "b"}
+    plant_experiment(project, "uses", reports({}))
+    assert without_kept_places(sources, list_experiments(project)["uses"]) == sources
+    set_params(project, split={"keep": False})
+    run(project.root, "git", "commit", "--quiet", "--all", "-m", "dealt anew")
+    plant_experiment(project, "leaves", reports({}))
+    assert without_kept_places(sources, list_experiments(project)["leaves"]) == {"data/raw": "a"}
