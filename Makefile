@@ -7,7 +7,7 @@ BIN := $(CURDIR)/.venv/bin
 demo: .venv/train
 	rm -rf build/demo
 	git clone --quiet . build/demo
-	cd build/demo && PATH="$(BIN):$$PATH" pipe demo
+	cd build/demo && PATH="$(BIN):$$PATH" python -m pipeline demo
 
 # `dvc repro` finds an empty data/raw then, and extract says how to fill it. Where DVC tracks recordings, `dvc pull` makes it.
 install: .venv/train
@@ -25,7 +25,7 @@ check: lint
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -q tests/house
 	$(BIN)/python -m tests.house.marks
 
-# Long trials that are run by hand; docs/testing.md has what they gave. The first, second and last read PIPE_SHARED.
+# Long trials that are run by hand; docs/testing.md has what they gave. The first, second and last but one read PIPE_SHARED.
 trials: .venv/test
 	$(BIN)/python -m tests.trials.every_recording
 	$(BIN)/python -m tests.trials.mutated_recordings 2000
@@ -36,6 +36,7 @@ trials: .venv/test
 	$(BIN)/python -m tests.trials.examples_without_vnni
 	$(BIN)/python -m tests.trials.int8_without_vnni
 	$(BIN)/python -m tests.trials.joined_photos
+	rm -rf build/wheel && $(BIN)/python -m tests.trials.demo_from_wheel build/wheel
 
 # Every row of every study in small, half an hour and more.
 trial-studies: .venv/test

@@ -11,11 +11,34 @@ from pipeline.cli.context import current_project, done, say, section_of
 from pipeline.cli.help import example
 
 
+@click.command(epilog=example("pipe init materials"))
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
+    """Make a project in the new or empty folder DIR.
+
+    The project has git, DVC, the chain and params.yaml, and none of the toolchain's code.
+    """
+    from pipeline.tools.project.init import init as make_project
+
+    done(make_project(folder), "init", folder=str(folder))
+
+
+@click.command(epilog=example("pipe upgrade"))
+def upgrade() -> None:
+    """Take the installed version over, and name what runs again.
+
+    Writes toolchain.lock, and brings dvc.yaml to this version unless you edited it.
+    """
+    from pipeline.tools.project.upgrade import upgrade as upgrade_project
+
+    done(upgrade_project(current_project()), "upgrade")
+
+
 @click.command(epilog=example("pipe demo"))
 def demo() -> None:
     """Film demo clips, run the chain, and classify with the bundle.
 
-    The clips come from a virtual camera. The project's data/raw must be empty.
+    The clips come from a virtual camera. The project's data/raw must be empty. Outside a project, the demo makes one.
     """
     from pipeline.tools.demo import demo as run_demo
 
@@ -185,7 +208,7 @@ def doctor() -> None:
     """Check this machine: Python, libraries, providers, disk."""
     from pipeline.tools.doctor import examine
 
-    report = examine()
+    report = examine(current_project())
     say(map(str, report.checks))
     if report.failed:
         raise PipeError(f"doctor: {', '.join(report.failed)}: see the lines marked fail above")
@@ -223,5 +246,5 @@ def key_export(path: Path) -> None:
 
 LOOK = (status, dataset, predict, explain)
 STUDIES = (recipe, study, compare)
-MACHINE = (doctor, clean, demo)
+START = (init, upgrade, doctor, clean, demo)
 SIGN = (key,)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.base.project import Project
+from pipeline.tools.merge_drivers import setup_lines
 from pipeline.tools.status.chain import chain_state
-from pipeline.tools.status.status import DRIVERS, status
+from pipeline.tools.status.status import status
 from tests.support.team_project import ROOT, commit, git, name_person, run_line, team_project, typed
 
 PAGE = (ROOT / "docs" / "team.md").read_text(encoding="utf-8")
@@ -162,7 +163,7 @@ def test_two_people_add_clips_at_once_and_both_have_all(
     bob: Project, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drivers, share, merge = commands_of("Two people, one repository")
-    assert drivers == [f"git config {name} {driver}" for name, driver in DRIVERS.items()]
+    assert drivers == list(setup_lines().values())
     assert status(bob, "class").lines[-2:] == tuple(f"            {line}" for line in drivers)
     ann = Project(base / "ann")
     film(base, "IMG_0500.MOV")

@@ -172,7 +172,7 @@ def write_project(
     project = Project(root)
     project.onnx.mkdir(parents=True)
     written = write_models(project.contract_json, project.onnx, contract or draft_contract(), make)
-    shutil.copytree(ROOT / "runtime", project.runtime, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "runtime", project.root / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
     project.checkpoint.write_bytes(CHECKPOINT)
     write_golden(project, written)
     _write_reports(project, written)

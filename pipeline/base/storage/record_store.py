@@ -34,7 +34,7 @@ Fill = Callable[[Sequence[int], Sequence[NDArray[Any]]], None]  # fills the arra
 SHARD_BYTES = 1 << 28  # that are made at a time, but for a larger record; a killed run loses no more than this
 _SMALL_BYTES = 1 << 24  # a smaller shard is merged with others
 _MOST_SMALL = 32  # so many small shards may lie there: each mapping keeps a file open, and processes may have 1,024
-_SUFFIX = ".records"
+SHARD_SUFFIX = ".records"
 _CHECKED_AT_ONCE = 64  # records, by a thread
 
 
@@ -42,6 +42,7 @@ _CHECKED_AT_ONCE = 64  # records, by a thread
 class _Found:
     """A record in a shard."""
 
+    path: Path  # of the shard
     shard: Shard
     slot: int
 
@@ -72,8 +73,6 @@ class RecordStore:
         found = self._find(wanted)
         if len(found) < len(wanted):
             found |= self._make_missing(names, _without(wanted, found), fill)
-        with contextlib.suppress(OSError):  # it may be somebody else's
-            os.utime(self.folder)  # `pipe clean` keeps what runs have read since the split was made
         records = {name: self._array(place.shard.record(place.slot), wanted[name]) for name, place in found.items()}
         seconds = {(self.folder, name): place.shard.seconds(place.slot) for name, place in found.items()}
         add_records(time.perf_counter() - started, seconds)
@@ -98,8 +97,8 @@ class RecordStore:
     def _find(self, wanted: Mapping[str, Shape]) -> dict[str, _Found]:
         """Look for records in all shards, and check the bytes of those that are there."""
         there = [
-            (name, _Found(shard, slot))
-            for shard in self._shards()
+            (name, _Found(path, shard, slot))
+            for path, shard in self._shards()
             for slot, name in enumerate(shard.names)
             if name in wanted
         ]
@@ -114,7 +113,11 @@ class RecordStore:
             ]
 
         with ThreadPoolExecutor() as threads:
-            return dict(chain.from_iterable(threads.map(whole, parts)))
+            found = dict(chain.from_iterable(threads.map(whole, parts)))
+        for path in {place.path for place in found.values()}:
+            with contextlib.suppress(OSError):  # of a folder that may only be read
+                os.utime(path)  # `pipe clean` keeps what a run has read since the split was drawn
+        return found
 
     def _make(self, names: Sequence[str], missing: Mapping[str, Shape], fill: Fill) -> None:
         """Make records in as many shards as they take."""
@@ -141,7 +144,7 @@ class RecordStore:
         try:
             with naming_a_full_disk(self.folder, temporary):
                 digest = write_shard(temporary, records, fill, named=self.folder)
-                temporary.replace(self.folder / f"{digest}{_SUFFIX}")
+                temporary.replace(self.folder / f"{digest}{SHARD_SUFFIX}")
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -158,10 +161,10 @@ class RecordStore:
 
     def _merge(self, paths: Sequence[Path]) -> None:
         """Copy the whole records of some shards to one shard, and remove these."""
-        shards = [shard for shard in map(open_shard, paths) if shard is not None]
+        shards = [(path, shard) for path in paths if (shard := open_shard(path)) is not None]
         places = {
-            name: _Found(shard, slot)
-            for shard in shards
+            name: _Found(path, shard, slot)
+            for path, shard in shards
             for slot, name in enumerate(shard.names)
             if shard.is_whole(slot)
         }
@@ -188,13 +191,13 @@ class RecordStore:
         yield part
 
     def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob(f"*{_SUFFIX}"))
+        return sorted(self.folder.glob(f"*{SHARD_SUFFIX}"))
 
-    def _shards(self) -> Iterator[Shard]:
+    def _shards(self) -> Iterator[tuple[Path, Shard]]:
         for path in self._paths():
             shard = open_shard(path)
             if shard is not None:
-                yield shard
+                yield path, shard
 
     def _array(self, content: Bytes, shape: Shape) -> NDArray[Any]:
         return content.view(self.dtype).reshape(shape)

@@ -55,7 +55,7 @@ class Shard:
 
     def is_whole(self, slot: int) -> bool:
         """Whether a record has the bytes that were written."""
-        return zlib.crc32(self.record(slot)) == int(self.index["crc32"][slot])
+        return zlib.crc32(self.record(slot).data) == int(self.index["crc32"][slot])
 
 
 def open_shard(path: Path) -> Shard | None:
@@ -68,11 +68,11 @@ def open_shard(path: Path) -> Shard | None:
     if len(content) < _HEAD.size:
         return None
     magic, length, n_records, crc_of_index, crc_of_head = _HEAD.unpack(content[: _HEAD.size].tobytes())
-    is_head = zlib.crc32(content[: _HEAD.size - 4]) == crc_of_head
+    is_head = zlib.crc32(content[: _HEAD.size - 4].data) == crc_of_head
     if not is_head or (magic, length) != (_MAGIC, len(content)):
         return None
     index = content[_HEAD.size : _HEAD.size + n_records * _LINE.itemsize]
-    return Shard(content, index.view(_LINE)) if zlib.crc32(index) == crc_of_index else None
+    return Shard(content, index.view(_LINE)) if zlib.crc32(index.data) == crc_of_index else None
 
 
 def write_shard(
@@ -103,8 +103,9 @@ def write_shard(
     content = np.asarray(np.memmap(path, np.uint8, "r+"))
     arrays = [content[line["start"] : line["start"] + line["n_bytes"]] for line in index]
     index["seconds"] = fill(arrays)
-    index["crc32"] = [zlib.crc32(array) for array in arrays]
-    content[_HEAD.size : _HEAD.size + index.nbytes] = index.view(np.uint8)
-    head = _HEAD.pack(_MAGIC, length, len(records), zlib.crc32(index), 0)[:-4]
+    index["crc32"] = [zlib.crc32(array.data) for array in arrays]
+    lines = index.view(np.uint8)
+    content[_HEAD.size : _HEAD.size + index.nbytes] = lines
+    head = _HEAD.pack(_MAGIC, length, len(records), zlib.crc32(lines.data), 0)[:-4]
     content[: _HEAD.size] = np.frombuffer(head + struct.pack("<I", zlib.crc32(head)), np.uint8)
     return hashlib.sha256(index["name"].tobytes() + index["crc32"].tobytes()).hexdigest()

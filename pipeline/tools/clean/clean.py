@@ -86,5 +86,6 @@ def clean(project: Project, *, dry_run: bool) -> CleanReport:
 def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
+        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     else:
         path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
+from pipeline.base.storage.record_store import SHARD_SUFFIX
 
 _LOGS = "tensorboard"
 _NO_ENTRY = frozenset({"no entry"})  # hashes of pictures that no table lists
@@ -55,10 +56,12 @@ def _picture_of_copy(entry: Path) -> frozenset[str]:
 
 
 def _last_use(entry: Path) -> float:
-    """When an entry was last read or written: whoever reads records marks their folder."""
+    """When an entry was last read or written: whoever reads records marks their shard."""
     inside = entry.rglob("*") if entry.is_dir() else ()
     return max(float(path.lstat().st_mtime) for path in (entry, *inside))
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    """What a folder of `.cache` holds: files, folders, and of a folder of records its shards."""
+    visible = [path for path in folder.iterdir() if path.suffix != ".lock" and not path.name.startswith(".")]
+    return sorted(entry for path in visible for entry in (list(path.glob(f"*{SHARD_SUFFIX}")) or [path]))

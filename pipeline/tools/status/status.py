@@ -16,6 +16,7 @@ from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.tools.corrections.named_recordings import class_folders, label_of
 from pipeline.tools.disk_use import bytes_in, in_words
+from pipeline.tools.merge_drivers import setup_lines
 from pipeline.tools.status.chain import ChainState, chain_state, recordings_in_words
 from pipeline.tools.studies.dvc_experiments import param_value, parse_yaml
 from pipeline.tools.studies.git_repository import git_bytes
@@ -24,12 +25,6 @@ from pipeline.tools.tracked_recordings import is_tracked
 _FEWEST_CLASSES = 2
 _ADD = "pipe add VIDEO --label CLASS"
 _WIDTH = 12  # of the first column
-
-# Git takes no programs from a repository: each clone has to name those that .gitattributes asks for.
-DRIVERS = {
-    "merge.dvc.driver": '"dvc git-hook merge-driver --ancestor %O --our %A --their %B"',
-    "merge.ours.driver": "true",
-}
 
 
 @dataclass(frozen=True)
@@ -161,12 +156,12 @@ def _merging(project: Project) -> list[str]:
     """What git lacks for merging the recordings of two people; empty where it lacks nothing, or nobody shares them."""
     if not is_tracked(project) or not git_bytes(project.root, "remote"):
         return []
-    lacking = [f"git config {name} {driver}" for name, driver in DRIVERS.items() if not _is_set(name, project)]
+    lacking = [line for key, line in setup_lines().items() if not _is_set(key, project)]
     return ["git cannot merge the recordings of two people yet; run once in this clone:", *lacking] if lacking else []
 
 
-def _is_set(name: str, project: Project) -> bool:
-    return bool(git_bytes(project.root, "config", "--get", name))
+def _is_set(key: str, project: Project) -> bool:
+    return bool(git_bytes(project.root, "config", "--get", key))
 
 
 def _next_command(classes: dict[str, tuple[int, int]], chain: ChainState | None, project: Project) -> str:

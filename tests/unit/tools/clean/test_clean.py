@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
 from pipeline.base.files import exclusive_lock
@@ -181,21 +183,27 @@ def test_without_a_split_nothing_of_the_cache_goes(extracted: Project) -> None:
 
 
 def test_records_that_a_run_has_read_since_the_split_stay_and_others_go(extracted: Project) -> None:
-    def read_records(settings: str) -> None:
-        store = RecordStore(extracted.cache / "features" / settings, np.dtype("f4"))
-        store.read_or_make(["5" * 64], [(2,)], lambda _, arrays: arrays[0].fill(1))
+    store = RecordStore(extracted.cache / "features" / "settings", np.dtype("f4"))
 
-    for settings in ("used", "unused"):
-        read_records(settings)
+    def fill(_: Sequence[int], empty: Sequence[NDArray[np.float32]]) -> None:
+        for values in empty:
+            values.fill(1)
+
+    names = [digit * 64 for digit in "ab"]
+    shards = []
+    for name in names:
+        store.read_or_make([name], [(2,)], fill)
+        shards += sorted(set(store.folder.glob("*.records")) - set(shards))
+    assert len(shards) == 2
     age([extracted.frames_csv, extracted.augmented_csv, extracted.split_csv], 500)
-    age([extracted.cache / "features", *(extracted.cache / "features").rglob("*")], 1000)
-    read_records("used")
+    age(list((extracted.cache / "features").rglob("*")), 1000)
+    store.read_or_make(names[:1], [(2,)], fill)
     logs = extracted.cache / "tensorboard" / "run"
     logs.mkdir(parents=True)
     age([logs], 1000)
     (waste,) = deleted(extracted).waste
     assert waste.line.startswith(".cache/features: 1 entry, ")
-    assert entries(extracted, "features") == {extracted.cache / "features" / "used"}
+    assert list(store.folder.glob("*.records")) == shards[:1]
     assert logs.is_dir()
 
 
