@@ -26,7 +26,7 @@ def test_every_pipe_command_exists_with_its_options(page: Path) -> None:
     for name, rest in re.findall(r"(?:^|[\s;&])pipe ([a-z]+)([^\n`]*)", _code(page)):
         assert name in cli.commands, name
         known = {option for parameter in cli.commands[name].params for option in parameter.opts}
-        for option in re.findall(r"(?<=\s)--[a-z]+", rest.split("#")[0]):
+        for option in re.findall(r"(?<=\s)--[a-z-]+", rest.split("#")[0]):
             assert option in known, f"pipe {name} {option}"
 
 
