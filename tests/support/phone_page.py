@@ -165,6 +165,27 @@ class PhoneBrowser:
         """Press a button as a person does."""
         self.driver.find_element("css selector", part).click()
 
+    def drag(self, part: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Draw a stroke over an element.
+
+        Args:
+            part: the element.
+            start, end: x and y, as shares of the element's sides.
+        """
+        from selenium.webdriver import ActionChains
+
+        element = self.driver.find_element("css selector", part)
+        places = [
+            [round((place[side] - 0.5) * element.size[name]) for side, name in enumerate(("width", "height"))]
+            for place in (start, end)
+        ]
+        stroke = ActionChains(self.driver).move_to_element_with_offset(element, *places[0]).click_and_hold()
+        stroke.move_to_element_with_offset(element, *places[1]).release().perform()
+
+    def go_past_warning(self) -> None:
+        """Go on behind Chromium's warning of a certificate, as a person can."""
+        self.driver.find_element("tag name", "body").send_keys("thisisunsafe")
+
     def give_file(self, path: Path) -> None:
         """Choose a file in the page's own dialog for files."""
         self.driver.find_element("id", "file-input").send_keys(str(path))

@@ -48,7 +48,7 @@ async function start() {
   connect();
   $("actions").hidden = false;
   await openSamples();
-  await openCamera();
+  await guarded(openCamera)();
 }
 
 function connect() {

@@ -16,7 +16,9 @@ export async function keepOffline() {
     if (registration.waiting) await takeOver(registration.waiting);
     else if (!registration.active) await settled(registration.installing);
   } catch (error) {
-    throw error instanceof Problem ? error : new Problem("offline_refused", { reason: error.message || error.name });
+    if (error instanceof Problem) throw error;
+    if (error.name === "SecurityError") throw new Problem("offline_untrusted");
+    throw new Problem("offline_refused", { reason: error.message || error.name });
   }
   if (!globalThis.crossOriginIsolated) await reloadOnce();
 }
