@@ -68,6 +68,7 @@ class Sample:
     file: str
     sha256: str
     kind: Literal["picture", "clip"]
+    origin: Literal["camera", "file"]  # the page's own camera, or a file that the person opened
     label: str
     recorded_at: str  # ISO 8601, with its offset from UTC
     session: str  # one opening of the page
@@ -212,15 +213,18 @@ def _named(sample: Sample, scratch: Path) -> Path:
 
 
 def _with_exif(content: bytes, sample: Sample, taken: datetime) -> bytes:
-    """Return a JPEG with its time and session, unless it says a time or a camera itself. Pixels keep every bit."""
-    if not content.startswith(_JPEG_START):
+    """Return a JPEG of the page's camera with its time and session. Pixels keep every bit.
+
+    When a file was taken that the person opened, the page does not know.
+    """
+    if sample.origin == "file" or not content.startswith(_JPEG_START):
         return content
     try:
         with Image.open(BytesIO(content)) as image:
             capture = capture_of_photo(image)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{sample.file}: not a picture that can be read ({error}); {_EXPECTED}") from error
-    if capture.recorded_at or capture.camera:
+    if capture.recorded_at or capture.camera:  # a browser may write EXIF itself one day
         return content
     exif = Image.Exif()
     exif[_MAKE], exif[_MODEL] = "clip2edge page", sample.session.encode("ascii", "replace").decode()

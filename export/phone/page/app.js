@@ -157,7 +157,7 @@ async function answerLive(mine) {
     recent = [...recent.filter((each) => time - each.time < WINDOW_MILLISECONDS), { time, prediction }];
     const answer = judgeClip(recent.map((each) => each.prediction), model.contract, model.variant);
     view.show(answer, model.contract, text("live"));
-    subjectIs({ kind: "picture", answer, canvas: pixels.canvas });
+    subjectIs({ kind: "picture", origin: "camera", answer, canvas: pixels.canvas });
     if (recording !== null) await goOnRecording(time, prediction);
     await nextPicture($("video"));
   }
@@ -185,16 +185,16 @@ async function answerPixels(pixels) {
 
 async function takePhoto() {
   const pixels = pixelsOfVideo($("video"));
-  if (pixels !== null) await answerStill(pixels);
+  if (pixels !== null) await answerStill(pixels, "camera");
 }
 
-async function answerStill(pixels, blob = null) {
+async function answerStill(pixels, origin, blob = null) {
   live += 1;
   showStill(pixels);
   const answer = await answerPixels(pixels);
   view.forgetSpoken();
   view.show(answer, model.contract, text("still"));
-  subjectIs({ kind: "picture", answer, canvas: pixels.canvas, blob });
+  subjectIs({ kind: "picture", origin, answer, canvas: pixels.canvas, blob });
 }
 
 async function answerFile(file) {
@@ -205,7 +205,7 @@ async function answerFile(file) {
     return;
   }
   // The file as it is goes home where the graph sees the whole picture.
-  await answerStill(await pixelsOfFile(file, region.part), region.isWhole && canBeKept(file) ? file : null);
+  await answerStill(await pixelsOfFile(file, region.part), "file", region.isWhole && canBeKept(file) ? file : null);
 }
 
 async function answerClipFile(file) {
@@ -216,7 +216,7 @@ async function answerClipFile(file) {
     showStill(pixels);
     frames.push(await answerPixels(pixels));
   });
-  showClip(frames, file);
+  showClip(frames, "file", file);
 }
 
 function startRecording() {
@@ -251,14 +251,14 @@ async function stopRecording() {
   if (pixels !== null) showStill(pixels);
   if (pixels !== null && frames.length === 0) frames.push(await answerPixels(pixels));
   const blob = recorder === null ? null : await recorder.stop();
-  if (frames.length) showClip(frames, blob);
+  if (frames.length) showClip(frames, "camera", blob);
 }
 
-function showClip(frames, blob) {
+function showClip(frames, origin, blob) {
   const answer = judgeClip(frames, model.contract, model.variant);
   view.forgetSpoken();
   view.show(answer, model.contract, text("clip", { count: frames.length }));
-  subjectIs({ kind: "clip", answer, blob });
+  subjectIs({ kind: "clip", origin, answer, blob });
 }
 
 // --- what is shown ---
@@ -315,7 +315,7 @@ function subjectIs(newSubject) {
 
 // Keeps what was answered last under the class that the person names.
 async function correct() {
-  const { kind, answer, canvas, blob } = subject;
+  const { kind, origin, answer, canvas, blob } = subject;
   if (samples === null) throw new Problem("store_unknown");
   const file = blob ?? (canvas ? await jpegOf(canvas) : null);
   if (file === null) throw new Problem("recorder_unknown");
@@ -325,6 +325,7 @@ async function correct() {
   if (label === null) return;
   await samples.add({
     kind,
+    origin,
     label,
     recorded_at: recordedAt,
     session,

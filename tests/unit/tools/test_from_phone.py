@@ -41,6 +41,7 @@ def sample(number: int, content: bytes, label: str, seconds: int, **others: obje
         "file": f"files/{number:04d}.jpg",
         "sha256": hashlib.sha256(content).hexdigest(),
         "kind": "picture",
+        "origin": "camera",
         "label": label,
         "recorded_at": f"2026-05-03T14:{seconds // 60:02d}:{seconds % 60:02d}+02:00",
         "session": "2026-05-03T13:59:00+02:00",
@@ -156,14 +157,20 @@ def row_of(project: Project, name: str) -> Row:
     )
 
 
-def test_a_photo_that_has_its_own_exif_keeps_every_byte(project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("maker", "origin", "is_kept"), [("M", "camera", True), ("", "file", True), ("", "camera", False)]
+)
+def test_a_file_of_the_person_and_a_photo_with_its_own_exif_keep_every_byte(
+    maker: str, origin: str, is_kept: bool, project: Project, tmp_path: Path
+) -> None:
     exif = Image.Exif()
-    exif[0x010F] = "Maker"
+    if maker:
+        exif[0x010F] = maker
     content = io.BytesIO()
     Image.fromarray(picture(0)).save(content, "JPEG", exif=exif)
-    entry = sample(1, content.getvalue(), "green", 0)
+    entry = sample(1, content.getvalue(), "green", 0, origin=origin)
     add_from_phone(saved(tmp_path / "samples.zip", [entry], [content.getvalue()]), project)
-    assert (project.root / raw_files(project)[0]).read_bytes() == content.getvalue()
+    assert ((project.root / raw_files(project)[0]).read_bytes() == content.getvalue()) == is_kept
 
 
 FAULTS: dict[str, tuple[Change, str]] = {
