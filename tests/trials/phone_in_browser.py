@@ -22,7 +22,7 @@ from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from export.bundle.stage import bundle
 from export.phone import page_files
@@ -33,9 +33,19 @@ from runtime.archive import unpack
 from runtime.classifier import Classifier
 from runtime.contract import Contract
 from runtime.golden import GOLDEN, Golden, read_pixels
+from runtime.images import read_image
+from runtime.video import classify_clip
 from tests.support.examples import NotHereError
 from tests.support.phone_page import PhoneBrowser, ServedPage, fetch_package, renew_hash, serving, write_camera_film
-from tests.support.tiny_bundle import ROOT, draft_contract, scored_graph, with_thresholds, write_project
+from tests.support.tiny_bundle import (
+    CLASSES,
+    ROOT,
+    draft_contract,
+    scored_graph,
+    with_thresholds,
+    write_colour_clip,
+    write_project,
+)
 
 ANSWERED = "return document.querySelectorAll('#shares li').length > 0"
 STILL_ANSWERED = f"{ANSWERED} && document.getElementById('state').textContent === 'Picture'"
@@ -54,6 +64,22 @@ for (const name of names) {
 }
 return answers;
 """
+
+
+PIXELS = """
+const { pixelsOfFile } = await import("./pixels.js");
+const { bytesOf } = await import("./files.js");
+const { rgb, width, height } = await pixelsOfFile(new Blob([await bytesOf(given[0])]));
+return { rgb: Array.from(rgb), width, height };
+"""
+
+CONVERTED = """
+const { pixelsOf } = await import("./pixels.js");
+const { bytesOf } = await import("./files.js");
+const bitmap = await createImageBitmap(new Blob([await bytesOf(given[0])]));
+return Array.from(pixelsOf(bitmap, bitmap.width, bitmap.height).rgb);
+"""
+SPEAKS_GERMAN = "Object.defineProperty(navigator, 'languages', { value: ['fr', 'de-AT'] });"
 
 
 @dataclass(frozen=True)
@@ -185,6 +211,47 @@ class Trial:
             )
             self.check(f"{variant.name} answers as the runtime", difference <= allowed and same, remark)
             self.check(f"{variant.name} asks nobody else", not outside, outside or "")
+
+    def same_pixels(self) -> None:
+        """Files become the pixels that the runtime reads: turned upright, alpha over white, no colour profile applied."""
+        folder = self.copy("pixels")
+        files = write_pictures(folder)
+        with self.opened(folder) as browser:
+            for name, levels in files.items():
+                expected = read_image(folder / name, max_pixels=10**6)
+                found = browser.run(PIXELS, name)
+                shape = (found["height"], found["width"], 3)
+                if shape != expected.shape:
+                    self.check(f"pixels of {name}", False, shape)
+                    continue
+                pixels = np.array(found["rgb"], np.int16).reshape(shape)
+                difference = float(np.abs(pixels - expected).mean())
+                self.check(
+                    f"pixels of {name}", difference <= levels, f"{difference:.2f} levels apart, allowed {levels}"
+                )
+
+    def clip_file(self) -> None:
+        """A clip's file gets the verdict of the runtime."""
+        if self.contract.classes != CLASSES:
+            return
+        path = write_colour_clip(self.work / "clip.mp4", [0, 1, 1, 2])
+        expected = classify_clip(Classifier.load(self.bundle), path)
+        with self.opened(self.page) as browser:
+            browser.give_file(path)
+            browser.until("return document.getElementById('state').textContent.startsWith('Clip')")
+            shown = browser.text("#label"), browser.text("#state")
+        same = shown == (expected.label, f"Clip, {len(expected.frames)} frames")
+        self.check("a clip's file gets the runtime's verdict", same, f"{shown}, {expected.label}")
+
+    def language(self) -> None:
+        """A language is a file; what it lacks is English."""
+        page = self.copy("language")
+        (page / "strings.de.json").write_text(json.dumps({"file": "Datei öffnen"}), encoding="utf-8")
+        about = json.loads((page / "page.json").read_text(encoding="utf-8"))
+        (page / "page.json").write_text(json.dumps(about | {"languages": ["de", "en"]}), encoding="utf-8")
+        with self.opened(page, SPEAKS_GERMAN) as browser:
+            texts = browser.text("#file"), browser.text("#set-region")
+            self.check("a language is a file", texts == ("Datei öffnen", "Set region"), texts)
 
     def offline(self) -> None:
         """With the server gone, the page checks itself, answers live and keeps samples."""
@@ -437,6 +504,35 @@ MediaStreamTrack.prototype.applyConstraints = async ({ advanced }) => { globalTh
 """
 
 
+def write_pictures(folder: Path) -> dict[str, float]:
+    """Write pictures that browsers could read in another way; return how many levels apart each may be on average."""
+    smooth = np.add.outer(np.arange(48) * 3, np.arange(64) * 1.5)
+    colours = np.stack([smooth, smooth[::-1], smooth[:, ::-1]], axis=-1).astype(np.uint8)
+    image = Image.fromarray(colours)
+    files = {}
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(folder / f"turned{orientation}.jpg", quality=95, exif=exif)
+        files[f"turned{orientation}.jpg"] = 1.5
+    with_alpha = image.copy()
+    with_alpha.putalpha(Image.fromarray(np.linspace(0, 255, 48 * 64).reshape(48, 64).astype(np.uint8)))
+    with_alpha.save(folder / "alpha.png")
+    image.quantize(16).save(folder / "palette.png", transparency=3)
+    image.convert("L").save(folder / "grey.png")
+    image.save(folder / "webp.webp", lossless=True)
+    image.save(folder / "profile.png", icc_profile=exchanging_profile())
+    return files | {"alpha.png": 1.0, "palette.png": 0.0, "grey.png": 0.0, "webp.webp": 0.0, "profile.png": 0.0}
+
+
+def exchanging_profile() -> bytes:
+    """A colour profile of which red and blue are exchanged, so that whoever applies it changes every pixel."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = profile.find(b"rXYZ"), profile.find(b"bXYZ")
+    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    return bytes(profile)
+
+
 def keep(browser: PhoneBrowser, label: str) -> None:
     """Keep what was answered last as a sample of another class."""
     before = browser.text("#show-samples")
@@ -500,8 +596,8 @@ def main() -> int:
             print(f"not run: {error}")
             return 0
         for step in (
-            trial.same_answers, trial.offline, trial.faults, trial.gaps, trial.full_storage, trial.two_tabs, trial.home,
-            trial.one_file, trial.region_light_and_zoom, trial.newer_build, trial.served,
+            trial.same_answers, trial.same_pixels, trial.clip_file, trial.language, trial.offline, trial.faults,
+            trial.gaps, trial.full_storage, trial.two_tabs, trial.home, trial.one_file, trial.region_light_and_zoom, trial.newer_build, trial.served,
         ):  # fmt: skip
             step()
         print(f"{trial.wrong} wrong")

@@ -62,6 +62,7 @@ function row(name, share) {
   label.dir = "auto";
   const meter = document.createElement("meter");
   meter.value = share;
+  meter.setAttribute("aria-label", name);
   const number = document.createElement("span");
   number.textContent = percent(share);
   item.append(label, meter, number);

@@ -169,6 +169,9 @@ function pixelsOfVideo(video) {
 }
 
 function nextPicture(video) {
+  if (document.hidden) { // nobody looks, and computing would empty the battery
+    return new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+  }
   if (video.requestVideoFrameCallback === undefined) return new Promise(requestAnimationFrame);
   return new Promise((resolve) => {
     video.requestVideoFrameCallback(resolve);

@@ -3,7 +3,8 @@
 import { bytesOf } from "./files.js";
 
 const FIRST_LANGUAGE = "en";
-let table = {};
+// What is told before any table is there.
+let table = { refused_title: "No answers", file_missing: "{name} cannot be loaded. Load the page again." };
 
 // Reads the table of the browser's first language that the page has. English fills what a table lacks.
 export async function loadStrings(languages) {
