@@ -213,7 +213,7 @@ class Trial:
             self.check(f"{variant.name} asks nobody else", not outside, outside or "")
 
     def same_pixels(self) -> None:
-        """Files become the pixels that the runtime reads: turned upright, alpha over white, no colour profile applied."""
+        """Files become the pixels that the runtime reads: upright, alpha over white, no colour profile applied."""
         folder = self.copy("pixels")
         files = write_pictures(folder)
         with self.opened(folder) as browser:
@@ -229,6 +229,9 @@ class Trial:
                 self.check(
                     f"pixels of {name}", difference <= levels, f"{difference:.2f} levels apart, allowed {levels}"
                 )
+            converted = np.array(browser.run(CONVERTED, "profile.png"), np.int16).reshape(shape)
+            levels = float(np.abs(converted - expected).mean())
+            self.check("with its profile applied it differs", levels > 5, f"{levels:.2f} levels apart")
 
     def clip_file(self) -> None:
         """A clip's file gets the verdict of the runtime."""
@@ -597,7 +600,8 @@ def main() -> int:
             return 0
         for step in (
             trial.same_answers, trial.same_pixels, trial.clip_file, trial.language, trial.offline, trial.faults,
-            trial.gaps, trial.full_storage, trial.two_tabs, trial.home, trial.one_file, trial.region_light_and_zoom, trial.newer_build, trial.served,
+            trial.gaps, trial.full_storage, trial.two_tabs, trial.home, trial.one_file, trial.region_light_and_zoom,
+            trial.newer_build, trial.served,
         ):  # fmt: skip
             step()
         print(f"{trial.wrong} wrong")
