@@ -2,16 +2,16 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 
-.PHONY: demo install test lint check trials trial-studies trial-attacks trial-arm trial-telemetry lock clean
+.PHONY: demo install test lint check trials trial-studies trial-attacks trial-arm trial-telemetry trial-remotes lock clean
 
 demo: .venv/train
 	rm -rf build/demo
 	git clone --quiet . build/demo
-	cd build/demo && PATH="$(BIN):$$PATH" pipe demo
+	cd build/demo && PATH="$(BIN):$$PATH" python -m pipeline demo
 
-# `dvc repro` finds an empty data/raw then, and extract says how to fill it. Git cannot hold it: DVC tracks what is in it.
+# `dvc repro` finds an empty data/raw then, and extract says how to fill it. Where DVC tracks recordings, `dvc pull` makes it.
 install: .venv/train
-	mkdir -p data/raw
+	test -e data/raw.dvc || mkdir -p data/raw
 
 test: .venv/test
 	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist worksteal
@@ -25,7 +25,7 @@ check: lint
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -q tests/house
 	$(BIN)/python -m tests.house.marks
 
-# Long trials that are run by hand; docs/testing.md has what they gave. The first, second and last read PIPE_SHARED.
+# Long trials that are run by hand; docs/testing.md has what they gave. The first, second and last but one read PIPE_SHARED.
 trials: .venv/test
 	$(BIN)/python -m tests.trials.every_recording
 	$(BIN)/python -m tests.trials.mutated_recordings 2000
@@ -37,6 +37,7 @@ trials: .venv/test
 	$(BIN)/python -m tests.trials.int8_without_vnni
 	$(BIN)/python -m tests.trials.joined_photos
 	$(BIN)/python -m tests.trials.phone_in_browser
+	rm -rf build/wheel && $(BIN)/python -m tests.trials.demo_from_wheel build/wheel
 
 # Every row of every study in small, half an hour and more.
 trial-studies: .venv/test
@@ -69,6 +70,10 @@ trial-telemetry: .venv/test
 	$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation --requirement requirements/$*.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+# Share a project over SSH and S3, with servers on this machine. Needs root, Debian's package openssh-server, and the network for pip.
+trial-remotes: .venv/test
+	$(BIN)/python -m tests.trials.remotes build/remotes
 
 # Write the locks anew from pyproject.toml and constraints.txt, for every platform.
 UV := build/uv/bin/python -m uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate

@@ -241,10 +241,12 @@ def _reports(project: Project) -> dict[str, Content]:
 def _runtime(project: Project) -> dict[str, Content]:
     code = sorted(project.runtime.rglob("*.py"))
     if not code:
-        raise DataError(f"{project.runtime}: no code; expected the clone's runtime/")
+        raise DataError(f"{project.runtime}: no code; expected the device's code, as a clone or the package has it")
     license_text = project.runtime / "LICENSE"
     if not license_text.is_file():
-        raise DataError(f"{license_text}: missing; run `git checkout {project.relative(license_text)}`")
+        raise DataError(
+            f"{license_text}: missing; run `git checkout {project.relative(license_text)}`, or install clip2edge again"
+        )
     return {f"runtime/{path.relative_to(project.runtime).as_posix()}": path for path in (*code, license_text)}
 
 

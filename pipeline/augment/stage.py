@@ -1,8 +1,12 @@
-"""Augmented copies of the frames, in `data/augmented`. Each frame is decoded once for all its copies."""
+"""Augmented copies of the frames, in `data/augmented`. Each frame is decoded once for all its copies.
+
+Copies are cached (`copy_cache`): a new frame costs its own copies alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -11,14 +15,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.augment.copy_cache import CopyCache, MadeCopy, open_copy_cache
 from pipeline.augment.params import AugmentParams
 from pipeline.augment.transforms import generator_for, make_copy
 from pipeline.base import manifest
+from pipeline.base.engine import each_anywhere
 from pipeline.base.errors import DataError
-from pipeline.base.files import exclusive_lock, replacing_folder
+from pipeline.base.files import exclusive_lock, link_or_copy, replacing_folder
 from pipeline.base.frames import read_frame_bgr
 from pipeline.base.manifest import Row
-from pipeline.base.parallel import each
 from pipeline.base.project import Project, safe_join
 from pipeline.base.words import counted
 
@@ -52,8 +57,10 @@ def augment(params: AugmentParams, project: Project) -> AugmentReport:
     frames = _kept_frames(project)
     parents = frames if params.copies else []
     with exclusive_lock(project, "pipe augment"):
+        cache = open_copy_cache(project.cache / "copies")
         with replacing_folder(project.augmented) as folder:
-            rows_by_frame = each(partial(_copy_frame, params, project, folder), parents, "augment")
+            copying = _Copying(params, project, folder, cache)
+            rows_by_frame = each_anywhere(partial(_copy_frame, copying), _with_cached(parents, copying), "augment")
             rows = [row for rows_of_frame in rows_by_frame for row in rows_of_frame]
             # The old manifest must not vouch for the new copies if this process dies before it has written its own.
             project.augmented_csv.unlink(missing_ok=True)
@@ -84,17 +91,73 @@ def _stem(frame: Row, project: Project) -> str:
     return str(PurePosixPath(frame.path).relative_to(folder).with_suffix(""))
 
 
-def _copy_frame(params: AugmentParams, project: Project, folder: Path, frame: Row) -> list[Row]:
-    """Decode one frame and write all its copies below `folder`; the rows name their paths below data/augmented."""
-    pixels_hwc = _read_frame(frame, project)
-    rows = []
-    for position, copy in enumerate(params.copies):
-        copy_hwc = make_copy(copy, pixels_hwc, generator_for(params.seed, frame.path, position))
-        name = f"{_stem(frame, project)}.{position}_{copy.name}.jpg"
-        sha256 = _write_jpeg(copy_hwc, safe_join(folder, name), params.jpeg_quality)
-        path = f"{project.relative(project.augmented)}/{name}"
-        rows.append(replace(_copy_row(frame, path, copy.name, copy_hwc), sha256=sha256))
-    return rows
+@dataclass(frozen=True)
+class _Parent:
+    """A frame, and for each copy of it the key and what the cache seems to hold."""
+
+    frame: Row
+    keys: Sequence[str]  # empty where the row has no digest; its copies are not cached
+    cached: Sequence[MadeCopy | None]
+
+
+@dataclass(frozen=True)
+class _Copying:
+    """What copies are made by, and where they go."""
+
+    params: AugmentParams
+    project: Project
+    folder: Path  # which becomes data/augmented
+    cache: CopyCache
+
+    def name(self, frame: Row, position: int) -> str:
+        """The name of a copy below data/augmented."""
+        return f"{_stem(frame, self.project)}.{position}_{self.params.copies[position].name}.jpg"
+
+    def link(self, cached: MadeCopy | None, frame: Row, position: int) -> MadeCopy | None:
+        """Put a cached copy into the folder; None where there is none, or it is not as it was written."""
+        if cached is None or not cached.is_whole:
+            return None
+        link_or_copy(cached.file, _place(self.folder, self.name(frame, position)))
+        return cached
+
+    def make(self, parent: _Parent, position: int, pixels_hwc: NDArray[np.uint8]) -> MadeCopy:
+        """Write a copy of a decoded frame into the folder, and into the cache."""
+        transform, frame = self.params.copies[position], parent.frame
+        copy_hwc = make_copy(transform, pixels_hwc, generator_for(self.params.seed, frame.path, position))
+        file = _place(self.folder, self.name(frame, position))
+        sha256 = _write_jpeg(copy_hwc, file, self.params.jpeg_quality)
+        copy = MadeCopy(file, sha256, width=copy_hwc.shape[1], height=copy_hwc.shape[0])
+        if parent.keys:
+            self.cache.store(parent.keys[position], copy)
+        return copy
+
+
+def _with_cached(frames: Sequence[Row], copying: _Copying) -> list[_Parent]:
+    """Look up the copies of each frame."""
+    positions, copies = range(len(copying.params.copies)), copying.cache.by_key()
+    keys = [
+        [copying.cache.key(frame, copying.params, position) for position in positions] if frame.sha256 else []
+        for frame in frames
+    ]
+    return [
+        _Parent(frame, of_frame, [copies.get(key) for key in of_frame] or [None] * len(positions))
+        for frame, of_frame in zip(frames, keys, strict=True)
+    ]
+
+
+def _copy_frame(copying: _Copying, parent: _Parent) -> list[Row]:
+    """Make or link all copies of one frame, which is decoded at most once; returns their rows."""
+    frame = parent.frame
+    copies = [copying.link(cached, frame, position) for position, cached in enumerate(parent.cached)]
+    if not all(copies):
+        pixels_hwc = _read_frame(frame, copying.project)
+        copies = [copy or copying.make(parent, position, pixels_hwc) for position, copy in enumerate(copies)]
+    augmented = copying.project.relative(copying.project.augmented)
+    return [
+        _copy_row(frame, f"{augmented}/{copying.name(frame, position)}", copying.params.copies[position].name, copy)
+        for position, copy in enumerate(copies)
+        if copy
+    ]
 
 
 def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
@@ -106,23 +169,29 @@ def _read_frame(frame: Row, project: Project) -> NDArray[np.uint8]:
     return read_frame_bgr(project, frame)
 
 
+def _place(folder: Path, name: str) -> Path:
+    """The path of a new file below a folder, whose own folders are made."""
+    path = safe_join(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def _write_jpeg(pixels_hwc: NDArray[np.uint8], path: Path, quality: int) -> str:
     """Write pixels (height, width, 3) as a JPEG file; return the sha256 of its bytes."""
     _, data = cv2.imencode(".jpg", pixels_hwc, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.data)
     return hashlib.sha256(data.data).hexdigest()
 
 
-def _copy_row(frame: Row, path: str, transform: str, copy_hwc: NDArray[np.uint8]) -> Row:
-    height, width = copy_hwc.shape[:2]
+def _copy_row(frame: Row, path: str, transform: str, copy: MadeCopy) -> Row:
     return replace(
         frame,
         path=path,
         parent=frame.path,
         transform=transform,
-        width=width,
-        height=height,
+        width=copy.width,
+        height=copy.height,
+        sha256=copy.sha256,
         sharpness=None,
         brightness=None,
         phash="",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import glob
 import hashlib
@@ -23,6 +24,8 @@ from runtime.system.scratch import is_running
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+
+_CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
 
 
 def sha256_of(path: Path) -> str:
@@ -161,6 +164,28 @@ def temporary_folder(target: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a hard link to a file, or a copy of it where links are refused.
+
+    Raises:
+        OSError: there is a file at `target`, or it cannot be written.
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _CANNOT_LINK:
+            raise
+        shutil.copyfile(source, target)
 
 
 def flush_filesystem(folder: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path, PurePath
 from pipeline.base.errors import DataError
 
 OWN_PACKAGES = ("pipeline", "export", "runtime")  # of the toolchain, as they are imported
+_INSTALLED = Path(__file__).parents[2]  # holds these packages: a checkout, or site-packages
+_RUNTIME = "runtime"
 
 
 class _BelowRoot:
@@ -28,9 +30,14 @@ class Project:
     root: Path
 
     params_yaml = _BelowRoot("params.yaml")
+    params_schema_json = _BelowRoot("params.schema.json")
+    dvc_yaml = _BelowRoot("dvc.yaml")
+    toolchain_lock = _BelowRoot("toolchain.lock")  # of a project without the toolchain's code; a clone has none
     dvc_lock = _BelowRoot("dvc.lock")
     recipes = _BelowRoot("recipes")
     raw = _BelowRoot("data/raw")
+    raw_dvc = _BelowRoot("data/raw.dvc")  # by which DVC tracks the recordings, where it does
+    removed = _BelowRoot("data/removed")  # recordings that `pipe remove` took out
     correction = _BelowRoot("data/.correction")  # of recordings, while it is carried out
     frames = _BelowRoot("data/frames", "extract")
     frames_csv = _BelowRoot("data/frames.csv", "extract")
@@ -49,6 +56,7 @@ class Project:
     fold_heads = _BelowRoot("models/folds.pt", "train")
     # Runs share the cache, and it outlives them. It may be deleted at any time.
     cache = _BelowRoot(".cache")
+    dvc_cache = _BelowRoot(".dvc/cache")
     tensorboard = _BelowRoot(".cache/tensorboard")
     train_reports = _BelowRoot("reports/train", "train")
     evaluate_json = _BelowRoot("reports/evaluate.json", "evaluate")
@@ -66,11 +74,16 @@ class Project:
     flips_png = _BelowRoot("reports/flips.png", "parity")
     compare_reports = _BelowRoot("reports/compare")
     report_html = _BelowRoot("reports/report.html", "report")
-    runtime = _BelowRoot("runtime")
     bundle_zip = _BelowRoot("dist/bundle.zip", "bundle")
     bundle_signature = _BelowRoot("dist/bundle.zip.sig")
     sums_signature = _BelowRoot("dist/SHA256SUMS.sig")
     verify_bundle_py = _BelowRoot("dist/verify_bundle.py")
+
+    @property
+    def runtime(self) -> Path:
+        """The device's code: a clone has its own, any other project that of the installed toolchain."""
+        own = self.root / _RUNTIME
+        return own if own.is_dir() else _INSTALLED / _RUNTIME
 
     def resume_state(self, key: str) -> Path:
         """The saved state of a training run that was stopped; `key` identifies the run."""
@@ -85,8 +98,23 @@ class Project:
         return self.train_reports / "out_of_fold.csv"
 
     def relative(self, path: Path) -> str:
-        """The path as manifests spell it: relative to the project, with `/` between its parts."""
-        return path.relative_to(self.root).as_posix()
+        """The path as manifests spell it: relative to the project, with `/` between its parts.
+
+        The device's code is called `runtime/…` wherever it lies.
+        """
+        try:
+            return path.relative_to(self.root).as_posix()
+        except ValueError:
+            return path.relative_to(self.runtime.parent).as_posix()
+
+    def locate(self, name: str) -> Path:
+        """The file that `relative` spells so.
+
+        Raises:
+            DataError: as `safe_join`.
+        """
+        is_device_code = name.startswith(f"{_RUNTIME}/")
+        return safe_join(self.runtime.parent if is_device_code else self.root, name)
 
 
 def missing(path: Path) -> DataError:

@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 
 from pipeline.base.errors import DataError, GateError
 from pipeline.base.files import read_json, sha256_of, write_json
-from pipeline.base.project import Project, missing, safe_join, stage_that_writes
+from pipeline.base.project import Project, missing, stage_that_writes
 
 DIGEST, MADE_FROM, WROTE = "digest", "made_from", "wrote"
 Hashes = Mapping[str, str | None]  # sha256 by path, relative to the project; None: there is no such file
@@ -81,7 +81,7 @@ def check_report(path: Path, project: Project, *, inputs: bool = True) -> Hashes
     if inputs:
         _refuse_other_inputs(path, values[MADE_FROM], project)
     for name, written in values[WROTE].items():
-        file = safe_join(project.root, name)
+        file = project.locate(name)
         if written is not None and not file.is_file():
             raise missing(file)
         if _hash_or_none(file) != written:
@@ -115,7 +115,7 @@ def _refuse_other_inputs(report: Path, made_from: Hashes, project: Project) -> N
         DataError: a file is missing.
     """
     for name, read in made_from.items():
-        file = safe_join(project.root, name)
+        file = project.locate(name)
         if read is not None and not file.is_file():
             if stage_that_writes(file):
                 raise missing(file)

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
-import pipeline
 from pipeline.base.errors import ParamsError, nearest
+from pipeline.base.packaged_files import packaged
 from pipeline.base.project import Project
 from pipeline.base.storage.yaml_files import read_yaml
 
@@ -109,11 +109,8 @@ def read_section(path: Path, name: str, section: type[SectionType]) -> SectionTy
 
 def params_path(project: Project) -> Path:
     """The path of the project's `params.yaml`; outside a project, of the one that came with the package."""
-    package = Path(pipeline.__file__).parent
-    # A wheel has params.yaml in the package, a checkout has it beside the package.
-    candidates = (project.params_yaml, package / "params.yaml", package.parent / "params.yaml")
     # Not by `is_file`: whatever a person named params.yaml is read, or refused in a line that says what it is.
-    return next((path for path in candidates if os.path.lexists(path)), project.params_yaml)
+    return project.params_yaml if os.path.lexists(project.params_yaml) else packaged(project.params_yaml.name)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -125,7 +122,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         values = read_yaml(path)
     except FileNotFoundError as error:
-        raise ParamsError(f"{path}: missing; run inside a project (a clone of the repository)") from error
+        raise ParamsError(f"{path}: missing; run inside a project; `pipe init DIR` makes one") from error
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: found {type(values).__name__}; expected sections such as `train:`")
     return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +26,6 @@ NEXT = {
     "augment --preview": "pipe augment",
     "augment --preview --online": "pipe train",
     "split": "pipe train",
-    "split --freeze": "pipe split",
     "train": "pipe evaluate",
     "evaluate": "pipe export",
     "export": "pipe parity",
@@ -40,8 +40,12 @@ NEXT = {
     "recipe": "dvc repro",
     "study": "pipe compare {name}",
     "compare": "dvc exp apply EXPERIMENT, to take over the params and results of a run",
-    "demo": "dvc repro, which has nothing left to do; then pipe add, in a new clone for your own clips",
+    "init": "pipe add VIDEOS --label CLASS, in {folder}",
+    "upgrade": "dvc repro",
+    "demo": "dvc repro, which has nothing left to do; then pipe init DIR, for your own clips",
     "doctor": "pipe demo",
+    "clean": "pipe status",
+    "clean --dry-run": "pipe clean",
     "key new": "pipe key export {key}, for the device; then pipe bundle --sign {key}",
     "key export": "pipe bundle --sign {key}; take the verifier to the device by another way than the bundle",
 }
@@ -60,10 +64,33 @@ def current_project() -> Project:
     from pipeline.base.project import Project
 
     project = Project(Path.cwd())
+    _name_other_checkout(project.root)
     if os.path.lexists(project.correction):
         from pipeline.tools.corrections.change import finish_change
 
         finish_change(project)
+    return project
+
+
+@functools.cache  # once a command is enough
+def _name_other_checkout(root: Path) -> None:
+    """Say it where the working folder is a checkout of the toolchain, and the code that runs is another's."""
+    own = Path(__file__).resolve().parents[2]
+    if (root / "pipeline" / "cli").is_dir() and (root / "dvc.yaml").is_file() and root.resolve() != own:
+        line = f"warning: {own} is the code that runs, not this checkout; `python -m pipeline` runs its own"
+        click.echo(visible_line(line), err=True)
+
+
+def project_for(stage: str) -> Project:
+    """The project in the working folder, for a stage: the installed code must be that of its `toolchain.lock`.
+
+    A clone has no such file, since DVC watches its code.
+    """
+    project = current_project()
+    if os.path.lexists(project.toolchain_lock):
+        from pipeline.tools.project.toolchain import check_toolchain
+
+        check_toolchain(stage, project)
     return project
 
 

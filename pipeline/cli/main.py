@@ -11,13 +11,15 @@ from pipeline.cli import exit_codes
 from pipeline.cli.help import SectionedGroup, example
 from pipeline.cli.recordings import RECORDINGS
 from pipeline.cli.stages import STAGES
-from pipeline.cli.tools import LOOK, MACHINE, PHONE, SIGN, STUDIES
+from pipeline.cli.tools import LOOK, PHONE, SIGN, START, STUDIES
 
 
 @click.group(
     cls=SectionedGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=example("pipe add ~/film/IMG_0412.MOV --label flake", "dvc repro", "pipe predict photo.jpg"),
+    epilog=example(
+        "pipe init materials", "pipe add ~/film/IMG_0412.MOV --label flake", "dvc repro", "pipe predict photo.jpg"
+    ),
 )
 @click.option("--debug", is_flag=True, help="Print the traceback of an internal error.")
 @click.version_option(package_name="clip2edge", prog_name="pipe")
@@ -33,7 +35,7 @@ cli.add_section("The chain, in its order", STAGES)
 cli.add_section("Add and correct recordings", RECORDINGS)
 cli.add_section("Look at data and answers", LOOK)
 cli.add_section("Studies", STUDIES)
-cli.add_section("Machine and start", MACHINE)
+cli.add_section("Project and machine", START)
 cli.add_section("On a phone", PHONE)
 cli.add_section("Sign bundles", SIGN)
 

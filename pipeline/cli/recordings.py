@@ -29,24 +29,29 @@ if TYPE_CHECKING:
 @click.option(
     "--as", "name", metavar="NAME", help="Another name for the one file, or a folder NAME for those of the one folder."
 )
-def add(paths: tuple[Path, ...], label: str | None, phone_zip: Path | None, *, number: bool, name: str | None) -> None:
-    """Copy videos, photos or folders of them into data/raw/LABEL/."""
+@click.option("--no-dvc", is_flag=True, help="Let DVC keep no second copy, as of a huge folder.")
+def add(
+    paths: tuple[Path, ...], label: str | None, phone_zip: Path | None, *, number: bool, name: str | None, no_dvc: bool
+) -> None:
+    """Copy videos, photos or folders of them into data/raw/LABEL/.
+
+    DVC tracks data/raw in data/raw.dvc, so that older versions and colleagues get the recordings too.
+    """
     if phone_zip is not None:
         from pipeline.tools.from_phone import add_from_phone
 
         if paths or label is not None or number or name is not None:
             raise click.UsageError("--from-phone goes alone: its samples have their labels")
-        done(add_from_phone(phone_zip, current_project()), "add")
+        done(add_from_phone(phone_zip, current_project(), no_dvc=no_dvc), "add")
         return
     if not paths or label is None:
         raise click.UsageError("name PATHS and their --label, or --from-phone ZIP")
-    from pipeline.tools.add import Renaming
-    from pipeline.tools.add import add as add_paths
+    from pipeline.tools.add import Renaming, add_and_track
 
     if name is not None and (number or len(paths) > 1):
         raise click.UsageError("--as goes with one PATH, and without --number")
     names = None if name is None else Renaming(name)
-    done(add_paths(paths, label, current_project(), _numbering() if number else names), "add")
+    done(add_and_track(paths, label, current_project(), _numbering() if number else names, no_dvc=no_dvc), "add")
 
 
 def _numbering() -> Numbering:
@@ -64,7 +69,7 @@ def _numbering() -> Numbering:
 def relabel(sources: tuple[Path, ...], label: str) -> None:
     """Give recordings in data/raw another class.
 
-    Their lines in data/groups.csv and their pins follow. Clips are not decoded again.
+    Their lines in data/groups.csv follow. Clips are not decoded again.
     """
     from pipeline.tools.corrections.relabel import relabel as relabel_sources
 
@@ -76,7 +81,7 @@ def relabel(sources: tuple[Path, ...], label: str) -> None:
 def remove(sources: tuple[Path, ...]) -> None:
     """Take recordings out of data/raw.
 
-    Their files move to data/raw/.removed/, which no stage reads. Their lines in data/groups.csv and their pins go.
+    Their files move to data/removed/, which no stage reads. Their lines in data/groups.csv go.
     """
     from pipeline.tools.corrections.remove import remove as remove_sources
 
@@ -89,7 +94,7 @@ def remove(sources: tuple[Path, ...]) -> None:
 def rename(label: str, new_label: str) -> None:
     """Give a class another name.
 
-    The lines of its recordings in data/groups.csv and their pins follow. Clips are not decoded again.
+    The lines of its recordings in data/groups.csv follow. Clips are not decoded again.
     """
     from pipeline.tools.corrections.rename import rename as rename_class
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.base.errors import GateError
-from pipeline.cli.context import current_project, done, say, section_of
+from pipeline.cli.context import current_project, done, project_for, say, section_of
 from pipeline.cli.help import example
 
 
@@ -36,7 +36,7 @@ def extract(videos: tuple[Path, ...], out: Path | None, diagnose: bool) -> None:
     if not videos:
         if out is not None:
             raise click.UsageError("--out goes with VIDEOS; the project's frames go to data/frames/")
-        done(stage.extract(section_of("extract", ExtractParams), current_project(), sample_bits), "extract")
+        done(stage.extract(section_of("extract", ExtractParams), project_for("extract"), sample_bits), "extract")
         return
     if out is None and len(videos) > 1:
         raise click.UsageError("several VIDEOS need --out")
@@ -73,7 +73,7 @@ def augment(frame: Path | None, out: Path | None, *, online: bool) -> None:
 
     params = section_of("augment", AugmentParams)
     if frame is None and out is None and not online:
-        done(stage.augment(params, current_project()), "augment")
+        done(stage.augment(params, project_for("augment")), "augment")
         return
     if frame is None or out is None:
         raise click.UsageError("--preview FRAME and --out SHEET.png go together, with or without --online")
@@ -92,28 +92,30 @@ def augment(frame: Path | None, out: Path | None, *, online: bool) -> None:
     done(preview(frame, out, params, section_of("extract", ExtractParams), current_project()), "augment --preview")
 
 
-@click.command(epilog=example("pipe split", "pipe split --freeze"))
-@click.option("--freeze", is_flag=True, help="Pin every group to its present side, in data/split.keep.csv.")
-def split(freeze: bool) -> None:
-    """Assign every clip to training, validation or test as a whole."""
+@click.command(epilog=example("pipe split", "pipe split --reshuffle"))
+@click.option("--reshuffle", is_flag=True, help="Deal all clips anew. Earlier numbers cannot be compared then.")
+def split(*, reshuffle: bool) -> None:
+    """Assign every clip to training, validation or test as a whole.
+
+    Clips keep their places when the data grow, in data/split.keep.csv.
+    """
     from pipeline.split import stage
     from pipeline.split.params import SplitParams
 
-    if freeze:
-        done(stage.freeze(current_project()), "split --freeze")
-        return
-    done(stage.split(section_of("split", SplitParams), current_project()), "split")
+    done(stage.split(section_of("split", SplitParams), project_for("split"), reshuffle=reshuffle), "split")
 
 
 @click.command(epilog=example("pipe train"))
 def train() -> None:
     """Train the network and write models/checkpoint.pt."""
+    from pipeline.cli.launch import launch_processes
     from pipeline.network.params import ImageParams, ModelParams
     from pipeline.train import stage
     from pipeline.train.params import TrainParams
 
+    launch_processes()
     sections = section_of("train", TrainParams), section_of("model", ModelParams), section_of("image", ImageParams)
-    report = stage.train(*sections, current_project())
+    report = stage.train(*sections, project_for("train"))
     if report is not None:  # of several processes, only the first has a report
         done(report, "train")
 
@@ -124,7 +126,7 @@ def evaluate() -> None:
     from pipeline.evaluate import stage
     from pipeline.evaluate.params import EvaluateParams
 
-    done(stage.evaluate(section_of("evaluate", EvaluateParams), current_project()), "evaluate")
+    done(stage.evaluate(section_of("evaluate", EvaluateParams), project_for("evaluate")), "evaluate")
 
 
 @click.command(epilog=example("pipe export"))
@@ -135,7 +137,7 @@ def export() -> None:
     from export.graphs.params import ParityParams
 
     sections = section_of("export", ExportParams), section_of("parity", ParityParams)
-    done(stage.export(*sections, current_project()), "export")
+    done(stage.export(*sections, project_for("export")), "export")
 
 
 @click.command(epilog=example("pipe parity", "pipe parity --against opencv"))
@@ -154,7 +156,7 @@ def parity(record: bool, against: str | None) -> None:
     from export.graphs.params import ParityParams
     from export.parity import stage
 
-    report = stage.parity(section_of("parity", ParityParams), current_project())
+    report = stage.parity(section_of("parity", ParityParams), project_for("parity"))
     if not report.passed and not record:
         raise GateError(report.headline)
     done(report, "parity")
@@ -165,7 +167,7 @@ def report() -> None:
     """Put every report on one page, reports/report.html."""
     from pipeline.report import stage
 
-    done(stage.report(current_project()), "report")
+    done(stage.report(project_for("report")), "report")
 
 
 @click.command(
@@ -181,12 +183,12 @@ def bundle(earlier: Path | None, key: Path | None) -> None:
     from export.bundle import stage
 
     if earlier is None:
-        done(stage.bundle(current_project(), key), "bundle")
+        done(stage.bundle(project_for("bundle"), key), "bundle")
         return
     from export.against.earlier_bundle import compare, open_earlier_bundle
 
     with open_earlier_bundle(earlier, current_project()) as opened:  # first, since bundling may replace it
-        say([stage.bundle(current_project(), key).headline])
+        say([stage.bundle(project_for("bundle"), key).headline])
         comparison = compare(opened, current_project())
     say(comparison.table.split("\n"))
     done(comparison, "bundle")

@@ -11,11 +11,34 @@ from pipeline.cli.context import current_project, done, say, section_of
 from pipeline.cli.help import example
 
 
+@click.command(epilog=example("pipe init materials"))
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
+    """Make a project in the new or empty folder DIR.
+
+    The project has git, DVC, the chain and params.yaml, and none of the toolchain's code.
+    """
+    from pipeline.tools.project.init import init as make_project
+
+    done(make_project(folder), "init", folder=str(folder))
+
+
+@click.command(epilog=example("pipe upgrade"))
+def upgrade() -> None:
+    """Take the installed version over, and name what runs again.
+
+    Writes toolchain.lock, and brings dvc.yaml to this version unless you edited it.
+    """
+    from pipeline.tools.project.upgrade import upgrade as upgrade_project
+
+    done(upgrade_project(current_project()), "upgrade")
+
+
 @click.command(epilog=example("pipe demo"))
 def demo() -> None:
     """Film demo clips, run the chain, and classify with the bundle.
 
-    The clips come from a virtual camera. The project's data/raw must be empty.
+    The clips come from a virtual camera. The project's data/raw must be empty. Outside a project, the demo makes one.
     """
     from pipeline.tools.demo import demo as run_demo
 
@@ -153,12 +176,39 @@ def dataset(out: Path | None) -> None:
     done(report, "dataset")
 
 
+@click.command(epilog=example("pipe status"))
+def status() -> None:
+    """Say what the project holds, what is stale, and what to do next."""
+    from pipeline.extract.params import ExtractParams
+    from pipeline.tools.status.status import status as look_at_project
+
+    report = look_at_project(current_project(), section_of("extract", ExtractParams).layout)
+    say([*report.lines, f"{report.headline}; next: {report.next_command}"])  # what is next depends on what it found
+
+
+@click.command(epilog=example("pipe clean --dry-run", "pipe clean"))
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def clean(*, dry_run: bool) -> None:
+    """Delete from .cache and DVC's cache what is not in use.
+
+    What a commit, an experiment or a stash needs stays, and so do recordings, frames and models.
+    """
+    from pipeline.tools.clean.clean import clean as delete_unused
+
+    report = delete_unused(current_project(), dry_run=dry_run)
+    say(report.lines)
+    if dry_run and report.waste:
+        done(report, "clean --dry-run")
+        return
+    done(report, "clean")
+
+
 @click.command(epilog=example("pipe doctor"))
 def doctor() -> None:
     """Check this machine: Python, libraries, providers, disk."""
     from pipeline.tools.doctor import examine
 
-    report = examine()
+    report = examine(current_project())
     say(map(str, report.checks))
     if report.failed:
         raise PipeError(f"doctor: {', '.join(report.failed)}: see the lines marked fail above")
@@ -237,8 +287,8 @@ def key_export(path: Path) -> None:
     done(export_verifier(path, current_project()), "key export", key=str(path))
 
 
-LOOK = (dataset, predict, explain)
+LOOK = (status, dataset, predict, explain)
 STUDIES = (recipe, study, compare)
-MACHINE = (doctor, demo)
+START = (init, upgrade, doctor, clean, demo)
 PHONE = (phone,)
 SIGN = (key,)

@@ -13,8 +13,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
-import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +23,7 @@ import av
 import cv2
 
 from pipeline.base.errors import DataError, PipeError
-from pipeline.base.files import read_json, sha256_of, sweep_stale, temporary_folder
+from pipeline.base.files import link_or_copy, read_json, remove, sha256_of, sweep_stale, temporary_folder
 from pipeline.base.project import check_inside
 from pipeline.extract.child import Outcome, Settings
 
@@ -33,7 +31,6 @@ from pipeline.extract.child import Outcome, Settings
 _FORMAT_VERSION = 9
 _INDIFFERENT = ("threads", "sample_bits")  # settings that change no byte of a clip's pictures
 _OUTCOME_FILE = "recorded.json"
-_CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
 
 
 class _NothingToStoreError(Exception):
@@ -85,7 +82,7 @@ class ClipCache:
                 recorded = outcome.to_json()
                 stored = {"recorded": recorded, "marks": marks, "digest": _digest(key, recorded, marks)}
                 (entry / _OUTCOME_FILE).write_text(json.dumps(stored, allow_nan=False), encoding="utf-8")
-                _remove(self.folder / key)
+                remove(self.folder / key)
                 # Nothing is flushed: that would wait for the disk once per clip, and `find` notices a torn entry.
                 entry.rename(self.folder / key)
         except _NothingToStoreError as error:
@@ -110,7 +107,7 @@ class ClipCache:
         pictures = []
         for picture in outcome.pictures:
             path = f"{name}/{PurePosixPath(picture.path).name}"
-            _link(self.folder / key / picture.path, frames / path)
+            link_or_copy(self.folder / key / picture.path, frames / path)
             pictures.append(replace(picture, path=path))
         return replace(outcome, pictures=tuple(pictures))
 
@@ -166,19 +163,3 @@ def _size_and_time(path: Path) -> list[int]:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return [status.st_size, status.st_mtime_ns]
-
-
-def _remove(entry: Path) -> None:
-    if entry.is_dir() and not entry.is_symlink():
-        shutil.rmtree(entry)
-    else:
-        entry.unlink(missing_ok=True)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _CANNOT_LINK:
-            raise
-        shutil.copyfile(source, target)

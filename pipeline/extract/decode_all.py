@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.base.child_process import ChildCrashedError, run_in_child
+from pipeline.base.engine import each_anywhere
 from pipeline.base.files import sha256_of
-from pipeline.base.parallel import each
 from pipeline.extract.child import Outcome, Settings, misnamed_clip
 from pipeline.extract.clip_cache import ClipCache, clip_key
 from pipeline.media.photos import is_photo
@@ -56,7 +56,7 @@ class ParallelDecoder:
         digests = self._digests(clips)
         keys = {name: clip_key(sha256, self.settings) for name, sha256 in digests.items()}
         batches = _batches(clips, photos, keys)
-        decoded = each(partial(self._decode_batch, digests, frames), batches, "extract")
+        decoded = each_anywhere(partial(self._decode_batch, digests, frames), batches, "extract")
         outcomes = {
             _work_id(recording, keys): outcome
             for batch, outcomes_of_batch in zip(batches, decoded, strict=True)
@@ -74,7 +74,7 @@ class ParallelDecoder:
         if self.cache is None:
             return {}
         self.cache.sweep()
-        digests = each(self._digest, clips, "read")
+        digests = each_anywhere(self._digest, clips, "read")
         return {clip.name: digest for clip, digest in zip(clips, digests, strict=True) if digest}
 
     def _digest(self, clip: Recording) -> str:

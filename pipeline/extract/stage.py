@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from pipeline.base import manifest
+from pipeline.base.engine import each_anywhere
 from pipeline.base.errors import DataError
 from pipeline.base.files import exclusive_lock, replacing_folder, write_json
 from pipeline.base.fingerprints import PICTURES, SOUND
 from pipeline.base.manifest import Row
-from pipeline.base.parallel import each, threads_for_each
+from pipeline.base.parallel import threads_for_each
 from pipeline.base.project import Project
 from pipeline.base.report_digest import hashes_of, write_report
 from pipeline.base.words import counted
@@ -26,7 +28,7 @@ from pipeline.extract.clip_cache import ClipCache
 from pipeline.extract.damage import PolicyResult, apply_policy
 from pipeline.extract.decode_all import Limits, ParallelDecoder
 from pipeline.extract.fingerprint import file_of_text
-from pipeline.extract.params import ExtractParams
+from pipeline.extract.params import ExtractParams, ScreeningParams
 from pipeline.media.capture import completed_by_name
 from pipeline.media.recordings import RawFiles, Recording, check_lengths, check_name, count_unread, find_recordings
 from runtime.clips.decode_plan import Wanted
@@ -255,15 +257,16 @@ def _screen(decoded: Decoded, frames: Path, params: ExtractParams) -> Decoded:
     if params.keep_all:
         return decoded
 
-    def screen_recording(pair: tuple[Recording, Outcome]) -> tuple[Recording, Outcome]:
-        recording, outcome = pair
-        reasons = screening.screen(outcome.pictures, frames, params.screening)
-        pictures = (
-            replace(picture, drop_reason=reason) for picture, reason in zip(outcome.pictures, reasons, strict=True)
-        )
-        return recording, replace(outcome, pictures=tuple(pictures))
+    return list(each_anywhere(partial(_screen_recording, frames, params.screening), decoded, "screen"))
 
-    return list(each(screen_recording, decoded, "screen"))
+
+def _screen_recording(
+    frames: Path, params: ScreeningParams, pair: tuple[Recording, Outcome]
+) -> tuple[Recording, Outcome]:
+    recording, outcome = pair
+    reasons = screening.screen(outcome.pictures, frames, params)
+    pictures = (replace(picture, drop_reason=reason) for picture, reason in zip(outcome.pictures, reasons, strict=True))
+    return recording, replace(outcome, pictures=tuple(pictures))
 
 
 def _write_fingerprints(decoded: Decoded, project: Project) -> None:

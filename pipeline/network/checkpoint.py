@@ -39,7 +39,7 @@ class Checkpoint:
     classes: tuple[str, ...]
     model: ModelParams
     preprocess: Preprocess
-    fingerprints: dict[str, str | None]  # git commit, sha256 of data/split.csv
+    fingerprints: dict[str, str | None]  # git commit, sha256 of data/split.csv, and of the code that trained
     selection: str  # which epoch was kept: last, best_val or best_test
     estimate: Estimate  # which clips judge the network: each by the head of its fold, or the test side
     refit: Refit  # which clips the network learned from: all that have a fold, or the training side

@@ -1,14 +1,17 @@
 """Pooled features of frames by a frozen backbone, exactly as evaluation and the graph compute them, kept on disk.
 
-`project.cache`/embeddings/<key>/features.npy is (n, channels) float32. The key is a digest of the frames, the
-backbone's weights, the preprocessing, the batches, and the code. So training, evaluation and export share the file.
+`project.cache`/embeddings/<key>/ is a `RecordStore`. The key is a digest of the backbone's weights, the preprocessing,
+the batches, and the code. A record is (channels,) float32, and has the sha256 of the frame's file as its name. So
+training, evaluation and export share the records, and a new frame costs its own features alone.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
-from dataclasses import astuple
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,46 +19,71 @@ from numpy.typing import NDArray
 from torch import fx
 
 from pipeline.base.code_digest import digest_of_code
-from pipeline.base.storage.cached_array import CachedArray, cache_key, digests_of
+from pipeline.base.errors import DataError
+from pipeline.base.storage.cache_key import cache_key, digests_of
+from pipeline.base.storage.record_store import RecordStore
 from pipeline.network.inference import Frames, embed
 from pipeline.network.network import Network
 
 _CODE = ("pipeline/network", "runtime/images")
+_AT_ONCE = 32  # frames that pass through a backbone together, at most
 
 
 def frozen_embeddings(network: Network, frames: Frames, batch_size: int) -> NDArray[np.float32]:
-    """Find or compute what `embed` gives of frames: pooled features (n, channels), or maps of a part of a network.
-
-    Frames are decoded only where nothing is found.
+    """Find or compute the pooled features (n, channels) of frames.
 
     Args:
         network: in float32, with a backbone that training leaves as it is; it is left as it was.
         frames: the frames, in the order of the result.
-        batch_size: frames that pass through the backbone together.
+        batch_size: frames that may pass through the backbone together.
 
     Raises:
         DataError: there are no frames, or one is missing or broken.
     """
-    plain = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # as the checkpoint rebuilds it
-    files = (
-        part
-        for row, sha256 in zip(frames.rows, digests_of(frames.rows, frames.project), strict=True)
-        for part in (row.path, sha256)
-    )
-    code = digest_of_code(_CODE, torch.__version__)
-    key = cache_key(code, _weights_digest(plain), *astuple(frames.preprocess), batch_size, *files)
-    file = frames.project.cache / "embeddings" / key / "features.npy"
-    with torch.inference_mode():
-        shape = plain.embed(torch.zeros(1, 3, plain.size, plain.size, device=next(plain.parameters()).device)).shape[1:]
+    return np.stack(embedding_records(network, frames, batch_size))
 
-    def fill(features: NDArray[np.float32]) -> None:
+
+def embedding_records(network: Network, frames: Frames, batch_size: int) -> list[NDArray[np.float32]]:
+    """Find or compute what `embed` gives of each frame: pooled features (channels,), or maps of a part of a network.
+
+    Only frames without a record are decoded. The records lie on disk, since maps may be larger than the memory.
+
+    Args:
+        network: as for `frozen_embeddings`.
+        frames: the frames, in the order of the result.
+        batch_size: as for `frozen_embeddings`.
+
+    Raises:
+        DataError: as `frozen_embeddings`.
+    """
+    if not len(frames):
+        raise DataError("features of the frames: no frames; expected at least one")
+    plain = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # as the checkpoint rebuilds it
+    n_at_once = frames_at_once(batch_size)
+    code = digest_of_code(_CODE, torch.__version__)
+    key = cache_key(code, _weights_digest(plain), *astuple(frames.preprocess), n_at_once)
+    with torch.inference_mode():
+        device = next(plain.parameters()).device
+        shape = tuple(plain.embed(torch.zeros(1, 3, plain.size, plain.size, device=device)).shape[1:])
+
+    def fill(positions: Sequence[int], empty: Sequence[NDArray[Any]]) -> None:
+        wanted = replace(frames, rows=[frames.rows[position] for position in positions])
         n_done = 0
-        for batch in embed(plain, frames, batch_size, "features of the frames"):
-            features[n_done : n_done + len(batch)] = batch.numpy()
+        for batch in embed(plain, wanted, n_at_once, "features of the frames", in_full_batches=True):
+            for record, features in zip(empty[n_done:], batch.numpy(), strict=False):
+                record[...] = features
             n_done += len(batch)
 
-    stored = CachedArray(file, (len(frames), *shape), np.dtype(np.float32)).read_or_make_for_torch(fill)
-    return stored if len(shape) > 1 else np.array(stored)  # maps may be larger than the memory: they stay on disk
+    store = RecordStore(frames.project.cache / "embeddings" / key, np.dtype(np.float32))
+    return store.read_or_make(digests_of(frames.rows, frames.project), [shape] * len(frames), fill)
+
+
+def frames_at_once(batch_size: int) -> int:
+    """How many frames pass through a frozen backbone together. It is part of what its features depend on.
+
+    Runs with large batches share their features. A small batch may have been chosen because of little memory.
+    """
+    return min(batch_size, _AT_ONCE)
 
 
 def _weights_digest(network: Network) -> str:

@@ -40,7 +40,9 @@ class Frames(Dataset[tuple[Tensor, Tensor]]):
 
 
 @torch.inference_mode()
-def embed(network: Network, frames: Frames, batch_size: int, description: str) -> Iterator[Tensor]:
+def embed(
+    network: Network, frames: Frames, batch_size: int, description: str, *, in_full_batches: bool = False
+) -> Iterator[Tensor]:
     """Yield the pooled features (batch, channels) of frames, on the CPU; a GPU computes them if there is one.
 
     Args:
@@ -48,6 +50,7 @@ def embed(network: Network, frames: Frames, batch_size: int, description: str) -
         frames: the frames, in the order of the result.
         batch_size: frames that pass through the network together.
         description: names the frames in the progress bar and in the error.
+        in_full_batches: whether a smaller batch is filled up, as by `embed_full_batch`.
 
     Raises:
         DataError: there are no frames.
@@ -57,7 +60,26 @@ def embed(network: Network, frames: Frames, batch_size: int, description: str) -
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device)
     for input_nchw, _ in track(_batches(frames, batch_size), description, -(-len(frames) // batch_size)):
-        yield network.embed(input_nchw.to(device)).cpu()
+        on_device = input_nchw.to(device)
+        features = embed_full_batch(network, on_device, batch_size) if in_full_batches else network.embed(on_device)
+        yield features.cpu()
+
+
+def embed_full_batch(network: Network, input_nchw: Tensor, batch_size: int) -> Tensor:
+    """Return what `embed` gives of each picture in a batch of a given size.
+
+    The libraries choose their kernels by the size of a batch, and kernels round differently. In batches of one size
+    the features of a picture do not depend on which pictures come with it, bit for bit.
+
+    Args:
+        network: in eval mode.
+        input_nchw: (n, 3, size, size) with at most `batch_size` pictures; the last one fills the batch up.
+        batch_size: pictures of the batch.
+    """
+    n = len(input_nchw)
+    if n < batch_size:
+        input_nchw = torch.cat([input_nchw, input_nchw[-1:].expand(batch_size - n, -1, -1, -1)])
+    return network.embed(input_nchw.contiguous(memory_format=torch.channels_last))[:n]
 
 
 @torch.inference_mode()

@@ -27,6 +27,7 @@ class Classes:
     shares: Mapping[str, Shares]  # by class, the share of each side, with the same sides in every class
     seed: int  # another seed gives another arrangement
     rounding: Rounding = "nearest"  # as in `group_quotas`
+    least: int = 1  # groups with frames that each side of a class gets
 
 
 def assign_classes(classes: Classes, settled: Mapping[str, str]) -> dict[str, str]:
@@ -43,7 +44,9 @@ def assign_classes(classes: Classes, settled: Mapping[str, str]) -> dict[str, st
     side_of: dict[str, str] = {}
     for label, frames_by_group in classes.sizes.items():
         shares = classes.shares[label]
-        side_of |= assign_groups(frames_by_group, shares, classes.seed, rounding=classes.rounding, pinned=settled)
+        side_of |= assign_groups(
+            frames_by_group, shares, classes.seed, rounding=classes.rounding, pinned=settled, least=classes.least
+        )
     return side_of
 
 
@@ -80,21 +83,23 @@ def assign_groups(
     *,
     rounding: Rounding = "nearest",
     pinned: Mapping[str, str] = _NONE_PINNED,
+    least: int = 1,
 ) -> dict[str, str]:
     """Assign the groups of one class to sides.
 
-    Each side gets the number of groups that `group_quotas` computes, and at least one. Of several seeded arrangements
-    with these numbers the one whose frames come closest to the shares is taken.
+    Each side gets the number of groups that `group_quotas` computes, and at least `least`. Of several seeded
+    arrangements with these numbers the one whose frames come closest to the shares is taken.
 
     Args:
         frames_by_group: number of kept frames of each group. Groups without any are assigned by the same shares,
             apart from the others and with no minimum.
-        shares: the share of the groups that each side should get. The shares add up to 1. There are at least as many
-            groups with frames as sides, not counting groups that are pinned to a side which has another.
+        shares: the share of the groups that each side should get. The shares add up to 1. Where `least` is 1, there are
+            at least as many groups with frames as sides, not counting those pinned to a side which has another.
         seed: another seed gives another arrangement.
         rounding: as in `group_quotas`.
         pinned: the sides of groups that must stay. The others are assigned so that all together come closest to the
             shares.
+        least: groups with frames that each side gets at least, 0 or 1.
 
     Returns:
         The side of each group.
@@ -102,11 +107,11 @@ def assign_groups(
     filled = {group: frames for group, frames in frames_by_group.items() if frames}
     empty = dict.fromkeys(frames_by_group.keys() - filled.keys(), 0)
     best: dict[str, str] = {}
-    for groups, minimum in ((filled, 1), (empty, 0)):
+    for groups, minimum in ((filled, least), (empty, 0)):
         settled = {group: pinned[group] for group in groups if group in pinned}
         counts = count_by_side(settled.values(), shares)
-        least = {side: 0 if side == UNUSED else max(minimum, counts[side]) for side in shares}
-        quotas = group_quotas(len(groups), shares, at_least=least, rounding=rounding)
+        at_least = {side: 0 if side == UNUSED else max(minimum, counts[side]) for side in shares}
+        quotas = group_quotas(len(groups), shares, at_least=at_least, rounding=rounding)
         free = {side: quotas[side] - counts[side] for side in shares}
         best |= settled | _arrange(groups, free, settled, shares, seed)
     return best

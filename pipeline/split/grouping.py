@@ -1,4 +1,4 @@
-"""Groups, which a split may not divide: which recordings belong together, and which groups are pinned to a side."""
+"""Groups, which a split may not divide: which recordings belong together."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pipeline.base.errors import DataError
-from pipeline.base.manifest import SIDES, Row
-from pipeline.base.storage.csv_files import table_lines, write_csv
+from pipeline.base.manifest import Row
+from pipeline.base.storage.csv_files import table_lines
 from pipeline.split.sources import Link
 from runtime.system.regular_files import open_regular
 
 GROUPS_COLUMNS = ("source", "group")
 SESSION_COLUMN = "session"  # of data/groups.csv, which need not have it
-PINS_COLUMNS = ("group", "split")
 
 
 def regroup(frames: Sequence[Row], groups_csv: Path, pattern: str | None) -> list[Row]:
@@ -89,34 +88,6 @@ def merge_groups(
     return moved, [groups for groups in merged.values() if len(groups) > 1]
 
 
-def read_pins(path: Path, merged: Iterable[Sequence[str]] = ()) -> dict[str, str]:
-    """Read the side of each pinned group; none where the file is missing or has its header only.
-
-    Groups that have been merged since are pinned together, under the first of their names.
-
-    Raises:
-        DataError: a side is unknown, or one group, perhaps merged of several, is pinned to two sides.
-    """
-    first_name = {group: groups[0] for groups in merged for group in groups}
-    pins: dict[str, tuple[str, str]] = {}
-    for line, (group, side) in _read_table(path, PINS_COLUMNS):
-        if side not in SIDES:
-            raise DataError(f"{line}: {group!r} is pinned to {side!r}; expected one of {', '.join(SIDES)}")
-        earlier, earlier_side = pins.setdefault(first_name.get(group, group), (group, side))
-        if earlier_side != side:
-            merged_as = "" if earlier == group else f", and the two are one group ({first_name[group]!r} now)"
-            raise DataError(
-                f"{line}: {group!r} is pinned to {side}, {earlier!r} to {earlier_side}{merged_as}; "
-                "delete one of the lines"
-            )
-    return {group: side for group, (_, side) in pins.items()}
-
-
-def write_pins(side_of: Mapping[str, str], path: Path) -> None:
-    """Write `data/split.keep.csv`, sorted by group."""
-    write_csv(path, [PINS_COLUMNS, *sorted(side_of.items())])
-
-
 def read_groups_csv(path: Path) -> Iterator[tuple[str, str, str, str]]:
     """Yield the lines of `data/groups.csv`: `path:line number` for messages, the source, its group and its session.
 
@@ -125,7 +96,7 @@ def read_groups_csv(path: Path) -> Iterator[tuple[str, str, str, str]]:
     Raises:
         DataError: the file has other columns, or a line lacks a value.
     """
-    for line, (source, group, *session) in _read_table(path, GROUPS_COLUMNS, optional=SESSION_COLUMN):
+    for line, (source, group, *session) in _read_groups(path):
         yield line, source, group, session[0] if session else ""
 
 
@@ -178,30 +149,38 @@ def root_of_group(root_of: dict[str, str], group: str) -> str:
     return group
 
 
-def _read_table(path: Path, columns: Sequence[str], optional: str = "") -> Iterator[tuple[str, list[str]]]:
-    """The lines of an optional CSV file that a person may edit: `path:line number` for messages, and the cells.
+def read_lines(path: Path) -> list[list[str]]:
+    """The lines of a CSV file that a person may edit, the header first; none where it is missing or empty.
 
-    The file may have the column `optional` too. Then a line needs its first value and one of the others.
+    Raises:
+        DataError: the file is not UTF-8, or is not CSV.
     """
     try:
         with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
-            lines = list(table_lines(file))
+            return list(table_lines(file))
     except FileNotFoundError:
-        return
+        return []
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a UTF-8 CSV file ({error})") from error
-    header = lines[0] if lines else list(columns)
-    has_optional = bool(optional) and header == [*columns, optional]
-    if header != list(columns) and not has_optional:
-        perhaps = f", and perhaps {optional}" if optional else ""
+
+
+def _read_groups(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The lines of `data/groups.csv`: `path:line number` for messages, and the cells.
+
+    The file may have the column `session` too. Then a line needs its source and one of the others.
+    """
+    header, *lines = read_lines(path) or [list(GROUPS_COLUMNS)]
+    has_session = header == [*GROUPS_COLUMNS, SESSION_COLUMN]
+    if header != list(GROUPS_COLUMNS) and not has_session:
         raise DataError(
-            f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(columns)}{perhaps}"
+            f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(GROUPS_COLUMNS)}, "
+            f"and perhaps {SESSION_COLUMN}"
         )
-    for line_number, cells in enumerate(lines[1:], start=2):
-        is_filled = bool(cells) and (bool(cells[0]) and any(cells[1:]) if has_optional else all(cells))
+    for line_number, cells in enumerate(lines, start=2):
+        is_filled = bool(cells) and (bool(cells[0]) and any(cells[1:]) if has_session else all(cells))
         if cells and (len(cells) != len(header) or not is_filled):
-            expected = f"{header[0]}, and one of" if has_optional else "each of"
-            names = ",".join(header[1:] if has_optional else header)
+            expected = f"{header[0]}, and one of" if has_session else "each of"
+            names = ",".join(header[1:] if has_session else header)
             raise DataError(f"{path}:{line_number}: found {','.join(cells)}; expected a value for {expected} {names}")
         if cells:
             yield f"{path}:{line_number}", cells

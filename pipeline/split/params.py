@@ -50,6 +50,7 @@ class SplitParams(Section):
     photo_groups: Literal["propose", "each", "confirmed"]
     augmented_in_test: bool
     seed: Annotated[int, Field(ge=0)]
+    keep: bool  # whether groups keep the places that they have in data/split.keep.csv
     caveat: str | None
     near_duplicates: NearDuplicateParams
 
@@ -90,6 +91,11 @@ class SplitParams(Section):
     def draws_test_groups(self) -> bool:
         """Whether the test groups are drawn once and may be pinned: folds and a held-out session settle them."""
         return self.protocol == "grouped" and self.folds is None and self.hold_out is None
+
+    @property
+    def asks_for_val(self) -> bool:
+        """Whether there is to be a validation side."""
+        return self.val is not None if self.counts is None else self.counts.val > 0
 
     @property
     def test_share(self) -> Fraction:

@@ -20,6 +20,9 @@ Sizes = Mapping[str, Mapping[str, int]]  # by class: number of kept images of ea
 _NO_SESSIONS: Mapping[str, str] = MappingProxyType({})
 
 _BLOCKS = "; or split.protocol: blocks, which cuts every clip into stretches of time, and says so in every report"
+_BY_PINS = (
+    "; data/split.keep.csv keeps the others on their sides: film these, or `pipe split --reshuffle` deals all anew"
+)
 _ENOUGH_WITHOUT_VAL = {2: "one is", 3: "two are"}  # by the number of sides
 
 
@@ -212,7 +215,9 @@ def _deal(
 
     def refuse_missing(settled: Mapping[str, str]) -> None:
         missing = {label: _n_missing(units_of, sides, settled) for label, units_of in sizes.items()}
-        _refuse_missing(sizes, missing, needed, frames_csv, units)
+        free = {unit: side for unit, side in settled.items() if unit not in pins}
+        is_by_pins = any(n > _n_missing(sizes[label], sides, free) for label, n in missing.items())
+        _refuse_missing(sizes, missing, needed, frames_csv, units, _BY_PINS if is_by_pins else "")
 
     refuse_missing(pins)
     # A group of several classes is on the side of all of them, and may leave too few groups of a class for the others.
@@ -266,12 +271,14 @@ def _n_missing(units_of: Mapping[str, int], sides: Sequence[str], pins: Mapping[
     return max(0, len(set(sides) - settled) - len(filled - pins.keys()))
 
 
-def _refuse_missing(sizes: Sizes, missing: Mapping[str, int], needed: str, frames_csv: Path, units: _Units) -> None:
+def _refuse_missing(
+    sizes: Sizes, missing: Mapping[str, int], needed: str, frames_csv: Path, units: _Units, cause: str = ""
+) -> None:
     few = [f"{label!r} has {_n_filled(sizes[label])} (film {n} more)" for label, n in missing.items() if n]
     if few:
         raise DataError(
             f"{frames_csv}: too few {units.name} with kept frames: {', '.join(few)}; every class needs {needed} "
-            f"(those that show the same pixels count as one: split.near_duplicates){units.way_out}"
+            f"(those that show the same pixels count as one: split.near_duplicates){units.way_out}{cause}"
         )
 
 

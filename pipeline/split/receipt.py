@@ -14,6 +14,7 @@ from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.split.folds import Folds
 from pipeline.split.joined import Joined
+from pipeline.split.kept.places import Kept
 from pipeline.split.leaks import Found, Leakage, find_leakage, refuse_negative
 from pipeline.split.near_duplicates.search import WHOLE_GROUPS
 from pipeline.split.params import SplitParams
@@ -44,18 +45,19 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class PinCounts:
-    """How many groups the pins of `data/split.keep.csv` hold."""
+    """How many groups have a place in `data/split.keep.csv`, as this run leaves the file."""
 
     pinned: int
-    new: int  # groups without a pin
-    gone: int  # pins without a group
+    new: int  # groups that have none
+    gone: int  # lines of the file whose recording is not there
+    pinned_before: int = 0  # groups that kept the place of an earlier run
 
     def __post_init__(self) -> None:
         refuse_negative(self)
 
     def to_json(self) -> dict[str, int]:
-        """The counts by name."""
-        return dataclasses.asdict(self)
+        """The counts as they are now: a split that runs again on the same data writes the same bytes."""
+        return {"pinned": self.pinned, "new": self.new, "gone": self.gone}
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,16 @@ class SplitReceipt:
             if n_counted < n_fewest or (n_counted > n_fewest and not self._has_groups_of_several_labels):
                 raise ValueError(f"{side}: {n_counted} groups counted, {n_fewest} named; expected the same number")
         n_groups = len({group for groups in self.groups.values() for group in groups})
-        if self.pins.pinned + self.pins.new < n_groups:
+        if self._n_groups < n_groups:
             raise ValueError(f"{self.pins} for {n_groups} groups; expected each group to be pinned or new")
 
     @property
     def headline(self) -> str:
         """The closing line: the sizes of the sides, pins, a warning of conflicting labels, and where the split is."""
         sides = [f"{side} {n_frames} ({len(self.groups[side])})" for side, n_frames in self.frames.items()]
-        pins = f"; {counted(self.pins.pinned, 'group')} pinned, {self.pins.new} new" if self.pins.pinned else ""
+        n_kept = self.pins.pinned_before
+        places = f"{'keeps its place' if n_kept == 1 else 'keep their places'}, {self._n_groups - n_kept} new"
+        pins = f"; {counted(n_kept, 'group')} {places}" if n_kept else ""
         n_joined = self.joined.n_recordings
         joined = f"; {n_joined} recordings joined to {counted(len(self.joined.groups), 'group')}" if n_joined else ""
         optimistic = f"; optimistic: {self.optimistic}" if self.optimistic else ""
@@ -131,6 +135,10 @@ class SplitReceipt:
         )
         balance = f"; {self.balance.sentence}" if self.balance else ""
         return f"frames (groups): {', '.join(sides)}{pins}{joined}{balance}{optimistic}{conflicts}; {_SPLIT_CSV}"
+
+    @property
+    def _n_groups(self) -> int:
+        return self.pins.pinned + self.pins.new
 
     @property
     def _has_groups_of_several_labels(self) -> bool:
@@ -181,10 +189,11 @@ class KnownGroups:
     """What a project knows of its groups, beside the rows."""
 
     merged: Sequence[Sequence[str]]  # the names of each group that was made of several
-    pins: Mapping[str, str]  # group to side
+    kept: Kept
     joined: Joined  # the groups of several recordings, and why
     folds: Folds
     session_of: Mapping[str, str] = field(default_factory=dict)  # the session of each source that has one
+    are_kept: bool = False  # whether all places are kept from now on
 
 
 def make_receipt(rows: Sequence[Row], params: SplitParams, known: KnownGroups, searches: Found) -> SplitReceipt:
@@ -207,7 +216,7 @@ def make_receipt(rows: Sequence[Row], params: SplitParams, known: KnownGroups, s
         augmented_unused=sum(row.is_copy for row in unused),
         groups={side: sorted({row.group for row in on_side}) for side, on_side in rows_by_side.items()},
         merged_groups=known.merged,
-        pins=_count_pins({row.group for row in rows}, known.pins),
+        pins=_count_pins(rows, known),
         leakage=find_leakage(rows, params, searches),
         sessions=groups_by_session(rows, known.session_of),
         balance=_find_balance(rows, params),
@@ -232,8 +241,12 @@ def _kind(row: Row) -> str:
     return "frames" if row.kept else "dropped"
 
 
-def _count_pins(groups: set[str], pins: Mapping[str, str]) -> PinCounts:
-    return PinCounts(len(groups & pins.keys()), len(groups - pins.keys()), len(pins.keys() - groups))
+def _count_pins(rows: Iterable[Row], known: KnownGroups) -> PinCounts:
+    groups = {(row.group, row.split != UNUSED) for row in rows}
+    pinned = {group for group, is_on_a_side in groups if is_on_a_side and known.are_kept}
+    n_groups = len({group for group, _ in groups})
+    n_before = len(known.kept.side_of)
+    return PinCounts(len(pinned), n_groups - len(pinned), len(known.kept.without_clip), n_before)
 
 
 def _find_balance(rows: Sequence[Row], params: SplitParams) -> Balance | None:

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.base import manifest
-from pipeline.base.errors import DataError
-from pipeline.base.files import exclusive, read_json
-from pipeline.base.leakage import read_split_without_leaks, refuse_label_conflicts, refuse_leaks
-from pipeline.base.manifest import UNUSED, Row, class_names
+from pipeline.base.errors import DataError, ParamsError
+from pipeline.base.files import exclusive
+from pipeline.base.leakage import refuse_label_conflicts, refuse_leaks
+from pipeline.base.manifest import Row, class_names
+from pipeline.base.progress import tell
 from pipeline.base.project import Project
 from pipeline.base.report_digest import Hashes, hashes_of, write_report
 from pipeline.base.similar_names import refuse_similar_names
-from pipeline.base.words import counted
 from pipeline.split.folds import deal_folds
-from pipeline.split.grouping import confirmed_sources, merge_groups, read_groups_csv, read_pins, regroup, write_pins
+from pipeline.split.grouping import confirmed_sources, merge_groups, read_groups_csv, regroup
 from pipeline.split.joined import reasons_by_group, what_was_joined
+from pipeline.split.kept.notes import costs_of_reshuffle, dealt_by, is_left_aside, why_left_aside, why_unused
+from pipeline.split.kept.notes import notes as notes_of
+from pipeline.split.kept.places import extended, find_kept
+from pipeline.split.kept.table import KeptTable, read_kept, write_kept
 from pipeline.split.leaks import Found
 from pipeline.split.near_duplicates.clip_copies import CopySearch, find_clip_copies
 from pipeline.split.near_duplicates.search import (
@@ -37,21 +41,29 @@ from pipeline.split.sessions import read_sessions
 
 
 @exclusive("pipe split")
-def split(params: SplitParams, project: Project) -> SplitReceipt:
+def split(params: SplitParams, project: Project, *, reshuffle: bool = False) -> SplitReceipt:
     """Put every image into training, validation or test, by the protocol of `params`.
 
-    Reads the frame and augmentation manifests, `data/groups.csv` and the pins; writes the split manifest, its receipt
-    and the sheet of near duplicates. A frame that screening dropped gets a side too. An augmented image is in train
-    with its parent, or `unused`.
+    Reads the frame and augmentation manifests, `data/groups.csv` and the kept places; writes the split manifest, its
+    receipt and the sheet of near duplicates, and adds new recordings to the kept places. A frame that screening dropped
+    gets a side too. An augmented image is in train with its parent, or `unused`.
+
+    Args:
+        params: the section `split`.
+        project: whose images they are.
+        reshuffle: deal all anew, and keep only the places that a person chose.
 
     Raises:
+        ParamsError: nothing is kept by these params, so that nothing can be reshuffled.
         DataError: a manifest is missing or stale, a recording has two labels, there is one class only, or a class
             has too few groups; the message says how many to film.
         LeakageError: something would lie on two sides. The receipt has been written then, and the manifest has not.
     """
-    made_from = hashes_of(
-        (project.frames_csv, project.augmented_csv, project.groups_csv, project.split_keep_csv), project
-    )
+    made_from = hashes_of((project.frames_csv, project.augmented_csv, project.groups_csv), project)
+    table, notes = _read_kept(params, project)
+    are_kept = params.draws_test_groups and not is_left_aside(params)
+    if reshuffle:
+        _refuse_reshuffle(params)
     apart = _read_frames(params, project)
     copies = manifest.read(project.augmented_csv, empty_is_fine=True)
     confirmed = confirmed_sources(apart, project.groups_csv, params.group_pattern)
@@ -63,19 +75,27 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
     frames, merged = merge_groups(apart, alike, proposed.links)
     reasons = reasons_by_group(apart, frames, proposed.links, alike, confirmed)
     parents = _parents_by_path(frames, copies, project.augmented_csv)
-    pins = _read_pins(params, merged, project)
+    kept = find_kept(table.by_hand() if reshuffle else table, apart, frames, params)
     session_of = read_sessions(project.groups_csv)
-    side_of = assign_sides(frames, copies, params, pins, project.frames_csv, session_of)
-    folds = deal_folds(frames, params)
+    side_of = assign_sides(frames, copies, params, kept.side_of, project.frames_csv, session_of)
+    folds = deal_folds(frames, params, kept.fold_of)
     rows = _with_sides(frames, copies, parents, _Places(side_of, reasons, folds.fold_of))
     search = across_sides_first(search, side_of)
     joined = what_was_joined(rows, confirmed, proposed, all_confirmed=params.photo_groups == "confirmed")
-    known = KnownGroups(merged, pins, joined, folds, session_of)
+    places = list(extended(kept, rows[: len(frames)], dealt_by(params))) if are_kept else []
+    notes += notes_of(kept, table, params, frames, folds)
+    if reshuffle:
+        notes.append(costs_of_reshuffle(find_kept(table, apart, frames, params), places, len(table.by_hand().places)))
+    for note in notes:
+        tell(note)
+    known = KnownGroups(merged, kept, joined, folds, session_of, are_kept)
     receipt = make_receipt(rows, params, known, Found(search, clip_copies))
     draw_pairs(search, project)
     project.split_csv.unlink(missing_ok=True)  # an old split must not stand beside a new receipt, whatever follows
     _write_receipt(receipt, made_from, project)
     refuse_leaks(rows, params.protocol, augmented_in_test=params.augmented_in_test)
+    if are_kept:  # first: no network may learn from sides that are not kept
+        write_kept(places, project.split_keep_csv)
     manifest.write_split(rows, project.split_csv)
     _write_receipt(receipt, made_from, project)  # now with the hash of the split
     return receipt
@@ -84,42 +104,6 @@ def split(params: SplitParams, project: Project) -> SplitReceipt:
 def _write_receipt(receipt: SplitReceipt, made_from: Hashes, project: Project) -> None:
     wrote = hashes_of((project.split_csv, project.near_duplicates_png), project)
     write_report(project.split_json, receipt.to_json(), made_from=made_from, wrote=wrote)
-
-
-@dataclass(frozen=True)
-class FreezeReport:
-    """What `freeze` wrote."""
-
-    n_groups: int
-    split_keep_csv: str  # relative to the project
-
-    @property
-    def headline(self) -> str:
-        """The closing line."""
-        return f"{counted(self.n_groups, 'group')} pinned in {self.split_keep_csv}; commit it"
-
-
-@exclusive("pipe split")
-def freeze(project: Project) -> FreezeReport:
-    """Pin the groups of `data/split.csv` to their sides, in `data/split.keep.csv`; earlier pins stay.
-
-    Raises:
-        DataError: there is no split, or its protocol divides groups, or its test groups are not drawn but settled by
-            folds or by a held-out session.
-    """
-    rows = read_split_without_leaks(project)
-    receipt = read_json(project.split_json)
-    folds, hold_out = (receipt["asked"].get(name) for name in ("folds", "hold_out"))
-    if receipt["protocol"] != "grouped" or folds or hold_out:
-        raise DataError(
-            f"{project.split_json}: found protocol {receipt['protocol']}, folds {folds}, hold_out {hold_out}; "
-            "expected protocol grouped without folds and hold_out, since only such a split can be frozen"
-        )
-    side_of = {row.group: row.split for row in rows if row.split != UNUSED}
-    # Every name of a merged group is pinned, since the recording that gave the group its name may be deleted.
-    twins = {name: side_of[names[0]] for names in receipt["merged_groups"] for name in names if names[0] in side_of}
-    write_pins(read_pins(project.split_keep_csv) | side_of | twins, project.split_keep_csv)
-    return FreezeReport(len(side_of), project.relative(project.split_keep_csv))
 
 
 def _read_frames(params: SplitParams, project: Project) -> list[Row]:
@@ -184,17 +168,23 @@ def _parents_by_path(frames: Iterable[Row], copies: Iterable[Row], augmented_csv
     return by_path
 
 
-def _read_pins(params: SplitParams, merged: Sequence[Sequence[str]], project: Project) -> dict[str, str]:
-    """The sides of the pinned groups; none where the protocol divides groups, or the test groups are settled."""
-    pins = read_pins(project.split_keep_csv, merged)
+def _refuse_reshuffle(params: SplitParams) -> None:
+    """Refuse to deal kept places anew where none are kept."""
+    if is_left_aside(params):
+        raise ParamsError(f"--reshuffle: {why_left_aside(params)}; expected split.keep: true, outside an experiment")
     if not params.draws_test_groups:
-        return {}
-    has_val = params.val is not None if params.counts is None else params.counts.val > 0
-    if "val" in pins.values() and not has_val:
-        raise DataError(
-            f"{project.split_keep_csv}: groups are pinned to val; expected none, since the params ask for no val"
+        raise ParamsError(
+            f"--reshuffle: found protocol {params.protocol}, folds {params.folds}, hold_out {params.hold_out}; "
+            "expected protocol grouped without folds and hold_out, since only such a split is kept"
         )
-    return pins
+
+
+def _read_kept(params: SplitParams, project: Project) -> tuple[KeptTable, list[str]]:
+    """The lines of `data/split.keep.csv` that are used, and a line that says why none are."""
+    if is_left_aside(params):
+        return KeptTable(), [why_left_aside(params)] if params.draws_test_groups else []
+    table = read_kept(project.split_keep_csv)
+    return (table, []) if params.draws_test_groups else (KeptTable(), why_unused(table, params))
 
 
 @dataclass(frozen=True)

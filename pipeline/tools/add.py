@@ -1,4 +1,4 @@
-"""Copy clips and photos into the project's `data/raw/<label>/`: all of them or none."""
+"""Copy clips and photos into the project's `data/raw/<label>/`, all of them or none, and let DVC track them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ from pipeline.media.contents import recording_content
 from pipeline.media.recordings import count_unread
 from pipeline.tools.corrections.named_recordings import refuse_similar_label
 from pipeline.tools.numbered_photos import Numbering, number_photos
+from pipeline.tools.tracked_recordings import Tracking, plan_tracking, track
 
 _SUFFIXES = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
 # Parts of the names of hidden folders: of copies until they get their names, and of JPEG files that are made here.
 _ADDED, _NUMBERED = "added", "numbered"
+TRACKING_SENTENCES: dict[Tracking, str] = {
+    "tracked": "; DVC tracks them in data/raw.dvc",
+    "declined": "",
+    "never tracked": "; DVC does not track data/raw, which held recordings before: `dvc add data/raw` changes that",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class AddReport:
     unread: tuple[Path, ...] = ()  # recordings in the folders, under a suffix that is not read: left where they are
     numbered: tuple[str, ...] = ()  # names of the photos that were numbered
     n_converted: int = 0  # of these, how many are JPEG files of photos in other formats
+    tracking: Tracking = "declined"
 
     @property
     def headline(self) -> str:
@@ -43,7 +50,8 @@ class AddReport:
         if self.numbered:
             converted = f", {self.n_converted} of them converted" if self.n_converted else ""
             numbers = f"; {counted(len(self.numbered), 'photo')} from {self.numbered[0]} on{converted}"
-        return f"{counted(self.n_added, 'file')} added to {self.folder}{present}{numbers}{unread}"
+        added = f"{counted(self.n_added, 'file')} added to {self.folder}"
+        return f"{added}{present}{numbers}{unread}{TRACKING_SENTENCES[self.tracking]}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,33 @@ class Renaming:
     """Another name for one file or folder that is added, since two phones count their clips alike."""
 
     name: str  # of a file without its suffix or with it; of the folder below the class that a folder's files lie in
+
+
+def add_and_track(
+    paths: Sequence[Path],
+    label: str,
+    project: Project,
+    names: Numbering | Renaming | None = None,
+    *,
+    no_dvc: bool = False,
+) -> AddReport:
+    """Add recordings as `add` does, and let DVC track them in `data/raw.dvc`, where it does or may begin to.
+
+    Args:
+        paths: as for `add`.
+        label: as for `add`.
+        project: as for `add`.
+        names: as for `add`.
+        no_dvc: the person wants none of them tracked.
+
+    Raises:
+        DataError: as `add` and `plan_tracking`; then nothing was copied. Or DVC failed; then the recordings are there.
+    """
+    tracking = plan_tracking(project, declined=no_dvc)
+    report = add(paths, label, project, names)
+    if tracking == "tracked":
+        track(project)
+    return replace(report, tracking=tracking)
 
 
 def add(paths: Sequence[Path], label: str, project: Project, names: Numbering | Renaming | None = None) -> AddReport:
@@ -201,6 +236,20 @@ def _is_present(source: Path, target: Path) -> bool:
     )
 
 
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file; where the file system can (Btrfs, XFS, APFS), both share their blocks until one of them changes.
+
+    A hard link would be one file under two names: an edit of the person's own file would change the project's, and
+    DVC takes the right to write away from files that it links.
+    """
+    from dvc_objects.fs.system import reflink
+
+    try:
+        reflink(source, target)  # type: ignore[no-untyped-call]
+    except OSError:  # another file system, or one that cannot
+        shutil.copyfile(source, target)
+
+
 def _copy_all(copies: dict[Path, Path], folder: Path) -> None:
     try:
         # All copies are on disk before the first one gets its name, so a full disk leaves no file behind.
@@ -208,7 +257,7 @@ def _copy_all(copies: dict[Path, Path], folder: Path) -> None:
             parents = sorted({target.parent for target in copies})
             hidden = {parent: stack.enter_context(temporary_folder(parent / _ADDED)) for parent in parents}
             for target, source in copies.items():
-                shutil.copyfile(source, hidden[target.parent] / target.name)
+                _copy(source, hidden[target.parent] / target.name)
             for temporary in hidden.values():  # every folder, since a subfolder may be a link to another disk
                 flush_filesystem(temporary)
             for target in sorted(copies):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -20,8 +21,12 @@ from pipeline.base.files import read_json
 from pipeline.base.project import Project
 from pipeline.base.storage.csv_files import table_rows
 from pipeline.tools.demo_clips import make_demo_clips
+from pipeline.tools.own_programs import environment_with_own_programs
+from pipeline.tools.project.init import init
 from pipeline.tools.studies.recipe import apply_recipe
 from runtime.archive import unpack
+
+_OWN_PROJECT = "clip2edge_demo"  # the folder of a project that the demo makes for itself
 
 
 @dataclass(frozen=True)
@@ -30,16 +35,19 @@ class DemoReport:
 
     n_frames: int  # of the test side
     n_different: int  # answers that differ from predictions.csv
+    folder: str = ""  # of the project that was made for the demo, with a slash; empty: the demo ran in a project
 
     @property
     def headline(self) -> str:
         """The closing line."""
         answers = f"the bundle answered {self.n_frames} test frames, {self.n_different} differ from predictions.csv"
-        return f"{answers}; reports/report.html"
+        return f"{answers}; {self.folder}reports/report.html"
 
 
 def demo(project: Project) -> DemoReport:
     """Make clips in `data/raw`, apply the recipe `demo`, run `dvc repro`, classify with the bundle, print a table.
+
+    In a folder that is no project, a new project is made below it first.
 
     Raises:
         DataError: `data/raw` is not empty, a stage failed, or the bundle cannot run.
@@ -47,6 +55,14 @@ def demo(project: Project) -> DemoReport:
     if project.raw.exists() and any(project.raw.iterdir()):
         raise DataError(f"{project.raw}: found clips; the demo makes its own and needs an empty project")
     console = Console()
+    if not project.dvc_yaml.exists():
+        console.print(init(project.root / _OWN_PROJECT).headline)
+        made = _run_demo(Project(project.root / _OWN_PROJECT), console)
+        return dataclasses.replace(made, folder=f"{_OWN_PROJECT}/")
+    return _run_demo(project, console)
+
+
+def _run_demo(project: Project, console: Console) -> DemoReport:
     console.print("1/4 filming with a virtual phone camera: brick, grass and 砾石 (gravel)")
     make_demo_clips(project.raw)
     console.print(f"2/4 {apply_recipe('demo', project).headline}")
@@ -63,7 +79,8 @@ def demo(project: Project) -> DemoReport:
 def _repro(project: Project) -> float:
     """Run the chain and return how many seconds it took."""
     started = time.monotonic()
-    finished = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=project.root, check=False)
+    command = [sys.executable, "-m", "dvc", "repro"]
+    finished = subprocess.run(command, cwd=project.root, env=environment_with_own_programs(), check=False)
     if finished.returncode != 0:
         raise DataError(f"dvc repro: ended with {finished.returncode}; see the failed stage's line above")
     return time.monotonic() - started

@@ -16,8 +16,15 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.base.project import OWN_PACKAGES
+from pipeline.base.errors import PipeError
+from pipeline.base.project import OWN_PACKAGES, Project
 from pipeline.base.words import counted
+from pipeline.tools.project.surroundings import (
+    identity_problem,
+    linked_raw_problem,
+    repository_problem,
+    windows_drive_problem,
+)
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -66,8 +73,11 @@ class MachineReport:
         return f"{len(self.checks)} checks, {counted(n_warnings, 'warning')}, {len(self.failed)} failed"
 
 
-def examine() -> MachineReport:
-    """Check Python, our own packages, torch, onnxruntime and its providers, other libraries, DVC, git, disk, files."""
+def examine(project: Project) -> MachineReport:
+    """Check Python, our own packages, torch, onnxruntime and its providers, other libraries, DVC, git, disk, files.
+
+    In a project it also checks what stands around the project, and its toolchain.
+    """
     checks = [
         _python(),
         *_own_packages(),
@@ -78,8 +88,10 @@ def examine() -> MachineReport:
         _library("PyAV", "av"),
         _library("DVC", "dvc"),
         _git(),
-        _disk(Path.cwd()),
+        _disk(project.root),
         *_open_files(),
+        *_around(project),
+        *_toolchain(project),
     ]
     return MachineReport(tuple(checks))
 
@@ -224,6 +236,36 @@ def _git() -> MachineCheck:
         return MachineCheck("fail", "git", "not found; DVC's experiments need it")
     answer = subprocess.run(["git", "--version"], capture_output=True, text=True, check=False)
     return MachineCheck("ok", "git", answer.stdout.strip().removeprefix("git version "))
+
+
+def _around(project: Project) -> Iterator[MachineCheck]:
+    """Check what git knows of the person, and of the project; a check that finds no problem leaves no line."""
+    problems: list[tuple[Level, str, str | None]] = [
+        ("warn", "identity", identity_problem(project.root)),
+        ("fail", "repository", repository_problem(project)),
+        ("warn", "recordings", linked_raw_problem(project)),
+        ("warn", "drive", windows_drive_problem(project.root)),
+    ]
+    for level, name, problem in problems:
+        if problem:
+            yield MachineCheck(level, name, problem)
+
+
+def _toolchain(project: Project) -> Iterator[MachineCheck]:
+    """Check that the installed code is the one that the project's results were made with; a clone has its own."""
+    if not os.path.lexists(project.toolchain_lock):
+        return
+    try:
+        from pipeline.tools.project.toolchain import changed_stages, installed_version, read_toolchain
+    except ImportError:  # a foreign package hides our `runtime`; another check names it
+        return
+    try:
+        other = changed_stages(read_toolchain(project))
+    except PipeError as error:
+        yield MachineCheck("fail", "toolchain", _one_line(error))
+        return
+    text = f"{', '.join(other)}: other code than toolchain.lock names; install its version, or run `pipe upgrade`"
+    yield MachineCheck("fail", "toolchain", text) if other else MachineCheck("ok", "toolchain", installed_version())
 
 
 def _disk(folder: Path) -> MachineCheck:

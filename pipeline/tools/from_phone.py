@@ -24,7 +24,8 @@ from pipeline.base.storage.csv_files import read_table, write_csv
 from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.media.capture import capture_of_photo
-from pipeline.tools.add import add, check_label
+from pipeline.tools.add import TRACKING_SENTENCES, add, check_label
+from pipeline.tools.tracked_recordings import Tracking, plan_tracking, track
 from runtime import schema
 from runtime.system.regular_files import open_regular
 from runtime.system.scratch import scratch_folder
@@ -113,24 +114,33 @@ class FromPhoneReport:
     n_added: int
     n_present: int
     labels: Mapping[str, int]  # samples by class, in the order of the names
+    tracking: Tracking
 
     @property
     def headline(self) -> str:
         """One line: how many samples of which classes were added."""
         classes = ", ".join(f"{n} {label}" for label, n in self.labels.items())
         present = f" ({self.n_present} already there)" if self.n_present else ""
-        return f"{counted(self.n_added, 'sample')} from the phone added to data/raw{present}: {classes}"
+        added = f"{counted(self.n_added, 'sample')} from the phone added to data/raw{present}: {classes}"
+        return f"{added}{TRACKING_SENTENCES[self.tracking]}"
 
 
-def add_from_phone(zip_path: Path, project: Project) -> FromPhoneReport:
+def add_from_phone(zip_path: Path, project: Project, *, no_dvc: bool = False) -> FromPhoneReport:
     """Copy every sample of a zip into the folder of its class, and note in `data/phone.csv` where it came from.
 
     A JPEG of the page's own camera gets EXIF with its time and its session as the camera. So `pipe split` finds photos
     of one object by their times, as it does for every camera.
 
+    Args:
+        zip_path: what the page saved.
+        project: whose recordings the samples become.
+        no_dvc: the person wants none of them tracked by DVC.
+
     Raises:
-        DataError: the zip is not of the page's format, or a class cannot have its name. Then nothing was copied.
+        DataError: the zip is not of the page's format, a class cannot have its name, or DVC may not track; then nothing
+            was copied. Or DVC failed; then the samples are there.
     """
+    tracking = plan_tracking(project, declined=no_dvc)
     with scratch_folder("from_phone") as scratch:
         samples = _unpacked(zip_path, scratch)
         labels = sorted({sample.label for sample in samples})
@@ -143,11 +153,14 @@ def add_from_phone(zip_path: Path, project: Project) -> FromPhoneReport:
             by_label[sample.label].append(names[sample.file])
         reports = [add(sorted(set(paths)), label, project) for label, paths in sorted(by_label.items())]
         _note(samples, names, project)
+    if tracking == "tracked":
+        track(project)
     counts = Counter(sample.label for sample in samples)
     return FromPhoneReport(
         sum(report.n_added for report in reports),
         sum(report.n_present for report in reports),
         {label: counts[label] for label in sorted(counts)},
+        tracking,
     )
 
 

@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.base.errors import ParamsError
+from pipeline.base.files import sha256_of
 from pipeline.base.words import counted
 from pipeline.draw.sheets import Cell, check_png, sheet, write_png
 from pipeline.extract.params import ExtractParams
 from pipeline.network.params import ImageParams
 from pipeline.network.preprocess import Preprocess
 from pipeline.tools.preview import COLUMNS, SIDE, PreviewReport, read_bounded
+from pipeline.train.inputs.frame_cache import KeptBox
 from pipeline.train.inputs.random_views import random_views, view_generator
-from pipeline.train.inputs.whole_frames import kept_picture
+from pipeline.train.inputs.whole_frames import KeptWhole
 from pipeline.train.params import RandomResizedCropView, TrainParams
 
 N_VIEWS = 7  # with the frame itself two rows
@@ -28,7 +30,7 @@ def preview_views(
 ) -> PreviewReport:
     """Draw the frame and some random views of it into a PNG file, by the transforms of `train.online` and its seed.
 
-    The numbers are those of the first epochs for the first training image.
+    A frame of the project gets the numbers that training draws for it in the first epochs.
 
     Args:
         frame: a picture.
@@ -47,10 +49,11 @@ def preview_views(
             "train.online: found no transform; expected at least one to draw views; docs/train.md has all"
         )
     frame_hwc = read_bounded(frame, bounds)
+    number = int(sha256_of(frame), 16)
     views_nchw = random_views(
         _before_views(frame_hwc, params, image).expand(N_VIEWS, -1, -1, -1),
         params.online,
-        [view_generator(params.seed, view, 0) for view in range(N_VIEWS)],
+        [view_generator(params.seed, view, number) for view in range(N_VIEWS)],
         image.size,
     )
     views_nhwc = views_nchw.permute(0, 2, 3, 1).numpy()
@@ -65,7 +68,5 @@ def _before_views(frame_hwc: NDArray[np.uint8], params: TrainParams, image: Imag
     no_change = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     preprocess = Preprocess(image.size, image.crop, image.center_fraction, *no_change)
     crop = next((view for view in params.online if isinstance(view, RandomResizedCropView)), None)
-    if crop is not None:
-        return torch.from_numpy(kept_picture(frame_hwc, preprocess, crop).copy()).permute(2, 0, 1)
-    levels_nchw = preprocess.resized(torch.from_numpy(frame_hwc).unsqueeze(0), image.size)
-    return levels_nchw[0].round_().clamp_(0, 255).to(torch.uint8)
+    kept = KeptBox(preprocess, image.size, np.dtype("u1")) if crop is None else KeptWhole(preprocess, crop)
+    return torch.from_numpy(kept.picture_hwc(frame_hwc).copy()).permute(2, 0, 1)

@@ -82,7 +82,8 @@ def fit_folds(network: Network, data: FoldData, params: TrainParams, n_classes: 
         run: the run; each fold continues from a state of its own.
     """
     start = copy.deepcopy(network.head.state_dict())
-    n_judged, pooled = len(data.judged_rows), data.judged.features[:, 0].numpy()
+    n_judged = len(data.judged_rows)
+    pooled = data.judged.first_views(range(n_judged))
     answers = Answers(np.zeros((n_judged, n_classes), np.float32), np.zeros(n_judged, np.float32))
     scores = [_score_without(data, number, params) for number in data.numbers]
     states, histories = list[dict[str, Tensor]](), list[tuple[int, Fitted]]()
@@ -128,8 +129,7 @@ def fit_score(source: CachedFeatures, positions: Sequence[int], params: TrainPar
     """
     if params.unknown_false_alarms is None or not positions:
         return None
-    chosen = torch.tensor(positions)
-    return fit_known_score(source.features[chosen, 0].float().numpy(), source.labels[chosen].numpy())
+    return fit_known_score(source.first_views(positions), source.labels[torch.tensor(positions)].numpy())
 
 
 def _calibrations(data: FoldData, answers: Answers, params: TrainParams) -> Iterator[Calibration]:

@@ -164,7 +164,8 @@ class TrainParams(Section):
     refit: Literal["auto", "all", "none"]
     keep: Literal["last", "best_val", "best_test"]
     watch_test: bool
-    test_called: Literal["test", "val"]  # the test side in TensorBoard
+    test_called: Literal["test", "val"]  # the test side in trackers
+    log_with: tuple[Literal["tensorboard", "mlflow", "wandb"], ...]  # trackers of accelerate
     patience_epochs: Annotated[int, Field(ge=1)] | None
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     unknown_false_alarms: Annotated[float, Field(gt=0, lt=1)] | None

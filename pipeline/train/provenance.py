@@ -62,7 +62,7 @@ def write_provenance(
 
 
 def fingerprints(project: Project) -> dict[str, str | None]:
-    """Return the git commit (null outside a repository) and the hash of the data that was trained on.
+    """Return the git commit (null outside a repository), and the hashes of the data and of the code that trained.
 
     As with `git describe`, `-dirty` follows the commit where the code of `pipeline` or `runtime` differs from it.
     """
@@ -72,7 +72,26 @@ def fingerprints(project: Project) -> dict[str, str | None]:
             commit = f"{commit}-dirty"
     except (OSError, subprocess.CalledProcessError):
         commit = None
-    return {"git": commit, "data": sha256_of(project.split_csv)}
+    return {"git": commit, "data": sha256_of(project.split_csv), "toolchain": digest_of_code(TRAIN_CODE)}
+
+
+def refuse_empty_repository(project: Project) -> None:
+    """Refuse to train in a git repository without a commit: DVCLive, which writes the curves, fails there at the end.
+
+    Raises:
+        DataError: there is a repository, and no commit in it.
+    """
+    try:
+        _git(project, "rev-parse", "--git-dir")
+    except (OSError, subprocess.CalledProcessError):
+        return  # no repository, or no git
+    try:
+        _git(project, "rev-parse", "--verify", "HEAD")
+    except subprocess.CalledProcessError as error:
+        raise DataError(
+            f"{project.root}: found a git repository without a commit; DVC's curves need one: git add --all &&"
+            " git commit"
+        ) from error
 
 
 def refuse_changed_split(sha256: str, project: Project) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,16 +16,16 @@ from torch import Tensor
 from pipeline.base.errors import DataError
 from pipeline.base.progress import tell, track
 from pipeline.base.project import Project
-from pipeline.base.storage.making_time import MakingTime
+from pipeline.base.storage.making_time import MakingTime, RecordName
 from pipeline.network.heads import Head
 from pipeline.network.network import Network
 from pipeline.train.best_epoch import BestEpoch, Metrics
-from pipeline.train.curves import TensorBoard, board_name
 from pipeline.train.fit import Fit
 from pipeline.train.inputs.batches import Source
 from pipeline.train.losses import build_objective, class_weights
 from pipeline.train.params import TrainParams
 from pipeline.train.resume import read_state, write_state
+from pipeline.train.trackers import Trackers, run_name
 
 KEY_OF_BLOCKS = "-blocks"  # behind the key of a run: of its last blocks, which go on from its head
 
@@ -55,15 +55,15 @@ class RunContext:
     accelerator: Accelerator
     project: Project
     key: str  # see `resume.run_key`
-    started: float  # seconds of the performance counter, moved by the time that was spent on cached arrays
-    is_shown: bool = True  # whether TensorBoard gets its curves
-    cached: Mapping[Path, float] = field(default_factory=dict)  # by file of frames or features: seconds of making it
+    started: float  # seconds of the performance counter, moved by the time that was spent on cached records
+    is_shown: bool = True  # whether trackers show its curves
+    cached: Mapping[RecordName, float] = field(default_factory=dict)  # seconds of making each frame or feature
     before: Sequence[Metrics] = ()  # the epochs of the part that was fitted first: curves and minutes go on from them
 
     @property
     def caching_minutes(self) -> float:
         """What decoding frames and computing features took, in this run or an earlier one."""
-        return sum(self.cached.values()) / 60
+        return math.fsum(self.cached.values()) / 60  # in whatever order the records were found
 
     def after_caching(self, times: MakingTime) -> RunContext:
         """The run after its frames or features were made or found: their time counts as if they had been made now."""
@@ -97,8 +97,8 @@ def fit_all_epochs(
     done = [*run.before, *history]
     minutes_before = done[-1]["train/minutes"] - done[-1]["train/caching_minutes"] if done else 0.0
     is_on = run.accelerator.is_main_process and run.is_shown
-    folder = run.project.tensorboard / board_name(run.key.removesuffix(KEY_OF_BLOCKS))
-    with TensorBoard(folder, done, is_on=is_on, test_called=params.test_called) as board:
+    shown_as = run_name(run.key.removesuffix(KEY_OF_BLOCKS))
+    with Trackers(params, run.project, shown_as, done, is_on=is_on) as trackers:
         for epoch in track(range(len(history) + 1, params.epochs + 1), name, params.epochs - len(history)):
             if best.should_stop:
                 break
@@ -108,7 +108,7 @@ def fit_all_epochs(
             metrics["train/caching_minutes"] = run.caching_minutes
             best.consider(epoch, metrics, fit.module)
             history.append(metrics)
-            board.add(len(run.before) + epoch, metrics)
+            trackers.add(len(run.before) + epoch, metrics)
             if run.accelerator.is_main_process:
                 state = {"fit": fit.state_dict(), "best": best.state_dict(), "history": history}
                 write_state(run.project.resume_state(run.key), state)

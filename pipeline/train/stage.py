@@ -45,7 +45,7 @@ from pipeline.train.inputs.batches import Images, exact, pictures
 from pipeline.train.inputs.feature_cache import exact_features, view_features
 from pipeline.train.params import TrainParams
 from pipeline.train.precision import build_accelerator, keep_strided_depthwise_in_float32
-from pipeline.train.provenance import fingerprints, refuse_changed_split, write_provenance
+from pipeline.train.provenance import fingerprints, refuse_changed_split, refuse_empty_repository, write_provenance
 from pipeline.train.resume import run_key
 from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
 from pipeline.train.summary import NetworkSummary, summarise
@@ -105,12 +105,13 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
         The report; None in all processes but the first, which alone writes.
 
     Raises:
-        DataError: fewer than two classes or no training image, weights that do not fit, a loss that is not finite, or
-            a split that was changed meanwhile.
+        DataError: fewer than two classes or no training image, weights that do not fit, a loss that is not finite, a
+            split that was changed meanwhile, or a git repository without a commit.
         LeakageError: a group sits on two sides.
         ParamsError: settings that the data or the machine cannot serve.
     """
     started = time.perf_counter()
+    refuse_empty_repository(project)
     asked = params
     split_sha256 = sha256_of(project.split_csv) if project.split_csv.is_file() else ""
     data = read_training_data(params, model, image, project)
@@ -118,10 +119,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     forbid_tf32()
     torch.backends.cudnn.deterministic = True  # on a GPU: its fastest kernels add in no fixed order
     set_seed(params.seed)
-    network = build_network(model, image.size, len(data.classes)).to(accelerator.device)
-    network.to(memory_format=torch.channels_last)
-    if accelerator.device.type == "cpu":
-        keep_strided_depthwise_in_float32(network)
+    network = _new_network(model, image, len(data.classes), accelerator.device)
     summary = _tell_layers(network, accelerator)
     machine = [*_machine(accelerator), first_weights_identity(model)]
     key = run_key(project, data.in_folds or list(chain(*data.sides.values())), (model, image, params), machine)
@@ -150,6 +148,15 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     precision = "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     best = result.fitted.best
     return TrainReport(len(data.learned), len(result.fitted.history), summary, precision, best.epoch, best.metrics)
+
+
+def _new_network(model: ModelParams, image: ImageParams, n_classes: int, device: torch.device) -> Network:
+    """The network with its first weights, laid out as the device computes fastest."""
+    network = build_network(model, image.size, n_classes).to(device)
+    network.to(memory_format=torch.channels_last)
+    if device.type == "cpu":
+        keep_strided_depthwise_in_float32(network)
+    return network
 
 
 def _write_reports(

@@ -18,6 +18,7 @@ from pipeline.train.adapt import refuse_unfit_adaptation
 from pipeline.train.estimate import choose_estimate, choose_refit
 from pipeline.train.inputs.batches import Images, label_images
 from pipeline.train.params import BinaryCrossEntropyLoss, FocalLoss, TrainParams
+from pipeline.train.trackers import refuse_missing_trackers
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,10 @@ def _refuse_unfit_settings(params: TrainParams, data: TrainingData) -> None:
     """Refuse settings that this data cannot serve.
 
     Raises:
-        ParamsError: a side that is to be measured has no image, or the loss is for another number of classes.
+        ParamsError: a tracker is not installed, a side that is to be measured has no image, or the loss is for another
+            number of classes.
     """
+    refuse_missing_trackers(params)
     n_classes = len(data.classes)
     if not data.sides["val"] and (params.keep == "best_val" or params.patience_epochs is not None):
         raise ParamsError("train.keep: best_val and train.patience_epochs need validation clips; set split.val")

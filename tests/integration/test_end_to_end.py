@@ -30,6 +30,7 @@ from tests.support.bare_environment import bare_environment
 from tests.support.command import ROOT, run_pipe
 from tests.support.media import write_raw
 from tests.support.small_project import set_params
+from tests.support.team_project import commit, name_person, typed
 
 DVC: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 # What the command line needs beside a stage's own code.
@@ -203,6 +204,24 @@ def test_a_stage_by_hand_without_those_after_it_leaves_no_bundle_until_they_have
 
 def test_a_second_repro_does_nothing(finished: Project) -> None:
     assert "Data and pipelines are up to date" in _run(finished.root, "dvc", "repro")
+
+
+def test_an_earlier_version_comes_back_and_classifies(finished: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = _test_rows(finished)[0]
+    photo = str(shutil.copy(finished.root / row.path, finished.root.parent / "photo.jpg"))
+    name_person(finished.root)
+    typed(finished.root, ["dvc add data/raw"], monkeypatch)
+    commit(finished.root, "shipped")
+    typed(finished.root, ["git tag shipped-in-may", f"pipe remove {row.source}"], monkeypatch)
+    commit(finished.root, "One clip less")
+    before = run_pipe(finished.root, "predict", photo, "--json")
+    for lost in (finished.frames, finished.checkpoint.parent, finished.raw):
+        shutil.rmtree(lost)
+    assert run_pipe(finished.root, "predict", photo, "--json").returncode == 1
+    typed(finished.root, ["git checkout shipped-in-may", "dvc checkout"], monkeypatch)
+    assert (finished.root / row.source).is_file()
+    after = run_pipe(finished.root, "predict", photo, "--json")
+    assert (after.returncode, after.stdout) == (0, before.stdout)
 
 
 def test_a_new_learning_rate_reruns_training_and_what_follows_and_nothing_before(finished: Project) -> None:

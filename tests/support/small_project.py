@@ -32,9 +32,10 @@ def set_params(project: Project, **sections: dict[str, object]) -> None:
     yaml.dump(values, project.params_yaml)
 
 
-def without_search(params: SplitParams) -> SplitParams:
-    """The same without looking for near duplicates: for rows that have no pictures."""
-    return params.model_copy(update={"near_duplicates": params.near_duplicates.model_copy(update={"search": False})})
+def without_search(params: SplitParams, *, keep: bool = False) -> SplitParams:
+    """The same without looking for near duplicates: for rows without pictures. Each run deals anew unless `keep`."""
+    search = params.near_duplicates.model_copy(update={"search": False})
+    return params.model_copy(update={"near_duplicates": search, "keep": keep})
 
 
 def small_project(root: Path) -> Project:

@@ -172,7 +172,7 @@ def write_project(
     project = Project(root)
     project.onnx.mkdir(parents=True)
     written = write_models(project.contract_json, project.onnx, contract or draft_contract(), make)
-    shutil.copytree(ROOT / "runtime", project.runtime, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "runtime", project.root / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
     project.checkpoint.write_bytes(CHECKPOINT)
     write_golden(project, written)
     _write_reports(project, written)
@@ -181,7 +181,7 @@ def write_project(
 
 def _write_reports(project: Project, contract: Contract) -> None:
     for path in (
-        project.frames_csv, project.augmented_csv, project.groups_csv, project.split_keep_csv, project.split_csv,
+        project.frames_csv, project.augmented_csv, project.groups_csv, project.split_csv,
         project.near_duplicates_png, project.train_reports / "metrics.json", project.predictions_csv,
         project.plots / "roc.png", project.flips_csv, project.flips_png,
     ):  # fmt: skip
@@ -228,13 +228,12 @@ def renew_page(project: Project) -> None:
 
 def _around(project: Project) -> dict[Path, tuple[tuple[Path, ...], tuple[Path, ...]]]:
     """What each report is made from and what its stage writes beside it, in the order of the chain."""
-    by_hand = (project.groups_csv, project.split_keep_csv)
     graphs = (project.contract_json, *files_below(project.onnx))
     trained = (project.checkpoint, project.split_csv)
     return {
         project.extract_json: ((), (project.frames_csv,)),
         project.split_json: (
-            (project.frames_csv, project.augmented_csv, *by_hand),
+            (project.frames_csv, project.augmented_csv, project.groups_csv),
             (project.split_csv, project.near_duplicates_png),
         ),
         provenance_json(project): (

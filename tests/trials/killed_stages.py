@@ -46,7 +46,7 @@ _EVENTS = {
 OTHER_PARAMS: dict[str, dict[str, object]] = {
     "extract": {"frames_per_second": 3.0},
     "augment": {"copies": [{"name": "mirror_left_right"}]},
-    "split": {"seed": 1},
+    "split": {"seed": 1, "keep": False},
     "train": {"seed": 1},
     "evaluate": {"montage_frames": 4},
     "export": {"golden_tolerance": 0.002},
@@ -109,7 +109,7 @@ class Killer:
         root = self.runs / "project"
         shutil.rmtree(self.runs, ignore_errors=True)
         shutil.copytree(self.new, root)
-        if stage in ("extract", "train"):  # else nothing is computed
+        if stage in ("extract", "augment", "train"):  # else nothing is computed
             for cached in (path for path in (root / ".cache").iterdir() if path.is_dir()):
                 shutil.rmtree(cached)
         for name in outputs(stage):

@@ -15,7 +15,7 @@ from pipeline.cli.stages import STAGES
 
 # The function and the command of each stage. The tests of extract and augment have theirs.
 FUNCTIONS = [
-    ("pipeline.split", "split", "split"), ("pipeline.split", "freeze", "split"), ("pipeline.train", "train", "train"),
+    ("pipeline.split", "split", "split"), ("pipeline.train", "train", "train"),
     ("pipeline.evaluate", "evaluate", "evaluate"), ("export.export", "export", "export"),
     ("export.parity", "parity", "parity"), ("pipeline.report", "report", "report"),
     ("export.bundle", "bundle", "bundle"),

@@ -36,16 +36,32 @@ def mapped_array(
     from numpy.lib.format import open_memmap
 
     array: np.memmap[Any, np.dtype[Any]] = open_memmap(path, "w+", dtype, shape)
-    n_bytes = path.stat().st_size
-    if hasattr(os, "posix_fallocate"):  # not on Windows and macOS
+    claim_blocks(path, path.stat().st_size, named=named)
+    return array
+
+
+def claim_blocks(path: Path, n_bytes: int, *, named: Path) -> None:
+    """Give a file, which may be missing, its length, and claim all its blocks.
+
+    Args:
+        path: the file.
+        n_bytes: the length that it gets.
+        named: as for `mapped_array`.
+
+    Raises:
+        DiskFullError: the disk has no room.
+    """
+    path.touch()
+    with path.open("r+b") as file:
+        file.truncate(n_bytes)
+        if not hasattr(os, "posix_fallocate"):  # not on Windows and macOS
+            return
         try:
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, n_bytes)
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
         except OSError as error:
             if error.errno in _FULL:
                 raise disk_full(named, f"{n_bytes:,} bytes") from error
             raise
-    return array
 
 
 class naming_a_full_disk:  # noqa: N801  # used like a function, as contextlib's own

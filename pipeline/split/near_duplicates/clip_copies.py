@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.base.engine import each_anywhere
 from pipeline.base.fingerprints import (
     RATE,
     SIDE,
@@ -26,7 +28,6 @@ from pipeline.base.fingerprints import (
     read_sound,
 )
 from pipeline.base.manifest import Row
-from pipeline.base.parallel import each
 from pipeline.base.project import Project
 from pipeline.split.near_duplicates.candidates import PARTNERS
 from pipeline.split.near_duplicates.crops import Part, likely_parts
@@ -87,24 +88,33 @@ def find_clip_copies(rows: Iterable[Row], project: Project) -> CopySearch:
     """
     group_of = {row.source: row.group for row in rows if row.time_seconds is not None}
 
-    def hashes_of(source: str) -> NDArray[np.uint64] | None:
-        fingerprint = _pictures(source, project)
-        return None if fingerprint is None else hashes_of_clip(fingerprint.pictures)
-
-    def sound_hashes_of(source: str) -> NDArray[np.uint64] | None:
-        sound = _sound(source, project)
-        return None if sound is None else hashes_of_sound(sound)
-
-    def compare(pair: tuple[str, str]) -> ClipCopy | None:
-        return _compare(pair, project, needs_sound=pair not in by_pictures)
-
     sources = sorted(group_of)
-    hashes = _known(sources, each(hashes_of, sources, "reading fingerprints"))
-    sounds = _known(sources, each(sound_hashes_of, sources, "reading fingerprints of sound"))
+    hashes = _known(sources, each_anywhere(partial(_hashes, project), sources, "reading fingerprints"))
+    sounds = _known(sources, each_anywhere(partial(_sound_hashes, project), sources, "reading fingerprints of sound"))
     by_pictures = set(propose_clips(hashes, group_of))
     proposed = sorted(by_pictures.union(propose_clips(sounds, group_of)))
-    copies = [copy for copy in each(compare, proposed, "comparing clips") if copy is not None]
+    pairs = [_ProposedPair(pair, needs_sound=pair not in by_pictures) for pair in proposed]
+    answers = each_anywhere(partial(_compare, project), pairs, "comparing clips")
+    copies = [copy for copy in answers if copy is not None]
     return CopySearch(tuple(copies), len(hashes), len(sources) - len(hashes), len(proposed))
+
+
+@dataclass(frozen=True)
+class _ProposedPair:
+    """Two clips that may be copies of one another."""
+
+    sources: tuple[str, str]
+    needs_sound: bool  # since sound alone proposed them
+
+
+def _hashes(project: Project, source: str) -> NDArray[np.uint64] | None:
+    fingerprint = _pictures(source, project)
+    return None if fingerprint is None else hashes_of_clip(fingerprint.pictures)
+
+
+def _sound_hashes(project: Project, source: str) -> NDArray[np.uint64] | None:
+    sound = _sound(source, project)
+    return None if sound is None else hashes_of_sound(sound)
 
 
 def _known(sources: Iterable[str], hashes: Iterable[NDArray[np.uint64] | None]) -> dict[str, NDArray[np.uint64]]:
@@ -119,17 +129,17 @@ def _sound(source: str, project: Project) -> SoundFingerprint | None:
     return read_sound(fingerprint_path(source, project, SOUND))
 
 
-def _compare(pair: tuple[str, str], project: Project, *, needs_sound: bool) -> ClipCopy | None:
+def _compare(project: Project, pair: _ProposedPair) -> ClipCopy | None:
     """Confirm a proposed pair; one that sound alone proposed must sound alike from beginning to end."""
-    first, second = (_pictures(source, project) for source in pair)
-    sounds = [_sound(source, project) for source in pair]
+    first, second = (_pictures(source, project) for source in pair.sources)
+    sounds = [_sound(source, project) for source in pair.sources]
     offset_seconds = None if sounds[0] is None or sounds[1] is None else offset_of_sound(sounds[0], sounds[1])
-    if first is None or second is None or (needs_sound and offset_seconds is None):
+    if first is None or second is None or (pair.needs_sound and offset_seconds is None):
         return None
-    copy = confirm(pair, first, second)
+    copy = confirm(pair.sources, first, second)
     if copy is None and offset_seconds is not None:
-        copy = confirm_crop(pair, first, second, offset_seconds)
-    return replace(copy, proposed_by="sound") if copy and needs_sound else copy
+        copy = confirm_crop(pair.sources, first, second, offset_seconds)
+    return replace(copy, proposed_by="sound") if copy and pair.needs_sound else copy
 
 
 def propose_clips(

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-import cv2
-
+from pipeline.base.engine import each_anywhere
 from pipeline.base.frames import read_thumbnail
 from pipeline.base.manifest import UNUSED, Row
-from pipeline.base.parallel import each
 from pipeline.base.project import Project
 from pipeline.split.near_duplicates.alignment import PIXELS_SIDE, Alignment, align, candidate_maps, shifted_maps
 from pipeline.split.near_duplicates.candidates import (
-    CandidatePair,
     numbered_groups,
     propose_by_features,
     propose_by_hashes,
 )
 from pipeline.split.near_duplicates.clip_copies import CopySearch
-from pipeline.split.near_duplicates.features import FEATURES_SIDE, Features, find_features
+from pipeline.split.near_duplicates.features import Features
+from pipeline.split.near_duplicates.known_features import features_of
 from pipeline.split.params import NearDuplicateParams
 
 MOST_PICTURES = 50_000  # pictures whose features are searched; their descriptors take half a gigabyte
@@ -64,53 +62,47 @@ def find_near_duplicates(rows: Sequence[Row], params: NearDuplicateParams, proje
     Raises:
         DataError: a frame is missing or broken.
     """
-    features = _find_all_features(rows, project)
+    features = _features_at(rows, spread_over_groups(rows), project)
     pairs = sorted({*propose_by_hashes(rows, params.hash_bits), *propose_by_features(features, numbered_groups(rows))})
-    confirmer = PairConfirmer(rows, features, params, project)
-    answers = list(each(confirmer.confirm, pairs, "comparing pictures"))
+    proposed = {position for pair in pairs for position in (pair.first, pair.second)}
+    compared = features | _features_at(rows, sorted(proposed - features.keys()), project)  # beyond MOST_PICTURES
+    pictures = [
+        tuple(_Picture(rows[position], compared[position]) for position in (pair.first, pair.second)) for pair in pairs
+    ]
+    answers = each_anywhere(partial(_confirm, project, params), pictures, "comparing pictures")
     confirmed = [answer for answer in answers if answer is not None]
     confirmed.sort(key=lambda pair: (-pair.alignment.score, pair.first.path, pair.second.path))
     return SearchResult(tuple(confirmed), len(features), len(pairs))
 
 
-class PairConfirmer:
-    """Compares the pixels of candidate pairs. Threads may share one confirmer."""
+@dataclass(frozen=True)
+class _Picture:
+    """One of two pictures that are compared."""
 
-    def __init__(
-        self, rows: Sequence[Row], features: Mapping[int, Features], params: NearDuplicateParams, project: Project
-    ) -> None:
-        self._rows, self._params, self._project = rows, params, project
-        self._features = dict(features)
-        self._lock = threading.Lock()
+    row: Row
+    features: Features
 
-    def confirm(self, pair: CandidatePair) -> ConfirmedPair | None:
-        """Align the two pictures; None unless they show the same pixels.
 
-        Raises:
-            DataError: one of the pictures is missing or broken.
-        """
-        rows = self._rows[pair.first], self._rows[pair.second]
-        maps = list(candidate_maps(self._features_of(pair.first), self._features_of(pair.second)))
-        # Reading costs more than matching. Without features only pictures of one shape can be copies: shifted ones.
-        if not maps and not _have_one_shape(*rows):
-            return None
-        first, second = (read_thumbnail(self._project, row, PIXELS_SIDE) for row in rows)
-        attempts = [
-            align(first, second, first_to_second, mirrored=mirrored)
-            for first_to_second, mirrored in maps or shifted_maps(first, second)
-        ]
-        best = max((a for a in attempts if a is not None), key=lambda a: a.score, default=None)
-        if best is None or best.score < self._params.correlation:
-            return None
-        return ConfirmedPair(*rows, best)
+def _confirm(project: Project, params: NearDuplicateParams, pictures: tuple[_Picture, ...]) -> ConfirmedPair | None:
+    """Align the pixels of two pictures; None unless they show the same ones.
 
-    def _features_of(self, position: int) -> Features:
-        features = self._features.get(position)
-        if features is None:  # not among the MOST_PICTURES
-            features = find_features(read_thumbnail(self._project, self._rows[position], FEATURES_SIDE))
-            with self._lock:
-                self._features[position] = features
-        return features
+    Raises:
+        DataError: one of the pictures is missing or broken.
+    """
+    rows = pictures[0].row, pictures[1].row
+    maps = list(candidate_maps(pictures[0].features, pictures[1].features))
+    # Reading costs more than matching. Without features only pictures of one shape can be copies: shifted ones.
+    if not maps and not _have_one_shape(*rows):
+        return None
+    first, second = (read_thumbnail(project, row, PIXELS_SIDE) for row in rows)
+    attempts = [
+        align(first, second, first_to_second, mirrored=mirrored)
+        for first_to_second, mirrored in maps or shifted_maps(first, second)
+    ]
+    best = max((a for a in attempts if a is not None), key=lambda a: a.score, default=None)
+    if best is None or best.score < params.correlation:
+        return None
+    return ConfirmedPair(*rows, best)
 
 
 def pairs_to_merge(search: SearchResult | None, protocol: str) -> list[tuple[str, str]]:
@@ -181,15 +173,9 @@ def spread_over_groups(rows: Sequence[Row]) -> list[int]:
     return chosen[:: -(-len(chosen) // MOST_PICTURES)]  # with more groups than pictures, groups are left out evenly
 
 
-def _find_all_features(rows: Sequence[Row], project: Project) -> dict[int, Features]:
-    """The features of the searched pictures, by the position of their row."""
-    positions = spread_over_groups(rows)
-
-    def features_at(position: int) -> Features:
-        return find_features(read_thumbnail(project, rows[position], FEATURES_SIDE))
-
-    cv2.setNumThreads(1)  # `each` keeps every processor busy already
-    return dict(zip(positions, each(features_at, positions, "looking for near duplicates"), strict=True))
+def _features_at(rows: Sequence[Row], positions: Sequence[int], project: Project) -> dict[int, Features]:
+    """The features of the pictures at some positions of the rows, by position."""
+    return dict(zip(positions, features_of([rows[position] for position in positions], project), strict=True))
 
 
 def _have_one_shape(first: Row, second: Row) -> bool:

@@ -1,6 +1,6 @@
-"""A change of `data/raw` and of the tables that name its recordings: carried out as a whole, or not at all.
+"""A change of `data/raw` and of the table that names its recordings: carried out as a whole, or not at all.
 
-The moves and the new tables are prepared in a hidden folder, which gets its name last. From then on only renames are
+The moves and the new table are prepared in a hidden folder, which gets its name last. From then on only renames are
 left. Whoever finds the folder finishes the change: the same process, or the next command after one that was killed.
 """
 
@@ -19,8 +19,9 @@ from pipeline.base.project import Project, check_inside
 from pipeline.base.storage.csv_files import read_table, write_csv
 from pipeline.base.words import counted
 from pipeline.media import recordings
+from pipeline.tools.tracked_recordings import track_again
 
-REMOVED = PurePosixPath(".removed")  # the folder below data/raw that removed recordings are moved to
+REMOVED = PurePosixPath(".removed")  # how moves name the folder of removed recordings; `place_of` has where it lies
 _MOVES_JSON = "moves.json"
 
 Moves = Mapping[PurePosixPath, PurePosixPath]  # old to new paths below data/raw, of recordings or of folders of classes
@@ -28,46 +29,54 @@ Moves = Mapping[PurePosixPath, PurePosixPath]  # old to new paths below data/raw
 
 @dataclass(frozen=True)
 class Followed:
-    """How many lines of the tables changed with the recordings."""
+    """What changed with the recordings: how many lines of `data/groups.csv`, and what DVC tracks."""
 
-    n_groups: int  # of data/groups.csv
-    n_pins: int  # of data/split.keep.csv
+    n_groups: int
+    is_tracked: bool = False  # whether data/raw.dvc names the recordings, and so changed too
 
     @property
     def sentence(self) -> str:
         """The numbers in words, to be added to a closing line; empty where no line changed."""
         groups = [f"{counted(self.n_groups, 'line')} of data/groups.csv"] if self.n_groups else []
-        pins = [f"{counted(self.n_pins, 'pin')} of data/split.keep.csv"] if self.n_pins else []
-        return f"; {' and '.join([*groups, *pins])} changed with them" if groups or pins else ""
+        files = [*groups, *(["data/raw.dvc"] if self.is_tracked else [])]
+        return f"; {' and '.join(files)} changed with them" if files else ""
 
 
 def carry_out(moves: Moves, project: Project) -> Followed:
-    """Move recordings, and let the lines of `data/groups.csv` and `data/split.keep.csv` follow them.
+    """Move recordings, and let their lines of `data/groups.csv` follow them.
 
-    What is moved below `REMOVED` loses its lines.
+    What is moved below `REMOVED` loses its lines. `data/split.keep.csv` knows recordings by their content, so it stays.
 
     Raises:
-        DataError: a target is there, or its name is too long; a table is not CSV; or an extraction or a split runs.
+        DataError: a target is there, or its name is too long; the table is not CSV; or an extraction or a split runs.
             Then nothing was changed.
-        DiskFullError: the disk has no room for the tables. Then nothing was changed.
+        DiskFullError: the disk has no room for the table. Then nothing was changed.
         OSError: the disk has no room for a folder. Then nothing was changed.
+        DataError: the change is done, and DVC cannot track it.
     """
     with _locked(project):
         _finish(project)
         _check_moves(moves, project)
-        groups, group_lines = _followed_groups(moves, project)
-        pins, pin_lines = _followed_pins(moves, project, {cells[1] for cells in group_lines if len(cells) > 1})
+        n_changed, lines = _followed_groups(moves, project)
         with replacing_folder(project.correction) as folder:
-            # Of the tables, only those that change: the others keep every byte.
-            if groups:
-                write_csv(folder / project.groups_csv.name, group_lines)
-            if pins:
-                write_csv(folder / project.split_keep_csv.name, pin_lines)
+            if n_changed:  # else the table keeps every byte
+                write_csv(folder / project.groups_csv.name, lines)
             names = [[old.as_posix(), new.as_posix()] for old, new in moves.items()]
             write_json(folder / _MOVES_JSON, {"moves": names})
         _make_parents(moves, project)
         _finish(project)
-    return Followed(groups, pins)
+    return Followed(n_changed, track_again(project))
+
+
+def place_of(name: PurePosixPath, project: Project) -> Path:
+    """Where a path of a move lies: below `data/raw`, or for what is removed, in a folder beside it.
+
+    DVC deletes all of `data/raw` on the way to a version that does not track it, hidden folders included. Where
+    `data/raw` is a link, which DVC does not track, removed recordings stay behind it, on their own disk.
+    """
+    if name.is_relative_to(REMOVED) and not project.raw.is_symlink():
+        return project.removed / name.relative_to(REMOVED)
+    return project.raw / name
 
 
 def finish_change(project: Project) -> None:
@@ -100,7 +109,7 @@ def _check_moves(moves: Moves, project: Project) -> None:
             shown = f"{_shown(old, project)} and {_shown(earlier[new], project)}"
             raise DataError(f"{shown}: both would be {_shown(new, project)}; rename one of them first")
         earlier[new] = old
-        if _is_taken(project.raw / old, project.raw / new):
+        if _is_taken(project.raw / old, place_of(new, project)):
             raise DataError(f"{_shown(new, project)}: {_way_out(old, new, project)}")
         if linked := next(
             (parent for parent in new.parents if (project.raw / parent).is_symlink() and parent.parts), None
@@ -131,14 +140,14 @@ def _is_taken(old: Path, new: Path) -> bool:
 
 
 def _shown(name: PurePosixPath, project: Project) -> str:
-    return project.relative(project.raw / name)
+    return project.relative(place_of(name, project))
 
 
 def _make_parents(moves: Moves, project: Project) -> None:
     """Make the folders that the moves lead to. Where the disk is too full for them, take the change back."""
     try:
         for new in moves.values():
-            (project.raw / new.parent).mkdir(parents=True, exist_ok=True)
+            place_of(new, project).parent.mkdir(parents=True, exist_ok=True)
     except OSError:
         _remove_empty((new.parent for new in moves.values()), project)
         _forget(project)
@@ -146,11 +155,11 @@ def _make_parents(moves: Moves, project: Project) -> None:
 
 
 def _remove_empty(folders: Iterable[PurePosixPath], project: Project) -> None:
-    """Remove folders below `data/raw` that hold nothing, and the folders above them that then hold nothing."""
+    """Remove folders of recordings that hold nothing, and the folders above them that then hold nothing."""
     above = {part for folder in folders for part in (folder, *folder.parents) if part.parts}
     for folder in sorted(above, key=lambda part: len(part.parts), reverse=True):
         with contextlib.suppress(OSError):  # not empty, or gone
-            (project.raw / folder).rmdir()
+            place_of(folder, project).rmdir()
 
 
 def _finish(project: Project) -> None:
@@ -165,9 +174,8 @@ def _finish(project: Project) -> None:
         moves = _read_moves(folder / _MOVES_JSON)
         for old, new in moves.items():
             _move(old, new, project)
-        for table in (project.groups_csv, project.split_keep_csv):
-            if (folder / table.name).is_file():
-                (folder / table.name).replace(table)
+        if (folder / project.groups_csv.name).is_file():
+            (folder / project.groups_csv.name).replace(project.groups_csv)
         _remove_empty((old.parent for old in moves), project)
         flush_filesystem(project.raw)
     _forget(project)
@@ -191,7 +199,7 @@ def _read_moves(path: Path) -> dict[PurePosixPath, PurePosixPath]:
 
 
 def _move(old: PurePosixPath, new: PurePosixPath, project: Project) -> None:
-    source, target = project.raw / old, project.raw / new
+    source, target = project.raw / old, place_of(new, project)
     if not os.path.lexists(source):
         return  # moved by the command that was killed
     if _is_taken(source, target):
@@ -205,7 +213,7 @@ def _move(old: PurePosixPath, new: PurePosixPath, project: Project) -> None:
 
 def _followed_groups(moves: Moves, project: Project) -> tuple[int, list[list[str]]]:
     """How many lines of `data/groups.csv` change, and all its lines as they will be."""
-    lines = _lines_of(project.groups_csv)
+    lines = list(read_table(project.groups_csv)) if os.path.lexists(project.groups_csv) else []
     followed: list[list[str] | None] = []
     for cells in lines:
         source = _followed(cells[0], moves, project) if cells else ""
@@ -213,36 +221,8 @@ def _followed_groups(moves: Moves, project: Project) -> tuple[int, list[list[str
         groups = [_followed(group, moves, project) or group for group in cells[1:2]]
         changed = [source, *groups, *cells[2:]] if cells and source is not None else None
         followed.append(changed if cells else cells)
-    return _count_and_keep(lines, followed)
-
-
-def _followed_pins(moves: Moves, project: Project, named_groups: set[str]) -> tuple[int, list[list[str]]]:
-    """How many lines of `data/split.keep.csv` change, and all its lines as they will be.
-
-    Args:
-        moves: the change.
-        project: whose pins they are.
-        named_groups: groups of recordings that stay. A pin of one of them stays.
-    """
-    lines = _lines_of(project.split_keep_csv)
-    followed: list[list[str] | None] = []
-    for cells in lines:
-        group = _followed(cells[0], moves, project) if cells else ""
-        if group is None and cells[0] in named_groups:
-            group = cells[0]
-        changed = [group, *cells[1:]] if cells and group is not None else None
-        followed.append(changed if cells else cells)
-    return _count_and_keep(lines, followed)
-
-
-def _lines_of(table: Path) -> list[list[str]]:
-    return list(read_table(table)) if os.path.lexists(table) else []
-
-
-def _count_and_keep(before: list[list[str]], after: list[list[str] | None]) -> tuple[int, list[list[str]]]:
-    """How many lines change, None for those that go, and the lines that stay."""
-    n_changed = sum(new != cells for cells, new in zip(before, after, strict=True))
-    return n_changed, [cells for cells in after if cells is not None]
+    n_changed = sum(new != cells for cells, new in zip(lines, followed, strict=True))
+    return n_changed, [cells for cells in followed if cells is not None]
 
 
 def _followed(source: str, moves: Moves, project: Project) -> str | None:

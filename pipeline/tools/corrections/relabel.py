@@ -1,4 +1,4 @@
-"""`pipe relabel`: recordings get another class, and keep their groups and pins."""
+"""`pipe relabel`: recordings get another class, and keep their groups."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RelabelReport:
 
 
 def relabel(sources: Sequence[Path], label: str, project: Project, layout: Layout) -> RelabelReport:
-    """Move recordings to another class: all of them or none. Their lines in the tables follow.
+    """Move recordings to another class: all of them or none. Their lines in `data/groups.csv` follow.
 
     Args:
         sources: paths of recordings below `data/raw`.
@@ -62,7 +62,7 @@ def relabel(sources: Sequence[Path], label: str, project: Project, layout: Layou
     left = {label_of(folder, layout) for folder in folders_without(moved, project, layout)}
     refuse_similar_label(label, left, project)
     moves = {name: with_label(name, label, layout) for name in moved}
-    followed = carry_out(moves, project) if moves else Followed(0, 0)
+    followed = carry_out(moves, project) if moves else Followed(0)
     emptied = {label_of(name, layout) for name in moved} - left
     return RelabelReport(
         len(moved), len(named) - len(moved), label, label not in before, tuple(sorted(emptied)), followed

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.base.project import Project
 from pipeline.base.words import counted
-from pipeline.tools.corrections.change import REMOVED, Followed, carry_out
+from pipeline.tools.corrections.change import REMOVED, Followed, carry_out, place_of
 from pipeline.tools.corrections.named_recordings import Layout, folders_without, label_of, named_recordings
 
 
@@ -30,9 +30,9 @@ class RemoveReport:
 
 
 def remove(sources: Sequence[Path], project: Project, layout: Layout) -> RemoveReport:
-    """Take recordings out of the project: all of them or none. Their lines in the tables go with them.
+    """Take recordings out of the project: all of them or none. Their lines in `data/groups.csv` go with them.
 
-    Nothing is deleted, since a recording may have no other copy. The files move to a hidden folder that no stage reads.
+    Nothing is deleted, since a recording may have no other copy. The files move to a folder that no stage reads.
 
     Args:
         sources: paths of recordings below `data/raw`.
@@ -47,4 +47,4 @@ def remove(sources: Sequence[Path], project: Project, layout: Layout) -> RemoveR
     left = {label_of(folder, layout) for folder in folders_without(named, project, layout)}
     followed = carry_out({name: REMOVED / name for name in named}, project)
     emptied = {label_of(name, layout) for name in named} - left
-    return RemoveReport(len(named), project.relative(project.raw / REMOVED), tuple(sorted(emptied)), followed)
+    return RemoveReport(len(named), project.relative(place_of(REMOVED, project)), tuple(sorted(emptied)), followed)

@@ -1,4 +1,4 @@
-"""`pipe rename`: a class gets another name, and its recordings keep their groups and pins."""
+"""`pipe rename`: a class gets another name, and its recordings keep their groups."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RenameReport:
 
 
 def rename(label: str, new_label: str, project: Project, layout: Layout) -> RenameReport:
-    """Give a class another name. The lines of its recordings in the tables follow.
+    """Give a class another name. The lines of its recordings in `data/groups.csv` follow.
 
     Args:
         label: the class.

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pipeline.base.project import Project
 from pipeline.tools.studies.git_repository import git_bytes, git_text
 
 LAST_STAGE = "evaluate"
+_TOOLCHAIN_LOCK = Project(Path()).toolchain_lock.name
 _REF = re.compile(r"refs/exps/(?P<start>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38,62})/(?P<name>.+)")
 
 
@@ -151,9 +152,14 @@ def stages_up_to_evaluate(lock: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def source_digests(stages: Mapping[str, Any]) -> dict[str, str]:
-    """The digests of data and code, by path: of every dependency that is not the output of a stage."""
+    """The digests of data and code, by path: of every dependency that is not the output of a stage.
+
+    Where `toolchain.lock` stands for the code, its values are joined to one.
+    """
     outputs = {path for path, _ in _digests(stages, "outs")}
-    return {path: digest for path, digest in _digests(stages, "deps") if path not in outputs}
+    sources = {path: digest for path, digest in _digests(stages, "deps") if path not in outputs}
+    locked = [f"{name} {value}" for stage in stages.values() for name, value in _toolchain_keys(stage)]
+    return {**sources, _TOOLCHAIN_LOCK: "\n".join(sorted(locked))} if locked else sources
 
 
 def digest_of(experiment: Experiment, path: Path) -> str | None:
@@ -181,6 +187,11 @@ def _digests(stages: Mapping[str, Any], kind: str) -> Iterator[tuple[str, str]]:
     for stage in stages.values():
         for entry in stage.get(kind, []):
             yield entry["path"], entry.get("md5", "")
+
+
+def _toolchain_keys(stage: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    keys: Mapping[str, str] = stage.get("params", {}).get(_TOOLCHAIN_LOCK, {})
+    return keys.items()
 
 
 def _every_experiment(project: Project) -> Iterator[Experiment]:

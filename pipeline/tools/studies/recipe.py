@@ -1,4 +1,4 @@
-"""Recipes: `recipes/<name>.yaml` holds the values that differ from the defaults.
+"""Recipes: `recipes/<name>.yaml` of the project, or of the toolchain, holds the values that differ from the defaults.
 
 `params` is common to all rows and is written into `params.yaml`; `rows` are the variants that `pipe study` runs;
 `compare` says what `pipe compare` draws.
@@ -20,6 +20,7 @@ from ruamel.yaml.scalarstring import ScalarString
 
 from pipeline.base.errors import ParamsError, nearest
 from pipeline.base.files import replacing_file
+from pipeline.base.packaged_files import packaged
 from pipeline.base.project import Project
 from pipeline.base.section import validate_section
 from pipeline.base.storage.yaml_files import read_yaml
@@ -115,24 +116,27 @@ def read_params_of_recipe(name: str, project: Project) -> dict[str, Any]:
 
 
 def list_recipes(project: Project) -> list[str]:
-    """The names that `apply_recipe` knows, sorted."""
-    return sorted(path.stem for path in project.recipes.glob("*.yaml"))
+    """The names that `apply_recipe` knows, sorted: the project's own recipes, and those of the toolchain."""
+    return sorted({path.stem for folder in _folders(project) for path in folder.glob("*.yaml")})
 
 
 def find_recipe(name: str, project: Project) -> Path:
-    """The path of a recipe.
+    """The path of a recipe; the project's own comes before one of the same name that came with the toolchain.
 
     Raises:
         ParamsError: there is no such recipe.
     """
     names = list_recipes(project)
     if name in names:
-        return project.recipes / f"{name}.yaml"
-    if not names:
-        raise ParamsError(f"{project.recipes}: no recipes; run inside a project (a clone of the repository)")
+        paths = (folder / f"{name}.yaml" for folder in _folders(project))
+        return next(path for path in paths if path.is_file())
     raise ParamsError(
         f"{project.recipes}: no recipe {name!r}; the nearest is {nearest(name, names)!r}, all are {', '.join(names)}"
     )
+
+
+def _folders(project: Project) -> tuple[Path, Path]:
+    return project.recipes, packaged(project.recipes.name)
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

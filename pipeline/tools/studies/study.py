@@ -20,7 +20,6 @@ import time
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -30,11 +29,15 @@ from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.params import read_params
+from pipeline.tools.own_programs import environment_with_own_programs
+from pipeline.tools.project.surroundings import refuse_no_identity
 from pipeline.tools.studies.borrowed_params import borrowed_params, exclusive_params
 from pipeline.tools.studies.dvc_experiments import (
     LAST_STAGE,
+    Experiment,
     check_repository,
     list_experiments,
+    param_value,
     parse_yaml,
     remove_experiments,
     source_digests,
@@ -101,6 +104,7 @@ def study(name: str, rows: Sequence[str], seeds: int, project: Project, *, small
         if row not in recipe.rows:
             refuse_unknown(row, list(recipe.rows), f"{find_recipe(name, project)}: rows")
     check_repository(project)
+    refuse_no_identity(project.root)
     if not project.raw.is_dir() or not any(project.raw.iterdir()):
         raise DataError(f"{project.raw}: no recordings; put them there, or use `pipe add`")
     with exclusive_params(project):
@@ -191,7 +195,15 @@ def _is_done(planned: PlannedRun, project: Project) -> bool:
     if experiment.params != parse_yaml(planned.params_text):
         return False
     present = _workspace_sources(project)
-    return bool(present) and source_digests(experiment.stages) == present
+    ran = source_digests(experiment.stages)
+    return bool(present) and without_kept_places(ran, experiment) == without_kept_places(present, experiment)
+
+
+def without_kept_places(sources: Mapping[str, str], experiment: Experiment) -> dict[str, str]:
+    """Leave `data/split.keep.csv` out of the digests where the params of the run do not use it."""
+    kept = experiment.project.relative(experiment.project.split_keep_csv)
+    is_unused = param_value(experiment.params, "split.keep") is False
+    return {path: digest for path, digest in sources.items() if path != kept or not is_unused}
 
 
 def _workspace_sources(project: Project) -> dict[str, str]:
@@ -268,10 +280,9 @@ def _forward_output(process: subprocess.Popen[bytes]) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Let `python` in dvc.yaml be this Python; on a terminal, let stages draw their progress."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    """Let `python` and `pipe` in dvc.yaml be those of this Python; on a terminal, let stages draw their progress."""
     terminal = {"TTY_COMPATIBLE": "1", "COLUMNS": str(shutil.get_terminal_size().columns)}
-    return os.environ | {"PATH": path} | (terminal if sys.stderr.isatty() else {})
+    return environment_with_own_programs() | (terminal if sys.stderr.isatty() else {})
 
 
 def _reason(output: str) -> str:

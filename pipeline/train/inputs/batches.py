@@ -16,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.base import manifest
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.preprocess import Preprocess
-from pipeline.train.inputs.frame_cache import FrameCache, open_frame_cache
-from pipeline.train.inputs.whole_frames import WholeFrames, open_whole_frames
+from pipeline.train.inputs.frame_cache import FrameCache, KeptBox, open_frame_cache
+from pipeline.train.inputs.whole_frames import KeptWhole
 from pipeline.train.params import RandomResizedCropView, TrainParams, View
 
 _N_AHEAD = 2  # batches that are prepared while the caller computes on one
@@ -74,17 +73,16 @@ def label_images(project: Project, rows: Sequence[Row], classes: Sequence[str], 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Training images from the frame cache, with random views drawn anew for every (seed, epoch, image)."""
+    """Training images from the frame cache, with random views drawn anew for every (seed, epoch, picture)."""
 
-    frames: FrameCache | WholeFrames  # all kept frames of `data/split.csv`; whole ones where crops are drawn
-    positions: NDArray[np.int64]  # (n,) where each image lies in the cache
+    frames: FrameCache  # exactly these images; whole frames where crops are drawn
     labels: Tensor  # (n,) int64
     preprocess: Preprocess
     views: tuple[View, ...]
     seed: int
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return len(self.labels)
 
     def batch(self, indices: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return inputs (batch, 3, size, size) and labels (batch,).
@@ -97,43 +95,37 @@ class Pictures:
         Raises:
             DataError: a frame is missing or broken.
         """
-        pictures_nchw = self._pictures(self.positions[list(indices)], device)
+        pictures_nchw = self._pictures(indices, device)
         if self.views:
             # Here, since it imports torchvision: two seconds that a training without random views does not need.
             from pipeline.train.inputs.random_views import random_views, view_generator
 
-            generators = [view_generator(self.seed, epoch, index) for index in indices]
+            numbers = (int(self.frames.digests[index], 16) for index in indices)
+            generators = [view_generator(self.seed, epoch, number) for number in numbers]
             pictures_nchw = random_views(pictures_nchw, self.views, generators, self.preprocess.size)
         pixels_nchw = pictures_nchw if isinstance(pictures_nchw, Tensor) else torch.stack(pictures_nchw)
         pixels_nhwc = pixels_nchw.permute(0, 2, 3, 1)
         return self.preprocess.normalised(pixels_nhwc), to_device(self.labels[list(indices)], device)
 
-    def _pictures(self, positions: NDArray[np.int64], device: torch.device) -> Tensor | list[Tensor]:
-        """Return the pictures at some positions in the cache: (batch, 3, side, side), or each (3, height, width)."""
-        if isinstance(self.frames, FrameCache):
-            return to_device(torch.from_numpy(self.frames.pixels_nhwc[positions]), device).permute(0, 3, 1, 2)
-        whole_hwc = (torch.from_numpy(self.frames.picture_hwc(position)) for position in positions)
+    def _pictures(self, indices: Sequence[int], device: torch.device) -> Tensor | list[Tensor]:
+        """Return the pictures of some images: (batch, 3, side, side), or whole ones, each (3, height, width)."""
+        if isinstance(self.frames.kept, KeptBox):
+            return to_device(torch.from_numpy(self.frames.stacked(indices)), device).permute(0, 3, 1, 2)
+        whole_hwc = (torch.from_numpy(np.array(self.frames[index])) for index in indices)
         return [to_device(picture_hwc, device).permute(2, 0, 1) for picture_hwc in whole_hwc]
 
 
 def pictures(images: Images, params: TrainParams) -> Pictures:
     """Return training images as a source. Their frames are decoded when a batch first needs them.
 
-    The cache holds all kept frames of `data/split.csv`, so that folds and seeds share it.
-
     Raises:
         DataError: a frame is missing.
     """
-    rows = [row for row in manifest.read_split(images.project.split_csv) if row.kept]
+    preprocess = images.preprocess
     crop = next((view for view in params.online if isinstance(view, RandomResizedCropView)), None)
-    frames = (
-        open_frame_cache(images.project, rows, images.preprocess, images.preprocess.size, np.dtype("u1"))
-        if crop is None
-        else open_whole_frames(images.project, rows, images.preprocess, crop)
-    )
-    position_of = {row.path: position for position, row in enumerate(rows)}
-    positions = np.array([position_of[row.path] for row in images.rows], dtype=np.int64)
-    return Pictures(frames, positions, images.labels, images.preprocess, params.online, params.seed)
+    kept = KeptBox(preprocess, preprocess.size, np.dtype("u1")) if crop is None else KeptWhole(preprocess, crop)
+    frames = open_frame_cache(images.project, images.rows, kept)
+    return Pictures(frames, images.labels, preprocess, params.online, params.seed)
 
 
 @dataclass(frozen=True)
@@ -163,7 +155,7 @@ class Exact:
         Raises:
             DataError: a frame is missing or broken.
         """
-        levels_nhwc = to_device(torch.from_numpy(self.frames.pixels_nhwc[list(indices)]), device)
+        levels_nhwc = to_device(torch.from_numpy(self.frames.stacked(indices)), device)
         return self.preprocess.normalised(levels_nhwc), to_device(self.labels[list(indices)], device)
 
 
@@ -174,7 +166,7 @@ def exact(images: Images) -> Exact:
         DataError: a frame is missing.
     """
     preprocess = images.preprocess
-    frames = open_frame_cache(images.project, images.rows, preprocess, preprocess.size, np.dtype("f4"))
+    frames = open_frame_cache(images.project, images.rows, KeptBox(preprocess, preprocess.size, np.dtype("f4")))
     return Exact(frames, images.labels, preprocess)
 
 

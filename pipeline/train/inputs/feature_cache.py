@@ -1,8 +1,8 @@
 """Features of a frozen backbone, computed once: of training images in several views, of held-out images exactly.
 
-`project.cache`/features/<key>/features.npy is (n, views, channels). The key is a digest of the frames, the views, the
-backbone's structure and weights, the precision, and the code. For training images the backbone runs with its batch
-norm folded into its convolutions.
+`project.cache`/features/<key>/ is a `RecordStore`. The key is a digest of how frames are kept, of the views, the
+backbone's structure and weights, the precision, and the code. A record is (views, channels), and has the sha256 of the
+frame's file as its name. For training images the backbone runs with its batch norm folded into its convolutions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pipeline.base.progress import track
-from pipeline.base.storage.cached_array import CachedArray, cache_key
-from pipeline.network.embeddings import frozen_embeddings
-from pipeline.network.inference import Frames
+from pipeline.base.storage.cache_key import cache_key
+from pipeline.base.storage.record_store import RecordStore
+from pipeline.network.embeddings import embedding_records, frames_at_once
+from pipeline.network.inference import Frames, embed_full_batch
 from pipeline.network.network import Network
 from pipeline.train.inputs.batches import Images, Pictures, pictures, prefetch, to_device
 from pipeline.train.params import TrainParams
@@ -39,10 +40,23 @@ _STORED: dict[torch.dtype, np.dtype[Any]] = {
 
 
 @dataclass(frozen=True)
+class FeatureMaps:
+    """Feature maps of images on disk, where they stay: they may be larger than the memory."""
+
+    records: Sequence[NDArray[Any]]  # of each image, (views, channels, h, w), with the bits of `precision`
+    precision: torch.dtype
+
+    def __getitem__(self, where: tuple[Tensor, Tensor]) -> Tensor:
+        """Return a view of some images, (batch, channels, h, w): `where` has the images and their views."""
+        pairs = zip(where[0].tolist(), where[1].tolist(), strict=True)
+        return torch.from_numpy(np.stack([self.records[image][view] for image, view in pairs])).view(self.precision)
+
+
+@dataclass(frozen=True)
 class CachedFeatures:
     """A source of features: each image has some views, and an epoch sees one view of each image."""
 
-    features: Tensor  # (n, views, channels) or (n, views, channels, h, w), in the precision that computed them
+    features: Tensor | FeatureMaps  # (n, views, channels) in memory, or maps, in the precision that computed them
     order: Tensor  # (n, views) int64: the view of each image in epoch 0, 1, ...; then from the start
     labels: Tensor  # (n,) int64
 
@@ -60,6 +74,12 @@ class CachedFeatures:
         chosen = torch.tensor(indices)
         features = self.features[chosen, self.order[chosen, epoch % self.order.shape[1]]]
         return to_device(features, device).float(), to_device(self.labels[chosen], device)
+
+    def first_views(self, indices: Sequence[int]) -> NDArray[np.float32]:
+        """Return the features of the first view of some images, (n, channels)."""
+        chosen = torch.tensor(indices, dtype=torch.int64)
+        features: NDArray[np.float32] = self.features[chosen, torch.zeros_like(chosen)].float().numpy()
+        return features
 
 
 def view_features(
@@ -80,19 +100,31 @@ def view_features(
     Raises:
         DataError: a frame is missing or broken.
     """
-    source = pictures(images, params)
+    frames = pictures(images, params).frames
     n_views = params.cached_views if params.online else 1
     drawing = (params.seed, n_views, *(view.model_dump_json() for view in params.online)) if params.online else ()
     folded = copy.deepcopy(network).eval()
     folded.backbone = fold_batch_norm(folded.backbone)
     folded = folded.to(device).to(memory_format=torch.channels_last)
-    embedder = _Embedder(folded, n_views, params.batch_size, precision, device)
-    paths = [row.path for row in images.rows]
-    key = cache_key(source.frames.key, paths, *drawing, *_identity(network, images, precision))
-    features = embedder.features(source, key)
+    embedder = _Embedder(folded, n_views, frames_at_once(params.batch_size), precision, device)
+    key = cache_key(frames.kept.key, embedder.batch_size, *drawing, *_identity(network, images, precision))
+    store = RecordStore(images.project.cache / "features" / key, _STORED[precision])
+
+    def fill(positions: Sequence[int], empty: Sequence[NDArray[Any]]) -> None:
+        rows = [images.rows[position] for position in positions]
+        embedder.fill(empty, pictures(replace(images, rows=rows, labels=images.labels[list(positions)]), params))
+
+    shape = embedder.shape(images.preprocess.size)
+    records = store.read_or_make(frames.digests, [shape] * len(frames.rows), fill)
     turns = np.tile(np.arange(n_views), (len(images.rows), 1))
     order = np.random.default_rng(params.seed).permuted(turns, axis=1)
-    return CachedFeatures(features, torch.from_numpy(order), images.labels)
+    return CachedFeatures(_features(records, precision), torch.from_numpy(order), images.labels)
+
+
+def _features(records: Sequence[NDArray[Any]], precision: torch.dtype) -> Tensor | FeatureMaps:
+    """Read features (views, channels) of each image into memory; leave maps (views, channels, h, w) on disk."""
+    maps = FeatureMaps(records, precision)
+    return maps if records and records[0].ndim > 2 else torch.from_numpy(np.stack(records)).view(precision)
 
 
 def exact_features(network: Network, images: Images, batch_size: int) -> CachedFeatures:
@@ -101,14 +133,15 @@ def exact_features(network: Network, images: Images, batch_size: int) -> CachedF
     Args:
         network: the network with the frozen backbone; it is left as it was.
         images: the held-out images.
-        batch_size: images that pass through the backbone together.
+        batch_size: images that may pass through the backbone together.
 
     Raises:
         DataError: a frame is missing or broken.
     """
     frames = Frames(images.project, images.rows, images.classes, images.preprocess)
-    features = torch.from_numpy(frozen_embeddings(network, frames, batch_size))[:, None]
-    return CachedFeatures(features, torch.zeros(len(images.rows), 1, dtype=torch.int64), images.labels)
+    records = [record[None] for record in embedding_records(network, frames, batch_size)]
+    order = torch.zeros(len(images.rows), 1, dtype=torch.int64)
+    return CachedFeatures(_features(records, torch.float32), order, images.labels)
 
 
 def _identity(network: Network, images: Images, precision: torch.dtype) -> tuple[object, ...]:
@@ -126,7 +159,7 @@ def _identity(network: Network, images: Images, precision: torch.dtype) -> tuple
 
 @dataclass(frozen=True)
 class _Embedder:
-    """Runs the images of a source through a network up to its head, in some precision."""
+    """Runs the images of a source through a network up to its head, in some precision and in batches of one size."""
 
     network: Network  # on the device, in eval mode
     n_views: int
@@ -134,19 +167,13 @@ class _Embedder:
     precision: torch.dtype
     device: torch.device
 
-    def features(self, source: Pictures, key: str) -> Tensor:
-        """Find or compute (n, views, …); frames are decoded only where nothing is found."""
-        shape = (len(source), self.n_views, *self._shape(source.preprocess.size))
-        file = source.frames.project.cache / "features" / key / "features.npy"
-        array = CachedArray(file, shape, _STORED[self.precision])
-        stored = array.read_or_make_for_torch(lambda empty: self._fill(empty, source))
-        # Feature maps may be larger than the memory: they stay on disk.
-        return torch.from_numpy(stored if stored.ndim > 3 else np.array(stored)).view(self.precision)
+    def shape(self, size: int) -> tuple[int, ...]:
+        """Return the shape of what is kept of an image: (views, channels), or (views, channels, h, w)."""
+        with torch.inference_mode():
+            return self.n_views, *self.network.embed(torch.zeros(1, 3, size, size, device=self.device)).shape[1:]
 
-    def _shape(self, size: int) -> tuple[int, ...]:
-        return tuple(self._embed(torch.zeros(1, 3, size, size, device=self.device)).shape[1:])
-
-    def _fill(self, stored: NDArray[Any], source: Pictures) -> None:
+    def fill(self, empty: Sequence[NDArray[Any]], source: Pictures) -> None:
+        """Compute the features of each image of a source into its array, (views, ...)."""
         source.frames.decode()
         blocks = [
             range(start, min(start + self.batch_size, len(source))) for start in range(0, len(source), self.batch_size)
@@ -155,12 +182,13 @@ class _Embedder:
             for (inputs, _), block in zip(prefetch(source, blocks, view, self.device), blocks, strict=True):
                 features = self._embed(inputs)
                 bits = features.view(torch.int16) if self.precision == torch.bfloat16 else features
-                stored[block.start : block.stop, view] = bits.numpy()
+                for image, of_image in zip(block, bits.numpy(), strict=True):
+                    empty[image][view] = of_image
 
     @torch.inference_mode()
     def _embed(self, input_nchw: Tensor) -> Tensor:
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            return self.network.embed(input_nchw).to("cpu", self.precision)
+            return embed_full_batch(self.network, input_nchw, self.batch_size).to("cpu", self.precision)
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:

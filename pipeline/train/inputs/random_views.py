@@ -1,7 +1,7 @@
 """Random views of training images: the transforms of `train.online`, drawn anew for every view.
 
-Pictures are uint8 RGB and lie on any device. The randomness of a view depends only on (seed, view, image). It does not
-depend on the thread that prepares it, on the batch, or on what dropout draws from torch's generator.
+Pictures are uint8 RGB and lie on any device. The randomness of a view depends only on (seed, view, picture). It does
+not depend on the thread that prepares it, on the other pictures, or on what dropout draws from torch's generator.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _CROP_TRIES = 10  # as torchvision's RandomResizedCrop
 _PADDING = {"nearest": "border", "black": "zeros"}  # as grid_sample names them
 
 
-def view_generator(seed: int, view: int, index: int) -> np.random.Generator:
-    """Return the random generator of one view of one image.
+def view_generator(seed: int, view: int, picture: int) -> np.random.Generator:
+    """Return the random generator of one view of one picture.
 
     Args:
         seed: `train.seed`.
         view: number of the view; where views are drawn anew in every epoch, the epoch.
-        index: position of the image among the training images.
+        picture: a number that the picture's content gives, so that a new clip changes no view of another one.
     """
-    return np.random.default_rng((seed, view, index))
+    return np.random.default_rng((seed, view, picture))
 
 
 def random_views(

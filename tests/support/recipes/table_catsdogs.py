@@ -34,6 +34,7 @@ CATSDOGS: Table = {
         ("augment.copies", [], "ours: the transforms are random, so they are drawn anew every epoch"),
         ("split.protocol", "random", "我们将其两类分别随机分出了 1000 张作为训练集"),
         ("split.augmented_in_test", False, "ours: there are no copies"),
+        ("split.keep", False, "ours: the params alone deal the pictures"),
         ("split.counts", {"train": 1000, "val": 500, "test": 500}, "各 500 张作为验证集 500 张作为测试集数目"),
         ("split.ratio", "8:2", "ours: holds where counts are null"),
         ("split.val", 0.2, "ours: holds where counts are null"),

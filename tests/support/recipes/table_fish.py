@@ -30,6 +30,7 @@ FISH: Table = {
         ("split.rounding", "down", "其中,訓練集1 739張,驗證集178張"),
         ("split.counts", None, "ours: the ratio says it"),
         ("split.augmented_in_test", False, "ours: copies of training photos only"),
+        ("split.keep", False, "ours: the params alone deal the pictures"),
         ("model.weights", "imagenet", "試驗前下載3個預訓練模型"),
         ("model.freeze", "all", "通過凍結底層學習率調整新的全連接層學習率"),
         ("model.head", "linear", "最后由全連接層FC對這個特征向量進行計算并輸出類別概率"),

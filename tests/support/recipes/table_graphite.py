@@ -53,6 +53,7 @@ GRAPHITE: Table = {
         ], "对收集到的图像分别做垂直翻转、样本旋转 90°、绕 X 轴翻转以及仿射变换等操作"),
         ("split.protocol", "random", "按照比例随机选取数据集2860张(80%)作为训练集对网络进行训练"),
         ("split.augmented_in_test", True, "我们只有3575张训练和测试图像"),
+        ("split.keep", False, "ours: the params alone deal the pictures"),
         ("split.ratio", "8:2", "715张(20%)作为测试集验证网络的性能"),
         ("split.val", None, "将训练集与测试集分开处理"),
         ("split.rounding", "nearest", "ours: 20 % of 1,020, 965, 715 and 875 are whole numbers"),

@@ -13,6 +13,7 @@ JOINT_STUDY: list[Line] = [
     ("split.rounding", "nearest", "ours"),
     ("split.counts", None, "ours: the ratio says it"),
     ("split.augmented_in_test", False, "ours: there are no copies"),
+    ("split.keep", False, "ours: the params alone deal the pictures"),
     ("model.weights", "none", "ours: no pretraining is named, and a rate of 0.1 is that of random weights"),
     ("model.freeze", "none", "一起对网络参数与中心参数进行优化与更新"),
     ("model.head", "plain", "网络的主干分支不会受到影响"),

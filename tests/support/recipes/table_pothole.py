@@ -13,6 +13,7 @@ POTHOLE: Table = {
         ("split.rounding", "nearest", "ours"),
         ("split.counts", None, "ours: not given"),
         ("split.augmented_in_test", False, "ours: there are no copies"),
+        ("split.keep", False, "ours: the params alone deal the pictures"),
         ("model.weights", "imagenet", "卷积层默认使用Pytorch已经训练好的权重和偏置参数进行初始化"),
         ("model.freeze", "all", "即冻结卷积层"),
         ("model.head", "linear", "更新后为2048个特征和2个类"),

@@ -32,7 +32,22 @@ def test_every_path_of_a_project_is_inside_it(tmp_path: Path) -> None:
     values = [getattr(Project(tmp_path), name) for name in vars(Project)]
     paths = [value for value in values if isinstance(value, Path)]
     assert len(set(paths)) == len(paths) > 10
-    assert all(path.is_relative_to(tmp_path) for path in paths)
+    outside = [path for path in paths if not path.is_relative_to(tmp_path)]
+    assert outside == [ROOT / "runtime"]  # of the toolchain, where the project has no code of its own
+    (tmp_path / "runtime").mkdir()
+    assert Project(tmp_path).runtime == tmp_path / "runtime"
+
+
+def test_the_devices_code_has_one_name_wherever_it_lies(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    for _ in range(2):
+        path = project.runtime / "session.py"
+        assert project.relative(path) == "runtime/session.py"
+        assert project.locate("runtime/session.py") == path
+        (tmp_path / "runtime").mkdir(exist_ok=True)
+    assert project.locate("data/raw/runtime/a.mp4") == project.raw / "runtime" / "a.mp4"
+    with pytest.raises(DataError, match="leaves the project"):
+        project.locate("runtime/../../secret")
 
 
 def outs_of_dvc() -> dict[str, str]:

@@ -16,8 +16,8 @@ from pipeline.cli.main import cli
 from pipeline.split.params import SplitParams
 from tests.support.small_project import set_params
 
-# `pipe predict` prints answers, which other programs read, and no closing line.
-WITHOUT_CLOSING_LINE = {"predict"}
+# `pipe predict` prints answers, which other programs read, and no closing line. `pipe status` finds out what is next.
+WITHOUT_CLOSING_LINE = {"predict", "status"}
 
 
 def keys_of_closing_lines() -> list[str]:

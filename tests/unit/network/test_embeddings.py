@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +13,11 @@ import torch
 from torch import fx
 
 from pipeline.base import manifest
+from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.network import embeddings
 from pipeline.network.embeddings import frozen_embeddings
-from pipeline.network.inference import Frames, infer
+from pipeline.network.inference import Frames, embed, infer
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
@@ -53,12 +57,14 @@ def test_the_features_are_those_of_inference_and_the_network_is_left_as_it_was(
 
 def test_the_features_are_computed_once(small: Project, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     first = frozen_embeddings(network, _frames(small), 5)
-    monkeypatch.setattr(embeddings, "embed", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: pytest.fail("computed again"))
     assert np.array_equal(frozen_embeddings(network, _frames(small), 5), first)
     torch.nn.init.zeros_(network.head.classify[0].weight)  # the head takes no part
     assert np.array_equal(frozen_embeddings(network, _frames(small), 5), first)
+    assert np.array_equal(frozen_embeddings(network, _frames(small, 11), 5), first[:11])
     for changed in (
-        lambda: frozen_embeddings(network, _frames(small, 11), 5),
+        lambda: frozen_embeddings(network, _frames(small, 13), 5),
+        lambda: frozen_embeddings(network, _frames(small, 11), 4),
         lambda: _with_another_backbone(small, network),
     ):
         with pytest.raises(pytest.fail.Exception, match="computed again"):
@@ -69,6 +75,36 @@ def _with_another_backbone(small: Project, network: Network) -> None:
     with torch.no_grad():
         next(network.backbone.parameters()).add_(1.0)
     frozen_embeddings(network, _frames(small), 5)
+
+
+def test_only_new_frames_are_computed_and_give_the_features_of_a_run_without_a_cache(
+    small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = list[int]()
+
+    def counting(network: Network, frames: Frames, *arguments: Any, **named: Any) -> Iterator[torch.Tensor]:
+        computed.append(len(frames))
+        yield from embed(network, frames, *arguments, **named)
+
+    monkeypatch.setattr(embeddings, "embed", counting)
+    frozen_embeddings(network, _frames(small, 3), 5)
+    in_parts = frozen_embeddings(network, _frames(small, 12), 5)
+    assert computed == [3, 9]
+    shutil.rmtree(small.cache)
+    assert np.array_equal(frozen_embeddings(network, _frames(small, 12), 5), in_parts)
+
+
+def test_batches_above_32_share_their_features(
+    small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = frozen_embeddings(network, _frames(small), 32)
+    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: pytest.fail("computed again"))
+    assert np.array_equal(frozen_embeddings(network, _frames(small), 100), first)
+
+
+def test_no_frames_are_an_error(small: Project, network: Network) -> None:
+    with pytest.raises(DataError, match=r"^features of the frames: no frames; expected at least one$"):
+        frozen_embeddings(network, _frames(small, 0), 5)
 
 
 def test_parts_of_a_network_that_end_elsewhere_have_features_of_their_own(small: Project) -> None:

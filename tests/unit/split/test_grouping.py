@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
-from pipeline.split.grouping import merge_groups, read_pins, regroup, write_pins
+from pipeline.split.grouping import merge_groups, regroup
 from pipeline.split.sessions import read_sessions
 
 
@@ -145,34 +145,3 @@ def test_merging_gives_the_connected_parts_whatever_the_order(pairs: list[tuple[
         frames[n].group for n in range(13) if len(part[n]) > 1
     )
     assert merge_groups(frames, [(frames[b].path, frames[a].path) for a, b in reversed(pairs)]) == (rows, merged)
-
-
-def test_pins_come_back_as_they_went_in(tmp_path: Path) -> None:
-    pins = {"b, two": "test", "鳞片": "train", 'a "1"': "val", "line\rend": "train"}
-    write_pins(pins, tmp_path / "keep.csv")
-    assert read_pins(tmp_path / "keep.csv") == pins
-    assert (tmp_path / "keep.csv").read_text(encoding="utf-8").startswith('group,split\n"a ""1""",val\n')
-
-
-def test_no_pins_are_no_error(tmp_path: Path) -> None:
-    assert read_pins(tmp_path / "none.csv") == {}
-    assert read_pins(table(tmp_path, "group,split")) == {}
-
-
-def test_a_merged_group_is_pinned_by_any_of_its_names(tmp_path: Path) -> None:
-    assert read_pins(table(tmp_path, "group,split", "b,test"), [["a", "b"]]) == {"a": "test"}
-
-
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (["a,unused"], "'a' is pinned to 'unused'; expected one of train, val, test"),
-        (["a,Train"], "'a' is pinned to 'Train'"),
-        (["a,train", "a,test"], "table.csv:3: 'a' is pinned to test, 'a' to train; delete one of the lines"),
-        (["b,test", "c,train"], "'c' is pinned to train, 'b' to test, and the two are one group ('b' now)"),
-    ],
-)
-def test_pins_that_contradict_themselves_are_refused(tmp_path: Path, lines: list[str], expected: str) -> None:
-    with pytest.raises(DataError) as caught:
-        read_pins(table(tmp_path, "group,split", *lines), [["b", "c"]])
-    assert expected in str(caught.value)

@@ -17,7 +17,7 @@ from pipeline.base.section import read_section
 from pipeline.split import joined as joined_module
 from pipeline.split.joined import JoinedGroup
 from pipeline.split.params import SplitParams
-from pipeline.split.stage import freeze, split
+from pipeline.split.stage import split
 from tests.support.small_project import without_search
 
 OPTIMISTIC = "photos of one object may be on both sides"
@@ -184,23 +184,13 @@ def test_the_closing_line_counts_what_was_joined(project: Project) -> None:
     assert f"; 36 recordings joined to 12 groups; optimistic: {OPTIMISTIC}; " in headline
 
 
-def test_a_split_of_joined_photos_can_be_frozen(project: Project) -> None:
+def test_joined_photos_keep_their_places(project: Project) -> None:
     rows = photos("a") + photos("b")
-    before, _ = split_photos(project, rows)
-    freeze(project)
-    after, receipt = split_photos(project, rows, seed=7)
+    before, _ = split_photos(project, rows, keep=True)
+    after, receipt = split_photos(project, rows, keep=True, seed=7)
     assert {row.path: row.split for row in before} == {row.path: row.split for row in after}
-    assert receipt["pins"]["new"] == 0
-
-
-def test_photos_that_were_pinned_apart_and_are_joined_now_are_refused(project: Project) -> None:
-    rows = photos("a") + photos("b")
-    pins = f"group,split\n{rows[0].source},train\n{rows[1].source},test\n"
-    project.split_keep_csv.parent.mkdir(parents=True)
-    project.split_keep_csv.write_text(pins, encoding="utf-8")
-    with pytest.raises(DataError) as caught:
-        split_photos(project, rows)
-    assert "and the two are one group" in str(caught.value)
+    assert receipt["pins"] == {"pinned": 12, "new": 0, "gone": 0}
+    assert len(project.split_keep_csv.read_text(encoding="utf-8").splitlines()) == 37  # a line for each photo
 
 
 def test_too_few_groups_name_the_way_out(project: Project) -> None:

@@ -18,10 +18,9 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.split import protocols
-from pipeline.split.grouping import write_pins
 from pipeline.split.params import SplitParams
-from pipeline.split.stage import freeze, split
-from tests.support.command import ROOT, run_pipe
+from pipeline.split.stage import split
+from tests.support.command import ROOT
 from tests.support.small_project import without_search
 
 DEFAULTS = without_search(read_section(ROOT / "params.yaml", "split", SplitParams))
@@ -318,73 +317,6 @@ def test_too_few_clips_for_the_folds_say_what_to_film(project: Project) -> None:
     assert "'brick' has 4 (film 1 more)" in message
     assert "every class needs 5 for 5 folds" in message
     assert "every class needs 4 for 2 folds" in refusal(project, params(folds=2), clips(3))
-
-
-# Pins
-
-
-def test_frozen_groups_stay_when_the_data_grow(project: Project) -> None:
-    before = side_of_groups(split_rows(project, DEFAULTS, clips(6)))
-    report = freeze(project)
-    assert report.headline == "12 groups pinned in data/split.keep.csv; commit it"
-    frozen = project.split_csv.read_bytes()
-    split(DEFAULTS, project)
-    assert project.split_csv.read_bytes() == frozen
-    report = split_and_report(project, clips(20))
-    after = side_of_groups(read_split_without_leaks(project))
-    assert {group: after[group] for group in before} == before
-    assert Counter(after.values()) == {"train": 26, "val": 6, "test": 8}
-    assert "; 12 groups pinned, 28 new; " in report
-    assert read_json(project.split_json)["pins"] == {"pinned": 12, "new": 28, "gone": 0}
-    project.split_keep_csv.unlink()
-    assert side_of_groups(split_rows(project, DEFAULTS, clips(20))) != after  # the control: they would have moved
-
-
-def split_and_report(project: Project, frames: Sequence[Row]) -> str:
-    manifest.write(frames, project.frames_csv)
-    return split(DEFAULTS, project).headline
-
-
-def test_a_pinned_clip_takes_its_exact_copy_along(project: Project) -> None:
-    frames = clips(6)
-    side = side_of_groups(split_rows(project, DEFAULTS, frames))["data/raw/brick/clip05.mp4"]
-    freeze(project)
-    copy = [replace(row, source_sha256="sha of brick clip05") for row in clip_frames("brick", "a_new_name", 10)]
-    rows = split_rows(project, DEFAULTS, [*frames, *copy])
-    assert {row.split for row in rows if row.source_sha256 == "sha of brick clip05"} == {side}
-    freeze(project)
-    split_rows(project, DEFAULTS, frames)  # the copy that gave its name to both is gone again
-    assert side_of_groups(read_split_without_leaks(project))["data/raw/brick/clip05.mp4"] == side
-
-
-def test_pins_that_leave_a_side_empty_say_what_to_film(project: Project) -> None:
-    write_pins({f"data/raw/brick/clip0{number}.mp4": "train" for number in range(3)}, project.split_keep_csv)
-    assert "'brick' has 3 (film 2 more)" in refusal(project, DEFAULTS, clips(3))
-
-
-def test_pins_to_a_val_that_is_not_asked_for_are_refused(project: Project) -> None:
-    split_rows(project, DEFAULTS, clips(6))
-    freeze(project)
-    project.split_csv.unlink()
-    assert "groups are pinned to val" in refusal(project, params(val=None), clips(6))
-
-
-@pytest.mark.parametrize("changes", [{"protocol": "random"}, {"protocol": "blocks"}, {"folds": 3}])
-def test_only_whole_groups_that_stay_can_be_frozen(project: Project, changes: dict[str, object]) -> None:
-    split_rows(project, params(**changes), clips(6))
-    with pytest.raises(DataError, match="only such a split can be frozen"):
-        freeze(project)
-    assert not project.split_keep_csv.exists()
-
-
-def test_the_command_freezes_and_refuses_where_there_is_no_split(project: Project) -> None:
-    finished = run_pipe(project.root, "split", "--freeze")
-    assert finished.returncode == 1
-    assert "split.csv: missing" in finished.stderr
-    split_rows(project, DEFAULTS, clips(4))
-    finished = run_pipe(project.root, "split", "--freeze")
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout == "8 groups pinned in data/split.keep.csv; commit it; next: pipe split\n"
 
 
 # Groups, and params that contradict one another

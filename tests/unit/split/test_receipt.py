@@ -17,6 +17,8 @@ from pipeline.base.section import read_section
 from pipeline.split import leaks
 from pipeline.split.folds import no_folds
 from pipeline.split.joined import Joined
+from pipeline.split.kept.places import Kept
+from pipeline.split.kept.table import Place
 from pipeline.split.leaks import Found, NearDuplicates
 from pipeline.split.near_duplicates.alignment import Alignment
 from pipeline.split.near_duplicates.search import ConfirmedPair, SearchResult
@@ -45,6 +47,7 @@ SPLIT_JSON = """\
     "group_pattern": null,
     "photo_groups": "propose",
     "seed": 0,
+    "keep": false,
     "near_duplicates": {
       "search": false,
       "hash_bits": 4,
@@ -187,10 +190,9 @@ PAIRS = (pair_of(PLACED[0], PLACED[1], 0.98765), pair_of(PLACED[1], PLACED[2], 0
 
 def receipt_of(**params: object) -> SplitReceipt:
     asked = DEFAULTS.model_copy(update=params)
-    pins = {"a/0": "train", "gone": "val"}
-    return make_receipt(
-        PLACED, asked, KnownGroups([["a/0", "old"]], pins, Joined(), NO_FOLDS), Found(SearchResult(PAIRS, 4, 9))
-    )
+    kept = Kept(side_of={"a/0": "train"}, without_clip=(Place("sha", "gone", "val"),))
+    known = KnownGroups([["a/0", "old"]], kept, Joined(), NO_FOLDS, are_kept=True)
+    return make_receipt(PLACED, asked, known, Found(SearchResult(PAIRS, 4, 9)))
 
 
 def test_the_file_of_a_small_project_to_the_letter(project: Project) -> None:
@@ -203,8 +205,8 @@ def test_the_file_of_a_small_project_to_the_letter(project: Project) -> None:
     manifest.write([copy_of(row) for row in frames if row.kept], project.augmented_csv)
     split(DEFAULTS.model_copy(update={"val": None, "caveat": "one photograph per class, 一张"}), project)
     written = json.loads(project.split_json.read_text(encoding="utf-8"))
-    made_from: dict[str, str | None] = dict.fromkeys(("data/groups.csv", "data/split.keep.csv"))  # there is neither
-    made_from |= {
+    made_from: dict[str, str | None] = {
+        "data/groups.csv": None,  # there is none
         "data/frames.csv": sha256_of(project.frames_csv),
         "data/augmented.csv": sha256_of(project.augmented_csv),
     }
@@ -270,7 +272,7 @@ def test_pairs_on_one_side_unused_ones_and_those_of_two_labels_flatter_nothing()
     receipt = make_receipt(
         placed,
         DEFAULTS.model_copy(update={"protocol": "given"}),
-        KnownGroups([], {}, Joined(), NO_FOLDS),
+        KnownGroups([], Kept(), Joined(), NO_FOLDS),
         Found(search),
     )
     near_duplicates = receipt.leakage.near_duplicates
@@ -287,19 +289,19 @@ def test_a_protocol_that_divides_clips_says_how_near_the_sides_come() -> None:
 
 def test_the_closing_line_has_sizes_pins_reason_and_conflicts() -> None:
     assert receipt_of(caveat="one photograph").headline == (
-        "frames (groups): train 1 (1), test 2 (2); 1 group pinned, 3 new; "
+        "frames (groups): train 1 (1), test 2 (2); 1 group keeps its place, 3 new; "
         "optimistic: 1 pair of near duplicates on two sides of the split; one photograph; "
         "WARNING: 1 near duplicate with two labels; data/split.csv"
     )
 
 
-def test_groups_without_a_pin_are_new_and_pins_without_a_group_are_gone() -> None:
-    assert receipt_of().pins == PinCounts(pinned=1, new=3, gone=1)
+def test_groups_without_a_place_are_new_and_lines_without_a_recording_are_gone() -> None:
+    assert receipt_of().pins == PinCounts(pinned=3, new=1, gone=1, pinned_before=1)
 
 
 def test_a_data_set_whose_frames_were_all_dropped_has_a_ratio_of_nothing() -> None:
     rows = [replace(row, kept=False) for row in PLACED]
-    receipt = make_receipt(rows, DEFAULTS, KnownGroups([], {}, Joined(), NO_FOLDS), Found())
+    receipt = make_receipt(rows, DEFAULTS, KnownGroups([], Kept(), Joined(), NO_FOLDS), Found())
     assert receipt.to_json()["achieved_ratio"] == {"train": 0.0, "test": 0.0}
 
 

@@ -16,7 +16,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.split.params import SplitParams
-from pipeline.split.stage import freeze, split
+from pipeline.split.stage import split
 from tests.support.small_project import set_params
 
 LABELS = ("brick", "grass")
@@ -149,10 +149,9 @@ def test_what_settles_the_test_side_in_another_way_excludes_it(project: Project,
         split_rows(project, frames_of(9), days(9), hold_out={"session": "day 1"}, **changes)
 
 
-def test_a_split_with_a_held_out_session_is_not_frozen(project: Project) -> None:
-    split_rows(project, frames_of(9), days(9), hold_out={"session": "day 1"})
-    with pytest.raises(DataError, match="expected protocol grouped without folds and hold_out"):
-        freeze(project)
+def test_a_split_with_a_held_out_session_keeps_no_place(project: Project) -> None:
+    split_rows(project, frames_of(9), days(9), hold_out={"session": "day 1"}, keep=True)
+    assert not project.split_keep_csv.exists()
 
 
 def test_a_group_of_several_labels_is_on_one_side_and_the_loss_of_balance_is_said(project: Project) -> None:

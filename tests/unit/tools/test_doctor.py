@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.base.project import OWN_PACKAGES
+from pipeline.base.project import OWN_PACKAGES, Project
 from pipeline.tools import doctor
 from pipeline.tools.doctor import ONE_NODE_GRAPH, MachineCheck, examine, run_one_node
 from tests.support.command import ROOT, run_pipe
@@ -41,11 +42,11 @@ def pretend_child(monkeypatch: pytest.MonkeyPatch, **answer: Any) -> None:
 
 
 def test_this_machine_can_work_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
-    report = examine()
+    report = examine(Project(ROOT))
     checks = {check.name: check for check in report.checks}
     assert report.failed == []
     assert report.headline.startswith(f"{len(checks)} checks, ")
-    assert report.headline.endswith(" warnings, 0 failed")
+    assert re.search(r", \d+ warnings?, 0 failed$", report.headline)
     names = (
         "Python",
         "pipeline",

@@ -24,6 +24,7 @@ from pipeline.media.capture import capture_of_photo
 from pipeline.split.proposals import TIMES, propose
 from pipeline.tools.from_phone import add_from_phone
 from tests.support.command import run_pipe
+from tests.support.team_project import git, team_project
 from tests.support.tiny_bundle import picture, write_colour_clip
 
 Change = Callable[[dict[str, Any], dict[str, bytes]], object]
@@ -87,7 +88,7 @@ def test_samples_come_into_the_folders_of_their_classes_with_their_pixels(
     clip = write_colour_clip(tmp_path / "clip.mp4", [0, 1]).read_bytes()
     region = {"left": 0.1, "top": 0.2, "width": 0.5, "height": 0.5}
     entries.append(sample(6, clip, "green", 90, file="files/0006.mp4", kind="clip", region=region))
-    report = add_from_phone(saved(tmp_path / "samples.zip", entries, [*contents, clip]), project)
+    report = add_from_phone(saved(tmp_path / "samples.zip", entries, [*contents, clip]), project, no_dvc=True)
     assert report.headline == "6 samples from the phone added to data/raw: 5 green, 1 蓝色 new"
     names = raw_files(project)
     assert len(names) == 6
@@ -114,11 +115,11 @@ def test_the_same_zip_twice_adds_nothing_and_a_killed_run_is_finished_by_the_nex
     project: Project, samples: tuple[list[dict[str, Any]], list[bytes]], tmp_path: Path
 ) -> None:
     path = saved(tmp_path / "samples.zip", *samples)
-    add_from_phone(path, project)
+    add_from_phone(path, project, no_dvc=True)
     files, table = raw_files(project), project.phone_csv.read_bytes()
     (project.root / files[0]).unlink()  # as if the run had been killed before it
     project.phone_csv.unlink()
-    report = add_from_phone(path, project)
+    report = add_from_phone(path, project, no_dvc=True)
     assert (report.n_added, report.n_present) == (1, 4)
     assert (raw_files(project), project.phone_csv.read_bytes()) == (files, table)
 
@@ -129,7 +130,7 @@ def test_photos_of_one_object_are_grouped_by_the_rules_of_split(
     entries, contents = samples
     more = [jpeg(seed) for seed in range(10, 16)]
     entries += [sample(10 + n, content, "green", 300 + 100 * n) for n, content in enumerate(more)]
-    add_from_phone(saved(tmp_path / "samples.zip", entries, [*contents, *more]), project)
+    add_from_phone(saved(tmp_path / "samples.zip", entries, [*contents, *more]), project, no_dvc=True)
     rows = [row_of(project, name) for name in raw_files(project)]
     assert all(row.camera.startswith("clip2edge page 2026-05-03") for row in rows)
     proposed = propose(rows, frozenset(), photos=True, within_given=False)
@@ -169,8 +170,17 @@ def test_a_file_of_the_person_and_a_photo_with_its_own_exif_keep_every_byte(
     content = io.BytesIO()
     Image.fromarray(picture(0)).save(content, "JPEG", exif=exif)
     entry = sample(1, content.getvalue(), "green", 0, origin=origin)
-    add_from_phone(saved(tmp_path / "samples.zip", [entry], [content.getvalue()]), project)
+    add_from_phone(saved(tmp_path / "samples.zip", [entry], [content.getvalue()]), project, no_dvc=True)
     assert ((project.root / raw_files(project)[0]).read_bytes() == content.getvalue()) == is_kept
+
+
+def test_dvc_tracks_the_samples_as_it_tracks_other_recordings(
+    samples: tuple[list[dict[str, Any]], list[bytes]], tmp_path: Path
+) -> None:
+    tracked = team_project(tmp_path / "project")
+    report = add_from_phone(saved(tmp_path / "samples.zip", *samples), tracked)
+    assert report.headline.endswith("; DVC tracks them in data/raw.dvc")
+    assert git(tracked.root, "status", "--porcelain").splitlines() == ["?? data/phone.csv", "?? data/raw.dvc"]
 
 
 FAULTS: dict[str, tuple[Change, str]] = {
@@ -208,7 +218,7 @@ def test_what_is_not_of_the_format_is_refused_whole(
     change, reason = FAULTS[fault]
     path = saved(tmp_path / "samples.zip", *samples, change)
     with pytest.raises(DataError, match=reason) as caught:
-        add_from_phone(path, project)
+        add_from_phone(path, project, no_dvc=True)
     assert "\n" not in str(caught.value)
     assert not project.raw.exists() or raw_files(project) == []
     assert not project.phone_csv.exists()
@@ -220,7 +230,7 @@ def test_other_files_and_compressed_zips_are_refused(
     for content, reason in ((b"no zip", "not a zip"), (b"", "not a zip")):
         (tmp_path / "other.zip").write_bytes(content)
         with pytest.raises(DataError, match=rf"other\.zip: .*{reason}"):
-            add_from_phone(tmp_path / "other.zip", project)
+            add_from_phone(tmp_path / "other.zip", project, no_dvc=True)
     path = saved(tmp_path / "samples.zip", *samples)
     with (
         zipfile.ZipFile(path) as archive,
@@ -229,9 +239,9 @@ def test_other_files_and_compressed_zips_are_refused(
         for name in archive.namelist():
             packed.writestr(name, archive.read(name))
     with pytest.raises(DataError, match="compressed or encrypted"):
-        add_from_phone(tmp_path / "packed.zip", project)
+        add_from_phone(tmp_path / "packed.zip", project, no_dvc=True)
     with pytest.raises(DataError, match=r"absent\.zip"):
-        add_from_phone(tmp_path / "absent.zip", project)
+        add_from_phone(tmp_path / "absent.zip", project, no_dvc=True)
     assert not project.raw.exists()
 
 
@@ -243,6 +253,6 @@ def test_the_command_takes_a_zip_alone(
     assert (mixed.returncode, "--from-phone goes alone" in mixed.stderr) == (2, True)
     neither = run_pipe(project.root, "add")
     assert (neither.returncode, "--from-phone ZIP" in neither.stderr) == (2, True)
-    added = run_pipe(project.root, "add", "--from-phone", str(path))
+    added = run_pipe(project.root, "add", "--from-phone", str(path), "--no-dvc")
     assert (added.returncode, added.stderr) == (0, "")
     assert added.stdout.startswith("5 samples from the phone added to data/raw: 5 green; next: ")

@@ -182,12 +182,12 @@ def test_what_joins_photos_and_does_not_fit_into_a_jpeg_is_refused(project: Proj
 def test_the_command_numbers_photos(project: Project, tmp_path: Path) -> None:
     pillow_heif.register_heif_opener()
     photos = [write_photo(tmp_path / "a.png", 1), write_captured_photo(tmp_path / "b.heic", make="Apple")]
-    finished = run_pipe(project.root, "add", *map(str, photos), "--label", "carp", "--number")
+    finished = run_pipe(project.root, "add", *map(str, photos), "--label", "carp", "--number", "--no-dvc")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.startswith(
         "2 files added to data/raw/carp; 2 photos from 0001.jpg on, 2 of them converted; next: pipe extract"
     )
     assert _names(project) == ["0001.jpg", "0002.jpg"]
-    plain = run_pipe(project.root, "add", str(photos[0]), "--label", "trout")
+    plain = run_pipe(project.root, "add", str(photos[0]), "--label", "trout", "--no-dvc")
     assert plain.returncode == 0
     assert _names(project, "trout") == ["a.png"]

@@ -72,7 +72,7 @@ def test_every_view_is_another_and_of_the_networks_size(
 
 @pytest.mark.parametrize("crop", ["squash", "center"])
 @pytest.mark.parametrize("online", [[AFFINE, MIRROR], [CROP, MIRROR]], ids=["affine", "crop"])
-def test_the_views_are_those_of_the_first_training_image(
+def test_the_views_are_those_that_training_draws_for_the_frame(
     project: Project, monkeypatch: pytest.MonkeyPatch, online: list[dict[str, Any]], crop: str
 ) -> None:
     set_params(project, image={"crop": crop})

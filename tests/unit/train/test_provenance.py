@@ -10,9 +10,17 @@ import pytest
 import torch
 
 from pipeline.base.code_digest import code_files
+from pipeline.base.errors import DataError
 from pipeline.base.files import read_json, sha256_of
 from pipeline.base.project import Project
-from pipeline.train.provenance import TRAIN_CODE, code_digest, fingerprints, weights_licence
+from pipeline.tools.project.toolchain import installed_digests
+from pipeline.train.provenance import (
+    TRAIN_CODE,
+    code_digest,
+    fingerprints,
+    refuse_empty_repository,
+    weights_licence,
+)
 from tests.house.rooms import PACKAGES, ROOT, House
 from tests.support.code_copy import copy_of_the_code
 
@@ -44,6 +52,22 @@ def test_a_commit_that_differs_from_the_code_that_ran_is_dirty(tmp_path: Path, f
     assert fingerprints(project)["git"] == clean
     code.write_text("second\n", encoding="utf-8")
     assert fingerprints(project)["git"] == f"{clean}-dirty"
+
+
+def test_a_repository_without_a_commit_is_refused_before_training(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    assert refuse_empty_repository(project) is None  # no repository: does not raise
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    with pytest.raises(DataError, match="found a git repository without a commit; DVC's curves need one"):
+        refuse_empty_repository(project)
+    subprocess.run(["git", *_AS_SOMEBODY, "commit", "-qm", "first", "--allow-empty"], cwd=tmp_path, check=True)
+    assert refuse_empty_repository(project) is None  # does not raise
+
+
+def test_the_code_that_trained_is_named_as_toolchain_lock_names_it(project: Project) -> None:
+    project.split_csv.parent.mkdir()
+    project.split_csv.touch()
+    assert fingerprints(project)["toolchain"] == installed_digests()["train"]
 
 
 @pytest.mark.parametrize(

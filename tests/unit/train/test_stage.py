@@ -297,12 +297,12 @@ _FEATURES_TAKE_TWO_MINUTES = """
 import time
 from pipeline.cli.main import run
 from pipeline.train.inputs.feature_cache import _Embedder
-clock, fill, later = time.perf_counter, _Embedder._fill, [0.0]
+clock, fill, later = time.perf_counter, _Embedder.fill, [0.0]
 time.perf_counter = lambda: clock() + later[0]
 def slow(*arguments):
     later[0] += 120
     return fill(*arguments)
-_Embedder._fill = slow
+_Embedder.fill = slow
 raise SystemExit(run(["train"]))
 """
 
@@ -318,3 +318,54 @@ def test_the_minutes_hold_the_time_of_features_that_lie_ready(small: Project) ->
         assert 2 <= last_epoch["caching_minutes"] < last_epoch["minutes"] < 3
         caching.append(last_epoch["caching_minutes"])
     assert caching[0] == caching[1]
+
+
+_GROWING = """
+import json, shutil, sys
+from pathlib import Path
+import torch
+from pipeline.base import manifest
+from pipeline.base.project import Project
+from pipeline.network.checkpoint import read_checkpoint
+from pipeline.params import read_params
+from pipeline.train import stage
+from pipeline.train.inputs import frame_cache
+project, params = Project(Path.cwd()), read_params(Path("params.yaml"))
+rows = manifest.read_split(project.split_csv)
+decode, n_decoded = frame_cache.read_frame, []
+def counting(project, row):
+    n_decoded[-1] += 1
+    return decode(project, row)
+frame_cache.read_frame = counting
+def weights(rows):
+    n_decoded.append(0)
+    manifest.write_split(rows, project.split_csv)
+    model = params.model.model_copy(update={"freeze": sys.argv[1]})
+    stage.train(params.train, model, params.image, project)
+    return read_checkpoint(project.checkpoint).state_dict
+for part in ([row for row in rows if "clip_1" not in row.source], rows[::-1]):
+    weights(part)
+after_others = weights(rows)
+shutil.rmtree(project.cache)
+without = weights(rows)
+print(json.dumps({
+    "equal": [torch.equal(value, without[name]) for name, value in after_others.items()],
+    "decoded": n_decoded,
+}))
+"""
+
+
+@pytest.mark.parametrize("freeze", ["all", "none"])
+def test_the_weights_are_the_same_with_and_without_the_cache_and_old_frames_are_not_decoded_again(
+    small: Project, freeze: str
+) -> None:
+    flip = {"name": "mirror_left_right", "probability": 0.5}
+    set_params(small, train={"epochs": 1, "online": [flip], "cached_views": 2})
+    command, environment = [sys.executable, "-c", _GROWING, freeze], {**os.environ, "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(command, cwd=small.root, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads(finished.stdout.splitlines()[-1])
+    assert all(report["equal"])
+    first, second, third, anew = report["decoded"]
+    assert min(first, second) > 0
+    assert (third, anew) == (0, first + second)

@@ -1,7 +1,8 @@
-"""A run states its time as if no cached array had been there."""
+"""A run states its time as if no cached record had been there."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.base.storage import cached_array
-from pipeline.base.storage.cached_array import CachedArray
+from pipeline.base.storage import record_store
 from pipeline.base.storage.making_time import making_time
+from pipeline.base.storage.record_store import Fill, RecordStore
 
 
 class Clock:
@@ -27,61 +28,59 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     ours = Clock()
-    monkeypatch.setattr(cached_array, "time", ours)
+    monkeypatch.setattr(record_store, "time", ours)
     return ours
 
 
-def array_at(folder: Path, name: str) -> CachedArray:
-    return CachedArray(folder / name / "array.npy", (2,), np.dtype("f4"))
+def read(folder: Path, kind: str, numbers: Sequence[int], fill: Fill) -> None:
+    store = RecordStore(folder / kind, np.dtype("f4"))
+    store.read_or_make([f"{number:064x}" for number in numbers], [(2,)] * len(numbers), fill)
 
 
-def test_an_array_that_lies_ready_counts_with_the_time_that_making_it_took(clock: Clock, tmp_path: Path) -> None:
-    def fill(array: NDArray[Any]) -> None:
-        clock.now += 90
-        array[:] = 1
+def taking(clock: Clock, seconds_each: float) -> Fill:
+    def fill(positions: Sequence[int], empty: Sequence[NDArray[Any]]) -> None:
+        clock.now += seconds_each * len(positions)
+        for array in empty:
+            array[:] = 1
 
+    return fill
+
+
+def test_records_that_lie_ready_count_with_the_time_that_making_them_took(clock: Clock, tmp_path: Path) -> None:
     times = []
-    for _ in range(2):
+    for numbers in ([1, 2], [1, 2], [2, 3]):
         with making_time() as block:
-            array_at(tmp_path, "features").read_or_make(fill)
+            read(tmp_path, "features", numbers, taking(clock, 45))
         times.append((block.spent, sum(block.made.values())))
-    assert times == [(90.0, 90.0), (0.0, 90.0)]
+    assert times == [(90.0, 90.0), (0.0, 90.0), (45.0, 90.0)]
 
 
 @pytest.mark.parametrize("are_frames_ready", [False, True])
 def test_features_cost_the_same_whether_their_frames_lay_ready(
     are_frames_ready: bool, clock: Clock, tmp_path: Path
 ) -> None:
-    def decode(array: NDArray[Any]) -> None:
-        clock.now += 30
-        array[:] = 1
-
-    def embed(array: NDArray[Any]) -> None:
-        array[:] = array_at(tmp_path, "frames").read_or_make(decode)
-        clock.now += 60
+    def embed(positions: Sequence[int], empty: Sequence[NDArray[Any]]) -> None:
+        read(tmp_path, "frames", [1], taking(clock, 30))
+        taking(clock, 60)(positions, empty)
 
     if are_frames_ready:
-        array_at(tmp_path, "frames").read_or_make(decode)
+        read(tmp_path, "frames", [1], taking(clock, 30))
     before = clock.now
     with making_time() as block:
-        array_at(tmp_path, "features").read_or_make(embed)
+        read(tmp_path, "features", [1], embed)
     assert sum(block.made.values()) == 90
     assert block.spent == clock.now - before == (60 if are_frames_ready else 90)
 
 
-def test_an_array_that_is_read_twice_counts_once(clock: Clock, tmp_path: Path) -> None:
-    def fill(array: NDArray[Any]) -> None:
-        clock.now += 90
-        array[:] = 1
-
+def test_records_that_are_read_twice_count_once(clock: Clock, tmp_path: Path) -> None:
     with making_time() as block:
         for _ in range(2):
-            array_at(tmp_path, "features").read_or_make(fill)
+            read(tmp_path, "features", [1], taking(clock, 90))
     assert sum(block.made.values()) == 90
 
 
-def test_arrays_outside_a_block_are_not_counted(clock: Clock, tmp_path: Path) -> None:
+def test_records_outside_a_block_are_not_counted(clock: Clock, tmp_path: Path) -> None:
     with making_time() as block:
         pass
-    array_at(tmp_path, "features").read_or_make(lambda array: array.fill(clock.now))
+    read(tmp_path, "features", [1], taking(clock, 1))
     assert (block.spent, block.made) == (0, {})

@@ -1,4 +1,4 @@
-"""Recordings are relabelled, removed, and their class renamed: groups and pins follow, and a kill leaves no half."""
+"""Recordings are relabelled, removed, and their class renamed: their groups follow, and a kill leaves no half."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pipeline.base import files
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import exclusive_lock, write_json
 from pipeline.base.leakage import read_split_without_leaks
-from pipeline.base.manifest import Row, read, write
+from pipeline.base.manifest import read, write
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.cli.context import current_project
 from pipeline.extract.stage import extract
 from pipeline.split.params import SplitParams
-from pipeline.split.stage import freeze, split
+from pipeline.split.stage import split
 from pipeline.tools.add import add
 from pipeline.tools.corrections import change
 from pipeline.tools.corrections.relabel import relabel
@@ -35,16 +35,16 @@ from tests.support.small_project import without_search
 
 NAMES = ("a/1.png", "a/deep/2.png", "b/3.png")
 GROUPS = "source,group\ndata/raw/a/1.png,stone\ndata/raw/a/deep/2.png,data/raw/a/1.png\ndata/raw/b/3.png,'=1+1\n"
-PINS = "group,split\ndata/raw/a/1.png,test\ndata/raw/a/deep/2.png,train\ndata/raw/ab/9.png,val\nstone,test\n"
+KEPT = "source_sha256,source,split,fold,dealt_by\naa,data/raw/a/1.png,test,0,ratio\nbb,data/raw/b/3.png,train,1,ratio\n"
 
 
 @pytest.fixture
 def filled(project: Project) -> Project:
-    """Three photos of two classes, with groups and pins."""
+    """Three photos of two classes, with groups and kept places."""
     for number, name in enumerate(NAMES):
         write_photo(project.raw / name, number)
     project.groups_csv.write_text(GROUPS)
-    project.split_keep_csv.write_text(PINS)
+    project.split_keep_csv.write_text(KEPT)
     return project
 
 
@@ -69,16 +69,15 @@ def refusal(project: Project, correct: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_a_relabelled_recording_takes_its_group_and_its_pin_along(filled: Project) -> None:
+def test_a_relabelled_recording_takes_its_group_along(filled: Project) -> None:
     report = relabel([Path("data/raw/a/1.png"), filled.raw / "b" / "3.png"], "b", filled, "class")
     assert raw_names(filled) == {"b/1.png", "a/deep/2.png", "b/3.png"}
     assert filled.groups_csv.read_text() == (
         "source,group\ndata/raw/b/1.png,stone\ndata/raw/a/deep/2.png,data/raw/b/1.png\ndata/raw/b/3.png,'=1+1\n"
     )
-    assert filled.split_keep_csv.read_text() == PINS.replace("data/raw/a/1.png", "data/raw/b/1.png")
+    assert filled.split_keep_csv.read_text() == KEPT  # it knows recordings by their content
     assert report.headline == (
-        "1 recording moved to class b (1 already had it)"
-        "; 2 lines of data/groups.csv and 1 pin of data/split.keep.csv changed with them"
+        "1 recording moved to class b (1 already had it); 2 lines of data/groups.csv changed with them"
     )
 
 
@@ -94,41 +93,47 @@ def test_a_new_class_and_a_class_without_recordings_are_named(filled: Project) -
 def test_removed_recordings_lose_their_lines_and_keep_their_files(filled: Project) -> None:
     kept = (filled.raw / "a" / "1.png").read_bytes()
     report = remove([Path("data/raw/a/1.png")], filled, "class")
-    assert (filled.raw / ".removed" / "a" / "1.png").read_bytes() == kept
+    assert (filled.removed / "a" / "1.png").read_bytes() == kept
     assert "data/raw/a/1.png,stone" not in filled.groups_csv.read_text()
-    # The other photo's group has the name of the removed one, so the pin holds a recording still.
-    assert filled.split_keep_csv.read_text() == PINS
+    assert filled.split_keep_csv.read_text() == KEPT
     assert report.headline == (
-        "1 recording removed; the files are in data/raw/.removed/, which you may delete; 1 line of data/groups.csv"
+        "1 recording removed; the files are in data/removed/, which you may delete; 1 line of data/groups.csv"
         " changed with them"
     )
     remove([Path("data/raw/a/deep/2.png")], filled, "class")
     assert "data/raw/a/" not in filled.groups_csv.read_text()
-    assert raw_names(filled) == {".removed/a/1.png", ".removed/a/deep/2.png", "b/3.png"}
-    assert "data/raw/a/deep/2.png" not in filled.split_keep_csv.read_text()
+    assert raw_names(filled) == {"b/3.png"}
+    assert {"data/removed/a/1.png", "data/removed/a/deep/2.png"} <= content(filled).keys()
 
 
 def test_a_removed_recording_can_be_added_again(filled: Project) -> None:
     remove([Path("data/raw/b/3.png")], filled, "class")
-    add([filled.raw / ".removed" / "b" / "3.png"], "b", filled)
+    add([filled.removed / "b" / "3.png"], "b", filled)
     message = refusal(filled, lambda: remove([Path("data/raw/b/3.png")], filled, "class"))
     assert message == (
-        "data/raw/.removed/b/3.png: is there from an earlier `pipe remove`; delete it, or rename data/raw/b/3.png"
+        "data/removed/b/3.png: is there from an earlier `pipe remove`; delete it, or rename data/raw/b/3.png"
     )
-    (filled.raw / ".removed" / "b" / "3.png").unlink()
+    (filled.removed / "b" / "3.png").unlink()
     remove([Path("data/raw/b/3.png")], filled, "class")
-    assert ".removed/b/3.png" in raw_names(filled)
+    assert "data/removed/b/3.png" in content(filled)
+
+
+def test_behind_a_linked_folder_removed_recordings_stay_on_their_disk(filled: Project, tmp_path: Path) -> None:
+    filled.raw.rename(tmp_path / "disk")
+    filled.raw.symlink_to(tmp_path / "disk")
+    report = remove([Path("data/raw/b/3.png")], filled, "class")
+    assert report.folder == "data/raw/.removed"
+    assert (tmp_path / "disk" / ".removed" / "b" / "3.png").is_file()
+    assert not filled.removed.exists()
 
 
 def test_a_line_that_becomes_equal_to_another_one_counts_and_is_written(project: Project) -> None:
     write_photo(project.raw / "flake" / "a.png", 1)
     write_photo(project.raw / "flake" / "b.png", 2)
     project.groups_csv.write_text("source,group\ndata/raw/flake/a.png,g1\ndata/raw/sph/a.png,g1\n")
-    project.split_keep_csv.write_text("group,split\ndata/raw/flake/a.png,test\ndata/raw/sph/a.png,test\n")
     report = relabel([Path("data/raw/flake/a.png")], "sph", project, "class")
-    assert (report.followed.n_groups, report.followed.n_pins) == (1, 1)
+    assert report.followed.n_groups == 1
     assert project.groups_csv.read_text() == "source,group\ndata/raw/sph/a.png,g1\ndata/raw/sph/a.png,g1\n"
-    assert "flake" not in project.split_keep_csv.read_text()
 
 
 def test_a_renamed_class_takes_all_that_its_folder_holds_along(filled: Project) -> None:
@@ -136,11 +141,8 @@ def test_a_renamed_class_takes_all_that_its_folder_holds_along(filled: Project) 
     report = rename("a", "鳞片", filled, "class")
     assert raw_names(filled) == {"鳞片/1.png", "鳞片/deep/2.png", "鳞片/notes.txt", "b/3.png"}
     assert filled.groups_csv.read_text() == GROUPS.replace("data/raw/a/", "data/raw/鳞片/")
-    assert filled.split_keep_csv.read_text() == PINS.replace("data/raw/a/", "data/raw/鳞片/")
-    assert report.headline == (
-        "class a is 鳞片 now (2 recordings)"
-        "; 2 lines of data/groups.csv and 2 pins of data/split.keep.csv changed with them"
-    )
+    assert filled.split_keep_csv.read_text() == KEPT
+    assert report.headline == ("class a is 鳞片 now (2 recordings); 2 lines of data/groups.csv changed with them")
     rename("b", "B", filled, "class")  # the same but for its case, and no other class is
     assert "B/3.png" in raw_names(filled)
 
@@ -410,36 +412,37 @@ def test_after_a_relabel_no_clip_is_decoded_again(project: Project, monkeypatch:
     assert len(decoded) == 1
 
 
-def test_after_every_correction_the_pinned_recordings_stay_on_their_sides(project: Project) -> None:
-    def sides() -> dict[str, str]:
-        """The side of each recording, by its file's name, which no correction changes."""
-        rows = [
-            Row(f"data/frames/{name}.jpg", name.split("/")[0], f"data/raw/{name}", name[-6:], f"data/raw/{name}")
-            for name in sorted(raw_names(project))
-            if not name.startswith(".")
-        ]
-        write(rows, project.frames_csv)
+def test_after_every_correction_and_five_more_recordings_all_others_keep_their_places(project: Project) -> None:
+    def places() -> dict[str, tuple[str, int | None]]:
+        """The side and fold of each recording, by its content."""
+        extract(extract_params(), project)
         write([], project.augmented_csv)
         split(params, project)
-        return {Path(row.source).name: row.split for row in read_split_without_leaks(project)}
+        return {row.source_sha256: (row.split, row.fold) for row in read_split_without_leaks(project)}
 
-    params = without_search(read_section(project.params_yaml, "split", SplitParams))
+    def path_of(sha256: str) -> Path:
+        return next(path for path in project.raw.glob("*/*.png") if files.sha256_of(path) == sha256)
+
+    params = without_search(read_section(project.params_yaml, "split", SplitParams), keep=True)
     params = params.model_copy(update={"photo_groups": "each"})
-    for number in range(24):
-        label = "ab"[number % 2]
-        (project.raw / label).mkdir(parents=True, exist_ok=True)
-        (project.raw / label / f"{number:02}.mp4").touch()
-    before = sides()
-    freeze(project)
-    kept = project.split_keep_csv.read_bytes()
-    in_test = next(name for name, side in before.items() if side == "test" and int(name[:2]) % 2)
-    relabel([Path(f"data/raw/b/{in_test}")], "a", project, "class")
+    for number in range(14):
+        write_photo(project.raw / "ab"[number % 2] / f"{number:02}.png", number)
+    before = places()
+    in_test = next(
+        sha256 for sha256, (side, _) in before.items() if side == "test" and path_of(sha256).parent.name == "b"
+    )
+    gone = next(sha256 for sha256, (side, _) in before.items() if side == "train")
+    relabel([path_of(in_test)], "a", project, "class")
     rename("a", "zz", project, "class")
-    gone = next(name for name, side in before.items() if side == "train")
-    remove([next(project.raw.glob(f"*/{gone}"))], project, "class")
-    assert sides() == {name: side for name, side in before.items() if name != gone}
-    project.split_keep_csv.write_bytes(kept)
-    assert sides() != {name: side for name, side in before.items() if name != gone}  # had the pins not followed
+    remove([path_of(gone)], project, "class")
+    for number in range(20, 25):
+        write_photo(project.raw / ("zz", "b")[number % 2] / f"00{number}.png", number)
+    after = places()
+    assert len(after) == 18
+    assert {sha256: after.get(sha256) for sha256 in before} == before | {gone: None}
+    project.split_keep_csv.unlink()
+    anew = places()  # the control: without the kept places, others move
+    assert {sha256: anew.get(sha256) for sha256 in before} != before | {gone: None}
 
 
 def test_the_commands_say_what_they_did_and_what_comes_next(filled: Project) -> None:

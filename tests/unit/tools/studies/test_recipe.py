@@ -143,7 +143,8 @@ def test_a_recipe_that_is_not_yaml_is_refused_in_one_line(project: Project) -> N
 def test_an_unknown_name_is_refused_with_the_nearest(project: Project) -> None:
     write_recipe(project, "params: {}\n", "graphite")
     write_recipe(project, "params: {}\n", "fish")
-    assert "no recipe 'grafite'; the nearest is 'graphite', all are fish, graphite" in refusal(project, "grafite")
+    said = refusal(project, "grafite")
+    assert f"no recipe 'grafite'; the nearest is 'graphite', all are {', '.join(list_recipes(project))}" in said
 
 
 def test_a_name_does_not_leave_the_folder(project: Project) -> None:
@@ -152,8 +153,16 @@ def test_a_name_does_not_leave_the_folder(project: Project) -> None:
     assert "no recipe" in refusal(project, "../secret")
 
 
-def test_a_project_without_recipes_says_so(project: Project) -> None:
-    assert "no recipes" in refusal(project)
+def test_a_project_without_recipes_has_those_of_the_toolchain(project: Project) -> None:
+    assert list_recipes(project) == sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
+    assert "split.caveat" in apply_recipe("demo", project).changed
+
+
+def test_the_projects_own_recipe_comes_before_one_of_the_toolchain(project: Project) -> None:
+    write_recipe(project, "params: {train: {epochs: 3}}\n", "demo")
+    write_recipe(project, "params: {train: {epochs: 4}}\n", "ours")
+    assert apply_recipe("demo", project).changed == ("train.epochs",)
+    assert {"demo", "ours", "fish"} <= set(list_recipes(project))
 
 
 def test_params_that_were_broken_before_are_not_blamed_on_the_recipe(project: Project) -> None:

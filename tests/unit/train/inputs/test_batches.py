@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.base import manifest
 from pipeline.base.errors import DataError
+from pipeline.base.files import sha256_of
 from pipeline.base.project import Project
 from pipeline.network.inference import Frames
 from pipeline.train.inputs.batches import Images, Source, exact, pictures, prefetch
-from pipeline.train.inputs.frame_cache import FrameCache
+from pipeline.train.inputs.frame_cache import KeptBox
 from pipeline.train.inputs.random_views import random_views, view_generator
-from pipeline.train.inputs.whole_frames import WholeFrames
+from pipeline.train.inputs.whole_frames import KeptWhole
 from tests.support.small_project import small_project
 from tests.support.training_images import CLASSES, CPU, CROP, FLIP, PREPROCESS, images_of, params_with
 
@@ -60,22 +60,37 @@ def test_a_training_picture_without_views_differs_from_the_exact_one_by_rounding
     assert labels.tolist() == [CLASSES.index(row.label) for row in images.rows]
 
 
-def test_seed_epoch_and_image_decide_about_the_views(small: Project) -> None:
+def test_seed_epoch_and_picture_decide_about_the_views(small: Project) -> None:
     params = params_with(small, CROP, FLIP, seed=3)
     source = pictures(images_of(small, "train"), params)
     indices = [4, 9, 2]
-    assert isinstance(source.frames, WholeFrames)
-    raw = [torch.from_numpy(source.frames.picture_hwc(source.positions[index])).permute(2, 0, 1) for index in indices]
-    expected = random_views(raw, params.online, [view_generator(3, 5, index) for index in indices], 32)
+    assert isinstance(source.frames.kept, KeptWhole)
+    raw = [torch.from_numpy(np.array(source.frames[index])).permute(2, 0, 1) for index in indices]
+    numbers = [int(sha256_of(small.root / source.frames.rows[index].path), 16) for index in indices]
+    expected = random_views(raw, params.online, [view_generator(3, 5, number) for number in numbers], 32)
     inputs, _ = source.batch(indices, 5, CPU)
     assert torch.equal(inputs, PREPROCESS.normalised(expected.permute(0, 2, 3, 1)))
     assert not torch.equal(inputs, source.batch(indices, 6, CPU)[0])
 
 
+@pytest.mark.parametrize("online", [(CROP, FLIP), (FLIP,), ()])
+def test_the_views_of_a_picture_do_not_change_with_the_images_beside_it(
+    small: Project, online: tuple[dict[str, object], ...]
+) -> None:
+    images = images_of(small, "train")
+    fewer = dataclasses.replace(images, rows=images.rows[5:1:-1], labels=images.labels[2:6].flip(0))
+    params = params_with(small, *online)
+    of_all, of_fewer = (pictures(some, params).batch(range(4), 3, CPU) for some in (images, fewer))
+    assert not torch.equal(of_all[0], of_fewer[0])
+    of_all = pictures(images, params).batch([5, 4, 3, 2], 3, CPU)
+    assert torch.equal(of_all[0], of_fewer[0])
+    assert torch.equal(of_all[1], of_fewer[1])
+
+
 def test_without_a_random_crop_pictures_are_kept_at_their_size(small: Project) -> None:
     frames = pictures(images_of(small, "train"), params_with(small, FLIP)).frames
-    assert isinstance(frames, FrameCache)
-    assert frames.pixels_nhwc.shape[1:3] == (32, 32)
+    assert isinstance(frames.kept, KeptBox)
+    assert frames[0].shape == (32, 32, 3)
 
 
 def test_with_crop_center_random_crops_show_the_rim_too(tmp_path: Path) -> None:
@@ -96,17 +111,6 @@ def test_with_crop_center_random_crops_show_the_rim_too(tmp_path: Path) -> None:
     assert n_with_rim(exact(images)) == 0
     assert n_with_rim(pictures(images, params_with(project, CROP))) > 20
     assert n_with_rim(pictures(images, params_with(project, FLIP))) == 0  # so the rim is noticed
-
-
-def test_all_kept_frames_share_one_cache_whatever_the_split(small: Project, tmp_path: Path) -> None:
-    params = params_with(small)
-    first = pictures(images_of(small, "train"), params)
-    second = pictures(images_of(small, "test"), params)
-    assert isinstance(first.frames, FrameCache)
-    assert isinstance(second.frames, FrameCache)
-    assert len(first.frames.pixels_nhwc) == len(manifest.read_split(small.split_csv))
-    assert second.frames.pixels_nhwc.filename == first.frames.pixels_nhwc.filename  # type: ignore[attr-defined]
-    assert not set(first.positions) & set(second.positions)
 
 
 class Indices:
@@ -194,10 +198,10 @@ def test_pictures_and_exact_images_are_sources(small: Project) -> None:
 def test_a_source_decodes_nothing_until_a_batch_needs_it(tmp_path: Path) -> None:
     project = small_project(tmp_path / "project")
     for source in (exact(images_of(project, "val")), pictures(images_of(project, "train"), params_with(project))):
-        file = project.cache / "frames" / source.frames.key / "frames.npy"
-        assert not file.exists()
+        folder = project.cache / "frames" / source.frames.kept.key
+        assert not folder.exists()
         source.batch([0], 0, CPU)
-        assert file.exists()
+        assert len(list(folder.glob("*.records"))) == 1
 
 
 def test_a_frame_that_changes_on_disk_is_seen(small: Project) -> None:

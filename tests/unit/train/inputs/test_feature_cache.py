@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,14 @@ from pipeline.network.params import ModelParams
 from pipeline.params import read_params
 from pipeline.train.inputs import feature_cache as module
 from pipeline.train.inputs.batches import exact, pictures, prefetch
-from pipeline.train.inputs.feature_cache import CachedFeatures, exact_features, fold_batch_norm, view_features
-from pipeline.train.inputs.whole_frames import WholeFrames
+from pipeline.train.inputs.feature_cache import (
+    CachedFeatures,
+    FeatureMaps,
+    exact_features,
+    fold_batch_norm,
+    view_features,
+)
+from pipeline.train.inputs.frame_cache import FrameCache
 from tests.support.code_copy import copy_of_the_code
 from tests.support.command import ROOT
 from tests.support.small_project import small_project
@@ -109,9 +117,9 @@ def test_features_are_computed_once_and_then_need_no_decoded_frames(
 ) -> None:
     first = _views(small, network, *ONLINE, cached_views=2)
     held_out = exact_features(network, images_of(small, "val"), 4)
-    monkeypatch.setattr(module, "prefetch", lambda *_: pytest.fail("computed again"))
-    monkeypatch.setattr(embeddings, "embed", lambda *_: pytest.fail("computed again"))
-    monkeypatch.setattr(WholeFrames, "decode", lambda _: pytest.fail("decoded again"))
+    monkeypatch.setattr(module, "prefetch", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: pytest.fail("computed again"))
+    monkeypatch.setattr(FrameCache, "decode", lambda _: pytest.fail("decoded again"))
     assert torch.equal(_views(small, network, *ONLINE, cached_views=2).features, first.features)
     assert torch.equal(exact_features(network, images_of(small, "val"), 4).features, held_out.features)
     with pytest.raises(pytest.fail.Exception, match="decoded again"):
@@ -136,7 +144,7 @@ def test_the_key_depends_on_backbone_views_seed_precision_and_normalisation_and_
         images_of(small, "train"), preprocess=dataclasses.replace(PREPROCESS, mean=(0.0,) * 3)
     )
     view_features(network, other_mean, params_with(small, *ONLINE, **base), torch.float32, CPU)
-    view_features(network, images_of(small, "val"), params_with(small, *ONLINE, **base), torch.float32, CPU)
+    _views(small, network, *ONLINE, **base, batch_size=3)
     _views(small, tiny_network(small, seed=1), *ONLINE, **base)
     other_shape = copy.deepcopy(network)
     other_shape.backbone = torch.nn.Sequential(*list(network.backbone)[:2], torch.nn.ReLU6())
@@ -169,6 +177,67 @@ def test_changed_code_or_another_torch_computes_features_anew(
     assert n_keys() == (5, 3)
 
 
+def test_only_new_images_are_embedded_whatever_their_order(
+    small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = images_of(small, "train")
+    embedded = list[int]()
+
+    def fill(embedder: Any, empty: Any, source: Any) -> None:
+        embedded.append(len(source))
+        assert len(empty) == len(source)
+        really(embedder, empty, source)
+
+    really = module._Embedder.fill
+    monkeypatch.setattr(module._Embedder, "fill", fill)
+    params = params_with(small, *ONLINE, cached_views=2)
+    for chosen in (range(3, 9), range(8, 2, -1), range(2, 11), range(16)):
+        some = dataclasses.replace(images, rows=[images.rows[i] for i in chosen], labels=images.labels[list(chosen)])
+        view_features(network, some, params, torch.float32, CPU)
+    assert embedded == [6, 3, 7]
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_features_are_the_same_in_whatever_order_the_cache_was_filled(small: Project, precision: torch.dtype) -> None:
+    """A published network of many kinds of layers, in batches that new images fill up by half."""
+    network = _with_batch_norm("mobilenet_v2")
+    network.size = 64
+    preprocess = dataclasses.replace(PREPROCESS, size=64)
+    images = dataclasses.replace(images_of(small, "train"), preprocess=preprocess)
+    params = params_with(small, FLIP, cached_views=2, batch_size=8)
+
+    def features(*parts: Sequence[int]) -> list[torch.Tensor]:
+        shutil.rmtree(small.cache)
+        for part in parts:
+            some = dataclasses.replace(images, rows=[images.rows[i] for i in part], labels=images.labels[list(part)])
+            views = view_features(network, some, params, precision, CPU)
+            exact_ones = exact_features(network, some, 8)
+        return [views.features.float(), exact_ones.features]
+
+    everything = range(len(images.rows))
+    _views(small, network)
+    at_once, in_parts = features(everything), features([9, 2, 5], range(14, 4, -1), everything)
+    assert torch.equal(at_once[0], in_parts[0])
+    assert torch.equal(at_once[1], in_parts[1])
+
+
+def test_maps_stay_on_disk_and_are_those_of_their_views(small: Project, network: Network) -> None:
+    maps = copy.deepcopy(network)
+    maps.pool = nn.Identity()
+    cached = _views(small, maps, *ONLINE, cached_views=3)
+    assert isinstance(cached.features, FeatureMaps)
+    indices, order = [7, 0, 7], cached.order
+    source = pictures(images_of(small, "train"), params_with(small, *ONLINE))
+    features, _ = cached.batch(indices, 4, CPU)
+    for index, of_image in zip(indices, features, strict=True):
+        with torch.inference_mode():
+            view = int(order[index, 1])
+            expected = maps.eval().embed(source.batch([index], view, CPU)[0])[0]
+        assert torch.allclose(of_image, expected, rtol=1e-4, atol=1e-4)
+    held_out = exact_features(maps, images_of(small, "val"), 4)
+    assert held_out.batch([0, 3], 9, CPU)[0].shape == (2, *features.shape[1:])
+
+
 def test_without_random_views_seeds_share_their_features(small: Project, network: Network) -> None:
     for seed in (0, 1):
         _views(small, network, seed=seed, cached_views=5)
@@ -199,7 +268,7 @@ def test_a_broken_frame_leaves_no_features(small: Project, network: Network) -> 
     (small.root / rows[1].path).write_bytes(b"no picture")
     with pytest.raises(DataError, match=Path(rows[1].path).name):
         _views(small, network)
-    assert _keys(small) == set()
+    assert not list((small.cache / "features").rglob("*.records"))
 
 
 # Batch norm folded into the convolution before it

@@ -16,10 +16,10 @@ from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.preprocess import Preprocess
-from pipeline.train.inputs import whole_frames as module
-from pipeline.train.inputs.frame_cache import open_frame_cache
+from pipeline.train.inputs import frame_cache as module
+from pipeline.train.inputs.frame_cache import FrameCache, KeptBox, open_frame_cache
 from pipeline.train.inputs.random_views import draw_box, random_resized_crop, view_generator
-from pipeline.train.inputs.whole_frames import WholeFrames, kept_shape, open_whole_frames
+from pipeline.train.inputs.whole_frames import KeptWhole
 from pipeline.train.params import RandomResizedCropView
 from tests.support.small_project import small_project
 
@@ -46,12 +46,22 @@ def _with_photo(project: Project, pixels_hwc: NDArray[np.uint8]) -> Row:
     return dataclasses.replace(row, height=height, width=width, sha256=sha256_of(path))
 
 
+def open_whole_frames(
+    project: Project, rows: list[Row], preprocess: Preprocess, crop: RandomResizedCropView
+) -> FrameCache:
+    return open_frame_cache(project, rows, KeptWhole(preprocess, crop))
+
+
+def kept_shape(height: int, width: int, preprocess: Preprocess, crop: RandomResizedCropView) -> tuple[int, int]:
+    return KeptWhole(preprocess, crop).size(height, width)
+
+
 def test_small_frames_are_kept_as_they_are(small: Project) -> None:
     rows = _rows(small)[:5]
     kept = open_whole_frames(small, rows, CENTER, CROP)
-    assert list(kept.shapes) == [(40, 56)] * 5
+    assert [kept[position].shape for position in range(5)] == [(40, 56, 3)] * 5
     for position, row in enumerate(rows):
-        assert np.array_equal(kept.picture_hwc(position), read_frame(small, row))
+        assert np.array_equal(kept[position], read_frame(small, row))
 
 
 def test_frames_of_several_sizes_lie_beside_each_other(small: Project) -> None:
@@ -59,11 +69,12 @@ def test_frames_of_several_sizes_lie_beside_each_other(small: Project) -> None:
     large = _with_photo(small, generator.integers(0, 256, (300, 500, 3), dtype=np.uint8))
     rows = [_rows(small)[1], large, _rows(small)[2]]
     kept = open_whole_frames(small, rows, CENTER, CROP)
-    assert [kept.picture_hwc(position).shape for position in range(3)] == [(*shape, 3) for shape in kept.shapes]
-    assert np.array_equal(kept.picture_hwc(2), read_frame(small, rows[2]))
+    height, width = kept_shape(300, 500, CENTER, CROP)
+    assert [kept[position].shape for position in range(3)] == [(40, 56, 3), (height, width, 3), (40, 56, 3)]
+    assert np.array_equal(kept[2], read_frame(small, rows[2]))
     original_nchw = torch.from_numpy(read_frame(small, large)).permute(2, 0, 1)[None].float()
-    expected = torch.nn.functional.interpolate(original_nchw, kept.shapes[1], mode="bilinear", antialias=True)
-    assert np.array_equal(kept.picture_hwc(1), expected[0].permute(1, 2, 0).round().byte().numpy())
+    expected = torch.nn.functional.interpolate(original_nchw, (height, width), mode="bilinear", antialias=True)
+    assert np.array_equal(kept[1], expected[0].permute(1, 2, 0).round().byte().numpy())
 
 
 @pytest.mark.parametrize(("height", "width"), [(1080, 1920), (3000, 4000), (700, 701)])
@@ -95,10 +106,8 @@ def test_views_are_nearly_as_sharp_as_the_same_boxes_cut_from_the_frame(small: P
     noise_hwc = np.random.default_rng(0).integers(0, 256, (50, 75, 3), dtype=np.uint8)
     photo_hwc = noise_hwc.repeat(8, axis=0).repeat(8, axis=1)
     row = _with_photo(small, photo_hwc)
-    whole_hwc = open_whole_frames(small, [row], SQUASH, CROP).picture_hwc(0)
-    boxes_hwc = open_frame_cache(small, [row], SQUASH, 37, np.dtype("u1")).pixels_nhwc[
-        0
-    ]  # 32 x 8 / 7 pixels of the box
+    whole_hwc = open_whole_frames(small, [row], SQUASH, CROP)[0]
+    boxes_hwc = open_frame_cache(small, [row], KeptBox(SQUASH, 37, np.dtype("u1")))[0]  # 32 x 8 / 7 pixels of the box
 
     def sharpness_of_views(picture_hwc: NDArray[np.uint8]) -> float:
         picture_chw = torch.from_numpy(np.array(picture_hwc)).permute(2, 0, 1)
@@ -110,24 +119,16 @@ def test_views_are_nearly_as_sharp_as_the_same_boxes_cut_from_the_frame(small: P
     assert sharpness_of_views(boxes_hwc) < 0.25 * from_frame  # so that blurred views are noticed
 
 
-def _key(project: Project, rows: list[Row], preprocess: Preprocess = CENTER, crop: object = CROP) -> str:
-    assert isinstance(crop, RandomResizedCropView)
-    return open_whole_frames(project, rows, preprocess, crop).key
-
-
-def test_the_key_depends_on_names_bytes_and_sizes_and_on_nothing_else(small: Project) -> None:
-    large = _with_photo(small, np.zeros((300, 500, 3), np.uint8))
-    rows = [large, *_rows(small)[1:]]
-    key = _key(small, rows)
+def test_the_key_depends_on_the_sizes_that_are_kept_and_on_nothing_else() -> None:
+    key = KeptWhole(CENTER, CROP).key
     other_numbers = dataclasses.replace(CENTER, mean=(0.0, 0.0, 0.0), center_fraction=0.5)
-    assert _key(small, [dataclasses.replace(row, split="unused") for row in rows], other_numbers) == key
-    other_area = CROP.model_copy(update={"area": (0.1, 1.0)})
+    assert KeptWhole(other_numbers, CROP.model_copy(update={"area": (0.25, 0.5)})).key == key
     others = {
-        _key(small, rows[::-1]),
-        _key(small, rows[1:]),
-        _key(small, rows, SQUASH),
-        _key(small, rows, CENTER, other_area),
-        _key(small, [dataclasses.replace(large, sha256="0" * 64), *rows[1:]]),
+        KeptWhole(SQUASH, CROP).key,
+        KeptWhole(dataclasses.replace(CENTER, size=37), CROP).key,
+        KeptWhole(CENTER, CROP.model_copy(update={"area": (0.1, 1.0)})).key,
+        KeptWhole(CENTER, CROP.model_copy(update={"aspect": (0.5, 1.0)})).key,
+        KeptBox(CENTER, 32, np.dtype("u1")).key,
     }
     assert len(others | {key}) == 6
 
@@ -140,11 +141,10 @@ def test_frames_are_decoded_once_and_a_broken_one_keeps_nothing(
     (small.root / rows[3].path).write_bytes(b"no picture")
     with pytest.raises(DataError, match=Path(rows[3].path).name):
         open_whole_frames(small, rows, CENTER, CROP).decode()
-    assert [path.suffix for path in (small.cache / "frames").iterdir()] == [".lock"]
+    assert [path.name for path in (small.cache / "frames").rglob("*") if path.is_file()] == ["lock"]
     (small.root / rows[3].path).write_bytes(content)
-    open_whole_frames(small, rows, CENTER, CROP).decode()
+    open_whole_frames(small, rows[1:], CENTER, CROP).decode()
     monkeypatch.setattr(module, "read_frame", lambda *_: pytest.fail("decoded again"))
-    again: WholeFrames = open_whole_frames(small, rows, CENTER, CROP)
-    assert again.picture_hwc(0).shape == (40, 56, 3)
+    assert open_whole_frames(small, rows[:0:-1], CENTER, CROP)[0].shape == (40, 56, 3)
     with pytest.raises(pytest.fail.Exception, match="decoded again"):  # so decoding is noticed
-        open_whole_frames(small, rows[1:], CENTER, CROP).decode()
+        open_whole_frames(small, rows, CENTER, CROP).decode()

@@ -1,0 +1,36 @@
+"""`PIPE_LAUNCH`: a launcher, such as torchrun, starts the processes of `pipe train`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from pipeline.base.errors import DataError
+
+LAUNCH = "PIPE_LAUNCH"
+
+
+def launch_processes() -> None:
+    """Become the launcher that `PIPE_LAUNCH` names; return where it is empty, as in the processes of the launcher.
+
+    Raises:
+        DataError: the launcher cannot be found.
+    """
+    text = os.environ.pop(LAUNCH, "")  # the processes of the launcher must not launch again
+    try:
+        command = shlex.split(text)
+    except ValueError as error:
+        raise DataError(f"{LAUNCH}: found {text!r} ({error}); expected one such as torchrun --standalone") from error
+    if not command:
+        return
+    # An environment that is not activated has its programs beside its interpreter.
+    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    program = shutil.which(command[0], path=folders)
+    if program is None:
+        raise DataError(f"{LAUNCH}: {command[0]}: no such program; expected one such as torchrun --standalone")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(program, [*command, "-m", "pipeline", "train"])  # noqa: S606  # it gets our signals and gives our exit code

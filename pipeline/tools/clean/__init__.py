@@ -1,0 +1,1 @@
+"""`pipe clean`: delete what can be made again, and what no commit needs."""

@@ -1,0 +1,94 @@
+"""What stands around a project: git and its identity, links, the disk that it lies on. Each problem is one line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.base.errors import DataError
+from pipeline.base.project import Project
+
+_KERNEL = Path("/proc/sys/kernel/osrelease")
+_MOUNTS = Path("/proc/self/mounts")
+_WINDOWS_FILE_SYSTEMS = ("9p", "drvfs")  # of /mnt/c under WSL 2, and under WSL 1
+
+
+def refuse_no_identity(folder: Path) -> None:
+    """Refuse where git does not know who commits: DVC's experiments are commits.
+
+    Raises:
+        DataError: the name or the address is missing.
+    """
+    if problem := identity_problem(folder):
+        raise DataError(problem)
+
+
+def identity_problem(folder: Path) -> str | None:
+    """Say what git does not know of the person who commits; None where it knows all, or is not installed."""
+    if shutil.which("git") is None:
+        return None
+    lacking = [key for key in ("user.name", "user.email") if not _is_known(key, folder)]
+    if not lacking:
+        return None
+    commands = " && ".join(f"git config --global {key} …" for key in lacking)
+    return f"git: found no {' and no '.join(lacking)}; commits and experiments need them: {commands}"
+
+
+def repository_problem(project: Project) -> str | None:
+    """Say that a project lies in no git repository, such as one that was unpacked from a zip; None where it does."""
+    if not project.dvc_yaml.is_file() or shutil.which("git") is None:
+        return None
+    command = ["git", "rev-parse", "--git-dir"]
+    if subprocess.run(command, cwd=project.root, capture_output=True, check=False).returncode == 0:
+        return None
+    return (
+        f"{project.root}: found no git repository; expected one, since DVC needs it: git init && git add --all"
+        " && git commit"
+    )
+
+
+def linked_raw_problem(project: Project) -> str | None:
+    """Say that `data/raw` is a link, which neither git nor DVC follows; None where it is a folder, or is not there."""
+    if not project.raw.is_symlink():
+        return None
+    target = project.raw.readlink()
+    return (
+        f"{project.raw}: a link to {target}; stages read it, but DVC cannot track what is behind it; move the"
+        " recordings here, or `pipe add` them"
+    )
+
+
+def windows_drive_problem(folder: Path) -> str | None:
+    """Say that a folder lies on a drive of Windows, seen from Linux (WSL); None anywhere else."""
+    if not _is_wsl() or _file_system_of(folder) not in _WINDOWS_FILE_SYSTEMS:
+        return None
+    return (
+        f"{folder}: on a drive of Windows, where WSL is slow and has no links for DVC; expected a folder of Linux,"
+        " such as one below ~"
+    )
+
+
+def _is_known(key: str, folder: Path) -> bool:
+    variable = key.replace("user.", "GIT_COMMITTER_").upper()
+    command = ["git", "config", "--get", key]
+    in_config = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
+    return bool(in_config or os.environ.get(variable))
+
+
+def _is_wsl() -> bool:
+    return _KERNEL.is_file() and "microsoft" in _KERNEL.read_text(encoding="utf-8").lower()
+
+
+def _file_system_of(folder: Path) -> str:
+    """The kind of file system that holds a folder, as Linux names it; empty where no mount holds it."""
+    holders = [(place, kind) for place, kind in _mounts() if folder.resolve().is_relative_to(place)]
+    return max(holders, key=lambda mount: len(mount[0].parts), default=(Path(), ""))[1]
+
+
+def _mounts() -> Iterator[tuple[Path, str]]:
+    for line in _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines():
+        _, place, kind, *_ = line.split(" ")
+        yield Path(place.replace("\\040", " ")), kind

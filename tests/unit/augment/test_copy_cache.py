@@ -1,0 +1,166 @@
+"""The cache of copies: old frames are not decoded again, and the outputs are those of a run without it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.augment import stage as module
+from pipeline.augment.params import AugmentParams
+from pipeline.augment.stage import augment
+from pipeline.base import manifest
+from pipeline.base.files import sha256_of
+from pipeline.base.manifest import Row
+from pipeline.base.project import Project
+from pipeline.base.section import read_section
+from tests.support.code_copy import copy_of_the_code
+from tests.unit.augment.test_stage import everything_in, make_frame
+
+
+@pytest.fixture
+def params(project: Project) -> AugmentParams:
+    return read_section(project.params_yaml, "augment", AugmentParams)
+
+
+class Run:
+    """Runs `augment` on the first so many frames, and lists the frames that it decoded."""
+
+    def __init__(self, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+        frames = [make_frame(project, f"a/clip/{number:06}.jpg", number) for number in range(4)]
+        self.frames = [replace(frame, sha256=sha256_of(project.root / frame.path)) for frame in frames]
+        self.project, self.decoded = project, list[str]()
+        really = module.read_frame_bgr
+
+        def read(project: Project, row: Row) -> object:
+            self.decoded.append(Path(row.path).stem[-1])
+            return really(project, row)
+
+        monkeypatch.setattr(module, "read_frame_bgr", read)
+
+    def __call__(self, params: AugmentParams, n_frames: int = 4) -> list[str]:
+        self.decoded.clear()
+        manifest.write(self.frames[:n_frames], self.project.frames_csv)
+        augment(params, self.project)
+        return sorted(self.decoded)
+
+    @property
+    def cached(self) -> list[Path]:
+        return sorted((self.project.cache / "copies").iterdir())
+
+
+@pytest.fixture
+def run(project: Project, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(project, monkeypatch)
+
+
+def test_only_new_frames_are_decoded_and_the_outputs_are_those_of_a_run_without_a_cache(
+    run: Run, params: AugmentParams
+) -> None:
+    assert run(params, 2) == ["0", "1"]
+    shutil.rmtree(run.project.augmented)  # as DVC does before a stage
+    assert run(params) == ["2", "3"]
+    grown = everything_in(run.project)
+    assert run(params) == []
+    assert everything_in(run.project) == grown
+    shutil.rmtree(run.project.cache)
+    assert run(params) == ["0", "1", "2", "3"]
+    assert everything_in(run.project) == grown
+
+
+def test_a_copy_takes_no_more_disk_for_being_cached(run: Run, params: AugmentParams) -> None:
+    run(params)
+    files = {path.stat().st_ino for path in run.project.augmented.rglob("*.jpg")}
+    assert {path.stat().st_ino for path in run.cached} == files
+    assert len(files) == 16
+
+
+def test_another_entry_costs_its_own_copies_alone(
+    run: Run, params: AugmentParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(params)
+    made, really = list[str](), module.make_copy
+
+    def make(copy: object, *arguments: object) -> object:
+        made.append(copy.name)  # type: ignore[attr-defined]
+        return really(copy, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "make_copy", make)
+    turn = params.copies[0].model_copy(update={"name": "rotate_180"})
+    run(params.model_copy(update={"copies": (*params.copies, turn)}))
+    assert made == ["rotate_180"] * 4
+
+
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"jpeg_quality": 70}])
+def test_other_params_make_copies_anew(run: Run, params: AugmentParams, changed: dict[str, int]) -> None:
+    run(params)
+    assert len(run(params.model_copy(update=changed))) == 4
+    assert run(params) == []
+
+
+def test_a_frame_with_other_bytes_gets_copies_anew(run: Run, params: AugmentParams) -> None:
+    run(params)
+    make_frame(run.project, "a/clip/000001.jpg", 77)
+    run.frames[1] = replace(run.frames[1], sha256=sha256_of(run.project.root / run.frames[1].path))
+    assert run(params) == ["1"]
+
+
+def test_changed_code_makes_copies_anew(
+    run: Run, params: AugmentParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(params)
+    code = copy_of_the_code(tmp_path / "code", monkeypatch)
+    (code / "augment" / "transforms.py").write_text("# a bug was fixed here")
+    assert len(run(params)) == 4
+    (code / "split" / "stage.py").write_text("# this makes no copies")
+    assert run(params) == []
+
+
+def _edit_in_place(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def _link_elsewhere(path: Path) -> None:
+    elsewhere = path.parents[2] / "elsewhere.jpg"
+    shutil.copy(path, elsewhere)
+    path.unlink()
+    path.symlink_to(elsewhere)
+
+
+def _make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("spoil", [_edit_in_place, _link_elsewhere, _make_folder, Path.unlink])
+def test_a_copy_that_is_not_as_it_was_written_is_made_again(run: Run, params: AugmentParams, spoil: object) -> None:
+    run(params)
+    before = everything_in(run.project)
+    spoil(run.cached[5])  # type: ignore[operator]
+    assert len(run(params)) == 1
+    assert everything_in(run.project) == before
+    assert all(path.is_file() and not path.is_symlink() for path in run.project.augmented.rglob("*.jpg"))
+    assert run(params) == []
+
+
+def test_where_links_are_refused_copies_are_copied(
+    run: Run, params: AugmentParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    run(params)
+    before = everything_in(run.project)
+    assert run(params) == []
+    assert everything_in(run.project) == before
+
+
+def test_a_frame_without_a_digest_is_not_cached(run: Run, params: AugmentParams) -> None:
+    run.frames = [replace(frame, sha256="") for frame in run.frames]
+    for _ in range(2):
+        assert len(run(params)) == 4
+    assert run.cached == []
