@@ -144,6 +144,7 @@ async function toggleTorch() {
 
 async function answerLive(mine) {
   let recent = [];
+  subjectIs(null);
   view.say(text("live"), text("looking"));
   while (live === mine) {
     const time = performance.now();
@@ -193,6 +194,7 @@ async function takePhoto() {
 
 async function answerStill(pixels, origin, blob = null) {
   live += 1;
+  subjectIs(null);
   showStill(pixels);
   const answer = await answerPixels(pixels);
   view.forgetSpoken();
@@ -213,6 +215,7 @@ async function answerFile(file) {
 
 async function answerClipFile(file) {
   live += 1;
+  subjectIs(null);
   const frames = [];
   await eachSecond(file, async (video) => {
     const pixels = pixelsOfVideo(video);
@@ -311,9 +314,10 @@ async function openSamples() {
   }
 }
 
+// What "Wrong, it is …" would keep; null while the next answer is computed.
 function subjectIs(newSubject) {
   subject = newSubject;
-  $("wrong").disabled = false;
+  $("wrong").disabled = subject === null;
 }
 
 // Keeps what was answered last under the class that the person names.
