@@ -36,7 +36,7 @@ class Followed:
 
     @property
     def sentence(self) -> str:
-        """The numbers in words, to be added to a closing line; empty where no line changed."""
+        """What changed in words, to be added to a closing line; empty where nothing did."""
         groups = [f"{counted(self.n_groups, 'line')} of data/groups.csv"] if self.n_groups else []
         files = [*groups, *(["data/raw.dvc"] if self.is_tracked else [])]
         return f"; {' and '.join(files)} changed with them" if files else ""
