@@ -26,6 +26,7 @@ from pipeline.network.network import build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
 from pipeline.params import read_params
+from pipeline.train.inputs.batched_views import batched_views, padded
 from pipeline.train.inputs.random_views import random_views, view_generator
 from pipeline.train.params import TrainParams
 from runtime.archive import unpack
@@ -96,16 +97,31 @@ def test_the_same_seed_gives_the_same_weights_on_a_gpu(whole: Project) -> None:
 
 def test_a_run_killed_on_a_gpu_continues_and_ends_with_the_same_weights(whole: Project) -> None:
     undisturbed = _trained(whole)
+    _killed_in_epoch_3_and_run_again(whole)
+    assert _same(undisturbed, read_checkpoint(whole.checkpoint).state_dict)
+
+
+def _killed_in_epoch_3_and_run_again(project: Project) -> str:
     killed = subprocess.run(
         [sys.executable, "-c", DIES_IN_EPOCH_3],
-        cwd=whole.root,
+        cwd=project.root,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )
     assert killed.returncode == -9
-    finished = run_pipe(whole.root, "train")
+    finished = run_pipe(project.root, "train")
+    assert finished.returncode == 0, finished.stderr
     assert "going on after epoch 2" in finished.stderr + finished.stdout
-    assert _same(undisturbed, read_checkpoint(whole.checkpoint).state_dict)
+    return finished.stdout
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("freeze", ["none", "all"])
+@pytest.mark.parametrize("arch", ["mobilenet_v2", "resnet34"])
+def test_a_killed_run_goes_on_in_half_precision(whole: Project, arch: str, freeze: str, precision: str) -> None:
+    set_params(whole, model={"arch": arch, "freeze": freeze}, train={"precision": precision})
+    assert f"images ({precision})" in _killed_in_epoch_3_and_run_again(whole)
+    assert read_json(whole.train_reports / "metrics.json")["train"]["loss"] < 1.0
 
 
 def test_one_process_of_a_launcher_has_the_weights_of_a_run_without_it(whole: Project) -> None:
@@ -143,18 +159,32 @@ def test_float32_on_a_gpu_is_that_of_a_cpu_and_tf32_is_not(whole: Project) -> No
     assert float((rough - expected).abs().max()) > 1e-5 * span
 
 
-def test_a_view_on_a_gpu_is_drawn_as_on_a_cpu(whole: Project) -> None:
+def test_the_views_of_a_batch_on_a_gpu_are_those_of_single_pictures_on_a_cpu(whole: Project) -> None:
     views = read_section(whole.params_yaml, "train", TrainParams).online
     torch.manual_seed(0)
     rough_nchw = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     pictures_nchw = functional.interpolate(rough_nchw, size=(256, 256), mode="bilinear")
 
-    def drawn(device: str, epoch: int) -> Tensor:
-        generators = [view_generator(0, epoch, index) for index in range(4)]
-        return random_views(pictures_nchw.to(device), views, generators, 224).cpu().float()
+    def generators(epoch: int) -> list[np.random.Generator]:
+        return [view_generator(0, epoch, index) for index in range(4)]
 
-    assert float((drawn("cuda", 0) - drawn("cpu", 0)).abs().mean()) < 2  # of 255 levels: each step rounds to 8 bits
-    assert float((drawn("cuda", 0) - drawn("cpu", 1)).abs().mean()) > 20
+    pictures_hwc = [*pictures_nchw.permute(0, 2, 3, 1).numpy()]
+    together = batched_views(padded(pictures_hwc, torch.device("cuda")), views, generators(0), 224).cpu().float()
+    difference = (together - random_views(pictures_nchw, views, generators(0), 224)).abs()
+    assert float((difference > 1).float().mean()) < 0.001  # a level before a change of colour may be two behind it
+    assert float((together - random_views(pictures_nchw, views, generators(1), 224)).abs().mean()) > 20
+
+
+@pytest.mark.parametrize("n_transforms", [1, 2])
+def test_a_crop_and_a_mirror_on_a_gpu_are_those_of_a_cpu_bit_for_bit(whole: Project, n_transforms: int) -> None:
+    set_params(whole, train={"online": ONLINE[:n_transforms]})
+    views = read_section(whole.params_yaml, "train", TrainParams).online
+    pictures_hwc = [*np.random.default_rng(0).integers(0, 256, (8, 400, 300, 3), dtype=np.uint8)]
+    drawn = []
+    for device in ("cuda", "cpu"):
+        generators = [view_generator(0, 0, index) for index in range(8)]
+        drawn.append(batched_views(padded(pictures_hwc, torch.device(device)), views, generators, 224).cpu().int())
+    assert torch.equal(*drawn)  # the sums have no rounding errors, in whatever order they are added
 
 
 @pytest.mark.parametrize("sides", [(1080, 1920), (100, 150), (5, 2000)])

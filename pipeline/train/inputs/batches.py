@@ -95,24 +95,35 @@ class Pictures:
         Raises:
             DataError: a frame is missing or broken.
         """
-        pictures_nchw = self._pictures(indices, device)
-        if self.views:
-            # Here, since it imports torchvision: two seconds that a training without random views does not need.
-            from pipeline.train.inputs.random_views import random_views, view_generator
-
-            numbers = (int(self.frames.digests[index], 16) for index in indices)
-            generators = [view_generator(self.seed, epoch, number) for number in numbers]
-            pictures_nchw = random_views(pictures_nchw, self.views, generators, self.preprocess.size)
-        pixels_nchw = pictures_nchw if isinstance(pictures_nchw, Tensor) else torch.stack(pictures_nchw)
+        pixels_nchw = self._views(indices, epoch, device) if self.views else self._boxes(indices, device)
         pixels_nhwc = pixels_nchw.permute(0, 2, 3, 1)
         return self.preprocess.normalised(pixels_nhwc), to_device(self.labels[list(indices)], device)
 
-    def _pictures(self, indices: Sequence[int], device: torch.device) -> Tensor | list[Tensor]:
-        """Return the pictures of some images: (batch, 3, side, side), or whole ones, each (3, height, width)."""
+    def _views(self, indices: Sequence[int], epoch: int, device: torch.device) -> Tensor:
+        """Draw the views of some images, (batch, 3, size, size)."""
+        # Here, since it imports torchvision: two seconds that a training without random views does not need.
+        from pipeline.train.inputs.batched_views import batched_views, padded
+        from pipeline.train.inputs.random_views import random_views, view_generator
+
+        numbers = (int(self.frames.digests[index], 16) for index in indices)
+        generators = [view_generator(self.seed, epoch, number) for number in numbers]
+        if draws_whole_batches(device):
+            whole = padded([self.frames[index] for index in indices], device)
+            return batched_views(whole, self.views, generators, self.preprocess.size)
         if isinstance(self.frames.kept, KeptBox):
-            return to_device(torch.from_numpy(self.frames.stacked(indices)), device).permute(0, 3, 1, 2)
+            return random_views(self._boxes(indices, device), self.views, generators, self.preprocess.size)
         whole_hwc = (torch.from_numpy(np.array(self.frames[index])) for index in indices)
-        return [to_device(picture_hwc, device).permute(2, 0, 1) for picture_hwc in whole_hwc]
+        whole_chw = [to_device(picture_hwc, device).permute(2, 0, 1) for picture_hwc in whole_hwc]
+        return random_views(whole_chw, self.views, generators, self.preprocess.size)
+
+    def _boxes(self, indices: Sequence[int], device: torch.device) -> Tensor:
+        """Return the kept pictures of some images, all of one size: (batch, 3, side, side)."""
+        return to_device(torch.from_numpy(self.frames.stacked(indices)), device).permute(0, 3, 1, 2)
+
+
+def draws_whole_batches(device: torch.device) -> bool:
+    """Return whether the views of a batch are drawn together: a GPU waits for Python else, a CPU takes longer."""
+    return device.type == "cuda"
 
 
 def pictures(images: Images, params: TrainParams) -> Pictures:

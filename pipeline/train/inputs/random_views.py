@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.v2 import functional as transforms
@@ -27,6 +28,12 @@ from pipeline.train.params import (
 
 _CROP_TRIES = 10  # as torchvision's RandomResizedCrop
 _PADDING = {"nearest": "border", "black": "zeros"}  # as grid_sample names them
+_COLOUR_CHANGES = {
+    "brightness": transforms.adjust_brightness,
+    "contrast": transforms.adjust_contrast,
+    "saturation": transforms.adjust_saturation,
+    "hue": transforms.adjust_hue,
+}
 
 
 def view_generator(seed: int, view: int, picture: int) -> np.random.Generator:
@@ -59,11 +66,19 @@ def random_views(
     """
     drawn_nhwc = pictures[0].new_empty((len(pictures), size, size, 3))
     for drawn_hwc, picture_chw, generator in zip(drawn_nhwc, pictures, generators, strict=True):
-        drawn_hwc.copy_(_random_view(picture_chw, views, generator, size).permute(1, 2, 0))
+        drawn_hwc.copy_(random_view(picture_chw, views, generator, size).permute(1, 2, 0))
     return drawn_nhwc.permute(0, 3, 1, 2)
 
 
-def _random_view(picture_chw: Tensor, views: Sequence[View], generator: np.random.Generator, size: int) -> Tensor:
+def random_view(picture_chw: Tensor, views: Sequence[View], generator: np.random.Generator, size: int) -> Tensor:
+    """Draw a view of one picture.
+
+    Args:
+        picture_chw: (3, height, width) uint8.
+        views: the transforms, in their order.
+        generator: of this picture and view.
+        size: height and width of a random resized crop, pixels.
+    """
     for view in views:
         match view:
             case RandomResizedCropView():
@@ -132,9 +147,15 @@ def padded_crop(picture_chw: Tensor, padding_pixels: int, generator: np.random.G
         generator: of this picture and view.
     """
     height, width = picture_chw.shape[-2:]
-    top, left = (int(offset) for offset in generator.integers(0, 2 * padding_pixels, size=2, endpoint=True))
+    top, left = draw_offset(padding_pixels, generator)
     cut_chw: Tensor = transforms.crop(transforms.pad(picture_chw, [padding_pixels]), top, left, height, width)
     return cut_chw
+
+
+def draw_offset(padding_pixels: int, generator: np.random.Generator) -> tuple[int, int]:
+    """Draw the top and left of a padded crop, in pixels of the picture with its border."""
+    top, left = generator.integers(0, 2 * padding_pixels, size=2, endpoint=True)
+    return int(top), int(left)
 
 
 def affine(picture_chw: Tensor, view: AffineView, generator: np.random.Generator) -> Tensor:
@@ -149,6 +170,19 @@ def affine(picture_chw: Tensor, view: AffineView, generator: np.random.Generator
         generator: of this picture and view.
     """
     height, width = picture_chw.shape[-2:]
+    theta = picture_chw.new_tensor(draw_affine(height, width, view, generator), dtype=torch.float32)
+    return sample_affine(picture_chw[None], theta[None], view)[0]
+
+
+def draw_affine(height: int, width: int, view: AffineView, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Draw an affine map, as `affine_grid` takes it: (2, 3), from pixels of the result to those of the picture.
+
+    Args:
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+        view: ranges of the amounts.
+        generator: of this picture and view.
+    """
     sides = np.array([width, height])  # in the order x, y
     angle = math.radians(generator.uniform(-view.degrees, view.degrees))
     shift = np.rint(generator.uniform(-view.translate, view.translate, size=2) * sides)
@@ -157,12 +191,20 @@ def affine(picture_chw: Tensor, view: AffineView, generator: np.random.Generator
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     inverse = np.linalg.inv(scale * rotation @ np.array([[1.0, -shear], [0.0, 1.0]]))
     # affine_grid measures from the centre, in half sides, and maps each pixel of the result to its source.
-    theta = np.column_stack([inverse * sides / sides[:, None], -inverse @ shift * 2 / sides])
-    grid = affine_grid(
-        picture_chw.new_tensor(theta, dtype=torch.float32)[None], [1, 3, height, width], align_corners=False
-    )
-    sampled = grid_sample(picture_chw[None].float(), grid, padding_mode=_PADDING[view.fill], align_corners=False)
-    return sampled[0].round_().clamp_(0, 255).to(torch.uint8)
+    return np.column_stack([inverse * sides / sides[:, None], -inverse @ shift * 2 / sides])
+
+
+def sample_affine(pictures_nchw: Tensor, thetas: Tensor, view: AffineView) -> Tensor:
+    """Sample pictures bilinearly along affine maps, and round to 8 bits.
+
+    Args:
+        pictures_nchw: (n, 3, height, width) uint8.
+        thetas: (n, 2, 3) float32, a map of `draw_affine` for each.
+        view: says what lies outside the pictures.
+    """
+    grid = affine_grid(thetas, list(pictures_nchw.shape), align_corners=False)
+    sampled = grid_sample(pictures_nchw.float(), grid, padding_mode=_PADDING[view.fill], align_corners=False)
+    return sampled.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def colour_jitter(picture_chw: Tensor, view: ColourJitterView, generator: np.random.Generator) -> Tensor:
@@ -173,18 +215,23 @@ def colour_jitter(picture_chw: Tensor, view: ColourJitterView, generator: np.ran
         view: ranges of the amounts.
         generator: of this picture and view.
     """
-    changes = (
-        (transforms.adjust_brightness, _factor(view.brightness, generator)),
-        (transforms.adjust_contrast, _factor(view.contrast, generator)),
-        (transforms.adjust_saturation, _factor(view.saturation, generator)),
-        (transforms.adjust_hue, generator.uniform(-view.hue, view.hue)),
-    )
-    strengths = (view.brightness, view.contrast, view.saturation, view.hue)
-    for i in generator.permutation(len(changes)):
-        change, amount = changes[i]
-        if strengths[i]:  # converting to HSV and back costs a level even where nothing is changed
-            picture_chw = change(picture_chw, amount)
+    for name, amount in draw_colour_changes(view, generator):
+        picture_chw = _COLOUR_CHANGES[name](picture_chw, amount)
     return picture_chw
+
+
+def draw_colour_changes(view: ColourJitterView, generator: np.random.Generator) -> list[tuple[str, float]]:
+    """Draw the changes of a colour jitter, in the order in which they are made; those of no strength are left out."""
+    amounts = {
+        "brightness": _factor(view.brightness, generator),
+        "contrast": _factor(view.contrast, generator),
+        "saturation": _factor(view.saturation, generator),
+        "hue": float(generator.uniform(-view.hue, view.hue)),
+    }
+    strengths = (view.brightness, view.contrast, view.saturation, view.hue)
+    drawn = [*amounts.items()]
+    # Converting to HSV and back costs a level even where nothing is changed.
+    return [drawn[i] for i in generator.permutation(len(drawn)) if strengths[i]]
 
 
 def _factor(strength: float, generator: np.random.Generator) -> float:

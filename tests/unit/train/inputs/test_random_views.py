@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
@@ -20,43 +19,9 @@ from pipeline.train.inputs.random_views import (
     view_generator,
 )
 from pipeline.train.params import AffineView, ColourJitterView, RandomResizedCropView, View
+from tests.support.study_views import CROP, JITTER, STILL, STUDIES, as_views
 
 SIDE = 28
-STILL = {"name": "affine", "degrees": 0.0, "translate": 0.0, "scale": [1.0, 1.0], "shear_degrees": 0.0}
-FLIP = {"name": "mirror_left_right", "probability": 0.5}
-JITTER = {"name": "colour_jitter", "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
-CROP = {"name": "random_resized_crop", "area": [0.08, 1.0], "aspect": [0.75, 1.3333]}
-
-# The views that the five studies name, as entries of `train.online`.
-STUDIES: dict[str, list[dict[str, Any]]] = {
-    # 000: 随机裁剪, 统一图像像素为 224×224, 并依概率 (p = 0.5) 对图像进行水平翻转; 001 names none.
-    "graphite": [CROP, FLIP],
-    # 002: 随机裁剪和缩放操作, 产生 224×224 像素大小; 随机水平翻转.
-    "lfw": [CROP, FLIP],
-    # 002: 随机裁剪, 并在裁剪区域周围应用 4 像素填充; 随机水平翻转.
-    "cub": [{"name": "padded_crop", "padding_pixels": 4}, FLIP],
-    # 003: 随机旋转、翻转、放大、缩放、裁剪、颜色扰动 (亮度、对比度、饱和度、色相)、概率转灰度图.
-    "pothole": [
-        {**STILL, "degrees": 45.0, "scale": [0.8, 1.2], "fill": "black"},
-        CROP,
-        FLIP,
-        {"name": "mirror_top_bottom", "probability": 0.5},
-        JITTER,
-        {"name": "grey", "probability": 0.1},
-    ],
-    # 004: 40 度的旋转角, 20% 的平移, 20% 的放大缩小, 20% 的斜向拉伸并允许翻转; Keras fills by the nearest pixel.
-    "catsdogs": [
-        {
-            "name": "affine", "degrees": 40.0, "translate": 0.2, "scale": [0.8, 1.2],
-            "shear_degrees": math.degrees(math.atan(0.2)), "fill": "nearest",
-        },
-        FLIP,
-    ],
-}  # fmt: skip
-
-
-def _views(*entries: dict[str, Any]) -> tuple[View, ...]:
-    return TypeAdapter(tuple[View, ...]).validate_python(entries)
 
 
 def _pictures(n: int = 4, side: int = SIDE) -> Tensor:
@@ -76,7 +41,9 @@ def _drawn(pictures_nchw: Tensor, views: Sequence[View], seed: int = 0, size: in
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_views_of_every_study_can_be_written_and_give_pixels_of_the_asked_size(study: str) -> None:
-    drawn_nchw = _drawn(_pictures(side=32), _views(*STUDIES[study]), size=32 if study in ("cub", "catsdogs") else SIDE)
+    drawn_nchw = _drawn(
+        _pictures(side=32), as_views(*STUDIES[study]), size=32 if study in ("cub", "catsdogs") else SIDE
+    )
     assert drawn_nchw.dtype == torch.uint8
     assert drawn_nchw.shape[:2] == (4, 3)
     assert drawn_nchw.is_contiguous(memory_format=torch.channels_last)
@@ -84,7 +51,7 @@ def test_the_views_of_every_study_can_be_written_and_give_pixels_of_the_asked_si
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_batch_gives_the_views_of_its_pictures_one_by_one(study: str) -> None:
-    pictures_nchw, views = _pictures(), _views(*STUDIES[study])
+    pictures_nchw, views = _pictures(), as_views(*STUDIES[study])
     together = _drawn(pictures_nchw, views)
     for index, picture_chw in enumerate(pictures_nchw):
         alone = random_views(picture_chw[None], views, [view_generator(0, 0, index)], SIDE)
@@ -93,7 +60,7 @@ def test_a_batch_gives_the_views_of_its_pictures_one_by_one(study: str) -> None:
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_only_seed_view_and_image_decide_about_a_view(study: str) -> None:
-    picture_nchw, views = _pictures(1), _views(*STUDIES[study])
+    picture_nchw, views = _pictures(1), as_views(*STUDIES[study])
 
     def drawn(seed: int, view: int, index: int) -> list[Tensor]:  # several, since a coin often falls alike
         generators = [view_generator(seed + 100 * k, view, index) for k in range(8)]
@@ -121,7 +88,7 @@ def test_only_seed_view_and_image_decide_about_a_view(study: str) -> None:
 )
 def test_nothing_changes_at_no_strength(entry: dict[str, Any]) -> None:
     pictures_nchw = _pictures()
-    assert torch.equal(_drawn(pictures_nchw, _views(entry)), pictures_nchw)
+    assert torch.equal(_drawn(pictures_nchw, as_views(entry)), pictures_nchw)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +101,7 @@ def test_nothing_changes_at_no_strength(entry: dict[str, Any]) -> None:
 )
 def test_mirrors_and_grey_happen_with_their_probability(name: str, expected: Callable[[Tensor], Tensor]) -> None:
     pictures_nchw = _pictures(400, side=4)
-    drawn_nchw = _drawn(pictures_nchw, _views({"name": name, "probability": 0.25}), size=4)
+    drawn_nchw = _drawn(pictures_nchw, as_views({"name": name, "probability": 0.25}), size=4)
     changed = [not torch.equal(*pair) for pair in zip(drawn_nchw, pictures_nchw, strict=True)]
     assert 60 < sum(changed) < 140  # 100 ± 4.6 standard deviations
     assert torch.equal(drawn_nchw[changed], expected(pictures_nchw)[changed])
@@ -143,7 +110,7 @@ def test_mirrors_and_grey_happen_with_their_probability(name: str, expected: Cal
 def test_a_crop_of_the_head_room_alone_takes_pixels_as_they_are() -> None:
     """Study 000's other reading, a random 224 x 224 of a 256 x 256 picture, with an area of 224² / 256²."""
     picture_chw = _pictures(1, side=32)[0]
-    view = _views({**CROP, "area": [(28 / 32) ** 2] * 2, "aspect": [1.0, 1.0]})
+    view = as_views({**CROP, "area": [(28 / 32) ** 2] * 2, "aspect": [1.0, 1.0]})
     windows = picture_chw.unfold(1, 28, 1).unfold(2, 28, 1)  # (3, 5, 5, 28, 28)
     offsets = set()
     for index in range(60):
@@ -261,7 +228,7 @@ def test_an_affine_view_of_a_picture_that_is_no_square_is_torchvisions() -> None
 
 
 def test_pictures_of_several_sizes_give_views_of_one_size() -> None:
-    views = _views(*STUDIES["pothole"])
+    views = as_views(*STUDIES["pothole"])
     pictures_chw = [_pictures(1)[0], _pictures(1, side=60)[0][:, :36]]
     drawn_nchw = random_views(pictures_chw, views, [view_generator(0, 0, index) for index in range(2)], SIDE)
     assert drawn_nchw.shape == (2, 3, SIDE, SIDE)
