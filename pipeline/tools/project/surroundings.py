@@ -56,8 +56,8 @@ def linked_raw_problem(project: Project) -> str | None:
         return None
     target = project.raw.readlink()
     return (
-        f"{project.raw}: a link to {target}; stages read it, but DVC cannot track what is behind it; move the"
-        " recordings here, or `pipe add` them"
+        f"{project.raw}: a link to {target}; stages read it, but DVC cannot track what is behind it; make it a"
+        " folder and `pipe add` the recordings"
     )
 
 

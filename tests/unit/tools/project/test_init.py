@@ -125,6 +125,7 @@ def test_a_failure_leaves_what_was_there_before(is_new: bool, tmp_path: Path, mo
     if not is_new:
         folder.mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(init_module, "_run", lambda *_: None)  # git and DVC have nothing to do with it
     monkeypatch.setattr(init_module, "_HIDDEN", {"no_such_template": ".gitignore"})
     with pytest.raises(FileNotFoundError, match="no_such_template"):
         init(folder)
