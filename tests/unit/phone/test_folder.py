@@ -137,6 +137,14 @@ def test_without_the_package_one_line_shows_how_to_get_it(bundled: Project) -> N
     assert not (bundled.root / "dist" / "phone").exists()
 
 
+def test_one_file_is_not_served_and_a_page_that_is_not_there_neither(bundled: Project, tmp_path: Path) -> None:
+    both = run_pipe(bundled.root, "phone", "--single-file", "--serve")
+    assert (both.returncode, "--single-file needs no server" in both.stderr) == (2, True)
+    absent = run_pipe(tmp_path, "phone", "--serve")
+    assert absent.returncode == 1
+    assert "no page; expected one to serve; run `pipe phone --ort PACKAGE` first" in absent.stderr
+
+
 def test_another_package_is_refused_and_the_earlier_page_stays(bundled: Project, package: Path, tmp_path: Path) -> None:
     phone(bundled, None, package, tmp_path / "out", single=False)
     before = files_below(tmp_path / "out")
