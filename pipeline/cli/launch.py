@@ -33,4 +33,5 @@ def launch_processes() -> None:
         raise DataError(f"{LAUNCH}: {command[0]}: no such program; expected one such as torchrun --standalone")
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(program, [*command, "-m", "pipeline", "train"])  # noqa: S606  # it gets our signals and gives our exit code
+    options = ["--debug"] if "--debug" in sys.argv else []
+    os.execv(program, [*command, "-m", "pipeline", *options, "train"])  # noqa: S606  # so that it gets our signals

@@ -198,13 +198,14 @@ def test_records_that_a_run_has_read_since_the_split_stay_and_others_go(extracte
     age([extracted.frames_csv, extracted.augmented_csv, extracted.split_csv], 500)
     age(list((extracted.cache / "features").rglob("*")), 1000)
     store.read_or_make(names[:1], [(2,)], fill)
-    logs = extracted.cache / "tensorboard" / "run"
-    logs.mkdir(parents=True)
-    age([logs], 1000)
+    logs = [extracted.cache / tracker / "run" for tracker in ("tensorboard", "wandb")]
+    for log in logs:
+        log.mkdir(parents=True)
+    age(logs, 1000)
     (waste,) = deleted(extracted).waste
     assert waste.line.startswith(".cache/features: 1 entry, ")
     assert list(store.folder.glob("*.records")) == shards[:1]
-    assert logs.is_dir()
+    assert all(log.is_dir() for log in logs)
 
 
 def test_the_command_says_what_would_go_and_what_went(
