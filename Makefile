@@ -36,6 +36,7 @@ trials: .venv/test
 	$(BIN)/python -m tests.trials.examples_without_vnni
 	$(BIN)/python -m tests.trials.int8_without_vnni
 	$(BIN)/python -m tests.trials.joined_photos
+	$(BIN)/python -m tests.trials.phone_in_browser
 	rm -rf build/wheel && $(BIN)/python -m tests.trials.demo_from_wheel build/wheel
 
 # Every row of every study in small, half an hour and more.
@@ -80,7 +81,7 @@ lock:
 	test -x build/uv/bin/python || $(PYTHON) -m venv build/uv
 	build/uv/bin/python -m pip install --quiet uv
 	$(UV) --constraint constraints.txt --output-file requirements/build.txt requirements/build.in
-	for extra in train test bench; do \
+	for extra in train test bench web; do \
 		$(UV) --constraint constraints.txt --extra $$extra --output-file requirements/$$extra.txt pyproject.toml || exit 1; \
 	done
 

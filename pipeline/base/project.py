@@ -47,6 +47,7 @@ class Project:
     augmented_csv = _BelowRoot("data/augmented.csv", "augment")
     dataset_reports = _BelowRoot("reports/dataset")
     groups_csv = _BelowRoot("data/groups.csv")
+    phone_csv = _BelowRoot("data/phone.csv")  # where the samples of the phone's page came from
     split_keep_csv = _BelowRoot("data/split.keep.csv")
     split_csv = _BelowRoot("data/split.csv", "split")
     split_json = _BelowRoot("reports/split.json", "split")

@@ -33,6 +33,8 @@ NEXT = {
     "parity --against": "pipe parity",
     "report": "pipe bundle",
     "bundle": "python -m runtime selfcheck, in the unpacked dist/bundle.zip; reports/report.html says how good it is",
+    "phone": "pipe phone --serve, or put the folder on any https host; then open it on the phone",
+    "phone --single-file": "pipe add --from-phone samples.zip, when samples were saved on the phone",
     "dataset": "dvc repro, which runs the stages that are left",
     "explain": "pipe predict PATHS",
     "recipe": "dvc repro",

@@ -11,7 +11,7 @@ from pipeline.cli import exit_codes
 from pipeline.cli.help import SectionedGroup, example
 from pipeline.cli.recordings import RECORDINGS
 from pipeline.cli.stages import STAGES
-from pipeline.cli.tools import LOOK, SIGN, START, STUDIES
+from pipeline.cli.tools import LOOK, PHONE, SIGN, START, STUDIES
 
 
 @click.group(
@@ -36,6 +36,7 @@ cli.add_section("Add and correct recordings", RECORDINGS)
 cli.add_section("Look at data and answers", LOOK)
 cli.add_section("Studies", STUDIES)
 cli.add_section("Project and machine", START)
+cli.add_section("On a phone", PHONE)
 cli.add_section("Sign bundles", SIGN)
 
 

@@ -19,20 +19,33 @@ if TYPE_CHECKING:
         "pipe add ~/film/IMG_0412.MOV ~/film/close_ups/ --label flake",
         "pipe add ~/phone2/IMG_0412.MOV --label flake --as phone2_IMG_0412",
         "pipe add ~/photos/carp/ --label carp --number",
+        "pipe add --from-phone samples.zip",
     )
 )
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--label", required=True, help="The class that the recordings show.")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--label", help="The class that the recordings show.")
+@click.option("--from-phone", "phone_zip", type=click.Path(path_type=Path), help="The samples of the phone's page.")
 @click.option("--number", is_flag=True, help="Number the photos of the class, as JPEG: 0001.jpg, 0002.jpg …")
 @click.option(
     "--as", "name", metavar="NAME", help="Another name for the one file, or a folder NAME for those of the one folder."
 )
 @click.option("--no-dvc", is_flag=True, help="Let DVC keep no second copy, as of a huge folder.")
-def add(paths: tuple[Path, ...], label: str, *, number: bool, name: str | None, no_dvc: bool) -> None:
+def add(
+    paths: tuple[Path, ...], label: str | None, phone_zip: Path | None, *, number: bool, name: str | None, no_dvc: bool
+) -> None:
     """Copy videos, photos or folders of them into data/raw/LABEL/.
 
     DVC tracks data/raw in data/raw.dvc, so that older versions and colleagues get the recordings too.
     """
+    if phone_zip is not None:
+        from pipeline.tools.from_phone import add_from_phone
+
+        if paths or label is not None or number or name is not None:
+            raise click.UsageError("--from-phone goes alone: its samples have their labels")
+        done(add_from_phone(phone_zip, current_project(), no_dvc=no_dvc), "add")
+        return
+    if not paths or label is None:
+        raise click.UsageError("name PATHS and their --label, or --from-phone ZIP")
     from pipeline.tools.add import Renaming, add_and_track
 
     if name is not None and (number or len(paths) > 1):

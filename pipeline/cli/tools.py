@@ -215,6 +215,49 @@ def doctor() -> None:
     done(report, "doctor")
 
 
+@click.command(
+    epilog=example(
+        "pipe phone --ort onnxruntime-web-1.30.0.tgz",
+        "pipe phone --ort onnxruntime-web-1.30.0.tgz --single-file",
+        "pipe phone --serve",
+    )
+)
+@click.option("--bundle", type=click.Path(path_type=Path), help="A bundle's zip [default: dist/bundle.zip].")
+@click.option("--ort", type=click.Path(path_type=Path), help="The package of onnxruntime-web, as `npm pack` writes it.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder or file to write [default: dist/phone/].")
+@click.option("--single-file", "single", is_flag=True, help="Write one HTML file, dist/phone.html, for no server.")
+@click.option(
+    "--serve", "is_served", is_flag=True, help="Serve the page in the local network; with --ort, make it first."
+)
+def phone(bundle: Path | None, ort: Path | None, out: Path | None, *, single: bool, is_served: bool) -> None:
+    """Make a page that classifies in a phone's browser.
+
+    The page checks itself before its first answer, and nothing leaves it.
+    """
+    from export.phone.folder import folder_of
+    from export.phone.folder import phone as write_page
+
+    if single and is_served:
+        raise click.UsageError("--single-file needs no server")
+    if is_served and ort is None and bundle is None:
+        _serve(folder_of(current_project(), out))
+        return
+    report = write_page(current_project(), bundle, ort, out, single=single)
+    if is_served:
+        say([report.headline])
+        _serve(report.path)
+    elif single:
+        done(report, "phone --single-file")
+    else:
+        done(report, "phone")
+
+
+def _serve(folder: Path) -> None:
+    from export.phone.serve import serve
+
+    serve(folder)
+
+
 @click.group(epilog=example("pipe key new ~/keys/bundles.pem", "pipe key export ~/keys/bundles.pem"))
 def key() -> None:
     """Make a key that signs bundles, and a verifier for the device.
@@ -247,4 +290,5 @@ def key_export(path: Path) -> None:
 LOOK = (status, dataset, predict, explain)
 STUDIES = (recipe, study, compare)
 START = (init, upgrade, doctor, clean, demo)
+PHONE = (phone,)
 SIGN = (key,)

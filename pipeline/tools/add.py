@@ -22,7 +22,7 @@ from pipeline.tools.tracked_recordings import Tracking, plan_tracking, track
 _SUFFIXES = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
 # Parts of the names of hidden folders: of copies until they get their names, and of JPEG files that are made here.
 _ADDED, _NUMBERED = "added", "numbered"
-_TRACKING_SENTENCES: dict[Tracking, str] = {
+TRACKING_SENTENCES: dict[Tracking, str] = {
     "tracked": "; DVC tracks them in data/raw.dvc",
     "declined": "",
     "never tracked": "; DVC does not track data/raw, which held recordings before: `dvc add data/raw` changes that",
@@ -51,7 +51,7 @@ class AddReport:
             converted = f", {self.n_converted} of them converted" if self.n_converted else ""
             numbers = f"; {counted(len(self.numbered), 'photo')} from {self.numbered[0]} on{converted}"
         added = f"{counted(self.n_added, 'file')} added to {self.folder}"
-        return f"{added}{present}{numbers}{unread}{_TRACKING_SENTENCES[self.tracking]}"
+        return f"{added}{present}{numbers}{unread}{TRACKING_SENTENCES[self.tracking]}"
 
 
 @dataclass(frozen=True)

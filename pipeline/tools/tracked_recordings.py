@@ -6,12 +6,18 @@ before it deletes an output where they are missing.
 
 from __future__ import annotations
 
-from typing import Literal
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.tools.dvc_repository import open_dvc
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
 
 # What `pipe add` does for DVC: it tracks the folder; the person said not to; or the folder was never tracked.
 Tracking = Literal["tracked", "declined", "never tracked"]
@@ -33,8 +39,8 @@ def plan_tracking(project: Project, *, declined: bool) -> Tracking:
         declined: whether the person said `--no-dvc`.
 
     Raises:
-        DataError: DVC or git is not set up, `data/raw` is a link, or one recording is to be left out of a tracked
-            folder.
+        DataError: DVC or git is not set up, `data/raw` is a link, recordings of a tracked folder are missing, or one is
+            to be left out of it.
     """
     raw, file = project.relative(project.raw), project.relative(project.raw_dvc)
     if declined and is_tracked(project):
@@ -47,7 +53,62 @@ def plan_tracking(project: Project, *, declined: bool) -> Tracking:
     if not is_tracked(project) and _holds_recordings(project):
         return "never tracked"
     _check_trackable(project)
+    check_complete(project)
     return "tracked"
+
+
+def check_complete(project: Project) -> None:
+    """Refuse to go on where recordings that DVC tracks are not here, as in a clone before `dvc pull`.
+
+    Tracking the folder as it is would take them away from everybody.
+
+    Raises:
+        DataError: `data/raw.dvc` names recordings whose content is not in `data/raw`.
+    """
+    if not is_tracked(project):
+        return
+    with open_dvc(project) as repository:
+        n_lost, _ = difference(repository, project)
+    if n_lost:
+        raw, file = project.relative(project.raw), project.relative(project.raw_dvc)
+        found = f"found {counted(n_lost, 'recording')} that {'is' if n_lost == 1 else 'are'} not in {raw}"
+        raise DataError(f"{file}: {found}; run `dvc pull`, or `dvc add {raw}` to go on without; then the same command")
+
+
+def difference(repository: Repo, project: Project) -> tuple[int, int]:
+    """How many recordings that `data/raw.dvc` names are not here, and how many files here it does not name.
+
+    A recording that was moved is here under a name that the file does not know.
+
+    Args:
+        repository: DVC's, opened on the project.
+        project: whose recordings DVC tracks.
+    """
+    from dvc_data.hashfile.tree import Tree
+
+    (stage,) = repository.stage.load_file(str(project.raw_dvc))
+    out = stage.outs[0]
+    present = {parts: path for path in project.raw.rglob("*") if (parts := _parts(path, project)) and path.is_file()}
+    try:
+        named = {parts: info.value for parts, _, info in Tree.load(out.cache, out.hash_info)}
+    except FileNotFoundError:  # the list itself has to be pulled: its length is in data/raw.dvc
+        return max(0, (out.meta.nfiles or 0) - len(present)), 0
+    lost = {parts: md5 for parts, md5 in named.items() if parts not in present}
+    unnamed = [path for parts, path in present.items() if parts not in named]
+    moved = set(map(_md5_of, unnamed)) if lost else set[str]()
+    return sum(md5 not in moved for md5 in lost.values()), len(unnamed)
+
+
+def _parts(path: Path, project: Project) -> tuple[str, ...]:
+    """The parts of a path below `data/raw`; empty for what DVC ignores, hidden files and folders."""
+    parts = path.relative_to(project.raw).parts
+    return () if any(part.startswith(".") for part in parts) else parts
+
+
+def _md5_of(path: Path) -> str:
+    """The hash by which DVC knows a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def track(project: Project) -> None:

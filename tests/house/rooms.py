@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export.export": _LOWER | {"pipeline.network", "export.graphs"},
     "export.parity": _LOWER | {"pipeline.draw", "pipeline.network", "export.graphs"},
     "export.bundle": _LOWER,
+    "export.phone": _LOWER,
     "export.against": _LOWER | {"pipeline.network", "export.graphs"},
 }
 ROOF = ("pipeline.tools", "pipeline.cli", "pipeline.params", "pipeline.__main__")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("build", "train", "test", "bench")
+LOCKS = ("build", "train", "test", "bench", "web")
 
 
 def name_of(requirement: str) -> str:

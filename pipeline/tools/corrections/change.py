@@ -19,7 +19,7 @@ from pipeline.base.project import Project, check_inside
 from pipeline.base.storage.csv_files import read_table, write_csv
 from pipeline.base.words import counted
 from pipeline.media import recordings
-from pipeline.tools.tracked_recordings import track_again
+from pipeline.tools.tracked_recordings import check_complete, track_again
 
 REMOVED = PurePosixPath(".removed")  # how moves name the folder of removed recordings; `place_of` has where it lies
 _MOVES_JSON = "moves.json"
@@ -56,6 +56,7 @@ def carry_out(moves: Moves, project: Project) -> Followed:
     """
     with _locked(project):
         _finish(project)
+        check_complete(project)
         _check_moves(moves, project)
         n_changed, lines = _followed_groups(moves, project)
         with replacing_folder(project.correction) as folder:

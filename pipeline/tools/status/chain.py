@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.tools.dvc_repository import open_dvc
-
-if TYPE_CHECKING:
-    from dvc.repo import Repo
+from pipeline.tools.tracked_recordings import difference
 
 _MOST_REASONS = 3  # that a line names
 _CHANGE_WORDS = {
@@ -86,7 +84,7 @@ def chain_state(project: Project) -> ChainState:
         changed = [stage for stage in ordered if stage.addressing in changes and stage.cmd]
         later = {after for stage in changed for after in ancestors(graph, stage)} - set(changed)
         outputs = dict(_of_kind(changes.get(tracked, []), "changed outs"))
-        n_lost, n_unnamed = _difference(repository, project) if outputs else (0, 0)
+        n_lost, n_unnamed = difference(repository, project) if outputs else (0, 0)
         return ChainState(
             tuple(_stage_to_run(stage, changes[stage.addressing]) for stage in changed),
             tuple(stage.addressing for stage in ordered if stage in later and stage.cmd),
@@ -138,21 +136,6 @@ def _of_kind(changes: list[Any], kind: str) -> Iterator[tuple[str, Any]]:
     for change in changes:
         if isinstance(change, dict):
             yield from change.get(kind, {}).items()
-
-
-def _difference(repository: Repo, project: Project) -> tuple[int, int]:
-    """How many recordings that `data/raw.dvc` names are not here, and how many files here it does not name."""
-    from dvc_data.hashfile.tree import Tree
-
-    (stage,) = repository.stage.load_file(str(project.raw_dvc))
-    out = stage.outs[0]
-    present = {tuple(path.relative_to(project.raw).parts) for path in project.raw.rglob("*") if path.is_file()}
-    present = {parts for parts in present if not any(part.startswith(".") for part in parts)}
-    try:
-        named = {parts for parts, _, _ in Tree.load(out.cache, out.hash_info)}
-    except FileNotFoundError:  # the list itself has to be pulled: its length is in data/raw.dvc
-        return max(0, (out.meta.nfiles or 0) - len(present)), 0
-    return len(named - present), len(present - named)
 
 
 def recordings_in_words(state: ChainState) -> str:

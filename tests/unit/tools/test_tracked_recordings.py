@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -167,6 +168,36 @@ def test_no_single_recording_is_left_out_of_a_tracked_folder(tracked: Project, t
     with pytest.raises(DataError, match=r"data/raw\.dvc: found; DVC tracks data/raw as a whole, so --no-dvc can"):
         add_and_track([clip(tmp_path, "b.mp4")], "flake", tracked, no_dvc=True)
     assert state_of(tracked) == before
+
+
+def test_nobody_takes_recordings_away_that_were_not_pulled(tracked: Project, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        add_one(tracked, name)
+    before = tracked.raw_dvc.read_bytes()
+    shutil.rmtree(tracked.raw)
+    expected = (
+        "data/raw.dvc: found 2 recordings that are not in data/raw; run `dvc pull`, or `dvc add data/raw` to go on"
+    )
+    with pytest.raises(DataError, match=re.escape(expected)):
+        add_one(tracked, "c.mp4")
+    assert not tracked.raw.exists()
+    (tracked.raw / "flake").mkdir(parents=True)
+    shutil.copy(tmp_path / "film" / "a.mp4", tracked.raw / "flake" / "moved_by_hand.mp4")
+    source = Path("data/raw/flake/moved_by_hand.mp4")
+    with pytest.raises(DataError, match="found 1 recording that is not in data/raw"):
+        relabel([source], "sphere", tracked, "class")
+    shutil.rmtree(tracked.dvc_cache)  # as in a clone that has not even the list
+    with pytest.raises(DataError, match="found 1 recording that is not in data/raw"):
+        remove([source], tracked, "class")
+    assert (tracked.root / source).is_file()
+    assert tracked.raw_dvc.read_bytes() == before
+
+
+def test_what_was_moved_by_hand_is_here(tracked: Project, tmp_path: Path) -> None:
+    add_one(tracked, "a.mp4")
+    (tracked.raw / "flake").rename(tracked.raw / "sphere")
+    add_one(tracked, "b.mp4")
+    assert named(tracked) == {"sphere/a.mp4", "flake/b.mp4"}
 
 
 def test_a_folder_that_was_never_tracked_stays_untracked_and_the_way_is_named(tracked: Project, tmp_path: Path) -> None:

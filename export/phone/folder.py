@@ -1,0 +1,115 @@
+"""Write the page: a static folder, or one HTML file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.phone.notices import notices
+from export.phone.onnxruntime_web import read_package
+from export.phone.page_files import INDEX, PAGE_JSON, SERVICE_WORKER, content_policy, page_files, sha256
+from export.phone.single_file import single_file
+from pipeline.base.errors import DataError
+from pipeline.base.files import replacing_file, replacing_folder
+from pipeline.base.project import Project, missing
+from runtime.archive import unpack
+from runtime.system.scratch import scratch_folder
+
+_FOLDER, _FILE = "phone", "phone.html"
+
+
+@dataclass(frozen=True)
+class PhoneReport:
+    """What was written."""
+
+    path: Path
+    bundle_id: str
+    variant: str
+    n_files: int
+    bytes: int
+
+    @property
+    def headline(self) -> str:
+        """One line: the model, the size, and where the page is."""
+        files = "one file" if self.n_files == 1 else f"{self.n_files} files"
+        size = f"{self.bytes / 1e6:.1f} MB"
+        return f"page with {self.variant} of bundle {self.bundle_id} in {files}, {size}: {self.path}"
+
+
+def phone(project: Project, bundle: Path | None, ort: Path | None, out: Path | None, *, single: bool) -> PhoneReport:
+    """Write the page of a bundle.
+
+    Args:
+        project: whose bundle is taken, and in whose `dist/` the page lies, unless others are named.
+        bundle: a bundle's zip; None for the project's.
+        ort: the package of onnxruntime-web.
+        out: the folder or file to write; None for `dist/phone/`, or `dist/phone.html`.
+        single: write one HTML file, which needs no server.
+
+    Raises:
+        DataError: the bundle is missing or too old, the package is not the expected one, or `out` is something else
+            than an earlier page.
+        BundleError, ContractError: the bundle is invalid.
+    """
+    bundle_zip = bundle or project.bundle_zip
+    if not bundle_zip.is_file():
+        raise missing(bundle_zip)
+    ort_files = read_package(ort)
+    with _unpacked(bundle_zip) as folder:
+        files = {**page_files(folder, ort_files), **notices(folder)}
+    about = json.loads(files[PAGE_JSON])
+    if single:
+        target = out or project.bundle_zip.with_name(_FILE)
+        files = {target.name: single_file(files)}
+        _write_file(target, files[target.name])
+    else:
+        target = folder_of(project, out)
+        files[SERVICE_WORKER] = _service_worker(files)
+        _write_folder(target, files)
+    n_bytes = sum(map(len, files.values()))
+    return PhoneReport(target, about["bundle_id"], about["variant"], len(files), n_bytes)
+
+
+def folder_of(project: Project, out: Path | None) -> Path:
+    """Return the folder of the page: `out`, or `dist/phone` of the project."""
+    return out or project.bundle_zip.with_name(_FOLDER)
+
+
+@contextlib.contextmanager
+def _unpacked(bundle_zip: Path) -> Iterator[Path]:
+    with scratch_folder("phone") as scratch:
+        unpack(bundle_zip, scratch / "bundle")
+        yield scratch / "bundle"
+
+
+def _service_worker(files: dict[str, bytes]) -> bytes:
+    """Return the service worker with the names of all files and a name of this build, so that another build is seen."""
+    kept = {name: sha256(content) for name, content in sorted(files.items())}
+    build = {
+        "id": sha256(json.dumps(kept).encode())[:16],
+        "files": ["./", *kept],
+        "policy": content_policy(files[INDEX]),
+    }
+    return f"const BUILD = {json.dumps(build)};\n".encode() + files[SERVICE_WORKER]
+
+
+def _write_folder(target: Path, files: dict[str, bytes]) -> None:
+    if target.is_dir() and any(target.iterdir()) and not (target / PAGE_JSON).is_file():
+        raise DataError(
+            f"{target}: a folder with other files; expected an earlier page, an empty folder or a free name"
+        )
+    with replacing_folder(target) as temporary:
+        for name, content in files.items():
+            path = temporary / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+
+
+def _write_file(target: Path, content: bytes) -> None:
+    if target.is_dir():
+        raise DataError(f"{target}: a folder; expected the name of a file, such as phone.html")
+    with replacing_file(target) as temporary:
+        temporary.write_bytes(content)

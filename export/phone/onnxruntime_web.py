@@ -1,0 +1,44 @@
+"""The files of onnxruntime-web that the page runs, from the package that npm delivers."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+from pipeline.base.errors import DataError
+
+VERSION = "1.30.0"
+PACKAGE = f"onnxruntime-web-{VERSION}.tgz"
+SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
+COMMAND = f"npm pack onnxruntime-web@{VERSION}"
+FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+
+
+def read_package(path: Path | None) -> dict[str, bytes]:
+    """Return the three files by their names in the page.
+
+    Args:
+        path: the file that npm wrote; None where the person named none.
+
+    Raises:
+        DataError: no file is named, it cannot be read, or it is not the package of this version.
+    """
+    if path is None:
+        raise DataError(
+            f"--ort: found none; expected the package onnxruntime-web {VERSION}; run `{COMMAND}`, then"
+            f" `pipe phone --ort {PACKAGE}`"
+        )
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); expected what `{COMMAND}` writes") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != SHA256:
+        raise DataError(
+            f"{path}: sha256 is {digest}; expected {SHA256}, of onnxruntime-web {VERSION}; run `{COMMAND}` again"
+        )
+    with tarfile.open(fileobj=BytesIO(content)) as package:
+        members = {name: package.extractfile(f"package/dist/{name}") for name in FILES}
+        return {f"ort/{name}": member.read() for name, member in members.items() if member is not None}

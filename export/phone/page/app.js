@@ -1,0 +1,353 @@
+// The page: checks itself, then answers for the camera, for pictures and for clips.
+
+import { AnswerView } from "./answer_view.js";
+import { Camera } from "./camera.js";
+import { eachSecond } from "./clip_file.js";
+import { $ } from "./element.js";
+import { threadCount } from "./engine.js";
+import { bytesOf } from "./files.js";
+import { judgeClip, judgePicture, OneASecond } from "./judge.js";
+import { keepOffline } from "./offline.js";
+import { jpegOf, pixelsOf, pixelsOfFile, WHOLE } from "./pixels.js";
+import { Problem } from "./problem.js";
+import { Recorder } from "./recorder.js";
+import { Region } from "./region.js";
+import { Samples } from "./samples.js";
+import { askForClass, SamplesView } from "./samples_view.js";
+import { selfcheck } from "./selfcheck.js";
+import { fillTexts, loadStrings, text } from "./strings.js";
+import { canBeKept, localTime } from "./take_home.js";
+
+const WINDOW_MILLISECONDS = 2000; // the live answer is the clip's verdict on the frames of this time
+const LONGEST_CLIP_SECONDS = 60;
+
+const view = new AnswerView($("answer"));
+const session = localTime(new Date()); // samples of one opening of the page belong together
+
+let model = null;
+let region = null;
+let camera = null;
+let samples = null;
+let samplesView = null;
+let live = 0; // the number of the loop that may go on; another number ends it
+let recording = null;
+let subject = null; // what was answered last, and can be corrected
+
+async function start() {
+  const page = JSON.parse(new TextDecoder().decode(await bytesOf("page.json")));
+  await loadStrings(page.languages);
+  fillTexts(document);
+  document.title = text("title");
+  view.say(text("keeping"));
+  const kept = await keepOffline().then(() => text("offline"), (error) => text("not_offline", { reason: words(error) }));
+  model = await selfcheck(page, (key, values) => view.say(text(key, values)));
+  $("about").textContent = `${text("about", { bundle: page.bundle_id, variant: page.variant })} ${kept}`;
+  document.documentElement.dataset.threads = threadCount();
+  view.say(text("checked", { count: page.golden.length }));
+  region = new Region($("frame"), $("region"));
+  connect();
+  $("actions").hidden = false;
+  await openSamples();
+  await guarded(openCamera)();
+}
+
+function connect() {
+  $("camera").onclick = guarded(openCamera);
+  $("photo").onclick = guarded(takePhoto);
+  $("record").onclick = guarded(() => (recording ? stopRecording() : startRecording()));
+  $("wrong").onclick = guarded(correct);
+  $("file").onclick = () => $("file-input").click();
+  $("take").onclick = () => $("take-input").click();
+  for (const input of [$("file-input"), $("take-input")]) {
+    input.onchange = guarded(async () => {
+      const [file] = input.files;
+      input.value = "";
+      if (file) await answerFile(file);
+    });
+  }
+  $("torch").onclick = guarded(toggleTorch);
+  $("zoom").querySelector("input").oninput = guarded((event) => camera?.set("zoom", Number(event.target.value)));
+  $("set-region").onclick = () => (region.isWhole && !region.isSetting ? askForRegion() : region.clear());
+  $("frame").addEventListener("region", showRegion);
+  showRegion();
+}
+
+// Runs an action; what goes wrong becomes the page's line.
+function guarded(action) {
+  return async (event) => {
+    tell("");
+    try {
+      await action(event);
+    } catch (error) {
+      tell(error);
+    }
+  };
+}
+
+function tell(problem) {
+  $("line").classList.remove("note");
+  $("line").textContent = problem === "" ? "" : words(problem);
+}
+
+function note(sentence) {
+  tell("");
+  $("line").classList.add("note");
+  $("line").textContent = sentence;
+}
+
+function words(error) {
+  if (!(error instanceof Problem)) return text("unexpected", { reason: error?.message ?? error });
+  return text(error.key, error.values);
+}
+
+// --- the camera, live ---
+
+async function openCamera() {
+  live += 1;
+  try {
+    camera ??= await Camera.open($("video"), guarded(closeCamera));
+  } catch (error) {
+    showStage("empty");
+    throw error;
+  }
+  showStage("video");
+  await $("video").play();
+  showCameraControls();
+  view.forgetSpoken();
+  await answerLive(live);
+}
+
+// Somebody else has taken the camera, or the person has withdrawn it.
+async function closeCamera() {
+  if (recording) await stopRecording();
+  live += 1;
+  camera = null;
+  showStage("empty");
+  throw new Problem("camera_ended");
+}
+
+function showCameraControls() {
+  $("torch").hidden = !camera?.hasTorch;
+  const zoom = camera?.zoom ?? null;
+  $("zoom").hidden = zoom === null;
+  if (zoom === null) return;
+  const slider = $("zoom").querySelector("input");
+  Object.assign(slider, { min: zoom.min, max: zoom.max, step: zoom.step || 0.1 });
+  slider.value = zoom.min;
+}
+
+async function toggleTorch() {
+  const isOn = $("torch").getAttribute("aria-pressed") !== "true";
+  await camera.set("torch", isOn);
+  $("torch").setAttribute("aria-pressed", String(isOn));
+}
+
+async function answerLive(mine) {
+  let recent = [];
+  subjectIs(null);
+  view.say(text("live"), text("looking"));
+  while (live === mine) {
+    const time = performance.now();
+    const pixels = pixelsOfVideo($("video"));
+    if (pixels === null) {
+      await nextPicture($("video"));
+      continue;
+    }
+    const prediction = await answerPixels(pixels);
+    if (live !== mine) return;
+    recent = [...recent.filter((each) => time - each.time < WINDOW_MILLISECONDS), { time, prediction }];
+    const answer = judgeClip(recent.map((each) => each.prediction), model.contract, model.variant);
+    view.show(answer, model.contract, text("live"));
+    subjectIs({ kind: "picture", origin: "camera", answer, canvas: pixels.canvas });
+    if (recording !== null) await goOnRecording(time, prediction);
+    await nextPicture($("video"));
+  }
+}
+
+function pixelsOfVideo(video) {
+  if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA || video.videoWidth === 0) return null;
+  return pixelsOf(video, video.videoWidth, video.videoHeight, region.part);
+}
+
+function nextPicture(video) {
+  if (document.hidden) { // nobody looks, and computing would empty the battery
+    return new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+  }
+  if (video.requestVideoFrameCallback === undefined) return new Promise(requestAnimationFrame);
+  return new Promise((resolve) => {
+    video.requestVideoFrameCallback(resolve);
+    setTimeout(resolve, 500); // a camera that stands still must not stop the loop from ending
+  });
+}
+
+async function answerPixels(pixels) {
+  const { logits, score } = await model.engine.answer(pixels, model.contract);
+  return judgePicture(logits, score, model.contract, model.variant);
+}
+
+// --- pictures and clips ---
+
+async function takePhoto() {
+  const pixels = pixelsOfVideo($("video"));
+  if (pixels !== null) await answerStill(pixels, "camera");
+}
+
+async function answerStill(pixels, origin, blob = null) {
+  live += 1;
+  subjectIs(null);
+  showStill(pixels);
+  const answer = await answerPixels(pixels);
+  view.forgetSpoken();
+  view.show(answer, model.contract, text("still"));
+  subjectIs({ kind: "picture", origin, answer, canvas: pixels.canvas, blob });
+}
+
+async function answerFile(file) {
+  if (recording) await stopRecording();
+  view.say(text("still"), text("looking"));
+  if (file.type.startsWith("video/")) {
+    await answerClipFile(file);
+    return;
+  }
+  // The file as it is goes home where the graph sees the whole picture.
+  await answerStill(await pixelsOfFile(file, region.part), "file", region.isWhole && canBeKept(file) ? file : null);
+}
+
+async function answerClipFile(file) {
+  live += 1;
+  subjectIs(null);
+  const frames = [];
+  await eachSecond(file, async (video) => {
+    const pixels = pixelsOfVideo(video);
+    showStill(pixels);
+    frames.push(await answerPixels(pixels));
+  });
+  showClip(frames, "file", file);
+}
+
+function startRecording() {
+  let recorder = null;
+  try {
+    recorder = new Recorder(camera.stream);
+  } catch (error) {
+    tell(error);
+  }
+  recording = { recorder, started: performance.now(), rhythm: new OneASecond(), frames: [] };
+  $("record").textContent = text("record_stop");
+  $("recording").hidden = false;
+  $("photo").disabled = true;
+}
+
+async function goOnRecording(time, prediction) {
+  const seconds = (time - recording.started) / 1000;
+  if (seconds < 0) return; // a frame from before the button was pressed
+  if (recording.rhythm.isDue(seconds)) recording.frames.push(prediction);
+  $("recording").querySelector("span").textContent = text("recording", { seconds: Math.floor(seconds) });
+  if (seconds >= LONGEST_CLIP_SECONDS) await stopRecording();
+}
+
+async function stopRecording() {
+  const { recorder, frames } = recording;
+  recording = null;
+  live += 1;
+  $("record").textContent = text("record");
+  $("recording").hidden = true;
+  $("photo").disabled = false;
+  const pixels = pixelsOfVideo($("video"));
+  if (pixels !== null) showStill(pixels);
+  if (pixels !== null && frames.length === 0) frames.push(await answerPixels(pixels));
+  const blob = recorder === null ? null : await recorder.stop();
+  if (frames.length) showClip(frames, "camera", blob);
+}
+
+function showClip(frames, origin, blob) {
+  const answer = judgeClip(frames, model.contract, model.variant);
+  view.forgetSpoken();
+  view.show(answer, model.contract, text("clip", { count: frames.length }));
+  subjectIs({ kind: "clip", origin, answer, blob });
+}
+
+// --- what is shown ---
+
+// Shows the video, the still picture, or neither.
+function showStage(what) {
+  $("video").hidden = what !== "video";
+  $("still").hidden = what !== "still";
+  $("empty").hidden = what !== "empty";
+  $("camera").hidden = what === "video";
+  $("take").hidden = camera !== null;
+  $("photo").hidden = $("record").hidden = what !== "video";
+  if (what !== "video") $("torch").hidden = $("zoom").hidden = true;
+  $("region").classList.toggle("inside", what === "still");
+}
+
+function showStill({ canvas }) {
+  const still = $("still");
+  still.width = canvas.width;
+  still.height = canvas.height;
+  still.getContext("2d").drawImage(canvas, 0, 0);
+  showStage("still");
+}
+
+function askForRegion() {
+  region.set();
+  note(text("region_help"));
+  $("set-region").textContent = text("cancel");
+}
+
+function showRegion() {
+  $("set-region").textContent = text(region.isWhole ? "region_set" : "region_clear");
+  tell("");
+}
+
+// --- samples ---
+
+async function openSamples() {
+  $("show-samples").textContent = text("samples", { count: 0 });
+  try {
+    samples = await Samples.open();
+    samplesView = new SamplesView(samples, tell);
+    await samplesView.count();
+  } catch (error) {
+    samples = null;
+    $("show-samples").onclick = () => tell(error);
+  }
+}
+
+// What "Wrong, it is …" would keep; null while the next answer is computed.
+function subjectIs(newSubject) {
+  subject = newSubject;
+  $("wrong").disabled = subject === null;
+}
+
+// Keeps what was answered last under the class that the person names.
+async function correct() {
+  const { kind, origin, answer, canvas, blob } = subject;
+  if (samples === null) throw new Problem("store_unknown");
+  const file = blob ?? (canvas ? await jpegOf(canvas) : null);
+  if (file === null) throw new Problem("recorder_unknown");
+  if (!canBeKept(file)) throw new Problem("cannot_keep");
+  const recordedAt = localTime(new Date());
+  const label = await askForClass(model.contract.classes);
+  if (label === null) return;
+  await samples.add({
+    kind,
+    origin,
+    label,
+    recorded_at: recordedAt,
+    session,
+    bundle_id: model.page.bundle_id,
+    variant: model.page.variant,
+    region: region.part === WHOLE ? null : region.part,
+    answer: { label: answer.label, probability: answer.probability, score: answer.score },
+    blob: file,
+  });
+  await samplesView.count();
+  note(text("kept", { label }));
+}
+
+start().catch((error) => {
+  view.say(text("refused_title"));
+  $("answer").classList.add("refused");
+  tell(error);
+});

@@ -1,0 +1,79 @@
+// The graph, as the page calls it: messages to the worker and their answers.
+
+import { moduleOf } from "./files.js";
+import { Problem } from "./problem.js";
+
+export class Engine {
+  #worker;
+  #waiting = new Map();
+  #number = 0;
+
+  constructor(worker) {
+    this.#worker = worker;
+    worker.onmessage = ({ data }) => {
+      const { resolve, reject } = this.#waiting.get(data.number);
+      this.#waiting.delete(data.number);
+      if (data.error === undefined) resolve(data.result);
+      else reject(new Problem("engine_failed", { reason: data.error }));
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      this.#failAll(event.message || "the worker ended");
+    };
+  }
+
+  // Starts the worker and opens the graph of a contract's variant in it.
+  static async open({ wasm, graph }, contract) {
+    if (typeof WebAssembly === "undefined") throw new Problem("no_wasm");
+    const program = await moduleOf("worker.js");
+    let worker;
+    try {
+      // No module worker: a page from the file system may not start one.
+      worker = new Worker(program.url ?? URL.createObjectURL(new Blob([program.source], { type: "text/javascript" })));
+    } catch {
+      throw new Problem("no_worker");
+    }
+    const engine = new Engine(worker);
+    const names = ["ort/ort.wasm.min.mjs", "ort/ort-wasm-simd-threaded.mjs"];
+    const [library, loader] = await Promise.all(names.map(moduleOf));
+    const message = { library, loader, wasm: wasm.buffer, graph: graph.buffer, threads: threadCount() };
+    const { inputs, outputs } = await engine.#ask("open", message, [wasm.buffer, graph.buffer]);
+    const wanted = contract.unknown_score === "known_score" ? ["logits", "known_score"] : ["logits"];
+    if (String(inputs) !== "image" || String(outputs) !== String(wanted)) {
+      throw new Problem("graph_disagrees", { found: `${inputs} -> ${outputs}`, expected: `image -> ${wanted}` });
+    }
+    return engine;
+  }
+
+  // The graph's logits and score for one picture, within the contract's bounds.
+  async answer({ rgb, height, width }, contract) {
+    const longer = Math.max(height, width);
+    if (height * width > contract.max_pixels) throw new Problem("picture_too_large", { height, width });
+    if (longer > contract.max_aspect * Math.min(height, width)) throw new Problem("picture_too_long", { height, width });
+    const answer = await this.#ask("run", { rgb, height, width }, []);
+    const isFinite = [...answer.logits, answer.score].every(Number.isFinite);
+    if (!isFinite || answer.logits.length !== contract.classes.length) {
+      throw new Problem("engine_failed", { reason: `logits ${answer.logits}, score ${answer.score}` });
+    }
+    return answer;
+  }
+
+  #ask(task, values, transfer) {
+    this.#number += 1;
+    const number = this.#number;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(number, { resolve, reject });
+      this.#worker.postMessage({ number, task, ...values }, transfer);
+    });
+  }
+
+  #failAll(reason) {
+    for (const { reject } of this.#waiting.values()) reject(new Problem("engine_failed", { reason }));
+    this.#waiting.clear();
+  }
+}
+
+// Threads need memory that they share, which a browser gives to isolated pages only.
+export function threadCount() {
+  return globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 4) : 1;
+}

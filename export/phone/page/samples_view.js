@@ -1,0 +1,129 @@
+// The dialogs of samples: what it really is, and the list of what is kept.
+
+import { $ } from "./element.js";
+import { fillTexts, text } from "./strings.js";
+import { zipOfSamples } from "./take_home.js";
+
+// Asks for the right class. Gives null where the person cancels.
+export function askForClass(classes) {
+  const dialog = $("correct");
+  const field = $("new-class");
+  field.value = "";
+  $("keep-new").disabled = true;
+  field.oninput = () => { $("keep-new").disabled = field.value.trim() === ""; };
+  const buttons = classes.map((name, number) => {
+    const button = document.createElement("button");
+    button.textContent = name;
+    button.dir = "auto";
+    button.value = String(number);
+    return button;
+  });
+  $("classes").replaceChildren(...buttons);
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.onclose = () => {
+      const value = dialog.returnValue;
+      if (value === "new") resolve(field.value.trim() || null);
+      else resolve(value === "" ? null : classes[Number(value)]);
+    };
+  });
+}
+
+export class SamplesView {
+  #samples;
+  #tell;
+  #addresses = [];
+
+  // `tell` shows a problem in the page's line.
+  constructor(samples, tell) {
+    this.#samples = samples;
+    this.#tell = tell;
+    $("show-samples").onclick = () => this.#guard(() => this.#open());
+    $("take-home").onclick = () => this.#guard(() => this.#save());
+    $("delete-all").onclick = () => this.#guard(() => this.#deleteAll());
+    $("samples").onclose = () => this.#forget();
+  }
+
+  async count() {
+    const all = await this.#samples.all();
+    $("show-samples").textContent = text("samples", { count: all.length });
+    return all;
+  }
+
+  async #open() {
+    await this.#list();
+    $("samples").showModal();
+  }
+
+  async #list() {
+    const all = await this.count();
+    const megabytes = (all.reduce((sum, { blob }) => sum + blob.size, 0) / 1e6).toFixed(1);
+    $("samples-line").textContent = all.length ? text("samples_count", { count: all.length, megabytes }) : text("samples_none");
+    $("take-home").disabled = all.length === 0;
+    $("delete-all").disabled = all.length === 0;
+    $("delete-all").textContent = text("delete_all");
+    delete $("delete-all").dataset.sure;
+    this.#forget();
+    $("samples-list").replaceChildren(...all.reverse().map((sample) => this.#item(sample)));
+  }
+
+  #item({ id, kind, label, recorded_at: recordedAt, answer, blob }) {
+    const item = document.createElement("li");
+    const picture = document.createElement(kind === "clip" ? "video" : "img");
+    picture.src = URL.createObjectURL(blob);
+    picture.muted = true;
+    picture.playsInline = true;
+    this.#addresses.push(picture.src);
+    const words = document.createElement("p");
+    const name = document.createElement("strong");
+    name.textContent = label;
+    name.dir = "auto";
+    const about = document.createElement("span");
+    const answered = answer.label ?? text("none");
+    about.textContent = `${text("sample_answer", { answer: answered })} · ${recordedAt.slice(0, 16).replace("T", " ")}`;
+    words.append(name, about);
+    const remove = document.createElement("button");
+    remove.className = "second";
+    remove.dataset.text = "delete";
+    remove.onclick = () => this.#guard(async () => {
+      await this.#samples.remove(id);
+      await this.#list();
+    });
+    item.append(picture, words, remove);
+    fillTexts(item);
+    return item;
+  }
+
+  async #save() {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await zipOfSamples(await this.#samples.all()));
+    link.download = "samples.zip";
+    link.click();
+    this.#addresses.push(link.href);
+  }
+
+  async #deleteAll() {
+    const button = $("delete-all");
+    if (button.dataset.sure === undefined) {
+      button.dataset.sure = "asked";
+      button.textContent = text("delete_sure");
+      return;
+    }
+    for (const { id } of await this.#samples.all()) await this.#samples.remove(id);
+    await this.#list();
+  }
+
+  async #guard(action) {
+    try {
+      await action();
+    } catch (error) {
+      $("samples").close();
+      this.#tell(error);
+    }
+  }
+
+  #forget() {
+    for (const address of this.#addresses.splice(0)) URL.revokeObjectURL(address);
+  }
+}

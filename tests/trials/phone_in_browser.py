@@ -1,0 +1,612 @@
+"""Trial of the phone's page in Chromium: answers as the runtime, planted faults and planted gaps of the browser.
+
+python -m tests.trials.phone_in_browser [BUNDLE.zip]    needs chromium, chromedriver and npm; about four minutes
+
+Without a bundle it makes one whose graph names the colour of a picture. Of a bundle each variant gets a page. What goes
+wrong is marked, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from export.bundle.stage import bundle
+from export.phone import page_files
+from export.phone.folder import phone
+from pipeline.base.project import Project
+from pipeline.tools.from_phone import add_from_phone
+from runtime.archive import unpack
+from runtime.classifier import Classifier
+from runtime.contract import Contract
+from runtime.golden import GOLDEN, Golden, read_pixels
+from runtime.images import read_image
+from runtime.video import classify_clip
+from tests.support.examples import NotHereError
+from tests.support.phone_page import PhoneBrowser, ServedPage, fetch_package, renew_hash, serving, write_camera_film
+from tests.support.tiny_bundle import (
+    CLASSES,
+    ROOT,
+    draft_contract,
+    scored_graph,
+    with_thresholds,
+    write_colour_clip,
+    write_project,
+)
+
+ANSWERED = "return document.querySelectorAll('#shares li').length > 0"
+STILL_ANSWERED = f"{ANSWERED} && document.getElementById('state').textContent === 'Picture'"
+REFUSED = "No answers"
+LOGITS = """
+const [page, names] = given;
+const { selfcheck } = await import("./selfcheck.js");
+const { pixelsOfFile } = await import("./pixels.js");
+const { bytesOf } = await import("./files.js");
+const about = JSON.parse(new TextDecoder().decode(await bytesOf("page.json")));
+const model = await selfcheck(about, () => {});
+const answers = [];
+for (const name of names) {
+  const pixels = await pixelsOfFile(new Blob([await bytesOf(name)], { type: "image/png" }));
+  answers.push(await model.engine.answer(pixels, model.contract));
+}
+return answers;
+"""
+
+
+PIXELS = """
+const { pixelsOfFile } = await import("./pixels.js");
+const { bytesOf } = await import("./files.js");
+const { rgb, width, height } = await pixelsOfFile(new Blob([await bytesOf(given[0])]));
+return { rgb: Array.from(rgb), width, height };
+"""
+
+CONVERTED = """
+const { pixelsOf } = await import("./pixels.js");
+const { bytesOf } = await import("./files.js");
+const bitmap = await createImageBitmap(new Blob([await bytesOf(given[0])]));
+return Array.from(pixelsOf(bitmap, bitmap.width, bitmap.height).rgb);
+"""
+SPEAKS_GERMAN = "Object.defineProperty(navigator, 'languages', { value: ['fr', 'de-AT'] });"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A part of the browser that is taken away, and what the page then says."""
+
+    name: str
+    script: str
+    says: str
+    part: str = "#line"  # of the page, where it says so
+    answers: bool = True  # whether the page still answers for pictures
+    press: str = ""  # the button that makes the page say it
+
+
+def without(owner: str, name: str) -> str:
+    """A script that takes a part of the browser away."""
+    return f"Object.defineProperty({owner}, '{name}', {{ value: undefined }});"
+
+
+def failing(function: str, error: str, message: str = "") -> str:
+    """A script that lets a function of the browser throw an error of its kind."""
+    return f"{function} = function () {{ throw new DOMException('{message}', '{error}'); }};"
+
+
+CAMERA = "navigator.mediaDevices.getUserMedia"
+CHANGED_PIXELS = """
+const read = CanvasRenderingContext2D.prototype.getImageData;
+CanvasRenderingContext2D.prototype.getImageData = function (...box) {
+  const image = read.apply(this, box);
+  image.data[0] ^= 1;
+  return image;
+};
+"""
+NO_STORAGE = (
+    "Object.defineProperty(globalThis, 'localStorage', { get() { throw new DOMException('', 'SecurityError'); } });"
+)
+GAPS = (
+    Gap("no camera", failing(CAMERA, "NotFoundError"), "this device has none"),
+    Gap("camera not allowed", failing(CAMERA, "NotAllowedError"), "it is not allowed"),
+    Gap("camera in use", failing(CAMERA, "NotReadableError"), "another app or tab uses it"),
+    Gap("no mediaDevices", without("navigator", "mediaDevices"), "this browser offers none"),
+    Gap(
+        "no secure context",
+        without("globalThis", "isSecureContext") + without("crypto", "subtle"),
+        "https and localhost only",
+    ),
+    Gap("no service worker", without("navigator", "serviceWorker"), "keeps no pages", "#about"),
+    Gap(
+        "service worker refused",
+        failing("ServiceWorkerContainer.prototype.register", "AbortError", "interrupted"),
+        "refused to keep the page (interrupted)",
+        "#about",
+    ),
+    Gap("no IndexedDB", without("globalThis", "indexedDB"), "Samples cannot be kept", press="#wrong"),
+    Gap(
+        "storage that fails",
+        failing("IDBFactory.prototype.open", "SecurityError", "private"),
+        "Samples cannot be kept",
+        press="#show-samples",
+    ),
+    Gap("no MediaRecorder", without("globalThis", "MediaRecorder"), "the clip cannot be kept", press="#record"),
+    Gap("no OPFS", without("navigator", "storage"), ""),
+    Gap("no WebGPU", without("navigator", "gpu"), ""),
+    Gap("no localStorage", NO_STORAGE, ""),
+    Gap("no WebAssembly", without("globalThis", "WebAssembly"), "has no WebAssembly", answers=False),
+    Gap("no workers", failing("globalThis.Worker", "SecurityError"), "starts no workers", answers=False),
+    Gap("pixels that are changed", CHANGED_PIXELS, "This browser changes pixels", answers=False),
+)
+
+
+class Trial:
+    """The checks, and how many went wrong."""
+
+    def __init__(self, work: Path, bundle_zip: Path, film: Path) -> None:
+        """Prepare a page in `work`."""
+        self.work, self.bundle_zip, self.film = work, bundle_zip, film
+        self.package = fetch_package(ROOT / "build" / "ort")
+        self.bundle = work / "bundle"
+        unpack(bundle_zip, self.bundle)
+        self.contract = Contract.read(self.bundle / "contract.json")
+        self.page = work / "page"
+        phone(Project(work), bundle_zip, self.package, self.page, single=False)
+        self.wrong = 0
+
+    def check(self, name: str, holds: object, remark: object = "") -> None:
+        """Print one line."""
+        self.wrong += not holds
+        print(f"{'ok   ' if holds else 'WRONG'} {name}{f': {remark}' if remark != '' else ''}", flush=True)
+
+    @contextmanager
+    def opened(self, page: Path, gap: str | None = None) -> Iterator[PhoneBrowser]:
+        """Serve a page and open it in a new browser."""
+        with serving(page) as address, PhoneBrowser(self.film) as browser:
+            if gap is not None:
+                browser.before_load(gap)
+            browser.open(address)
+            yield browser
+
+    def copy(self, name: str) -> Path:
+        """A page that may be broken."""
+        target = self.work / f"broken {name}"
+        return Path(shutil.copytree(self.page, target))
+
+    def same_answers(self) -> None:
+        """Each variant computes in the browser what the runtime computes, on golden pictures and on other frames."""
+        golden = Golden.read(self.bundle / GOLDEN)
+        pictures = [read_pixels(self.bundle / GOLDEN, sample) for sample in golden.samples]
+        pictures += [np.ascontiguousarray(pixels[:-1, 1:, ::-1]) for pixels in pictures]
+        for variant in self.contract.variants:
+            page = self.work / f"page {variant.name}"
+            with mock.patch.object(page_files, "_PREFERRED", (variant.name,)):
+                phone(Project(self.work), self.bundle_zip, self.package, page, single=False)
+            names = [f"frame{number}.png" for number in range(len(pictures))]
+            for name, pixels in zip(names, pictures, strict=True):
+                Image.fromarray(pixels).save(page / name)
+            with self.opened(page) as browser:
+                answers = browser.run(LOGITS, "page", names)
+                threads = browser.run("return document.documentElement.dataset.threads")
+                outside = [url for url in browser.requests() if not url.startswith(("http://localhost:", "blob:"))]
+            classifier = Classifier.load(self.bundle, variant.name)
+            expected = [classifier.answers(pixels[np.newaxis]) for pixels in pictures]
+            logits = np.concatenate([each.logits for each in expected])
+            found = np.array([answer["logits"] for answer in answers])
+            difference = float(np.abs(found - logits).max())
+            allowed = variant.golden_tolerance * float(np.ptp(golden.expected(variant.name, logits.shape[1])))
+            same = bool((found.argmax(1) == logits.argmax(1)).all())
+            remark = (
+                f"{len(pictures)} pictures, logits differ by {difference:.2g}, allowed {allowed:.2g}, {threads} threads"
+            )
+            self.check(f"{variant.name} answers as the runtime", difference <= allowed and same, remark)
+            self.check(f"{variant.name} asks nobody else", not outside, outside or "")
+
+    def same_pixels(self) -> None:
+        """Files become the pixels that the runtime reads: upright, alpha over white, no colour profile applied."""
+        folder = self.copy("pixels")
+        files = write_pictures(folder)
+        with self.opened(folder) as browser:
+            for name, levels in files.items():
+                expected = read_image(folder / name, max_pixels=10**6)
+                found = browser.run(PIXELS, name)
+                shape = (found["height"], found["width"], 3)
+                if shape != expected.shape:
+                    self.check(f"pixels of {name}", False, shape)
+                    continue
+                pixels = np.array(found["rgb"], np.int16).reshape(shape)
+                difference = float(np.abs(pixels - expected).mean())
+                self.check(
+                    f"pixels of {name}", difference <= levels, f"{difference:.2f} levels apart, allowed {levels}"
+                )
+            converted = np.array(browser.run(CONVERTED, "profile.png"), np.int16).reshape(shape)
+            levels = float(np.abs(converted - expected).mean())
+            self.check("with its profile applied it differs", levels > 5, f"{levels:.2f} levels apart")
+
+    def clip_file(self) -> None:
+        """A clip's file gets the verdict of the runtime."""
+        if self.contract.classes != CLASSES:
+            return
+        path = write_colour_clip(self.work / "clip.mp4", [0, 1, 1, 2])
+        expected = classify_clip(Classifier.load(self.bundle), path)
+        with self.opened(self.page) as browser:
+            browser.give_file(path)
+            browser.until("return document.getElementById('state').textContent.startsWith('Clip')")
+            shown = browser.text("#label"), browser.text("#state")
+        same = shown == (expected.label, f"Clip, {len(expected.frames)} frames")
+        self.check("a clip's file gets the runtime's verdict", same, f"{shown}, {expected.label}")
+
+    def language(self) -> None:
+        """A language is a file; what it lacks is English."""
+        page = self.copy("language")
+        (page / "strings.de.json").write_text(json.dumps({"file": "Datei öffnen"}), encoding="utf-8")
+        about = json.loads((page / "page.json").read_text(encoding="utf-8"))
+        (page / "page.json").write_text(json.dumps(about | {"languages": ["de", "en"]}), encoding="utf-8")
+        with self.opened(page, SPEAKS_GERMAN) as browser:
+            texts = browser.text("#file"), browser.text("#set-region")
+            self.check("a language is a file", texts == ("Datei öffnen", "Set region"), texts)
+
+    def offline(self) -> None:
+        """With the server gone, the page checks itself, answers live and keeps samples."""
+        with PhoneBrowser(self.film) as browser:
+            with serving(self.page) as address:
+                browser.open(address)
+                browser.until(ANSWERED)
+                self.check("the page says that it is kept", "Works without a network" in browser.text("#about"))
+            browser.open(address)
+            browser.until(ANSWERED)
+            isolated = browser.run("return crossOriginIsolated")
+            self.check("without the server it answers live, with threads", isolated, browser.text("#label"))
+            browser.press("#photo")
+            browser.until("return document.getElementById('state').textContent === 'Picture'")
+            keep(browser, "offline")
+            self.check("without the server it keeps a sample", "Samples (1)" in browser.text("#show-samples"))
+
+    def faults(self) -> None:
+        """Changed files are refused, and so are wrong numbers whose hashes are right."""
+        flipped = self.copy("graph")
+        graph = flipped / json.loads((self.page / "page.json").read_text(encoding="utf-8"))["graph"]
+        name = graph.relative_to(flipped).as_posix()
+        content = bytearray(graph.read_bytes())
+        content[len(content) // 2] ^= 1
+        graph.write_bytes(content)
+        self._refused("a flipped byte in the graph", flipped, f"{name} is not the file")
+        renew_hash(flipped, name)
+        self._refused("the same, named by page.json", flipped, "contract.json names another graph")
+        wasm = self.copy("wasm")
+        binary = wasm / "ort" / "ort-wasm-simd-threaded.wasm"
+        binary.write_bytes(binary.read_bytes()[:-1000])
+        self._refused("a truncated wasm", wasm, "ort-wasm-simd-threaded.wasm is not the file")
+        renew_hash(wasm, "ort/ort-wasm-simd-threaded.wasm")
+        self._refused("the same, named by page.json", wasm, "The classifier failed")
+        missing = self.copy("missing")
+        (missing / "model" / "contract.json").unlink()
+        self._refused("a missing contract", missing, "model/contract.json cannot be loaded")
+        for fault, key, says in (
+            ("logit", "logits", "computes other numbers"),
+            ("score", "score", "computes other numbers"),
+        ):
+            golden = self.copy(f"golden {fault}")
+            about = json.loads((golden / "page.json").read_text(encoding="utf-8"))
+            if about["golden"][0][key] is None:
+                continue
+            if key == "logits":
+                about["golden"][0][key][0] += 1.0
+            else:
+                about["golden"][0][key] += 1.0
+            (golden / "page.json").write_text(json.dumps(about), encoding="utf-8")
+            self._refused(f"a wrong golden {fault}", golden, says)
+        decoder = self.copy("decoder")
+        sample = json.loads((decoder / "page.json").read_text(encoding="utf-8"))["golden"][0]
+        with Image.open(decoder / sample["pixels"]) as pixels:
+            Image.fromarray(np.asarray(pixels)[..., ::-1]).save(decoder / sample["image"], "JPEG", quality=95)
+        renew_hash(decoder, sample["image"])
+        self._refused("a JPEG of swapped channels", decoder, "JPEG decoder changes")
+
+    def _refused(self, name: str, page: Path, says: str) -> None:
+        with self.opened(page) as browser:
+            shown = browser.text()
+            offers = browser.run("return !document.getElementById('actions').hidden")
+        self.check(f"refused: {name}", REFUSED in shown and says in shown and not offers, browser_line(shown))
+
+    def gaps(self) -> None:
+        """What a browser lacks is said in one line; where the page can still answer, it does."""
+        for gap in GAPS:
+            with self.opened(self.page, gap.script) as browser:
+                if gap.press:
+                    browser.until(ANSWERED)
+                    browser.press(gap.press)
+                if gap.says:
+                    says = json.dumps(gap.says)
+                    browser.until(f"return document.querySelector('{gap.part}').innerText.includes({says})", 20)
+                if gap.answers:
+                    remark = browser.text(gap.part).replace("\n", " ") if gap.says else ""
+                    browser.give_file(self.bundle / GOLDEN / Golden.read(self.bundle / GOLDEN).samples[0].image)
+                    browser.until(
+                        f"return document.getElementById('state').textContent === 'Picture' && ({ANSWERED[7:]})"
+                    )
+                else:
+                    remark = browser.text(gap.part)
+                refuses = REFUSED in browser.text()
+                self.check(
+                    f"gap: {gap.name}", (browser.run(ANSWERED), refuses) == (gap.answers, not gap.answers), remark
+                )
+
+    def full_storage(self) -> None:
+        """A full storage is said, and the sample that was there stays."""
+        full = "IDBObjectStore.prototype.add = function () { throw new DOMException('full', 'QuotaExceededError'); }"
+        with self.opened(self.page) as browser:
+            browser.until(ANSWERED)
+            keep(browser, "first")
+            browser.run(full)
+            browser.press("#wrong")
+            browser.until("return document.getElementById('correct').open")
+            browser.press("#classes button")
+            browser.until("return document.getElementById('line').innerText.includes('storage is full')")
+            self.check("gap: storage full", "Samples (1)" in browser.text("#show-samples"), browser.text("#line"))
+
+    def two_tabs(self) -> None:
+        """Two tabs of one page both answer, and see each other's samples."""
+        with serving(self.page) as address, PhoneBrowser(self.film) as browser:
+            browser.open(address)
+            browser.until(ANSWERED)
+            first = browser.driver.current_window_handle
+            browser.driver.switch_to.new_window("tab")
+            browser.open(address)
+            browser.until(ANSWERED)
+            keep(browser, "second tab")
+            browser.driver.switch_to.window(first)
+            browser.press("#show-samples")
+            browser.until("return document.querySelectorAll('#samples-list li').length === 1")
+            self.check("gap: two tabs", True)
+
+    def home(self) -> None:
+        """Samples of two sessions, pictures and a clip, come home through `pipe add --from-phone`."""
+        downloads = self.work / "downloads"
+        downloads.mkdir()
+        with serving(self.page) as address, PhoneBrowser(self.film, downloads=downloads) as browser:
+            for session in ("one", "two"):
+                browser.open(address)
+                browser.until(ANSWERED)
+                keep(browser, f"class {session}")
+            browser.press("#record")
+            browser.until("return document.getElementById('recording').innerText.includes('2 s')")
+            browser.press("#record")
+            browser.until("return document.getElementById('state').textContent.startsWith('Clip')")
+            self.check("a recorded clip gets a verdict", "frames" in browser.text("#state"), browser.text("#state"))
+            keep(browser, "class two")
+            browser.press("#show-samples")
+            browser.until("return document.querySelectorAll('#samples-list li').length === 3")
+            browser.press("#take-home")
+            saved = downloads / "samples.zip"
+            wait_for(saved.is_file)
+        project = Project(self.work / "home")
+        project.root.mkdir()
+        report = add_from_phone(saved, project, no_dvc=True)
+        clips = [path for path in project.raw.rglob("*") if path.suffix in (".mp4", ".webm")]
+        self.check("samples come home", report.n_added == 3 and len(clips) == 1, report.headline)
+        text = project.phone_csv.read_text(encoding="utf-8")
+        sessions = {line.split(",")[4] for line in text.splitlines()[1:]}
+        self.check("they name their two sessions", len(sessions) == 2, sorted(sessions))
+
+    def one_file(self) -> None:
+        """The one file answers from the file system."""
+        page = self.work / "phone.html"
+        report = phone(Project(self.work), self.bundle_zip, self.package, page, single=True)
+        with PhoneBrowser(self.film) as browser:
+            browser.open(page.as_uri())
+            browser.give_file(self.bundle / GOLDEN / Golden.read(self.bundle / GOLDEN).samples[0].image)
+            browser.until(STILL_ANSWERED)
+            outside = [url for url in browser.requests() if url.startswith("http")]
+            self.check(
+                "one file answers without a server",
+                not outside,
+                f"{report.bytes / 1e6:.1f} MB; {browser.text('#label')}",
+            )
+        broken = self.work / "broken.html"
+        text = page.read_text(encoding="utf-8")
+        broken.write_text(
+            text.replace("const WINDOW_MILLISECONDS = 2000", "const WINDOW_MILLISECONDS = 2001"), encoding="utf-8"
+        )
+        with PhoneBrowser(self.film) as browser:
+            browser.driver.get(broken.as_uri())
+            ran = browser.run("return document.title !== 'clip2edge'")
+            self.check(
+                "one file whose script was changed does not run",
+                not ran and any("Content Security" in line for line in browser.messages()),
+            )
+
+    def region_light_and_zoom(self) -> None:
+        """A region that is drawn cuts the picture, and stays; light and zoom are offered where the camera has them."""
+        with serving(self.page) as address, PhoneBrowser(self.film) as browser:
+            browser.before_load(HANDY_CAMERA)
+            browser.open(address)
+            browser.until(ANSWERED)
+            width, height = browser.run(
+                "const v = document.getElementById('video'); return [v.videoWidth, v.videoHeight]"
+            )
+            browser.press("#set-region")
+            browser.drag("#frame", (0.25, 0.25), (0.75, 0.5))
+            browser.until("return !document.getElementById('region').hidden")
+            browser.open(address)
+            browser.until(ANSWERED)
+            browser.press("#photo")
+            browser.until(STILL_ANSWERED)
+            cut = browser.run("const s = document.getElementById('still'); return [s.width, s.height]")
+            near = abs(cut[0] - width / 2) <= 8 and abs(cut[1] - height / 4) <= 8
+            self.check("a region cuts the picture, and is remembered", near, f"{cut} of {[width, height]}")
+            browser.press("#set-region")
+            browser.press("#camera")
+            browser.until(ANSWERED)
+            browser.press("#photo")
+            browser.until(STILL_ANSWERED)
+            whole = browser.run("const s = document.getElementById('still'); return [s.width, s.height]")
+            self.check("without the region the whole picture is seen", whole == [width, height], whole)
+            browser.press("#camera")
+            browser.press("#torch")
+            browser.until("return document.getElementById('torch').getAttribute('aria-pressed') === 'true'")
+            asked = browser.run("return globalThis.asked")
+            self.check(
+                "the light is switched on, and a zoom is offered", asked == [{"torch": True}], browser.text("#zoom")
+            )
+            spoken = browser.until("return document.getElementById('spoken').textContent")
+            self.check(
+                "screen readers get the answer",
+                any(name in spoken for name in (*self.contract.classes, "None")),
+                spoken,
+            )
+
+    def newer_build(self) -> None:
+        """A newer page at the same address takes over at the next visit but one, and the older one works until then."""
+        served = self.copy("earlier build")
+        with serving(served) as address, PhoneBrowser(self.film) as browser:
+            browser.open(address)
+            browser.until(ANSWERED)
+            about = json.loads((served / "page.json").read_text(encoding="utf-8"))
+            (served / "page.json").write_text(json.dumps(about | {"bundle_id": "newer"}), encoding="utf-8")
+            worker = (served / "sw.js").read_text(encoding="utf-8")
+            build = json.loads(worker.split("\n")[0].removeprefix("const BUILD = ").removesuffix(";"))
+            (served / "sw.js").write_text(worker.replace(build["id"], "0" * 16), encoding="utf-8")
+            browser.open(address)
+            browser.until("return navigator.serviceWorker.getRegistration().then((one) => one.waiting !== null)")
+            self.check("the older page works while a newer one comes", "newer" not in browser.text("#about"))
+            browser.open(address)
+            browser.until("return document.getElementById('about').innerText.includes('newer')")
+            kept = browser.run("return (await caches.keys()).length")
+            self.check("the newer page takes over, and the older one is forgotten", kept == 1, browser.text("#about"))
+
+    def served(self) -> None:
+        """Behind a self-made certificate the page answers after the browser's warning, and says what it cannot do."""
+        with ServedPage(self.page) as served, PhoneBrowser(self.film) as browser:
+            browser.driver.get(served.address)
+            self.check("the browser warns of the certificate", "page.json" not in browser.driver.page_source)
+            browser.go_past_warning()
+            browser.until(ANSWERED)
+            about, threads = browser.text("#about"), browser.run("return document.documentElement.dataset.threads")
+            self.check(
+                "behind the warning it answers live",
+                "does not trust the certificate" in about,
+                f"{threads} threads; {about}",
+            )
+
+
+HANDY_CAMERA = """
+globalThis.asked = [];
+MediaStreamTrack.prototype.getCapabilities = () => ({ torch: true, zoom: { min: 1, max: 4, step: 0.5 } });
+MediaStreamTrack.prototype.applyConstraints = async ({ advanced }) => { globalThis.asked.push(...advanced); };
+"""
+
+
+def write_pictures(folder: Path) -> dict[str, float]:
+    """Write pictures that browsers could read in another way; return how many levels apart each may be on average."""
+    smooth = np.add.outer(np.arange(48) * 3, np.arange(64) * 1.5)
+    colours = np.stack([smooth, smooth[::-1], smooth[:, ::-1]], axis=-1).astype(np.uint8)
+    image = Image.fromarray(colours)
+    files = {}
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image.save(folder / f"turned{orientation}.jpg", quality=95, exif=exif)
+        files[f"turned{orientation}.jpg"] = 1.5
+    with_alpha = image.copy()
+    with_alpha.putalpha(Image.fromarray(np.linspace(0, 255, 48 * 64).reshape(48, 64).astype(np.uint8)))
+    with_alpha.save(folder / "alpha.png")
+    image.quantize(16).save(folder / "palette.png", transparency=3)
+    image.convert("L").save(folder / "grey.png")
+    image.save(folder / "webp.webp", lossless=True)
+    image.save(folder / "profile.png", icc_profile=exchanging_profile())
+    return files | {"alpha.png": 1.0, "palette.png": 0.0, "grey.png": 0.0, "webp.webp": 0.0, "profile.png": 0.0}
+
+
+def exchanging_profile() -> bytes:
+    """A colour profile of which red and blue are exchanged, so that whoever applies it changes every pixel."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = profile.find(b"rXYZ"), profile.find(b"bXYZ")
+    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    return bytes(profile)
+
+
+def keep(browser: PhoneBrowser, label: str) -> None:
+    """Keep what was answered last as a sample of another class."""
+    before = browser.text("#show-samples")
+    browser.press("#wrong")
+    browser.until("return document.getElementById('correct').open")
+    browser.driver.find_element("id", "new-class").send_keys(label)
+    browser.press("#keep-new")
+    browser.until(f"return document.getElementById('show-samples').innerText !== {json.dumps(before)}")
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until something holds, looking every few milliseconds."""
+    pause = threading.Event()
+    for _ in range(round(seconds / 0.02)):
+        if holds():
+            return
+        pause.wait(0.02)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def browser_line(shown: str) -> str:
+    """The line of a page that refuses."""
+    lines = [line for line in shown.split("\n") if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def tiny_bundle(work: Path) -> Path:
+    """A bundle whose graph names the colour of a picture, and gives a known score."""
+    contract = dataclasses.replace(
+        with_thresholds(draft_contract("fp32"), 0.5, 0.4, "known_score"), max_pixels=10_000_000
+    )
+    project = write_project(work / "project", contract, scored_graph)
+    bundle(project)
+    return project.bundle_zip
+
+
+def film_of(bundle_folder: Path, path: Path) -> Path:
+    """A film that shows the golden pictures in turn, cut to one even size."""
+    samples = Golden.read(bundle_folder / GOLDEN).samples
+    pictures = [read_pixels(bundle_folder / GOLDEN, sample) for sample in samples]
+    height, width = (min(pixels.shape[side] for pixels in pictures) // 2 * 2 for side in (0, 1))
+    enlarged = [enlarge(pixels[:height, :width]) for pixels in pictures]
+    return write_camera_film(path, enlarged)
+
+
+def enlarge(pixels_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Repeat pixels until the picture is as large as a camera's."""
+    times = max(1, 240 // min(pixels_hwc.shape[:2]))
+    return np.repeat(np.repeat(pixels_hwc, times, axis=0), times, axis=1)
+
+
+def main() -> int:
+    """Run all checks; return 1 where one went wrong."""
+    with tempfile.TemporaryDirectory(prefix="trial-") as folder:
+        work = Path(folder)
+        bundle_zip = Path(sys.argv[1]) if len(sys.argv) > 1 else tiny_bundle(work)
+        unpack(bundle_zip, work / "for film")
+        try:
+            trial = Trial(work, bundle_zip, film_of(work / "for film", work / "film.mjpeg"))
+        except NotHereError as error:
+            print(f"not run: {error}")
+            return 0
+        for step in (
+            trial.same_answers, trial.same_pixels, trial.clip_file, trial.language, trial.offline, trial.faults,
+            trial.gaps, trial.full_storage, trial.two_tabs, trial.home, trial.one_file, trial.region_light_and_zoom,
+            trial.newer_build, trial.served,
+        ):  # fmt: skip
+            step()
+        print(f"{trial.wrong} wrong")
+    return 1 if trial.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

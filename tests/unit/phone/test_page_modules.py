@@ -1,0 +1,242 @@
+"""The page's own computations, run by Node: they give what Python and the runtime give."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.phone.page_files import sources
+from export.phone.single_file import join_modules
+from runtime.classifier import Classifier
+from runtime.verdict import Thresholds, judge_clip
+from tests.support.phone_page import PAGE
+from tests.support.tiny_bundle import CLASSES, draft_contract, with_thresholds, write_models
+
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="Node is not installed")
+
+
+def node(tmp_path: Path, script: str, values: object = None) -> Any:
+    """Run a script beside the page's modules; it gets `values`, and what it prints is JSON."""
+    folder = tmp_path / "modules"
+    if not folder.exists():
+        shutil.copytree(PAGE, folder)
+        (folder / "package.json").write_text('{"type": "module"}')
+    (folder / "script.js").write_text(
+        'import { readFileSync } from "node:fs";\nconst values = JSON.parse(readFileSync(0, "utf8"));\n' + script
+    )
+    command = [str(NODE), "script.js"]
+    finished = subprocess.run(
+        command, cwd=folder, input=json.dumps(values), capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout)
+
+
+CLIPS = """
+import { judgeClip } from "./judge.js";
+const answers = values.map(({ frames, frame, clip, classes }) => {
+  const variant = { unknown_threshold: frame, unknown_threshold_clip: clip };
+  return judgeClip(frames, { classes }, variant);
+});
+console.log(JSON.stringify(answers));
+"""
+
+
+def drawn_clip(number: int) -> dict[str, Any]:
+    """A clip of up to 30 frames whose scores lie around the thresholds, with ties and exact hits among them."""
+    rng = np.random.default_rng(number)
+    n_frames, n_classes = int(rng.integers(1, 31)), int(rng.integers(2, 7))
+    shares = rng.dirichlet(np.ones(n_classes), n_frames)
+    if number % 5 == 0:
+        shares = np.round(shares * 2) / 2 + 1 / n_classes  # ties
+    scores = np.round(rng.normal(size=n_frames).astype(np.float32), 1).astype(np.float32)
+    thresholds = [None if number % 3 == 0 else float(scores[0]), None if number % 4 == 0 else float(rng.normal() / 3)]
+    rows = zip(shares.tolist(), scores.tolist(), strict=True)
+    return {
+        "frames": [{"probabilities": row, "score": score} for row, score in rows],
+        "frame": thresholds[0],
+        "clip": thresholds[1],
+        "classes": [f"class {column}" for column in range(n_classes)],
+    }
+
+
+@needs_node
+def test_a_clip_gets_the_verdict_of_the_runtime(tmp_path: Path) -> None:
+    clips = [drawn_clip(number) for number in range(300)]
+    answers = node(tmp_path, CLIPS, clips)
+    refused = 0
+    for clip, answer in zip(clips, answers, strict=True):
+        shares = np.array([frame["probabilities"] for frame in clip["frames"]])
+        scores = np.array([frame["score"] for frame in clip["frames"]])
+        verdict = judge_clip(shares, scores, Thresholds(clip["frame"], clip["clip"]))
+        expected = None if verdict.class_number is None else clip["classes"][verdict.class_number]
+        assert answer["label"] == expected
+        assert np.allclose(answer["probabilities"], verdict.probabilities, rtol=0, atol=1e-12)
+        refused += expected is None
+    assert 30 < refused < 270  # both verdicts are among them
+
+
+@needs_node
+def test_a_rule_that_takes_all_frames_is_seen(tmp_path: Path) -> None:
+    """The negative control of the test above: the mean over all frames is another verdict."""
+    clips = [drawn_clip(number) for number in range(300)]
+    fault = CLIPS.replace("unknown_threshold: frame", "unknown_threshold: null")
+    assert fault != CLIPS
+    assert node(tmp_path, fault, clips) != node(tmp_path, CLIPS, clips)
+
+
+@needs_node
+def test_a_picture_gets_the_answer_of_the_runtime(tmp_path: Path) -> None:
+    contract = write_models(tmp_path / "contract.json", tmp_path / "onnx", with_thresholds(draft_contract(), 1.5, 1.0))
+    classifier = Classifier(tmp_path / "contract.json", tmp_path / "onnx")
+    rng = np.random.default_rng(0)
+    rows = rng.normal(scale=3, size=(200, len(CLASSES))).astype(np.float32)
+    rows[::7] = np.round(rows[::7])  # ties
+    scores = rows.max(axis=1)
+    script = """
+import { judgePicture } from "./judge.js";
+const [variant] = values.contract.variants;
+console.log(JSON.stringify(values.rows.map((row, n) => judgePicture(row, values.scores[n], values.contract, variant))));
+"""
+    values = {"contract": contract.to_json(), "rows": rows.tolist(), "scores": scores.tolist()}
+    answers = node(tmp_path, script, values)
+    for row, score, answer in zip(rows, scores.tolist(), answers, strict=True):
+        expected = classifier.judge(row, score)
+        assert answer["label"] == expected.label
+        assert np.allclose(answer["probabilities"], list(expected.probabilities.values()), rtol=0, atol=1e-14)
+    assert {answer["label"] for answer in answers} == {None, *CLASSES}
+
+
+@needs_node
+def test_a_clips_frames_are_the_first_at_or_after_each_full_second(tmp_path: Path) -> None:
+    script = """
+import { OneASecond } from "./judge.js";
+const rhythm = new OneASecond();
+console.log(JSON.stringify(values.filter((seconds) => rhythm.isDue(seconds))));
+"""
+    times = [0.1, 0.4, 0.99, 1.0, 1.3, 3.2, 3.9, 4.0, 4.01, 7.5]
+    assert node(tmp_path, script, times) == [0.1, 1.0, 3.2, 4.0, 7.5]
+
+
+@needs_node
+def test_sha256_is_that_of_hashlib_with_and_without_the_browsers_help(tmp_path: Path) -> None:
+    script = """
+import { sha256Hex, sha256Plain } from "./sha256.js";
+const content = (n) => Uint8Array.from({ length: n }, (_, at) => (at * 7 + n) & 0xff);
+const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+const plain = values.map((n) => hex(sha256Plain(content(n))));
+console.log(JSON.stringify([plain, await Promise.all(values.map((n) => sha256Hex(content(n))))]));
+"""
+    lengths = [*range(130), 1000, 65_537]
+    expected = [hashlib.sha256(bytes((at * 7 + n) & 0xFF for at in range(n))).hexdigest() for n in lengths]
+    assert node(tmp_path, script, lengths) == [expected, expected]
+
+
+@needs_node
+def test_samples_leave_as_a_zip_that_others_read(tmp_path: Path) -> None:
+    script = """
+import { zipOfSamples } from "./take_home.js";
+const samples = values.map(({ id, text, type, label }) => ({ id, label, blob: new Blob([text], { type }) }));
+const zip = await zipOfSamples(samples);
+console.log(JSON.stringify(Array.from(new Uint8Array(await zip.arrayBuffer()))));
+"""
+    samples = [
+        {"id": 3, "text": "a picture", "type": "image/jpeg", "label": "蓝色"},
+        {"id": 9, "text": "a clip" * 1000, "type": "video/webm;codecs=vp9", "label": "red"},
+    ]
+    content = bytes(node(tmp_path, script, samples))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["samples.json", "files/0001.jpg", "files/0002.webm"]
+        listed = json.loads(archive.read("samples.json"))
+        assert archive.read("files/0002.webm").decode() == "a clip" * 1000
+    assert (listed["format"], listed["format_version"]) == ("clip2edge samples", 1)
+    assert listed["samples"][0] == {
+        "file": "files/0001.jpg",
+        "sha256": hashlib.sha256(b"a picture").hexdigest(),
+        "label": "蓝色",
+    }
+
+
+@needs_node
+def test_alpha_is_dropped_and_a_region_is_whole_pixels_inside_the_picture(tmp_path: Path) -> None:
+    script = """
+import { boxInPixels, WHOLE, withoutAlpha } from "./pixels.js";
+const boxes = values.map((region) => boxInPixels(region, 640, 480));
+const rgb = Array.from(withoutAlpha(Uint8ClampedArray.from([1, 2, 3, 255, 4, 5, 6, 255])));
+console.log(JSON.stringify({ boxes, whole: boxInPixels(WHOLE, 640, 480), rgb }));
+"""
+    regions = [
+        {"left": 0.25, "top": 0.5, "width": 0.5, "height": 0.25},
+        {"left": 1, "top": 1, "width": 0, "height": 0},
+        {"left": 0.9, "top": 0, "width": 0.5, "height": 1},
+    ]
+    result = node(tmp_path, script, regions)
+    assert result["rgb"] == [1, 2, 3, 4, 5, 6]
+    assert result["whole"] == {"left": 0, "top": 0, "width": 640, "height": 480}
+    assert result["boxes"] == [
+        {"left": 160, "top": 240, "width": 320, "height": 120},
+        {"left": 639, "top": 479, "width": 1, "height": 1},
+        {"left": 576, "top": 0, "width": 64, "height": 480},
+    ]
+
+
+def used_texts(files: dict[str, str]) -> set[str]:
+    """The keys of texts that the page's sources use."""
+    keys = set(re.findall(r'data-(?:text|label)="(\w+)"', files["index.html"]))
+    for name, source in files.items():
+        if name.endswith(".js"):
+            keys |= set(re.findall(r'(?:\btext|\bsay|new Problem)\("(\w+)"', source))
+            keys |= set(re.findall(r'\w+Error: "(\w+)"', source))
+            keys |= set(re.findall(r'\?\? "(camera_\w+)"', source))
+            keys |= set(re.findall(r'dataset\.text = "(\w+)"', source))
+    return keys
+
+
+def test_every_text_is_in_the_table_and_every_text_of_the_table_is_used() -> None:
+    files = {name: content.decode() for name, content in sources().items()}
+    table = set(json.loads(files["strings.en.json"]))
+    assert used_texts(files) - table == set()
+    indirect = {"region_set", "region_clear"}  # chosen by a condition
+    assert table - used_texts(files) - indirect == set()
+
+
+def test_a_text_that_is_missing_is_seen() -> None:
+    files = {"index.html": '<p data-text="one">', "app.js": 'text("two"); new Problem("three")'}
+    assert used_texts(files) == {"one", "two", "three"}
+
+
+def test_no_module_makes_html_of_text_or_evaluates_it() -> None:
+    for name, content in sources().items():
+        if name.endswith((".js", ".html")):
+            assert not re.search(rb"innerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", content), name
+
+
+@needs_node
+def test_the_modules_joined_are_one_valid_script(tmp_path: Path) -> None:
+    files = sources()
+    script = join_modules(files, "app.js")
+    assert not re.search(r"^(import|export) ", script, re.MULTILINE)
+    names = [name for name in files if name.endswith(".js") and name not in ("worker.js", "sw.js")]
+    assert all(content.split("\n")[0] in script for content in (files[name].decode() for name in names))
+    check = [str(NODE), "--check", "--input-type=module", "-"]
+    assert subprocess.run(check, input=script.encode(), capture_output=True, check=False).returncode == 0
+    repeated = script + "\nfunction judgeClip() {}\n"
+    assert subprocess.run(check, input=repeated.encode(), capture_output=True, check=False).returncode != 0
+
+
+def test_modules_that_import_each_other_are_refused() -> None:
+    files = {"a.js": b'import { b } from "./b.js";\n', "b.js": b'import { a } from "./a.js";\n'}
+    with pytest.raises(ValueError, match=r"a\.js: imports itself through a\.js, b\.js"):
+        join_modules(files, "a.js")
