@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.project import Project
 from pipeline.tools.dvc_repository import open_dvc
-from pipeline.tools.studies.git_repository import git_bytes
+from pipeline.tools.git_repository import git_bytes
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

@@ -18,11 +18,11 @@ from pipeline.base.packaged_files import packaged
 from pipeline.base.progress import warn
 from pipeline.base.project import Project
 from pipeline.params import read_params
+from pipeline.tools.git_repository import git_bytes
 from pipeline.tools.merge_drivers import MERGE_DRIVERS
 from pipeline.tools.project.chain import project_chain
 from pipeline.tools.project.surroundings import identity_problem, windows_drive_problem
 from pipeline.tools.project.upgrade import installed_toolchain
-from pipeline.tools.studies.git_repository import git_bytes
 
 _BUILDING = "init"  # the project is built inside the folder, which may be a disk or where the shell stands
 _TEMPLATES = Path(__file__).parent

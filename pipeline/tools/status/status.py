@@ -16,10 +16,10 @@ from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.tools.corrections.named_recordings import class_folders, label_of
 from pipeline.tools.disk_use import bytes_in, in_words
+from pipeline.tools.git_repository import git_bytes
 from pipeline.tools.merge_drivers import setup_lines
 from pipeline.tools.status.chain import ChainState, chain_state, recordings_in_words
 from pipeline.tools.studies.dvc_experiments import param_value, parse_yaml
-from pipeline.tools.studies.git_repository import git_bytes
 from pipeline.tools.tracked_recordings import is_tracked
 
 _FEWEST_CLASSES = 2
