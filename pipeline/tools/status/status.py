@@ -166,9 +166,11 @@ def _is_set(key: str, project: Project) -> bool:
 
 def _next_command(classes: dict[str, tuple[int, int]], chain: ChainState | None, project: Project) -> str:
     n_filled = sum(1 for counts in classes.values() if sum(counts))
-    lacks_recordings = chain is not None and (chain.recordings in ("deleted", "not in cache") or chain.n_lost)
+    lacks_recordings = chain is not None and (chain.recordings in ("deleted", "not in cache") or chain.differs.n_lost)
     if chain is not None and lacks_recordings:
         return _fetch(chain)
+    if chain is not None and chain.differs.is_of_earlier_commit:
+        return "dvc checkout data/raw.dvc"
     if chain is not None and not n_filled and _last_commit_has_recordings(project):
         return f"git checkout data/raw.dvc && {_fetch(chain)}, which bring back the recordings of the last commit"
     if n_filled < _FEWEST_CLASSES:

@@ -16,7 +16,7 @@ from pipeline.tools.corrections.remove import remove
 from pipeline.tools.corrections.rename import rename
 from pipeline.tools.dvc_repository import open_dvc
 from pipeline.tools.tracked_recordings import track
-from tests.support.team_project import git, run_line, team_project
+from tests.support.team_project import commit, git, run_line, team_project
 
 
 @pytest.fixture
@@ -187,10 +187,40 @@ def test_nobody_takes_recordings_away_that_were_not_pulled(tracked: Project, tmp
     with pytest.raises(DataError, match="found 1 recording that is not in data/raw"):
         relabel([source], "sphere", tracked, "class")
     shutil.rmtree(tracked.dvc_cache)  # as in a clone that has not even the list
-    with pytest.raises(DataError, match="found 1 recording that is not in data/raw"):
+    expected = "data/raw.dvc: found no list of its recordings in DVC's cache; run `dvc pull`, or `dvc add data/raw` if"
+    with pytest.raises(DataError, match=re.escape(expected)):
         remove([source], tracked, "class")
     assert (tracked.root / source).is_file()
     assert tracked.raw_dvc.read_bytes() == before
+
+
+@pytest.mark.parametrize("is_fetched", [True, False])
+def test_a_colleagues_correction_is_not_taken_back(tracked: Project, tmp_path: Path, is_fetched: bool) -> None:
+    add_one(tracked, "a.mp4")
+    commit(tracked.root, "Bob's last version")
+    before = shutil.copytree(tracked.raw, tmp_path / "before")
+    list_before = set(tracked.dvc_cache.rglob("*.dir"))
+    relabel([Path("data/raw/flake/a.mp4")], "sphere", tracked, "class")  # as many recordings as before
+    commit(tracked.root, "Ann's correction")
+    corrected = tracked.raw_dvc.read_bytes()
+    shutil.rmtree(tracked.raw)
+    shutil.copytree(before, tracked.raw)  # as Bob has it after `git pull`
+    if is_fetched:
+        expected = (
+            "data/raw.dvc: found the recordings of an earlier commit in data/raw; run `dvc checkout data/raw.dvc`"
+        )
+    else:
+        (list_now,) = set(tracked.dvc_cache.rglob("*.dir")) - list_before
+        list_now.unlink()
+        expected = "data/raw.dvc: found no list of its recordings in DVC's cache; run `dvc pull`"
+    with pytest.raises(DataError, match=re.escape(expected)):
+        add_one(tracked, "b.mp4")
+    with pytest.raises(DataError, match=re.escape(expected)):
+        relabel([Path("data/raw/flake/a.mp4")], "cube", tracked, "class")
+    assert tracked.raw_dvc.read_bytes() == corrected
+    assert not (tracked.raw / "flake" / "b.mp4").exists()
+    track(tracked)  # the person decides for what is here
+    assert add_one(tracked, "b.mp4").tracking == "tracked"
 
 
 def test_what_was_moved_by_hand_is_here(tracked: Project, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pipeline.base.files import write_json
 from pipeline.base.project import Project
 from pipeline.tools.add import add_and_track
+from pipeline.tools.corrections.relabel import relabel
 from pipeline.tools.status.status import ProjectStatus, status
 from tests.support.command import run_pipe
 from tests.support.small_project import set_params
@@ -114,6 +115,22 @@ def test_recordings_that_are_missing_are_counted_and_brought_back(
     assert report.next_command == "dvc checkout data/raw.dvc"
     typed(ran.root, [report.next_command], monkeypatch)
     assert status(ran, "class").headline == "nothing to run"
+
+
+def test_recordings_of_an_earlier_commit_are_brought_forward_and_not_taken_over(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relabel([Path("data/raw/flake/a.mp4")], "sphere", ran, "class")
+    commit(ran.root, "a colleague's correction")
+    (ran.raw / "sphere" / "a.mp4").rename(ran.raw / "flake" / "a.mp4")  # as after `git pull` alone
+    report = status(ran, "class")
+    assert (
+        report.lines[1].strip().startswith("data/raw has the recordings of an earlier commit; `dvc repro` would take")
+    )
+    assert report.next_command == "dvc checkout data/raw.dvc"
+    typed(ran.root, [report.next_command], monkeypatch)
+    assert (ran.raw / "sphere" / "a.mp4").is_file()
+    assert status(ran, "class").next_command == "dvc repro"
 
 
 def test_outputs_that_lie_in_dvcs_cache_are_fetched_and_not_made_again(
