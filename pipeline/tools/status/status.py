@@ -24,6 +24,7 @@ from pipeline.tools.tracked_recordings import is_tracked
 
 _FEWEST_CLASSES = 2
 _ADD = "pipe add VIDEO --label CLASS"
+_DEAL_BY_TABLE = "`dvc repro --force --single-item split`, then `dvc repro`"
 _WIDTH = 12  # of the first column
 
 
@@ -62,6 +63,7 @@ def status(project: Project, layout: Literal["class", "split"]) -> ProjectStatus
     lines = [
         *_in_column("recordings", _recordings(classes, chain, project)),
         *_in_column("to run", _stages(chain, fault)),
+        *_in_column("split", _split(project)),
         *_in_column("last model", [_model(project)]),
         *_in_column("disk", [_disk(project)]),
         *_in_column("merging", _merging(project)),
@@ -112,6 +114,17 @@ def _stages(chain: ChainState | None, fault: str) -> list[str]:
     if chain.after_them:
         lines.append(f"after them, where their inputs change: {', '.join(chain.after_them)}")
     return lines
+
+
+def _split(project: Project) -> list[str]:
+    """Say that an experiment dealt the split, though places are to be kept; empty where it did not."""
+    report = _json(project.split_json)
+    asks_to_keep = param_value(report, "asked.keep") is True and report.get("protocol") == "grouped"
+    is_settled = param_value(report, "asked.folds") or param_value(report, "asked.hold_out")
+    if not asks_to_keep or is_settled or param_value(report, "pins.pinned") != 0:
+        return []
+    table = project.relative(project.split_keep_csv)
+    return [f"an experiment dealt it, without {table}; before you keep it: {_DEAL_BY_TABLE}"]
 
 
 def _model(project: Project) -> str:

@@ -133,6 +133,31 @@ def test_recordings_of_an_earlier_commit_are_brought_forward_and_not_taken_over(
     assert status(ran, "class").next_command == "dvc repro"
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_told"),
+    [
+        ({}, True),
+        ({"pins": {"pinned": 3, "new": 0, "gone": 0}}, False),
+        ({"asked": {"keep": False, "folds": None, "hold_out": None}}, False),
+        ({"asked": {"keep": True, "folds": 3, "hold_out": None}}, False),
+        ({"asked": {"keep": True, "folds": None, "hold_out": {"session": "rainy day"}}}, False),
+        ({"protocol": "random"}, False),
+    ],
+)
+def test_a_split_that_an_experiment_dealt_is_named(ran: Project, changes: dict[str, object], is_told: bool) -> None:
+    of_experiment = {
+        "protocol": "grouped",
+        "asked": {"keep": True, "folds": None, "hold_out": None},
+        "pins": {"pinned": 0, "new": 3, "gone": 0},
+    }
+    write_json(ran.split_json, of_experiment | changes)
+    line = (
+        "split       an experiment dealt it, without data/split.keep.csv; before you keep it: `dvc repro --force "
+        "--single-item split`, then `dvc repro`"
+    )
+    assert (line in status(ran, "class").lines) == is_told
+
+
 def test_outputs_that_lie_in_dvcs_cache_are_fetched_and_not_made_again(
     ran: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
