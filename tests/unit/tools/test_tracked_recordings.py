@@ -60,6 +60,12 @@ def test_added_recordings_are_named_by_a_file_in_git_and_kept_once_more(tracked:
     assert named(tracked) == {"flake/a.mp4", "sphere/b.mp4"}
 
 
+def test_a_class_may_have_the_name_of_a_folder_of_the_project(tracked: Project, tmp_path: Path) -> None:
+    for label in ("build", "data", "reports"):
+        add_one(tracked, f"{label}.mp4", label)
+    assert named(tracked) == {"build/build.mp4", "data/data.mp4", "reports/reports.mp4"}
+
+
 @pytest.mark.parametrize("link_types", ["reflink,copy", "hardlink,copy"])
 def test_the_persons_own_file_stays_a_file_of_its_own(tracked: Project, tmp_path: Path, link_types: str) -> None:
     with (tracked.root / ".dvc" / "config").open("a", encoding="utf-8") as config:
