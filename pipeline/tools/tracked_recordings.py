@@ -62,6 +62,20 @@ def plan_tracking(project: Project, *, declined: bool) -> Tracking:
     return "tracked"
 
 
+def refuse_linked_class(label: str, project: Project) -> None:
+    """Refuse to add recordings behind a link, of which DVC would track none.
+
+    Raises:
+        DataError: the folder of the class is a link.
+    """
+    folder = project.raw / label
+    if folder.is_symlink():
+        raise DataError(
+            f"{project.relative(folder)}: a link to {folder.readlink()}, and DVC tracks nothing behind a link; make it "
+            "a folder, or copy the recordings there yourself"
+        )
+
+
 def check_complete(project: Project) -> None:
     """Refuse to go on where recordings that DVC tracks are not here, as in a clone before `dvc pull`.
 

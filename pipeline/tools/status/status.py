@@ -95,6 +95,9 @@ def _recordings(classes: dict[str, tuple[int, int]], chain: ChainState | None, p
     if not is_tracked(project):
         untracked = "DVC does not track them, so no colleague and no older version has them; `dvc add data/raw`"
         return [*lines, untracked] if any(map(sum, classes.values())) else lines
+    linked = [project.relative(path) for path in recordings.linked_folders(project.raw)] if project.raw.is_dir() else []
+    if linked:
+        lines.append(f"{', '.join(linked)}: a link, and DVC tracks nothing behind a link; make it a folder")
     return [*lines, *filter(None, [recordings_in_words(chain) if chain else ""])]
 
 

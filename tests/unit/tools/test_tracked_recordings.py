@@ -254,6 +254,22 @@ def test_recordings_behind_a_link_are_refused_as_dvc_does(tracked: Project, tmp_
     assert list((tmp_path / "disk").iterdir()) == []
 
 
+def test_a_class_behind_a_link_is_refused_where_dvc_tracks(tracked: Project, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    tracked.raw.mkdir()
+    (tracked.raw / "flake").symlink_to(tmp_path / "disk")
+    with pytest.raises(DataError) as caught:
+        add_one(tracked, "a.mp4")
+    assert str(caught.value) == (
+        f"data/raw/flake: a link to {tmp_path / 'disk'}, and DVC tracks nothing behind a link; make it a folder, or "
+        "copy the recordings there yourself"
+    )
+    assert list((tmp_path / "disk").iterdir()) == []
+    assert not tracked.raw_dvc.exists()
+    add_and_track([clip(tmp_path, "a.mp4")], "flake", tracked, no_dvc=True)  # then nobody says that DVC has it
+    assert (tmp_path / "disk" / "a.mp4").is_file()
+
+
 def test_where_dvc_fails_the_recordings_stay_and_the_line_says_what_mends_it(
     tracked: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,17 @@ def test_recordings_that_are_missing_are_counted_and_brought_back(
     assert status(ran, "class").headline == "nothing to run"
 
 
+def test_a_folder_behind_a_link_is_named(ran: Project) -> None:
+    disk = ran.root.parent / "disk"
+    disk.mkdir()
+    (disk / "d.mp4").write_text("clip d.mp4", encoding="utf-8")
+    (ran.raw / "flake" / "deep").symlink_to(disk)
+    line = "            data/raw/flake/deep: a link, and DVC tracks nothing behind a link; make it a folder"
+    assert line in status(ran, "class").lines
+    (ran.raw / "flake" / "deep").unlink()
+    assert line not in status(ran, "class").lines
+
+
 def test_recordings_of_an_earlier_commit_are_brought_forward_and_not_taken_over(
     ran: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
