@@ -29,6 +29,7 @@ class StageToRun:
     has_run: bool  # DVC holds a record of an earlier run
     inputs: tuple[str, ...]  # inputs, params and the command that changed, in words
     outputs: Mapping[str, str]  # outputs that changed: modified, deleted or not in cache
+    missing_in_git: tuple[str, ...] = ()  # of these, the deleted ones that are git's and not DVC's
 
     @property
     def lacks_only_outputs(self) -> bool:
@@ -59,6 +60,11 @@ class ChainState:
     def lacks_only_outputs(self) -> bool:
         """Whether every stage that would run only lacks outputs, which DVC may have."""
         return bool(self.to_run) and all(stage.lacks_only_outputs for stage in self.to_run)
+
+    @property
+    def missing_in_git(self) -> tuple[str, ...]:
+        """Deleted outputs that are git's, which `dvc checkout` does not bring back."""
+        return tuple(path for stage in self.to_run for path in stage.missing_in_git)
 
     @property
     def lacks_cached_outputs(self) -> bool:
@@ -99,7 +105,9 @@ def _stage_to_run(stage: Any, changes: list[Any]) -> StageToRun:
         *("its command in dvc.yaml has changed" for change in changes if not isinstance(change, dict)),
     ]
     has_run = any(out.hash_info for out in stage.outs)
-    return StageToRun(stage.addressing, has_run, tuple(inputs), dict(_of_kind(changes, "changed outs")))
+    outputs = dict(_of_kind(changes, "changed outs"))
+    in_git = tuple(str(out) for out in stage.outs if not out.use_cache and outputs.get(str(out)) == "deleted")
+    return StageToRun(stage.addressing, has_run, tuple(inputs), outputs, in_git)
 
 
 def _changed_inputs(stage: Any, changes: list[Any]) -> Iterator[tuple[str, str]]:

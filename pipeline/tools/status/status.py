@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -193,7 +194,7 @@ def _next_command(classes: dict[str, tuple[int, int]], chain: ChainState | None,
         return f"{_ADD}, for a second class" if n_filled else _ADD
     if chain is None:
         return "pipe doctor"
-    return _next_of_chain(chain) or _next_when_all_has_run(project)
+    return _next_of_chain(chain, project) or _next_when_all_has_run(project)
 
 
 def _fetch(chain: ChainState) -> str:
@@ -207,8 +208,12 @@ def _last_commit_has_recordings(project: Project) -> bool:
     return isinstance(outs, list) and any(isinstance(out, dict) and out.get("nfiles") for out in outs)
 
 
-def _next_of_chain(chain: ChainState) -> str:
+def _next_of_chain(chain: ChainState, project: Project) -> str:
     """What makes the outputs up to date; empty where they are."""
+    if chain.lacks_only_outputs and chain.missing_in_git:
+        if all(git_bytes(project.root, "ls-files", "--", path) for path in chain.missing_in_git):
+            return f"git checkout -- {shlex.join(chain.missing_in_git)}"
+        return "dvc repro"
     if chain.lacks_cached_outputs:
         return "dvc checkout, which brings back what DVC's cache has"
     if chain.lacks_only_outputs and chain.has_remote:

@@ -182,6 +182,22 @@ def test_outputs_that_lie_in_dvcs_cache_are_fetched_and_not_made_again(
     assert status(ran, "class").next_command == "dvc checkout data/raw.dvc"  # no remote could have them
 
 
+def test_reports_that_lie_in_git_are_fetched_from_there(ran: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ran.root / "reports" / "extract.json").unlink()
+    shutil.rmtree(ran.train_reports)
+    ran.checkpoint.unlink()  # DVC has it
+    report = status(ran, "class")
+    assert report.next_command == "git checkout -- reports/extract.json reports/train"
+    typed(ran.root, [report.next_command], monkeypatch)
+    report = status(ran, "class")
+    assert report.next_command == "dvc checkout, which brings back what DVC's cache has"
+    typed(ran.root, ["dvc checkout"], monkeypatch)
+    assert status(ran, "class").headline == "nothing to run"
+    shutil.rmtree(ran.train_reports)
+    git(ran.root, "rm", "--quiet", "-r", "--cached", "reports/train")  # git has it no more
+    assert status(ran, "class").next_command == "dvc repro"
+
+
 def test_recordings_that_nobody_tracks_are_named(ran: Project) -> None:
     ran.raw_dvc.unlink()
     assert status(ran, "class").lines[1] == (
