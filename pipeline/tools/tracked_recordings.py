@@ -18,6 +18,7 @@ from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.tools.dvc_repository import open_dvc
 from pipeline.tools.git_repository import git_bytes
+from pipeline.tools.project.surroundings import linked_raw_problem, repository_problem
 
 if TYPE_CHECKING:
     from dvc.output import Output
@@ -200,10 +201,8 @@ def _holds_recordings(project: Project) -> bool:
 
 def _check_trackable(project: Project) -> None:
     instead = f"or add with --no-dvc, so that {project.relative(project.raw)} alone holds the recordings"
-    for folder in (project.raw, project.raw.parent):
-        if folder.is_symlink():
-            shown = project.relative(folder)
-            raise DataError(f"{shown}: a link; DVC tracks no folder behind a link; make it a folder, {instead}")
+    for problem in filter(None, (repository_problem(project), linked_raw_problem(project))):
+        raise DataError(f"{problem}; {instead}")
     try:
         with open_dvc(project):
             pass

@@ -50,12 +50,12 @@ def repository_problem(project: Project) -> str | None:
 
 
 def linked_raw_problem(project: Project) -> str | None:
-    """Say that `data/raw` is a link, which neither git nor DVC follows; None where it is a folder, or is not there."""
-    if not project.raw.is_symlink():
+    """Say that `data/raw`, or `data`, is a link, which neither git nor DVC follows; None where both are folders."""
+    linked = next((folder for folder in (project.raw, project.raw.parent) if folder.is_symlink()), None)
+    if linked is None:
         return None
-    target = project.raw.readlink()
     return (
-        f"{project.raw}: a link to {target}; stages read it, but DVC cannot track what is behind it; make it a"
+        f"{linked}: a link to {linked.readlink()}; stages read it, but DVC cannot track what is behind it; make it a"
         " folder and `pipe add` the recordings"
     )
 

@@ -15,6 +15,7 @@ from pipeline.tools.corrections.relabel import relabel
 from pipeline.tools.corrections.remove import remove
 from pipeline.tools.corrections.rename import rename
 from pipeline.tools.dvc_repository import open_dvc
+from pipeline.tools.project.surroundings import linked_raw_problem
 from pipeline.tools.tracked_recordings import track
 from tests.support.team_project import commit, git, run_line, team_project
 
@@ -163,7 +164,7 @@ def test_a_project_without_dvc_is_told_before_anything_is_copied(
 
 def test_a_project_without_git_is_told_before_anything_is_copied(tracked: Project, tmp_path: Path) -> None:
     shutil.rmtree(tracked.root / ".git")
-    with pytest.raises(DataError, match=r"not a git repository.*; or add with --no-dvc"):
+    with pytest.raises(DataError, match=r"found no git repository; expected one.*; or add with --no-dvc"):
         add_one(tracked, "a.mp4")
     assert not tracked.raw.exists()
 
@@ -246,11 +247,19 @@ def test_a_folder_that_was_never_tracked_stays_untracked_and_the_way_is_named(tr
     assert named(tracked) == {"flake/a.mp4", "flake/b.mp4", "flake/c.mp4"}
 
 
-def test_recordings_behind_a_link_are_refused_as_dvc_does(tracked: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["data/raw", "data"])
+def test_recordings_behind_a_link_are_refused_in_the_doctors_words(tracked: Project, tmp_path: Path, name: str) -> None:
     (tmp_path / "disk").mkdir()
-    tracked.raw.symlink_to(tmp_path / "disk")
-    with pytest.raises(DataError, match=r"data/raw: a link; DVC tracks no folder behind a link"):
+    folder = tracked.root / name
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    folder.symlink_to(tmp_path / "disk")
+    with pytest.raises(DataError) as caught:
         add_one(tracked, "a.mp4")
+    problem = linked_raw_problem(tracked)
+    assert problem is not None
+    assert problem.startswith(f"{folder}: a link to {tmp_path / 'disk'}; ")
+    assert str(caught.value) == f"{problem}; or add with --no-dvc, so that data/raw alone holds the recordings"
     assert list((tmp_path / "disk").iterdir()) == []
 
 
