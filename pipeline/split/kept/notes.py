@@ -109,7 +109,10 @@ def _in_experiment() -> bool:
 
 def _of_earlier_version(table: KeptTable) -> Iterator[str]:
     if table.has_columns_of_before:
-        yield f"{KEEP_CSV}: has the columns group,split of an earlier version; this run writes it by content"
+        yield (
+            f"{KEEP_CSV}: has the columns group,split of an earlier version; this run writes it by content; empty "
+            "dealt_by in the lines that you wrote yourself, else `pipe split --reshuffle` forgets them"
+        )
 
 
 def _without_clip(places: Sequence[Place]) -> Iterator[str]:

@@ -338,7 +338,8 @@ def test_pins_of_an_earlier_version_are_read_and_written_by_content(project: Pro
     after = dealt(project, clips(6))
     assert (after["sha of brick 00"][0], after["sha of brick 01"][0]) == ("test", "val")
     assert NOTES[0] == (
-        "data/split.keep.csv: has the columns group,split of an earlier version; this run writes it by content"
+        "data/split.keep.csv: has the columns group,split of an earlier version; this run writes it by content; empty "
+        "dealt_by in the lines that you wrote yourself, else `pipe split --reshuffle` forgets them"
     )
     assert "data/raw/gone.mp4 (train)" in NOTES[1]
     lines = project.split_keep_csv.read_text(encoding="utf-8").splitlines()
