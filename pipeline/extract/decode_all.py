@@ -96,6 +96,13 @@ class ParallelDecoder:
     def decode_in_child(
         self, batch: Sequence[Recording], folder: Path, sha256_of_clip: str | None = None
     ) -> list[Outcome]:
+        """Decode a clip, or photos one after the other, in a child process. A crash costs one recording alone.
+
+        Args:
+            batch: the clip, or the photos.
+            folder: where their pictures go.
+            sha256_of_clip: None where it is not known, and for photos.
+        """
         sources = [(str(recording.path), recording.name) for recording in batch]
         digests = {batch[0].name: sha256_of_clip} if sha256_of_clip else {}
         arguments = {
