@@ -6,7 +6,8 @@ default params. Its outputs are removed before it starts, as DVC removes them. A
 divided by that of the new project: below 1, less work was done again. The goal for the four stages together is 0.25.
 Where other work shares the processors, the ratios of processor time mean more than those of seconds.
 
-`identical` says whether both projects have the same manifests, the same copies and the same weights, bit for bit.
+`identical` says whether both projects have the same manifests, the same copies and the same weights, bit for bit. For
+this the new project gets the table of sides and folds of the first one.
 """
 
 from __future__ import annotations
@@ -121,6 +122,7 @@ def measure(folder: Path, clips: Sequence[Path], n_more: int) -> dict[str, Any]:
     _add(clips[-n_more:], grown)
     more, disk_after = _run_chain(grown), _disk(grown)
     _add(clips, new)
+    shutil.copy(grown.split_keep_csv, new.split_keep_csv)  # so that every clip has the same side and fold
     whole = _run_chain(new)
     costs = {"first": first, "more": more, "new": whole}
     return {

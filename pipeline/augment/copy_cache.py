@@ -7,7 +7,9 @@ bytes. So a copy that was edited, that has rotted, or that a killed run left tor
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.storage.cache_key import cache_key
 
 _CODE = ("pipeline/augment", "pipeline/base/frames.py", "runtime/images")
+_KEY_DIGITS = 64
 _NAME = re.compile(r"(?P<key>[0-9a-f]{64})\.(?P<sha256>[0-9a-f]{64})\.(?P<width>[0-9]+)x(?P<height>[0-9]+)\.jpg")
 
 
@@ -61,14 +64,17 @@ class CopyCache:
         how = (params.copies[position].model_dump_json(), params.jpeg_quality)
         return cache_key(self.code, frame.sha256, *drawn_from, *how)
 
-    def by_key(self) -> dict[str, MadeCopy]:
-        """List the copies; they may not be as they were written."""
-        names = ((path, _NAME.fullmatch(path.name)) for path in self.folder.iterdir())
-        return {
-            name["key"]: MadeCopy(path, name["sha256"], int(name["width"]), int(name["height"]))
-            for path, name in names
-            if name
-        }
+    def names_by_key(self, wanted: Collection[str]) -> dict[str, str]:
+        """The file names of the copies with some keys. The folder may hold those of many other params and frames."""
+        with os.scandir(self.folder) as entries:
+            return {key: entry.name for entry in entries if (key := entry.name[:_KEY_DIGITS]) in wanted}
+
+    def copy_named(self, name: str | None) -> MadeCopy | None:
+        """What a file name says of a copy, which may not be as it was written; None where it says nothing."""
+        told = _NAME.fullmatch(name) if name else None
+        if told is None:
+            return None
+        return MadeCopy(self.folder / told[0], told["sha256"], int(told["width"]), int(told["height"]))
 
     def store(self, key: str, copy: MadeCopy) -> None:
         """Link a copy of the outputs into the cache. Nothing is flushed, since `is_whole` notices a torn file."""

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -21,7 +22,7 @@ from pipeline.augment.transforms import generator_for, make_copy
 from pipeline.base import manifest
 from pipeline.base.engine import each_anywhere
 from pipeline.base.errors import DataError
-from pipeline.base.files import exclusive_lock, link_or_copy, replacing_folder
+from pipeline.base.files import exclusive_lock, link_or_copy, remove, replacing_folder
 from pipeline.base.frames import read_frame_bgr
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project, safe_join
@@ -97,7 +98,7 @@ class _Parent:
 
     frame: Row
     keys: Sequence[str]  # empty where the row has no digest; its copies are not cached
-    cached: Sequence[MadeCopy | None]
+    cached: Sequence[str | None]  # file names in the cache
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ class _Copying:
         """Put a cached copy into the folder; None where there is none, or it is not as it was written."""
         if cached is None or not cached.is_whole:
             return None
-        link_or_copy(cached.file, _place(self.folder, self.name(frame, position)))
+        file = _place(self.folder, self.name(frame, position))
+        remove(file)  # of a worker that was lost, whose work is done again
+        link_or_copy(cached.file, file)
         return cached
 
     def make(self, parent: _Parent, position: int, pixels_hwc: NDArray[np.uint8]) -> MadeCopy:
@@ -134,13 +137,14 @@ class _Copying:
 
 def _with_cached(frames: Sequence[Row], copying: _Copying) -> list[_Parent]:
     """Look up the copies of each frame."""
-    positions, copies = range(len(copying.params.copies)), copying.cache.by_key()
+    cache, positions = copying.cache, range(len(copying.params.copies))
     keys = [
-        [copying.cache.key(frame, copying.params, position) for position in positions] if frame.sha256 else []
+        [cache.key(frame, copying.params, position) for position in positions] if frame.sha256 else []
         for frame in frames
     ]
+    names = cache.names_by_key(frozenset(chain.from_iterable(keys)))
     return [
-        _Parent(frame, of_frame, [copies.get(key) for key in of_frame] or [None] * len(positions))
+        _Parent(frame, of_frame, [names.get(key) for key in of_frame] or [None] * len(positions))
         for frame, of_frame in zip(frames, keys, strict=True)
     ]
 
@@ -148,7 +152,8 @@ def _with_cached(frames: Sequence[Row], copying: _Copying) -> list[_Parent]:
 def _copy_frame(copying: _Copying, parent: _Parent) -> list[Row]:
     """Make or link all copies of one frame, which is decoded at most once; returns their rows."""
     frame = parent.frame
-    copies = [copying.link(cached, frame, position) for position, cached in enumerate(parent.cached)]
+    cached = map(copying.cache.copy_named, parent.cached)
+    copies = [copying.link(copy, frame, position) for position, copy in enumerate(cached)]
     if not all(copies):
         pixels_hwc = _read_frame(frame, copying.project)
         copies = [copy or copying.make(parent, position, pixels_hwc) for position, copy in enumerate(copies)]

@@ -29,6 +29,7 @@ _ADDRESSES = {"dask": ("scheduler_host", "DASK_SCHEDULER_ADDRESS")}
 _OPTIONS: dict[str, dict[str, Any]] = {
     "ray": {"ray_remote_args": {"max_restarts": -1, "max_task_retries": 1}}  # work of a machine that is lost
 }
+_LOSSES = {"ray": ("ray.exceptions", "RayError"), "dask": ("distributed", "KilledWorker")}  # joblib's are executors
 _IDLE_SECONDS = 30.0  # a worker keeps the children of its last item so long for the next one
 
 Item = TypeVar("Item")
@@ -71,6 +72,9 @@ def _each_on(
         results = parallel(joblib.delayed(function)(item) for item in items)
         try:
             yield from track(results, description, len(items))
+        except _losses_of(name) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(f"{ENGINE}: {name} lost the work ({reason}); run it again, see docs/scale.md") from error
         finally:
             if parallel.return_generator:
                 with warnings.catch_warnings(action="ignore"):  # joblib warns of cancelled work, which is intended
@@ -90,6 +94,12 @@ def _parallel(name: str) -> Any:
             if "return_as" not in str(error):
                 raise
             return joblib.Parallel()  # of a backend that gives all results at the end
+
+
+def _losses_of(name: str) -> tuple[type[BaseException], ...]:
+    """What an engine raises when it gives up work, such as of machines that are lost again and again."""
+    module, error = _LOSSES.get(name, ("concurrent.futures", "BrokenExecutor"))
+    return (getattr(importlib.import_module(module), error),)
 
 
 def _options(name: str) -> dict[str, Any]:

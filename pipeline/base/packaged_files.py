@@ -12,7 +12,6 @@ _IN_CHECKOUT = {
     CHAIN: "dvc.yaml",
     "groups.csv": "data/groups.csv",
     "split.keep.csv": "data/split.keep.csv",
-    "dvc_config": ".dvc/config",
     "plots": ".dvc/plots",
     "dvcignore": ".dvcignore",
     "gitignore": ".gitignore",

@@ -6,9 +6,9 @@ import os
 import shlex
 import shutil
 import sys
-from pathlib import Path
 
 from pipeline.base.errors import DataError
+from pipeline.tools.own_programs import environment_with_own_programs
 
 LAUNCH = "PIPE_LAUNCH"
 
@@ -27,10 +27,10 @@ def launch_processes() -> None:
     if not command:
         return
     # An environment that is not activated has its programs beside its interpreter.
-    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    program = shutil.which(command[0], path=folders)
+    program = shutil.which(command[0], path=environment_with_own_programs()["PATH"])
     if program is None:
         raise DataError(f"{LAUNCH}: {command[0]}: no such program; expected one such as torchrun --standalone")
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(program, [*command, "-m", "pipeline", "train"])  # noqa: S606  # it gets our signals and gives our exit code
+    options = ["--debug"] if "--debug" in sys.argv else []
+    os.execv(program, [*command, "-m", "pipeline", *options, "train"])  # noqa: S606  # so that it gets our signals

@@ -56,7 +56,8 @@ class ParallelDecoder:
         digests = self._digests(clips)
         keys = {name: clip_key(sha256, self.settings) for name, sha256 in digests.items()}
         batches = _batches(clips, photos, keys)
-        decoded = each_anywhere(partial(self._decode_batch, digests, frames), batches, "extract")
+        items = [(batch, digests.get(batch[0].name)) for batch in batches]
+        decoded = each_anywhere(partial(_decode_batch, self, frames), items, "extract")
         outcomes = {
             _work_id(recording, keys): outcome
             for batch, outcomes_of_batch in zip(batches, decoded, strict=True)
@@ -83,14 +84,6 @@ class ParallelDecoder:
         except OSError:  # the child that decodes the clip reports it
             return ""
 
-    def _decode_batch(self, digests: dict[str, str], frames: Path, batch: Sequence[Recording]) -> list[Outcome]:
-        sha256 = digests.get(batch[0].name)
-        if self.cache is None or sha256 is None:
-            return self._decode_in_child(batch, frames)
-        key = clip_key(sha256, self.settings)
-        cached = self.cache.find(key)
-        return [cached or self.cache.store(key, lambda entry: self._decode_in_child(batch, entry, sha256)[0])]
-
     def _link_cached(self, recording: Recording, keys: dict[str, str], outcome: Outcome, frames: Path) -> Outcome:
         """Link a cached clip's pictures into `frames`; the pictures of other recordings are there already."""
         key = keys.get(recording.name)
@@ -100,9 +93,16 @@ class ParallelDecoder:
         renamed = replace(outcome, misnamed=misnamed_clip(recording.path))
         return self.cache.link(key, renamed, frames, recording.name)
 
-    def _decode_in_child(
+    def decode_in_child(
         self, batch: Sequence[Recording], folder: Path, sha256_of_clip: str | None = None
     ) -> list[Outcome]:
+        """Decode a clip, or photos one after the other, in a child process. A crash costs one recording alone.
+
+        Args:
+            batch: the clip, or the photos.
+            folder: where their pictures go.
+            sha256_of_clip: None where it is not known, and for photos.
+        """
         sources = [(str(recording.path), recording.name) for recording in batch]
         digests = {batch[0].name: sha256_of_clip} if sha256_of_clip else {}
         arguments = {
@@ -125,8 +125,20 @@ class ParallelDecoder:
                 _remove_pictures(folder / batch[0].name, self.settings.suffix)
                 return [Outcome(damage=str(error).removeprefix(f"{sources[0][0]}: "))]
             # One photo of the batch crashed the decoder: each is decoded by itself, and the others are kept.
-            return [outcome for recording in batch for outcome in self._decode_in_child([recording], folder)]
+            return [outcome for recording in batch for outcome in self.decode_in_child([recording], folder)]
         return [Outcome.from_json(outcome) for outcome in outcomes]
+
+
+def _decode_batch(
+    decoder: ParallelDecoder, frames: Path, item: tuple[Sequence[Recording], str | None]
+) -> list[Outcome]:
+    """Decode photos, or a clip whose sha256 is known; a clip that the cache has is not decoded."""
+    batch, sha256 = item
+    if decoder.cache is None or sha256 is None:
+        return decoder.decode_in_child(batch, frames)
+    key = clip_key(sha256, decoder.settings)
+    cached = decoder.cache.find(key)
+    return [cached or decoder.cache.store(key, lambda entry: decoder.decode_in_child(batch, entry, sha256)[0])]
 
 
 def _work_id(recording: Recording, keys: dict[str, str]) -> str:

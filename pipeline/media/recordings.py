@@ -93,7 +93,7 @@ def find_recordings(project: Project, layout: Literal["class", "split"]) -> RawF
         recordings=tuple(sorted(recordings, key=lambda recording: recording.name)),
         ignored=tuple(sorted(name for name, content in contents.items() if content is None)),
         unread={name: content.name for name, content in sorted(contents.items()) if content},
-        linked_folders=tuple(_name(path, project) for path in _linked_folders(project.raw)),
+        linked_folders=tuple(_name(path, project) for path in linked_folders(project.raw)),
     )
 
 
@@ -197,7 +197,8 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
             yield from _walk(path, above | {real})
 
 
-def _linked_folders(folder: Path) -> Iterator[Path]:
+def linked_folders(folder: Path) -> Iterator[Path]:
+    """Yield every link to a folder below a folder, whose recordings are read too."""
     return (path for path in _walk(folder, frozenset()) if path.is_symlink() and path.is_dir())
 
 

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import astuple, replace
 from typing import Any
 
+import cv2
 import numpy as np
+import PIL
 import torch
 from numpy.typing import NDArray
 from torch import fx
@@ -22,10 +24,10 @@ from pipeline.base.code_digest import digest_of_code
 from pipeline.base.errors import DataError
 from pipeline.base.storage.cache_key import cache_key, digests_of
 from pipeline.base.storage.record_store import RecordStore
-from pipeline.network.inference import Frames, embed
+from pipeline.network.inference import Frames, embed, embedding_device
 from pipeline.network.network import Network
 
-_CODE = ("pipeline/network", "runtime/images")
+_CODE = ("pipeline/base/frames.py", "pipeline/network", "runtime/images")
 _AT_ONCE = 32  # frames that pass through a backbone together, at most
 
 
@@ -60,8 +62,8 @@ def embedding_records(network: Network, frames: Frames, batch_size: int) -> list
         raise DataError("features of the frames: no frames; expected at least one")
     plain = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # as the checkpoint rebuilds it
     n_at_once = frames_at_once(batch_size)
-    code = digest_of_code(_CODE, torch.__version__)
-    key = cache_key(code, _weights_digest(plain), *astuple(frames.preprocess), n_at_once)
+    code = digest_of_code(_CODE, cv2.__version__, PIL.__version__, torch.__version__)
+    key = cache_key(code, embedding_device().type, weights_digest(plain), *astuple(frames.preprocess), n_at_once)
     with torch.inference_mode():
         device = next(plain.parameters()).device
         shape = tuple(plain.embed(torch.zeros(1, 3, plain.size, plain.size, device=device)).shape[1:])
@@ -86,7 +88,7 @@ def frames_at_once(batch_size: int) -> int:
     return min(batch_size, _AT_ONCE)
 
 
-def _weights_digest(network: Network) -> str:
+def weights_digest(network: Network) -> str:
     """A digest of the backbone and the pooling: their layers and weights."""
     digest = hashlib.sha256()
     for part in (network.backbone, network.pool):

@@ -57,12 +57,17 @@ def embed(
     """
     if not len(frames):
         raise DataError(f"{description}: no frames; expected at least one")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = embedding_device()
     network.to(device)
     for input_nchw, _ in track(_batches(frames, batch_size), description, -(-len(frames) // batch_size)):
         on_device = input_nchw.to(device)
         features = embed_full_batch(network, on_device, batch_size) if in_full_batches else network.embed(on_device)
         yield features.cpu()
+
+
+def embedding_device() -> torch.device:
+    """Return where `embed` computes: on a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def embed_full_batch(network: Network, input_nchw: Tensor, batch_size: int) -> Tensor:

@@ -18,7 +18,14 @@ from pipeline.base.similar_names import refuse_similar_names
 from pipeline.split.folds import deal_folds
 from pipeline.split.grouping import confirmed_sources, merge_groups, read_groups_csv, regroup
 from pipeline.split.joined import reasons_by_group, what_was_joined
-from pipeline.split.kept.notes import costs_of_reshuffle, dealt_by, is_left_aside, why_left_aside, why_unused
+from pipeline.split.kept.notes import (
+    costs_of_reshuffle,
+    dealt_by,
+    how_to_keep,
+    is_left_aside,
+    why_left_aside,
+    why_unused,
+)
 from pipeline.split.kept.notes import notes as notes_of
 from pipeline.split.kept.places import extended, find_kept
 from pipeline.split.kept.table import KeptTable, read_kept, write_kept
@@ -182,7 +189,7 @@ def _refuse_reshuffle(params: SplitParams) -> None:
 def _read_kept(params: SplitParams, project: Project) -> tuple[KeptTable, list[str]]:
     """The lines of `data/split.keep.csv` that are used, and a line that says why none are."""
     if is_left_aside(params):
-        return KeptTable(), [why_left_aside(params)] if params.draws_test_groups else []
+        return KeptTable(), [why_left_aside(params) + how_to_keep(params)] if params.draws_test_groups else []
     table = read_kept(project.split_keep_csv)
     return (table, []) if params.draws_test_groups else (KeptTable(), why_unused(table, params))
 

@@ -17,7 +17,7 @@ from pipeline.media.contents import recording_content
 from pipeline.media.recordings import count_unread
 from pipeline.tools.corrections.named_recordings import refuse_similar_label
 from pipeline.tools.numbered_photos import Numbering, number_photos
-from pipeline.tools.tracked_recordings import Tracking, plan_tracking, track
+from pipeline.tools.tracked_recordings import Tracking, plan_tracking, refuse_linked_class, track
 
 _SUFFIXES = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
 # Parts of the names of hidden folders: of copies until they get their names, and of JPEG files that are made here.
@@ -79,9 +79,13 @@ def add_and_track(
         no_dvc: the person wants none of them tracked.
 
     Raises:
-        DataError: as `add` and `plan_tracking`; then nothing was copied. Or DVC failed; then the recordings are there.
+        DataError: as `add`, `plan_tracking` and `refuse_linked_class`; then nothing was copied. Or DVC failed; then the
+            recordings are there.
     """
     tracking = plan_tracking(project, declined=no_dvc)
+    check_label(label, project)
+    if tracking == "tracked":
+        refuse_linked_class(label, project)
     report = add(paths, label, project, names)
     if tracking == "tracked":
         track(project)

@@ -25,7 +25,7 @@ from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.media.capture import capture_of_photo
 from pipeline.tools.add import TRACKING_SENTENCES, add, check_label
-from pipeline.tools.tracked_recordings import Tracking, plan_tracking, track
+from pipeline.tools.tracked_recordings import Tracking, plan_tracking, refuse_linked_class, track
 from runtime import schema
 from runtime.system.regular_files import open_regular
 from runtime.system.scratch import scratch_folder
@@ -147,6 +147,8 @@ def add_from_phone(zip_path: Path, project: Project, *, no_dvc: bool = False) ->
         refuse_similar_names(labels, str(zip_path))
         for label in labels:
             check_label(label, project)
+            if tracking == "tracked":
+                refuse_linked_class(label, project)
         names = {sample.file: _named(sample, scratch) for sample in samples}
         by_label: dict[str, list[Path]] = defaultdict(list)
         for sample in samples:

@@ -9,5 +9,5 @@ from pathlib import Path
 
 def environment_with_own_programs() -> dict[str, str]:
     """Return the variables of this process, with the folder of this Python's programs first in the path."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {**os.environ, "PATH": path}

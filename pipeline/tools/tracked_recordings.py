@@ -6,13 +6,25 @@ before it deletes an output where they are missing.
 
 from __future__ import annotations
 
-from typing import Literal
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.tools.dvc_repository import open_dvc
+from pipeline.tools.git_repository import git_bytes
+from pipeline.tools.project.surroundings import linked_raw_problem, repository_problem
 
+if TYPE_CHECKING:
+    from dvc.output import Output
+    from dvc.repo import Repo
+
+_LIST_MD5 = re.compile(rb"\b[0-9a-f]{32}\.dir\b")  # the hash by which `data/raw.dvc` names the list of recordings
 # What `pipe add` does for DVC: it tracks the folder; the person said not to; or the folder was never tracked.
 Tracking = Literal["tracked", "declined", "never tracked"]
 
@@ -33,8 +45,8 @@ def plan_tracking(project: Project, *, declined: bool) -> Tracking:
         declined: whether the person said `--no-dvc`.
 
     Raises:
-        DataError: DVC or git is not set up, `data/raw` is a link, or one recording is to be left out of a tracked
-            folder.
+        DataError: DVC or git is not set up, `data/raw` is a link, recordings of a tracked folder are missing, or one is
+            to be left out of it.
     """
     raw, file = project.relative(project.raw), project.relative(project.raw_dvc)
     if declined and is_tracked(project):
@@ -47,7 +59,111 @@ def plan_tracking(project: Project, *, declined: bool) -> Tracking:
     if not is_tracked(project) and _holds_recordings(project):
         return "never tracked"
     _check_trackable(project)
+    check_complete(project)
     return "tracked"
+
+
+def refuse_linked_class(label: str, project: Project) -> None:
+    """Refuse to add recordings behind a link, of which DVC would track none.
+
+    Raises:
+        DataError: the folder of the class is a link.
+    """
+    folder = project.raw / label
+    if folder.is_symlink():
+        raise DataError(
+            f"{project.relative(folder)}: a link to {folder.readlink()}, and DVC tracks nothing behind a link; make it "
+            "a folder, or copy the recordings there yourself"
+        )
+
+
+def check_complete(project: Project) -> None:
+    """Refuse to go on where recordings that DVC tracks are not here, as in a clone before `dvc pull`.
+
+    Tracking the folder as it is would take them away from everybody, or take a colleague's corrections back.
+
+    Raises:
+        DataError: `data/raw.dvc` names recordings whose content is not in `data/raw`, or DVC does not know yet which
+            ones it names; or `data/raw` still has the recordings of an earlier commit.
+    """
+    if not is_tracked(project):
+        return
+    with open_dvc(project) as repository:
+        differs = difference(repository, project)
+    raw, file = project.relative(project.raw), project.relative(project.raw_dvc)
+    if not differs.has_list:
+        found, way = (
+            "found no list of its recordings in DVC's cache",
+            f"`dvc pull`, or `dvc add {raw}` if no remote has it",
+        )
+    elif differs.n_lost:
+        found = (
+            f"found {counted(differs.n_lost, 'recording')} that {'is' if differs.n_lost == 1 else 'are'} not in {raw}"
+        )
+        way = f"`dvc pull`, or `dvc add {raw}` to go on without"
+    elif differs.is_of_earlier_commit:
+        found = f"found the recordings of an earlier commit in {raw}"
+        way = f"`dvc checkout {file}`, or `dvc add {raw}` to go back to them"
+    else:
+        return
+    raise DataError(f"{file}: {found}; run {way}; then the same command")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How `data/raw` differs from what `data/raw.dvc` names."""
+
+    n_lost: int = 0  # recordings that the file names and that are not here
+    n_unnamed: int = 0  # files here that it does not name
+    has_list: bool = True  # False: the list of its recordings has to be pulled, and `n_lost` is the least number
+    is_of_earlier_commit: bool = False  # all is here as an earlier commit names it, as after `git pull` alone
+
+
+def difference(repository: Repo, project: Project) -> Difference:
+    """Compare `data/raw` with what `data/raw.dvc` names.
+
+    A recording that was moved is not lost: it is here under a name that the file does not know.
+
+    Args:
+        repository: DVC's, opened on the project.
+        project: whose recordings DVC tracks.
+    """
+    from dvc_data.hashfile.tree import Tree
+
+    (stage,) = repository.stage.load_file(str(project.raw_dvc))
+    out = stage.outs[0]
+    present = {parts: path for path in project.raw.rglob("*") if (parts := _parts(path, project)) and path.is_file()}
+    try:
+        named = {parts: info.value for parts, _, info in Tree.load(out.cache, out.hash_info)}
+    except FileNotFoundError:  # the list itself has to be pulled: its length is in data/raw.dvc
+        return Difference(n_lost=max(0, (out.meta.nfiles or 0) - len(present)), has_list=False)
+    lost = {parts: md5 for parts, md5 in named.items() if parts not in present}
+    unnamed = [path for parts, path in present.items() if parts not in named]
+    moved = set(map(_md5_of, unnamed)) if lost else set[str]()
+    n_lost = sum(md5 not in moved for md5 in lost.values())
+    return Difference(n_lost, len(unnamed), is_of_earlier_commit=_is_of_earlier_commit(out, project))
+
+
+def _is_of_earlier_commit(out: Output, project: Project) -> bool:
+    """Whether `data/raw` is as `data/raw.dvc` of an earlier commit names it, and not as the present one does."""
+    log = ("log", "-m", "--patch", "--unified=0", "--format=", "--", project.relative(project.raw_dvc))
+    earlier = set(_LIST_MD5.findall(git_bytes(project.root, *log) or b"")) - {out.hash_info.value.encode()}
+    try:
+        return bool(earlier) and out.get_hash().value.encode() in earlier
+    except OSError:
+        return False  # a file that cannot be read: DVC itself names it
+
+
+def _parts(path: Path, project: Project) -> tuple[str, ...]:
+    """The parts of a path below `data/raw`; empty for what DVC ignores, hidden files and folders."""
+    parts = path.relative_to(project.raw).parts
+    return () if any(part.startswith(".") for part in parts) else parts
+
+
+def _md5_of(path: Path) -> str:
+    """The hash by which DVC knows a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def track(project: Project) -> None:
@@ -85,10 +201,8 @@ def _holds_recordings(project: Project) -> bool:
 
 def _check_trackable(project: Project) -> None:
     instead = f"or add with --no-dvc, so that {project.relative(project.raw)} alone holds the recordings"
-    for folder in (project.raw, project.raw.parent):
-        if folder.is_symlink():
-            shown = project.relative(folder)
-            raise DataError(f"{shown}: a link; DVC tracks no folder behind a link; make it a folder, {instead}")
+    for problem in filter(None, (repository_problem(project), linked_raw_problem(project))):
+        raise DataError(f"{problem}; {instead}")
     try:
         with open_dvc(project):
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -81,6 +82,8 @@ class Trackers:
             except _errors_of(tracker.name) as error:  # such as of a server that is gone
                 self._running.remove(tracker)
                 warn(f"{tracker.name}: shows no more epochs ({_one_line(error)}); training goes on")
+                with contextlib.suppress(*_errors_of(tracker.name)):  # a run that stays open would refuse the next one
+                    tracker.finish()
 
     def __exit__(self, *_: object) -> None:
         while self._running:

@@ -57,7 +57,7 @@ def test_the_alarm_rings_where_something_waits(in_project: Path) -> None:
         "bundle --sign p.pem",
         "bundle --against p.zip",
         "key export p.pem",
-        "add p.mp4 --label flake",
+        "add p.mp4 --label flake --no-dvc",
     ],
 )
 def test_a_named_pipe_on_the_command_line_is_refused(

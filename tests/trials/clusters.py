@@ -21,12 +21,13 @@ from pathlib import Path
 import psutil
 
 from pipeline.base.project import Project
-from pipeline.tools.demo_clips import make_demo_clips
+from pipeline.tools.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, make_demo_clips
 from tests.support.children import wait_until
 from tests.trials.small_chain import ROOT, digests, outputs
 
 STAGES = ("extract", "augment", "split")
 MOST_SECONDS = 300
+N_CLIPS = CLIPS_PER_CLASS * len(PHOTOGRAPHS)
 _BIN = Path(sys.executable).parent
 
 
@@ -100,6 +101,10 @@ def _run(project: Project, own: dict[str, str], kill: Callable[[], None] | None 
         if kill is not None and stage == "extract":
             wait_until(lambda p=process: _n_decoded(project) >= 2 or p.poll() is not None, MOST_SECONDS)
             kill()
+            n_decoded = _n_decoded(project)
+            print(f"{project.root.name}: one node was killed after {n_decoded} of {N_CLIPS} clips")
+            if n_decoded == N_CLIPS or process.poll() is not None:
+                raise RuntimeError("nothing was left to disturb; run it again")
         if process.wait(MOST_SECONDS):
             print(f"{project.root.name}: {stage} ended with {process.returncode}")
         print(f"{project.root.name}: {stage} took {time.monotonic() - started:.1f} s")
@@ -138,6 +143,8 @@ def _nodes(cluster: Cluster, project: Project) -> Iterator[Callable[[], None]]:
 
 def _kill(node: subprocess.Popen[bytes]) -> None:
     """Kill a node and all that it started, as when its power fails."""
+    if node.poll() is not None:
+        return
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -48,7 +48,7 @@ def trial(chain: Project, where: str, stage: str, free: int, folder: Path) -> di
     """One run of a stage whose project or temporary folder has so many bytes free."""
     with own_disk(folder / "project") as root, own_disk(folder / "temporary") as temporary:
         shutil.copytree(chain.root, root, symlinks=True, dirs_exist_ok=True)
-        if stage in ("extract", "augment", "train"):  # else nothing is computed
+        if stage in ("extract", "augment", "split", "train"):  # else nothing is computed
             shutil.rmtree(root / ".cache", ignore_errors=True)
         leave_free(root if where == "project" else temporary, free)
         names = outputs(stage)

@@ -109,7 +109,7 @@ class Killer:
         root = self.runs / "project"
         shutil.rmtree(self.runs, ignore_errors=True)
         shutil.copytree(self.new, root)
-        if stage in ("extract", "augment", "train"):  # else nothing is computed
+        if stage in ("extract", "augment", "split", "train"):  # else nothing is computed
             for cached in (path for path in (root / ".cache").iterdir() if path.is_dir()):
                 shutil.rmtree(cached)
         for name in outputs(stage):

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 from pipeline.base.project import Project
 from pipeline.train.trackers import Trackers
 from tests.support.fitting_by_hand import train_params
@@ -28,11 +30,21 @@ def main() -> int:
         with Trackers(params, project, name, HISTORY[:n_done]) as trackers:
             for epoch, metrics in enumerate(HISTORY[n_done:], start=n_done + 1):
                 trackers.add(epoch, metrics)
-    faults = _faults_of_mlflow(project) + _faults_of_wandb(project)
+    faults = _faults_of_tensorboard(project) + _faults_of_mlflow(project) + _faults_of_wandb(project)
     for fault in faults:
         print(fault)
-    print(f"two trackers, two runs of {len(HISTORY)} epochs: {len(faults)} faults")
+    print(f"three trackers, two runs of {len(HISTORY)} epochs: {len(faults)} faults")
     return bool(faults)
+
+
+def _faults_of_tensorboard(project: Project) -> list[str]:
+    faults = []
+    for name in ("row-1", "row-2"):
+        events = EventAccumulator(str(project.tensorboard / name)).Reload()
+        steps = [event.step for event in events.Scalars("train/loss")]
+        if steps != list(range(1, len(HISTORY) + 1)):
+            faults.append(f"tensorboard: {name} has the epochs {steps}")
+    return faults
 
 
 def _faults_of_mlflow(project: Project) -> list[str]:

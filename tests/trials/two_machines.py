@@ -114,6 +114,8 @@ def kill_one(project: Project) -> int:
     code = first.wait(MOST_SECONDS)
     print(f"the other machine ended with {code}, {time.monotonic() - killed:.0f} s after the first was gone")
     second.wait()
+    if code == 0:
+        raise RuntimeError("the first machine took no notice")
     return saved_epochs(project)
 
 

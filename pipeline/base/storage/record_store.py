@@ -8,8 +8,10 @@ with what is new. A shard never changes. So runs may read while another one writ
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -98,7 +100,7 @@ class RecordStore:
         """Look for records in all shards, and check the bytes of those that are there."""
         there = [
             (name, _Found(path, shard, slot))
-            for path, shard in self._shards()
+            for path, shard in _opened(self._paths())
             for slot, name in enumerate(shard.names)
             if name in wanted
         ]
@@ -152,8 +154,9 @@ class RecordStore:
         """Remove what killed writers left, and files that are no shards; merge small shards where there are many."""
         sweep_stale(self.folder / "shard")
         for path in self._paths():
-            if open_shard(path) is None:
-                _remove(path)
+            with contextlib.suppress(OSError):  # one that only another user may read stays
+                if open_shard(path) is None:
+                    remove(path)
         small = [path for path in self._paths() if path.stat().st_size < _SMALL_BYTES]
         if len(small) > _MOST_SMALL:
             with contextlib.suppress(DiskFullError):  # there may still be room for what the run asks for
@@ -161,7 +164,7 @@ class RecordStore:
 
     def _merge(self, paths: Sequence[Path]) -> None:
         """Copy the whole records of some shards to one shard, and remove these."""
-        shards = [(path, shard) for path in paths if (shard := open_shard(path)) is not None]
+        shards = list(_opened(paths))
         places = {
             name: _Found(path, shard, slot)
             for path, shard in shards
@@ -176,8 +179,9 @@ class RecordStore:
             return [place.shard.seconds(place.slot) for place in places.values()]
 
         self._write([(name, content.nbytes) for name, content in zip(places, contents, strict=True)], copy)
-        for path in paths:
-            _remove(path)
+        for path, _ in shards:
+            with contextlib.suppress(OSError):  # a file that is mapped cannot be removed everywhere
+                remove(path)
 
     def _parts(self, missing: Mapping[str, Shape]) -> Iterator[list[str]]:
         """Divide records into those of one shard each."""
@@ -193,12 +197,6 @@ class RecordStore:
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob(f"*{SHARD_SUFFIX}"))
 
-    def _shards(self) -> Iterator[tuple[Path, Shard]]:
-        for path in self._paths():
-            shard = open_shard(path)
-            if shard is not None:
-                yield path, shard
-
     def _array(self, content: Bytes, shape: Shape) -> NDArray[Any]:
         return content.view(self.dtype).reshape(shape)
 
@@ -210,6 +208,23 @@ def _without(wanted: Mapping[str, Shape], found: Mapping[str, _Found]) -> dict[s
     return {name: shape for name, shape in wanted.items() if name not in found}
 
 
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # a file that is mapped cannot be removed everywhere
-        remove(path)
+def _opened(paths: Sequence[Path]) -> Iterator[tuple[Path, Shard]]:
+    """Open the shards that this user may read."""
+    _allow_open_files()
+    for path in paths:
+        with contextlib.suppress(PermissionError):
+            shard = open_shard(path)
+            if shard is not None:
+                yield path, shard
+
+
+@functools.cache
+def _allow_open_files() -> None:
+    """Let this process open as many files as the system allows: each mapped shard is one. The usual limit is 1,024."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # where the system does not mean its own limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -7,6 +7,7 @@ a killed process, a full disk or a power cut left behind is no shard, and bytes 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import struct
@@ -28,6 +29,7 @@ Bytes = NDArray[np.uint8]
 _HEAD = struct.Struct("<8sQQII")  # magic, length of the file, number of records, CRC-32 of the index, of the head
 _MAGIC = b"records1"
 _LINE = np.dtype([("name", "u1", 32), ("start", "<u8"), ("n_bytes", "<u8"), ("seconds", "<f4"), ("crc32", "<u4")])
+_NO_SHARD = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL}  # missing, or no plain file
 _ALIGNMENT = 64  # bytes; of the first record
 
 
@@ -59,12 +61,20 @@ class Shard:
 
 
 def open_shard(path: Path) -> Shard | None:
-    """Map a shard; None where the file is missing, or is not as it was written."""
+    """Map a shard; None where the file is missing, or is not as it was written.
+
+    Raises:
+        OSError: this process may not read the file, has too many open, or the disk fails.
+    """
     try:
         with open_regular(path) as file:
             content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-    except (OSError, ValueError):  # ValueError: the file is empty
+    except ValueError:  # the file is empty
         return None
+    except OSError as error:
+        if error.errno in _NO_SHARD:
+            return None
+        raise
     if len(content) < _HEAD.size:
         return None
     magic, length, n_records, crc_of_index, crc_of_head = _HEAD.unpack(content[: _HEAD.size].tobytes())

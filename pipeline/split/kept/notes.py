@@ -32,6 +32,18 @@ def why_left_aside(params: SplitParams) -> str:
     return f"{KEEP_CSV}: is left aside, since {reason}; all clips are dealt by the params alone"
 
 
+def how_to_keep(params: SplitParams) -> str:
+    """Say what an experiment's split needs before its result is kept; empty outside of experiments.
+
+    Without it `data/split.csv` contradicts the table, and DVC finds nothing to run.
+    """
+    return (
+        "; before you keep this result: `dvc repro --force --single-item split`, then `dvc repro`"
+        if params.keep and _in_experiment()
+        else ""
+    )
+
+
 def why_unused(table: KeptTable, params: SplitParams) -> list[str]:
     """Say that places were kept which these params do not use; nothing where none were kept."""
     names = {"folds": f"split.folds: {params.folds}", "hold_out": "split.hold_out"}
@@ -97,7 +109,10 @@ def _in_experiment() -> bool:
 
 def _of_earlier_version(table: KeptTable) -> Iterator[str]:
     if table.has_columns_of_before:
-        yield f"{KEEP_CSV}: has the columns group,split of an earlier version; this run writes it by content"
+        yield (
+            f"{KEEP_CSV}: has the columns group,split of an earlier version; this run writes it by content; empty "
+            "dealt_by in the lines that you wrote yourself, else `pipe split --reshuffle` forgets them"
+        )
 
 
 def _without_clip(places: Sequence[Place]) -> Iterator[str]:

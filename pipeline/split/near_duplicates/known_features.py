@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from pipeline.base.code_digest import digest_of_code
@@ -23,7 +24,10 @@ from pipeline.base.storage.cache_key import digests_of
 from pipeline.base.storage.record_store import RecordStore
 from pipeline.split.near_duplicates.features import DESCRIPTOR, FEATURES, FEATURES_SIDE, Features, find_features
 
-_CODE = ("pipeline/split/near_duplicates/features.py", "pipeline/base/frames.py")
+_CODE = (
+    "pipeline/base/frames.py", "pipeline/split/near_duplicates/features.py",
+    "pipeline/split/near_duplicates/known_features.py", "runtime/images",
+)  # fmt: skip
 _MOST = FEATURES + 16  # SIFT keeps all features that are as strong as the weakest; of a picture with more none are kept
 _RECORD = np.dtype([
     ("count", "<u4"), ("width", "<u4"), ("points_xy", "<f4", (_MOST, 2)), ("descriptors", "u1", (_MOST, DESCRIPTOR)),
@@ -43,7 +47,9 @@ def features_of(rows: Sequence[Row], project: Project) -> list[Features]:
         for features, record in zip(found, empty, strict=True):
             _pack(features, record)
 
-    store = RecordStore(project.cache / "near_duplicates" / digest_of_code(_CODE, cv2.__version__), _RECORD)
+    store = RecordStore(
+        project.cache / "near_duplicates" / digest_of_code(_CODE, cv2.__version__, PIL.__version__), _RECORD
+    )
     records = store.read_or_make(digests_of(rows, project), [()] * len(rows), fill)
     return [_unpacked(record) or _find(project, row) for row, record in zip(rows, records, strict=True)]
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import cv2
+
 from pipeline.base.engine import each_anywhere
 from pipeline.base.frames import read_thumbnail
 from pipeline.base.manifest import UNUSED, Row
@@ -89,6 +91,7 @@ def _confirm(project: Project, params: NearDuplicateParams, pictures: tuple[_Pic
     Raises:
         DataError: one of the pictures is missing or broken.
     """
+    cv2.setNumThreads(1)  # `each_anywhere` keeps every processor busy already
     rows = pictures[0].row, pictures[1].row
     maps = list(candidate_maps(pictures[0].features, pictures[1].features))
     # Reading costs more than matching. Without features only pictures of one shape can be copies: shifted ones.

@@ -11,7 +11,7 @@ from pipeline.base.files import read_json
 from pipeline.base.project import Project
 from pipeline.base.storage.record_store import SHARD_SUFFIX
 
-_LOGS = "tensorboard"
+_LOGS = frozenset({"tensorboard", "wandb"})
 _NO_ENTRY = frozenset({"no entry"})  # hashes of pictures that no table lists
 
 
@@ -28,7 +28,7 @@ def unused_entries(project: Project) -> Iterator[tuple[Path, str, tuple[Path, ..
     linked = {"clips": (project.frames_csv, _pictures_of_clip), "copies": (project.augmented_csv, _picture_of_copy)}
     since = min(table.stat().st_mtime for table in tables)
     for folder in sorted(path for path in project.cache.iterdir() if path.is_dir() and not path.is_symlink()):
-        if folder.name == _LOGS:
+        if folder.name in _LOGS:
             continue
         unused = [entry for entry in _entries(folder) if _last_use(entry) < since]
         reason = "not used since the present split was made"

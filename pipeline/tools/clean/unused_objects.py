@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.tools.dvc_repository import open_dvc
-from pipeline.tools.studies.git_repository import git_bytes
+from pipeline.tools.git_repository import git_bytes
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -26,7 +27,7 @@ def unused_objects(project: Project) -> Iterator[tuple[tuple[Path, ...], str]]:
     no file. Where the remote cannot be reached, its files are there, since DVC pushes the list last.
 
     Raises:
-        DataError: DVC is not set up here, another DVC process runs, or a commit cannot be read.
+        DataError: DVC is not set up here, another DVC process or an experiment runs, or a commit cannot be read.
     """
     with open_dvc(project) as repository:
         root, caches = Path(repository.root_dir), [odb for _, odb in repository.cache.by_scheme() if odb]
@@ -35,6 +36,7 @@ def unused_objects(project: Project) -> Iterator[tuple[tuple[Path, ...], str]]:
             yield (), f"DVC's cache is left alone: {elsewhere[0]} lies outside the project, and others may use it"
             return
         with repository.lock:
+            _refuse_running_experiment(repository, project)
             needed = _needed(repository, project)
             yield (
                 tuple(
@@ -47,14 +49,30 @@ def unused_objects(project: Project) -> Iterator[tuple[tuple[Path, ...], str]]:
             )
 
 
+def _refuse_running_experiment(repository: Repo, project: Project) -> None:
+    """Refuse while an experiment runs in a folder of its own: it has locks of its own, and writes into this cache.
+
+    Raises:
+        DataError: one runs, or was killed.
+    """
+    queues = (repository.experiments.celery_queue, repository.experiments.tempdir_queue)
+    running = [entry.stash_rev[:7] for queue in queues for entry in queue.iter_active()]
+    if running:
+        raise DataError(
+            f"{project.root}: an experiment runs ({', '.join(running)}); wait until it has ended, or end it by "
+            "`dvc queue kill`; if it was killed, delete .dvc/tmp/exps"
+        )
+
+
 def _needed(repository: Repo, project: Project) -> set[tuple[str, str]]:
     """Name and value of the hash of every object that is needed; folders with all that is in them."""
     stashed = (git_bytes(project.root, "stash", "list", "--format=%H") or b"").decode("ascii").split()
+    revisions = [*stashed, *repository.experiments.stash_revs]  # queued experiments are stashes of another name
     log = logging.getLogger("dvc")
     level = log.level
     try:
         log.setLevel(logging.ERROR)  # it warns of each output of each commit that has run nothing yet
-        used = repository.used_objs(all_commits=True, all_experiments=True, revs=stashed, force=True)
+        used = repository.used_objs(all_commits=True, all_experiments=True, revs=revisions, force=True)
     finally:
         log.setLevel(level)
     return {(info.name, info.value) for objects in used.values() for info in objects}

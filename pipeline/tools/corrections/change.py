@@ -7,6 +7,7 @@ left. Whoever finds the folder finishes the change: the same process, or the nex
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,12 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline.base.errors import DataError
-from pipeline.base.files import exclusive_lock, flush_filesystem, read_json, replacing_folder, write_json
+from pipeline.base.files import (
+    exclusive_lock,
+    flush_filesystem,
+    read_json,
+    replacing_file,
+    replacing_folder,
+    write_json,
+)
 from pipeline.base.project import Project, check_inside
 from pipeline.base.storage.csv_files import read_table, write_csv
 from pipeline.base.words import counted
 from pipeline.media import recordings
-from pipeline.tools.tracked_recordings import track_again
+from pipeline.tools.tracked_recordings import check_complete, track_again
 
 REMOVED = PurePosixPath(".removed")  # how moves name the folder of removed recordings; `place_of` has where it lies
 _MOVES_JSON = "moves.json"
@@ -51,11 +59,13 @@ def carry_out(moves: Moves, project: Project) -> Followed:
         DataError: a target is there, or its name is too long; the table is not CSV; or an extraction or a split runs.
             Then nothing was changed.
         DiskFullError: the disk has no room for the table. Then nothing was changed.
+        DiskFullError: the disk has no room for a copy of what a removed link leads to. The next command goes on.
         OSError: the disk has no room for a folder. Then nothing was changed.
         DataError: the change is done, and DVC cannot track it.
     """
     with _locked(project):
         _finish(project)
+        check_complete(project)
         _check_moves(moves, project)
         n_changed, lines = _followed_groups(moves, project)
         with replacing_folder(project.correction) as folder:
@@ -202,13 +212,19 @@ def _move(old: PurePosixPath, new: PurePosixPath, project: Project) -> None:
     source, target = project.raw / old, place_of(new, project)
     if not os.path.lexists(source):
         return  # moved by the command that was killed
-    if _is_taken(source, target):
+    is_copied = new.is_relative_to(REMOVED) and source.is_symlink() and source.is_file()
+    if _is_taken(source, target) and not (is_copied and filecmp.cmp(source, target, shallow=False)):
         raise DataError(
             f"{_shown(new, project)}: is there, but a command that was stopped has to move {_shown(old, project)} "
             "there; move one of them away, and the next command goes on"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    source.rename(target)
+    if is_copied:  # DVC's links lead to its cache, from which `pipe clean` deletes what data/raw.dvc no longer names
+        with replacing_file(target) as temporary:
+            shutil.copyfile(source, temporary)
+        source.unlink()
+    else:
+        source.rename(target)
 
 
 def _followed_groups(moves: Moves, project: Project) -> tuple[int, list[list[str]]]:

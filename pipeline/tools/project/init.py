@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.base.errors import DataError
+from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.files import sweep_stale, temporary_folder
 from pipeline.base.packaged_files import packaged
 from pipeline.base.progress import warn
 from pipeline.base.project import Project
+from pipeline.params import read_params
+from pipeline.tools.git_repository import git_bytes
 from pipeline.tools.merge_drivers import MERGE_DRIVERS
 from pipeline.tools.project.chain import project_chain
 from pipeline.tools.project.surroundings import identity_problem, windows_drive_problem
@@ -26,6 +28,11 @@ _BUILDING = "init"  # the project is built inside the folder, which may be a dis
 _TEMPLATES = Path(__file__).parent
 _README = "readme_template.md"
 _WORKFLOW, _WORKFLOW_AT = "workflow.yml", Path(".github", "workflows", "project.yml")
+_DVC_CONFIG = """\
+[core]
+    analytics = false
+    check_update = false
+"""
 _HIDDEN = {"dvcignore": ".dvcignore", "gitignore": ".gitignore", "gitattributes": ".gitattributes"}
 
 
@@ -86,11 +93,11 @@ def _write_files(project: Project, name: str) -> None:
     chain = project_chain(project)
     _write(project.dvc_yaml, chain)
     _write(project.toolchain_lock, installed_toolchain(chain).to_yaml())
-    for path in (project.params_yaml, project.params_schema_json):
-        shutil.copyfile(packaged(path.name), path)
+    _write_params(project)
+    shutil.copyfile(packaged(project.params_schema_json.name), project.params_schema_json)
     for template, hidden in _HIDDEN.items():
         shutil.copyfile(packaged(template), project.root / hidden)
-    shutil.copyfile(packaged("dvc_config"), project.root / ".dvc" / "config")
+    _write(project.root / ".dvc" / "config", _DVC_CONFIG)
     shutil.copytree(packaged("plots"), project.root / ".dvc" / "plots", dirs_exist_ok=True)
     readme = string.Template((_TEMPLATES / _README).read_text(encoding="utf-8"))
     _write(project.root / "README.md", readme.substitute(name=name))
@@ -102,6 +109,17 @@ def _write_files(project: Project, name: str) -> None:
         _write(table, packaged(table.name).read_text(encoding="utf-8").splitlines()[0] + "\n")
     project.explanations.mkdir(parents=True)
     (project.explanations / ".gitkeep").touch()  # DVC wants every input of `report` to exist
+
+
+def _write_params(project: Project) -> None:
+    """Write the default params. In a clone, which is a project too, they are those of its last commit."""
+    path = packaged(project.params_yaml.name)
+    committed = git_bytes(path.parent, "show", f"HEAD:./{path.name}")
+    project.params_yaml.write_bytes(committed or path.read_bytes())
+    try:
+        read_params(project.params_yaml)
+    except ParamsError:  # somebody changes the code, and has not committed its new params yet
+        shutil.copyfile(path, project.params_yaml)
 
 
 def _commit(folder: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.tools.git_repository import git_bytes
 
 _KERNEL = Path("/proc/sys/kernel/osrelease")
 _MOUNTS = Path("/proc/self/mounts")
@@ -41,8 +41,7 @@ def repository_problem(project: Project) -> str | None:
     """Say that a project lies in no git repository, such as one that was unpacked from a zip; None where it does."""
     if not project.dvc_yaml.is_file() or shutil.which("git") is None:
         return None
-    command = ["git", "rev-parse", "--git-dir"]
-    if subprocess.run(command, cwd=project.root, capture_output=True, check=False).returncode == 0:
+    if git_bytes(project.root, "rev-parse", "--git-dir") is not None:
         return None
     return (
         f"{project.root}: found no git repository; expected one, since DVC needs it: git init && git add --all"
@@ -51,12 +50,12 @@ def repository_problem(project: Project) -> str | None:
 
 
 def linked_raw_problem(project: Project) -> str | None:
-    """Say that `data/raw` is a link, which neither git nor DVC follows; None where it is a folder, or is not there."""
-    if not project.raw.is_symlink():
+    """Say that `data/raw`, or `data`, is a link, which neither git nor DVC follows; None where both are folders."""
+    linked = next((folder for folder in (project.raw, project.raw.parent) if folder.is_symlink()), None)
+    if linked is None:
         return None
-    target = project.raw.readlink()
     return (
-        f"{project.raw}: a link to {target}; stages read it, but DVC cannot track what is behind it; make it a"
+        f"{linked}: a link to {linked.readlink()}; stages read it, but DVC cannot track what is behind it; make it a"
         " folder and `pipe add` the recordings"
     )
 
@@ -73,9 +72,8 @@ def windows_drive_problem(folder: Path) -> str | None:
 
 def _is_known(key: str, folder: Path) -> bool:
     variable = key.replace("user.", "GIT_COMMITTER_").upper()
-    command = ["git", "config", "--get", key]
-    in_config = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
-    return bool(in_config or os.environ.get(variable))
+    in_config = git_bytes(folder, "config", "--get", key) or b""
+    return bool(in_config.strip() or os.environ.get(variable))
 
 
 def _is_wsl() -> bool:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.tools.dvc_repository import open_dvc
-
-if TYPE_CHECKING:
-    from dvc.repo import Repo
+from pipeline.tools.tracked_recordings import Difference, difference
 
 _MOST_REASONS = 3  # that a line names
 _CHANGE_WORDS = {
@@ -31,6 +29,7 @@ class StageToRun:
     has_run: bool  # DVC holds a record of an earlier run
     inputs: tuple[str, ...]  # inputs, params and the command that changed, in words
     outputs: Mapping[str, str]  # outputs that changed: modified, deleted or not in cache
+    missing_in_git: tuple[str, ...] = ()  # of these, the deleted ones that are git's and not DVC's
 
     @property
     def lacks_only_outputs(self) -> bool:
@@ -54,14 +53,18 @@ class ChainState:
     to_run: tuple[StageToRun, ...]  # in the order of the chain
     after_them: tuple[str, ...]  # stages that run too, where an input changes
     recordings: str  # the recordings against data/raw.dvc: "", modified, deleted or not in cache
-    n_lost: int  # recordings that data/raw.dvc names and that are not here
-    n_unnamed: int  # files in data/raw that data/raw.dvc does not name
+    differs: Difference  # what data/raw.dvc names from what is here
     has_remote: bool
 
     @property
     def lacks_only_outputs(self) -> bool:
         """Whether every stage that would run only lacks outputs, which DVC may have."""
         return bool(self.to_run) and all(stage.lacks_only_outputs for stage in self.to_run)
+
+    @property
+    def missing_in_git(self) -> tuple[str, ...]:
+        """Deleted outputs that are git's, which `dvc checkout` does not bring back."""
+        return tuple(path for stage in self.to_run for path in stage.missing_in_git)
 
     @property
     def lacks_cached_outputs(self) -> bool:
@@ -86,13 +89,12 @@ def chain_state(project: Project) -> ChainState:
         changed = [stage for stage in ordered if stage.addressing in changes and stage.cmd]
         later = {after for stage in changed for after in ancestors(graph, stage)} - set(changed)
         outputs = dict(_of_kind(changes.get(tracked, []), "changed outs"))
-        n_lost, n_unnamed = _difference(repository, project) if outputs else (0, 0)
+        differs = difference(repository, project) if outputs else Difference()
         return ChainState(
             tuple(_stage_to_run(stage, changes[stage.addressing]) for stage in changed),
             tuple(stage.addressing for stage in ordered if stage in later and stage.cmd),
             next(iter(outputs.values()), ""),
-            n_lost,
-            n_unnamed,
+            differs,
             bool(repository.config["remote"]),
         )
 
@@ -103,7 +105,9 @@ def _stage_to_run(stage: Any, changes: list[Any]) -> StageToRun:
         *("its command in dvc.yaml has changed" for change in changes if not isinstance(change, dict)),
     ]
     has_run = any(out.hash_info for out in stage.outs)
-    return StageToRun(stage.addressing, has_run, tuple(inputs), dict(_of_kind(changes, "changed outs")))
+    outputs = dict(_of_kind(changes, "changed outs"))
+    in_git = tuple(str(out) for out in stage.outs if not out.use_cache and outputs.get(str(out)) == "deleted")
+    return StageToRun(stage.addressing, has_run, tuple(inputs), outputs, in_git)
 
 
 def _changed_inputs(stage: Any, changes: list[Any]) -> Iterator[tuple[str, str]]:
@@ -140,30 +144,18 @@ def _of_kind(changes: list[Any], kind: str) -> Iterator[tuple[str, Any]]:
             yield from change.get(kind, {}).items()
 
 
-def _difference(repository: Repo, project: Project) -> tuple[int, int]:
-    """How many recordings that `data/raw.dvc` names are not here, and how many files here it does not name."""
-    from dvc_data.hashfile.tree import Tree
-
-    (stage,) = repository.stage.load_file(str(project.raw_dvc))
-    out = stage.outs[0]
-    present = {tuple(path.relative_to(project.raw).parts) for path in project.raw.rglob("*") if path.is_file()}
-    present = {parts for parts in present if not any(part.startswith(".") for part in parts)}
-    try:
-        named = {parts for parts, _, _ in Tree.load(out.cache, out.hash_info)}
-    except FileNotFoundError:  # the list itself has to be pulled: its length is in data/raw.dvc
-        return max(0, (out.meta.nfiles or 0) - len(present)), 0
-    return len(named - present), len(present - named)
-
-
 def recordings_in_words(state: ChainState) -> str:
     """How the recordings differ from `data/raw.dvc`; empty where they do not."""
-    if state.recordings == "deleted" or state.n_lost:
-        missing = counted(state.n_lost, "recording") if state.n_lost else "the recordings"
-        return f"data/raw.dvc names {missing} that {'is' if state.n_lost == 1 else 'are'} not here"
+    n_lost, n_unnamed = state.differs.n_lost, state.differs.n_unnamed
+    if state.recordings == "deleted" or n_lost:
+        missing = counted(n_lost, "recording") if n_lost else "the recordings"
+        return f"data/raw.dvc names {missing} that {'is' if n_lost == 1 else 'are'} not here"
     if state.recordings == "not in cache":
         return "DVC's cache has not all of them"
-    if state.n_unnamed:
-        return f"data/raw.dvc does not name {counted(state.n_unnamed, 'file')} yet; `dvc repro` does it"
+    if state.differs.is_of_earlier_commit:
+        return "data/raw has the recordings of an earlier commit; `dvc repro` would take back what changed since"
+    if n_unnamed:
+        return f"data/raw.dvc does not name {counted(n_unnamed, 'file')} yet; `dvc repro` does it"
     return (
         "data/raw.dvc has other content than data/raw; `dvc repro` takes over what is here" if state.recordings else ""
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,14 +17,15 @@ from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.tools.corrections.named_recordings import class_folders, label_of
 from pipeline.tools.disk_use import bytes_in, in_words
+from pipeline.tools.git_repository import git_bytes
 from pipeline.tools.merge_drivers import setup_lines
 from pipeline.tools.status.chain import ChainState, chain_state, recordings_in_words
 from pipeline.tools.studies.dvc_experiments import param_value, parse_yaml
-from pipeline.tools.studies.git_repository import git_bytes
 from pipeline.tools.tracked_recordings import is_tracked
 
 _FEWEST_CLASSES = 2
 _ADD = "pipe add VIDEO --label CLASS"
+_DEAL_BY_TABLE = "`dvc repro --force --single-item split`, then `dvc repro`"
 _WIDTH = 12  # of the first column
 
 
@@ -62,6 +64,7 @@ def status(project: Project, layout: Literal["class", "split"]) -> ProjectStatus
     lines = [
         *_in_column("recordings", _recordings(classes, chain, project)),
         *_in_column("to run", _stages(chain, fault)),
+        *_in_column("split", _split(project)),
         *_in_column("last model", [_model(project)]),
         *_in_column("disk", [_disk(project)]),
         *_in_column("merging", _merging(project)),
@@ -93,6 +96,9 @@ def _recordings(classes: dict[str, tuple[int, int]], chain: ChainState | None, p
     if not is_tracked(project):
         untracked = "DVC does not track them, so no colleague and no older version has them; `dvc add data/raw`"
         return [*lines, untracked] if any(map(sum, classes.values())) else lines
+    linked = [project.relative(path) for path in recordings.linked_folders(project.raw)] if project.raw.is_dir() else []
+    if linked:
+        lines.append(f"{', '.join(linked)}: a link, and DVC tracks nothing behind a link; make it a folder")
     return [*lines, *filter(None, [recordings_in_words(chain) if chain else ""])]
 
 
@@ -112,6 +118,17 @@ def _stages(chain: ChainState | None, fault: str) -> list[str]:
     if chain.after_them:
         lines.append(f"after them, where their inputs change: {', '.join(chain.after_them)}")
     return lines
+
+
+def _split(project: Project) -> list[str]:
+    """Say that an experiment dealt the split, though places are to be kept; empty where it did not."""
+    report = _json(project.split_json)
+    asks_to_keep = param_value(report, "asked.keep") is True and report.get("protocol") == "grouped"
+    is_settled = param_value(report, "asked.folds") or param_value(report, "asked.hold_out")
+    if not asks_to_keep or is_settled or param_value(report, "pins.pinned") != 0:
+        return []
+    table = project.relative(project.split_keep_csv)
+    return [f"an experiment dealt it, without {table}; before you keep it: {_DEAL_BY_TABLE}"]
 
 
 def _model(project: Project) -> str:
@@ -166,16 +183,18 @@ def _is_set(key: str, project: Project) -> bool:
 
 def _next_command(classes: dict[str, tuple[int, int]], chain: ChainState | None, project: Project) -> str:
     n_filled = sum(1 for counts in classes.values() if sum(counts))
-    lacks_recordings = chain is not None and (chain.recordings in ("deleted", "not in cache") or chain.n_lost)
+    lacks_recordings = chain is not None and (chain.recordings in ("deleted", "not in cache") or chain.differs.n_lost)
     if chain is not None and lacks_recordings:
         return _fetch(chain)
+    if chain is not None and chain.differs.is_of_earlier_commit:
+        return "dvc checkout data/raw.dvc"
     if chain is not None and not n_filled and _last_commit_has_recordings(project):
         return f"git checkout data/raw.dvc && {_fetch(chain)}, which bring back the recordings of the last commit"
     if n_filled < _FEWEST_CLASSES:
         return f"{_ADD}, for a second class" if n_filled else _ADD
     if chain is None:
         return "pipe doctor"
-    return _next_of_chain(chain) or _next_when_all_has_run(project)
+    return _next_of_chain(chain, project) or _next_when_all_has_run(project)
 
 
 def _fetch(chain: ChainState) -> str:
@@ -189,8 +208,12 @@ def _last_commit_has_recordings(project: Project) -> bool:
     return isinstance(outs, list) and any(isinstance(out, dict) and out.get("nfiles") for out in outs)
 
 
-def _next_of_chain(chain: ChainState) -> str:
+def _next_of_chain(chain: ChainState, project: Project) -> str:
     """What makes the outputs up to date; empty where they are."""
+    if chain.lacks_only_outputs and chain.missing_in_git:
+        if all(git_bytes(project.root, "ls-files", "--", path) for path in chain.missing_in_git):
+            return f"git checkout -- {shlex.join(chain.missing_in_git)}"
+        return "dvc repro"
     if chain.lacks_cached_outputs:
         return "dvc checkout, which brings back what DVC's cache has"
     if chain.lacks_only_outputs and chain.has_remote:

@@ -8,7 +8,6 @@ frame's file as its name. For training images the backbone runs with its batch n
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
@@ -24,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from pipeline.base.progress import track
 from pipeline.base.storage.cache_key import cache_key
 from pipeline.base.storage.record_store import RecordStore
-from pipeline.network.embeddings import embedding_records, frames_at_once
+from pipeline.network.embeddings import embedding_records, frames_at_once, weights_digest
 from pipeline.network.inference import Frames, embed_full_batch
 from pipeline.network.network import Network
 from pipeline.train.inputs.batches import Images, Pictures, pictures, prefetch, to_device
@@ -107,7 +106,7 @@ def view_features(
     folded.backbone = fold_batch_norm(folded.backbone)
     folded = folded.to(device).to(memory_format=torch.channels_last)
     embedder = _Embedder(folded, n_views, frames_at_once(params.batch_size), precision, device)
-    key = cache_key(frames.kept.key, embedder.batch_size, *drawing, *_identity(network, images, precision))
+    key = cache_key(frames.kept.key, device.type, embedder.batch_size, *drawing, *_identity(network, images, precision))
     store = RecordStore(images.project.cache / "features" / key, _STORED[precision])
 
     def fill(positions: Sequence[int], empty: Sequence[NDArray[Any]]) -> None:
@@ -146,15 +145,7 @@ def exact_features(network: Network, images: Images, batch_size: int) -> CachedF
 
 def _identity(network: Network, images: Images, precision: torch.dtype) -> tuple[object, ...]:
     """Return what decides about features beside frames and views: code, network up to its head, preprocessing."""
-    digest = hashlib.sha256()
-    for name, module in network.named_children():
-        if name == "head":
-            continue
-        digest.update(repr(module).encode())
-        for key, value in module.state_dict().items():
-            digest.update(key.encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return code_digest(), digest.hexdigest(), astuple(images.preprocess), precision
+    return code_digest(), weights_digest(network), astuple(images.preprocess), precision
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,20 @@ width, 3) RGB, and has the sha256 of the frame's file as its name. So runs, fold
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
+import PIL
 import torch
 from numpy.typing import NDArray
 
+from pipeline.base.code_digest import digest_of_code
 from pipeline.base.frames import read_frame
 from pipeline.base.manifest import Row
 from pipeline.base.parallel import each
@@ -24,7 +28,13 @@ from pipeline.base.storage.cache_key import cache_key, digests_of
 from pipeline.base.storage.record_store import RecordStore
 from pipeline.network.preprocess import Preprocess
 
-_FORMAT_VERSION = 2
+_CODE = ("pipeline/base/frames.py", "pipeline/network/preprocess.py", "pipeline/train/inputs", "runtime/images")
+
+
+@functools.cache
+def code_of_kept() -> str:
+    """A digest of the code and the libraries that decode and resize frames."""
+    return digest_of_code(_CODE, cv2.__version__, PIL.__version__, torch.__version__)
 
 
 class Kept(Protocol):
@@ -57,7 +67,7 @@ class KeptBox:
     def key(self) -> str:
         """A digest of the box, its size, and whether levels are rounded."""
         fraction = self.preprocess.center_fraction if self.preprocess.crop == "center" else None
-        return cache_key(_FORMAT_VERSION, "box", self.preprocess.crop, fraction, self.side, self.dtype)
+        return cache_key(code_of_kept(), "box", self.preprocess.crop, fraction, self.side, self.dtype)
 
     def shape(self, row: Row) -> tuple[int, int, int]:  # noqa: ARG002  # of the protocol `Kept`
         """A square."""

@@ -14,9 +14,8 @@ from torch.nn import functional
 from pipeline.base.manifest import Row
 from pipeline.base.storage.cache_key import cache_key
 from pipeline.network.preprocess import Preprocess
+from pipeline.train.inputs.frame_cache import code_of_kept
 from pipeline.train.params import RandomResizedCropView
-
-_FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class KeptWhole:
     def key(self) -> str:
         """A digest of what decides about the size of the kept pictures."""
         smallest_box = (min(self.crop.area), _longest_aspect(self.crop))
-        return cache_key(_FORMAT_VERSION, "whole", self.preprocess.crop == "squash", self.preprocess.size, smallest_box)
+        return cache_key(code_of_kept(), "whole", self.preprocess.crop == "squash", self.preprocess.size, smallest_box)
 
     def shape(self, row: Row) -> tuple[int, int, int]:
         """Height and width in pixels, and 3."""

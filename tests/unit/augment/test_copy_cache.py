@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.augment import stage as module
+from pipeline.augment.copy_cache import open_copy_cache
 from pipeline.augment.params import AugmentParams
 from pipeline.augment.stage import augment
 from pipeline.base import manifest
@@ -164,3 +165,15 @@ def test_a_frame_without_a_digest_is_not_cached(run: Run, params: AugmentParams)
     for _ in range(2):
         assert len(run(params)) == 4
     assert run.cached == []
+
+
+def test_work_of_a_lost_worker_is_done_again(run: Run, params: AugmentParams) -> None:
+    run(params)
+    before = everything_in(run.project)
+    copying = module._Copying(params, run.project, run.project.augmented, open_copy_cache(run.project.cache / "copies"))
+    parents = module._with_cached(run.frames, copying)
+    assert all(name for parent in parents for name in parent.cached)
+    for parent in parents:  # their copies are there already
+        module._copy_frame(copying, parent)
+    assert everything_in(run.project) == before
+    assert all(path.stat().st_nlink == 2 for path in run.cached)

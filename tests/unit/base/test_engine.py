@@ -85,6 +85,16 @@ def test_the_line_of_an_error_comes_back() -> None:
         list(each_anywhere(_refuse, [1], "work"))
 
 
+def _end_the_worker(_: int) -> None:
+    os._exit(1)
+
+
+@pytest.mark.usefixtures("loky")
+def test_an_engine_that_gives_up_is_one_line() -> None:
+    with pytest.raises(DataError, match=r"^PIPE_ENGINE: loky lost the work \(.*\); run it again, see docs/scale\.md$"):
+        list(each_anywhere(_end_the_worker, [1], "work"))
+
+
 @pytest.mark.usefixtures("loky")
 def test_work_can_be_left_early_without_a_warning() -> None:
     with warnings.catch_warnings(record=True) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ def test_the_launcher_gets_the_command_and_its_processes_do_not_launch_again(mon
     assert Path(program).name == "torchrun"
     assert command == ["torchrun", "--standalone", "--nproc-per-node", "2", "-m", "pipeline", "train"]
     assert "PIPE_LAUNCH" not in os.environ
+    monkeypatch.setenv("PIPE_LAUNCH", "torchrun")
+    monkeypatch.setattr(sys, "argv", ["pipe", "--debug", "train"])
+    launch_processes()
+    assert started.pop()[1] == ["torchrun", "-m", "pipeline", "--debug", "train"]
     launch_processes()
     assert len(started) == 1
 

@@ -183,6 +183,18 @@ def test_dvc_tracks_the_samples_as_it_tracks_other_recordings(
     assert git(tracked.root, "status", "--porcelain").splitlines() == ["?? data/phone.csv", "?? data/raw.dvc"]
 
 
+def test_nothing_is_brought_behind_a_link_that_dvc_does_not_look_into(
+    samples: tuple[list[dict[str, Any]], list[bytes]], tmp_path: Path
+) -> None:
+    tracked = team_project(tmp_path / "project")
+    (tmp_path / "disk").mkdir()
+    tracked.raw.mkdir()
+    (tracked.raw / "green").symlink_to(tmp_path / "disk")
+    with pytest.raises(DataError, match=r"^data/raw/green: a link to .*, and DVC tracks nothing behind a link"):
+        add_from_phone(saved(tmp_path / "samples.zip", *samples), tracked)
+    assert list((tmp_path / "disk").iterdir()) == []
+
+
 FAULTS: dict[str, tuple[Change, str]] = {
     "another format": (lambda listed, _: listed.update(format="photos"), "format: found 'photos'"),
     "a later version": (lambda listed, _: listed.update(format_version=2), "format_version: found '2'"),

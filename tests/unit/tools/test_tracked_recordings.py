@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from pipeline.tools.corrections.relabel import relabel
 from pipeline.tools.corrections.remove import remove
 from pipeline.tools.corrections.rename import rename
 from pipeline.tools.dvc_repository import open_dvc
+from pipeline.tools.project.surroundings import linked_raw_problem
 from pipeline.tools.tracked_recordings import track
-from tests.support.team_project import git, run_line, team_project
+from tests.support.team_project import commit, git, run_line, team_project
 
 
 @pytest.fixture
@@ -57,6 +59,12 @@ def test_added_recordings_are_named_by_a_file_in_git_and_kept_once_more(tracked:
     assert git(tracked.root, "status", "--porcelain").splitlines() == ["?? data/raw.dvc"]
     add_one(tracked, "b.mp4", "sphere")
     assert named(tracked) == {"flake/a.mp4", "sphere/b.mp4"}
+
+
+def test_a_class_may_have_the_name_of_a_folder_of_the_project(tracked: Project, tmp_path: Path) -> None:
+    for label in ("build", "data", "reports"):
+        add_one(tracked, f"{label}.mp4", label)
+    assert named(tracked) == {"build/build.mp4", "data/data.mp4", "reports/reports.mp4"}
 
 
 @pytest.mark.parametrize("link_types", ["reflink,copy", "hardlink,copy"])
@@ -156,7 +164,7 @@ def test_a_project_without_dvc_is_told_before_anything_is_copied(
 
 def test_a_project_without_git_is_told_before_anything_is_copied(tracked: Project, tmp_path: Path) -> None:
     shutil.rmtree(tracked.root / ".git")
-    with pytest.raises(DataError, match=r"not a git repository.*; or add with --no-dvc"):
+    with pytest.raises(DataError, match=r"found no git repository; expected one.*; or add with --no-dvc"):
         add_one(tracked, "a.mp4")
     assert not tracked.raw.exists()
 
@@ -169,6 +177,66 @@ def test_no_single_recording_is_left_out_of_a_tracked_folder(tracked: Project, t
     assert state_of(tracked) == before
 
 
+def test_nobody_takes_recordings_away_that_were_not_pulled(tracked: Project, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        add_one(tracked, name)
+    before = tracked.raw_dvc.read_bytes()
+    shutil.rmtree(tracked.raw)
+    expected = (
+        "data/raw.dvc: found 2 recordings that are not in data/raw; run `dvc pull`, or `dvc add data/raw` to go on"
+    )
+    with pytest.raises(DataError, match=re.escape(expected)):
+        add_one(tracked, "c.mp4")
+    assert not tracked.raw.exists()
+    (tracked.raw / "flake").mkdir(parents=True)
+    shutil.copy(tmp_path / "film" / "a.mp4", tracked.raw / "flake" / "moved_by_hand.mp4")
+    source = Path("data/raw/flake/moved_by_hand.mp4")
+    with pytest.raises(DataError, match="found 1 recording that is not in data/raw"):
+        relabel([source], "sphere", tracked, "class")
+    shutil.rmtree(tracked.dvc_cache)  # as in a clone that has not even the list
+    expected = "data/raw.dvc: found no list of its recordings in DVC's cache; run `dvc pull`, or `dvc add data/raw` if"
+    with pytest.raises(DataError, match=re.escape(expected)):
+        remove([source], tracked, "class")
+    assert (tracked.root / source).is_file()
+    assert tracked.raw_dvc.read_bytes() == before
+
+
+@pytest.mark.parametrize("is_fetched", [True, False])
+def test_a_colleagues_correction_is_not_taken_back(tracked: Project, tmp_path: Path, is_fetched: bool) -> None:
+    add_one(tracked, "a.mp4")
+    commit(tracked.root, "Bob's last version")
+    before = shutil.copytree(tracked.raw, tmp_path / "before")
+    list_before = set(tracked.dvc_cache.rglob("*.dir"))
+    relabel([Path("data/raw/flake/a.mp4")], "sphere", tracked, "class")  # as many recordings as before
+    commit(tracked.root, "Ann's correction")
+    corrected = tracked.raw_dvc.read_bytes()
+    shutil.rmtree(tracked.raw)
+    shutil.copytree(before, tracked.raw)  # as Bob has it after `git pull`
+    if is_fetched:
+        expected = (
+            "data/raw.dvc: found the recordings of an earlier commit in data/raw; run `dvc checkout data/raw.dvc`"
+        )
+    else:
+        (list_now,) = set(tracked.dvc_cache.rglob("*.dir")) - list_before
+        list_now.unlink()
+        expected = "data/raw.dvc: found no list of its recordings in DVC's cache; run `dvc pull`"
+    with pytest.raises(DataError, match=re.escape(expected)):
+        add_one(tracked, "b.mp4")
+    with pytest.raises(DataError, match=re.escape(expected)):
+        relabel([Path("data/raw/flake/a.mp4")], "cube", tracked, "class")
+    assert tracked.raw_dvc.read_bytes() == corrected
+    assert not (tracked.raw / "flake" / "b.mp4").exists()
+    track(tracked)  # the person decides for what is here
+    assert add_one(tracked, "b.mp4").tracking == "tracked"
+
+
+def test_what_was_moved_by_hand_is_here(tracked: Project, tmp_path: Path) -> None:
+    add_one(tracked, "a.mp4")
+    (tracked.raw / "flake").rename(tracked.raw / "sphere")
+    add_one(tracked, "b.mp4")
+    assert named(tracked) == {"sphere/a.mp4", "flake/b.mp4"}
+
+
 def test_a_folder_that_was_never_tracked_stays_untracked_and_the_way_is_named(tracked: Project, tmp_path: Path) -> None:
     add_and_track([clip(tmp_path, "a.mp4")], "flake", tracked, no_dvc=True)
     report = add_one(tracked, "b.mp4")
@@ -179,12 +247,36 @@ def test_a_folder_that_was_never_tracked_stays_untracked_and_the_way_is_named(tr
     assert named(tracked) == {"flake/a.mp4", "flake/b.mp4", "flake/c.mp4"}
 
 
-def test_recordings_behind_a_link_are_refused_as_dvc_does(tracked: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["data/raw", "data"])
+def test_recordings_behind_a_link_are_refused_in_the_doctors_words(tracked: Project, tmp_path: Path, name: str) -> None:
     (tmp_path / "disk").mkdir()
-    tracked.raw.symlink_to(tmp_path / "disk")
-    with pytest.raises(DataError, match=r"data/raw: a link; DVC tracks no folder behind a link"):
+    folder = tracked.root / name
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    folder.symlink_to(tmp_path / "disk")
+    with pytest.raises(DataError) as caught:
         add_one(tracked, "a.mp4")
+    problem = linked_raw_problem(tracked)
+    assert problem is not None
+    assert problem.startswith(f"{folder}: a link to {tmp_path / 'disk'}; ")
+    assert str(caught.value) == f"{problem}; or add with --no-dvc, so that data/raw alone holds the recordings"
     assert list((tmp_path / "disk").iterdir()) == []
+
+
+def test_a_class_behind_a_link_is_refused_where_dvc_tracks(tracked: Project, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    tracked.raw.mkdir()
+    (tracked.raw / "flake").symlink_to(tmp_path / "disk")
+    with pytest.raises(DataError) as caught:
+        add_one(tracked, "a.mp4")
+    assert str(caught.value) == (
+        f"data/raw/flake: a link to {tmp_path / 'disk'}, and DVC tracks nothing behind a link; make it a folder, or "
+        "copy the recordings there yourself"
+    )
+    assert list((tmp_path / "disk").iterdir()) == []
+    assert not tracked.raw_dvc.exists()
+    add_and_track([clip(tmp_path, "a.mp4")], "flake", tracked, no_dvc=True)  # then nobody says that DVC has it
+    assert (tmp_path / "disk" / "a.mp4").is_file()
 
 
 def test_where_dvc_fails_the_recordings_stay_and_the_line_says_what_mends_it(

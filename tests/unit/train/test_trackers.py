@@ -193,4 +193,5 @@ def test_a_tracker_that_fails_later_stops_no_training(
         for epoch, metrics in enumerate(HISTORY, start=1):
             trackers.add(epoch, metrics)
     assert capsys.readouterr().err.count(line) == 1
+    assert made[0].calls[-1] == ("finish",)
     assert _shown(project) == [(1, 0.5), (2, 0.4)]

@@ -251,3 +251,53 @@ def test_a_disk_that_does_not_keep_what_is_written_is_named(
     monkeypatch.setattr(module, "write_shard", losing_a_byte)
     with pytest.raises(PipeError, match="key: records are not as they were just written; expected a disk that keeps"):
         read(store, 1)
+
+
+def test_a_shard_that_this_user_may_not_read_stays_and_its_records_are_made_again(
+    store: RecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(store, 1)
+    (of_another,) = shards(store)
+    really = module.open_shard
+
+    def refuse(path: Path) -> Any:
+        if path == of_another:
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path)
+
+    monkeypatch.setattr(module, "open_shard", refuse)
+    assert read(store, 2) == [2]
+    assert of_another.exists()
+    of_another.rename(of_another.with_name(f"{'0' * 64}.records"))
+    of_another = of_another.with_name(f"{'0' * 64}.records")
+    assert read(store, 1, 2) == [1]
+    assert of_another.exists()
+
+
+def test_a_shard_that_cannot_be_opened_for_now_is_no_missing_one(
+    store: RecordStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(store, 1)
+
+    def fail(path: Path) -> Any:
+        raise OSError(24, "Too many open files", str(path))
+
+    monkeypatch.setattr(module, "open_shard", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        read(store, 1)
+    assert len(shards(store)) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_as_many_shards_may_be_open_as_the_system_allows(store: RecordStore) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        module._allow_open_files.cache_clear()
+        read(store, 1)
+        read(store, 1)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

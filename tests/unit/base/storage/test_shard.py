@@ -97,3 +97,18 @@ def test_a_shard_may_hold_nothing(tmp_path: Path) -> None:
     shard = open_shard(tmp_path / "a")
     assert shard is not None
     assert shard.names == []
+
+
+@pytest.mark.parametrize(("code", "is_no_shard"), [(2, True), (22, True), (13, False), (24, False), (5, False)])
+def test_a_file_that_cannot_be_read_for_now_is_told_from_one_that_is_no_shard(
+    code: int, is_no_shard: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(code, "no", str(path))
+
+    monkeypatch.setattr("pipeline.base.storage.shard.open_regular", fail)
+    if is_no_shard:
+        assert open_shard(tmp_path / "a") is None
+        return
+    with pytest.raises(OSError, match="no"):
+        open_shard(tmp_path / "a")

@@ -338,7 +338,8 @@ def test_pins_of_an_earlier_version_are_read_and_written_by_content(project: Pro
     after = dealt(project, clips(6))
     assert (after["sha of brick 00"][0], after["sha of brick 01"][0]) == ("test", "val")
     assert NOTES[0] == (
-        "data/split.keep.csv: has the columns group,split of an earlier version; this run writes it by content"
+        "data/split.keep.csv: has the columns group,split of an earlier version; this run writes it by content; empty "
+        "dealt_by in the lines that you wrote yourself, else `pipe split --reshuffle` forgets them"
     )
     assert "data/raw/gone.mp4 (train)" in NOTES[1]
     lines = project.split_keep_csv.read_text(encoding="utf-8").splitlines()
@@ -435,7 +436,13 @@ def test_what_is_left_aside_is_neither_read_nor_written(
     rows = read_split_without_leaks(project)
     assert {row.source_sha256: (row.split, row.fold) for row in rows} == fresh
     assert project.split_keep_csv.read_bytes() == kept
-    assert [f"data/split.keep.csv: is left aside, since {by}; all clips are dealt by the params alone"] == NOTES
+    keep = "; before you keep this result: `dvc repro --force --single-item split`, then `dvc repro`"
+    assert [
+        f"data/split.keep.csv: is left aside, since {by}; all clips are dealt by the params alone"
+        f"{keep if by == 'DVC runs an experiment' else ''}"
+    ] == NOTES
+    receipt = read_json(project.split_json)  # by these `pipe status` knows the split of an experiment
+    assert (receipt["asked"]["keep"], receipt["pins"]["pinned"]) == (asked.keep, 0)
     with pytest.raises(ParamsError, match=f"--reshuffle: .* since {by}"):
         split(asked, project, reshuffle=True)
     monkeypatch.delenv("DVC_EXP_BASELINE_REV", raising=False)

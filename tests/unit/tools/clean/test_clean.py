@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,6 +92,34 @@ def test_what_an_experiment_needs_stays(shared: Project) -> None:
     git(shared.root, "update-ref", "-d", f"refs/exps/{head[:2]}/{head[2:]}/exp-1")
     clean(shared, dry_run=False)
     assert in_cache(shared) == {"committed"}
+
+
+def test_what_a_queued_experiment_needs_stays(shared: Project) -> None:
+    head, queued = (git(shared.root, "rev-parse", name).strip() for name in ("HEAD", "stash@{0}"))
+    git(shared.root, "stash", "drop", "--quiet")
+    ref = "refs/exps/celery/stash"
+    git(shared.root, "update-ref", "--create-reflog", "-m", f"commit: dvc-exp:{head}:{head}:queued", ref, queued)
+    clean(shared, dry_run=False)
+    assert "stashed" in in_cache(shared)
+    git(shared.root, "update-ref", "-d", ref)
+    clean(shared, dry_run=False)
+    assert "stashed" not in in_cache(shared)
+
+
+@pytest.mark.parametrize("queue", ["celery.LocalCeleryQueue", "tempdir.TempDirQueue"])
+def test_nothing_is_deleted_while_an_experiment_runs_elsewhere(
+    shared: Project, monkeypatch: pytest.MonkeyPatch, queue: str
+) -> None:
+    (shared.raw / "flake" / "c.mp4").unlink()
+    typed(shared.root, ["dvc add data/raw"], monkeypatch)  # so there is something to delete
+    with monkeypatch.context() as patch:
+        entry = SimpleNamespace(stash_rev="12345678" * 5)
+        patch.setattr(f"dvc.repo.experiments.queue.{queue}.iter_active", lambda _: iter([entry]))
+        with pytest.raises(DataError, match=r"an experiment runs \(1234567\); wait until it has ended, or end it by"):
+            clean(shared, dry_run=False)
+    assert "never committed" in in_cache(shared)
+    clean(shared, dry_run=False)
+    assert "never committed" not in in_cache(shared)
 
 
 def test_a_cache_outside_the_project_is_left_alone(
@@ -198,13 +227,14 @@ def test_records_that_a_run_has_read_since_the_split_stay_and_others_go(extracte
     age([extracted.frames_csv, extracted.augmented_csv, extracted.split_csv], 500)
     age(list((extracted.cache / "features").rglob("*")), 1000)
     store.read_or_make(names[:1], [(2,)], fill)
-    logs = extracted.cache / "tensorboard" / "run"
-    logs.mkdir(parents=True)
-    age([logs], 1000)
+    logs = [extracted.cache / tracker / "run" for tracker in ("tensorboard", "wandb")]
+    for log in logs:
+        log.mkdir(parents=True)
+    age(logs, 1000)
     (waste,) = deleted(extracted).waste
     assert waste.line.startswith(".cache/features: 1 entry, ")
     assert list(store.folder.glob("*.records")) == shards[:1]
-    assert logs.is_dir()
+    assert all(log.is_dir() for log in logs)
 
 
 def test_the_command_says_what_would_go_and_what_went(

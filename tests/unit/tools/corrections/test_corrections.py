@@ -127,6 +127,45 @@ def test_behind_a_linked_folder_removed_recordings_stay_on_their_disk(filled: Pr
     assert not filled.removed.exists()
 
 
+@pytest.fixture
+def linked(filled: Project) -> Path:
+    """A recording that is a link to DVC's cache, as with `cache.type symlink`: the file that it leads to."""
+    cached = filled.dvc_cache / "files" / "md5" / "12" / ("3" * 30)
+    cached.parent.mkdir(parents=True)
+    (filled.raw / "b" / "3.png").rename(cached)
+    cached.chmod(0o444)
+    (filled.raw / "b" / "3.png").symlink_to(cached)
+    return cached
+
+
+def test_a_removed_recording_is_no_link_to_a_file_that_may_be_deleted(filled: Project, linked: Path) -> None:
+    remove([Path("data/raw/b/3.png")], filled, "class")
+    aside = filled.removed / "b" / "3.png"
+    assert not aside.is_symlink()
+    assert aside.read_bytes() == linked.read_bytes()
+    assert aside.stat().st_nlink == 1
+    assert raw_names(filled) == {"a/1.png", "a/deep/2.png"}
+
+
+def test_a_removed_link_that_was_copied_before_a_kill_goes(filled: Project, linked: Path) -> None:
+    aside = filled.removed / "b" / "3.png"
+    aside.parent.mkdir(parents=True)
+    filled.correction.mkdir()
+    moves = {"moves": [["b/3.png", ".removed/b/3.png"]]}
+    aside.write_text("another file")
+    write_json(filled.correction / "moves.json", moves)
+    assert refusal(filled, lambda: change.finish_change(filled)).startswith("data/removed/b/3.png: is there, but a")
+    shutil.copyfile(linked, aside)
+    change.finish_change(filled)
+    assert raw_names(filled) == {"a/1.png", "a/deep/2.png"}
+    assert aside.read_bytes() == linked.read_bytes()
+
+
+def test_a_relabelled_link_stays_a_link(filled: Project, linked: Path) -> None:
+    relabel([Path("data/raw/b/3.png")], "a", filled, "class")
+    assert (filled.raw / "a" / "3.png").readlink() == linked
+
+
 def test_a_line_that_becomes_equal_to_another_one_counts_and_is_written(project: Project) -> None:
     write_photo(project.raw / "flake" / "a.png", 1)
     write_photo(project.raw / "flake" / "b.png", 2)

@@ -53,14 +53,62 @@ def test_a_project_has_its_files_and_no_code(made: Project) -> None:
 
 
 def test_the_files_are_those_of_the_toolchain(made: Project) -> None:
-    for name in ("params.yaml", "params.schema.json", ".dvcignore", ".gitignore", ".gitattributes"):
+    for name in ("params.schema.json", ".dvcignore", ".gitignore", ".gitattributes"):
         assert (made.root / name).read_bytes() == (ROOT / name).read_bytes(), name
     for name in ("groups.csv", "split.keep.csv"):
         lines = (made.root / "data" / name).read_text(encoding="utf-8").splitlines()
         assert lines == (ROOT / "data" / name).read_text(encoding="utf-8").splitlines()[:1]
     assert made.dvc_yaml.read_text(encoding="utf-8") == project_chain(made)
     assert changed_stages(read_toolchain(made)) == []
-    assert read_params(made.params_yaml) == read_params(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A committed checkout that `pipe init` takes its templates from."""
+    from pipeline.base.packaged_files import _IN_CHECKOUT
+
+    root = tmp_path / "clone"
+    for name in ("params.yaml", "params.schema.json", ".dvc/config", *_IN_CHECKOUT.values()):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile)(ROOT / name, root / name)
+    run(root, "git", "init", "--quiet")
+    run(root, "git", "add", "--all", "--force")
+    run(root, "git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "--message", "clone")
+    monkeypatch.setattr(init_module, "packaged", lambda name: root / _IN_CHECKOUT.get(name, name))
+    return root
+
+
+def edited(path: Path, before: str, after: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after, 1), encoding="utf-8")
+
+
+def test_the_values_and_remotes_of_a_clone_that_is_a_project_too_stay_in_it(clone: Path, tmp_path: Path) -> None:
+    defaults = (clone / "params.yaml").read_text(encoding="utf-8")
+    edited(clone / "params.yaml", "keep: true", "keep: false")  # as `pipe demo` and recipes do
+    with (clone / ".dvc" / "config").open("a", encoding="utf-8") as config:
+        config.write("    remote = store\n['remote \"store\"']\n    url = /store\n")
+    made = Project(init(tmp_path / "materials").folder)
+    assert made.params_yaml.read_text(encoding="utf-8") == defaults
+    assert run(made.root, "dvc", "config", "--list", "--project").split() == [
+        "core.analytics=false", "core.check_update=false"
+    ]  # fmt: skip
+
+
+def test_params_that_were_not_committed_with_their_code_yet_are_taken_as_they_are(clone: Path, tmp_path: Path) -> None:
+    now = (clone / "params.yaml").read_text(encoding="utf-8")
+    edited(clone / "params.yaml", "keep: true", "gone: true")  # a key that the code no longer has
+    run(clone, "git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-q", "-a", "-m", "earlier")
+    (clone / "params.yaml").write_text(now, encoding="utf-8")
+    assert Project(init(tmp_path / "materials").folder).params_yaml.read_text(encoding="utf-8") == now
+
+
+def test_params_of_a_clone_without_git_are_taken_as_they_are(clone: Path, tmp_path: Path) -> None:
+    shutil.rmtree(clone / ".git")
+    edited(clone / "params.yaml", "keep: true", "keep: false")
+    made = Project(init(tmp_path / "materials").folder)
+    assert not read_params(made.params_yaml).split.keep
 
 
 def test_git_and_dvc_know_the_project_and_dvc_sends_nothing(made: Project) -> None:

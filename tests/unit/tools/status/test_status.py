@@ -10,6 +10,7 @@ import pytest
 from pipeline.base.files import write_json
 from pipeline.base.project import Project
 from pipeline.tools.add import add_and_track
+from pipeline.tools.corrections.relabel import relabel
 from pipeline.tools.status.status import ProjectStatus, status
 from tests.support.command import run_pipe
 from tests.support.small_project import set_params
@@ -116,6 +117,58 @@ def test_recordings_that_are_missing_are_counted_and_brought_back(
     assert status(ran, "class").headline == "nothing to run"
 
 
+def test_a_folder_behind_a_link_is_named(ran: Project) -> None:
+    disk = ran.root.parent / "disk"
+    disk.mkdir()
+    (disk / "d.mp4").write_text("clip d.mp4", encoding="utf-8")
+    (ran.raw / "flake" / "deep").symlink_to(disk)
+    line = "            data/raw/flake/deep: a link, and DVC tracks nothing behind a link; make it a folder"
+    assert line in status(ran, "class").lines
+    (ran.raw / "flake" / "deep").unlink()
+    assert line not in status(ran, "class").lines
+
+
+def test_recordings_of_an_earlier_commit_are_brought_forward_and_not_taken_over(
+    ran: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relabel([Path("data/raw/flake/a.mp4")], "sphere", ran, "class")
+    commit(ran.root, "a colleague's correction")
+    (ran.raw / "sphere" / "a.mp4").rename(ran.raw / "flake" / "a.mp4")  # as after `git pull` alone
+    report = status(ran, "class")
+    assert (
+        report.lines[1].strip().startswith("data/raw has the recordings of an earlier commit; `dvc repro` would take")
+    )
+    assert report.next_command == "dvc checkout data/raw.dvc"
+    typed(ran.root, [report.next_command], monkeypatch)
+    assert (ran.raw / "sphere" / "a.mp4").is_file()
+    assert status(ran, "class").next_command == "dvc repro"
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_told"),
+    [
+        ({}, True),
+        ({"pins": {"pinned": 3, "new": 0, "gone": 0}}, False),
+        ({"asked": {"keep": False, "folds": None, "hold_out": None}}, False),
+        ({"asked": {"keep": True, "folds": 3, "hold_out": None}}, False),
+        ({"asked": {"keep": True, "folds": None, "hold_out": {"session": "rainy day"}}}, False),
+        ({"protocol": "random"}, False),
+    ],
+)
+def test_a_split_that_an_experiment_dealt_is_named(ran: Project, changes: dict[str, object], is_told: bool) -> None:
+    of_experiment = {
+        "protocol": "grouped",
+        "asked": {"keep": True, "folds": None, "hold_out": None},
+        "pins": {"pinned": 0, "new": 3, "gone": 0},
+    }
+    write_json(ran.split_json, of_experiment | changes)
+    line = (
+        "split       an experiment dealt it, without data/split.keep.csv; before you keep it: `dvc repro --force "
+        "--single-item split`, then `dvc repro`"
+    )
+    assert (line in status(ran, "class").lines) == is_told
+
+
 def test_outputs_that_lie_in_dvcs_cache_are_fetched_and_not_made_again(
     ran: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +180,22 @@ def test_outputs_that_lie_in_dvcs_cache_are_fetched_and_not_made_again(
     assert status(ran, "class").headline == "nothing to run"
     shutil.rmtree(ran.dvc_cache / "files")
     assert status(ran, "class").next_command == "dvc checkout data/raw.dvc"  # no remote could have them
+
+
+def test_reports_that_lie_in_git_are_fetched_from_there(ran: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ran.root / "reports" / "extract.json").unlink()
+    shutil.rmtree(ran.train_reports)
+    ran.checkpoint.unlink()  # DVC has it
+    report = status(ran, "class")
+    assert report.next_command == "git checkout -- reports/extract.json reports/train"
+    typed(ran.root, [report.next_command], monkeypatch)
+    report = status(ran, "class")
+    assert report.next_command == "dvc checkout, which brings back what DVC's cache has"
+    typed(ran.root, ["dvc checkout"], monkeypatch)
+    assert status(ran, "class").headline == "nothing to run"
+    shutil.rmtree(ran.train_reports)
+    git(ran.root, "rm", "--quiet", "-r", "--cached", "reports/train")  # git has it no more
+    assert status(ran, "class").next_command == "dvc repro"
 
 
 def test_recordings_that_nobody_tracks_are_named(ran: Project) -> None:

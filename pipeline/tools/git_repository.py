@@ -29,5 +29,5 @@ def git_bytes(folder: Path, *arguments: str) -> bytes | None:
     try:
         finished = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
     except FileNotFoundError as error:
-        raise DataError("git: not installed; install it, since experiments are commits") from error
+        raise DataError("git: not installed; install it, since DVC and experiments need it") from error
     return finished.stdout if finished.returncode == 0 else None
