@@ -54,7 +54,7 @@ def planted_parts(_: Path) -> list[Part]:
         planted("lacks", f"import sys; print('no TensorRT'); sys.exit({NOT_POSSIBLE})"),
         planted("skipped", "print('5 skipped in 0.1s')", must_say=r"\d+ passed"),
         planted("tests", "print('5 passed in 0.1s')", must_say=r"\d+ passed"),
-        planted("figures", "print('{\"images\": 840}')"),
+        planted("figures", """print('{"images": 840, "cards": ["A", "B"], "records": [{}]}')"""),
     ]
 
 
@@ -75,7 +75,8 @@ def test_every_part_is_run_and_noted_whatever_became_of_the_one_before(
     said = {part["part"]: part["said"] for part in result["parts"]}
     assert said["fails"] == "a planted | fault"
     assert said["lacks"] == "no TensorRT"
-    assert result["parts"][-1]["figures"] == {"images": 840}
+    assert said["figures"] == "images 840; cards A, B"
+    assert result["parts"][-1]["figures"] == {"images": 840, "cards": ["A", "B"], "records": [{}]}
     table = (tmp_path / "gpu_check.md").read_text(encoding="utf-8")
     assert "| fails | failed | " in table
     assert "a planted ¦ fault |" in table

@@ -52,7 +52,7 @@ class Outcome:
     outcome: str
     seconds: float
     limit_seconds: float
-    said: str  # the last line
+    said: str  # the last line, or the figures that are no lists of records
     figures: Any = None  # its standard output, where that is JSON
 
     @property
@@ -71,16 +71,16 @@ def parts(out: Path) -> list[Part]:
     ours = ("-m", "tests.trials.gpu_parts")
     on_cpu = {"CUDA_VISIBLE_DEVICES": ""}
     return [
-        Part("machine", (*ours, "machine"), 10),
-        Part("views", (*ours, "views"), 10),
-        Part("cuda tests", (*_CUDA_TESTS, "-k", "not half_precision"), 70, r"\d+ passed"),
-        Part("training in bf16 and fp16", (*_CUDA_TESTS, "-k", "half_precision"), 60, r"\d+ passed"),
+        Part("machine", (*ours, "machine"), 30),
+        Part("views", (*ours, "views"), 15),
+        Part("cuda tests", (*_CUDA_TESTS, "-k", "not half_precision"), 65, r"\d+ passed"),
+        Part("training in bf16 and fp16", (*_CUDA_TESTS, "-k", "half_precision"), 55, r"\d+ passed"),
         Part("chain", (*ours, "chain", str(out / "chain")), 105),
         Part("tensorrt", (*ours, "tensorrt", str(out / "chain")), 20),
         Part("busy", (*ours, "busy", str(out / "busy")), 40),
         Part("train.py", ("benchmarks/train.py", "--quick", "--json"), 40),
-        Part("train.py on the CPU", ("benchmarks/train.py", "--quick", "--json"), 55, environment=on_cpu),
-        Part("infer.py", ("benchmarks/infer.py", "--quick", "--json"), 40),
+        Part("train.py on the CPU", ("benchmarks/train.py", "--quick", "--json"), 50, environment=on_cpu),
+        Part("infer.py", ("benchmarks/infer.py", "--quick", "--json"), 30),
     ]
 
 
@@ -157,8 +157,9 @@ def run_part(part: Part, out: Path, limit_seconds: float) -> Outcome:
     seconds = time.monotonic() - started
     text = output.read_text(encoding="utf-8", errors="replace")
     figures = _json(text)
-    said = _last_line(text) if figures is None else ""
-    said = said if said and code == 0 else _last_line(errors.read_text(encoding="utf-8", errors="replace")) or said
+    said = _summary(figures) if isinstance(figures, dict) else _last_line(text)
+    if code not in (0, NOT_POSSIBLE) and not figures:
+        said = _last_line(errors.read_text(encoding="utf-8", errors="replace")) or said
     return Outcome(part.name, _outcome(code, part, text), seconds, limit_seconds, said, figures)
 
 
@@ -227,6 +228,17 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return None
+
+
+def _summary(figures: Mapping[str, Any]) -> str:
+    """The figures at the top that fit into a cell: numbers, texts, and lists of texts."""
+    lists = {name: ", ".join(value) for name, value in figures.items() if _is_list_of_texts(value)}
+    plain = {name: value for name, value in figures.items() if isinstance(value, (str, int, float)) or name in lists}
+    return "; ".join(f"{name} {lists.get(name, value)}" for name, value in plain.items())
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _last_line(text: str) -> str:
