@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import InitErrorDetails
 
 from pipeline.base.errors import ParamsError, nearest
-from pipeline.base.packaged_files import packaged
 from pipeline.base.project import Project
+from pipeline.base.storage.packaged_files import packaged
 from pipeline.base.storage.yaml_files import read_yaml
 
 LARGEST_INTEGER = 2**31 - 1  # C libraries take no larger one

@@ -8,7 +8,7 @@ import shutil
 import sys
 
 from pipeline.base.errors import DataError
-from pipeline.tools.own_programs import environment_with_own_programs
+from pipeline.tools.repository.own_programs import environment_with_own_programs
 
 LAUNCH = "PIPE_LAUNCH"
 

@@ -11,7 +11,7 @@ from pipeline.cli.context import current_project, done, section_of
 from pipeline.cli.help import example
 
 if TYPE_CHECKING:
-    from pipeline.tools.numbered_photos import Numbering
+    from pipeline.tools.adding.numbered_photos import Numbering
 
 
 @click.command(
@@ -38,7 +38,7 @@ def add(
     DVC tracks data/raw in data/raw.dvc, so that older versions and colleagues get the recordings too.
     """
     if phone_zip is not None:
-        from pipeline.tools.from_phone import add_from_phone
+        from pipeline.tools.adding.from_phone import add_from_phone
 
         if paths or label is not None or number or name is not None:
             raise click.UsageError("--from-phone goes alone: its samples have their labels")
@@ -46,7 +46,7 @@ def add(
         return
     if not paths or label is None:
         raise click.UsageError("name PATHS and their --label, or --from-phone ZIP")
-    from pipeline.tools.add import Renaming, add_and_track
+    from pipeline.tools.adding.add import Renaming, add_and_track
 
     if name is not None and (number or len(paths) > 1):
         raise click.UsageError("--as goes with one PATH, and without --number")
@@ -56,7 +56,7 @@ def add(
 
 def _numbering() -> Numbering:
     from pipeline.extract.params import ExtractParams, PhotoLevels
-    from pipeline.tools.numbered_photos import Numbering
+    from pipeline.tools.adding.numbered_photos import Numbering
 
     params = section_of("extract", ExtractParams)
     sample_bits = section_of("image", PhotoLevels).sample_bits

@@ -40,7 +40,7 @@ def demo() -> None:
 
     The clips come from a virtual camera. The project's data/raw must be empty. Outside a project, the demo makes one.
     """
-    from pipeline.tools.demo import demo as run_demo
+    from pipeline.tools.demo.demo import demo as run_demo
 
     done(run_demo(current_project()), "demo")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from pipeline.base.project import Project
-from pipeline.tools.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, make_demo_clips
+from pipeline.tools.demo.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, make_demo_clips
 from tests.support.children import wait_until
 from tests.trials.small_chain import ROOT, digests, outputs
 

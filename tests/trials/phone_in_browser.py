@@ -28,7 +28,7 @@ from export.bundle.stage import bundle
 from export.phone import page_files
 from export.phone.folder import phone
 from pipeline.base.project import Project
-from pipeline.tools.from_phone import add_from_phone
+from pipeline.tools.adding.from_phone import add_from_phone
 from runtime.archive import unpack
 from runtime.classifier import Classifier
 from runtime.contract import Contract

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.tools.dvc_repository import open_dvc
-from pipeline.tools.git_repository import git_bytes
+from pipeline.tools.repository.dvc_repository import open_dvc
+from pipeline.tools.repository.git_repository import git_bytes
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

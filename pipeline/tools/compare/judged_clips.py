@@ -13,7 +13,7 @@ from collections import Counter
 
 from pipeline.base.project import Project
 from pipeline.base.storage.csv_files import table_rows
-from pipeline.tools.git_repository import git_bytes, git_text
+from pipeline.tools.repository.git_repository import git_bytes, git_text
 
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 _CHANGE = re.compile(r":\d+ \d+ [0-9a-f]+ (?P<content>[0-9a-f]+) [A-Z]\d*\t")  # a line of `git log --raw`

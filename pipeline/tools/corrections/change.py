@@ -27,7 +27,7 @@ from pipeline.base.project import Project, check_inside
 from pipeline.base.storage.csv_files import read_table, write_csv
 from pipeline.base.words import counted
 from pipeline.media import recordings
-from pipeline.tools.tracked_recordings import check_complete, track_again
+from pipeline.tools.adding.tracked_recordings import check_complete, track_again
 
 REMOVED = PurePosixPath(".removed")  # how moves name the folder of removed recordings; `place_of` has where it lies
 _MOVES_JSON = "moves.json"

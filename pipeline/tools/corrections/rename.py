@@ -8,7 +8,7 @@ from pipeline.base.errors import DataError, nearest
 from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.media.recordings import has_media_suffix, walk
-from pipeline.tools.add import check_class_name
+from pipeline.tools.adding.add import check_class_name
 from pipeline.tools.corrections.change import Followed, carry_out
 from pipeline.tools.corrections.named_recordings import (
     Layout,

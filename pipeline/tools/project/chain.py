@@ -15,8 +15,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from pipeline.base.errors import DataError
-from pipeline.base.packaged_files import CHAIN, packaged
 from pipeline.base.project import OWN_PACKAGES, Project
+from pipeline.base.storage.packaged_files import CHAIN, packaged
 
 _HEAD = """\
 # The chain: each stage with its inputs, its section of params.yaml and its outputs. `pipe init` wrote this file.

@@ -14,15 +14,15 @@ from pathlib import Path
 
 from pipeline.base.errors import DataError, ParamsError
 from pipeline.base.files import sweep_stale, temporary_folder
-from pipeline.base.packaged_files import packaged
 from pipeline.base.progress import warn
 from pipeline.base.project import Project
+from pipeline.base.storage.packaged_files import packaged
 from pipeline.params import read_params
-from pipeline.tools.git_repository import git_bytes
-from pipeline.tools.merge_drivers import MERGE_DRIVERS
 from pipeline.tools.project.chain import project_chain
 from pipeline.tools.project.surroundings import identity_problem, windows_drive_problem
 from pipeline.tools.project.upgrade import installed_toolchain
+from pipeline.tools.repository.git_repository import git_bytes
+from pipeline.tools.repository.merge_drivers import MERGE_DRIVERS
 
 _BUILDING = "init"  # the project is built inside the folder, which may be a disk or where the shell stands
 _TEMPLATES = Path(__file__).parent

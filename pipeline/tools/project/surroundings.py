@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.tools.git_repository import git_bytes
+from pipeline.tools.repository.git_repository import git_bytes
 
 _KERNEL = Path("/proc/sys/kernel/osrelease")
 _MOUNTS = Path("/proc/self/mounts")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pipeline.base.errors import ParamsError
 from pipeline.base.files import replacing_file
-from pipeline.base.packaged_files import packaged
 from pipeline.base.progress import warn
 from pipeline.base.project import Project
+from pipeline.base.storage.packaged_files import packaged
 from pipeline.base.words import counted
 from pipeline.params import read_params
 from pipeline.tools.project.chain import project_chain, stages_after, stages_of

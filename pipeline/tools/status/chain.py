@@ -9,8 +9,8 @@ from typing import Any
 
 from pipeline.base.project import Project
 from pipeline.base.words import counted
-from pipeline.tools.dvc_repository import open_dvc
-from pipeline.tools.tracked_recordings import Difference, difference
+from pipeline.tools.adding.tracked_recordings import Difference, difference
+from pipeline.tools.repository.dvc_repository import open_dvc
 
 _MOST_REASONS = 3  # that a line names
 _CHANGE_WORDS = {

@@ -15,13 +15,13 @@ from pipeline.base.files import read_json
 from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.media import recordings
+from pipeline.tools.adding.tracked_recordings import is_tracked
 from pipeline.tools.corrections.named_recordings import class_folders, label_of
 from pipeline.tools.disk_use import bytes_in, in_words
-from pipeline.tools.git_repository import git_bytes
-from pipeline.tools.merge_drivers import setup_lines
+from pipeline.tools.repository.git_repository import git_bytes
+from pipeline.tools.repository.merge_drivers import setup_lines
 from pipeline.tools.status.chain import ChainState, chain_state, recordings_in_words
 from pipeline.tools.studies.dvc_experiments import param_value, parse_yaml
-from pipeline.tools.tracked_recordings import is_tracked
 
 _FEWEST_CLASSES = 2
 _ADD = "pipe add VIDEO --label CLASS"

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.tools.git_repository import git_bytes, git_text
+from pipeline.tools.repository.git_repository import git_bytes, git_text
 
 LAST_STAGE = "evaluate"
 _TOOLCHAIN_LOCK = Project(Path()).toolchain_lock.name

@@ -20,9 +20,9 @@ from ruamel.yaml.scalarstring import ScalarString
 
 from pipeline.base.errors import ParamsError, nearest
 from pipeline.base.files import replacing_file
-from pipeline.base.packaged_files import packaged
 from pipeline.base.project import Project
 from pipeline.base.section import validate_section
+from pipeline.base.storage.packaged_files import packaged
 from pipeline.base.storage.yaml_files import read_yaml
 from pipeline.params import read_params, validate_params
 from pipeline.tools.studies.dvc_experiments import param_value

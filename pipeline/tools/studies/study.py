@@ -29,8 +29,8 @@ from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.params import read_params
-from pipeline.tools.own_programs import environment_with_own_programs
 from pipeline.tools.project.surroundings import refuse_no_identity
+from pipeline.tools.repository.own_programs import environment_with_own_programs
 from pipeline.tools.studies.borrowed_params import borrowed_params, exclusive_params
 from pipeline.tools.studies.dvc_experiments import (
     LAST_STAGE,

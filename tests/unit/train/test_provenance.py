@@ -36,7 +36,7 @@ def test_training_writes_its_data_settings_and_versions(exported: Project) -> No
     assert provenance["versions"]["torch"] == str(torch.__version__).split("+")[0]
 
 
-@pytest.mark.parametrize("file", ["pipeline/train/fit.py", "pipeline/tools/add.py", "runtime/session.py"])
+@pytest.mark.parametrize("file", ["pipeline/train/fit.py", "pipeline/tools/adding/add.py", "runtime/session.py"])
 def test_a_commit_that_differs_from_the_code_that_ran_is_dirty(tmp_path: Path, file: str) -> None:
     project = Project(tmp_path)
     code, note = tmp_path / file, tmp_path / "notes.txt"

@@ -19,7 +19,7 @@ from pipeline.base.manifest import Row, read, write, write_split
 from pipeline.base.project import Project
 from pipeline.base.storage.record_store import RecordStore
 from pipeline.extract.stage import extract
-from pipeline.tools.add import add_and_track
+from pipeline.tools.adding.add import add_and_track
 from pipeline.tools.clean.clean import CleanReport, clean
 from tests.support.extraction import extract_params
 from tests.support.media import write_raw

@@ -23,7 +23,7 @@ from pipeline.cli.context import current_project
 from pipeline.extract.stage import extract
 from pipeline.split.params import SplitParams
 from pipeline.split.stage import split
-from pipeline.tools.add import add
+from pipeline.tools.adding.add import add
 from pipeline.tools.corrections import change
 from pipeline.tools.corrections.relabel import relabel
 from pipeline.tools.corrections.remove import remove

@@ -65,7 +65,7 @@ def test_the_files_are_those_of_the_toolchain(made: Project) -> None:
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A committed checkout that `pipe init` takes its templates from."""
-    from pipeline.base.packaged_files import _IN_CHECKOUT
+    from pipeline.base.storage.packaged_files import _IN_CHECKOUT
 
     root = tmp_path / "clone"
     for name in ("params.yaml", "params.schema.json", ".dvc/config", *_IN_CHECKOUT.values()):
@@ -214,7 +214,7 @@ def test_what_a_killed_init_left_is_no_obstacle(made: Project, tmp_path: Path) -
 def test_the_wheel_is_told_to_carry_every_file_that_a_project_needs() -> None:
     import tomllib
 
-    from pipeline.base.packaged_files import _IN_CHECKOUT
+    from pipeline.base.storage.packaged_files import _IN_CHECKOUT
 
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     included = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]

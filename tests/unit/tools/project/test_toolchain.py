@@ -53,7 +53,7 @@ def test_a_lock_is_read_as_it_was_written(project: Project) -> None:
         ("pipeline/draw/sheets.py", ["split", "evaluate", "parity"]),
         ("runtime/session.py", ["export", "parity", "bundle"]),
         ("pipeline/base/errors.py", list(STAGE_NAMES)),
-        ("pipeline/tools/add.py", []),
+        ("pipeline/tools/adding/add.py", []),
         ("pipeline/cli/main.py", []),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.base.files import write_json
 from pipeline.base.project import Project
-from pipeline.tools.add import add_and_track
+from pipeline.tools.adding.add import add_and_track
 from pipeline.tools.corrections.relabel import relabel
 from pipeline.tools.status.status import ProjectStatus, status
 from tests.support.command import run_pipe

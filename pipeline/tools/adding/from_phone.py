@@ -24,8 +24,8 @@ from pipeline.base.storage.csv_files import read_table, write_csv
 from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.media.capture import capture_of_photo
-from pipeline.tools.add import TRACKING_SENTENCES, add, check_label
-from pipeline.tools.tracked_recordings import Tracking, plan_tracking, refuse_linked_class, track
+from pipeline.tools.adding.add import TRACKING_SENTENCES, add, check_label
+from pipeline.tools.adding.tracked_recordings import Tracking, plan_tracking, refuse_linked_class, track
 from runtime import schema
 from runtime.system.regular_files import open_regular
 from runtime.system.scratch import scratch_folder

@@ -10,13 +10,13 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.tools.add import AddReport, add_and_track
+from pipeline.tools.adding.add import AddReport, add_and_track
+from pipeline.tools.adding.tracked_recordings import track
 from pipeline.tools.corrections.relabel import relabel
 from pipeline.tools.corrections.remove import remove
 from pipeline.tools.corrections.rename import rename
-from pipeline.tools.dvc_repository import open_dvc
 from pipeline.tools.project.surroundings import linked_raw_problem
-from pipeline.tools.tracked_recordings import track
+from pipeline.tools.repository.dvc_repository import open_dvc
 from tests.support.team_project import commit, git, run_line, team_project
 
 

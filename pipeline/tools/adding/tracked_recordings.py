@@ -16,9 +16,9 @@ from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.media import recordings
-from pipeline.tools.dvc_repository import open_dvc
-from pipeline.tools.git_repository import git_bytes
 from pipeline.tools.project.surroundings import linked_raw_problem, repository_problem
+from pipeline.tools.repository.dvc_repository import open_dvc
+from pipeline.tools.repository.git_repository import git_bytes
 
 if TYPE_CHECKING:
     from dvc.output import Output

@@ -15,7 +15,7 @@ import pytest
 from pipeline.base import files
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.tools.add import Renaming, add
+from pipeline.tools.adding.add import Renaming, add
 from tests.support.command import run_pipe
 from tests.support.media import OTHER_CONTAINERS, write_photo, write_plain
 

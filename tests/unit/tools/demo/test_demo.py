@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.tools.demo import DemoReport, demo
+from pipeline.tools.demo.demo import DemoReport, demo
 from tests.support.media import write_photo
 
 

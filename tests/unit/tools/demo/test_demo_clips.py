@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.base.errors import DataError
-from pipeline.tools import demo_clips
-from pipeline.tools.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, SIDES, make_demo_clips
+from pipeline.tools.demo import demo_clips
+from pipeline.tools.demo.demo_clips import CLIPS_PER_CLASS, PHOTOGRAPHS, SIDES, make_demo_clips
 from runtime.clips.clip import ClipInfo, Frame, open_clip
 from runtime.clips.decode_plan import Wanted
 from runtime.clips.demuxer import Bounds

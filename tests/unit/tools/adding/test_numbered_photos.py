@@ -12,8 +12,8 @@ from PIL import Image, PngImagePlugin
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.media.photos import Photo, read_photo
-from pipeline.tools.add import AddReport, add
-from pipeline.tools.numbered_photos import Numbering
+from pipeline.tools.adding.add import AddReport, add
+from pipeline.tools.adding.numbered_photos import Numbering
 from tests.support.captures import EXIF_BURST, apple_note, write_captured_photo
 from tests.support.command import run_pipe
 from tests.support.media import picture, write_photo

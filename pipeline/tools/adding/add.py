@@ -15,9 +15,9 @@ from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.media.contents import recording_content
 from pipeline.media.recordings import count_unread
+from pipeline.tools.adding.numbered_photos import Numbering, number_photos
+from pipeline.tools.adding.tracked_recordings import Tracking, plan_tracking, refuse_linked_class, track
 from pipeline.tools.corrections.named_recordings import refuse_similar_label
-from pipeline.tools.numbered_photos import Numbering, number_photos
-from pipeline.tools.tracked_recordings import Tracking, plan_tracking, refuse_linked_class, track
 
 _SUFFIXES = "such as .mp4, .mov, .jpg, .png or .heic (docs/extract.md has all)"
 # Parts of the names of hidden folders: of copies until they get their names, and of JPEG files that are made here.

@@ -22,7 +22,7 @@ from pipeline.base.project import Project
 from pipeline.base.storage.csv_files import read_table
 from pipeline.media.capture import capture_of_photo
 from pipeline.split.proposals import TIMES, propose
-from pipeline.tools.from_phone import add_from_phone
+from pipeline.tools.adding.from_phone import add_from_phone
 from tests.support.command import run_pipe
 from tests.support.team_project import git, team_project
 from tests.support.tiny_bundle import picture, write_colour_clip

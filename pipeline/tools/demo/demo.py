@@ -20,9 +20,9 @@ from pipeline.base.errors import DataError
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
 from pipeline.base.storage.csv_files import table_rows
-from pipeline.tools.demo_clips import make_demo_clips
-from pipeline.tools.own_programs import environment_with_own_programs
+from pipeline.tools.demo.demo_clips import make_demo_clips
 from pipeline.tools.project.init import init
+from pipeline.tools.repository.own_programs import environment_with_own_programs
 from pipeline.tools.studies.recipe import apply_recipe
 from runtime.archive import unpack
 

@@ -1,0 +1,1 @@
+"""Git, DVC and their programs, as the tools call them."""
