@@ -25,8 +25,9 @@ check: lint
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -q tests/house
 	$(BIN)/python -m tests.house.marks
 
-# Long trials that are run by hand; docs/testing.md has what they gave. The first, second and last but one read PIPE_SHARED.
+# Long trials that are run by hand; docs/testing.md has what they gave. Those that need real files read PIPE_SHARED.
 trials: .venv/test
+	PATH="$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m trial
 	$(BIN)/python -m tests.trials.every_recording
 	$(BIN)/python -m tests.trials.mutated_recordings 2000
 	rm -rf build/killed && mkdir -p build/killed

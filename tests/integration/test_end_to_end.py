@@ -235,7 +235,7 @@ def test_a_new_learning_rate_reruns_training_and_what_follows_and_nothing_before
     assert _bytes_under(finished.root, [*_outs("extract"), *_outs("augment"), *_outs("split")]) == before
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_a_queue_of_two_experiments_runs(finished: Project) -> None:
     _run(finished.root, "git", "add", "--all")
     _run(finished.root, "git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "--quiet", "-m", "ran")
@@ -354,7 +354,7 @@ def test_two_runs_from_scratch_give_the_same_frames_manifests_and_split(finished
     assert _bytes_under(again.root, names) == _bytes_under(finished.root, names)
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_real_clips_of_three_classes_become_a_bundle_that_agrees(shared: Path, tmp_path: Path) -> None:
     project = _clone(tmp_path / "real")
     shutil.copytree(shared / "data" / "clips", project.raw)

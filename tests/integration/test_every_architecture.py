@@ -111,8 +111,12 @@ def test_a_node_of_no_module_and_a_repeated_name_are_noticed() -> None:
     assert _named_otherwise(core, checkpoint.network()) == ["node_Conv_869", "val_7", core.graph.node[1].name]
 
 
-# ResNet-101 has the blocks of ResNet-50 and 152, and VGG16 those of VGG19.
-@pytest.mark.parametrize("arch", [name for name in NAMED_ARCHITECTURES if name not in ("resnet101", "vgg16")])
+_LARGE = ("resnet101", "resnet152", "vgg16")  # they have the blocks of ResNet-50 and VGG19
+
+
+@pytest.mark.parametrize(
+    "arch", [pytest.param(name, marks=[pytest.mark.trial] * (name in _LARGE)) for name in NAMED_ARCHITECTURES]
+)
 def test_a_named_network_trains_exports_and_passes_parity(arch: str) -> None:
     checkpoint = _trained(48 if arch == "small_cnn" else 32, arch=arch, head="linear")
     network = checkpoint.network()
@@ -122,7 +126,7 @@ def test_a_named_network_trains_exports_and_passes_parity(arch: str) -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        {"arch": "vgg11", "head": "plain"},  # 1 x 1 place pooled to 7 x 7
+        pytest.param({"arch": "vgg11", "head": "plain"}, marks=pytest.mark.trial),  # 1 x 1 place pooled to 7 x 7
         {"arch": "timm:test_resnet", "head": "plain"},
         {"arch": "timm:test_efficientnet", "head": "linear"},
         pytest.param(  # has a convolution behind its pooling, as MobileNetV3 has

@@ -56,7 +56,7 @@ def _embed(paths: list[Path], weights: Path) -> Floats:
     return np.array(embeddings)
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_on_tracked_fish_a_shuffle_claims_ten_points_too_much_and_on_photos_nothing(shared: Path) -> None:
     weights = shared / "weights" / "mobilenet_v2-imagenet-features.safetensors"
     fish = sorted((shared / "data" / "fish").glob("*/*.png"))

@@ -273,7 +273,7 @@ def test_rows_that_are_no_mappings_are_refused(fresh: Project) -> None:
         study("tiny", (), 1, fresh)
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_the_real_chain_runs_as_a_study_and_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # the copy runs its own code
     project = clone_of_repository(tmp_path / "project")
