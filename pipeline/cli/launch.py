@@ -8,7 +8,6 @@ import shutil
 import sys
 
 from pipeline.base.errors import DataError
-from pipeline.tools.repository.own_programs import environment_with_own_programs
 
 LAUNCH = "PIPE_LAUNCH"
 
@@ -26,6 +25,8 @@ def launch_processes() -> None:
         raise DataError(f"{LAUNCH}: found {text!r} ({error}); expected one such as torchrun --standalone") from error
     if not command:
         return
+    from pipeline.tools.repository.own_programs import environment_with_own_programs  # stages run without the tools
+
     # An environment that is not activated has its programs beside its interpreter.
     program = shutil.which(command[0], path=environment_with_own_programs()["PATH"])
     if program is None:

@@ -224,6 +224,7 @@ def test_an_earlier_version_comes_back_and_classifies(finished: Project, monkeyp
     assert (after.returncode, after.stdout) == (0, before.stdout)
 
 
+@pytest.mark.trial
 def test_a_new_learning_rate_reruns_training_and_what_follows_and_nothing_before(finished: Project) -> None:
     set_params(finished, train={"lr": 0.002})
     status = json.loads(_run(finished.root, "dvc", "status", "--json"))

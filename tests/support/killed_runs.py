@@ -26,7 +26,7 @@ from pipeline.params import read_params
 from pipeline.train import fit, resume, stage
 from tests.support.small_project import set_params, small_project
 
-TRIALS = 20
+TRIALS = 12
 EPOCHS = 3
 
 
