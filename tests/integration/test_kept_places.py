@@ -16,7 +16,7 @@ from pipeline.base.section import read_section
 from pipeline.split.params import SplitParams
 from pipeline.split.stage import split
 from pipeline.tools.studies.study import study
-from tests.support.experiment_project import ROOT, commit, run, write_recipe
+from tests.support.experiment_project import ROOT, commit, make_repository, run, write_recipe
 from tests.support.small_project import set_params, without_search
 
 JUDGE = "import pathlib; pathlib.Path('reports/evaluate.json').write_text('{}')"
@@ -54,10 +54,7 @@ def first_day(tmp_path_factory: pytest.TempPathFactory) -> Project:
     manifest.write(frames_of("abcdef"), project.frames_csv)
     manifest.write([], project.augmented_csv)
     (root / ".gitignore").write_text("/data/raw\n/data/split.csv\n/.cache\n", encoding="utf-8")
-    run(root, "git", "init", "--quiet")
-    run(root, "git", "config", "user.name", "a")
-    run(root, "git", "config", "user.email", "a@example.org")
-    commit(root)
+    make_repository(root)
     return project
 
 

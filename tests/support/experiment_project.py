@@ -101,11 +101,16 @@ def experiment_project(root: Path) -> Project:
     project = Project(root)
     project.raw.mkdir(parents=True)
     (project.raw / "clip.mp4").write_text("a clip", encoding="utf-8")
+    make_repository(root)
+    return project
+
+
+def make_repository(root: Path) -> None:
+    """A git repository whose first commit has everything that git does not ignore."""
     run(root, "git", "init", "--quiet")
     run(root, "git", "config", "user.name", "a")
     run(root, "git", "config", "user.email", "a@example.org")
     commit(root)
-    return project
 
 
 def commit(root: Path) -> None:
@@ -161,8 +166,5 @@ def clone_of_repository(root: Path) -> Project:
     for name in run(ROOT, "git", "ls-files").splitlines():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
-    run(root, "git", "init", "--quiet")
-    run(root, "git", "config", "user.name", "a")
-    run(root, "git", "config", "user.email", "a@example.org")
-    commit(root)
+    make_repository(root)
     return Project(root)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -88,26 +89,31 @@ def test_tune_fits_the_head_and_then_the_last_blocks(small: Project, capsys: pyt
     assert not list((small.cache / "resume").iterdir())
 
 
-def test_a_run_that_is_killed_while_the_blocks_learn_goes_on_there(small: Project) -> None:
-    set_params(small, train={"epochs": 2})
-    _train(small)
-    whole = _weights(small)
-    n_epochs, run_epoch = 0, Fit.run_epoch
+@contextlib.contextmanager
+def _killed_in_epoch(number: int) -> Iterator[list[int]]:
+    """Ctrl-C comes in that epoch, the epochs of the head counted too; gives the numbers of those that began."""
+    begun, run_epoch = list[int](), Fit.run_epoch
 
-    def killed_in_the_fourth(*arguments: object) -> object:
-        nonlocal n_epochs
-        n_epochs += 1
-        if n_epochs == 4:
+    def counted(*arguments: object) -> object:
+        begun.append(len(begun) + 1)
+        if len(begun) == number:
             raise KeyboardInterrupt
         return run_epoch(*arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Fit, "run_epoch", killed_in_the_fourth)
+        patch.setattr(Fit, "run_epoch", counted)
+        yield begun
+
+
+def test_a_run_that_is_killed_while_the_blocks_learn_goes_on_there(small: Project) -> None:
+    set_params(small, train={"epochs": 2})
+    _train(small)
+    whole = _weights(small)
+    with _killed_in_epoch(4) as begun:
         with pytest.raises(KeyboardInterrupt):
             _train(small)
-        n_epochs = 10
         _train(small)
-    assert n_epochs == 11  # one epoch of the blocks was left
+    assert begun == [1, 2, 3, 4, 5]  # one epoch of the blocks was left
     resumed = _weights(small)
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
@@ -117,19 +123,8 @@ def test_the_curves_and_the_minutes_of_the_blocks_go_on_from_those_of_the_head(
 ) -> None:
     set_params(small, train={"epochs": 2})
     monkeypatch.setenv("DVC_EXP_NAME", "small.tune")
-    n_epochs, run_epoch = 0, Fit.run_epoch
-
-    def killed_in_the_third(*arguments: object) -> object:
-        nonlocal n_epochs
-        n_epochs += 1
-        if n_epochs == 3:
-            raise KeyboardInterrupt
-        return run_epoch(*arguments)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Fit, "run_epoch", killed_in_the_third)
-        with pytest.raises(KeyboardInterrupt):
-            _train(small)
+    with _killed_in_epoch(3), pytest.raises(KeyboardInterrupt):
+        _train(small)
     _train(small)
     curve = (small.train_reports / "plots" / "metrics" / "train" / "minutes.tsv").read_text(encoding="utf-8").split()
     minutes = [float(value) for value in curve[3::2]]

@@ -14,7 +14,7 @@ from pipeline.base.project import Project
 from pipeline.tools.predict.model import name_exported_model
 from pipeline.tools.predict.predict import open_classifier
 from tests.support.compared_runs import reports
-from tests.support.experiment_project import commit, plant_experiment, run
+from tests.support.experiment_project import make_repository, plant_experiment
 from tests.support.tiny_bundle import CHECKPOINT_SHA256, ROOT, provenance_json, renew, write_json, write_project
 
 SHORT = CHECKPOINT_SHA256[:8]
@@ -33,10 +33,7 @@ def exported(tmp_path: Path) -> Project:
 def plant_study(project: Project) -> None:
     """Put the project into git, with an experiment that judged its checkpoint and one that judged another."""
     shutil.copy(ROOT / "params.yaml", project.root)
-    run(project.root, "git", "init", "--quiet")
-    run(project.root, "git", "config", "user.name", "a")
-    run(project.root, "git", "config", "user.email", "a@example.org")
-    commit(project.root)
+    make_repository(project.root)
     plant_experiment(project, "roads-ResNet-18", reports({}, checkpoint_sha256=CHECKPOINT_SHA256))
     plant_experiment(project, "roads-ResNet-50", reports({}, checkpoint_sha256="f" * 64), lr=0.2)
 
