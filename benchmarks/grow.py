@@ -2,8 +2,8 @@
 
 A project of 100 generated clips runs the chain up to `train`. Then five clips are added, and the chain runs again.
 Last, a new project of all 105 clips runs it from the start. Each stage is `pipe <stage>` in a process of its own, with
-default params. Its outputs are removed before it starts, as DVC removes them. A ratio is the time of the second run
-divided by that of the new project: below 1, less work was done again. The goal for the four stages together is 0.25.
+default params. Its outputs are removed before it starts. A ratio is the time of the second run divided by that of the
+new project: below 1, less work was done again. The goal for the four stages together is 0.25.
 Where other work shares the processors, the ratios of processor time mean more than those of seconds.
 
 `identical` says whether both projects have the same manifests, the same copies and the same weights, bit for bit. For

@@ -24,13 +24,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
@@ -278,8 +279,8 @@ def full(project: Project, rounds: int) -> dict[str, list[float]]:
 
 
 def inputs(rounds: int) -> dict[str, list[float]]:
-    """Images a second as the network's normalised input: from the frame cache, and by decoding 1080p JPEGs."""
-    values: dict[str, list[float]] = {"input_cache_images_per_second": [], "input_jpeg_images_per_second": []}
+    """Images a second as the network's normalised input: from the frame cache, one memory map, and 1080p JPEGs."""
+    values: dict[str, list[float]] = {f"input_{source}_images_per_second": [] for source in ("cache", "map", "jpeg")}
     with tempfile.TemporaryDirectory() as folder:
         project = _large_frames(Path(folder))
         params = params_with(
@@ -288,6 +289,8 @@ def inputs(rounds: int) -> dict[str, list[float]]:
         preprocess = build_preprocess(params.model, params.image)
         rows = rows_of(project, "train")
         cached = pictures(label_images(project, rows, ["class"], preprocess), params.train)
+        np.save(Path(folder) / "whole.npy", cached.frames.stacked(range(len(rows))))
+        mapped = replace(cached, frames=MappedFrames(np.load(Path(folder) / "whole.npy", mmap_mode="r")))  # type: ignore[arg-type]
         transform = v2.Compose([
             v2.Resize((SIZE, SIZE), antialias=True), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(MEAN, STD),
@@ -298,9 +301,21 @@ def inputs(rounds: int) -> dict[str, list[float]]:
         _drain(loader)
         for _ in range(rounds):
             values["input_jpeg_images_per_second"].append(len(rows) / _drain(loader))
-            many = _drain(batch for epoch in range(10) for batch in prefetch(cached, batches, epoch, DEVICE))
-            values["input_cache_images_per_second"].append(10 * len(rows) / many)
+            for name, source in (("cache", cached), ("map", mapped)):
+                many = _drain(batch for epoch in range(10) for batch in prefetch(source, batches, epoch, DEVICE))
+                values[f"input_{name}_images_per_second"].append(10 * len(rows) / many)
     return values
+
+
+@dataclass(frozen=True)
+class MappedFrames:
+    """The same pictures in one file, which would have to be written whole for every version of the data."""
+
+    pixels_nhwc: NDArray[np.uint8]
+
+    def stacked(self, positions: Sequence[int]) -> NDArray[np.uint8]:
+        """A copy of some pictures."""
+        return np.asarray(self.pixels_nhwc[list(positions)])
 
 
 def head_epochs(rounds: int) -> dict[str, list[float]]:
@@ -389,6 +404,7 @@ def _result(medians: dict[str, float], top1: dict[str, list[float]]) -> dict[str
                 for arch in FULL
             },
             "input_vs_jpeg_decode": ratio("input_cache_images_per_second", "input_jpeg_images_per_second"),
+            "input_vs_memory_map": ratio("input_cache_images_per_second", "input_map_images_per_second"),
         },
     }
 

@@ -20,7 +20,7 @@ from export.graphs.gates import FAILED, PASSED, Judgement, Logits, Scores, judge
 from export.graphs.params import ParityParams
 from export.graphs.runner import Graph, median_ms
 from export.graphs.score_graph import has_known_score, with_known_score
-from pipeline.base.errors import DataError
+from pipeline.base.errors import DataError, one_line
 from pipeline.network.known_score import KnownScore
 from runtime.answers import SCORE_RANGE, Answers
 from runtime.bench import EQUALLY_FAST
@@ -321,7 +321,7 @@ def _distance(core: onnx.ModelProto | None, frames: ReferenceFrames) -> float | 
 
 
 def _cannot_be_made(error: Exception) -> str:
-    return f"cannot be made ({' '.join(str(error).split())[:200]})"
+    return f"cannot be made ({one_line(error, 200)})"
 
 
 def _or_infinite(number: float | None) -> float:

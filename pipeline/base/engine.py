@@ -10,30 +10,49 @@ import importlib
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.base.child_process import ChildGroup, child_group
-from pipeline.base.errors import DataError
+from pipeline.base.errors import DataError, one_line
 from pipeline.base.parallel import each
 from pipeline.base.progress import track
 
 ENGINE = "PIPE_ENGINE"
 
-# joblib knows its own backends and dask's. Ray brings its backend with it, and a function that makes it known.
-_REGISTERED_BY = {"ray": ("ray.util.joblib", "register_ray")}
-# Where the environment says which cluster is meant, by what the backend calls it. Ray reads RAY_ADDRESS itself.
-_ADDRESSES = {"dask": ("scheduler_host", "DASK_SCHEDULER_ADDRESS")}
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "ray": {"ray_remote_args": {"max_restarts": -1, "max_task_retries": 1}}  # work of a machine that is lost
-}
-_LOSSES = {"ray": ("ray.exceptions", "RayError"), "dask": ("distributed", "KilledWorker")}  # joblib's are executors
 _IDLE_SECONDS = 30.0  # a worker keeps the children of its last item so long for the next one
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """What joblib has to be told of a backend. The defaults are those of its own."""
+
+    register: str = ""  # module:function that makes the backend known, where another package brings it
+    loss: str = "concurrent.futures:BrokenExecutor"  # what it raises when it gives up work, of machines that are lost
+    address: tuple[str, str] | None = None  # the backend's option for the cluster, and the variable that has it
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+_ENGINES = {
+    "ray": _Engine(  # it reads RAY_ADDRESS itself
+        register="ray.util.joblib:register_ray",
+        loss="ray.exceptions:RayError",
+        options={"ray_remote_args": {"max_restarts": -1, "max_task_retries": 1}},  # work of a machine that is lost
+    ),
+    "dask": _Engine(loss="distributed:KilledWorker", address=("scheduler_host", "DASK_SCHEDULER_ADDRESS")),
+}
+
+
+def _named(text: str) -> Any:
+    """What a text such as `module:name` names."""
+    module, _, name = text.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def each_anywhere(function: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:
@@ -67,13 +86,13 @@ def _each_on(
         try:
             parallel = stack.enter_context(_parallel(name))
         except (ValueError, ImportError, OSError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise DataError(f"{ENGINE}: {name} does not start ({reason}); see docs/scale.md") from error
         results = parallel(joblib.delayed(function)(item) for item in items)
         try:
             yield from track(results, description, len(items))
-        except _losses_of(name) as error:
-            reason = " ".join(str(error).split())[:300]
+        except _named(_ENGINES.get(name, _Engine()).loss) as error:
+            reason = one_line(error, 300)
             raise DataError(f"{ENGINE}: {name} lost the work ({reason}); run it again, see docs/scale.md") from error
         finally:
             if parallel.return_generator:
@@ -84,28 +103,20 @@ def _each_on(
 def _parallel(name: str) -> Any:
     import joblib
 
-    if name in _REGISTERED_BY:
-        module, function = _REGISTERED_BY[name]
-        getattr(importlib.import_module(module), function)()
-    with joblib.parallel_config(name, n_jobs=-1, **_options(name)):
+    engine = _ENGINES.get(name, _Engine())
+    if engine.register:
+        _named(engine.register)()
+    address = {}
+    if engine.address is not None:
+        option, variable = engine.address
+        address = {option: os.environ[variable]} if os.environ.get(variable) else {}
+    with joblib.parallel_config(name, n_jobs=-1, **engine.options, **address):
         try:
             return joblib.Parallel(return_as="generator")
         except ValueError as error:
             if "return_as" not in str(error):
                 raise
             return joblib.Parallel()  # of a backend that gives all results at the end
-
-
-def _losses_of(name: str) -> tuple[type[BaseException], ...]:
-    """What an engine raises when it gives up work, such as of machines that are lost again and again."""
-    module, error = _LOSSES.get(name, ("concurrent.futures", "BrokenExecutor"))
-    return (getattr(importlib.import_module(module), error),)
-
-
-def _options(name: str) -> dict[str, Any]:
-    argument, variable = _ADDRESSES.get(name, ("", ""))
-    address = os.environ.get(variable, "") if variable else ""
-    return _OPTIONS.get(name, {}) | ({argument: address} if address else {})
 
 
 # On a worker.

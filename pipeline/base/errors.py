@@ -42,6 +42,16 @@ class LeakageError(GateError):
     """Training and test would share a clip, a file or a frame."""
 
 
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """The message of an error of a library as one line, for a message of ours; the error's type where it has none.
+
+    Args:
+        error: of the library.
+        most: letters that are kept; None for all.
+    """
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 def nearest(name: str, known: Sequence[str]) -> str | None:
     """The known name that is spelled most like `name`, for an error message; None where no name is known."""
     return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.0)), None)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.base.errors import DataError, PipeError
+from pipeline.base.errors import DataError, PipeError, one_line
 from pipeline.base.files import replacing_file
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project, missing
@@ -76,7 +76,7 @@ class Checkpoint:
             network = build_network(model, self.preprocess.size, len(self.classes))
             load_weights(network, self.state_dict)
         except (PipeError, RuntimeError, TypeError, ValueError, MemoryError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise DataError(
                 f"checkpoint.pt: its weights do not fit its network ({reason}); run `pipe train`"
             ) from error
@@ -131,7 +131,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         OverflowError,
         RuntimeError,
     ) as error:  # ValueError: pydantic's too
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise DataError(f"{path}: a value of the checkpoint does not fit ({reason}); run `pipe train`") from error
     model = checkpoint.model
     if version == 5 and model.arch.startswith(TIMM) and model.head != "plain" and model.pooling == "average":

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pipeline.base.errors import DataError
+from pipeline.base.errors import DataError, one_line
 from pipeline.base.files import replacing_file
 from pipeline.base.manifest import Row
 from pipeline.base.project import missing
@@ -75,7 +75,7 @@ def read_fold_heads(path: Path) -> list[FoldHead]:
     try:
         return [_head_from_plain(head) for head in value["heads"]]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise DataError(f"{path}: a value of the fold heads does not fit ({reason}); run `pipe train`") from error
 
 

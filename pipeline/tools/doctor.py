@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.base.errors import PipeError
+from pipeline.base.errors import PipeError, one_line
 from pipeline.base.project import OWN_PACKAGES, Project
 from pipeline.base.words import counted
 from pipeline.tools.project.surroundings import (
@@ -161,7 +161,7 @@ def _torch() -> MachineCheck:
         import torch
     except (ImportError, OSError) as error:  # OSError: a CUDA library of another version
         return MachineCheck(
-            "warn", "torch", f"cannot be imported ({_one_line(error)}); training needs `pip install '.[train]'`"
+            "warn", "torch", f"cannot be imported ({one_line(error)}); training needs `pip install '.[train]'`"
         )
     if torch.cuda.is_available():
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -190,13 +190,13 @@ def _providers() -> Iterator[MachineCheck]:
         from runtime.errors import DeviceError
         from runtime.session import onnxruntime
     except ImportError as error:  # a foreign package hides our `runtime`; another check names it
-        yield MachineCheck("fail", "providers", f"our runtime cannot be imported ({_one_line(error)})")
+        yield MachineCheck("fail", "providers", f"our runtime cannot be imported ({one_line(error)})")
         return
     try:
         providers = onnxruntime().get_available_providers()
     # AttributeError: an incomplete package, after one of the two distributions was uninstalled.
     except (DeviceError, AttributeError) as error:
-        yield MachineCheck("fail", "providers", f"onnxruntime cannot be used ({_one_line(error)}); reinstall it")
+        yield MachineCheck("fail", "providers", f"onnxruntime cannot be used ({one_line(error)}); reinstall it")
         return
     for provider in sorted(providers):
         yield _provider(provider)
@@ -227,7 +227,7 @@ def _library(name: str, module: str) -> MachineCheck:
     try:
         version = importlib.import_module(module).__version__
     except (ImportError, OSError) as error:
-        return MachineCheck("fail", name, f"cannot be imported ({_one_line(error)}); run `pip install .`")
+        return MachineCheck("fail", name, f"cannot be imported ({one_line(error)}); run `pip install .`")
     return MachineCheck("ok", name, version)
 
 
@@ -262,7 +262,7 @@ def _toolchain(project: Project) -> Iterator[MachineCheck]:
     try:
         other = changed_stages(read_toolchain(project))
     except PipeError as error:
-        yield MachineCheck("fail", "toolchain", _one_line(error))
+        yield MachineCheck("fail", "toolchain", one_line(error))
         return
     text = f"{', '.join(other)}: other code than toolchain.lock names; install its version, or run `pipe upgrade`"
     yield MachineCheck("fail", "toolchain", text) if other else MachineCheck("ok", "toolchain", installed_version())
@@ -300,7 +300,3 @@ def _reason(stderr: str) -> str:
     missing = re.search(r"with error: (.+)", stderr)
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     return missing.group(1) if missing else (lines or ["it crashed"])[-1]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

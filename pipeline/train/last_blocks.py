@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.base.errors import ParamsError
+from pipeline.base.errors import ParamsError, one_line
 from pipeline.network.freezing import freeze
 from pipeline.network.network import Network
 from pipeline.network.params import FreezeUpTo
@@ -73,7 +73,7 @@ def _traced(backbone: nn.Module) -> fx.Graph:
     try:
         return _LayerTracer().trace(backbone)
     except (fx.proxy.TraceError, TypeError, AssertionError, AttributeError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise _cannot(f"its forward pass cannot be traced: {reason}") from error
 
 

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
-from pipeline.base.errors import DataError
+from pipeline.base.errors import DataError, one_line
 from pipeline.base.progress import tell, track
 from pipeline.base.project import Project
 from pipeline.base.storage.making_time import MakingTime, RecordName
@@ -129,7 +129,7 @@ def _resume(fit: Fit, best: BestEpoch, history: list[Metrics], run: RunContext) 
         if best.epoch:  # one object again: folds add their numbers to the history after the last epoch
             best.metrics = history[best.epoch - 1]
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        path, reason = run.project.resume_state(run.key), " ".join(str(error).split())
+        path, reason = run.project.resume_state(run.key), one_line(error)
         raise DataError(f"{path}: found a state that is not of this run ({reason}); delete it") from error
     if run.accelerator.is_main_process:
         tell(f"going on after epoch {len(history)}")

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.base.errors import DataError, ParamsError
+from pipeline.base.errors import DataError, ParamsError, one_line
 from pipeline.base.progress import warn
 from pipeline.base.project import Project
 from pipeline.train.best_epoch import Metrics
@@ -37,7 +37,7 @@ def refuse_missing_trackers(params: TrainParams) -> None:
     """
     for name in params.log_with:
         if importlib.util.find_spec(name) is None:
-            raise ParamsError(f"train.log_with: {name} is not installed; run `pip install {name}`, or remove it there")
+            raise ParamsError(f"train.log_with: {name} is not installed; run `pip install {name}`, or take it out")
 
 
 class Trackers:
@@ -68,7 +68,7 @@ class Trackers:
                 self._running.append(self._started(name))
             except _errors_of(name) as error:
                 self.__exit__()
-                raise DataError(f"train.log_with: {name} did not start ({_one_line(error)})") from error
+                raise DataError(f"train.log_with: {name} did not start ({one_line(error, 200)})") from error
         for epoch, metrics in enumerate(self._history, start=1):
             self.add(epoch, metrics)
         return self
@@ -81,7 +81,7 @@ class Trackers:
                 tracker.log(values, step=epoch)
             except _errors_of(tracker.name) as error:  # such as of a server that is gone
                 self._running.remove(tracker)
-                warn(f"{tracker.name}: shows no more epochs ({_one_line(error)}); training goes on")
+                warn(f"{tracker.name}: shows no more epochs ({one_line(error, 200)}); training goes on")
                 with contextlib.suppress(*_errors_of(tracker.name)):  # a run that stays open would refuse the next one
                     tracker.finish()
 
@@ -91,7 +91,7 @@ class Trackers:
             try:
                 tracker.finish()
             except _errors_of(tracker.name) as error:  # all epochs are fitted: they must not be lost
-                warn(f"{tracker.name}: did not end well ({_one_line(error)})")
+                warn(f"{tracker.name}: did not end well ({one_line(error, 200)})")
 
     def _tag(self, name: str) -> str:
         side, _, quantity = name.partition("/")
@@ -136,7 +136,3 @@ def _flat(settings: dict[str, Any], prefix: str) -> dict[str, Any]:
     for name, value in settings.items():
         flat |= _flat(value, f"{prefix}.{name}") if isinstance(value, dict) else {f"{prefix}.{name}": value}
     return flat
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 
 from pipeline.params import Params
@@ -41,3 +44,18 @@ def test_every_input_that_a_stage_makes_is_an_output_of_an_earlier_one() -> None
         inputs = {dep for dep in stage["deps"] if dep.split("/")[0] not in PACKAGES}
         assert inputs <= made
         made |= {out if isinstance(out, str) else next(iter(out)) for out in stage["outs"]}
+
+
+def _that_dvc_deletes(stage: dict[str, Any]) -> list[str]:
+    """The outputs of a stage that DVC deletes before it runs."""
+    outs = [{out: {}} if isinstance(out, str) else out for out in stage["outs"]]
+    return [name for out in outs for name, options in out.items() if not options.get("persist")]
+
+
+@pytest.mark.parametrize("stage", ["extract", "augment"])
+def test_what_only_recordings_can_give_again_is_not_deleted_before_a_run(stage: str) -> None:
+    assert _that_dvc_deletes(STAGES[stage]) == []
+    planted = copy.deepcopy(STAGES[stage])
+    (first,) = planted["outs"][0]
+    planted["outs"][0] = first
+    assert _that_dvc_deletes(planted) == [first]

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.base.project import Project
 from pipeline.tools.repository.merge_drivers import setup_lines
-from pipeline.tools.status.chain import chain_state
+from pipeline.tools.status.stale_stages import chain_state
 from pipeline.tools.status.status import status
 from tests.support.team_project import ROOT, commit, git, name_person, run_line, team_project, typed
 

@@ -46,6 +46,13 @@ def test_a_project_lives_without_a_clone(wheel: WheelEnvironment, tmp_path: Path
         write_photo(project / "data" / "raw" / label / "photo.png", number)
     assert _ran(wheel.output(project, "python", "-m", "dvc", "repro", "extract")) == ["extract"]
     assert (project / "data" / "frames.csv").is_file()
+    lock = project / "toolchain.lock"
+    text = lock.read_text(encoding="utf-8")
+    lock.write_text(re.sub(r"(?m)^version: .*$", "version: 9.9.9", text), encoding="utf-8")
+    assert "9.9.9" in lock.read_text(encoding="utf-8")
+    # The version alone runs nothing.
+    assert _ran(wheel.output(project, "python", "-m", "dvc", "repro", "extract")) == []
+    lock.write_text(text, encoding="utf-8")
     stage = wheel.packages / "pipeline" / "extract" / "stage.py"
     assert stage.is_file()
     with edited(stage):

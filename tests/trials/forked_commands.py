@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.cli import exit_codes, main
-from tests.trials.small_chain import STAGES
+from tests.house.rooms import STAGE_NAMES as STAGES
 
 PATIENCE_SECONDS = 10.0  # a command that takes so much longer than undisturbed hangs
 MOST_MIB = 600.0  # nor may it take so much memory more than undisturbed

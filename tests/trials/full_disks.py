@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.project import Project
-from tests.trials.small_chain import STAGES, digests, make_chain, outputs, run_stage
+from tests.house.rooms import STAGE_NAMES as STAGES
+from tests.trials.small_chain import digests, make_chain, outputs, run_stage
 
 
 @contextlib.contextmanager

@@ -24,12 +24,13 @@ from pathlib import Path
 from pipeline.base import manifest
 from pipeline.base.project import Project
 from runtime.archive import unpack
+from tests.house.rooms import STAGE_NAMES as STAGES
 from tests.support.hostile_names import Name, hostile_name
 from tests.support.media import write_photo
 from tests.support.small_project import set_params
 from tests.trials import forked_commands
 from tests.trials.forked_commands import ACCEPTED, PATIENCE_SECONDS, REFUSED, End, Usual
-from tests.trials.small_chain import STAGES, make_project
+from tests.trials.small_chain import make_project
 
 SUFFIX = b".jpg"
 USUAL = Usual(5.0, 700.0)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.base.project import Project
+from tests.house.rooms import STAGE_NAMES as STAGES
 from tests.support.hostile_weights import TORCH as KINDS
 from tests.support.hostile_weights import Mutant, mutant
 from tests.support.media import write_photo, write_raw
@@ -28,7 +29,7 @@ from tests.support.small_project import set_params
 from tests.trials import forked_commands
 from tests.trials.forked_commands import ACCEPTED, PATIENCE_SECONDS, REFUSED, End, Usual, standing_clock
 from tests.trials.killed_stages import contents
-from tests.trials.small_chain import STAGES, make_project, outputs
+from tests.trials.small_chain import make_project, outputs
 
 ADDRESS_SPACE_BYTES = 24 * 2**30
 WEIGHTS = ("weights.pt", "weights.safetensors")

@@ -27,12 +27,13 @@ from pipeline.base.errors import ParamsError
 from pipeline.base.project import Project
 from pipeline.base.section import load_yaml, read_section
 from pipeline.params import Params
+from tests.house.rooms import STAGE_NAMES as STAGES
 from tests.support.hostile_yaml import Mutant, mutant
 from tests.support.media import write_raw
 from tests.trials import forked_commands
 from tests.trials.forked_commands import ACCEPTED, PATIENCE_SECONDS, REFUSED, Usual
 from tests.trials.killed_stages import INTERRUPTED
-from tests.trials.small_chain import ROOT, STAGES, make_project
+from tests.trials.small_chain import ROOT, make_project
 
 MOST_LINE = 4000  # letters; more is no line for a person
 

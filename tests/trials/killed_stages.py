@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.project import Project
+from tests.house.rooms import STAGE_NAMES as STAGES
 from tests.support.media import write_raw
 from tests.support.small_project import set_params
 from tests.trials import forked_commands
 from tests.trials.forked_commands import standing_clock
-from tests.trials.small_chain import STAGES, files_below, make_project, outputs
+from tests.trials.small_chain import files_below, make_project, outputs
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 INTERRUPTED = 130

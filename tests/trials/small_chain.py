@@ -15,11 +15,11 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.base.project import Project
+from tests.house.rooms import STAGE_NAMES as STAGES
 from tests.support.media import write_raw
 from tests.support.small_project import set_params
 
 ROOT = Path(__file__).parents[2]
-STAGES = ("extract", "augment", "split", "train", "evaluate", "export", "parity", "report", "bundle")
 MOST_SECONDS = 600
 CHAIN: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 

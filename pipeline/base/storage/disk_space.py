@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ class naming_a_full_disk:  # noqa: N801  # used like a function, as contextlib's
             return
         has_no_cause = getattr(error, "errno", None) is None
         if is_full(error) or (has_no_cause and free_bytes(self._temporary) < _LEAST_FREE):
-            raise disk_full(self._named, f"more than {_bytes_in(self._temporary):,} bytes") from error
+            raise disk_full(self._named, f"more than {bytes_in([self._temporary]):,} bytes") from error
 
 
 def disk_full(named: Path, wanted: str) -> DiskFullError:
@@ -122,7 +123,23 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(next(folder for folder in (path, *path.absolute().parents) if folder.exists())).free
 
 
-def _bytes_in(path: Path) -> int:
-    if path.is_dir():
-        return sum(_bytes_in(inner) for inner in path.iterdir())
-    return path.lstat().st_size if path.is_file() else 0
+def bytes_in(paths: Iterable[Path]) -> int:
+    """The bytes of files and of all files below folders; a file with two names counts once, no link is followed."""
+    sizes = {(status.st_dev, status.st_ino): status.st_size for path in paths for status in _statuses(path)}
+    return sum(sizes.values())
+
+
+def _statuses(path: Path) -> Iterator[os.stat_result]:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    yield from (
+                        _statuses(Path(entry.path))
+                        if entry.is_dir(follow_symlinks=False)
+                        else [entry.stat(follow_symlinks=False)]
+                    )
+        elif os.path.lexists(path):
+            yield path.lstat()
+    except FileNotFoundError:
+        return  # another process removed it meanwhile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.errors import ParamsError
+from pipeline.base.errors import ParamsError, one_line
 from runtime.system.regular_files import open_regular
 
 MOST_BYTES = 1 << 18  # of a file; the largest of ours has 20 kB
@@ -42,7 +42,7 @@ def _parse(text: str, name: str) -> Any:
         return YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, OverflowError, LookupError, TypeError, AttributeError) as error:
         # Not YAMLError: a date that does not exist, or a tag that does not fit its value, such as !!bool maybe.
-        raise ParamsError(f"{name}: not valid YAML ({' '.join(str(error).split())})") from error
+        raise ParamsError(f"{name}: not valid YAML ({one_line(error)})") from error
 
 
 def _check_events(text: str, name: str) -> None:

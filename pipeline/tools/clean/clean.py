@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.base.files import exclusive_lock
+from pipeline.base.files import exclusive_lock, remove
 from pipeline.base.project import Project
+from pipeline.base.storage.disk_space import bytes_in
 from pipeline.base.words import counted
 from pipeline.tools.clean.unused_caches import unused_entries
 from pipeline.tools.clean.unused_objects import unused_objects
-from pipeline.tools.disk_use import bytes_in, in_words
+from pipeline.tools.disk_use import in_words
 
-# The commands that read or write `.cache`. None of them may run meanwhile.
+# The commands that read or write `.cache`, or `data/raw` that DVC tracks. None of them may run meanwhile.
 _COMMANDS = tuple(f"pipe {name}" for name in ("relabel", "extract", "augment", "split", "train", "evaluate", "export"))
 
 
@@ -79,13 +79,5 @@ def clean(project: Project, *, dry_run: bool) -> CleanReport:
             waste.append(Waste("DVC's cache", reason, objects, bytes_in(objects)))
         if not dry_run:
             for path in (path for kind in waste for path in kind.paths):
-                _delete(path)
+                remove(path)
     return CleanReport(tuple(waste), (note,) if note else (), dry_run)
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -63,5 +63,5 @@ def _last_use(entry: Path) -> float:
 
 def _entries(folder: Path) -> list[Path]:
     """What a folder of `.cache` holds: files, folders, and of a folder of records its shards."""
-    visible = [path for path in folder.iterdir() if path.suffix != ".lock" and not path.name.startswith(".")]
+    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
     return sorted(entry for path in visible for entry in (list(path.glob(f"*{SHARD_SUFFIX}")) or [path]))

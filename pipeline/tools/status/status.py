@@ -13,14 +13,15 @@ from typing import Any, Literal
 from pipeline.base.errors import DataError
 from pipeline.base.files import read_json
 from pipeline.base.project import Project
+from pipeline.base.storage.disk_space import bytes_in
 from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.tools.adding.tracked_recordings import is_tracked
 from pipeline.tools.corrections.named_recordings import class_folders, label_of
-from pipeline.tools.disk_use import bytes_in, in_words
+from pipeline.tools.disk_use import in_words
 from pipeline.tools.repository.git_repository import git_bytes
 from pipeline.tools.repository.merge_drivers import setup_lines
-from pipeline.tools.status.chain import ChainState, chain_state, recordings_in_words
+from pipeline.tools.status.stale_stages import ChainState, chain_state, recordings_in_words
 from pipeline.tools.studies.dvc_experiments import param_value, parse_yaml
 
 _FEWEST_CLASSES = 2

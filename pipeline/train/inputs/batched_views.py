@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.transforms.v2 import functional as transforms
 
+from pipeline.train.inputs.devices import to_device
 from pipeline.train.inputs.random_views import (
     draw_affine,
     draw_box,
@@ -267,7 +268,4 @@ def _truncated(levels_nchw: Tensor) -> Tensor:
 
 def _sent(values: NDArray[np.generic], beside: Tensor) -> Tensor:
     """Return values as a tensor on the device of another one; nothing waits for the copy."""
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
-    if beside.device.type != "cuda":
-        return tensor
-    return tensor.pin_memory().to(beside.device, non_blocking=True)
+    return to_device(torch.from_numpy(np.ascontiguousarray(values)), beside.device)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.network.preprocess import Preprocess
+from pipeline.train.inputs.devices import to_device
 from pipeline.train.inputs.frame_cache import FrameCache, KeptBox, open_frame_cache
 from pipeline.train.inputs.whole_frames import KeptWhole
 from pipeline.train.params import RandomResizedCropView, TrainParams, View
@@ -231,10 +232,3 @@ def logits_and_labels(
 def _use_one_core() -> None:
     # Torch keeps this setting per thread. A second team of threads would take the caller's cores while it computes.
     torch.set_num_threads(1)
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return the tensor on the device; to a GPU it goes through pinned memory, so that nothing waits for the copy."""
-    if device.type != "cuda":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)

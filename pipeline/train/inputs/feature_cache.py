@@ -26,7 +26,8 @@ from pipeline.base.storage.record_store import RecordStore
 from pipeline.network.embeddings import embedding_records, frames_at_once, weights_digest
 from pipeline.network.inference import Frames, embed_full_batch
 from pipeline.network.network import Network
-from pipeline.train.inputs.batches import Images, Pictures, pictures, prefetch, to_device
+from pipeline.train.inputs.batches import Images, Pictures, pictures, prefetch
+from pipeline.train.inputs.devices import to_device
 from pipeline.train.params import TrainParams
 from pipeline.train.provenance import code_digest
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.base.errors import DiskFullError
 from pipeline.base.files import replacing_file, replacing_folder
-from pipeline.base.storage.disk_space import is_full, mapped_array
+from pipeline.base.storage.disk_space import bytes_in, is_full, mapped_array
 
 
 def no_room(*_: object) -> None:
@@ -73,3 +73,15 @@ def test_an_error_that_a_library_made_of_a_full_disk_counts_as_one() -> None:
     assert not is_full(error)
     error.__context__ = OSError(errno.ENOSPC, "No space left on device")
     assert is_full(error)
+
+
+def test_a_file_with_two_names_counts_once_and_links_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "a" / "deep" / "x").write_bytes(bytes(1000))
+    os.link(tmp_path / "a" / "deep" / "x", tmp_path / "a" / "y")
+    (tmp_path / "outside").write_bytes(bytes(5000))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "link").symlink_to(tmp_path / "outside")
+    assert bytes_in([tmp_path / "a"]) == 1000
+    assert bytes_in([tmp_path / "a", tmp_path / "outside", tmp_path / "missing"]) == 6000
+    assert bytes_in([tmp_path / "b"]) < 5000

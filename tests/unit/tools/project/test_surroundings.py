@@ -11,6 +11,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.tools import doctor
 from pipeline.tools.project import surroundings
+from pipeline.tools.project.init import init
 from pipeline.tools.project.surroundings import (
     identity_problem,
     linked_raw_problem,
@@ -139,3 +140,18 @@ def test_the_doctor_names_stages_whose_code_is_another(project: Project) -> None
     (check,) = doctor._toolchain(project)
     assert check.level == "fail"
     assert "not valid YAML" in check.text
+
+
+def test_a_drive_of_windows_and_a_missing_identity_are_told_by_the_doctor_and_where_a_project_is_made(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(surroundings, "_is_wsl", lambda: True)
+    monkeypatch.setattr(surroundings, "_file_system_of", lambda folder: "9p")
+    init(nobody / "materials")
+    said = capsys.readouterr().err
+    assert said.count("on a drive of Windows") == said.count("git: found no user.name") == 1
+    lines = {check.name: check for check in doctor._around(Project(nobody / "materials"))}
+    assert "on a drive of Windows" in lines["drive"].text
+    monkeypatch.setattr(surroundings, "_is_wsl", lambda: False)
+    init(nobody / "other")
+    assert "Windows" not in capsys.readouterr().err
