@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import pytest
 
 from pipeline.base.errors import DataError, ParamsError, PipeError
 from pipeline.base.project import Project
 from pipeline.params import read_params
 from pipeline.tools.compare.compare import compare_study
-from pipeline.tools.studies.dvc_experiments import list_experiments
+from pipeline.tools.studies.dvc_experiments import list_experiments, remove_experiments
 from pipeline.tools.studies.study import experiment_names, study
+from runtime.system.scratch import is_running
 from tests.support.command import ROOT, run_pipe
 from tests.support.experiment_project import (
     clone_of_repository,
@@ -184,6 +190,139 @@ def test_ctrl_c_and_sigterm_end_the_training_too_and_put_params_back(studied: Pr
     assert time.monotonic() - interrupted < 40  # the training alone would take a minute
     assert studied.params_yaml.read_bytes() == before
     assert "tiny-never-ends" not in list_experiments(studied)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The study of `first_study` once more, two rows at a time."""
+
+    project: Project
+    meeting: Path  # where the first two rows waited for each other
+    before: dict[str, bytes]
+    message: str
+    stderr: str
+
+
+def files_of(project: Project) -> dict[str, bytes]:
+    """What lies in the workspace, but for the caches and git's own files."""
+    paths = (path for path in project.root.rglob("*") if path.is_file())
+    names = {path.relative_to(project.root).as_posix(): path for path in paths}
+    own = (".git/", ".cache/", ".dvc/cache/", ".dvc/tmp/")
+    return {name: path.read_bytes() for name, path in names.items() if not name.startswith(own)}
+
+
+def trees_of(project: Project) -> dict[str, str]:
+    """Everything that each experiment holds, as one digest."""
+    commits = {name: experiment.commit for name, experiment in list_experiments(project).items()}
+    return {name: run(project.root, "git", "rev-parse", f"{commit}^{{tree}}") for name, commit in commits.items()}
+
+
+@pytest.fixture(scope="module")
+def beside(first_study: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) -> Beside:
+    if joblib.cpu_count() < 2:
+        pytest.skip("one processor runs one row at a time")
+    folder = tmp_path_factory.mktemp("beside")
+    project = Project(shutil.copytree(first_study[0].root, folder / "project", symlinks=True))
+    for name in list_experiments(project):
+        remove_experiments(name, project)
+    meeting = folder / "meeting"
+    meeting.mkdir()
+    left_by_a_kill = project.root / ".dvc" / "tmp" / "study" / "0" / "project"
+    left_by_a_kill.mkdir(parents=True)
+    (left_by_a_kill.parents[1] / "running").touch()
+    before = files_of(project)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()) as stderr:
+        patch.setenv("MEETING", str(meeting))
+        with pytest.raises(PipeError) as caught:
+            study("tiny", (), 1, project, jobs=2)
+    return Beside(project, meeting, before, str(caught.value), stderr.getvalue())
+
+
+def test_two_rows_at_a_time_wait_for_each_other(beside: Beside) -> None:
+    assert sorted(path.name for path in beside.meeting.iterdir()) == ["0.1", "0.2", "0.3"]
+    assert "nobody came" not in beside.stderr
+    assert "study tiny: 3 runs, 2 at a time, " in beside.stderr
+    lines = beside.stderr.splitlines()
+    assert "tiny-I-VGG16-FL | Running stage 'train':" in lines  # DVC's own output, with the name of the row
+    assert [line for line in lines if line.startswith("study tiny: 3/3 tiny-鳞片: done in ")]
+
+
+def test_a_row_that_is_alone_would_wait_in_vain(studied: Project, tmp_path: Path) -> None:
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    environment = os.environ | {"MEETING": str(meeting), "MEETING_SECONDS": "0"}
+    command = [sys.executable, "train.py"]
+    alone = subprocess.run(command, cwd=studied.root, env=environment, capture_output=True, check=False)
+    assert b"nobody came" in alone.stderr
+
+
+def test_rows_in_copies_leave_the_same_experiments(beside: Beside, first_study: tuple[Project, str]) -> None:
+    expected = trees_of(first_study[0])
+    assert list(expected) == ["tiny-I-VGG16-FL", "tiny-鳞片"]
+    assert trees_of(beside.project) == expected
+    assert {experiment.fault() for experiment in list_experiments(beside.project).values()} == {None}
+
+
+def test_a_row_that_fails_in_a_copy_is_told_as_in_the_workspace(
+    beside: Beside, first_study: tuple[Project, str]
+) -> None:
+    assert beside.message == first_study[1]
+    assert "study tiny: 2/3 tiny-fails: failed: train: the loss of epoch 1 is inf; lower train.lr" in beside.stderr
+
+
+def test_rows_in_copies_leave_the_workspace_alone_and_no_copy(beside: Beside) -> None:
+    assert files_of(beside.project) == beside.before
+    assert not (beside.project.root / ".dvc" / "tmp" / "study").exists()
+    assert "shared-stages" not in run(beside.project.root, "git", "for-each-ref")
+
+
+def test_rows_in_copies_share_the_processors_and_read_the_recordings(beside: Beside) -> None:
+    share = max(1, joblib.cpu_count() // 2)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    _, n_threads, recording = json.loads((beside.meeting / "0.1").read_text(encoding="utf-8"))
+    assert int(n_threads) == (min(share, int(asked)) if asked else share)
+    assert recording == "a clip"
+
+
+def test_what_ran_in_copies_is_kept_though_nothing_has_run_in_the_workspace(
+    beside: Beside, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project = Project(shutil.copytree(beside.project.root, tmp_path / "project", symlinks=True))
+    project.dvc_lock.unlink()
+    report = study("tiny", ["I-VGG16 + FL", "鳞片"], 1, project, jobs=2)
+    assert report.headline == "study tiny: 0 experiments run, 2 kept"
+    assert "study tiny: 2/2 tiny-鳞片: kept; it ran with the same params, data and code" in capfd.readouterr().err
+
+
+def test_ctrl_c_ends_the_rows_in_copies_and_leaves_no_copy(studied: Project, tmp_path: Path) -> None:
+    if joblib.cpu_count() < 2:
+        pytest.skip("one processor runs one row at a time")
+    write_recipe(
+        studied,
+        "params: {train: {weight_decay: 0.5}}\n"
+        "rows: {a: {train: {lr: 0.1}}, b: {split: {seed: 1}, train: {lr: 0.2}}}\n",
+    )
+    before, meeting = files_of(studied), tmp_path / "meeting"
+    meeting.mkdir()
+    command = [sys.executable, "-m", "pipeline", "study", "tiny", "--jobs", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MEETING": str(meeting)}
+    started = subprocess.Popen(command, cwd=studied.root, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(600):
+            if len(list(meeting.iterdir())) == 2:
+                break
+            time.sleep(0.1)
+        trainings_of_rows = [json.loads(path.read_text(encoding="utf-8"))[0] for path in meeting.iterdir()]
+        assert len(trainings_of_rows) == 2
+        started.send_signal(signal.SIGINT)
+        _, stderr = started.communicate(timeout=50)
+    finally:
+        started.kill()
+    assert started.returncode == 130, stderr
+    assert not any(is_running(process) for process in trainings_of_rows)
+    assert files_of(studied) == before
+    assert not (studied.root / ".dvc" / "tmp" / "study").exists()
+    assert list(list_experiments(studied)) == ["tiny-I-VGG16-FL", "tiny-鳞片"]
 
 
 def refusal(project: Project, rows: tuple[str, ...] = ()) -> str:
