@@ -22,8 +22,9 @@ from pipeline.tools.repository.git_repository import git_bytes, git_text
 from pipeline.tools.studies.dvc_experiments import LAST_STAGE
 
 # Runs may read and write these at once: each entry appears whole. Locks of stages are not among them.
-_SHARED_CACHES = ("clips", "copies", "frames", "features", "embeddings", "near_duplicates", "resume", "tensorboard")
-_CURVES = ("mlflow.db", "wandb")  # made by the first run that has such a tracker
+_SHARED_CACHES = ("clips", "copies", "frames", "features", "embeddings", "near_duplicates", "resume")
+_CURVES = ("tensorboard", "wandb")
+_CURVES_FILE = "mlflow.db"  # made, behind the link too, by the first run that has this tracker
 _LINK_TYPES = "reflink,hardlink,copy"  # DVC's outputs take no room where the file system allows
 
 
@@ -93,9 +94,9 @@ def copy_workspace(source: Project, folder: Path, outside: Outside) -> Project:
     for name in outside.sources:
         if (outside.project.root / name).exists():
             _link(outside.project.root / name, copy.root / name)
-    for name in _SHARED_CACHES:
-        (outside.project.cache / name).mkdir(parents=True, exist_ok=True)
     for name in (*_SHARED_CACHES, *_CURVES):
+        (outside.project.cache / name).mkdir(parents=True, exist_ok=True)
+    for name in (*_SHARED_CACHES, *_CURVES, _CURVES_FILE):
         _link(outside.project.cache / name, copy.cache / name)
     return copy
 
@@ -144,6 +145,7 @@ def _share_dvc_cache(copy: Project, folder: Path, outside: Outside) -> None:
     from dvc.config import Config
     from dvc.config_schema import RelPath
 
+    outside.dvc_cache.mkdir(parents=True, exist_ok=True)  # a new project has none, and DVC makes none behind a link
     (folder / "cache").symlink_to(outside.dvc_cache)
     in_copy = os.path.relpath(outside.dvc_folder, outside.project.root)
     with Config(os.path.normpath(copy.root / in_copy)).edit("local") as local:

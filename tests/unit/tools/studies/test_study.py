@@ -325,6 +325,35 @@ def test_ctrl_c_ends_the_rows_in_copies_and_leaves_no_copy(studied: Project, tmp
     assert list(list_experiments(studied)) == ["tiny-I-VGG16-FL", "tiny-鳞片"]
 
 
+@pytest.mark.trial
+def test_a_stage_that_all_rows_share_fails_once_and_each_row_is_told(
+    studied: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (studied.root / "split.py").write_text("import sys; sys.exit('pipe: split: one class')", encoding="utf-8")
+    with pytest.raises(PipeError) as caught:
+        study("tiny", ["I-VGG16 + FL", "鳞片"], 1, studied, jobs=2)
+    assert str(caught.value) == (
+        "study tiny: 2 of 2 runs failed: tiny-I-VGG16-FL: split: one class; tiny-鳞片: split: one class"
+    )
+    assert capfd.readouterr().err.count("Running stage 'split'") == 1
+    assert not (studied.root / ".dvc" / "tmp" / "study").exists()
+
+
+@pytest.mark.trial
+def test_rows_run_in_the_processes_of_an_engine(
+    first_study: tuple[Project, str], studied: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list_experiments(studied):
+        remove_experiments(name, studied)
+    monkeypatch.setenv("PIPE_ENGINE", "loky")
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(PipeError) as caught:
+        study("tiny", (), 1, studied, jobs=2)
+    assert str(caught.value) == first_study[1]
+    assert trees_of(studied) == trees_of(first_study[0])
+    assert not (studied.root / ".dvc" / "tmp" / "study").exists()
+
+
 def refusal(project: Project, rows: tuple[str, ...] = ()) -> str:
     with pytest.raises(PipeError) as caught:
         study("tiny", rows, 1, project)
@@ -415,6 +444,7 @@ def test_rows_that_are_no_mappings_are_refused(fresh: Project) -> None:
 @pytest.mark.trial
 def test_the_real_chain_runs_as_a_study_and_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # the copy runs its own code
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the same number beside another row as alone
     project = clone_of_repository(tmp_path / "project")
     write_raw(project.raw, clips=3)  # one each for train, val and test
     write_recipe(
@@ -444,3 +474,16 @@ compare:
     assert "has no" not in text
     assert (project.compare_reports / "tiny" / "figure_1.png").is_file()
     assert {experiment.fault() for experiment in list_experiments(project).values()} == {None}
+
+    expected = results_of(project)
+    for name in list_experiments(project):
+        remove_experiments(name, project)
+    assert study("tiny", (), 1, project, jobs=2).n_run == 2
+    assert results_of(project) == expected
+    assert study("tiny", (), 1, project).n_kept == 2
+
+
+def results_of(project: Project) -> dict[str, list[str | None]]:
+    """What each experiment found, but for how long it took."""
+    files = (project.evaluate_json, project.predictions_csv, project.split_csv, project.params_yaml)
+    return {name: [experiment.text(path) for path in files] for name, experiment in list_experiments(project).items()}

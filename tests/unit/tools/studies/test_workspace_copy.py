@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def changed(tmp_path: Path) -> Project:
 
 
 def test_a_copy_has_all_changes_and_links_to_what_git_does_not_have(changed: Project, tmp_path: Path) -> None:
+    shutil.rmtree(changed.dvc_cache, ignore_errors=True)  # of a new project
     outside = outside_of_copies(changed, ["weights.pt", "no file"])
     copy = copy_workspace(changed, tmp_path / "copies" / "0", outside)
     assert copy.root == tmp_path / "copies" / "0" / "石料" / "project"
@@ -47,6 +49,7 @@ def test_a_copy_has_all_changes_and_links_to_what_git_does_not_have(changed: Pro
     assert all(path.resolve() == changed.root / path.relative_to(copy.root) for path in links)
     with open_dvc(copy) as copied:
         assert Path(copied.cache.local_cache_dir).resolve() == changed.dvc_cache
+    assert changed.dvc_cache.is_dir()
 
     second = copy_workspace(copy, tmp_path / "copies" / "1", outside)
     assert second.raw.resolve() == changed.raw  # not through the first copy
