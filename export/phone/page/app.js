@@ -328,7 +328,7 @@ async function correct() {
   if (file === null) throw new Problem("recorder_unknown");
   if (!canBeKept(file)) throw new Problem("cannot_keep");
   const recordedAt = localTime(new Date());
-  const label = await askForClass(model.contract.classes);
+  const label = await askForClass(model.contract.classes, (await samples.all()).map((sample) => sample.label));
   if (label === null) return;
   await samples.add({
     kind,

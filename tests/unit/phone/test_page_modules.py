@@ -17,6 +17,8 @@ import pytest
 
 from export.phone.page_files import sources
 from export.phone.single_file import join_modules
+from pipeline.base.errors import DataError
+from pipeline.base.similar_names import refuse_similar_names
 from runtime.classifier import Classifier
 from runtime.verdict import Thresholds, judge_clip
 from tests.support.phone_page import PAGE
@@ -167,6 +169,62 @@ console.log(JSON.stringify(Array.from(new Uint8Array(await zip.arrayBuffer()))))
         "sha256": hashlib.sha256(b"a picture").hexdigest(),
         "label": "蓝色",
     }
+
+
+TYPED = """
+import { classOf } from "./labels.js";
+console.log(JSON.stringify(values.map(([typed, known]) => classOf(typed, known))));
+"""
+
+
+@needs_node
+def test_a_typed_name_that_reads_like_a_known_class_means_that_class(tmp_path: Path) -> None:
+    parts = [
+        "rust",
+        "Rust",
+        "RUST",
+        "Straße",
+        "STRASSE",
+        "strasse",
+        "ｒｕｓｔ",
+        "é",
+        "e\u0301",
+        "É",
+        "ru\u00adst",
+        "r ust",
+    ]
+    parts += [
+        "rust\u200b",
+        "\u3164rust",
+        "\u2800rust\ufe0f",
+        "οδός",
+        "ΟΔΌΣ",
+        "οδόσ",
+        "蓝色",
+        "ﾊﾞ",
+        "バ",
+        "green",
+        "İ",
+        "i",
+    ]
+    pairs = [(typed, known) for typed in parts for known in parts]
+    found = node(tmp_path, TYPED, [[typed, [known]] for typed, known in pairs])
+    n_alike = 0
+    for (typed, known), label in zip(pairs, found, strict=True):
+        try:
+            refuse_similar_names([typed, known], "zip")
+        except DataError:  # at home they are one class, and the zip would be refused
+            assert label == known
+            n_alike += 1
+    assert n_alike > 20
+    others = [["green", ["rust"]], ["rust 2", ["rust"]], ["m²", ["m2", "m²"]], [" new\tone ", ["rust"]]]
+    assert node(tmp_path, TYPED, others) == ["green", "rust 2", "m²", "newone"]
+
+
+@needs_node
+def test_a_typed_name_that_no_folder_can_have_is_refused(tmp_path: Path) -> None:
+    names = ["a/b", "a\\b", ".hidden", "", "  ", "\u200b", "..", "/"]
+    assert node(tmp_path, TYPED, [[name, ["rust"]] for name in names]) == [None] * len(names)
 
 
 @needs_node

@@ -222,7 +222,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
             files.update({"files/0002.jpg": files["files/0001.jpg"]}),
             listed["samples"][1].update(sha256=listed["samples"][0]["sha256"], label="red"),
         ),
-        r"files/0001\.jpg and files/0002\.jpg are one picture with the labels 'green' and 'red'; .*delete one of the two on",
+        r"files/0001\.jpg and files/0002\.jpg are one picture with the labels 'green' and 'red'; .*delete one",
     ),
     "no picture": (
         lambda listed, files: (
