@@ -4,7 +4,7 @@ import { Problem } from "./problem.js";
 
 const MOST_SECONDS = 600;
 
-// Calls `see` with a video element that stands at each full second.
+// Calls `see` with a video element that stands at each full second, until it gives false.
 export async function eachSecond(file, see) {
   const video = document.createElement("video");
   video.muted = true;
@@ -19,7 +19,7 @@ export async function eachSecond(file, see) {
         video.currentTime = second;
         await event(video, "seeked");
       }
-      await see(video, second);
+      if ((await see(video)) === false) return;
     }
   } finally {
     URL.revokeObjectURL(video.src);

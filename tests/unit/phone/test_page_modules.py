@@ -171,6 +171,27 @@ console.log(JSON.stringify(Array.from(new Uint8Array(await zip.arrayBuffer()))))
     }
 
 
+CAMERA = """
+import { Camera } from "./camera.js";
+const track = { running: true, stop() { this.running = false; }, addEventListener() {} };
+const stream = { getVideoTracks: () => [track], getTracks: () => [track] };
+const mediaDevices = { getUserMedia: async () => stream };
+Object.defineProperty(globalThis, "navigator", { value: { mediaDevices }, configurable: true });
+globalThis.isSecureContext = true;
+const play = async () => { if (!values) throw new DOMException("interrupted", "AbortError"); };
+const video = { srcObject: null, play };
+const problem = await Camera.open(video, () => {}).then(() => null, ({ key, values: { reason } }) => [key, reason]);
+console.log(JSON.stringify({ problem, running: track.running, shown: video.srcObject !== null }));
+"""
+
+
+@needs_node
+def test_a_camera_whose_picture_does_not_play_is_stopped(tmp_path: Path) -> None:
+    failed = {"problem": ["camera_failed", "interrupted"], "running": False, "shown": False}
+    assert node(tmp_path, CAMERA, False) == failed
+    assert node(tmp_path, CAMERA, True) == {"problem": None, "running": True, "shown": True}
+
+
 TYPED = """
 import { classOf } from "./labels.js";
 console.log(JSON.stringify(values.map(([typed, known]) => classOf(typed, known))));
