@@ -9,6 +9,7 @@ wrong is marked, and the exit code is 1.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import sys
@@ -476,7 +477,9 @@ class Trial:
             (served / "page.json").write_text(json.dumps(about | {"bundle_id": "newer"}), encoding="utf-8")
             worker = (served / "sw.js").read_text(encoding="utf-8")
             build = json.loads(worker.split("\n")[0].removeprefix("const BUILD = ").removesuffix(";"))
-            (served / "sw.js").write_text(worker.replace(build["id"], "0" * 16), encoding="utf-8")
+            digest = hashlib.sha256((served / "page.json").read_bytes()).hexdigest()
+            newer = worker.replace(build["id"], "0" * 16).replace(build["files"]["page.json"], digest)
+            (served / "sw.js").write_text(newer, encoding="utf-8")
             browser.open(address)
             browser.until("return navigator.serviceWorker.getRegistration().then((one) => one.waiting !== null)")
             self.check("the older page works while a newer one comes", "newer" not in browser.text("#about"))

@@ -38,7 +38,7 @@ function settled(worker) {
   return new Promise((resolve, reject) => {
     const look = () => {
       if (worker.state === "activated") resolve();
-      if (worker.state === "redundant") reject(new Problem("offline_full"));
+      if (worker.state === "redundant") reject(new Problem("offline_incomplete"));
     };
     worker.addEventListener("statechange", look);
     look();
