@@ -86,7 +86,7 @@ def _unpacked(bundle_zip: Path) -> Iterator[Path]:
 
 
 def _service_worker(files: dict[str, bytes]) -> bytes:
-    """Return the service worker with the hashes of all other files and a name of this build, which another one lacks."""
+    """Return the service worker with the hashes of all other files, and with a name that only this build has."""
     hashes = {name: sha256(content) for name, content in sorted(files.items())}
     kept = {name: digest for name, digest in hashes.items() if name != SERVICE_WORKER}
     build = {

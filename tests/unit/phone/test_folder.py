@@ -106,7 +106,8 @@ import { readFileSync } from "node:fs";
 const { worker, folder, fault } = JSON.parse(readFileSync(0, "utf8"));
 const kept = new Map();
 const listeners = {};
-const scope = { registration: { scope: "https://host/" }, addEventListener: (name, does) => { listeners[name] = does; } };
+const addEventListener = (name, does) => { listeners[name] = does; };
+const scope = { registration: { scope: "https://host/" }, addEventListener };
 const caches = {
   open: async (name) => {
     kept.set(name, kept.get(name) ?? new Map());

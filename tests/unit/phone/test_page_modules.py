@@ -171,6 +171,71 @@ console.log(JSON.stringify(Array.from(new Uint8Array(await zip.arrayBuffer()))))
     }
 
 
+ENGINE = """
+import { Engine } from "./engine.js";
+const worker = { postMessage() {} };
+const engine = new Engine(worker);
+const contract = { max_pixels: 100, max_aspect: 10, classes: ["a", "b"] };
+const pixels = { rgb: new Uint8Array(3), height: 1, width: 1 };
+const told = (answer) => answer.then(() => null, ({ key, values: { reason } }) => `${key}: ${reason}`);
+const during = values ? told(engine.answer(pixels, contract)) : Promise.resolve(null);
+worker.onerror({ preventDefault() {}, message: "out of memory" });
+worker.onmessage({ data: { number: 1, result: { logits: [1, 2], score: 2 } } }); // too late
+const late = new Promise((resolve) => setImmediate(resolve, "nothing")); // later than every promise
+const after = await Promise.race([told(engine.answer(pixels, contract)), late]);
+console.log(JSON.stringify([await during, after]));
+"""
+
+
+@needs_node
+def test_a_worker_that_has_failed_is_told_to_everybody_who_asks_later(tmp_path: Path) -> None:
+    failed = "engine_failed: out of memory"
+    assert node(tmp_path, ENGINE, True) == [failed, failed]
+    assert node(tmp_path, ENGINE, False) == [None, failed]
+
+
+@needs_node
+def test_what_is_told_before_the_table_is_read_is_what_the_table_says(tmp_path: Path) -> None:
+    script = """
+import { text } from "./strings.js";
+console.log(JSON.stringify(values.map((key) => text(key))));
+"""
+    keys = ["refused_title", "file_missing", "no_decompression", "unexpected"]
+    table = json.loads(sources()["strings.en.json"])
+    assert node(tmp_path, script, keys) == [table[key] for key in keys]
+
+
+STORAGE = """
+const names = [];
+const asked = (answer) => ({ getItem: (name) => { names.push(name); return answer; } });
+const serviceWorker = { register: async () => ({ active: {}, waiting: null }) };
+Object.defineProperty(globalThis, "navigator", { value: { serviceWorker }, configurable: true });
+Object.defineProperty(globalThis, "localStorage", { value: asked(null), configurable: true });
+Object.defineProperty(globalThis, "sessionStorage", { value: asked("yes"), configurable: true });
+Object.assign(globalThis, {
+  location: { pathname: values },
+  indexedDB: { open(name) { names.push(name); throw new DOMException("", "SecurityError"); } },
+  document: { getElementById: () => null },
+  isSecureContext: true,
+});
+const { Samples } = await import("./samples.js");
+const { Region } = await import("./region.js");
+const { keepOffline } = await import("./offline.js");
+await Samples.open().catch(() => {});
+new Region({ addEventListener() {} }, { style: {} });
+await keepOffline();
+console.log(JSON.stringify(names));
+"""
+
+
+@needs_node
+def test_pages_in_two_folders_of_one_host_keep_their_samples_and_regions_apart(tmp_path: Path) -> None:
+    names = node(tmp_path, STORAGE, "/fruit/index.html")
+    assert names == ["clip2edge samples /fruit/", "clip2edge region /fruit/", "clip2edge reloaded /fruit/"]
+    assert node(tmp_path, STORAGE, "/fruit/") == names
+    assert not set(node(tmp_path, STORAGE, "/waste/")) & set(names)
+
+
 CAMERA = """
 import { Camera } from "./camera.js";
 const track = { running: true, stop() { this.running = false; }, addEventListener() {} };
