@@ -40,6 +40,7 @@ export class SamplesView {
   #samples;
   #tell;
   #addresses = [];
+  #listed = []; // the ids of what the person sees: another tab may keep more meanwhile
 
   // `tell` shows a problem in the page's line.
   constructor(samples, tell) {
@@ -71,6 +72,7 @@ export class SamplesView {
     $("delete-all").textContent = text("delete_all");
     delete $("delete-all").dataset.sure;
     this.#forget();
+    this.#listed = all.map(({ id }) => id);
     $("samples-list").replaceChildren(...all.reverse().map((sample) => this.#item(sample)));
   }
 
@@ -116,7 +118,7 @@ export class SamplesView {
       button.textContent = text("delete_sure");
       return;
     }
-    for (const { id } of await this.#samples.all()) await this.#samples.remove(id);
+    for (const id of this.#listed) await this.#samples.remove(id);
     await this.#list();
   }
 

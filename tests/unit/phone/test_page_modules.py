@@ -314,6 +314,37 @@ def test_a_typed_name_that_no_folder_can_have_is_refused(tmp_path: Path) -> None
 
 
 @needs_node
+def test_one_file_at_a_time_is_in_memory_while_samples_become_a_zip(tmp_path: Path) -> None:
+    script = """
+import { zipOfSamples } from "./take_home.js";
+let read = 0;
+let most = 0;
+class Counted extends Blob { // counts the bytes that are read and not yet hashed
+  async arrayBuffer() {
+    read += this.size;
+    most = Math.max(most, read);
+    const bytes = await super.arrayBuffer();
+    Promise.resolve().then(() => { read = 0; });
+    return bytes;
+  }
+}
+const samples = [1, 2, 3].map((id) => ({ id, blob: new Counted([new Uint8Array(1000)], { type: "image/png" }) }));
+const copies = [];
+globalThis.Blob = class extends Blob {
+  constructor(parts, options) {
+    super(parts, options);
+    copies.push(...parts.filter((part) => !(part instanceof Counted)).map((part) => part.size ?? part.length));
+  }
+};
+const { size } = await zipOfSamples(samples);
+console.log(JSON.stringify({ most, copied: Math.max(...copies.filter((n) => n === 1000), 0), size }));
+"""
+    result = node(tmp_path, script)
+    assert (result["most"], result["copied"]) == (1000, 0)
+    assert result["size"] > 3000
+
+
+@needs_node
 def test_alpha_is_dropped_and_a_region_is_whole_pixels_inside_the_picture(tmp_path: Path) -> None:
     script = """
 import { boxInPixels, WHOLE, withoutAlpha } from "./pixels.js";
