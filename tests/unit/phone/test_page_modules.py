@@ -236,6 +236,55 @@ def test_pages_in_two_folders_of_one_host_keep_their_samples_and_regions_apart(t
     assert not set(node(tmp_path, STORAGE, "/waste/")) & set(names)
 
 
+CLIP_FILE = """
+import { eachSecond } from "./clip_file.js";
+const { stated, found, frames } = values; // seconds; null: Infinity
+let listening = 0;
+let most = 0;
+class Video extends EventTarget {
+  duration = stated ?? Infinity;
+  #time = 0;
+  addEventListener(name, does, options) {
+    super.addEventListener(name, does, options);
+    listening += 1;
+    most = Math.max(most, listening);
+    options.signal?.addEventListener("abort", () => { listening -= 1; });
+  }
+  set src(_) { setImmediate(() => this.dispatchEvent(new Event("loadeddata"))); }
+  get currentTime() { return this.#time; }
+  set currentTime(second) {
+    setImmediate(() => {
+      if (second > 1000 && found !== null) this.duration = found;
+      this.#time = Math.min(second, found ?? second);
+      this.dispatchEvent(new Event("seeked"));
+    });
+  }
+  removeAttribute() {}
+  load() {}
+}
+globalThis.document = { createElement: () => new Video() };
+URL.createObjectURL = () => "blob:x";
+URL.revokeObjectURL = () => {};
+const seen = [];
+const see = (video) => { seen.push(video.currentTime); return seen.length !== frames; };
+const problem = await eachSecond({}, see).then(() => null, ({ key }) => key);
+console.log(JSON.stringify({ seen, problem, most }));
+"""
+
+
+@needs_node
+def test_a_clip_that_states_no_length_is_judged_by_all_its_seconds_or_refused(tmp_path: Path) -> None:
+    def seconds(stated: float | None, found: float | None, frames: int | None = None) -> Any:
+        result = node(tmp_path, CLIP_FILE, {"stated": stated, "found": found, "frames": frames})
+        assert result["most"] == 2  # the event and its error: listeners of earlier events are gone
+        return result["problem"] or result["seen"]
+
+    assert seconds(3.5, 3.5) == [0, 1, 2, 3]
+    assert seconds(None, 3.5) == [0, 1, 2, 3]
+    assert seconds(None, None) == "clip_endless"
+    assert seconds(3.5, 3.5, frames=2) == [0, 1]  # nobody wants the rest
+
+
 CAMERA = """
 import { Camera } from "./camera.js";
 const track = { running: true, stop() { this.running = false; }, addEventListener() {} };
