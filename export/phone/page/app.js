@@ -162,11 +162,13 @@ async function toggleTorch() {
 
 async function answerLive(mine) {
   let recent = [];
+  // One holds the picture that was answered last and may be kept; the next picture is drawn into the other.
+  const canvases = [document.createElement("canvas"), document.createElement("canvas")];
   subjectIs(null);
   view.say(text("live"), text("looking"));
   while (turn === mine) {
     const time = performance.now();
-    const pixels = pixelsOfVideo($("video"));
+    const pixels = pixelsOfVideo($("video"), canvases[0]);
     if (pixels === null) {
       await nextPicture($("video"));
       continue;
@@ -178,14 +180,15 @@ async function answerLive(mine) {
     const answer = judgeClip(recent.map((each) => each.prediction), model.contract, model.variant);
     view.show(answer, model.contract, text("live"));
     subjectIs({ kind: "picture", origin: "camera", ...about, answer, canvas: pixels.canvas });
+    canvases.reverse();
     if (recording !== null) await goOnRecording(time, prediction);
     await nextPicture($("video"));
   }
 }
 
-function pixelsOfVideo(video) {
+function pixelsOfVideo(video, canvas) {
   if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA || video.videoWidth === 0) return null;
-  return pixelsOf(video, video.videoWidth, video.videoHeight, region.part);
+  return pixelsOf(video, video.videoWidth, video.videoHeight, region.part, canvas);
 }
 
 function nextPicture(video) {

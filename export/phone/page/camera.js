@@ -1,4 +1,4 @@
-// The camera: opened, closed, and its light and zoom where the browser offers them.
+// The camera: opened, and its light and zoom where the browser offers them.
 
 import { Problem } from "./problem.js";
 

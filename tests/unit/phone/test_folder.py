@@ -23,7 +23,9 @@ from export.phone.onnxruntime_web import COMMAND, FILES, read_package
 from export.phone.page_files import chosen_variant, content_policy
 from pipeline.base.errors import DataError, DiskFullError
 from pipeline.base.project import Project
+from runtime.answers import ROUNDING_OF_SCORES, SCORE_RANGE
 from runtime.archive import bundle_id, unpack
+from runtime.contract import Contract
 from runtime.errors import BundleError
 from tests.support.command import run_pipe
 from tests.support.tiny_bundle import draft_contract, scored_graph, with_thresholds, write_project
@@ -78,6 +80,10 @@ def test_the_folder_holds_the_page_the_graph_and_what_it_is_checked_with(
         assert files[listed["image"]] == (tmp_path / "bundle" / "golden" / sample["image"]).read_bytes()
     assert [sample["logits"] for sample in about["golden"]] == golden["logits"]["int8"]
     assert [sample["score"] for sample in about["golden"]] == golden["scores"]["int8"]
+    contract = Contract.read(tmp_path / "bundle" / "contract.json")
+    variant = next(each for each in contract.variants if each.name == "int8")
+    assert about["allowed_logit"] == variant.golden_tolerance * np.ptp(golden["logits"]["int8"])
+    assert about["allowed_score"] == max(variant.golden_tolerance * SCORE_RANGE, ROUNDING_OF_SCORES)
     assert b"Permission is hereby granted" in files["NOTICES.md"]
     assert b"Apache License" in files["LICENSE.txt"]
     assert len(files["ThirdPartyNotices.txt"]) > 100_000

@@ -285,6 +285,34 @@ def test_a_clip_that_states_no_length_is_judged_by_all_its_seconds_or_refused(tm
     assert seconds(3.5, 3.5, frames=2) == [0, 1]  # nobody wants the rest
 
 
+GOLDEN = """
+import { createHash } from "node:crypto";
+import { selfcheck } from "./selfcheck.js";
+const { golden, score } = values;
+const variant = { name: "int8", sha256: "of the graph" };
+const contract = JSON.stringify({ variants: [variant], unknown_score: score });
+globalThis.document = { getElementById: () => null };
+globalThis.fetch = async () => new Response(contract);
+const files = { "model/contract.json": createHash("sha256").update(contract).digest("hex") };
+const page = { variant: "int8", graph: "g", golden, files };
+Object.defineProperty(files, "g", { value: "of the graph", enumerable: false });
+const problem = await selfcheck(page, () => {}).then(() => null, ({ key, message }) => key ?? message);
+console.log(JSON.stringify(problem));
+"""
+
+
+@needs_node
+def test_a_page_without_golden_pictures_or_without_their_scores_is_refused(tmp_path: Path) -> None:
+    def problem(*scores: float | None, score: str = "known_score") -> Any:
+        return node(tmp_path, GOLDEN, {"golden": [{"score": each} for each in scores], "score": score})
+
+    assert problem() == "golden_missing"
+    assert problem(0.5, None) == "golden_missing"
+    goes_on = problem(0.5, 0.25)  # to the engine, which needs a browser
+    assert goes_on not in (None, "golden_missing")
+    assert problem(None, score="max_logit") == goes_on
+
+
 CAMERA = """
 import { Camera } from "./camera.js";
 const track = { running: true, stop() { this.running = false; }, addEventListener() {} };
