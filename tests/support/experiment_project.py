@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dvc  # noqa: F401  # its log keeps the streams of this moment; those of a test are closed after it
 from ruamel.yaml import YAML
 
 from pipeline.base.project import Project
