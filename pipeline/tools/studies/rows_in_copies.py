@@ -120,11 +120,17 @@ def run_in_copies(
 def _emptied(folder: Path) -> Iterator[Path]:
     """Yield the folder of the copies, and remove it when the block ends, once no row runs in it any more.
 
-    No other study runs meanwhile, so what lies there was left by one that was killed.
+    Raises:
+        DataError: another study has copies there. Who deletes `.cache` deletes the lock that refuses it earlier.
     """
-    remove(folder)
-    folder.mkdir(parents=True)
-    with termination_as_interrupt():
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(f"{folder}.lock").acquire(blocking=False)
+    except Timeout as error:
+        raise DataError(f"{folder}: the rows of another study run here; wait until it has ended") from error
+    with lock, termination_as_interrupt():
+        remove(folder)  # left by a study that was killed
+        folder.mkdir()
         try:
             yield folder
         finally:

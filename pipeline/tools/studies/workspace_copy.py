@@ -7,6 +7,7 @@ the project's cache of DVC. Recordings, and what else no stage makes and git ign
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -40,8 +41,12 @@ class Outside:
 
     @property
     def copies(self) -> Path:
-        """Where the copies of a study lie: on the same disk as the project, and neither git nor DVC looks there."""
-        return self.dvc_folder / "tmp" / "study"
+        """Where the copies of a study lie: on the same disk as the project, and neither git nor DVC looks there.
+
+        Several projects may have one `.dvc`. The name is the same wherever the repository is mounted.
+        """
+        below = os.path.relpath(self.project.root.resolve(), self.dvc_folder.resolve())
+        return self.dvc_folder / "tmp" / "study" / hashlib.sha256(os.fsencode(below)).hexdigest()[:12]
 
 
 def outside_of_copies(project: Project, needed: Iterable[str] = ()) -> Outside:

@@ -23,6 +23,7 @@ from pipeline.params import read_params
 from pipeline.tools.compare.compare import compare_study
 from pipeline.tools.studies.dvc_experiments import list_experiments, remove_experiments
 from pipeline.tools.studies.study import experiment_names, study
+from pipeline.tools.studies.workspace_copy import outside_of_copies
 from runtime.system.scratch import is_running
 from tests.support.command import ROOT, run_pipe
 from tests.support.experiment_project import (
@@ -211,6 +212,11 @@ def files_of(project: Project) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in names.items() if not name.startswith(own)}
 
 
+def copies_of(project: Project) -> list[Path]:
+    """The folders of copies that are left, of every project that has this `.dvc`."""
+    return [path for path in (project.root / ".dvc" / "tmp" / "study").glob("*") if path.is_dir()]
+
+
 def trees_of(project: Project) -> dict[str, str]:
     """Everything that each experiment holds, as one digest."""
     commits = {name: experiment.commit for name, experiment in list_experiments(project).items()}
@@ -227,7 +233,7 @@ def beside(first_study: tuple[Project, str], tmp_path_factory: pytest.TempPathFa
         remove_experiments(name, project)
     meeting = folder / "meeting"
     meeting.mkdir()
-    left_by_a_kill = project.root / ".dvc" / "tmp" / "study" / "0" / "project"
+    left_by_a_kill = outside_of_copies(project).copies / "0" / "project"
     left_by_a_kill.mkdir(parents=True)
     (left_by_a_kill.parents[1] / "running").touch()
     before = files_of(project)
@@ -272,7 +278,7 @@ def test_a_row_that_fails_in_a_copy_is_told_as_in_the_workspace(
 
 def test_rows_in_copies_leave_the_workspace_alone_and_no_copy(beside: Beside) -> None:
     assert files_of(beside.project) == beside.before
-    assert not (beside.project.root / ".dvc" / "tmp" / "study").exists()
+    assert copies_of(beside.project) == []
     assert "shared-stages" not in run(beside.project.root, "git", "for-each-ref")
 
 
@@ -321,7 +327,7 @@ def test_ctrl_c_ends_the_rows_in_copies_and_leaves_no_copy(studied: Project, tmp
     assert started.returncode == 130, stderr
     assert not any(is_running(process) for process in trainings_of_rows)
     assert files_of(studied) == before
-    assert not (studied.root / ".dvc" / "tmp" / "study").exists()
+    assert copies_of(studied) == []
     assert list(list_experiments(studied)) == ["tiny-I-VGG16-FL", "tiny-鳞片"]
 
 
@@ -336,7 +342,7 @@ def test_a_stage_that_all_rows_share_fails_once_and_each_row_is_told(
         "study tiny: 2 of 2 runs failed: tiny-I-VGG16-FL: split: one class; tiny-鳞片: split: one class"
     )
     assert capfd.readouterr().err.count("Running stage 'split'") == 1
-    assert not (studied.root / ".dvc" / "tmp" / "study").exists()
+    assert copies_of(studied) == []
 
 
 @pytest.mark.trial
@@ -351,7 +357,7 @@ def test_rows_run_in_the_processes_of_an_engine(
         study("tiny", (), 1, studied, jobs=2)
     assert str(caught.value) == first_study[1]
     assert trees_of(studied) == trees_of(first_study[0])
-    assert not (studied.root / ".dvc" / "tmp" / "study").exists()
+    assert copies_of(studied) == []
 
 
 def refusal(project: Project, rows: tuple[str, ...] = ()) -> str:

@@ -11,7 +11,7 @@ from pipeline.base.errors import DataError, DiskFullError
 from pipeline.base.project import Project
 from pipeline.tools.repository.dvc_repository import open_dvc
 from pipeline.tools.studies import workspace_copy as module
-from pipeline.tools.studies.workspace_copy import copy_workspace, outside_of_copies
+from pipeline.tools.studies.workspace_copy import Outside, copy_workspace, outside_of_copies
 from tests.support.experiment_project import commit, experiment_project, make_repository, run
 
 
@@ -55,6 +55,15 @@ def test_a_copy_has_all_changes_and_links_to_what_git_does_not_have(changed: Pro
     assert second.raw.resolve() == changed.raw  # not through the first copy
     assert (second.cache / "frames").resolve() == changed.cache / "frames"
     run(second.root, "git", "fsck", "--connectivity-only")
+
+
+def test_projects_with_one_dvc_have_folders_of_their_own_that_a_move_does_not_change(tmp_path: Path) -> None:
+    projects = [Project(tmp_path / "a"), Project(tmp_path / "b"), Project(tmp_path)]
+    folders = {Outside(project, tmp_path / ".dvc", tmp_path, {}, ()).copies for project in projects}
+    assert len(folders) == 3
+    assert {folder.parent for folder in folders} == {tmp_path / ".dvc" / "tmp" / "study"}
+    moved = Outside(Project(tmp_path / "moved" / "a"), tmp_path / "moved" / ".dvc", tmp_path, {}, ())
+    assert moved.copies.name in {folder.name for folder in folders}
 
 
 def test_locks_of_stages_are_each_copys_own(changed: Project, tmp_path: Path) -> None:
