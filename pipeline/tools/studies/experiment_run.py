@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO, cast
 
 from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
 from pipeline.tools.studies.dvc_experiments import LAST_STAGE
+from runtime.system.visible_text import visible
 
 TAIL_BYTES = 1 << 16  # of the output: the last lines hold the reason of a failure
+LOOK_SECONDS = 0.2  # between two looks whether the study has been stopped
+STOP_SECONDS = 30.0  # that a stopped run has to end, before it is killed
+STOPPED = "stopped"  # the reason of such a run
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours and cursor movements of progress bars
 
 
@@ -72,6 +78,56 @@ def dvc_experiment(
                 signal_group(process, "SIGKILL")
 
 
+def follow(process: subprocess.Popen[bytes], prefix: str, is_running: Callable[[], bool]) -> str | None:
+    """Print the lines of DVC as they come. Ctrl-C, and a study that ends, stop the process.
+
+    Args:
+        process: of `dvc_experiment`.
+        prefix: begins each line.
+        is_running: whether the study goes on.
+
+    Returns:
+        The reason of a failure, or None.
+    """
+    try:
+        tail = _print_lines(process, prefix, is_running)
+        if tail is not None:
+            return reason_of_failure(tail.decode("utf-8", errors="replace")) if process.wait() else None
+    except KeyboardInterrupt:
+        _stop(process)
+        raise
+    _stop(process)
+    return STOPPED
+
+
+def _print_lines(process: subprocess.Popen[bytes], prefix: str, is_running: Callable[[], bool]) -> bytes | None:
+    """Print the lines of a process until its output ends; the end of the output. None where the study ended earlier."""
+    output = cast("IO[bytes]", process.stdout).fileno()
+    tail, begun = b"", b""
+    with selectors.DefaultSelector() as ready:
+        ready.register(output, selectors.EVENT_READ)
+        while is_running():
+            if not ready.select(LOOK_SECONDS):
+                continue
+            chunk = os.read(output, TAIL_BYTES)
+            tail = (tail + chunk)[-TAIL_BYTES:]
+            *lines, begun = (begun + chunk).split(b"\n")
+            for line in [*lines, begun] if not chunk else lines:
+                if text := plain(line.decode("utf-8", errors="replace")).rstrip():
+                    say(f"{prefix} | {text}")
+            if not chunk:
+                return tail
+    return None
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End DVC and all that it started, as Ctrl-C does, and by force what is left after a while."""
+    signal_group(process, "SIGINT")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=STOP_SECONDS)
+    signal_group(process, "SIGKILL")
+
+
 def signal_group(process: subprocess.Popen[bytes], name: str) -> None:
     """Send a signal to a process and to all that it started."""
     with contextlib.suppress(ProcessLookupError):
@@ -89,3 +145,9 @@ def reason_of_failure(output: str) -> str:
     of_stage = [line.removeprefix("pipe: ") for line in lines if line.startswith("pipe: ")]
     of_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return (of_stage or of_dvc or lines or ["no reason was printed"])[-1]
+
+
+def say(line: str) -> None:
+    """Print a whole line, above a progress bar where there is one."""
+    sys.stderr.write(f"{visible(line)}\n")
+    sys.stderr.flush()

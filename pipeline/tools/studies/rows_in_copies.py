@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
 
 from filelock import FileLock, Timeout
 
@@ -31,21 +27,18 @@ from pipeline.tools.repository.own_programs import environment_with_own_programs
 from pipeline.tools.studies.borrowed_params import termination_as_interrupt
 from pipeline.tools.studies.dvc_experiments import check_repository, param_value, parse_yaml, remove_experiments
 from pipeline.tools.studies.experiment_run import (
-    TAIL_BYTES,
+    LOOK_SECONDS,
+    STOP_SECONDS,
+    STOPPED,
     PlannedRun,
     dvc_experiment,
-    plain,
-    reason_of_failure,
-    signal_group,
+    follow,
+    say,
 )
 from pipeline.tools.studies.shared_stages import shared_stages
 from pipeline.tools.studies.workspace_copy import copy_workspace, environment_of_copy, outside_of_copies
-from runtime.system.visible_text import visible
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")  # the last is joblib's
-_LOOK_SECONDS = 0.2  # between two looks whether a copy is free, and whether the study has been stopped
-_STOP_SECONDS = 30.0  # that a stopped row has to end, before it is killed
-_STOPPED = "stopped"
 _SHARED = "shared-stages"  # the name of an experiment that stays in its copy
 
 
@@ -69,7 +62,7 @@ class _Copies:
                     if self.is_running():  # who ends the study waits for the locks, and keeps them
                         yield number
                         return
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
         yield None
 
     def is_running(self) -> bool:
@@ -103,7 +96,7 @@ def run_in_copies(
     n_copies = min([jobs, len(runs), *([processors] if is_local else [])])
     n_threads = max(1, processors // n_copies) if is_local else None
     threads = f", {counted(n_threads, 'thread')} each" if n_threads else ""
-    _say(f"{title}: {counted(len(runs), 'run')}, {n_copies} at a time{threads}, in copies of the project")
+    say(f"{title}: {counted(len(runs), 'run')}, {n_copies} at a time{threads}, in copies of the project")
     outside = outside_of_copies(project, _weights(runs))
     with _emptied(outside.copies) as folder:
         first = copy_workspace(project, folder / "0", outside)
@@ -138,7 +131,7 @@ def _emptied(folder: Path) -> Iterator[Path]:
                 _running(folder).unlink(missing_ok=True)
                 for lock in folder.glob("*.lock"):
                     with contextlib.suppress(Timeout):
-                        stack.enter_context(FileLock(lock).acquire(timeout=2 * _STOP_SECONDS))
+                        stack.enter_context(FileLock(lock).acquire(timeout=2 * STOP_SECONDS))
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -148,11 +141,11 @@ def _run_shared_stages(title: str, runs: Sequence[PlannedRun], folder: Path, cop
     stages = shared_stages(dvc_yaml, [parse_yaml(run.params_text) for run in runs])
     if not stages:
         return None
-    _say(f"{title}: for all rows at once: {', '.join(stages)}")
+    say(f"{title}: for all rows at once: {', '.join(stages)}")
     runs[0].write_params(copy)
     environment = environment_of_copy(folder, environment_with_own_programs())
     with dvc_experiment(_SHARED, copy, environment, stages) as process:
-        return _follow(process, title, lambda: True)
+        return follow(process, title, lambda: True)
 
 
 def _weights(runs: Sequence[PlannedRun]) -> set[str]:
@@ -177,15 +170,15 @@ def _run_row(copies: _Copies, numbered: tuple[int, PlannedRun]) -> str | None:
     number, run = numbered
     with copies.free_copy() as place:
         if place is None:
-            return _STOPPED
+            return STOPPED
         line = f"{copies.title}: {number}/{copies.n_planned} {run.experiment}:"
-        _say(f"{line} {run.what_changes}")
+        say(f"{line} {run.what_changes}")
         started = time.monotonic()
         try:
             reason = _run_in(place, run, copies)
         except (PipeError, OSError) as error:
             reason = one_line(error)
-        _say(f"{line} failed: {reason}" if reason else f"{line} done in {time.monotonic() - started:.0f} s")
+        say(f"{line} failed: {reason}" if reason else f"{line} done in {time.monotonic() - started:.0f} s")
     return reason
 
 
@@ -195,7 +188,7 @@ def _run_in(place: int, run: PlannedRun, copies: _Copies) -> str | None:
     run.write_params(copy)
     environment = environment_of_copy(copies.folder / str(place), _environment(copies.n_threads))
     with dvc_experiment(run.experiment, copy, environment) as process:
-        reason = _follow(process, run.experiment, copies.is_running)
+        reason = follow(process, run.experiment, copies.is_running)
     if reason is None:
         _bring_back(run.experiment, copy, copies.project)
     return reason
@@ -215,35 +208,6 @@ def _bring_back(experiment: str, copy: Project, project: Project) -> None:
         raise DataError(f"{project.root}: git could not fetch {experiment} from its copy; run the study again")
 
 
-def _follow(process: subprocess.Popen[bytes], prefix: str, is_running: Callable[[], bool]) -> str | None:
-    """Print the lines of DVC as they come; the reason of a failure, or None. A study that ends stops the process."""
-    output = cast("IO[bytes]", process.stdout).fileno()
-    tail, begun = b"", b""
-    with selectors.DefaultSelector() as ready:
-        ready.register(output, selectors.EVENT_READ)
-        while is_running():
-            if not ready.select(_LOOK_SECONDS):
-                continue
-            chunk = os.read(output, TAIL_BYTES)
-            tail = (tail + chunk)[-TAIL_BYTES:]
-            *lines, begun = (begun + chunk).split(b"\n")
-            for line in [*lines, begun] if not chunk else lines:
-                if text := plain(line.decode("utf-8", errors="replace")).rstrip():
-                    _say(f"{prefix} | {text}")
-            if not chunk:
-                return reason_of_failure(tail.decode("utf-8", errors="replace")) if process.wait() else None
-    _stop(process)
-    return _STOPPED
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End DVC and all that it started, as Ctrl-C does, and by force what is left after a while."""
-    signal_group(process, "SIGINT")
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=_STOP_SECONDS)
-    signal_group(process, "SIGKILL")
-
-
 def _environment(n_threads: int | None) -> dict[str, str]:
     """The variables of a row: its stages stay on this machine, and use no more threads than it was given."""
     environment = environment_with_own_programs()
@@ -254,9 +218,3 @@ def _environment(n_threads: int | None) -> dict[str, str]:
         asked = environment.get(name, "")
         environment[name] = str(min(n_threads, int(asked)) if asked.isdigit() and int(asked) else n_threads)
     return environment
-
-
-def _say(line: str) -> None:
-    """Print a whole line, above a progress bar where there is one."""
-    sys.stderr.write(f"{visible(line)}\n")
-    sys.stderr.flush()
