@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from pipeline.base.files import exclusive_lock, read_json, replacing_file, write_json
 from pipeline.base.progress import warn
 from pipeline.base.project import Project
-
-# Sent by `kill`, by a machine that shuts down, and by a terminal that is closed (Windows has no SIGHUP).
-_TERMINATION_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+from pipeline.tools.studies.stop_signals import termination_as_interrupt
 
 
 @contextlib.contextmanager
@@ -73,24 +67,3 @@ def _backup(project: Project) -> Path:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-@contextlib.contextmanager
-def termination_as_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt on the signals that end a process."""
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
-        yield
-        return
-    handlers = {number: signal.getsignal(number) for number in _TERMINATION_SIGNALS}
-    for number, handler in handlers.items():
-        if handler is not signal.SIG_IGN:  # ignored under nohup
-            signal.signal(number, _interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(_: int, __: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

@@ -24,7 +24,6 @@ from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.tools.repository.git_repository import git_bytes, git_text
 from pipeline.tools.repository.own_programs import environment_with_own_programs
-from pipeline.tools.studies.borrowed_params import termination_as_interrupt
 from pipeline.tools.studies.dvc_experiments import check_repository, param_value, parse_yaml, remove_experiments
 from pipeline.tools.studies.experiment_run import (
     LOOK_SECONDS,
@@ -36,9 +35,11 @@ from pipeline.tools.studies.experiment_run import (
     say,
 )
 from pipeline.tools.studies.shared_stages import shared_stages
+from pipeline.tools.studies.stop_signals import interrupted_once
 from pipeline.tools.studies.workspace_copy import copy_workspace, environment_of_copy, outside_of_copies
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")  # the last is joblib's
+_WAIT_SECONDS = 2 * STOP_SECONDS  # for all rows together, also those on other machines
 _SHARED = "shared-stages"  # the name of an experiment that stays in its copy
 
 
@@ -98,19 +99,18 @@ def run_in_copies(
     threads = f", {counted(n_threads, 'thread')} each" if n_threads else ""
     say(f"{title}: {counted(len(runs), 'run')}, {n_copies} at a time{threads}, in copies of the project")
     outside = outside_of_copies(project, _weights(runs))
-    with _emptied(outside.copies) as folder:
+    with _emptied(outside.copies, title) as folder:
         first = copy_workspace(project, folder / "0", outside)
         if n_copies > 1 and (reason := _run_shared_stages(title, runs, folder / "0", first)):
             return {run.experiment: reason for run in runs}
         others = [copy_workspace(first, folder / str(number), outside) for number in range(1, n_copies)]
         copies = _Copies(title, n_planned, project, folder, (first, *others), n_threads)
-        _running(folder).touch()
         reasons = list(each_anywhere(partial(_run_row, copies), numbered, title))
     return {run.experiment: reason for run, reason in zip(runs, reasons, strict=True) if reason}
 
 
 @contextlib.contextmanager
-def _emptied(folder: Path) -> Iterator[Path]:
+def _emptied(folder: Path, title: str) -> Iterator[Path]:
     """Yield the folder of the copies, and remove it when the block ends, once no row runs in it any more.
 
     Raises:
@@ -121,18 +121,33 @@ def _emptied(folder: Path) -> Iterator[Path]:
         lock = FileLock(f"{folder}.lock").acquire(blocking=False)
     except Timeout as error:
         raise DataError(f"{folder}: the rows of another study run here; wait until it has ended") from error
-    with lock, termination_as_interrupt():
+    with lock, interrupted_once(partial(_end, folder, title)):
         remove(folder)  # left by a study that was killed
         folder.mkdir()
+        _running(folder).touch()
         try:
             yield folder
         finally:
+            _running(folder).unlink(missing_ok=True)
             with contextlib.ExitStack() as stack:
-                _running(folder).unlink(missing_ok=True)
-                for lock in folder.glob("*.lock"):
-                    with contextlib.suppress(Timeout):
-                        stack.enter_context(FileLock(lock).acquire(timeout=2 * STOP_SECONDS))
+                _wait_for_rows(folder, stack)
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(folder: Path, title: str) -> None:
+    """Let all rows stop, and say so at once. Standard error is written without its buffer, which may be in use."""
+    _running(folder).unlink(missing_ok=True)
+    line = f"\n{title}: stopping; the copies are removed when the rows have ended, within {_WAIT_SECONDS:.0f} s\n"
+    with contextlib.suppress(OSError):  # of a terminal that was closed
+        os.write(2, line.encode("utf-8"))
+
+
+def _wait_for_rows(folder: Path, held: contextlib.ExitStack) -> None:
+    """Wait until no row runs, and hold the locks of the copies, so that none begins."""
+    last = time.monotonic() + _WAIT_SECONDS
+    for lock in folder.glob("*.lock"):
+        with contextlib.suppress(Timeout):
+            held.enter_context(FileLock(lock).acquire(timeout=max(0.0, last - time.monotonic())))
 
 
 def _run_shared_stages(title: str, runs: Sequence[PlannedRun], folder: Path, copy: Project) -> str | None:
@@ -145,7 +160,7 @@ def _run_shared_stages(title: str, runs: Sequence[PlannedRun], folder: Path, cop
     runs[0].write_params(copy)
     environment = environment_of_copy(folder, environment_with_own_programs())
     with dvc_experiment(_SHARED, copy, environment, stages) as process:
-        return follow(process, title, lambda: True)
+        return follow(process, title, _running(folder.parent).exists)
 
 
 def _weights(runs: Sequence[PlannedRun]) -> set[str]:

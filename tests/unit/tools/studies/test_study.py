@@ -300,9 +300,9 @@ def test_what_ran_in_copies_is_kept_though_nothing_has_run_in_the_workspace(
     assert "study tiny: 2/2 tiny-鳞片: kept; it ran with the same params, data and code" in capfd.readouterr().err
 
 
-def test_ctrl_c_ends_the_rows_in_copies_and_leaves_no_copy(studied: Project, tmp_path: Path) -> None:
-    if joblib.cpu_count() < 2:
-        pytest.skip("one processor runs one row at a time")
+def test_ctrl_c_ends_the_rows_in_copies_and_leaves_no_copy_also_when_it_is_pressed_again(
+    studied: Project, tmp_path: Path
+) -> None:
     write_recipe(
         studied,
         "params: {train: {weight_decay: 0.5}}\n"
@@ -310,25 +310,66 @@ def test_ctrl_c_ends_the_rows_in_copies_and_leaves_no_copy(studied: Project, tmp
     )
     before, meeting = files_of(studied), tmp_path / "meeting"
     meeting.mkdir()
+    stderr, processes = interrupted_until_it_ends(studied, meeting, n_processes=2)
+    assert not any(is_running(process) for process in processes)
+    assert files_of(studied) == before
+    assert copies_of(studied) == [], stderr
+    assert list(list_experiments(studied)) == ["tiny-I-VGG16-FL", "tiny-鳞片"]
+
+
+@pytest.mark.trial
+def test_ctrl_c_ends_a_stage_that_all_rows_share(studied: Project, tmp_path: Path) -> None:
+    (studied.root / "split.py").write_text(_NEVER_ENDS, encoding="utf-8")
+    before, meeting = files_of(studied), tmp_path / "meeting"
+    meeting.mkdir()
+    stderr, processes = interrupted_until_it_ends(studied, meeting, n_processes=1)
+    assert not any(is_running(process) for process in processes)
+    assert (tmp_path / "meeting" / "ended in order").exists()
+    assert files_of(studied) == before
+    assert copies_of(studied) == [], stderr
+
+
+_NEVER_ENDS = """
+import json, os, pathlib, time
+
+meeting = pathlib.Path(os.environ["MEETING"])
+(meeting / "split").write_text(json.dumps([os.getpid()]))
+try:
+    time.sleep(60)
+finally:
+    (meeting / "ended in order").touch()
+"""
+
+
+def interrupted_until_it_ends(project: Project, meeting: Path, n_processes: int) -> tuple[str, list[int]]:
+    """Press Ctrl-C when so many processes have come to a meeting, and again and again until the copies are gone.
+
+    Returns:
+        What the study printed, and the numbers of the processes.
+    """
+    if joblib.cpu_count() < 2:
+        pytest.skip("one processor runs one row at a time")
     command = [sys.executable, "-m", "pipeline", "study", "tiny", "--jobs", "2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MEETING": str(meeting)}
-    started = subprocess.Popen(command, cwd=studied.root, env=environment, stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen(command, cwd=project.root, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         for _ in range(600):
-            if len(list(meeting.iterdir())) == 2:
+            if len([path for path in meeting.iterdir() if path.stat().st_size]) == n_processes:
                 break
             time.sleep(0.1)
-        trainings_of_rows = [json.loads(path.read_text(encoding="utf-8"))[0] for path in meeting.iterdir()]
-        assert len(trainings_of_rows) == 2
+        processes = [json.loads(path.read_text(encoding="utf-8"))[0] for path in meeting.iterdir()]
+        assert len(processes) == n_processes
         started.send_signal(signal.SIGINT)
+        lines = iter(started.stderr or ())
+        assert any("study tiny: stopping; the copies are removed when the rows have ended" in line for line in lines)
+        while copies_of(project) and started.poll() is None:
+            started.send_signal(signal.SIGINT)
+            time.sleep(0.05)
         _, stderr = started.communicate(timeout=50)
     finally:
         started.kill()
     assert started.returncode == 130, stderr
-    assert not any(is_running(process) for process in trainings_of_rows)
-    assert files_of(studied) == before
-    assert copies_of(studied) == []
-    assert list(list_experiments(studied)) == ["tiny-I-VGG16-FL", "tiny-鳞片"]
+    return stderr, processes
 
 
 @pytest.mark.trial
