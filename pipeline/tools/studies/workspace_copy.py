@@ -107,8 +107,11 @@ def copy_workspace(source: Project, folder: Path, outside: Outside) -> Project:
 
 
 def environment_of_copy(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables with which DVC runs in the copy below a folder, where it also keeps what it knows of the copy."""
-    return {**environment, "DVC_SITE_CACHE_DIR": str(folder / "dvc")}
+    """The variables with which DVC runs in the copy below a folder, where it also keeps what it knows of the copy.
+
+    It pushes nothing by itself: what all rows share is no experiment for the team.
+    """
+    return {**environment, "DVC_SITE_CACHE_DIR": str(folder / "dvc"), "DVC_EXP_AUTO_PUSH": "false"}
 
 
 def _copy_repository(top: Path, target: Path) -> None:

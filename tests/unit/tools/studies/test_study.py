@@ -223,6 +223,15 @@ def trees_of(project: Project) -> dict[str, str]:
     return {name: run(project.root, "git", "rev-parse", f"{commit}^{{tree}}") for name, commit in commits.items()}
 
 
+def push_by_itself(project: Project, folder: Path) -> None:
+    """Let DVC push every experiment, to remotes in a folder."""
+    run(project.root, "git", "init", "--quiet", "--bare", str(folder / "origin"))
+    run(project.root, "git", "remote", "add", "origin", str(folder / "origin"))
+    settings = "[exp]\nauto_push = true\n[core]\nremote = store\n"
+    text = f"""{settings}['remote "store"']\nurl = {folder / "store"}\n"""
+    (project.root / ".dvc" / "config.local").write_text(text, encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def beside(first_study: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) -> Beside:
     if joblib.cpu_count() < 2:
@@ -236,6 +245,7 @@ def beside(first_study: tuple[Project, str], tmp_path_factory: pytest.TempPathFa
     left_by_a_kill = outside_of_copies(project).copies / "0" / "project"
     left_by_a_kill.mkdir(parents=True)
     (left_by_a_kill.parents[1] / "running").touch()
+    push_by_itself(project, folder)
     before = files_of(project)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()) as stderr:
         patch.setenv("MEETING", str(meeting))
@@ -280,6 +290,11 @@ def test_rows_in_copies_leave_the_workspace_alone_and_no_copy(beside: Beside) ->
     assert files_of(beside.project) == beside.before
     assert copies_of(beside.project) == []
     assert "shared-stages" not in run(beside.project.root, "git", "for-each-ref")
+
+
+def test_rows_in_copies_are_not_pushed_by_themselves(beside: Beside) -> None:
+    assert list(list_experiments(beside.project)) == ["tiny-I-VGG16-FL", "tiny-鳞片"]
+    assert run(beside.project.root, "git", "ls-remote", "origin") == ""
 
 
 def test_rows_in_copies_share_the_processors_and_read_the_recordings(beside: Beside) -> None:
