@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Outside:
     dvc_cache: Path
     dvc_settings: Mapping[str, Mapping[str, Any]]  # of `.dvc/config.local`, which git does not have
     sources: tuple[str, ...]  # that stages read and neither a stage nor `dvc add` has made; relative to the project
+    written: tuple[str, ...]  # by stages: their outputs, and `.cache`; relative to the project
 
     @property
     def copies(self) -> Path:
@@ -73,6 +74,7 @@ def outside_of_copies(project: Project, needed: Iterable[str] = ()) -> Outside:
             Path(repository.cache.local_cache_dir),
             settings,
             tuple(dict.fromkeys([*sources, *needed])),
+            tuple(os.path.relpath(path, project.root) for path in (*made, project.cache)),
         )
 
 
@@ -86,7 +88,7 @@ def copy_workspace(source: Project, folder: Path, outside: Outside) -> Project:
         outside: of the project.
 
     Raises:
-        DataError: git has files that are not merged.
+        DataError: git has files that are not merged, or a link that a copy cannot have.
         DiskFullError: the disk has no room.
     """
     top = Path(git_text(source.root, "rev-parse", "--show-toplevel").rstrip("\n"))
@@ -94,7 +96,7 @@ def copy_workspace(source: Project, folder: Path, outside: Outside) -> Project:
     copy = Project(folder / top.name / below)
     folder.mkdir(parents=True)
     _copy_repository(top, folder / top.name)
-    _copy_files(top, folder / top.name)
+    _copy_files(top, folder / top.name, [below / name for name in outside.written])
     _share_dvc_cache(copy, folder, outside)
     for name in outside.sources:
         if (outside.project.root / name).exists():
@@ -135,17 +137,52 @@ def _copy_repository(top: Path, target: Path) -> None:
     git_text(target, "read-tree", index.decode("ascii").strip())
 
 
-def _copy_files(top: Path, target: Path) -> None:
-    """Copy what git tracks or would add, as it lies there now."""
-    listed = git_text(top, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    names = [name for name in dict.fromkeys(listed) if (top / name).is_symlink() or (top / name).is_file()]
-    n_bytes = sum((top / name).lstat().st_size for name in names)
+def _copy_files(top: Path, target: Path, written: Collection[Path]) -> None:
+    """Copy what git tracks or would add, as it lies there now.
+
+    Args:
+        top: the repository.
+        target: its copy.
+        written: what stages write, relative to it. A copy has no link to it, nor to a folder of it.
+    """
+    tracked = _listed(top, "--cached")
+    names = list(dict.fromkeys([*tracked, *_listed(top, "--others", "--exclude-standard")]))
+    links = {name: _leads_to(top / name) for name in names if (top / name).is_symlink()}
+    links_in_copy = {name: _in_copy(leads_to, top, name, written) for name, leads_to in links.items()}
+    for name in tracked:
+        if links.get(name) != links_in_copy.get(name):
+            raise DataError(
+                f"{top / name}: git tracks this link, which a copy cannot have: it leads out of the repository, or to "
+                "what stages write; put a folder there, let git ignore the link, or leave out --jobs"
+            )
+    files = [name for name in names if name not in links and (top / name).is_file()]
+    n_bytes = sum((top / name).stat().st_size for name in files)
     if n_bytes > free_bytes(target):
         raise disk_full(target, f"{n_bytes:,} bytes for a copy of the workspace")
-    for name in names:
+    for name in files:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(top / name, target / name, follow_symlinks=False)
+        shutil.copy2(top / name, target / name)
+    for name, leads_to in links_in_copy.items():
+        if leads_to is not None:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).symlink_to(leads_to)
     git_bytes(target, "update-index", "--quiet", "--refresh")  # fails where a file differs from the index
+
+
+def _listed(top: Path, *which: str) -> list[str]:
+    return git_text(top, "ls-files", "-z", *which).split("\0")[:-1]
+
+
+def _leads_to(link: Path) -> str:
+    return os.readlink(link)  # noqa: PTH115  # a Path loses `./`, and git would see a change
+
+
+def _in_copy(leads_to: str, top: Path, name: str, written: Collection[Path]) -> str | None:
+    """Where a link leads in a copy; None where stages write there, since each copy needs a place of its own."""
+    if any(path.is_relative_to(name) for path in written):
+        return None
+    whole = os.path.normpath((top / name).parent / leads_to)
+    return leads_to if Path(leads_to).is_absolute() or Path(whole).is_relative_to(top) else whole
 
 
 def _share_dvc_cache(copy: Project, folder: Path, outside: Outside) -> None:

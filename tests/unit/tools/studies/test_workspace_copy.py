@@ -12,7 +12,7 @@ from pipeline.base.project import Project
 from pipeline.tools.repository.dvc_repository import open_dvc
 from pipeline.tools.studies import workspace_copy as module
 from pipeline.tools.studies.workspace_copy import Outside, copy_workspace, outside_of_copies
-from tests.support.experiment_project import commit, experiment_project, make_repository, run
+from tests.support.experiment_project import ROOT, commit, experiment_project, make_repository, run
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def changed(tmp_path: Path) -> Project:
     (project.root / ".git").rename(tmp_path / "unused")
     for name in ("deleted.txt", "edited.txt", "weights.pt", "junk.log"):
         (project.root / name).write_text("first", encoding="utf-8")
-    with (project.root / ".gitignore").open("a", encoding="utf-8") as ignored:
-        ignored.write("/weights.pt\n*.log\n/.cache\n")
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8")
+    (project.root / ".gitignore").write_text(f"{ignored}/weights.pt\n*.log\n", encoding="utf-8")
     make_repository(tmp_path / "石料")
     (project.root / "deleted.txt").unlink()
     (project.root / "edited.txt").write_text("second", encoding="utf-8")
@@ -59,10 +59,10 @@ def test_a_copy_has_all_changes_and_links_to_what_git_does_not_have(changed: Pro
 
 def test_projects_with_one_dvc_have_folders_of_their_own_that_a_move_does_not_change(tmp_path: Path) -> None:
     projects = [Project(tmp_path / "a"), Project(tmp_path / "b"), Project(tmp_path)]
-    folders = {Outside(project, tmp_path / ".dvc", tmp_path, {}, ()).copies for project in projects}
+    folders = {Outside(project, tmp_path / ".dvc", tmp_path, {}, (), ()).copies for project in projects}
     assert len(folders) == 3
     assert {folder.parent for folder in folders} == {tmp_path / ".dvc" / "tmp" / "study"}
-    moved = Outside(Project(tmp_path / "moved" / "a"), tmp_path / "moved" / ".dvc", tmp_path, {}, ())
+    moved = Outside(Project(tmp_path / "moved" / "a"), tmp_path / "moved" / ".dvc", tmp_path, {}, (), ())
     assert moved.copies.name in {folder.name for folder in folders}
 
 
@@ -72,6 +72,33 @@ def test_locks_of_stages_are_each_copys_own(changed: Project, tmp_path: Path) ->
     copy = copy_workspace(changed, tmp_path / "0", outside_of_copies(changed))
     assert not (copy.cache / "pipe_train.lock").exists()
     assert not copy.cache.is_symlink()
+
+
+def test_a_copy_has_folders_where_the_project_has_links_to_what_stages_write(changed: Project, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "larger disk"
+    for name in (".cache", "models"):
+        (elsewhere / name).mkdir(parents=True)
+        (changed.root / name).symlink_to(elsewhere / name)
+    (elsewhere / "notes.txt").write_text("notes", encoding="utf-8")
+    (changed.root / "notes.txt").symlink_to("../../larger disk/notes.txt")
+    (changed.root / "same.txt").symlink_to("new.txt")
+    copy = copy_workspace(changed, tmp_path / "deep" / "0", outside_of_copies(changed))
+    assert copy.cache.is_dir()
+    assert not copy.cache.is_symlink()
+    assert (copy.cache / "frames").resolve() == elsewhere / ".cache" / "frames"
+    assert not (copy.root / "models").exists()
+    assert (copy.root / "notes.txt").read_text(encoding="utf-8") == "notes"
+    assert (copy.root / "same.txt").readlink() == Path("new.txt")
+
+
+@pytest.mark.parametrize(("name", "leads_to"), [("models", "new.txt"), ("notes.txt", "../../../notes.txt")])
+def test_a_link_that_a_copy_cannot_have_and_git_tracks_is_refused(
+    changed: Project, tmp_path: Path, name: str, leads_to: str
+) -> None:
+    (changed.root / name).symlink_to(leads_to)
+    run(changed.root, "git", "add", "--force", name)
+    with pytest.raises(DataError, match=f"{name}: git tracks this link, which a copy cannot have"):
+        copy_workspace(changed, tmp_path / "0", outside_of_copies(changed))
 
 
 def test_recordings_that_dvc_tracks_come_from_its_cache_and_are_no_links(tmp_path: Path) -> None:
