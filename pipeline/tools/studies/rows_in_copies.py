@@ -22,7 +22,7 @@ from pipeline.base.errors import DataError, PipeError, one_line
 from pipeline.base.files import remove
 from pipeline.base.project import Project
 from pipeline.base.words import counted
-from pipeline.tools.repository.git_repository import git_bytes, git_text
+from pipeline.tools.repository.git_repository import git_text
 from pipeline.tools.repository.own_programs import environment_with_own_programs
 from pipeline.tools.studies.dvc_experiments import check_repository, param_value, parse_yaml, remove_experiments
 from pipeline.tools.studies.experiment_run import (
@@ -219,8 +219,7 @@ def _bring_back(experiment: str, copy: Project, project: Project) -> None:
     ref = f"refs/exps/{head[:2]}/{head[2:]}/{experiment}"
     repository = git_text(copy.root, "rev-parse", "--absolute-git-dir").strip()
     options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
-    if git_bytes(project.root, "fetch", *options, repository, f"+{ref}:{ref}") is None:
-        raise DataError(f"{project.root}: git could not fetch {experiment} from its copy; run the study again")
+    git_text(project.root, "fetch", *options, repository, f"+{ref}:{ref}")
 
 
 def _environment(n_threads: int | None) -> dict[str, str]:

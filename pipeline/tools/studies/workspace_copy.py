@@ -122,9 +122,9 @@ def _copy_repository(top: Path, target: Path) -> None:
     asked = [word for name in names for word in ("--git-path", name)]
     paths = git_text(top, "rev-parse", "--path-format=absolute", *asked).splitlines()
     objects, config, shallow, exclude = map(Path, paths)
-    index = git_bytes(top, "write-tree")
-    if index is None:
+    if git_text(top, "ls-files", "--unmerged"):
         raise DataError(f"{top}: git has files that are not merged; resolve them, and `git add` them")
+    index = git_text(top, "write-tree").strip()
     git_text(top, "init", "--quiet", str(target))
     inside = target / ".git"
     (inside / "objects" / "info" / "alternates").write_text(f"{objects}\n", encoding="utf-8")
@@ -134,7 +134,7 @@ def _copy_repository(top: Path, target: Path) -> None:
             shutil.copyfile(source, inside / name)
     git_bytes(target, "config", "--unset", "core.worktree")  # of a submodule: fails where it is not set
     git_text(target, "update-ref", "--no-deref", "HEAD", git_text(top, "rev-parse", "HEAD").strip())
-    git_text(target, "read-tree", index.decode("ascii").strip())
+    git_text(target, "read-tree", index)
 
 
 def _copy_files(top: Path, target: Path, written: Collection[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def changed(tmp_path: Path) -> Project:
     (project.root / "staged.txt").write_text("staged", encoding="utf-8")
     run(project.root, "git", "add", "staged.txt")
     (project.root / "new.txt").write_text("new", encoding="utf-8")
+    (project.root / os.fsdecode(b"gr\xfcn.txt")).touch()  # Latin-1
     return project
 
 
@@ -42,6 +44,7 @@ def test_a_copy_has_all_changes_and_links_to_what_git_does_not_have(changed: Pro
         assert run(copy.root, "git", *command) == run(changed.root, "git", *command)
     texts = {name: (copy.root / name).read_text(encoding="utf-8") for name in ("edited.txt", "new.txt", "weights.pt")}
     assert texts == {"edited.txt": "second", "new.txt": "new", "weights.pt": "first"}
+    assert (copy.root / os.fsdecode(b"gr\xfcn.txt")).exists()
     assert not (copy.root / "deleted.txt").exists()
     assert not (copy.root / "junk.log").exists()
     links = {path for path in copy.root.rglob("*") if path.is_symlink()}
@@ -113,6 +116,15 @@ def test_recordings_that_dvc_tracks_come_from_its_cache_and_are_no_links(tmp_pat
     with open_dvc(copy) as copied:
         copied.checkout(str(copy.raw_dvc))
     assert sorted(path.name for path in copy.raw.iterdir()) == ["clip.mp4", "later.mp4"]
+
+
+def test_the_reason_of_git_is_told(changed: Project, tmp_path: Path) -> None:
+    outside = outside_of_copies(changed)
+    blob = run(changed.root, "git", "rev-parse", ":./staged.txt").strip()
+    objects = Path(run(changed.root, "git", "rev-parse", "--path-format=absolute", "--git-path", "objects").strip())
+    (objects / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(DataError, match=rf"git write-tree failed: error: .*{blob}.*staged\.txt.*; fatal: "):
+        copy_workspace(changed, tmp_path / "0", outside)
 
 
 def test_a_full_disk_and_files_that_are_not_merged_are_one_line(
