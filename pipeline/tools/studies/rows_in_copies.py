@@ -36,7 +36,12 @@ from pipeline.tools.studies.experiment_run import (
 )
 from pipeline.tools.studies.shared_stages import shared_stages
 from pipeline.tools.studies.stop_signals import interrupted_once
-from pipeline.tools.studies.workspace_copy import copy_workspace, environment_of_copy, outside_of_copies
+from pipeline.tools.studies.workspace_copy import (
+    copy_workspace,
+    environment_of_copy,
+    outside_of_copies,
+    refuse_no_room,
+)
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")  # the last is joblib's
 _WAIT_SECONDS = 2 * STOP_SECONDS  # for all rows together, also those on other machines
@@ -88,6 +93,7 @@ def run_in_copies(
 
     Raises:
         DataError: a copy cannot be made.
+        DiskFullError: the disk has no room for the copies.
     """
     import joblib
 
@@ -100,6 +106,7 @@ def run_in_copies(
     say(f"{title}: {counted(len(runs), 'run')}, {n_copies} at a time{threads}, in copies of the project")
     outside = outside_of_copies(project, _weights(runs))
     with _emptied(outside.copies, title) as folder:
+        refuse_no_room(folder, n_copies, outside)
         first = copy_workspace(project, folder / "0", outside)
         if n_copies > 1 and (reason := _run_shared_stages(title, runs, folder / "0", first)):
             return {run.experiment: reason for run in runs}

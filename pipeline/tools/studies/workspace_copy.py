@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.base.storage.disk_space import disk_full, free_bytes
+from pipeline.base.words import counted
 from pipeline.tools.repository.dvc_repository import open_dvc
 from pipeline.tools.repository.git_repository import git_bytes, git_text
 from pipeline.tools.studies.dvc_experiments import LAST_STAGE
@@ -39,6 +40,7 @@ class Outside:
     dvc_settings: Mapping[str, Mapping[str, Any]]  # of `.dvc/config.local`, which git does not have
     sources: tuple[str, ...]  # that stages read and neither a stage nor `dvc add` has made; relative to the project
     written: tuple[str, ...]  # by stages: their outputs, and `.cache`; relative to the project
+    n_tracked_bytes: int  # of recordings that DVC tracks, and of outputs that it keeps in its cache
 
     @property
     def copies(self) -> Path:
@@ -64,7 +66,8 @@ def outside_of_copies(project: Project, needed: Iterable[str] = ()) -> Outside:
         last = f"{project.dvc_yaml}:{LAST_STAGE}"
         repository.commit(last, with_deps=True, force=True, allow_missing=True, data_only=True, relink=False)
         stages = repository.stage.collect(last, with_deps=True)
-        made = {out.fs_path for stage in stages for out in stage.outs}
+        outs = [out for stage in stages for out in stage.outs]
+        made = {out.fs_path for out in outs}
         sources = [dep.def_path for stage in stages for dep in stage.deps if dep.fs_path not in made]
         settings = repository.config.read("local")
         settings["cache"] = {"type": _LINK_TYPES, **repository.config["cache"], **settings.get("cache", {})}
@@ -75,7 +78,33 @@ def outside_of_copies(project: Project, needed: Iterable[str] = ()) -> Outside:
             settings,
             tuple(dict.fromkeys([*sources, *needed])),
             tuple(os.path.relpath(path, project.root) for path in (*made, project.cache)),
+            sum(out.meta.size or 0 for out in outs if out.use_cache),
         )
+
+
+def refuse_no_room(folder: Path, n_copies: int, outside: Outside) -> None:
+    """Refuse copies in which DVC would copy what it tracks, if the disk has no room. Links take none.
+
+    Args:
+        folder: of the copies.
+        n_copies: how many.
+        outside: of the project.
+
+    Raises:
+        DiskFullError: the disk has no room.
+    """
+    from dvc.fs import LocalFileSystem
+    from dvc_objects.fs.generic import test_links
+
+    n_bytes = n_copies * outside.n_tracked_bytes
+    if n_bytes <= free_bytes(folder):
+        return
+    types = outside.dvc_settings["cache"]["type"]
+    links = [name for name in (types.split(",") if isinstance(types, str) else types) if name != "copy"]
+    disk = LocalFileSystem()
+    if not test_links(links, disk, str(outside.dvc_cache), disk, str(folder / "link")):
+        what = f"{n_bytes:,} bytes for what DVC tracks in {counted(n_copies, 'copy', 'copies')} of the workspace"
+        raise disk_full(folder, f"{what}, since DVC's cache cannot be linked from there")
 
 
 def copy_workspace(source: Project, folder: Path, outside: Outside) -> Project:

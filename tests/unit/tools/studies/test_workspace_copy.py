@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from pipeline.base.errors import DataError, DiskFullError
 from pipeline.base.project import Project
 from pipeline.tools.repository.dvc_repository import open_dvc
 from pipeline.tools.studies import workspace_copy as module
-from pipeline.tools.studies.workspace_copy import Outside, copy_workspace, outside_of_copies
+from pipeline.tools.studies.workspace_copy import Outside, copy_workspace, outside_of_copies, refuse_no_room
 from tests.support.experiment_project import ROOT, commit, experiment_project, make_repository, run
 
 
@@ -62,10 +63,10 @@ def test_a_copy_has_all_changes_and_links_to_what_git_does_not_have(changed: Pro
 
 def test_projects_with_one_dvc_have_folders_of_their_own_that_a_move_does_not_change(tmp_path: Path) -> None:
     projects = [Project(tmp_path / "a"), Project(tmp_path / "b"), Project(tmp_path)]
-    folders = {Outside(project, tmp_path / ".dvc", tmp_path, {}, (), ()).copies for project in projects}
+    folders = {Outside(project, tmp_path / ".dvc", tmp_path, {}, (), (), 0).copies for project in projects}
     assert len(folders) == 3
     assert {folder.parent for folder in folders} == {tmp_path / ".dvc" / "tmp" / "study"}
-    moved = Outside(Project(tmp_path / "moved" / "a"), tmp_path / "moved" / ".dvc", tmp_path, {}, (), ())
+    moved = Outside(Project(tmp_path / "moved" / "a"), tmp_path / "moved" / ".dvc", tmp_path, {}, (), (), 0)
     assert moved.copies.name in {folder.name for folder in folders}
 
 
@@ -111,11 +112,27 @@ def test_recordings_that_dvc_tracks_come_from_its_cache_and_are_no_links(tmp_pat
         repository.add(str(project.raw))
     commit(project.root)
     (project.raw / "later.mp4").write_text("not added yet", encoding="utf-8")
-    copy = copy_workspace(project, tmp_path / "0", outside_of_copies(project))
+    outside = outside_of_copies(project)
+    assert outside.n_tracked_bytes == len("a clip") + len("not added yet")
+    copy = copy_workspace(project, tmp_path / "0", outside)
     assert not copy.raw.exists()  # `dvc exp run` checks them out
     with open_dvc(copy) as copied:
         copied.checkout(str(copy.raw_dvc))
     assert sorted(path.name for path in copy.raw.iterdir()) == ["clip.mp4", "later.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("cache_type", "free", "is_refused"), [("copy", 19, True), ("copy", 20, False), ("hardlink,copy", 19, False)]
+)
+def test_what_dvc_would_copy_into_each_copy_must_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_type: str, free: int, is_refused: bool
+) -> None:
+    monkeypatch.setattr(module, "free_bytes", lambda _: free)
+    settings = {"cache": {"type": cache_type}}
+    outside = Outside(Project(tmp_path), tmp_path / ".dvc", tmp_path / "cache", settings, (), (), n_tracked_bytes=10)
+    expected = pytest.raises(DiskFullError, match="expected 20 bytes for what DVC tracks in 2 copies of the workspace")
+    with expected if is_refused else contextlib.nullcontext():
+        refuse_no_room(tmp_path, 2, outside)
 
 
 def test_the_reason_of_git_is_told(changed: Project, tmp_path: Path) -> None:
