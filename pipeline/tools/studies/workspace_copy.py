@@ -117,7 +117,7 @@ def copy_workspace(source: Project, folder: Path, outside: Outside) -> Project:
         outside: of the project.
 
     Raises:
-        DataError: git has files that are not merged, or a link that a copy cannot have.
+        DataError: git has files that are not merged, a link that a copy cannot have, or a sparse checkout.
         DiskFullError: the disk has no room.
     """
     top = Path(git_text(source.root, "rev-parse", "--show-toplevel").rstrip("\n"))
@@ -151,6 +151,11 @@ def _copy_repository(top: Path, target: Path) -> None:
     asked = [word for name in names for word in ("--git-path", name)]
     paths = git_text(top, "rev-parse", "--path-format=absolute", *asked).splitlines()
     objects, config, shallow, exclude = map(Path, paths)
+    if git_bytes(top, "config", "--type=bool", "core.sparseCheckout") == b"true\n":
+        raise DataError(
+            f"{top}: found a sparse checkout, whose absent files would look deleted in a copy; expected a whole one; "
+            "run `git sparse-checkout disable`, or leave out --jobs"
+        )
     if git_text(top, "ls-files", "--unmerged"):
         raise DataError(f"{top}: git has files that are not merged; resolve them, and `git add` them")
     index = git_text(top, "write-tree").strip()

@@ -135,6 +135,17 @@ def test_what_dvc_would_copy_into_each_copy_must_fit(
         refuse_no_room(tmp_path, 2, outside)
 
 
+def test_a_sparse_checkout_is_refused(changed: Project, tmp_path: Path) -> None:
+    run(changed.root, "git", "restore", "deleted.txt")
+    outside = outside_of_copies(changed)
+    run(changed.root.parent, "git", "sparse-checkout", "set", "--no-cone", "/*", "!deleted.txt")
+    assert not (changed.root / "deleted.txt").exists()
+    with pytest.raises(DataError, match=r"a sparse checkout, .*run `git sparse-checkout disable`"):
+        copy_workspace(changed, tmp_path / "0", outside)
+    run(changed.root, "git", "sparse-checkout", "disable")
+    assert copy_workspace(changed, tmp_path / "1", outside).raw.exists()
+
+
 def test_the_reason_of_git_is_told(changed: Project, tmp_path: Path) -> None:
     outside = outside_of_copies(changed)
     blob = run(changed.root, "git", "rev-parse", ":./staged.txt").strip()
