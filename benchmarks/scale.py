@@ -33,6 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,6 @@ FRAMES_PER_CLIP, PHOTOS_PER_OBJECT, FRAMES_PER_PHOTO = 50, 4, 10  # frames in th
 CLASSES = 10
 SIDE, SECONDS_PER_FRAME = 32, 0.2
 STAGES = ("manifest", "groups", "split", "dataset", "inputs", "train", "evaluate", "report")
-MOST_GIGABYTES = 4
 JPEG_QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 90]
 COPIED_REPORTS = ("export_json", "parity_json", "contract_json")  # of the smallest data set, for the report
 SHARE_OF_SAMPLING = 0.05  # of a core: reading the memory of a large process takes milliseconds
@@ -106,7 +106,7 @@ def measure(sizes: Sequence[int]) -> dict[str, Any]:
         },
         "ratios": {
             f"{stage}_{larger}_growth": round(costs[larger][stage]["seconds"] / costs[smaller][stage]["seconds"], 2)
-            for smaller, larger in zip(sizes, sizes[1:], strict=False)
+            for smaller, larger in pairwise(sizes)
             for stage in STAGES
         },
     }
@@ -120,7 +120,10 @@ def generate(project: Project, n_frames: int) -> None:
     project.root.mkdir(parents=True, exist_ok=True)
     _write_params(project)
     n_clips, n_objects = n_frames // FRAMES_PER_CLIP, n_frames // FRAMES_PER_PHOTO // PHOTOS_PER_OBJECT
-    recordings = [*(("clip", number) for number in range(n_clips)), *(("object", number) for number in range(n_objects))]
+    recordings = [
+        *(("clip", number) for number in range(n_clips)),
+        *(("object", number) for number in range(n_objects)),
+    ]
     draw = joblib.delayed(_draw)
     made = joblib.Parallel(n_jobs=-1, batch_size=64, return_as="generator")(
         draw(project, kind, number) for kind, number in recordings

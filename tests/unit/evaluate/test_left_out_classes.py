@@ -9,6 +9,7 @@ from pipeline.evaluate.evaluation import LeftOutClasses, RecognisedClips
 from pipeline.evaluate.left_out_classes import MOST_CLASSES, leave_out_classes
 from pipeline.evaluate.metrics import probabilities_of
 from pipeline.evaluate.predictions import Predictions
+from pipeline.network.embeddings import Embeddings
 
 CHANNELS, FRAMES = 16, 3
 
@@ -26,7 +27,9 @@ def _kept(directions: list[int], n_clips: int = 15, n_folds: int = 5) -> Predict
                 features.append(generator.normal(0, 0.3, CHANNELS) + 3 * np.eye(CHANNELS)[direction])
     logits = np.zeros((len(rows), len(directions)), np.float32)
     pooled = np.array(features, np.float32)
-    return Predictions(rows, np.array(truth), logits, logits[:, 0], probabilities_of(logits, None), pooled)
+    return Predictions(
+        rows, np.array(truth), logits, logits[:, 0], probabilities_of(logits, None), Embeddings(list(pooled))
+    )
 
 
 def _recognised(directions: list[int], **settings: int) -> LeftOutClasses:

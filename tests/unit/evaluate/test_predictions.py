@@ -9,6 +9,7 @@ from pipeline.base.project import Project
 from pipeline.evaluate.dvc_tables import plot_tables, write_tables
 from pipeline.evaluate.metrics import probabilities_of
 from pipeline.evaluate.predictions import Predictions, gather, write_predictions
+from pipeline.network.embeddings import Embeddings
 from tests.support.judged_frames import judged_frames
 
 
@@ -16,7 +17,7 @@ def test_a_name_with_a_carriage_return_comes_back_as_it_was(project: Project) ->
     logits, classes = np.array([[2, 0], [0, 1]], dtype=np.float32), ["a", "b"]
     rows = [Row(f"clip\r{i}.jpg", classes[i], "", "", f"clip\r{i}", width=1, height=1) for i in range(2)]
     predictions = Predictions(
-        rows, np.array([0, 1]), logits, logits.max(axis=1), probabilities_of(logits, None), logits
+        rows, np.array([0, 1]), logits, logits.max(axis=1), probabilities_of(logits, None), Embeddings(list(logits))
     )
     write_predictions(predictions, classes, project)
     project.plots.mkdir(parents=True)

@@ -22,7 +22,7 @@ from pipeline.train.inputs import feature_cache as module
 from pipeline.train.inputs.batches import exact, pictures, prefetch
 from pipeline.train.inputs.feature_cache import (
     CachedFeatures,
-    FeatureMaps,
+    FeaturesOnDisk,
     exact_features,
     fold_batch_norm,
     view_features,
@@ -225,7 +225,7 @@ def test_maps_stay_on_disk_and_are_those_of_their_views(small: Project, network:
     maps = copy.deepcopy(network)
     maps.pool = nn.Identity()
     cached = _views(small, maps, *ONLINE, cached_views=3)
-    assert isinstance(cached.features, FeatureMaps)
+    assert isinstance(cached.features, FeaturesOnDisk)
     indices, order = [7, 0, 7], cached.order
     source = pictures(images_of(small, "train"), params_with(small, *ONLINE))
     features, _ = cached.batch(indices, 4, CPU)
