@@ -40,7 +40,7 @@ def leave_out_classes(kept: Predictions, classes: tuple[str, ...], rate: float |
         if thresholds is None:
             return ValueOrReason(None, f"without {classes[number]}: {reason}")
         score = _score_of(kept.embeddings[known], kept.truth[known])
-        means = _means_by_group(_scores(score, kept.embeddings[~known]), groups[~known])
+        means = means_by_group(_scores(score, kept.embeddings[~known]), groups[~known])
         per_class[classes[number]] = RecognisedClips(len(means), int((np.array(means) < thresholds.clip).sum()))
     return ValueOrReason(LeftOutClasses(dict(sorted(per_class.items()))), None)
 
@@ -67,7 +67,7 @@ def _scores(score: KnownScore, embeddings: Embeddings) -> NDArray[np.float32]:
     return np.concatenate([score(block) for block in embeddings.blocks()])
 
 
-def _means_by_group(scores: NDArray[np.float32], groups: NDArray[np.str_]) -> list[np.float32]:
+def means_by_group(scores: NDArray[np.float32], groups: NDArray[np.str_]) -> list[np.float32]:
     """The mean score of each group, in the order of their names."""
     order = np.argsort(groups, kind="stable")
     starts = np.unique(groups[order], return_index=True)[1]

@@ -15,7 +15,7 @@ from pipeline.network.known_score import SHORTEST, Array, KnownScore
 
 PROTOTYPES = 4  # of a class, at most
 WHITENED = 32  # directions, at most; more take space on the device and tell no more
-MOST_PICTURES = 20_000  # that the score is fitted to; with 1,280 channels they take 0.2 GB, four times over
+MOST_PICTURES = 10_000  # that the score is fitted to; with 1,280 channels they take 0.1 GB, some times over
 
 
 def pictures_to_fit(labels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -64,6 +64,25 @@ def test_the_numbers_are_those_of_the_predictions(exported: Project) -> None:
     assert value["baseline_majority"] == 0.5
 
 
+def test_a_judged_frame_is_compared_with_a_part_of_very_many_training_frames(
+    exported: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_compared: list[int] = []
+    fit = KNeighborsClassifier.fit
+
+    def counted(self: Any, features: Any, truth: Any) -> Any:
+        n_compared.append(len(features))
+        return fit(self, features, truth)
+
+    monkeypatch.setattr(KNeighborsClassifier, "fit", counted)
+    whole = _evaluated(exported)["baseline_knn"]
+    monkeypatch.setattr(module, "MOST_NEIGHBOURS", 6)
+    part = _evaluated(exported)["baseline_knn"]
+    n_training = sum(row.split == "train" for row in manifest.read_split(exported.split_csv))
+    assert n_compared == [n_training, 6]
+    assert None not in (whole, part)
+
+
 def test_frames_and_clips_below_the_threshold_are_counted_and_no_other_number_changes(exported: Project) -> None:
     checkpoint = read_checkpoint(exported.checkpoint)
 
