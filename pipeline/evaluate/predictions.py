@@ -23,6 +23,7 @@ from pipeline.network.network import Network
 from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
 
 _ARRAYS = ("truth", "logits", "scores", "probabilities")  # of Predictions
+_BY_FRAME = (*_ARRAYS, "embeddings")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Predictions:
         if mask.all():
             return self
         rows = [row for row, is_wanted in zip(self.rows, mask, strict=True) if is_wanted]
-        return Predictions(rows, *(getattr(self, name)[mask] for name in _ARRAYS), self.embeddings[mask])
+        return Predictions(rows, **{name: getattr(self, name)[mask] for name in _BY_FRAME})
 
 
 def gather(parts: Iterable[Predictions], rows: Iterable[Row]) -> Predictions:
@@ -64,9 +65,9 @@ def gather(parts: Iterable[Predictions], rows: Iterable[Row]) -> Predictions:
     selected = [part.where(np.array([row.path in paths for row in part.rows])) for part in parts]
     all_rows = [row for part in selected for row in part.rows]
     order = sorted(range(len(all_rows)), key=lambda index: all_rows[index].path)
-    arrays = (np.concatenate([getattr(part, name) for part in selected])[order] for name in _ARRAYS)
+    arrays = {name: np.concatenate([getattr(part, name) for part in selected])[order] for name in _ARRAYS}
     embeddings = Embeddings.of_parts(part.embeddings for part in selected)[order]
-    return Predictions([all_rows[index] for index in order], *arrays, embeddings)
+    return Predictions([all_rows[index] for index in order], embeddings=embeddings, **arrays)
 
 
 def judge_out_of_fold(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, batch_size: int) -> Predictions:
