@@ -32,6 +32,7 @@ Ranges = Any  # onnxruntime.quantization's TensorsData: the lowest and highest v
 
 PERCENTILE = 99.99  # per cent of a tensor's values are inside the range; the rest is clipped
 HALF_OF_FP16 = 32752.0  # half of the largest half-precision number: a tensor beyond it may overflow on other frames
+NO_HEAD: Collection[str] = ()
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -81,9 +82,17 @@ def measure_ranges(core: onnx.ModelProto, inputs_nchw: NDArray[np.float32], cali
 class Quantizer:
     """Makes int8 cores of one float32 core. What recipes share is measured once, when it is first needed."""
 
-    def __init__(self, core: onnx.ModelProto, inputs_nchw: NDArray[np.float32]) -> None:
-        """Take the float32 core, and the frames (n, 3, size, size) on which ranges and biases are measured."""
-        self._core = with_biases(core)
+    def __init__(
+        self, core: onnx.ModelProto, inputs_nchw: NDArray[np.float32], head: Collection[str] = NO_HEAD
+    ) -> None:
+        """Take the float32 core, and what its recipes share.
+
+        Args:
+            core: the float32 core; it stays as it is.
+            inputs_nchw: (n, 3, size, size), the frames on which ranges and biases are measured.
+            head: the parameters of layers that stay in float, as in `layers_in_float`.
+        """
+        self._core, self._head = with_biases(core), head
         self._inputs_nchw = inputs_nchw
         self.ranges: Callable[[Calibration], Ranges] = functools.cache(self._measure_ranges)
         self._frame_means: Callable[[], dict[str, FrameMeans]] = functools.cache(self._measure_means)
@@ -104,18 +113,17 @@ class Quantizer:
         return frame_means(self._core, self._inputs_nchw)
 
     def _quantise(self, recipe: Int8) -> onnx.ModelProto:
-        return to_int8(self._core, self.ranges(recipe.calibration), recipe)
+        return to_int8(self._core, self.ranges(recipe.calibration), recipe, self._head)
 
 
-def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8) -> onnx.ModelProto:
-    """Quantise a core to int8 (QDQ), but for its last layer, and without a correction of its biases.
-
-    The last layer costs next to no time, and in float its logits are not rounded to 256 levels.
+def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8, head: Collection[str] = NO_HEAD) -> onnx.ModelProto:
+    """Quantise a core to int8 (QDQ), but for its last layers, and without a correction of its biases.
 
     Args:
         core: the float32 core; it stays as it is.
         ranges: of its tensors, from `measure_ranges`.
         recipe: how it becomes int8.
+        head: the parameters of layers that stay in float, as in `layers_in_float`.
     """
     onnxruntime()
     from onnxruntime.quantization import QuantType
@@ -130,7 +138,7 @@ def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8) -> onnx.ModelPr
         activations,
         copy.deepcopy(ranges),  # the quantizer changes them
         [],
-        [last_weighted(core)],
+        layers_in_float(core, head),
         _quantisable(),
         {"ActivationSymmetric": recipe.activations == "s8", "WeightSymmetric": True},
     )
@@ -141,9 +149,19 @@ def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8) -> onnx.ModelPr
     return quantised
 
 
-def last_weighted(core: onnx.ModelProto) -> str:
-    """Return the name of the last node with weights: in a classifier, the layer of the classes."""
-    return next((node.name for node in reversed(core.graph.node) if node.op_type in WEIGHTED), "")
+def layers_in_float(core: onnx.ModelProto, head: Collection[str] = NO_HEAD) -> list[str]:
+    """Return the names of the layers that no recipe turns into integers.
+
+    The layer of the classes, the last one, costs next to no time, and in float its logits are not rounded to 256
+    levels. Where folds judge, all layers of the head stay too: each fold's weights take their place.
+
+    Args:
+        core: the float32 core.
+        head: the names of the head's parameters where folds judge, else none.
+    """
+    weighted = [node for node in core.graph.node if node.op_type in WEIGHTED]
+    of_head = [node.name for node in weighted if not set(head).isdisjoint(node.input)]
+    return list(dict.fromkeys([*of_head, *(node.name for node in weighted[-1:])]))
 
 
 def to_fp16(core: onnx.ModelProto, float_layers: Collection[str]) -> onnx.ModelProto:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -13,7 +13,15 @@ import onnx
 from numpy.typing import NDArray
 
 from export.export.half_arithmetic import logits_in_half
-from export.export.quantize import Int8, Quantizer, last_layers, last_weighted, layers_beyond_fp16, to_fp16
+from export.export.quantize import (
+    NO_HEAD,
+    Int8,
+    Quantizer,
+    last_layers,
+    layers_beyond_fp16,
+    layers_in_float,
+    to_fp16,
+)
 from export.export.reference_frames import ReferenceFrames
 from export.export.torch_export import EXPORTER_ERRORS
 from export.graphs.gates import FAILED, PASSED, Judgement, Logits, Scores, judge
@@ -110,10 +118,18 @@ class Trial:
 class CandidateFactory:
     """Makes the candidates of one core. What is slow to measure is measured once, when it is first needed."""
 
-    def __init__(self, core: onnx.ModelProto, calibration_nchw: NDArray[np.float32]) -> None:
-        """Take the float32 core, and the frames (n, 3, size, size) on which ranges and biases are measured."""
-        self._core = core
-        self._quantizer = Quantizer(core, calibration_nchw)
+    def __init__(
+        self, core: onnx.ModelProto, calibration_nchw: NDArray[np.float32], head: Collection[str] = NO_HEAD
+    ) -> None:
+        """Take the float32 core, and what its candidates share.
+
+        Args:
+            core: the float32 core; it stays as it is.
+            calibration_nchw: (n, 3, size, size), the frames on which ranges and biases are measured.
+            head: the parameters of layers that int8 keeps in float, as in `layers_in_float`.
+        """
+        self._core, self._head = core, head
+        self._quantizer = Quantizer(core, calibration_nchw, head)
 
     def fp16(self) -> Iterator[Candidate]:
         """Yield half precision: all layers but those that would overflow; then with the last layers float too."""
@@ -137,7 +153,7 @@ class CandidateFactory:
         return to_fp16(self._core, kept), kept
 
     def _make_int8(self, recipe: Int8) -> tuple[onnx.ModelProto, Sequence[str]]:
-        return self._quantizer.to_int8(recipe), [last_weighted(self._core)]
+        return self._quantizer.to_int8(recipe), layers_in_float(self._core, self._head)
 
 
 def search(fp32: Trial, factory: CandidateFactory, mode: Mode, calibration: ReferenceFrames) -> list[Trial]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 
 from export.export.params import ExportParams
+from export.export.quantize import NO_HEAD
 from export.export.record import CalibrationSet, ExporterTrial, ExportRecord
 from export.export.reference_frames import ReferenceFrames, calibration_rows, frames_of_folds, reference_frames
 from export.export.search import (
@@ -93,7 +94,8 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
         whole = calibration if by_folds else frames  # frames that the network itself answers for
         record = dataclasses.replace(record, exporters=_try_exporters(checkpoint, params.opset, gates, whole))
         best = _first_that_agrees(record, made_from, project)
-        factory = CandidateFactory(_core_of(best.trial), calibration.inputs_nchw)
+        head = frames.folds.shipped if frames.folds is not None else NO_HEAD
+        factory = CandidateFactory(_core_of(best.trial), calibration.inputs_nchw, head)
         score = checkpoint.known_score if checkpoint.calibration.unknown else None
         trials = judge_nearest(search(best.trial, factory, params.search, calibration), score, frames, gates)
         kept = best_of_each_precision(trials)

@@ -86,11 +86,12 @@ def _unpacked(bundle_zip: Path) -> Iterator[Path]:
 
 
 def _service_worker(files: dict[str, bytes]) -> bytes:
-    """Return the service worker with the names of all files and a name of this build, so that another build is seen."""
-    kept = {name: sha256(content) for name, content in sorted(files.items())}
+    """Return the service worker with the hashes of all other files, and with a name that only this build has."""
+    hashes = {name: sha256(content) for name, content in sorted(files.items())}
+    kept = {name: digest for name, digest in hashes.items() if name != SERVICE_WORKER}
     build = {
-        "id": sha256(json.dumps(kept).encode())[:16],
-        "files": ["./", *kept],
+        "id": sha256(json.dumps(hashes).encode())[:16],
+        "files": {"./": hashes[INDEX], **kept},
         "policy": content_policy(files[INDEX]),
     }
     return f"const BUILD = {json.dumps(build)};\n".encode() + files[SERVICE_WORKER]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from export.phone.onnxruntime_web import VERSION
 from pipeline.base.errors import DataError
-from runtime.answers import KNOWN_SCORE
+from runtime.answers import KNOWN_SCORE, ROUNDING_OF_SCORES, SCORE_RANGE
 from runtime.archive import bundle_id
 from runtime.classifier import CONTRACT
 from runtime.contract import Contract, Variant
@@ -47,6 +47,7 @@ def page_files(bundle: Path, ort_files: dict[str, bytes]) -> dict[str, bytes]:
     variant = chosen_variant(contract)
     graph = f"model/{variant.file}"
     pictures, golden = _golden(bundle, contract, variant)
+    logits = [logit for sample in golden for logit in sample["logits"]]
     checked = {
         **ort_files,
         graph: (bundle / variant.file).read_bytes(),
@@ -63,6 +64,9 @@ def page_files(bundle: Path, ort_files: dict[str, bytes]) -> dict[str, bytes]:
         "languages": sorted(name.split(".")[1] for name in page if name.startswith("strings.")),
         "files": {name: sha256(content) for name, content in checked.items()},
         "golden": golden,
+        # How far apart numbers may be, by the rules of runtime/selfcheck.py: shares of the ranges of logits and scores.
+        "allowed_logit": variant.golden_tolerance * (max(logits) - min(logits)),
+        "allowed_score": max(variant.golden_tolerance * SCORE_RANGE, ROUNDING_OF_SCORES),
     }
     return {**page, **checked, PAGE_JSON: _json_bytes(about)}
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.util
 import ipaddress
+import json
 import socket
 import sys
+import zipfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from export.phone.page_files import INDEX, PAGE_JSON, content_policy
 from pipeline.base.errors import DataError
+from runtime.archive import SUMS, bundle_id
 from runtime.system.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 PORT = 8443
 _VALID_DAYS = 7
+_OWN_ADDRESS = "127.0.0.1"
 _NEEDED = ("starlette", "uvicorn", "segno")  # the extra `web`
 
 
@@ -40,7 +45,7 @@ class Certificate:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import NameOID
+        from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "clip2edge page")])
@@ -56,6 +61,8 @@ class Certificate:
             .not_valid_after(now + datetime.timedelta(days=_VALID_DAYS))
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            # Apple's systems refuse a server's certificate without it.
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .sign(key, hashes.SHA256())
         )
         private = key.private_bytes(
@@ -65,11 +72,12 @@ class Certificate:
         return cls(public, private, certificate.fingerprint(hashes.SHA256()).hex(":").upper())
 
 
-def serve(folder: Path) -> None:
+def serve(folder: Path, bundle_zip: Path | None = None) -> None:
     """Serve a page until the person stops it with Ctrl-C; print its address as text and as a QR code.
 
     Args:
         folder: the page, as `pipe phone` writes it.
+        bundle_zip: the bundle that the person may take the page for one of: a line says where it has another.
 
     Raises:
         DataError: the folder holds no page, the port is taken, or the extra `web` is not installed.
@@ -88,7 +96,7 @@ def serve(folder: Path) -> None:
         paths[1].touch(mode=0o600)
         for path, content in zip(paths, (certificate.certificate_pem, certificate.key_pem), strict=True):
             path.write_bytes(content)
-        _tell(f"https://{address}:{PORT}/", certificate)
+        _tell(address, certificate, of_other_bundle(folder, bundle_zip))
         config = uvicorn.Config(
             page_app(folder), ssl_certfile=paths[0], ssl_keyfile=str(paths[1]), log_level="warning", lifespan="off"
         )
@@ -127,8 +135,33 @@ def local_address() -> str:
         try:
             probe.connect(("192.0.2.1", 9))  # a documentation address: choosing the way to it sends nothing
         except OSError:
-            return "127.0.0.1"
+            return _OWN_ADDRESS
         return str(probe.getsockname()[0])
+
+
+def of_other_bundle(folder: Path, bundle_zip: Path | None) -> str | None:
+    """Return a line that says that a page is not of a bundle; None where it is, or where there is no bundle.
+
+    Args:
+        folder: the page.
+        bundle_zip: the bundle.
+    """
+    if bundle_zip is None or not bundle_zip.is_file():
+        return None
+    of_page = json.loads((folder / PAGE_JSON).read_text(encoding="utf-8")).get("bundle_id")
+    of_zip = None
+    with (
+        contextlib.suppress(OSError, KeyError, zipfile.BadZipFile),
+        zipfile.ZipFile(bundle_zip) as archive,
+        scratch_folder("serve") as scratch,
+    ):
+        archive.extract(SUMS, scratch)
+        of_zip = bundle_id(scratch)
+    if of_zip in (None, of_page):
+        return None
+    return (
+        f"The page has bundle {of_page}, and {bundle_zip} is {of_zip}: `pipe phone --ort PACKAGE` makes the page anew."
+    )
 
 
 def _listening() -> socket.socket:
@@ -140,15 +173,23 @@ def _listening() -> socket.socket:
         ) from error
 
 
-def _tell(url: str, certificate: Certificate) -> None:
+def _tell(address: str, certificate: Certificate, other_bundle: str | None) -> None:
     import segno
 
+    url = f"https://{address}:{PORT}/"
+    is_alone = address == _OWN_ADDRESS
     lines = [
-        f"The page is at {url} for everybody in this network. Stop it with Ctrl-C.",
+        f"The page is at {url} for {'this machine' if is_alone else 'everybody in this network'}. Stop it with Ctrl-C.",
         "The browser warns of the certificate, since this machine made it. Go on only if its SHA-256 fingerprint is",
         f"  {certificate.fingerprint}",
         "Behind such a certificate a browser keeps no page for use without a network (docs/phone.md).",
     ]
+    if is_alone:
+        lines.append(
+            "This machine has no default route. A phone needs its address in your network instead of 127.0.0.1."
+        )
+    if other_bundle is not None:
+        lines.append(other_bundle)
     sys.stdout.write("\n".join(lines) + "\n")
     segno.make(url, micro=False).terminal(out=sys.stdout, compact=True)
     sys.stdout.flush()

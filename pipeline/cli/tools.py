@@ -240,22 +240,22 @@ def phone(bundle: Path | None, ort: Path | None, out: Path | None, *, single: bo
     if single and is_served:
         raise click.UsageError("--single-file needs no server")
     if is_served and ort is None and bundle is None:
-        _serve(folder_of(current_project(), out))
+        _serve(folder_of(current_project(), out), current_project().bundle_zip)
         return
     report = write_page(current_project(), bundle, ort, out, single=single)
     if is_served:
         say([report.headline])
-        _serve(report.path)
+        _serve(report.path, None)
     elif single:
         done(report, "phone --single-file")
     else:
         done(report, "phone")
 
 
-def _serve(folder: Path) -> None:
+def _serve(folder: Path, bundle_zip: Path | None) -> None:
     from export.phone.serve import serve
 
-    serve(folder)
+    serve(folder, bundle_zip)
 
 
 @click.group(epilog=example("pipe key new ~/keys/bundles.pem", "pipe key export ~/keys/bundles.pem"))

@@ -84,17 +84,19 @@ def _folds(n_folds: int, seed: int, labels: Names, groups: Names | None) -> Iter
 
 def _accuracy(features: Floats, labels: Names, folds: Iterator[tuple[Positions, Positions]]) -> float:
     """The share of frames that the probe of the other folds calls right."""
-    from sklearn.decomposition import PCA
+    from sklearn.decomposition import PCA, KernelPCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     is_right = []
+    doubles = features.astype(np.float64)  # products of float32 would lose the axes of small variance
     for learned, held_out in folds:
         # The principal axes of all learned frames lose nothing of a probe with an L2 penalty, and make it much faster.
-        # With more frames than features, the features' covariance gives the same axes in three quarters of the time.
-        axes = PCA(svd_solver="covariance_eigh" if len(learned) > features.shape[1] else "full")
+        # With fewer frames than features, the frames' products give the same axes in a tenth of the time.
+        n_learned, n_channels = len(learned), features.shape[1]
+        axes = PCA(svd_solver="covariance_eigh") if n_learned > n_channels else KernelPCA(eigen_solver="dense")
         probe = make_pipeline(StandardScaler(), axes, LogisticRegression(C=STRENGTH, max_iter=1000, tol=1e-3))
-        probe.fit(features[learned], labels[learned])
-        is_right.append(probe.predict(features[held_out]) == labels[held_out])
+        probe.fit(doubles[learned], labels[learned])
+        is_right.append(probe.predict(doubles[held_out]) == labels[held_out])
     return float(np.concatenate(is_right).mean())

@@ -9,13 +9,19 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import onnxruntime
 import psutil
 import pytest
 import torch
 
+from export.graphs.runner import Graph
+from pipeline.base.errors import DataError
 from pipeline.train.inputs import batched_views
+from runtime.classifier import CONTRACT
 from tests.support.command import ROOT
+from tests.support.tiny_bundle import draft_contract, write_models
 from tests.trials import gpu_parts
 from tests.trials.gpu_check import (
     FAILED,
@@ -188,3 +194,41 @@ def test_a_package_of_the_folder_is_there_for_the_parts_and_not_for_this_python(
     out = tmp_path / "out"
     assert main([str(out), "--wheels", str(wheels)], lambda _: [uses]) == 0, (out / "wheels.err").read_text()
     assert main([str(tmp_path / "without")], lambda _: [uses]) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+def test_a_machine_whose_torch_sees_no_gpu_fails_and_says_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_parts.main(["machine"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["cards"], found["torch"]) == ([], torch.__version__)
+
+
+def test_a_graph_that_tensorrt_refuses_or_changes_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = tmp_path / "bundle"
+    write_models(bundle / CONTRACT, bundle, draft_contract())
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [gpu_parts.TENSORRT])
+    off = 0.0
+
+    class Planted(Graph):
+        """The graph on the CPU, with logits that are off where TensorRT was asked for."""
+
+        def __init__(self, content: bytes, *, provider: str = "") -> None:
+            super().__init__(content)
+            self.off = off if provider else 0.0
+
+        def __call__(self, *pictures: Any) -> Any:
+            return super().__call__(*pictures) + self.off
+
+    monkeypatch.setattr(gpu_parts, "Graph", Planted)
+    assert gpu_parts.main(["tensorrt", str(tmp_path)]) == 0
+    off = 100.0
+    assert gpu_parts.main(["tensorrt", str(tmp_path)]) == 1
+
+    def refused(content: bytes, *, provider: str = "") -> Graph:
+        if provider:
+            raise DataError("planted")
+        return Graph(content)
+
+    monkeypatch.setattr(gpu_parts, "Graph", refused)
+    with pytest.raises(SystemExit, match="fp32: planted"):
+        gpu_parts.main(["tensorrt", str(tmp_path)])

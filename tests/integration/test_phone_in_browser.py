@@ -18,7 +18,7 @@ from export.bundle.stage import bundle
 from export.phone.folder import phone
 from runtime.classifier import Classifier
 from tests.support.examples import NotHereError
-from tests.support.phone_page import PHONE, PhoneBrowser, fetch_package, serving
+from tests.support.phone_page import PhoneBrowser, fetch_package, serving
 from tests.support.tiny_bundle import draft_contract, picture, scored_graph, with_thresholds, write_project
 from tests.trials.phone_in_browser import LOGITS, REFUSED, STILL_ANSWERED
 
@@ -54,7 +54,7 @@ def test_the_page_answers_as_the_runtime_and_asks_nobody_else(browser: PhoneBrow
     names = [f"frame{number}.png" for number in range(len(pictures))]
     for name, pixels in zip(names, pictures, strict=True):
         Image.fromarray(pixels).save(page / name)
-    browser.resize(PHONE)
+    browser.be_narrow()
     with serving(page) as address:
         browser.open(address)
         browser.until("return document.getElementById('line').innerText.includes('No live camera')")

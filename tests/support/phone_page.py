@@ -26,7 +26,7 @@ from tests.support.examples import NotHereError
 from tests.support.tiny_bundle import ROOT
 
 PAGE = ROOT / "export" / "phone" / "page"
-PHONE, DESK = (390, 844), (1280, 900)  # pixels
+_PHONE = (390, 844)  # width and height in pixels
 _SECONDS = 120
 
 
@@ -92,12 +92,11 @@ def write_camera_film(path: Path, pictures: list[NDArray[np.uint8]], seconds: in
 class PhoneBrowser:
     """Headless Chromium that allows the camera, and shows a film there."""
 
-    def __init__(self, film: Path | None = None, *arguments: str, downloads: Path | None = None) -> None:
+    def __init__(self, film: Path | None = None, *, downloads: Path | None = None) -> None:
         """Start the browser.
 
         Args:
             film: what the camera shows; None: there is no camera.
-            arguments: more arguments of Chromium.
             downloads: where files are saved.
 
         Raises:
@@ -113,7 +112,7 @@ class PhoneBrowser:
         camera = ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}"] if film else []
         for argument in (
             "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-            "--lang=en", "--use-fake-ui-for-media-stream", *camera, *arguments,
+            "--lang=en", "--use-fake-ui-for-media-stream", *camera,
         ):  # fmt: skip
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -128,13 +127,11 @@ class PhoneBrowser:
     def __exit__(self, *_: object) -> None:
         self.driver.quit()
 
-    def resize(self, size: tuple[int, int], scheme: str = "light") -> None:
-        """Show pages in a window of this size and in this colour scheme."""
-        width, height = size
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
+    def be_narrow(self) -> None:
+        """Show pages in the window of a phone."""
+        width, height = _PHONE
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def before_load(self, script: str) -> None:
         """Run a script before every page from now on, such as one that takes a part of the browser away."""

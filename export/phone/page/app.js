@@ -8,7 +8,7 @@ import { threadCount } from "./engine.js";
 import { bytesOf } from "./files.js";
 import { judgeClip, judgePicture, OneASecond } from "./judge.js";
 import { keepOffline } from "./offline.js";
-import { jpegOf, pixelsOf, pixelsOfFile, WHOLE } from "./pixels.js";
+import { jpegOf, pixelsOf, pixelsOfFile } from "./pixels.js";
 import { Problem } from "./problem.js";
 import { Recorder } from "./recorder.js";
 import { Region } from "./region.js";
@@ -27,9 +27,10 @@ const session = localTime(new Date()); // samples of one opening of the page bel
 let model = null;
 let region = null;
 let camera = null;
+let opening = null; // the camera while it is opened, so that a second press opens no second one
 let samples = null;
 let samplesView = null;
-let live = 0; // the number of the loop that may go on; another number ends it
+let turn = 0; // the number of the answer that is wanted; what began under another number shows nothing more
 let recording = null;
 let subject = null; // what was answered last, and can be corrected
 
@@ -103,27 +104,44 @@ function words(error) {
 // --- the camera, live ---
 
 async function openCamera() {
-  live += 1;
+  const before = turn;
   try {
-    camera ??= await Camera.open($("video"), guarded(closeCamera));
+    if (camera === null) await (opening ??= openedCamera());
   } catch (error) {
-    showStage("empty");
+    if (turn === before) showWithoutCamera();
     throw error;
   }
+  if (turn !== before) return; // the person has asked for something else meanwhile
+  const mine = nextTurn();
   showStage("video");
   await $("video").play();
+  if (turn !== mine) return;
   showCameraControls();
   view.forgetSpoken();
-  await answerLive(live);
+  await answerLive(mine);
+}
+
+async function openedCamera() {
+  try {
+    camera = await Camera.open($("video"), guarded(closeCamera));
+  } finally {
+    opening = null;
+  }
 }
 
 // Somebody else has taken the camera, or the person has withdrawn it.
 async function closeCamera() {
-  if (recording) await stopRecording();
-  live += 1;
   camera = null;
-  showStage("empty");
+  if (recording) await stopRecording();
+  else if (!$("video").hidden) nextTurn();
+  if (camera === null) showWithoutCamera();
   throw new Problem("camera_ended");
+}
+
+// Begins another answer, and ends the one before it.
+function nextTurn() {
+  turn += 1;
+  return turn;
 }
 
 function showCameraControls() {
@@ -144,29 +162,33 @@ async function toggleTorch() {
 
 async function answerLive(mine) {
   let recent = [];
+  // One holds the picture that was answered last and may be kept; the next picture is drawn into the other.
+  const canvases = [document.createElement("canvas"), document.createElement("canvas")];
   subjectIs(null);
   view.say(text("live"), text("looking"));
-  while (live === mine) {
+  while (turn === mine) {
     const time = performance.now();
-    const pixels = pixelsOfVideo($("video"));
+    const pixels = pixelsOfVideo($("video"), canvases[0]);
     if (pixels === null) {
       await nextPicture($("video"));
       continue;
     }
+    const about = aboutPixels();
     const prediction = await answerPixels(pixels);
-    if (live !== mine) return;
+    if (turn !== mine) return;
     recent = [...recent.filter((each) => time - each.time < WINDOW_MILLISECONDS), { time, prediction }];
     const answer = judgeClip(recent.map((each) => each.prediction), model.contract, model.variant);
     view.show(answer, model.contract, text("live"));
-    subjectIs({ kind: "picture", origin: "camera", answer, canvas: pixels.canvas });
+    subjectIs({ kind: "picture", origin: "camera", ...about, answer, canvas: pixels.canvas });
+    canvases.reverse();
     if (recording !== null) await goOnRecording(time, prediction);
     await nextPicture($("video"));
   }
 }
 
-function pixelsOfVideo(video) {
+function pixelsOfVideo(video, canvas) {
   if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA || video.videoWidth === 0) return null;
-  return pixelsOf(video, video.videoWidth, video.videoHeight, region.part);
+  return pixelsOf(video, video.videoWidth, video.videoHeight, region.part, canvas);
 }
 
 function nextPicture(video) {
@@ -189,40 +211,56 @@ async function answerPixels(pixels) {
 
 async function takePhoto() {
   const pixels = pixelsOfVideo($("video"));
-  if (pixels !== null) await answerStill(pixels, "camera");
+  if (pixels !== null) await answerStill(pixels, { origin: "camera", ...aboutPixels() }, nextTurn());
 }
 
-async function answerStill(pixels, origin, blob = null) {
-  live += 1;
+async function answerStill(pixels, about, mine) {
   subjectIs(null);
   showStill(pixels);
   const answer = await answerPixels(pixels);
+  if (turn !== mine) return;
   view.forgetSpoken();
   view.show(answer, model.contract, text("still"));
-  subjectIs({ kind: "picture", origin, answer, canvas: pixels.canvas, blob });
+  subjectIs({ kind: "picture", ...about, answer, canvas: pixels.canvas });
 }
 
 async function answerFile(file) {
-  if (recording) await stopRecording();
+  const mine = nextTurn();
+  if (recording) endRecording().recorder?.stop();
+  subjectIs(null);
   view.say(text("still"), text("looking"));
-  if (file.type.startsWith("video/")) {
-    await answerClipFile(file);
-    return;
+  try {
+    await (file.type.startsWith("video/") ? answerClipFile(file, mine) : answerPictureFile(file, mine));
+  } catch (error) {
+    if (turn === mine) throw error;
   }
-  // The file as it is goes home where the graph sees the whole picture.
-  await answerStill(await pixelsOfFile(file, region.part), "file", region.isWhole && canBeKept(file) ? file : null);
 }
 
-async function answerClipFile(file) {
-  live += 1;
-  subjectIs(null);
+async function answerPictureFile(file, mine) {
+  const about = { origin: "file", ...aboutPixels() };
+  // The file as it is goes home where the graph sees the whole picture.
+  const blob = about.region === null && canBeKept(file) ? file : null;
+  const pixels = await pixelsOfFile(file, region.part);
+  if (turn === mine) await answerStill(pixels, { ...about, blob }, mine);
+}
+
+async function answerClipFile(file, mine) {
+  const about = { origin: "file", ...aboutPixels(), blob: file };
   const frames = [];
   await eachSecond(file, async (video) => {
+    if (turn !== mine) return false;
     const pixels = pixelsOfVideo(video);
+    if (pixels === null) throw new Problem("clip_unreadable");
     showStill(pixels);
     frames.push(await answerPixels(pixels));
+    return turn === mine;
   });
-  showClip(frames, "file", file);
+  if (turn === mine) showClip(frames, about);
+}
+
+// What a sample has to say of its pixels: when they were taken, and which part of the picture they are.
+function aboutPixels() {
+  return { region: region.isWhole ? null : region.part, recordedAt: localTime(new Date()) };
 }
 
 function startRecording() {
@@ -232,7 +270,8 @@ function startRecording() {
   } catch (error) {
     tell(error);
   }
-  recording = { recorder, started: performance.now(), rhythm: new OneASecond(), frames: [] };
+  const about = { origin: "camera", ...aboutPixels() };
+  recording = { recorder, about, started: performance.now(), rhythm: new OneASecond(), frames: [] };
   $("record").textContent = text("record_stop");
   $("recording").hidden = false;
   $("photo").disabled = true;
@@ -247,24 +286,30 @@ async function goOnRecording(time, prediction) {
 }
 
 async function stopRecording() {
-  const { recorder, frames } = recording;
-  recording = null;
-  live += 1;
-  $("record").textContent = text("record");
-  $("recording").hidden = true;
-  $("photo").disabled = false;
+  const mine = nextTurn();
+  const { recorder, about, frames } = endRecording();
+  subjectIs(null);
   const pixels = pixelsOfVideo($("video"));
   if (pixels !== null) showStill(pixels);
   if (pixels !== null && frames.length === 0) frames.push(await answerPixels(pixels));
   const blob = recorder === null ? null : await recorder.stop();
-  if (frames.length) showClip(frames, "camera", blob);
+  if (turn === mine && frames.length) showClip(frames, { ...about, blob });
 }
 
-function showClip(frames, origin, blob) {
+function endRecording() {
+  const ended = recording;
+  recording = null;
+  $("record").textContent = text("record");
+  $("recording").hidden = true;
+  $("photo").disabled = false;
+  return ended;
+}
+
+function showClip(frames, about) {
   const answer = judgeClip(frames, model.contract, model.variant);
   view.forgetSpoken();
   view.show(answer, model.contract, text("clip", { count: frames.length }));
-  subjectIs({ kind: "clip", origin, answer, blob });
+  subjectIs({ kind: "clip", ...about, answer });
 }
 
 // --- what is shown ---
@@ -279,6 +324,11 @@ function showStage(what) {
   $("photo").hidden = $("record").hidden = what !== "video";
   if (what !== "video") $("torch").hidden = $("zoom").hidden = true;
   $("region").classList.toggle("inside", what === "still");
+}
+
+// Leaves the still picture where there is one.
+function showWithoutCamera() {
+  showStage($("still").hidden ? "empty" : "still");
 }
 
 function showStill({ canvas }) {
@@ -322,13 +372,12 @@ function subjectIs(newSubject) {
 
 // Keeps what was answered last under the class that the person names.
 async function correct() {
-  const { kind, origin, answer, canvas, blob } = subject;
+  const { kind, origin, region: part, recordedAt, answer, canvas, blob } = subject;
   if (samples === null) throw new Problem("store_unknown");
   const file = blob ?? (canvas ? await jpegOf(canvas) : null);
   if (file === null) throw new Problem("recorder_unknown");
   if (!canBeKept(file)) throw new Problem("cannot_keep");
-  const recordedAt = localTime(new Date());
-  const label = await askForClass(model.contract.classes);
+  const label = await askForClass(model.contract.classes, (await samples.all()).map((sample) => sample.label));
   if (label === null) return;
   await samples.add({
     kind,
@@ -338,7 +387,7 @@ async function correct() {
     session,
     bundle_id: model.page.bundle_id,
     variant: model.page.variant,
-    region: region.part === WHOLE ? null : region.part,
+    region: part,
     answer: { label: answer.label, probability: answer.probability, score: answer.score },
     blob: file,
   });

@@ -1,4 +1,4 @@
-// The camera: opened, closed, and its light and zoom where the browser offers them.
+// The camera: opened, and its light and zoom where the browser offers them.
 
 import { Problem } from "./problem.js";
 
@@ -32,8 +32,18 @@ export class Camera {
     const camera = new Camera(stream);
     camera.#track.addEventListener("ended", whenEnded);
     video.srcObject = stream;
-    await video.play();
+    try {
+      await video.play();
+    } catch (error) {
+      camera.#close(video); // nobody else could: a stream that is lost keeps the camera on
+      throw new Problem("camera_failed", { reason: error.message || error.name });
+    }
     return camera;
+  }
+
+  #close(video) {
+    for (const track of this.#stream.getTracks()) track.stop();
+    video.srcObject = null;
   }
 
   get stream() {

@@ -3,8 +3,9 @@
 import { Problem } from "./problem.js";
 
 const MOST_SECONDS = 600;
+const BEHIND_EVERY_END = 1e9;
 
-// Calls `see` with a video element that stands at each full second.
+// Calls `see` with a video element that stands at each full second, until it gives false.
 export async function eachSecond(file, see) {
   const video = document.createElement("video");
   video.muted = true;
@@ -13,13 +14,10 @@ export async function eachSecond(file, see) {
   video.src = URL.createObjectURL(file);
   try {
     await event(video, "loadeddata");
-    const seconds = Number.isFinite(video.duration) ? video.duration : 0; // a clip without a stated end has one frame
+    const seconds = await secondsOf(video);
     for (let second = 0; second === 0 || (second < seconds && second < MOST_SECONDS); second += 1) {
-      if (second > 0) {
-        video.currentTime = second;
-        await event(video, "seeked");
-      }
-      await see(video, second);
+      if (second > 0) await goTo(video, second);
+      if ((await see(video)) === false) return;
     }
   } finally {
     URL.revokeObjectURL(video.src);
@@ -28,9 +26,26 @@ export async function eachSecond(file, see) {
   }
 }
 
+// A recorder of a browser may state no length. The browser finds it where it goes to the end.
+async function secondsOf(video) {
+  if (!Number.isFinite(video.duration)) {
+    for (const second of [BEHIND_EVERY_END, 0]) await goTo(video, second);
+  }
+  if (!Number.isFinite(video.duration)) throw new Problem("clip_endless");
+  return video.duration;
+}
+
+async function goTo(video, second) {
+  const gone = event(video, "seeked");
+  video.currentTime = second;
+  await gone;
+}
+
 function event(video, name) {
+  const waiting = new AbortController();
+  const { signal } = waiting;
   return new Promise((resolve, reject) => {
-    video.addEventListener(name, resolve, { once: true });
-    video.addEventListener("error", () => reject(new Problem("clip_unreadable")), { once: true });
-  });
+    video.addEventListener(name, resolve, { signal });
+    video.addEventListener("error", () => reject(new Problem("clip_unreadable")), { signal });
+  }).finally(() => waiting.abort());
 }

@@ -7,19 +7,22 @@ export class Engine {
   #worker;
   #waiting = new Map();
   #number = 0;
+  #failure = null; // why the worker answers nothing more
 
   constructor(worker) {
     this.#worker = worker;
     worker.onmessage = ({ data }) => {
-      const { resolve, reject } = this.#waiting.get(data.number);
+      const waiting = this.#waiting.get(data.number);
+      if (waiting === undefined) return; // it was told that the worker failed
       this.#waiting.delete(data.number);
-      if (data.error === undefined) resolve(data.result);
-      else reject(new Problem("engine_failed", { reason: data.error }));
+      if (data.error === undefined) waiting.resolve(data.result);
+      else waiting.reject(new Problem("engine_failed", { reason: data.error }));
     };
     worker.onerror = (event) => {
       event.preventDefault();
-      this.#failAll(event.message || "the worker ended");
+      this.#fail(event.message || "the worker ended");
     };
+    worker.onmessageerror = () => this.#fail("an answer could not be read");
   }
 
   // Starts the worker and opens the graph of a contract's variant in it.
@@ -58,7 +61,8 @@ export class Engine {
     return answer;
   }
 
-  #ask(task, values, transfer) {
+  async #ask(task, values, transfer) {
+    if (this.#failure !== null) throw this.#failure;
     this.#number += 1;
     const number = this.#number;
     return new Promise((resolve, reject) => {
@@ -67,8 +71,9 @@ export class Engine {
     });
   }
 
-  #failAll(reason) {
-    for (const { reject } of this.#waiting.values()) reject(new Problem("engine_failed", { reason }));
+  #fail(reason) {
+    this.#failure = new Problem("engine_failed", { reason });
+    for (const { reject } of this.#waiting.values()) reject(this.#failure);
     this.#waiting.clear();
   }
 }

@@ -1,6 +1,7 @@
 // Keeps the page in the browser for use without a network, by its service worker. It also adds the headers for threads.
 
 import { isSingleFile } from "./files.js";
+import { ownName } from "./own_name.js";
 import { Problem } from "./problem.js";
 
 const RELOADED = "clip2edge reloaded";
@@ -38,7 +39,7 @@ function settled(worker) {
   return new Promise((resolve, reject) => {
     const look = () => {
       if (worker.state === "activated") resolve();
-      if (worker.state === "redundant") reject(new Problem("offline_full"));
+      if (worker.state === "redundant") reject(new Problem("offline_incomplete"));
     };
     worker.addEventListener("statechange", look);
     look();
@@ -47,8 +48,8 @@ function settled(worker) {
 
 async function reloadOnce() {
   try {
-    if (sessionStorage.getItem(RELOADED) !== null) return;
-    sessionStorage.setItem(RELOADED, "yes");
+    if (sessionStorage.getItem(ownName(RELOADED)) !== null) return;
+    sessionStorage.setItem(ownName(RELOADED), "yes");
   } catch {
     return; // Without a mark the page could load again and again. One thread answers too.
   }

@@ -20,12 +20,11 @@ export async function pixelsOfFile(blob, region = WHOLE) {
   }
 }
 
-// The pixels of a bitmap or of a video's frame. The canvas holds the same part, to be shown or kept.
-export function pixelsOf(source, width, height, region = WHOLE) {
+// The pixels of a bitmap or of a video's frame. The canvas then holds the same part, to be shown or kept.
+export function pixelsOf(source, width, height, region = WHOLE, canvas = document.createElement("canvas")) {
   const box = boxInPixels(region, width, height);
-  const canvas = document.createElement("canvas");
-  canvas.width = box.width;
-  canvas.height = box.height;
+  if (canvas.width !== box.width) canvas.width = box.width;
+  if (canvas.height !== box.height) canvas.height = box.height;
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingEnabled = false;
   context.fillStyle = "#fff";

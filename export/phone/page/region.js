@@ -1,5 +1,6 @@
 // The region that the graph sees: set once with a finger, drawn over the picture, and remembered.
 
+import { ownName } from "./own_name.js";
 import { WHOLE } from "./pixels.js";
 
 const KEY = "clip2edge region";
@@ -89,7 +90,7 @@ export class Region {
 
 function remembered() {
   try {
-    const part = JSON.parse(localStorage.getItem(KEY));
+    const part = JSON.parse(localStorage.getItem(ownName(KEY)));
     const sides = [part.left, part.top, part.width, part.height];
     return sides.every((share) => share >= 0 && share <= 1) ? part : WHOLE;
   } catch {
@@ -99,8 +100,8 @@ function remembered() {
 
 function remember(part) {
   try {
-    if (part === WHOLE) localStorage.removeItem(KEY);
-    else localStorage.setItem(KEY, JSON.stringify(part));
+    if (part === WHOLE) localStorage.removeItem(ownName(KEY));
+    else localStorage.setItem(ownName(KEY), JSON.stringify(part));
   } catch {
     // A browser that keeps nothing still uses the region until the page is closed.
   }

@@ -1,6 +1,7 @@
 // The samples that a person corrected, kept in the browser's IndexedDB until they are taken home.
 // OPFS would do in some browsers only: it is absent on plain http, and Safari long had no writing on the page's thread.
 
+import { ownName } from "./own_name.js";
 import { Problem } from "./problem.js";
 
 const DATABASE = "clip2edge samples";
@@ -18,7 +19,7 @@ export class Samples {
     if (typeof indexedDB === "undefined" || indexedDB === null) throw new Problem("store_unknown");
     let request;
     try {
-      request = indexedDB.open(DATABASE, 1);
+      request = indexedDB.open(ownName(DATABASE), 1);
     } catch (error) {
       throw storeProblem(error);
     }

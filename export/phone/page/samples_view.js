@@ -1,21 +1,27 @@
 // The dialogs of samples: what it really is, and the list of what is kept.
 
 import { $ } from "./element.js";
+import { classOf } from "./labels.js";
 import { fillTexts, text } from "./strings.js";
 import { zipOfSamples } from "./take_home.js";
 
-// Asks for the right class. Gives null where the person cancels.
-export function askForClass(classes) {
+// Asks for the right class. Gives null where the person cancels. `others`: classes of samples that the model does not know.
+export function askForClass(classes, others) {
   const dialog = $("correct");
   const field = $("new-class");
+  const typed = () => classOf(field.value, [...classes, ...others]);
   field.value = "";
-  $("keep-new").disabled = true;
-  field.oninput = () => { $("keep-new").disabled = field.value.trim() === ""; };
+  field.oninput = () => {
+    $("keep-new").disabled = typed() === null;
+    $("class-line").textContent = typed() === null && field.value.trim() !== "" ? text("class_refused") : "";
+  };
+  field.oninput();
   const buttons = classes.map((name, number) => {
     const button = document.createElement("button");
+    button.type = "button"; // not one that the Enter key presses while a name is typed
     button.textContent = name;
     button.dir = "auto";
-    button.value = String(number);
+    button.onclick = () => dialog.close(String(number));
     return button;
   });
   $("classes").replaceChildren(...buttons);
@@ -24,7 +30,7 @@ export function askForClass(classes) {
   return new Promise((resolve) => {
     dialog.onclose = () => {
       const value = dialog.returnValue;
-      if (value === "new") resolve(field.value.trim() || null);
+      if (value === "new") resolve(typed());
       else resolve(value === "" ? null : classes[Number(value)]);
     };
   });
@@ -34,6 +40,7 @@ export class SamplesView {
   #samples;
   #tell;
   #addresses = [];
+  #listed = []; // the ids of what the person sees: another tab may keep more meanwhile
 
   // `tell` shows a problem in the page's line.
   constructor(samples, tell) {
@@ -65,6 +72,7 @@ export class SamplesView {
     $("delete-all").textContent = text("delete_all");
     delete $("delete-all").dataset.sure;
     this.#forget();
+    this.#listed = all.map(({ id }) => id);
     $("samples-list").replaceChildren(...all.reverse().map((sample) => this.#item(sample)));
   }
 
@@ -110,7 +118,7 @@ export class SamplesView {
       button.textContent = text("delete_sure");
       return;
     }
-    for (const { id } of await this.#samples.all()) await this.#samples.remove(id);
+    for (const id of this.#listed) await this.#samples.remove(id);
     await this.#list();
   }
 

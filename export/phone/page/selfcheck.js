@@ -6,8 +6,6 @@ import { pixelsOfFile } from "./pixels.js";
 import { Problem } from "./problem.js";
 import { sha256Hex } from "./sha256.js";
 
-const SCORE_RANGE = 4; // of the known score, as in runtime/answers.py
-const ROUNDING_OF_SCORES = 0.02;
 // Decoders of JPEG differ by rounding, by about one level of 255 on average. Swapped or converted colours differ by more.
 const DECODER_LEVELS = 3;
 
@@ -17,6 +15,8 @@ export async function selfcheck(page, say) {
   const contract = JSON.parse(new TextDecoder().decode(read["model/contract.json"]));
   const variant = contract.variants.find(({ name }) => name === page.variant);
   if (variant === undefined || variant.sha256 !== page.files[page.graph]) throw new Problem("contract_disagrees");
+  const lacksScore = ({ score }) => contract.unknown_score === "known_score" && !Number.isFinite(score);
+  if (page.golden.length === 0 || page.golden.some(lacksScore)) throw new Problem("golden_missing");
   say("opening");
   const engine = await Engine.open({ wasm: read["ort/ort-wasm-simd-threaded.wasm"], graph: read[page.graph] }, contract);
   const model = { page, contract, variant, engine };
@@ -40,23 +40,21 @@ async function checkedFiles(page, say) {
 }
 
 // The same pixels as where the bundle was built have to give the same numbers, within the contract's tolerance.
-async function checkNumbers({ page, contract, variant, engine }, number, png) {
+async function checkNumbers({ page, contract, engine }, number, png) {
   const sample = page.golden[number];
   const pixels = await pixelsOfFile(new Blob([png], { type: "image/png" }));
   if ((await sha256Hex(pixels.rgb)) !== sample.pixels_sha256) throw new Problem("pixels_changed", { name: sample.name });
   const { logits, score } = await engine.answer(pixels, contract);
-  const every = page.golden.flatMap((each) => each.logits);
-  const allowed = variant.golden_tolerance * (Math.max(...every) - Math.min(...every));
+  const allowed = page.allowed_logit;
   const difference = Math.max(...logits.map((logit, column) => Math.abs(logit - sample.logits[column])));
   if (!(difference <= allowed)) {
     throw new Problem("numbers_differ", { name: sample.name, difference: short(difference), allowed: short(allowed) });
   }
   if (argmax(logits) !== argmax(sample.logits)) throw new Problem("label_differs", { name: sample.name });
   if (sample.score !== null) {
-    const allowedScore = Math.max(variant.golden_tolerance * SCORE_RANGE, ROUNDING_OF_SCORES);
     const scoreDifference = Math.abs(score - sample.score);
-    if (!(scoreDifference <= allowedScore)) {
-      const values = { name: sample.name, difference: short(scoreDifference), allowed: short(allowedScore) };
+    if (!(scoreDifference <= page.allowed_score)) {
+      const values = { name: sample.name, difference: short(scoreDifference), allowed: short(page.allowed_score) };
       throw new Problem("numbers_differ", values);
     }
   }

@@ -4,7 +4,12 @@ import { bytesOf } from "./files.js";
 
 const FIRST_LANGUAGE = "en";
 // What is told before any table is there.
-let table = { refused_title: "No answers", file_missing: "{name} cannot be loaded. Load the page again." };
+let table = {
+  refused_title: "No answers",
+  file_missing: "{name} cannot be loaded. Load the page again; if that does not help, make it again with pipe phone.",
+  no_decompression: "This browser cannot unpack the page. Use a newer browser, or the folder form of the page.",
+  unexpected: "Something unexpected happened: {reason}. Load the page again.",
+};
 
 // Reads the table of the browser's first language that the page has. English fills what a table lacks.
 export async function loadStrings(languages) {

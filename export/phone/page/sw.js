@@ -1,5 +1,5 @@
 // Answers from the browser's own copy of the page, with the headers that give threads and let nothing leave.
-// `pipe phone` puts a line in front: const BUILD = { id, files, policy }.
+// `pipe phone` puts a line in front: const BUILD = { id, files, policy }. `files` has the sha256 of each.
 
 const CACHE = `clip2edge ${self.registration.scope} ${BUILD.id}`;
 const HEADERS = {
@@ -19,9 +19,26 @@ self.addEventListener("fetch", (event) => {
   if (method === "GET" && url.startsWith(self.registration.scope)) event.respondWith(answer(event.request));
 });
 
+// Keeps all files of this build or none. While a host is being changed, it may have files of two builds.
+// After a failure the browser tries again at the next visit.
 async function keep() {
   const cache = await caches.open(CACHE);
-  await cache.addAll(BUILD.files.map((name) => new Request(name, { cache: "no-cache" })));
+  try {
+    await Promise.all(Object.entries(BUILD.files).map(([name, hash]) => keepFile(cache, name, hash)));
+  } catch (error) {
+    await caches.delete(CACHE);
+    throw error;
+  }
+}
+
+async function keepFile(cache, name, hash) {
+  const response = await fetch(new Request(name, { cache: "no-cache" }));
+  if (!response.ok) throw new Error(`${name}: status ${response.status}`);
+  const bytes = await response.clone().arrayBuffer();
+  const digest = Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
+  const found = digest.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (found !== hash) throw new Error(`${name}: not a file of this build`);
+  await cache.put(name, response);
 }
 
 async function forgetEarlier() {

@@ -2,7 +2,7 @@
 
 import { Problem } from "./problem.js";
 import { sha256Hex } from "./sha256.js";
-import { fitsZip, zipParts } from "./zip.js";
+import { crc32, fitsZip, zipParts } from "./zip.js";
 
 const FORMAT_VERSION = 1;
 const SUFFIXES = {
@@ -10,7 +10,7 @@ const SUFFIXES = {
   "video/mp4": "mp4", "video/webm": "webm", "video/quicktime": "mov",
 };
 
-// The zip as a Blob.
+// The zip as a Blob. One file at a time is in memory, since a phone has less of it than of storage.
 export async function zipOfSamples(samples) {
   const files = [];
   const listed = [];
@@ -18,11 +18,12 @@ export async function zipOfSamples(samples) {
   for (const [place, { id, blob, ...about }] of samples.entries()) {
     const bytes = new Uint8Array(await blob.arrayBuffer());
     const name = `files/${String(place + 1).padStart(4, "0")}.${suffixOf(blob)}`;
-    files.push({ name, bytes });
+    files.push({ name, crc: crc32(bytes), blob });
     listed.push({ file: name, sha256: await sha256Hex(bytes), ...about });
   }
   const list = JSON.stringify({ format: "clip2edge samples", format_version: FORMAT_VERSION, samples: listed }, null, 1);
-  files.unshift({ name: "samples.json", bytes: new TextEncoder().encode(list) });
+  const bytes = new TextEncoder().encode(list);
+  files.unshift({ name: "samples.json", crc: crc32(bytes), blob: new Blob([bytes]) });
   return new Blob(zipParts(files), { type: "application/zip" });
 }
 

@@ -20,20 +20,20 @@ export function crc32(bytes) {
 
 export const fitsZip = (nBytes) => nBytes < MOST_BYTES;
 
-// The parts of a zip, for a Blob. `files`: [{ name, bytes }].
+// The parts of a zip, for a Blob. `files`: [{ name, crc, blob }]. A blob stays where the browser has it.
 export function zipParts(files) {
   const parts = [];
   const directory = [];
   let offset = 0;
-  for (const { name, bytes } of files) {
+  for (const { name, crc, blob } of files) {
     const encoded = new TextEncoder().encode(name);
-    const sizes = [crc32(bytes), bytes.length, bytes.length];
+    const sizes = [crc, blob.size, blob.size];
     const shared = [[20, 2], [UTF8_NAMES, 2], [0, 2], [0, 2], [FIRST_DAY, 2], ...sizes.map((size) => [size, 4])];
     const local = fields([[LOCAL, 4], ...shared, [encoded.length, 2], [0, 2]]);
     const place = [[0, 2], [0, 2], [0, 2], [0, 4], [offset, 4]];
     directory.push(fields([[CENTRAL, 4], [20, 2], ...shared, [encoded.length, 2], [0, 2], ...place]), encoded);
-    parts.push(local, encoded, bytes);
-    offset += local.length + encoded.length + bytes.length;
+    parts.push(local, encoded, blob);
+    offset += local.length + encoded.length + blob.size;
   }
   const directoryBytes = directory.reduce((sum, part) => sum + part.length, 0);
   const counts = [[files.length, 2], [files.length, 2], [directoryBytes, 4], [offset, 4]];

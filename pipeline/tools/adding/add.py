@@ -131,18 +131,35 @@ def add(paths: Sequence[Path], label: str, project: Project, names: Numbering | 
 
 def _add(media: Iterable[tuple[Path, Path]], paths: Sequence[Path], folder: Path, project: Project) -> AddReport:
     """Copy files under their names below the folder of their class, all or none."""
-    label, copies = folder.name, dict[Path, Path]()
-    for source, name in media:
-        recordings.check_name(name.as_posix())
-        recordings.check_lengths(f"{label}/{name.as_posix()}", project.root)
-        target = folder / name
+    n_added, n_present = copy_recordings(((source, Path(folder.name) / name) for source, name in media), project)
+    unread = [file for path in paths if path.is_dir() for file in recordings.unread_recordings(recordings.walk(path))]
+    return AddReport(n_added, n_present, project.relative(folder), tuple(unread))
+
+
+def copy_recordings(media: Iterable[tuple[Path, Path]], project: Project) -> tuple[int, int]:
+    """Copy files to their paths below `data/raw`, of one class or of several, all or none.
+
+    Args:
+        media: each file with its path below `data/raw`; `check_label` has accepted the class in it.
+        project: the project to copy them into.
+
+    Returns:
+        How many files were copied, and how many were there with the same content.
+
+    Raises:
+        DataError: a path is too long or cannot be one, or a file of the same path has other content.
+    """
+    copies = dict[Path, Path]()
+    for source, path in media:
+        recordings.check_name(path.relative_to(path.parts[0]).as_posix())
+        recordings.check_lengths(path.as_posix(), project.root)
+        target = project.raw / path
         if target in copies and sha256_of(source) != sha256_of(copies[target]):
             raise DataError(f"{source}: has the name of {copies[target]}, but other content; rename one of them")
         copies[target] = source
     new = {target: source for target, source in copies.items() if not _is_present(source, target)}
-    _copy_all(new, folder)
-    unread = [file for path in paths if path.is_dir() for file in recordings.unread_recordings(recordings.walk(path))]
-    return AddReport(len(new), len(copies) - len(new), project.relative(folder), tuple(unread))
+    _copy_all(new, project.raw)
+    return len(new), len(copies) - len(new)
 
 
 def check_label(label: str, project: Project) -> None:
@@ -254,7 +271,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _copy_all(copies: dict[Path, Path], folder: Path) -> None:
+def _copy_all(copies: dict[Path, Path], raw: Path) -> None:
     try:
         # All copies are on disk before the first one gets its name, so a full disk leaves no file behind.
         with contextlib.ExitStack() as stack:
@@ -269,7 +286,7 @@ def _copy_all(copies: dict[Path, Path], folder: Path) -> None:
             for parent in parents:
                 flush_filesystem(parent)
     finally:
-        created = {parent for target in copies for parent in target.parents if parent.is_relative_to(folder)}
+        created = {parent for target in copies for parent in target.parents if raw in parent.parents}
         for parent in sorted(created, reverse=True):
             with contextlib.suppress(OSError):  # not empty: the copies are in it
                 parent.rmdir()

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zipfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,13 +18,15 @@ from typing import Literal
 from PIL import Image
 
 from pipeline.base.errors import DataError
+from pipeline.base.files import sha256_of
 from pipeline.base.project import Project
 from pipeline.base.similar_names import refuse_similar_names
 from pipeline.base.storage.csv_files import read_table, write_csv
+from pipeline.base.storage.disk_space import is_full, naming_a_full_disk
 from pipeline.base.words import counted
 from pipeline.media import recordings
 from pipeline.media.capture import capture_of_photo
-from pipeline.tools.adding.add import TRACKING_SENTENCES, add, check_label
+from pipeline.tools.adding.add import TRACKING_SENTENCES, check_label, copy_recordings
 from pipeline.tools.adding.tracked_recordings import Tracking, plan_tracking, refuse_linked_class, track
 from runtime import schema
 from runtime.system.regular_files import open_regular
@@ -32,6 +34,7 @@ from runtime.system.scratch import scratch_folder
 
 _LIST = "samples.json"
 _MOST_LIST_BYTES = 16 * 2**20
+_BLOCK_BYTES = 2**20
 _FILE = re.compile(r"files/[0-9]{4,6}\.[a-z0-9]{2,4}")
 _EXPECTED = "expected a zip as the page of `pipe phone` saves it; save it there again"
 _COLUMNS = (
@@ -137,56 +140,83 @@ def add_from_phone(zip_path: Path, project: Project, *, no_dvc: bool = False) ->
         no_dvc: the person wants none of them tracked by DVC.
 
     Raises:
-        DataError: the zip is not of the page's format, a class cannot have its name, or DVC may not track; then nothing
-            was copied. Or DVC failed; then the samples are there.
+        DataError: the zip is not of the page's format, one file has two classes, a class cannot have its name,
+            `data/phone.csv` is another table, or DVC may not track; then nothing was copied. Or DVC failed; then the
+            samples are there.
+        DiskFullError: the temporary folder has no room for the files of the zip. Then nothing was copied.
     """
     tracking = plan_tracking(project, declined=no_dvc)
-    with scratch_folder("from_phone") as scratch:
-        samples = _unpacked(zip_path, scratch)
-        labels = sorted({sample.label for sample in samples})
-        refuse_similar_names(labels, str(zip_path))
-        for label in labels:
-            check_label(label, project)
-            if tracking == "tracked":
-                refuse_linked_class(label, project)
-        names = {sample.file: _named(sample, scratch) for sample in samples}
-        by_label: dict[str, list[Path]] = defaultdict(list)
-        for sample in samples:
-            by_label[sample.label].append(names[sample.file])
-        reports = [add(sorted(set(paths)), label, project) for label, paths in sorted(by_label.items())]
-        _note(samples, names, project)
+    table = _read_table(project)
+    with scratch_folder("samples") as scratch:
+        with naming_a_full_disk(scratch, scratch):
+            samples = _unpacked(zip_path, scratch)
+            _check_labels(samples, zip_path, project, tracking)
+            names = {sample.file: _named(sample, scratch) for sample in samples}
+        added = sorted({(names[sample.file], Path(sample.label) / names[sample.file].name) for sample in samples})
+        n_added, n_present = copy_recordings(added, project)
+        _note(samples, names, table, project)
     if tracking == "tracked":
         track(project)
     counts = Counter(sample.label for sample in samples)
-    return FromPhoneReport(
-        sum(report.n_added for report in reports),
-        sum(report.n_present for report in reports),
-        {label: counts[label] for label in sorted(counts)},
-        tracking,
-    )
+    return FromPhoneReport(n_added, n_present, {label: counts[label] for label in sorted(counts)}, tracking)
+
+
+def _check_labels(samples: tuple[Sample, ...], zip_path: Path, project: Project, tracking: Tracking) -> None:
+    """Refuse classes that cannot be folders, that read alike or that DVC does not look into, and a file of two."""
+    labels = sorted({sample.label for sample in samples})
+    refuse_similar_names(labels, str(zip_path))
+    for label in labels:
+        check_label(label, project)
+        if tracking == "tracked":
+            refuse_linked_class(label, project)
+    first_with: dict[str, Sample] = {}
+    for sample in samples:
+        first = first_with.setdefault(sample.sha256, sample)
+        if first.label != sample.label:
+            raise DataError(
+                f"{zip_path}: {first.file} and {sample.file} are one {sample.kind} with the labels {first.label!r} and"
+                f" {sample.label!r}; expected one label; delete one of the two on the page, and save the zip again"
+            )
 
 
 def _unpacked(zip_path: Path, scratch: Path) -> tuple[Sample, ...]:
     """Write the files of a zip whose list and hashes are right, and return the list."""
     try:
         with open_regular(zip_path) as file, zipfile.ZipFile(file) as archive:
+            _refuse_packed_entries(archive, os.fstat(file.fileno()).st_size)
             listed = _read_list(archive)
-            _check_entries(archive, listed)
+            _check_names(archive, listed)
             (scratch / "files").mkdir()
             for sample in listed.samples:
-                (scratch / sample.file).write_bytes(_read_sample(archive, sample))
+                _extract(archive, sample, scratch)
     except (DataError, ValueError, KeyError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise DataError(f"{zip_path}: {error}; {_EXPECTED}") from error
     except OSError as error:
+        if is_full(error):  # of the temporary folder: nothing is wrong with the zip
+            raise
         raise DataError(f"{zip_path}: {error.strerror or error}; {_EXPECTED}") from error
     return listed.samples
 
 
-def _read_sample(archive: zipfile.ZipFile, sample: Sample) -> bytes:
-    content = archive.read(sample.file)
-    if hashlib.sha256(content).hexdigest() != sample.sha256:
+def _refuse_packed_entries(archive: zipfile.ZipFile, zip_bytes: int) -> None:
+    """Refuse a zip that could unpack to more than its own bytes, before anything of it is read."""
+    entries = archive.infolist()
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 0x1:
+            raise DataError(f"{entry.filename[:80]!r} is compressed or encrypted")
+    total = sum(entry.file_size for entry in entries)
+    if total > zip_bytes:  # entries that lie in one another
+        raise DataError(f"its entries have {total:,} bytes, more than the zip itself has ({zip_bytes:,})")
+
+
+def _extract(archive: zipfile.ZipFile, sample: Sample, scratch: Path) -> None:
+    digest = hashlib.sha256()
+    with archive.open(sample.file) as packed, (scratch / sample.file).open("wb") as file:
+        while block := packed.read(_BLOCK_BYTES):
+            digest.update(block)
+            file.write(block)
+    if digest.hexdigest() != sample.sha256:
         raise DataError(f"{sample.file} has been changed")
-    return content
 
 
 def _read_list(archive: zipfile.ZipFile) -> SampleList:
@@ -200,31 +230,29 @@ def _read_list(archive: zipfile.ZipFile) -> SampleList:
         raise DataError(f"{_LIST}: {error}") from error
 
 
-def _check_entries(archive: zipfile.ZipFile, listed: SampleList) -> None:
+def _check_names(archive: zipfile.ZipFile, listed: SampleList) -> None:
     names = archive.namelist()
     expected = {_LIST, *(sample.file for sample in listed.samples)}
     if set(names) != expected or len(names) != len(expected):
         others = sorted(set(names) ^ expected) or names
         raise DataError(f"{_LIST} and the files differ: {others[0][:80]!r}")
-    for entry in archive.infolist():
-        # Stored entries cannot unpack to more than the zip itself has.
-        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 0x1:
-            raise DataError(f"{entry.filename!r} is compressed or encrypted")
 
 
 def _named(sample: Sample, scratch: Path) -> Path:
-    """Give a sample's file the name that it has in `data/raw`, and its EXIF; return its path.
+    """Give a sample's file its EXIF, and the name that it has in `data/raw`; return its path.
 
     The hash makes the name that of the content: the same sample, brought twice, is one file. It stands before the time,
     since `pipe split` takes a number at the end of a name for a count of pictures.
     """
     path = scratch / sample.file
     taken = datetime.fromisoformat(sample.recorded_at)
+    if sample.kind == "picture":
+        content = path.read_bytes()
+        with_exif = _with_exif(content, sample, taken)
+        if with_exif is not content:
+            path.write_bytes(with_exif)
     suffix = PurePosixPath(sample.file).suffix
-    named = scratch / f"phone_{sample.sha256[:12]}_{taken:%Y%m%dT%H%M%S}{suffix}"
-    content = path.read_bytes()
-    named.write_bytes(_with_exif(content, sample, taken) if sample.kind == "picture" else content)
-    return named
+    return path.replace(scratch / f"phone_{sample.sha256[:12]}_{taken:%Y%m%dT%H%M%S}{suffix}")
 
 
 def _with_exif(content: bytes, sample: Sample, taken: datetime) -> bytes:
@@ -250,17 +278,28 @@ def _with_exif(content: bytes, sample: Sample, taken: datetime) -> bytes:
     return _JPEG_START + _JPEG_EXIF + (len(block) + 2).to_bytes(2, "big") + block + content[len(_JPEG_START) :]
 
 
-def _note(samples: tuple[Sample, ...], names: Mapping[str, Path], project: Project) -> None:
-    """Add the samples to `data/phone.csv`; a sample that is there already keeps its line."""
-    lines: dict[str, list[str]] = {}
-    if os.path.lexists(project.phone_csv):
-        header, *earlier = list(read_table(project.phone_csv)) or [[]]
-        if tuple(header) != _COLUMNS:
-            raise DataError(f"{project.phone_csv}: its columns are {', '.join(header)}; expected {', '.join(_COLUMNS)}")
-        lines = {line[0]: line for line in earlier if line}
+def _read_table(project: Project) -> dict[str, list[str]]:
+    """Return the lines of `data/phone.csv` by the hash in their first column.
+
+    Raises:
+        DataError: the table is none, or has other columns.
+    """
+    if not os.path.lexists(project.phone_csv):
+        return {}
+    header, *lines = list(read_table(project.phone_csv)) or [[]]
+    if tuple(header) != _COLUMNS:
+        raise DataError(f"{project.phone_csv}: its columns are {', '.join(header)}; expected {', '.join(_COLUMNS)}")
+    return {line[0]: line for line in lines if line}
+
+
+def _note(
+    samples: tuple[Sample, ...], names: Mapping[str, Path], table: dict[str, list[str]], project: Project
+) -> None:
+    """Write `data/phone.csv` with the samples; a sample that is there already keeps its line."""
+    lines = dict(table)
     for sample in samples:
         region = sample.region
-        digest = hashlib.sha256(names[sample.file].read_bytes()).hexdigest()
+        digest = sha256_of(names[sample.file])
         lines.setdefault(
             digest,
             [

@@ -7,21 +7,26 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper, shape_inference
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from export.export import quantize
 from export.export.quantize import (
     Int8,
     Quantizer,
     last_layers,
-    last_weighted,
     layers_beyond_fp16,
+    layers_in_float,
     measure_ranges,
     to_fp16,
     to_int8,
 )
+from export.graphs.fold_heads import FoldHeads, GraphOfFolds
 from export.graphs.runner import Graph
+from pipeline.base.errors import DataError
+from pipeline.network.out_of_fold import FoldHead
+from tests.support.checkpoints import NOT_FITTED
 from tests.support.tiny_core import INPUTS_NCHW, change, small_core
 
 
@@ -84,9 +89,36 @@ def test_the_last_layer_stays_float_and_no_other() -> None:
     names = {tensor.name for tensor in quantised.graph.initializer}
     assert {"first_quantized", "second_quantized", "head"} <= names
     assert not {"first", "second", "head_quantized"} & names
-    assert last_weighted(core) == "head"
+    assert layers_in_float(core) == ["head"]
     *_, last = quantised.graph.node
     assert (last.name, last.output[0]) == ("head", "logits")
+
+
+def core_with_a_hidden_layer() -> onnx.ModelProto:
+    """A small core whose head has a hidden layer."""
+    core, generator = small_core(), np.random.default_rng(3)
+    hidden = numpy_helper.from_array(generator.normal(size=(8, 8)).astype(np.float32), "head.hidden")
+    core.graph.initializer.append(hidden)
+    core.graph.node[-1].input[0] = "g"
+    core.graph.node.insert(5, helper.make_node("Gemm", ["e", "head.hidden"], ["f"], name="hidden"))
+    core.graph.node.insert(6, helper.make_node("Relu", ["f"], ["g"], name="hidden_relu"))
+    return core
+
+
+def test_all_layers_of_a_named_head_stay_float_so_that_folds_can_take_their_place() -> None:
+    core = core_with_a_hidden_layer()
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in core.graph.initializer}
+    shipped = {name: torch.from_numpy(weights[name].copy()) for name in ("head.hidden", "head")}
+    in_folds = {name.removeprefix("head."): values * 2 for name, values in shipped.items()}
+    folds = FoldHeads(shipped, [FoldHead(in_folds, NOT_FITTED)])
+    ranges = measure_ranges(core, INPUTS_NCHW, "minmax")
+    judged, whole = to_int8(core, ranges, Int8(), shipped), to_int8(core, ranges, Int8())
+    assert layers_in_float(core, shipped) == ["hidden", "head"]
+    assert {"first_quantized", "second_quantized"} <= {tensor.name for tensor in judged.graph.initializer}
+    expected = 4 * Graph(judged.SerializeToString()).run_in_batches(INPUTS_NCHW)
+    np.testing.assert_allclose(GraphOfFolds(judged, folds).answers(0, INPUTS_NCHW).logits, expected, rtol=0.05, atol=1)
+    with pytest.raises(DataError, match=r"does not hold head\.hidden in floating point"):
+        GraphOfFolds(whole, folds)
 
 
 def test_what_recipes_share_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

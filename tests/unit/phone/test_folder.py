@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import re
+import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -21,7 +23,9 @@ from export.phone.onnxruntime_web import COMMAND, FILES, read_package
 from export.phone.page_files import chosen_variant, content_policy
 from pipeline.base.errors import DataError, DiskFullError
 from pipeline.base.project import Project
+from runtime.answers import ROUNDING_OF_SCORES, SCORE_RANGE
 from runtime.archive import bundle_id, unpack
+from runtime.contract import Contract
 from runtime.errors import BundleError
 from tests.support.command import run_pipe
 from tests.support.tiny_bundle import draft_contract, scored_graph, with_thresholds, write_project
@@ -76,6 +80,10 @@ def test_the_folder_holds_the_page_the_graph_and_what_it_is_checked_with(
         assert files[listed["image"]] == (tmp_path / "bundle" / "golden" / sample["image"]).read_bytes()
     assert [sample["logits"] for sample in about["golden"]] == golden["logits"]["int8"]
     assert [sample["score"] for sample in about["golden"]] == golden["scores"]["int8"]
+    contract = Contract.read(tmp_path / "bundle" / "contract.json")
+    variant = next(each for each in contract.variants if each.name == "int8")
+    assert about["allowed_logit"] == variant.golden_tolerance * np.ptp(golden["logits"]["int8"])
+    assert about["allowed_score"] == max(variant.golden_tolerance * SCORE_RANGE, ROUNDING_OF_SCORES)
     assert b"Permission is hereby granted" in files["NOTICES.md"]
     assert b"Apache License" in files["LICENSE.txt"]
     assert len(files["ThirdPartyNotices.txt"]) > 100_000
@@ -90,12 +98,65 @@ def test_the_service_worker_keeps_every_file_and_knows_another_build(
     assert one == two  # the same bundle gives the same bytes
     first_line = one["sw.js"].decode().split("\n")[0]
     build = json.loads(first_line.removeprefix("const BUILD = ").removesuffix(";"))
-    assert set(build["files"]) == {"./", *one}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in one.items() if name != "sw.js"}
+    assert build["files"] == hashes | {"./": hashes["index.html"]}
     assert build["policy"] == content_policy(one["index.html"])
     other = write_project(tmp_path / "other", draft_contract("fp32"))
     bundle(other)
     phone(other, None, package, tmp_path / "two", single=False)
     assert build["id"] not in files_below(tmp_path / "two")["sw.js"].decode()
+
+
+WORKER = """
+import { readFileSync } from "node:fs";
+const { worker, folder, fault } = JSON.parse(readFileSync(0, "utf8"));
+const kept = new Map();
+const listeners = {};
+const addEventListener = (name, does) => { listeners[name] = does; };
+const scope = { registration: { scope: "https://host/" }, addEventListener };
+const caches = {
+  open: async (name) => {
+    kept.set(name, kept.get(name) ?? new Map());
+    return { put: async (file, response) => kept.get(name).set(file, await response.text()) };
+  },
+  delete: async (name) => kept.delete(name),
+};
+class Request { constructor(name) { this.name = name; } }
+const fetch = async ({ name }) => {
+  if (name === fault.missing) return new Response("", { status: 404 });
+  if (name === fault.ofAnotherBuild) return new Response("of another build");
+  return new Response(readFileSync(`${folder}/${name === "./" ? "index.html" : name}`));
+};
+new Function("self", "caches", "fetch", "Request", readFileSync(worker, "utf8"))(scope, caches, fetch, Request);
+let finished;
+listeners.install({ waitUntil: (promise) => { finished = promise; } });
+const problem = await finished.then(() => null, (error) => error.message);
+console.log(JSON.stringify({ problem, kept: [...kept.values()].map((cache) => [...cache.keys()]) }));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [
+        ({}, None),
+        ({"ofAnotherBuild": "app.js"}, "app.js: not a file of this build"),
+        ({"missing": "page.json"}, "page.json: status 404"),
+    ],
+)
+def test_the_service_worker_keeps_one_whole_build_or_nothing(
+    fault: dict[str, str], problem: str | None, bundled: Project, package: Path, tmp_path: Path
+) -> None:
+    phone(bundled, None, package, tmp_path / "out", single=False)
+    (tmp_path / "install.mjs").write_text(WORKER)
+    values = {"worker": str(tmp_path / "out" / "sw.js"), "folder": str(tmp_path / "out"), "fault": fault}
+    command = ["node", str(tmp_path / "install.mjs")]
+    finished = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    result = json.loads(finished.stdout)
+    assert result["problem"] == problem
+    files = {"./", *files_below(tmp_path / "out")} - {"sw.js"}
+    assert [set(cache) for cache in result["kept"]] == ([] if fault else [files])
 
 
 def test_the_policy_lets_no_inline_script_run_and_nothing_leave(

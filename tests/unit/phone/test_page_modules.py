@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import pytest
 
 from export.phone.page_files import sources
 from export.phone.single_file import join_modules
+from pipeline.base.errors import DataError
+from pipeline.base.similar_names import refuse_similar_names
 from runtime.classifier import Classifier
+from runtime.clips.decode_plan import FramePicker, Wanted
 from runtime.verdict import Thresholds, judge_clip
 from tests.support.phone_page import PAGE
 from tests.support.tiny_bundle import CLASSES, draft_contract, with_thresholds, write_models
@@ -118,15 +122,27 @@ console.log(JSON.stringify(values.rows.map((row, n) => judgePicture(row, values.
     assert {answer["label"] for answer in answers} == {None, *CLASSES}
 
 
-@needs_node
-def test_a_clips_frames_are_the_first_at_or_after_each_full_second(tmp_path: Path) -> None:
-    script = """
+RHYTHM = """
 import { OneASecond } from "./judge.js";
-const rhythm = new OneASecond();
-console.log(JSON.stringify(values.filter((seconds) => rhythm.isDue(seconds))));
+const due = (times) => { const rhythm = new OneASecond(); return times.map((seconds) => rhythm.isDue(seconds)); };
+console.log(JSON.stringify(values.map(due)));
 """
-    times = [0.1, 0.4, 0.99, 1.0, 1.3, 3.2, 3.9, 4.0, 4.01, 7.5]
-    assert node(tmp_path, script, times) == [0.1, 1.0, 3.2, 4.0, 7.5]
+
+
+def picked(times: list[float], frames_per_second: float = 1) -> list[bool]:
+    """Which frames at these times the runtime takes."""
+    picker = FramePicker(Wanted(frames_per_second))
+    return [picker.takes(Fraction(time)) for time in times]
+
+
+@needs_node
+def test_a_clips_frames_are_those_that_the_runtime_takes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rates = [0.4, 1, 7, 24, 29.97, 60]  # frames per second, regular and with gaps
+    clips = [np.arange(0, 9, 1 / rate).tolist() for rate in rates]
+    clips += [np.sort(np.round(rng.uniform(0, 20, 100), 2)).tolist() for _ in range(50)]
+    assert node(tmp_path, RHYTHM, clips) == [picked(times) for times in clips]
+    assert node(tmp_path, RHYTHM, clips) != [picked(times, 1.01) for times in clips]
 
 
 @needs_node
@@ -167,6 +183,245 @@ console.log(JSON.stringify(Array.from(new Uint8Array(await zip.arrayBuffer()))))
         "sha256": hashlib.sha256(b"a picture").hexdigest(),
         "label": "蓝色",
     }
+
+
+ENGINE = """
+import { Engine } from "./engine.js";
+const worker = { postMessage() {} };
+const engine = new Engine(worker);
+const contract = { max_pixels: 100, max_aspect: 10, classes: ["a", "b"] };
+const pixels = { rgb: new Uint8Array(3), height: 1, width: 1 };
+const told = (answer) => answer.then(() => null, ({ key, values: { reason } }) => `${key}: ${reason}`);
+const during = values ? told(engine.answer(pixels, contract)) : Promise.resolve(null);
+worker.onerror({ preventDefault() {}, message: "out of memory" });
+worker.onmessage({ data: { number: 1, result: { logits: [1, 2], score: 2 } } }); // too late
+const late = new Promise((resolve) => setImmediate(resolve, "nothing")); // later than every promise
+const after = await Promise.race([told(engine.answer(pixels, contract)), late]);
+console.log(JSON.stringify([await during, after]));
+"""
+
+
+@needs_node
+def test_a_worker_that_has_failed_is_told_to_everybody_who_asks_later(tmp_path: Path) -> None:
+    failed = "engine_failed: out of memory"
+    assert node(tmp_path, ENGINE, True) == [failed, failed]
+    assert node(tmp_path, ENGINE, False) == [None, failed]
+
+
+@needs_node
+def test_what_is_told_before_the_table_is_read_is_what_the_table_says(tmp_path: Path) -> None:
+    script = """
+import { text } from "./strings.js";
+console.log(JSON.stringify(values.map((key) => text(key))));
+"""
+    keys = ["refused_title", "file_missing", "no_decompression", "unexpected"]
+    table = json.loads(sources()["strings.en.json"])
+    assert node(tmp_path, script, keys) == [table[key] for key in keys]
+
+
+STORAGE = """
+const names = [];
+const asked = (answer) => ({ getItem: (name) => { names.push(name); return answer; } });
+const serviceWorker = { register: async () => ({ active: {}, waiting: null }) };
+Object.defineProperty(globalThis, "navigator", { value: { serviceWorker }, configurable: true });
+Object.defineProperty(globalThis, "localStorage", { value: asked(null), configurable: true });
+Object.defineProperty(globalThis, "sessionStorage", { value: asked("yes"), configurable: true });
+Object.assign(globalThis, {
+  location: { pathname: values },
+  indexedDB: { open(name) { names.push(name); throw new DOMException("", "SecurityError"); } },
+  document: { getElementById: () => null },
+  isSecureContext: true,
+});
+const { Samples } = await import("./samples.js");
+const { Region } = await import("./region.js");
+const { keepOffline } = await import("./offline.js");
+await Samples.open().catch(() => {});
+new Region({ addEventListener() {} }, { style: {} });
+await keepOffline();
+console.log(JSON.stringify(names));
+"""
+
+
+@needs_node
+def test_pages_in_two_folders_of_one_host_keep_their_samples_and_regions_apart(tmp_path: Path) -> None:
+    names = node(tmp_path, STORAGE, "/fruit/index.html")
+    assert names == ["clip2edge samples /fruit/", "clip2edge region /fruit/", "clip2edge reloaded /fruit/"]
+    assert node(tmp_path, STORAGE, "/fruit/") == names
+    assert not set(node(tmp_path, STORAGE, "/waste/")) & set(names)
+
+
+CLIP_FILE = """
+import { eachSecond } from "./clip_file.js";
+const { stated, found, frames } = values; // seconds; null: Infinity
+let listening = 0;
+let most = 0;
+class Video extends EventTarget {
+  duration = stated ?? Infinity;
+  #time = 0;
+  addEventListener(name, does, options) {
+    super.addEventListener(name, does, options);
+    listening += 1;
+    most = Math.max(most, listening);
+    options.signal?.addEventListener("abort", () => { listening -= 1; });
+  }
+  set src(_) { setImmediate(() => this.dispatchEvent(new Event("loadeddata"))); }
+  get currentTime() { return this.#time; }
+  set currentTime(second) {
+    setImmediate(() => {
+      if (second > 1000 && found !== null) this.duration = found;
+      this.#time = Math.min(second, found ?? second);
+      this.dispatchEvent(new Event("seeked"));
+    });
+  }
+  removeAttribute() {}
+  load() {}
+}
+globalThis.document = { createElement: () => new Video() };
+URL.createObjectURL = () => "blob:x";
+URL.revokeObjectURL = () => {};
+const seen = [];
+const see = (video) => { seen.push(video.currentTime); return seen.length !== frames; };
+const problem = await eachSecond({}, see).then(() => null, ({ key }) => key);
+console.log(JSON.stringify({ seen, problem, most }));
+"""
+
+
+@needs_node
+def test_a_clip_that_states_no_length_is_judged_by_all_its_seconds_or_refused(tmp_path: Path) -> None:
+    def seconds(stated: float | None, found: float | None, frames: int | None = None) -> Any:
+        result = node(tmp_path, CLIP_FILE, {"stated": stated, "found": found, "frames": frames})
+        assert result["most"] == 2  # the event and its error: listeners of earlier events are gone
+        return result["problem"] or result["seen"]
+
+    assert seconds(3.5, 3.5) == [0, 1, 2, 3]
+    assert seconds(None, 3.5) == [0, 1, 2, 3]
+    assert seconds(None, None) == "clip_endless"
+    assert seconds(3.5, 3.5, frames=2) == [0, 1]  # nobody wants the rest
+
+
+GOLDEN = """
+import { createHash } from "node:crypto";
+import { selfcheck } from "./selfcheck.js";
+const { golden, score } = values;
+const variant = { name: "int8", sha256: "of the graph" };
+const contract = JSON.stringify({ variants: [variant], unknown_score: score });
+globalThis.document = { getElementById: () => null };
+globalThis.fetch = async () => new Response(contract);
+const files = { "model/contract.json": createHash("sha256").update(contract).digest("hex") };
+const page = { variant: "int8", graph: "g", golden, files };
+Object.defineProperty(files, "g", { value: "of the graph", enumerable: false });
+const problem = await selfcheck(page, () => {}).then(() => null, ({ key, message }) => key ?? message);
+console.log(JSON.stringify(problem));
+"""
+
+
+@needs_node
+def test_a_page_without_golden_pictures_or_without_their_scores_is_refused(tmp_path: Path) -> None:
+    def problem(*scores: float | None, score: str = "known_score") -> Any:
+        return node(tmp_path, GOLDEN, {"golden": [{"score": each} for each in scores], "score": score})
+
+    assert problem() == "golden_missing"
+    assert problem(0.5, None) == "golden_missing"
+    goes_on = problem(0.5, 0.25)  # to the engine, which needs a browser
+    assert goes_on not in (None, "golden_missing")
+    assert problem(None, score="max_logit") == goes_on
+
+
+CAMERA = """
+import { Camera } from "./camera.js";
+const track = { running: true, stop() { this.running = false; }, addEventListener() {} };
+const stream = { getVideoTracks: () => [track], getTracks: () => [track] };
+const mediaDevices = { getUserMedia: async () => stream };
+Object.defineProperty(globalThis, "navigator", { value: { mediaDevices }, configurable: true });
+globalThis.isSecureContext = true;
+const play = async () => { if (!values) throw new DOMException("interrupted", "AbortError"); };
+const video = { srcObject: null, play };
+const problem = await Camera.open(video, () => {}).then(() => null, ({ key, values: { reason } }) => [key, reason]);
+console.log(JSON.stringify({ problem, running: track.running, shown: video.srcObject !== null }));
+"""
+
+
+@needs_node
+def test_a_camera_whose_picture_does_not_play_is_stopped(tmp_path: Path) -> None:
+    failed = {"problem": ["camera_failed", "interrupted"], "running": False, "shown": False}
+    assert node(tmp_path, CAMERA, False) == failed
+    assert node(tmp_path, CAMERA, True) == {"problem": None, "running": True, "shown": True}
+
+
+TYPED = """
+import { classOf } from "./labels.js";
+console.log(JSON.stringify(values.map(([typed, known]) => classOf(typed, known))));
+"""
+
+
+@needs_node
+def test_a_typed_name_that_reads_like_a_known_class_means_that_class(tmp_path: Path) -> None:
+    parts = [
+        "rust",
+        "Rust",
+        "RUST",
+        "Straße",
+        "STRASSE",
+        "strasse",
+        "ｒｕｓｔ",
+        "é",
+        "e\u0301",
+        "É",
+        "ru\u00adst",
+        "r ust",
+    ]
+    parts += [
+        "rust\u200b",
+        "\u3164rust",
+        "\u2800rust\ufe0f",
+        "οδός",
+        "ΟΔΌΣ",
+        "οδόσ",
+        "蓝色",
+        "ﾊﾞ",
+        "バ",
+        "green",
+        "İ",
+        "i",
+    ]
+    pairs = [(typed, known) for typed in parts for known in parts]
+    found = node(tmp_path, TYPED, [[typed, [known]] for typed, known in pairs])
+    n_alike = 0
+    for (typed, known), label in zip(pairs, found, strict=True):
+        try:
+            refuse_similar_names([typed, known], "zip")
+        except DataError:  # at home they are one class, and the zip would be refused
+            assert label == known
+            n_alike += 1
+    assert n_alike > 20
+    others = [["green", ["rust"]], ["rust 2", ["rust"]], ["m²", ["m2", "m²"]], [" new\tone ", ["rust"]]]
+    assert node(tmp_path, TYPED, others) == ["green", "rust 2", "m²", "newone"]
+
+
+@needs_node
+def test_a_typed_name_that_no_folder_can_have_is_refused(tmp_path: Path) -> None:
+    names = ["a/b", "a\\b", ".hidden", "", "  ", "\u200b", "..", "/"]
+    assert node(tmp_path, TYPED, [[name, ["rust"]] for name in names]) == [None] * len(names)
+
+
+@needs_node
+def test_a_zip_refers_to_the_samples_and_holds_no_copies_of_them(tmp_path: Path) -> None:
+    script = """
+import { zipOfSamples } from "./take_home.js";
+const samples = [1, 2, 3].map((id) => ({ id, blob: new Blob([new Uint8Array(100_000)], { type: "image/png" }) }));
+const copied = [];
+globalThis.Blob = class extends Blob {
+  constructor(parts, options) {
+    super(parts, options);
+    copied.push(...parts.filter((part) => part instanceof Uint8Array).map((part) => part.length));
+  }
+};
+const { size } = await zipOfSamples(samples);
+console.log(JSON.stringify([size, copied.reduce((sum, length) => sum + length)]));
+"""
+    size, copied = node(tmp_path, script)
+    assert 300_000 < size < 302_000
+    assert copied < 2_000
 
 
 @needs_node

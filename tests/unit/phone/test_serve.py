@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import socket
 import ssl
 import stat
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from export.phone import serve as module
 from export.phone.page_files import content_policy
-from export.phone.serve import Certificate, local_address, serve
+from export.phone.serve import Certificate, local_address, of_other_bundle, serve
 from pipeline.base.errors import DataError
 from tests.support.phone_page import PAGE, ServedPage
 
@@ -59,6 +62,8 @@ def test_a_certificate_is_for_the_address_and_for_localhost_and_ends_soon() -> N
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["192.168.1.20"]
     assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]  # which Apple asks for
     assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days <= 8
     assert made.fingerprint != Certificate.make("192.168.1.20").fingerprint
 
@@ -77,7 +82,9 @@ def test_a_taken_port_a_missing_page_and_a_missing_package_are_one_line(
         serve(page)
 
 
-def test_nobody_else_can_read_the_private_key(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def key_modes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The modes of the private key's file of each server that is started; these servers serve nothing."""
     modes: list[int] = []
 
     class Server:
@@ -92,5 +99,38 @@ def test_nobody_else_can_read_the_private_key(page: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(module, "PORT", 0)
     monkeypatch.setattr(uvicorn, "Server", Server)
+    return modes
+
+
+def test_nobody_else_can_read_the_private_key(page: Path, key_modes: list[int]) -> None:
     serve(page)
-    assert modes == [0o600]
+    assert key_modes == [0o600]
+
+
+def test_a_page_of_another_bundle_is_said_and_so_is_a_machine_without_a_network(
+    page: Path,
+    tmp_path: Path,
+    key_modes: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sums = b"list of files"
+    own = hashlib.sha256(sums).hexdigest()[:16]
+    with zipfile.ZipFile(tmp_path / "bundle.zip", "w") as archive:
+        archive.writestr("SHA256SUMS", sums)
+    (page / "page.json").write_text(json.dumps({"bundle_id": own}))
+    assert of_other_bundle(page, tmp_path / "bundle.zip") is None
+    assert of_other_bundle(page, tmp_path / "absent.zip") is None
+    monkeypatch.setattr(module, "local_address", lambda: "192.168.1.20")
+    serve(page, tmp_path / "bundle.zip")
+    said = capsys.readouterr().out
+    assert "everybody in this network" in said
+    assert "default route" not in said
+    assert "The page has bundle" not in said
+    (page / "page.json").write_text(json.dumps({"bundle_id": "0123456789abcdef"}))
+    monkeypatch.setattr(module, "local_address", lambda: "127.0.0.1")
+    serve(page, tmp_path / "bundle.zip")
+    said = capsys.readouterr().out
+    assert f"The page has bundle 0123456789abcdef, and {tmp_path / 'bundle.zip'} is {own}: `pipe phone" in said
+    assert "This machine has no default route. A phone needs its address in your network" in said
+    assert len(key_modes) == 2

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import errno
 import hashlib
 import io
 import json
+import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +19,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.base.errors import DataError
+from pipeline.base.errors import DataError, DiskFullError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.storage.csv_files import read_table
 from pipeline.media.capture import capture_of_photo
 from pipeline.split.proposals import TIMES, propose
+from pipeline.tools.adding import from_phone
 from pipeline.tools.adding.from_phone import add_from_phone
 from tests.support.command import run_pipe
 from tests.support.team_project import git, team_project
@@ -213,6 +217,13 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "a label that leaves": (lambda listed, _: listed["samples"][0].update(label="../x"), "not the name of a folder"),
     "labels alike": (lambda listed, _: listed["samples"][0].update(label="Green"), "Green"),
+    "one picture, two labels": (
+        lambda listed, files: (
+            files.update({"files/0002.jpg": files["files/0001.jpg"]}),
+            listed["samples"][1].update(sha256=listed["samples"][0]["sha256"], label="red"),
+        ),
+        r"files/0001\.jpg and files/0002\.jpg are one picture with the labels 'green' and 'red'; .*delete one",
+    ),
     "no picture": (
         lambda listed, files: (
             files.update({"files/0001.jpg": b"\xff\xd8 no picture"}),
@@ -255,6 +266,100 @@ def test_other_files_and_compressed_zips_are_refused(
     with pytest.raises(DataError, match=r"absent\.zip"):
         add_from_phone(tmp_path / "absent.zip", project, no_dvc=True)
     assert not project.raw.exists()
+
+
+def nested_zip(path: Path, listed: bytes, names: list[str], inner: bytes) -> Path:
+    """Write a zip of stored entries, each of which lies in the one before it: together they have far more bytes."""
+    contents = [inner]
+    for name in reversed(names[1:]):
+        contents.insert(0, local_entry(name, contents[0]))
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("samples.json", listed)
+        archive.writestr(names[0], contents[0])
+        offset = archive.infolist()[1].header_offset
+        for name, outer, content in zip(names[1:], names, contents[1:], strict=False):
+            offset += 30 + len(outer)
+            entry = zipfile.ZipInfo(name)
+            entry.header_offset, entry.file_size, entry.compress_size = offset, len(content), len(content)
+            entry.CRC = zlib.crc32(content)
+            archive.filelist.append(entry)
+            archive.NameToInfo[name] = entry
+    path.write_bytes(whole.getvalue())
+    return path
+
+
+def local_entry(name: str, content: bytes) -> bytes:
+    """A stored entry as it lies in a zip, without the directory."""
+    alone = io.BytesIO()
+    with zipfile.ZipFile(alone, "w") as archive:
+        archive.writestr(name, content)
+    return alone.getvalue()[: 30 + len(name) + len(content)]
+
+
+def test_a_zip_that_could_unpack_to_more_than_itself_is_refused_before_it_is_read(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"files/{number:04d}.jpg" for number in range(1, 11)]
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("samples.json", b" " * 2**22)
+    assert packed.stat().st_size < 1000
+    nested = nested_zip(tmp_path / "nested.zip", b"{}", names, b"x" * 2**16)
+    with zipfile.ZipFile(nested) as archive:  # a sound zip but for that: the inmost entry can be read
+        assert archive.infolist()[-1].file_size == 2**16
+        assert sum(entry.file_size for entry in archive.infolist()) > 9 * nested.stat().st_size
+    read: list[object] = []
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda _, name, *__, **___: read.append(name))
+    with pytest.raises(DataError, match=r"packed\.zip: 'samples\.json' is compressed or encrypted"):
+        add_from_phone(packed, project, no_dvc=True)
+    with pytest.raises(DataError, match=r"nested\.zip: its entries have [0-9,]+ bytes, more than the zip itself has"):
+        add_from_phone(nested, project, no_dvc=True)
+    assert read == []
+
+
+def test_another_table_and_a_name_that_is_taken_in_one_class_leave_every_class_as_it_was(
+    project: Project, samples: tuple[list[dict[str, Any]], list[bytes]], tmp_path: Path
+) -> None:
+    entries, contents = samples
+    entries[4]["label"] = "red"
+    path = saved(tmp_path / "samples.zip", entries, contents)
+    project.phone_csv.parent.mkdir(exist_ok=True)
+    project.phone_csv.write_text("sha256,note\n00,mine\n")
+    with pytest.raises(DataError, match=r"phone\.csv: its columns are sha256, note; expected sha256, added_as"):
+        add_from_phone(path, project, no_dvc=True)
+    assert project.phone_csv.read_text() == "sha256,note\n00,mine\n"
+    assert raw_files(project) == []
+    project.phone_csv.unlink()
+    taken = project.raw / "red" / f"phone_{entries[4]['sha256'][:12]}_20260503T140113.jpg"
+    taken.parent.mkdir(parents=True)
+    taken.write_bytes(b"another")
+    with pytest.raises(DataError, match="a file with other content is there"):
+        add_from_phone(path, project, no_dvc=True)
+    assert raw_files(project) == [taken.relative_to(project.root).as_posix()]
+    taken.unlink()  # the same zip is sound otherwise
+    assert add_from_phone(path, project, no_dvc=True).n_added == 5
+
+
+def test_a_full_temporary_folder_is_named_and_not_the_zip(
+    project: Project,
+    samples: tuple[list[dict[str, Any]], list[bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folders: list[Path] = []
+
+    def full(_archive: object, _sample: object, scratch: Path) -> None:
+        folders.append(scratch)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(from_phone, "_extract", full)
+    with pytest.raises(DiskFullError, match="the disk is full") as caught:
+        add_from_phone(saved(tmp_path / "samples.zip", *samples), project, no_dvc=True)
+    assert str(folders[0]) in str(caught.value)
+    assert "expected a zip" not in str(caught.value)
+    # A name that the next run knows as that of a killed one, and removes (runtime/system/scratch.py).
+    assert re.fullmatch(r"clip2edge-[a-z]+-[0-9a-f]{8}-\d+-\w+", folders[0].name)
 
 
 def test_the_command_takes_a_zip_alone(
