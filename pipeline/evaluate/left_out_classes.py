@@ -14,7 +14,7 @@ from pipeline.evaluate.evaluation import LeftOutClasses, RecognisedClips
 from pipeline.evaluate.predictions import Predictions
 from pipeline.network.calibration import UnknownThresholds, fit_thresholds
 from pipeline.network.embeddings import Embeddings
-from pipeline.network.fit_known_score import fit_known_score, pictures_to_fit
+from pipeline.network.fit_known_score import fit_known_score, spread_over_classes
 from pipeline.network.known_score import KnownScore
 
 MOST_CLASSES = 8  # left out in turn: those with the most clips
@@ -59,7 +59,7 @@ def _fit(known: Predictions, rate: float | None) -> tuple[UnknownThresholds | No
 
 
 def _score_of(embeddings: Embeddings, truth: NDArray[np.int64]) -> KnownScore:
-    positions = pictures_to_fit(truth)
+    positions = spread_over_classes(truth)
     return fit_known_score(embeddings[positions].array(), truth[positions])
 
 

@@ -39,11 +39,11 @@ from pipeline.evaluate.projection import sample_positions
 from pipeline.network.calibration import Calibration
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.clip_answers import ClipAnswers
+from pipeline.network.fit_known_score import spread_over_classes
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import Network, build_network
 from pipeline.network.out_of_fold import read_fold_heads
 
-MOST_NEIGHBOURS = 10_000  # training frames that a judged frame is compared with
 _RANDOM_START = "the backbone started from random weights"
 
 
@@ -263,7 +263,7 @@ def _nearest_neighbours(inputs: _Inputs, untrained: Predictions) -> Predictions:
         known = untrained.where(np.array([inputs.is_learned(row, fold) for row in untrained.rows]))
         judged = untrained.where(np.array([inputs.is_judged(row, fold) for row in untrained.rows]))
         neighbours = KNeighborsClassifier(min(inputs.params.knn_neighbours, len(known.rows)), metric="cosine")
-        compared = np.arange(len(known.rows))[:: -(-len(known.rows) // MOST_NEIGHBOURS)]
+        compared = spread_over_classes(known.truth)
         neighbours.fit(known.embeddings[compared].array(), known.truth[compared])
         shares = np.zeros(judged.probabilities.shape)
         with config_context(working_memory=64):  # MiB of distances at a time, instead of 1024

@@ -18,8 +18,8 @@ WHITENED = 32  # directions, at most; more take space on the device and tell no 
 MOST_PICTURES = 10_000  # that the score is fitted to; with 1,280 channels they take 0.1 GB, some times over
 
 
-def pictures_to_fit(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The positions of the pictures that the score is fitted to: all, or MOST_PICTURES spread evenly over the classes.
+def spread_over_classes(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions of all pictures, or of MOST_PICTURES that are spread evenly over the classes, of each its share.
 
     Args:
         labels: (n,) class numbers, in the order of the pictures' paths, so that the clips are spread over too.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.base.manifest import Row
 from pipeline.network.calibration import Calibration, calibrate
-from pipeline.network.fit_known_score import fit_known_score, pictures_to_fit
+from pipeline.network.fit_known_score import fit_known_score, spread_over_classes
 from pipeline.network.known_score import KnownScore, answers_of
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import FoldHead
@@ -141,7 +141,7 @@ def fit_score(source: CachedFeatures, positions: Sequence[int], params: TrainPar
     if params.unknown_false_alarms is None or not positions:
         return None
     labels = source.labels[torch.tensor(positions)].numpy()
-    fitted = pictures_to_fit(labels)
+    fitted = spread_over_classes(labels)
     return fit_known_score(source.first_views([positions[i] for i in fitted.tolist()]), labels[fitted])
 
 

@@ -21,6 +21,7 @@ from pipeline.base.section import read_section
 from pipeline.evaluate import stage as module
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.stage import _nearest_neighbours, evaluate
+from pipeline.network import fit_known_score
 from pipeline.network.backbones import build_body
 from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import read_checkpoint
@@ -85,9 +86,9 @@ def test_a_judged_frame_is_compared_with_a_part_of_very_many_training_frames(
         is_judged=lambda row, _: row.split == "test",
     )
     whole = _nearest_neighbours(inputs, judged)
-    monkeypatch.setattr(module, "MOST_NEIGHBOURS", 7)
+    monkeypatch.setattr(fit_known_score, "MOST_PICTURES", 7)
     part = _nearest_neighbours(inputs, judged)
-    assert n_compared == [20, 7]  # every third of 20
+    assert n_compared == [20, 8]  # every third of the ten of each class
     assert [row.path for row in part.rows] == [row.path for row in judged.rows[20:]]
     assert np.array_equal(whole.probabilities, np.eye(2)[judged.truth[20:]])
     assert np.array_equal(part.probabilities, whole.probabilities)
