@@ -79,8 +79,12 @@ class CopyCache:
     def store(self, key: str, copy: MadeCopy) -> None:
         """Link a copy of the outputs into the cache. Nothing is flushed, since `is_whole` notices a torn file."""
         file = self.folder / f"{key}.{copy.sha256}.{copy.width}x{copy.height}.jpg"
-        remove(file)
-        link_or_copy(copy.file, file)
+        temporary = self.folder / f".{file.name}.{os.getpid()}.tmp"
+        link_or_copy(copy.file, temporary)
+        if file.is_dir():
+            remove(file)  # no copy has ever been one
+        temporary.replace(file)  # whole at once, since other runs may be linking the file that is there
+        remove(temporary)  # a rename between two links to one file leaves both
 
 
 def open_copy_cache(folder: Path) -> CopyCache:

@@ -57,19 +57,26 @@ def recipe(name: str | None) -> None:
     done(apply_recipe(name, current_project()), "recipe")
 
 
-@click.command(epilog=example("pipe study graphite", "pipe study graphite --row VGG16 --seeds 3"))
+@click.command(
+    epilog=example(
+        "pipe study graphite", "pipe study graphite --row VGG16 --seeds 3", "pipe study graphite --small --jobs 2"
+    )
+)
 @click.argument("name")
 @click.option("--row", "rows", multiple=True, help="Run only this row; may be given several times.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, help="Runs of each row, with train.seed 0, 1, 2 …")
 @click.option("--small", is_flag=True, help="Try every row on few small pictures; the numbers mean nothing.")
-def study(name: str, rows: tuple[str, ...], seeds: int, small: bool) -> None:
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=1, help="Rows at a time; from 2 on in copies of the project."
+)
+def study(name: str, rows: tuple[str, ...], seeds: int, small: bool, jobs: int) -> None:
     """Run every row of recipe NAME as a DVC experiment.
 
     params.yaml is afterwards as it was before.
     """
     from pipeline.tools.studies.study import study as run_study
 
-    report = run_study(name, rows, seeds, current_project(), small=small)
+    report = run_study(name, rows, seeds, current_project(), small=small, jobs=jobs)
     done(report, "study", name=f"{name} --small" if small else name)
 
 

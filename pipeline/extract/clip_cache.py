@@ -21,6 +21,7 @@ from typing import Any
 
 import av
 import cv2
+from filelock import FileLock
 
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import link_or_copy, read_json, remove, sha256_of, sweep_stale, temporary_folder
@@ -68,6 +69,8 @@ class ClipCache:
     def store(self, key: str, decode: Callable[[Path], Outcome]) -> Outcome:
         """Decode a clip into a new entry. A clip that gives no picture leaves no entry.
 
+        Of several runs that decode it at once the first one's entry stays, since they may be linking its pictures.
+
         Args:
             key: the key of the clip, from `clip_key`.
             decode: writes the clip's pictures below the folder that it gets.
@@ -82,9 +85,12 @@ class ClipCache:
                 recorded = outcome.to_json()
                 stored = {"recorded": recorded, "marks": marks, "digest": _digest(key, recorded, marks)}
                 (entry / _OUTCOME_FILE).write_text(json.dumps(stored, allow_nan=False), encoding="utf-8")
-                remove(self.folder / key)
-                # Nothing is flushed: that would wait for the disk once per clip, and `find` notices a torn entry.
-                entry.rename(self.folder / key)
+                with FileLock(self.folder / ".lock"):
+                    if (earlier := self.find(key)) is not None:
+                        return earlier
+                    remove(self.folder / key)
+                    # Nothing is flushed: that would wait for the disk once per clip, and `find` notices a torn entry.
+                    entry.rename(self.folder / key)
         except _NothingToStoreError as error:
             return error.outcome
         except OSError as error:

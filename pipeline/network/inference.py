@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import joblib
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -110,7 +110,7 @@ def infer(network: Network, frames: Frames, batch_size: int, description: str) -
 
 def _batches(frames: Frames, batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
     """Load frames in order, in batches of inputs (batch, 3, size, size) and class numbers (batch,)."""
-    n_workers = 0 if len(frames) < FEW_IMAGES else min(8, os.cpu_count() or 1)
+    n_workers = 0 if len(frames) < FEW_IMAGES else min(8, joblib.cpu_count())
     return DataLoader(frames, batch_size, num_workers=n_workers)
 
 

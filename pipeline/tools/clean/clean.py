@@ -15,7 +15,8 @@ from pipeline.tools.clean.unused_objects import unused_objects
 from pipeline.tools.disk_use import in_words
 
 # The commands that read or write `.cache`, or `data/raw` that DVC tracks. None of them may run meanwhile.
-_COMMANDS = tuple(f"pipe {name}" for name in ("relabel", "extract", "augment", "split", "train", "evaluate", "export"))
+_NAMES = ("relabel", "extract", "augment", "split", "train", "evaluate", "export", "study")
+_COMMANDS = tuple(f"pipe {name}" for name in _NAMES)
 
 
 @dataclass(frozen=True)

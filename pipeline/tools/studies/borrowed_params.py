@@ -41,7 +41,7 @@ def borrowed_params(project: Project, texts: Sequence[str]) -> Iterator[None]:
     own = project.params_yaml.read_bytes()
     borrowed = [_digest(text.encode("utf-8")) for text in texts]
     write_json(_backup(project), {"own": own.decode("utf-8"), "lent": borrowed})
-    with _termination_as_interrupt():
+    with termination_as_interrupt():
         try:
             yield
         finally:
@@ -76,7 +76,7 @@ def _digest(content: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
+def termination_as_interrupt() -> Iterator[None]:
     """Raise KeyboardInterrupt on the signals that end a process."""
     if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
         yield

@@ -1,31 +1,27 @@
-"""A study: every row of a recipe is run as a DVC experiment, one after the other, up to `evaluate`.
+"""A study: every row of a recipe is run as a DVC experiment up to `evaluate`.
 
-The rows run in the workspace, so that they share the frames, the split and the caches. Each row borrows `params.yaml`,
-which is restored afterwards.
+The rows run one after the other in the workspace, so that they share the frames, the split and the caches. Each row
+borrows `params.yaml`, which is restored afterwards. With several at a time they run in copies of the workspace.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
 from pipeline.base.errors import DataError, PipeError
-from pipeline.base.files import replacing_file
 from pipeline.base.project import Project
 from pipeline.base.words import counted
 from pipeline.params import read_params
@@ -33,7 +29,6 @@ from pipeline.tools.project.surroundings import refuse_no_identity
 from pipeline.tools.repository.own_programs import environment_with_own_programs
 from pipeline.tools.studies.borrowed_params import borrowed_params, exclusive_params
 from pipeline.tools.studies.dvc_experiments import (
-    LAST_STAGE,
     Experiment,
     check_repository,
     list_experiments,
@@ -41,25 +36,23 @@ from pipeline.tools.studies.dvc_experiments import (
     parse_yaml,
     remove_experiments,
     source_digests,
-    stages_up_to_evaluate,
+)
+from pipeline.tools.studies.experiment_run import (
+    TAIL_BYTES,
+    PlannedRun,
+    dvc_experiment,
+    reason_of_failure,
+    signal_group,
 )
 from pipeline.tools.studies.recipe import compose, find_recipe, read_study
 from pipeline.tools.studies.recipe_schema import Study, refuse_unknown
+from pipeline.tools.studies.rows_in_copies import run_in_copies
 from pipeline.tools.studies.small import name_of_runs, small_study
+from pipeline.tools.studies.workspace_sources import workspace_sources
 
 _LONGEST_SLUG = 60  # letters: git keeps a name in a file name
-_TAIL_BYTES = 1 << 16  # of the output: the last lines hold the reason of a failure
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours and cursor movements of progress bars
+_KEPT = "kept; it ran with the same params, data and code"
 _PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A row with one seed."""
-
-    experiment: str
-    params_text: str  # the whole params.yaml
-    changed: tuple[str, ...]  # dotted names of the values that differ from the project's own params.yaml
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class StudyReport:
     name: str
     n_run: int
     n_kept: int  # experiments that had run before
-    last_run: str | None  # the experiment that left its checkpoint in the workspace; None where none was run
+    last_run: str | None  # the experiment that left its checkpoint in the workspace; None where none did
 
     @property
     def headline(self) -> str:
@@ -82,7 +75,9 @@ class StudyReport:
         return f"study {self.name}: {counted(self.n_run, 'experiment')} run{kept}{left if self.last_run else ''}"
 
 
-def study(name: str, rows: Sequence[str], seeds: int, project: Project, *, small: bool = False) -> StudyReport:
+def study(
+    name: str, rows: Sequence[str], seeds: int, project: Project, *, small: bool = False, jobs: int = 1
+) -> StudyReport:
     """Run the rows of a recipe. A run that fails does not stop the others.
 
     A run whose experiment exists with the same params, data and code is kept.
@@ -93,6 +88,7 @@ def study(name: str, rows: Sequence[str], seeds: int, project: Project, *, small
         seeds: runs of each row. From two on, the runs have `train.seed` 0, 1, 2 …; a single run keeps its own seed.
         project: where the experiments run.
         small: run each row's own network on few small pictures, under other names than those of the whole study.
+        jobs: runs at a time. From two on, they run in copies, and the workspace stays as it is.
 
     Raises:
         ParamsError: there is no such recipe or row, or the params of a row are invalid; then nothing has run.
@@ -110,12 +106,16 @@ def study(name: str, rows: Sequence[str], seeds: int, project: Project, *, small
     with exclusive_params(project):
         chosen = {row: recipe.rows[row] for row in rows or recipe.rows}
         plan = _plan(name, recipe, chosen, seeds, project, small=small)
-        with borrowed_params(project, [planned.params_text for planned in plan]):
-            ran, failed = _run_all(name, plan, project)
+        if jobs > 1:
+            ran, failed = _run_several_at_a_time(name, plan, jobs, project)
+        else:
+            with borrowed_params(project, [planned.params_text for planned in plan]):
+                ran, failed = _run_all(name, plan, project)
     if failed:
         reasons = "; ".join(f"{experiment}: {reason}" for experiment, reason in failed.items())
         raise PipeError(f"study {name}: {len(failed)} of {len(plan)} runs failed: {reasons}")
-    return StudyReport(name_of_runs(name, small=small), len(ran), len(plan) - len(ran), ran[-1] if ran else None)
+    last_run = ran[-1] if ran and jobs == 1 else None
+    return StudyReport(name_of_runs(name, small=small), len(ran), len(plan) - len(ran), last_run)
 
 
 def experiment_names(study_name: str, rows: Sequence[str]) -> dict[str, str]:
@@ -165,19 +165,18 @@ def _plan(
 
 
 def _run_all(name: str, plan: Sequence[PlannedRun], project: Project) -> tuple[list[str], dict[str, str]]:
-    """Run the planned runs that have not run yet.
+    """Run the planned runs that have not run yet, one after the other in the workspace.
 
     Returns:
         The experiments that were run, and the reasons of those that failed, by experiment.
     """
-    console = Console(stderr=True)
     ran, failed = list[str](), dict[str, str]()
     for index, planned in enumerate(plan, start=1):
-        say = functools.partial(console.print, f"study {name}: {index}/{len(plan)} {planned.experiment}:", **_PLAIN)
+        say = _saying(name, index, plan)
         if _is_done(planned, project):
-            say("kept; it ran with the same params, data and code")
+            say(_KEPT)
             continue
-        say(", ".join(planned.changed) or "with params.yaml unchanged")
+        say(planned.what_changes)
         started = time.monotonic()
         reason = _run(planned, project)
         say(f"failed: {reason}" if reason else f"done in {time.monotonic() - started:.0f} s")
@@ -187,6 +186,26 @@ def _run_all(name: str, plan: Sequence[PlannedRun], project: Project) -> tuple[l
     return ran, failed
 
 
+def _run_several_at_a_time(
+    name: str, plan: Sequence[PlannedRun], jobs: int, project: Project
+) -> tuple[list[str], dict[str, str]]:
+    """The same as `_run_all`, in copies of the workspace."""
+    left = list[tuple[int, PlannedRun]]()
+    for index, planned in enumerate(plan, start=1):
+        if _is_done(planned, project):
+            _saying(name, index, plan)(_KEPT)
+        else:
+            left.append((index, planned))
+    failed = run_in_copies(f"study {name}", left, jobs, project, len(plan)) if left else {}
+    return [planned.experiment for _, planned in left], failed
+
+
+def _saying(name: str, index: int, plan: Sequence[PlannedRun]) -> Callable[[str], None]:
+    """A function that prints a line about a planned run."""
+    begin = f"study {name}: {index}/{len(plan)} {plan[index - 1].experiment}:"
+    return functools.partial(Console(stderr=True).print, begin, **_PLAIN)
+
+
 def _is_done(planned: PlannedRun, project: Project) -> bool:
     """Whether the experiment exists, with the same params, data and code."""
     experiment = list_experiments(project).get(planned.experiment)
@@ -194,7 +213,7 @@ def _is_done(planned: PlannedRun, project: Project) -> bool:
         return False
     if experiment.params != parse_yaml(planned.params_text):
         return False
-    present = _workspace_sources(project)
+    present = workspace_sources(project)
     ran = source_digests(experiment.stages)
     return bool(present) and without_kept_places(ran, experiment) == without_kept_places(present, experiment)
 
@@ -206,76 +225,32 @@ def without_kept_places(sources: Mapping[str, str], experiment: Experiment) -> d
     return {path: digest for path, digest in sources.items() if path != kept or not is_unused}
 
 
-def _workspace_sources(project: Project) -> dict[str, str]:
-    """Digests of the workspace's data and code, from `dvc.lock`; empty where the files have changed since."""
-    if not project.dvc_lock.is_file():
-        return {}
-    command = [sys.executable, "-m", "dvc", "status", "--json", "--with-deps", LAST_STAGE]
-    finished = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False)
-    if finished.returncode != 0:
-        raise DataError(f"dvc status: {_reason(finished.stderr)}")
-    present = source_digests(stages_up_to_evaluate(parse_yaml(project.dvc_lock.read_text(encoding="utf-8"))))
-    altered = {
-        path
-        for changes in json.loads(finished.stdout).values()
-        for change in changes
-        if isinstance(change, dict)
-        for path in change.get("changed deps", {})
-    }
-    return {} if altered & present.keys() else present
-
-
 def _run(planned: PlannedRun, project: Project) -> str | None:
-    """Run one experiment; give the reason of its failure, or None.
+    """Run one experiment in the workspace; give the reason of its failure, or None.
 
     DVC's run cache does not serve stages whose reports are in git, so `_is_done` recognises runs instead. DVC's
     `--force` would run every stage again, so an older experiment of this name is removed instead.
     """
     remove_experiments(planned.experiment, project)
-    with replacing_file(project.params_yaml) as temporary:
-        temporary.write_text(planned.params_text, encoding="utf-8", newline="\n")
-    command = [sys.executable, "-m", "dvc", "exp", "run", "--name", planned.experiment, LAST_STAGE]
-    # In a process group of its own: the terminal sends Ctrl-C to this process alone, which passes it to DVC once.
-    process = subprocess.Popen(
-        command,
-        cwd=project.root,
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        process_group=0,
-    )
-    with process, _interrupting_group(process):
-        output = _forward_output(process)
-        code = process.wait()
-    return _reason(output) if code else None
-
-
-@contextlib.contextmanager
-def _interrupting_group(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass an interrupt to the whole process group, wait until it has ended, and raise the interrupt.
-
-    Whatever else ends the block kills the group.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        os.killpg(process.pid, signal.SIGINT)
-        _forward_output(process)
-        raise
-    finally:
-        if process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    planned.write_params(project)
+    with dvc_experiment(planned.experiment, project, _environment()) as process:
+        try:
+            output = _forward_output(process)
+            code = process.wait()
+        except KeyboardInterrupt:
+            signal_group(process, "SIGINT")
+            _forward_output(process)
+            raise
+    return reason_of_failure(output) if code else None
 
 
 def _forward_output(process: subprocess.Popen[bytes]) -> str:
     """Copy the process's output to standard error as it comes; give the end of the output."""
     tail = b""
-    while chunk := os.read(process.stdout.fileno(), _TAIL_BYTES) if process.stdout else b"":
+    while chunk := os.read(process.stdout.fileno(), TAIL_BYTES) if process.stdout else b"":
         sys.stderr.buffer.write(chunk)
         sys.stderr.buffer.flush()
-        tail = (tail + chunk)[-_TAIL_BYTES:]
+        tail = (tail + chunk)[-TAIL_BYTES:]
     return tail.decode("utf-8", errors="replace")
 
 
@@ -283,11 +258,3 @@ def _environment() -> dict[str, str]:
     """Let `python` and `pipe` in dvc.yaml be those of this Python; on a terminal, let stages draw their progress."""
     terminal = {"TTY_COMPATIBLE": "1", "COLUMNS": str(shutil.get_terminal_size().columns)}
     return environment_with_own_programs() | (terminal if sys.stderr.isatty() else {})
-
-
-def _reason(output: str) -> str:
-    """The error line of the stage that failed, else the last error of DVC, else the last line."""
-    lines = [line.strip() for line in _CONTROL.sub("", output).splitlines() if line.strip()]
-    of_stage = [line.removeprefix("pipe: ") for line in lines if line.startswith("pipe: ")]
-    of_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (of_stage or of_dvc or lines or ["no reason was printed"])[-1]

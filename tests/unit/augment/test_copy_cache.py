@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.augment import copy_cache as cache_module
 from pipeline.augment import stage as module
 from pipeline.augment.copy_cache import open_copy_cache
 from pipeline.augment.params import AugmentParams
@@ -158,6 +159,28 @@ def test_where_links_are_refused_copies_are_copied(
     before = everything_in(run.project)
     assert run(params) == []
     assert everything_in(run.project) == before
+
+
+def test_two_runs_may_store_a_copy_at_once(run: Run, params: AugmentParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(params, 1)
+    stored = run.cached[0]
+    copies = open_copy_cache(stored.parent)
+    copy = copies.copy_named(stored.name)
+    assert copy is not None
+    mine = replace(copy, file=Path(shutil.copy(stored, run.project.root / "mine.jpg")))
+    really = cache_module.link_or_copy
+
+    def link_after_another_run(source: Path, target: Path) -> None:
+        stored.unlink(missing_ok=True)
+        shutil.copy(source, stored)
+        really(source, target)
+
+    monkeypatch.setattr(cache_module, "link_or_copy", link_after_another_run)
+    copies.store(stored.name[:64], mine)
+    assert stored.samefile(mine.file)
+    assert [path.name for path in stored.parent.glob(".*")] == []
+    copies.store(stored.name[:64], mine)  # a second link to the same file
+    assert [path.name for path in stored.parent.glob(".*")] == []
 
 
 def test_a_frame_without_a_digest_is_not_cached(run: Run, params: AugmentParams) -> None:

@@ -201,6 +201,23 @@ def test_a_clip_without_pictures_leaves_no_entry(tmp_path: Path) -> None:
     assert not list((tmp_path / "clips").iterdir())
 
 
+def test_of_two_runs_that_decode_a_clip_at_once_the_first_ones_entry_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, inodes = ClipCache(tmp_path / "clips"), list[int]()
+
+    def decode_while_another_run_stores_it(entry: Path) -> Outcome:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: 1)
+            ClipCache(cache.folder).store("key", decode)
+        inodes.append((cache.folder / "key" / PICTURE.path).stat().st_ino)
+        return decode(entry)
+
+    assert cache.store("key", decode_while_another_run_stores_it).pictures == (PICTURE,)
+    assert [(cache.folder / "key" / PICTURE.path).stat().st_ino] == inodes
+    assert [path.name for path in cache.folder.iterdir() if path.name != ".lock"] == ["key"]
+
+
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     def full(entry: Path) -> Outcome:
         raise OSError(28, "No space left on device")

@@ -135,10 +135,11 @@ def test_a_cache_outside_the_project_is_left_alone(
     assert report.notes[0].startswith("DVC's cache is left alone: ")
 
 
-def test_nothing_is_deleted_while_a_stage_runs(shared: Project) -> None:
+@pytest.mark.parametrize("command", ["pipe train", "pipe study"])  # rows in copies hold no other lock here
+def test_nothing_is_deleted_while_a_stage_or_a_study_runs(shared: Project, command: str) -> None:
     with (
-        exclusive_lock(shared, "pipe train"),
-        pytest.raises(DataError, match="another `pipe train` is running here"),
+        exclusive_lock(shared, command),
+        pytest.raises(DataError, match=f"another `{command}` is running here"),
     ):
         clean(shared, dry_run=False)
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import pytest
 
 from pipeline.base.errors import DataError, ParamsError, PipeError
 from pipeline.base.project import Project
 from pipeline.params import read_params
 from pipeline.tools.compare.compare import compare_study
-from pipeline.tools.studies.dvc_experiments import list_experiments
+from pipeline.tools.studies.dvc_experiments import list_experiments, remove_experiments
 from pipeline.tools.studies.study import experiment_names, study
+from runtime.system.scratch import is_running
 from tests.support.command import ROOT, run_pipe
 from tests.support.experiment_project import (
     clone_of_repository,
@@ -186,6 +192,168 @@ def test_ctrl_c_and_sigterm_end_the_training_too_and_put_params_back(studied: Pr
     assert "tiny-never-ends" not in list_experiments(studied)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """The study of `first_study` once more, two rows at a time."""
+
+    project: Project
+    meeting: Path  # where the first two rows waited for each other
+    before: dict[str, bytes]
+    message: str
+    stderr: str
+
+
+def files_of(project: Project) -> dict[str, bytes]:
+    """What lies in the workspace, but for the caches and git's own files."""
+    paths = (path for path in project.root.rglob("*") if path.is_file())
+    names = {path.relative_to(project.root).as_posix(): path for path in paths}
+    own = (".git/", ".cache/", ".dvc/cache/", ".dvc/tmp/")
+    return {name: path.read_bytes() for name, path in names.items() if not name.startswith(own)}
+
+
+def trees_of(project: Project) -> dict[str, str]:
+    """Everything that each experiment holds, as one digest."""
+    commits = {name: experiment.commit for name, experiment in list_experiments(project).items()}
+    return {name: run(project.root, "git", "rev-parse", f"{commit}^{{tree}}") for name, commit in commits.items()}
+
+
+@pytest.fixture(scope="module")
+def beside(first_study: tuple[Project, str], tmp_path_factory: pytest.TempPathFactory) -> Beside:
+    if joblib.cpu_count() < 2:
+        pytest.skip("one processor runs one row at a time")
+    folder = tmp_path_factory.mktemp("beside")
+    project = Project(shutil.copytree(first_study[0].root, folder / "project", symlinks=True))
+    for name in list_experiments(project):
+        remove_experiments(name, project)
+    meeting = folder / "meeting"
+    meeting.mkdir()
+    left_by_a_kill = project.root / ".dvc" / "tmp" / "study" / "0" / "project"
+    left_by_a_kill.mkdir(parents=True)
+    (left_by_a_kill.parents[1] / "running").touch()
+    before = files_of(project)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()) as stderr:
+        patch.setenv("MEETING", str(meeting))
+        with pytest.raises(PipeError) as caught:
+            study("tiny", (), 1, project, jobs=2)
+    return Beside(project, meeting, before, str(caught.value), stderr.getvalue())
+
+
+def test_two_rows_at_a_time_wait_for_each_other(beside: Beside) -> None:
+    assert sorted(path.name for path in beside.meeting.iterdir()) == ["0.1", "0.2", "0.3"]
+    assert "nobody came" not in beside.stderr
+    assert "study tiny: 3 runs, 2 at a time, " in beside.stderr
+    lines = beside.stderr.splitlines()
+    assert "tiny-I-VGG16-FL | Running stage 'train':" in lines  # DVC's own output, with the name of the row
+    assert [line for line in lines if line.startswith("study tiny: 3/3 tiny-鳞片: done in ")]
+
+
+def test_a_row_that_is_alone_would_wait_in_vain(studied: Project, tmp_path: Path) -> None:
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    environment = os.environ | {"MEETING": str(meeting), "MEETING_SECONDS": "0"}
+    command = [sys.executable, "train.py"]
+    alone = subprocess.run(command, cwd=studied.root, env=environment, capture_output=True, check=False)
+    assert b"nobody came" in alone.stderr
+
+
+def test_rows_in_copies_leave_the_same_experiments(beside: Beside, first_study: tuple[Project, str]) -> None:
+    expected = trees_of(first_study[0])
+    assert list(expected) == ["tiny-I-VGG16-FL", "tiny-鳞片"]
+    assert trees_of(beside.project) == expected
+    assert {experiment.fault() for experiment in list_experiments(beside.project).values()} == {None}
+
+
+def test_a_row_that_fails_in_a_copy_is_told_as_in_the_workspace(
+    beside: Beside, first_study: tuple[Project, str]
+) -> None:
+    assert beside.message == first_study[1]
+    assert "study tiny: 2/3 tiny-fails: failed: train: the loss of epoch 1 is inf; lower train.lr" in beside.stderr
+
+
+def test_rows_in_copies_leave_the_workspace_alone_and_no_copy(beside: Beside) -> None:
+    assert files_of(beside.project) == beside.before
+    assert not (beside.project.root / ".dvc" / "tmp" / "study").exists()
+    assert "shared-stages" not in run(beside.project.root, "git", "for-each-ref")
+
+
+def test_rows_in_copies_share_the_processors_and_read_the_recordings(beside: Beside) -> None:
+    share = max(1, joblib.cpu_count() // 2)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    _, n_threads, recording = json.loads((beside.meeting / "0.1").read_text(encoding="utf-8"))
+    assert int(n_threads) == (min(share, int(asked)) if asked else share)
+    assert recording == "a clip"
+
+
+def test_what_ran_in_copies_is_kept_though_nothing_has_run_in_the_workspace(
+    beside: Beside, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project = Project(shutil.copytree(beside.project.root, tmp_path / "project", symlinks=True))
+    project.dvc_lock.unlink()
+    report = study("tiny", ["I-VGG16 + FL", "鳞片"], 1, project, jobs=2)
+    assert report.headline == "study tiny: 0 experiments run, 2 kept"
+    assert "study tiny: 2/2 tiny-鳞片: kept; it ran with the same params, data and code" in capfd.readouterr().err
+
+
+def test_ctrl_c_ends_the_rows_in_copies_and_leaves_no_copy(studied: Project, tmp_path: Path) -> None:
+    if joblib.cpu_count() < 2:
+        pytest.skip("one processor runs one row at a time")
+    write_recipe(
+        studied,
+        "params: {train: {weight_decay: 0.5}}\n"
+        "rows: {a: {train: {lr: 0.1}}, b: {split: {seed: 1}, train: {lr: 0.2}}}\n",
+    )
+    before, meeting = files_of(studied), tmp_path / "meeting"
+    meeting.mkdir()
+    command = [sys.executable, "-m", "pipeline", "study", "tiny", "--jobs", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MEETING": str(meeting)}
+    started = subprocess.Popen(command, cwd=studied.root, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(600):
+            if len(list(meeting.iterdir())) == 2:
+                break
+            time.sleep(0.1)
+        trainings_of_rows = [json.loads(path.read_text(encoding="utf-8"))[0] for path in meeting.iterdir()]
+        assert len(trainings_of_rows) == 2
+        started.send_signal(signal.SIGINT)
+        _, stderr = started.communicate(timeout=50)
+    finally:
+        started.kill()
+    assert started.returncode == 130, stderr
+    assert not any(is_running(process) for process in trainings_of_rows)
+    assert files_of(studied) == before
+    assert not (studied.root / ".dvc" / "tmp" / "study").exists()
+    assert list(list_experiments(studied)) == ["tiny-I-VGG16-FL", "tiny-鳞片"]
+
+
+@pytest.mark.trial
+def test_a_stage_that_all_rows_share_fails_once_and_each_row_is_told(
+    studied: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (studied.root / "split.py").write_text("import sys; sys.exit('pipe: split: one class')", encoding="utf-8")
+    with pytest.raises(PipeError) as caught:
+        study("tiny", ["I-VGG16 + FL", "鳞片"], 1, studied, jobs=2)
+    assert str(caught.value) == (
+        "study tiny: 2 of 2 runs failed: tiny-I-VGG16-FL: split: one class; tiny-鳞片: split: one class"
+    )
+    assert capfd.readouterr().err.count("Running stage 'split'") == 1
+    assert not (studied.root / ".dvc" / "tmp" / "study").exists()
+
+
+@pytest.mark.trial
+def test_rows_run_in_the_processes_of_an_engine(
+    first_study: tuple[Project, str], studied: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list_experiments(studied):
+        remove_experiments(name, studied)
+    monkeypatch.setenv("PIPE_ENGINE", "loky")
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(PipeError) as caught:
+        study("tiny", (), 1, studied, jobs=2)
+    assert str(caught.value) == first_study[1]
+    assert trees_of(studied) == trees_of(first_study[0])
+    assert not (studied.root / ".dvc" / "tmp" / "study").exists()
+
+
 def refusal(project: Project, rows: tuple[str, ...] = ()) -> str:
     with pytest.raises(PipeError) as caught:
         study("tiny", rows, 1, project)
@@ -276,6 +444,7 @@ def test_rows_that_are_no_mappings_are_refused(fresh: Project) -> None:
 @pytest.mark.trial
 def test_the_real_chain_runs_as_a_study_and_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # the copy runs its own code
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the same number beside another row as alone
     project = clone_of_repository(tmp_path / "project")
     write_raw(project.raw, clips=3)  # one each for train, val and test
     write_recipe(
@@ -305,3 +474,16 @@ compare:
     assert "has no" not in text
     assert (project.compare_reports / "tiny" / "figure_1.png").is_file()
     assert {experiment.fault() for experiment in list_experiments(project).values()} == {None}
+
+    expected = results_of(project)
+    for name in list_experiments(project):
+        remove_experiments(name, project)
+    assert study("tiny", (), 1, project, jobs=2).n_run == 2
+    assert results_of(project) == expected
+    assert study("tiny", (), 1, project).n_kept == 2
+
+
+def results_of(project: Project) -> dict[str, list[str | None]]:
+    """What each experiment found, but for how long it took."""
+    files = (project.evaluate_json, project.predictions_csv, project.split_csv, project.params_yaml)
+    return {name: [experiment.text(path) for path in files] for name, experiment in list_experiments(project).items()}
