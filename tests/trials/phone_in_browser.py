@@ -401,6 +401,34 @@ class Trial:
             kinds = [sample["kind"] for sample in browser.run(SAMPLES)]
             self.check("a clip that is no longer wanted ends", live and kinds == ["picture"], kinds)
 
+    def unreadable(self) -> None:
+        """A file that cannot be read is told, and ends neither the live answers nor the way to them."""
+        broken = self.work / "broken.png"
+        broken.write_bytes(b"no picture")
+        with self.opened(self.page) as browser:
+            browser.until(ANSWERED)
+            browser.give_file(broken)
+            browser.until("return document.getElementById('line').textContent !== ''")
+            browser.until(f"{ANSWERED} && document.getElementById('state').textContent === 'Live'")
+            line = browser.text("#line")
+            self.check("behind a file that cannot be read live answers go on", line != "", line)
+            browser.press("#photo")
+            browser.until(STILL_ANSWERED)
+            browser.give_file(broken)
+            browser.until("return document.getElementById('state').textContent === 'No answer'")
+            browser.press("#camera")
+            browser.until(f"{ANSWERED} && document.getElementById('state').textContent === 'Live'")
+            browser.run(
+                "globalThis.pixels = CanvasRenderingContext2D.prototype.getImageData;"
+                "CanvasRenderingContext2D.prototype.getImageData = () => { throw new Error('planted'); };"
+            )
+            browser.until("return !document.getElementById('camera').hidden")
+            line = browser.text("#line")
+            browser.run("CanvasRenderingContext2D.prototype.getImageData = globalThis.pixels;")
+            browser.press("#camera")
+            browser.until(f"{ANSWERED} && document.getElementById('state').textContent === 'Live'")
+            self.check("after an error “Live camera” starts anew", "planted" in line, line)
+
     def names_of_classes(self) -> None:
         """A class that is typed in capitals is the known one, a name of no folder is refused, and Enter keeps."""
         known = self.contract.classes[0]
@@ -881,8 +909,8 @@ def main() -> int:
         for step in (
             trial.same_answers, trial.live_frames, trial.same_pixels, trial.clip_file, trial.language, trial.schemes,
             trial.offline, trial.faults, trial.gaps, trial.full_storage, trial.two_tabs, trial.latest_answer,
-            trial.names_of_classes, trial.about_samples, trial.home, trial.one_file, trial.region_light_and_zoom,
-            trial.newer_build, trial.served,
+            trial.unreadable, trial.names_of_classes, trial.about_samples, trial.home, trial.one_file,
+            trial.region_light_and_zoom, trial.newer_build, trial.served,
         ):  # fmt: skip
             step()
         print(f"{trial.wrong} wrong")

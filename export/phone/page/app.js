@@ -31,6 +31,7 @@ let opening = null; // the camera while it is opened, so that a second press ope
 let samples = null;
 let samplesView = null;
 let turn = 0; // the number of the answer that is wanted; what began under another number shows nothing more
+let live = 0; // the turn of the live answers; they run while it is the present one
 let recording = null;
 let subject = null; // what was answered last, and can be corrected
 
@@ -124,6 +125,7 @@ async function openCamera() {
 async function openedCamera() {
   try {
     camera = await Camera.open($("video"), guarded(closeCamera));
+    $("torch").setAttribute("aria-pressed", "false");
   } finally {
     opening = null;
   }
@@ -133,7 +135,7 @@ async function openedCamera() {
 async function closeCamera() {
   camera = null;
   if (recording) await stopRecording();
-  else if (!$("video").hidden) nextTurn();
+  else if (turn === live) nextTurn();
   if (camera === null) showWithoutCamera();
   throw new Problem("camera_ended");
 }
@@ -151,7 +153,7 @@ function showCameraControls() {
   if (zoom === null) return;
   const slider = $("zoom").querySelector("input");
   Object.assign(slider, { min: zoom.min, max: zoom.max, step: zoom.step || 0.1 });
-  slider.value = zoom.min;
+  slider.value = camera.zoomNow ?? zoom.min;
 }
 
 async function toggleTorch() {
@@ -160,7 +162,23 @@ async function toggleTorch() {
   $("torch").setAttribute("aria-pressed", String(isOn));
 }
 
+// Answers for the camera's pictures until something else is asked for. After an error the button offers a new start.
 async function answerLive(mine) {
+  live = mine;
+  $("camera").hidden = true;
+  try {
+    await answerPictures(mine);
+  } catch (error) {
+    if (turn !== mine) return;
+    nextTurn();
+    if (recording) endRecording().recorder?.stop();
+    $("camera").hidden = false;
+    $("record").hidden = true;
+    throw error;
+  }
+}
+
+async function answerPictures(mine) {
   let recent = [];
   // One holds the picture that was answered last and may be kept; the next picture is drawn into the other.
   const canvases = [document.createElement("canvas"), document.createElement("canvas")];
@@ -232,7 +250,10 @@ async function answerFile(file) {
   try {
     await (file.type.startsWith("video/") ? answerClipFile(file, mine) : answerPictureFile(file, mine));
   } catch (error) {
-    if (turn === mine) throw error;
+    if (turn !== mine) return;
+    view.say(text("no_answer"));
+    if (!$("video").hidden) guarded(() => answerLive(mine))(); // the camera's picture is still there
+    throw error;
   }
 }
 
@@ -264,6 +285,7 @@ function aboutPixels() {
 }
 
 function startRecording() {
+  if (region.isSetting) region.clear();
   let recorder = null;
   try {
     recorder = new Recorder(camera.stream);
@@ -274,7 +296,7 @@ function startRecording() {
   recording = { recorder, about, started: performance.now(), rhythm: new OneASecond(), frames: [] };
   $("record").textContent = text("record_stop");
   $("recording").hidden = false;
-  $("photo").disabled = true;
+  $("photo").disabled = $("set-region").disabled = true; // a clip has one region
 }
 
 async function goOnRecording(time, prediction) {
@@ -291,8 +313,8 @@ async function stopRecording() {
   subjectIs(null);
   const pixels = pixelsOfVideo($("video"));
   if (pixels !== null) showStill(pixels);
-  if (pixels !== null && frames.length === 0) frames.push(await answerPixels(pixels));
   const blob = recorder === null ? null : await recorder.stop();
+  if (pixels !== null && frames.length === 0) frames.push(await answerPixels(pixels));
   if (turn === mine && frames.length) showClip(frames, { ...about, blob });
 }
 
@@ -301,7 +323,7 @@ function endRecording() {
   recording = null;
   $("record").textContent = text("record");
   $("recording").hidden = true;
-  $("photo").disabled = false;
+  $("photo").disabled = $("set-region").disabled = false;
   return ended;
 }
 

@@ -60,6 +60,11 @@ export class Camera {
     return range && range.max > range.min ? range : null;
   }
 
+  // Its present zoom, or undefined.
+  get zoomNow() {
+    return this.#track.getSettings?.().zoom;
+  }
+
   async set(name, value) {
     try {
       await this.#track.applyConstraints({ advanced: [{ [name]: value }] });

@@ -29,12 +29,14 @@ from pipeline.media.capture import capture_of_photo
 from pipeline.tools.adding.add import TRACKING_SENTENCES, check_label, copy_recordings
 from pipeline.tools.adding.tracked_recordings import Tracking, plan_tracking, refuse_linked_class, track
 from runtime import schema
+from runtime.images.pillow import DECODER_ERRORS
 from runtime.system.regular_files import open_regular
 from runtime.system.scratch import scratch_folder
 
 _LIST = "samples.json"
 _MOST_LIST_BYTES = 16 * 2**20
 _BLOCK_BYTES = 2**20
+_LONGEST_TEXT = 200  # letters of a session, a bundle, a variant and an answer: EXIF and the table hold them
 _FILE = re.compile(r"files/[0-9]{4,6}\.[a-z0-9]{2,4}")
 _EXPECTED = "expected a zip as the page of `pipe phone` saves it; save it there again"
 _COLUMNS = (
@@ -94,6 +96,10 @@ class Sample:
             is_zoned = False
         if not is_zoned:
             raise ValueError(f"recorded_at: found {self.recorded_at[:80]!r}; expected a time with its offset from UTC")
+        texts = (self.session, self.bundle_id, self.variant, self.answer.label or "")
+        for name, text in zip(("session", "bundle_id", "variant", "answer.label"), texts, strict=True):
+            if len(text) > _LONGEST_TEXT or not text.isprintable():
+                raise ValueError(f"{name}: found {text[:80]!r}; expected at most {_LONGEST_TEXT} printable letters")
 
 
 @dataclass(frozen=True)
@@ -140,9 +146,9 @@ def add_from_phone(zip_path: Path, project: Project, *, no_dvc: bool = False) ->
         no_dvc: the person wants none of them tracked by DVC.
 
     Raises:
-        DataError: the zip is not of the page's format, one file has two classes, a class cannot have its name,
-            `data/phone.csv` is another table, or DVC may not track; then nothing was copied. Or DVC failed; then the
-            samples are there.
+        DataError: the zip is not of the page's format, one file has two classes, in it or with what an earlier zip
+            brought, a class cannot have its name, `data/phone.csv` is another table, or DVC may not track; then nothing
+            was copied. Or DVC failed; then the samples are there.
         DiskFullError: the temporary folder has no room for the files of the zip. Then nothing was copied.
     """
     tracking = plan_tracking(project, declined=no_dvc)
@@ -151,10 +157,13 @@ def add_from_phone(zip_path: Path, project: Project, *, no_dvc: bool = False) ->
         with naming_a_full_disk(scratch, scratch):
             samples = _unpacked(zip_path, scratch)
             _check_labels(samples, zip_path, project, tracking)
+            samples = _without_repeats(samples)
             names = {sample.file: _named(sample, scratch) for sample in samples}
+            digests = {sample.file: sha256_of(names[sample.file]) for sample in samples}
+            _check_earlier(samples, digests, table, zip_path, project)
         added = sorted({(names[sample.file], Path(sample.label) / names[sample.file].name) for sample in samples})
         n_added, n_present = copy_recordings(added, project)
-        _note(samples, names, table, project)
+        _note(samples, names, digests, table, project)
     if tracking == "tracked":
         track(project)
     counts = Counter(sample.label for sample in samples)
@@ -176,6 +185,31 @@ def _check_labels(samples: tuple[Sample, ...], zip_path: Path, project: Project,
             raise DataError(
                 f"{zip_path}: {first.file} and {sample.file} are one {sample.kind} with the labels {first.label!r} and"
                 f" {sample.label!r}; expected one label; delete one of the two on the page, and save the zip again"
+            )
+
+
+def _without_repeats(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """The first sample of each file: a person may open and correct one file twice."""
+    first_with: dict[str, Sample] = {}
+    for sample in samples:
+        first_with.setdefault(sample.sha256, sample)
+    return tuple(first_with.values())
+
+
+def _check_earlier(
+    samples: tuple[Sample, ...],
+    digests: Mapping[str, str],
+    table: Mapping[str, list[str]],
+    zip_path: Path,
+    project: Project,
+) -> None:
+    """Refuse a file that an earlier zip has brought under another label, as long as it is still there."""
+    for sample in samples:
+        _, added_as, label, *_ = table.get(digests[sample.file]) or ("", "", sample.label)
+        if label != sample.label and (project.root / added_as).is_file():
+            raise DataError(
+                f"{zip_path}: {sample.file} has the label {sample.label!r}, and is {added_as} already; expected one"
+                f" label; delete the sample on the page, or remove {added_as} first"
             )
 
 
@@ -265,7 +299,7 @@ def _with_exif(content: bytes, sample: Sample, taken: datetime) -> bytes:
     try:
         with Image.open(BytesIO(content)) as image:
             capture = capture_of_photo(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
         raise DataError(f"{sample.file}: not a picture that can be read ({error}); {_EXPECTED}") from error
     if capture.recorded_at or capture.camera:  # a browser may write EXIF itself one day
         return content
@@ -286,34 +320,39 @@ def _read_table(project: Project) -> dict[str, list[str]]:
     """
     if not os.path.lexists(project.phone_csv):
         return {}
-    header, *lines = list(read_table(project.phone_csv)) or [[]]
+    header, *lines = [line for line in read_table(project.phone_csv) if line] or [[]]
     if tuple(header) != _COLUMNS:
         raise DataError(f"{project.phone_csv}: its columns are {', '.join(header)}; expected {', '.join(_COLUMNS)}")
-    return {line[0]: line for line in lines if line}
+    for line in lines:
+        if len(line) != len(_COLUMNS):
+            raise DataError(f"{project.phone_csv}: found a line of {len(line)} cells; expected {len(_COLUMNS)}")
+    return {line[0]: line for line in lines}
 
 
 def _note(
-    samples: tuple[Sample, ...], names: Mapping[str, Path], table: dict[str, list[str]], project: Project
+    samples: tuple[Sample, ...],
+    names: Mapping[str, Path],
+    digests: Mapping[str, str],
+    table: Mapping[str, list[str]],
+    project: Project,
 ) -> None:
-    """Write `data/phone.csv` with the samples; a sample that is there already keeps its line."""
+    """Write `data/phone.csv` with the samples; one that is there already with its label keeps its line."""
     lines = dict(table)
     for sample in samples:
-        region = sample.region
-        digest = sha256_of(names[sample.file])
-        lines.setdefault(
+        region, digest = sample.region, digests[sample.file]
+        if digest in lines and lines[digest][_COLUMNS.index("label")] == sample.label:
+            continue
+        lines[digest] = [
             digest,
-            [
-                digest,
-                f"data/raw/{sample.label}/{names[sample.file].name}",
-                sample.label,
-                sample.recorded_at,
-                sample.session,
-                sample.bundle_id,
-                sample.variant,
-                sample.answer.label or "",
-                f"{sample.answer.probability:.6g}",
-                f"{sample.answer.score:.6g}",
-                "" if region is None else f"{region.left:.4f} {region.top:.4f} {region.width:.4f} {region.height:.4f}",
-            ],
-        )
+            f"data/raw/{sample.label}/{names[sample.file].name}",
+            sample.label,
+            sample.recorded_at,
+            sample.session,
+            sample.bundle_id,
+            sample.variant,
+            sample.answer.label or "",
+            f"{sample.answer.probability:.6g}",
+            f"{sample.answer.score:.6g}",
+            "" if region is None else f"{region.left:.4f} {region.top:.4f} {region.width:.4f} {region.height:.4f}",
+        ]
     write_csv(project.phone_csv, [_COLUMNS, *lines.values()])

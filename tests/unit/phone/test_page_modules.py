@@ -22,6 +22,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.similar_names import refuse_similar_names
 from runtime.classifier import Classifier
 from runtime.clips.decode_plan import FramePicker, Wanted
+from runtime.system import litter
 from runtime.verdict import Thresholds, judge_clip
 from tests.support.phone_page import PAGE
 from tests.support.tiny_bundle import CLASSES, draft_contract, with_thresholds, write_models
@@ -394,13 +395,22 @@ def test_a_typed_name_that_reads_like_a_known_class_means_that_class(tmp_path: P
             assert label == known
             n_alike += 1
     assert n_alike > 20
-    others = [["green", ["rust"]], ["rust 2", ["rust"]], ["m²", ["m2", "m²"]], [" new\tone ", ["rust"]]]
-    assert node(tmp_path, TYPED, others) == ["green", "rust 2", "m²", "newone"]
+    others = [
+        ["green", ["rust"]],
+        ["rust 2", ["rust"]],
+        ["m2", ["m²"]],
+        ["Grade 1", ["Grade ①"]],
+        ["ısı", ["isi"]],
+        [" new\tone ", ["rust"]],
+    ]
+    assert node(tmp_path, TYPED, others) == ["green", "rust 2", "m2", "Grade 1", "ısı", "newone"]
+    for typed, (known,) in others:
+        refuse_similar_names([typed.strip(), known], "zip")  # at home they are two classes too
 
 
 @needs_node
 def test_a_typed_name_that_no_folder_can_have_is_refused(tmp_path: Path) -> None:
-    names = ["a/b", "a\\b", ".hidden", "", "  ", "\u200b", "..", "/"]
+    names = ["a/b", "a\\b", ".hidden", "", "  ", "\u200b", "..", "/", *litter._NAMES, "Thumbs.DB"]
     assert node(tmp_path, TYPED, [[name, ["rust"]] for name in names]) == [None] * len(names)
 
 

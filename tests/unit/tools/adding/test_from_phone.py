@@ -80,6 +80,14 @@ def samples() -> tuple[list[dict[str, Any]], list[bytes]]:
     return entries, contents
 
 
+def huge_jpeg() -> bytes:
+    """A small file whose header states 65,000 pixels a side."""
+    content = bytearray(jpeg(0))
+    start = content.index(b"\xff\xc0") + 5
+    content[start : start + 4] = (65_000).to_bytes(2, "big") * 2
+    return bytes(content)
+
+
 def raw_files(project: Project) -> list[str]:
     return sorted(path.relative_to(project.root).as_posix() for path in project.raw.rglob("*") if path.is_file())
 
@@ -224,6 +232,25 @@ FAULTS: dict[str, tuple[Change, str]] = {
         ),
         r"files/0001\.jpg and files/0002\.jpg are one picture with the labels 'green' and 'red'; .*delete one",
     ),
+    "a session too long for EXIF": (
+        lambda listed, _: listed["samples"][0].update(session="s" * 70_000),
+        "session: found 's+'; expected at most 200",
+    ),
+    "a bundle too long for the table": (
+        lambda listed, _: listed["samples"][0].update(bundle_id="b" * 201),
+        "bundle_id: found 'b+'; expected at most 200",
+    ),
+    "an answer of two lines": (
+        lambda listed, _: listed["samples"][0]["answer"].update(label="a\nb"),
+        r"answer\.label: found 'a\\nb'",
+    ),
+    "a picture of 65,000 pixels a side": (
+        lambda listed, files: (
+            files.update({"files/0001.jpg": huge_jpeg()}),
+            listed["samples"][0].update(sha256=hashlib.sha256(huge_jpeg()).hexdigest()),
+        ),
+        "not a picture",
+    ),
     "no picture": (
         lambda listed, files: (
             files.update({"files/0001.jpg": b"\xff\xd8 no picture"}),
@@ -245,6 +272,33 @@ def test_what_is_not_of_the_format_is_refused_whole(
     assert "\n" not in str(caught.value)
     assert not project.raw.exists() or raw_files(project) == []
     assert not project.phone_csv.exists()
+
+
+def test_a_file_that_was_opened_and_corrected_twice_comes_once(
+    project: Project, samples: tuple[list[dict[str, Any]], list[bytes]], tmp_path: Path
+) -> None:
+    _, (content, *_) = samples
+    twice = [sample(number, content, "green", number, origin="file") for number in (1, 2)]
+    report = add_from_phone(saved(tmp_path / "samples.zip", twice, [content, content]), project, no_dvc=True)
+    assert (report.n_added, report.labels) == (1, {"green": 1})
+    assert len(raw_files(project)) == len(list(read_table(project.phone_csv))) - 1 == 1
+
+
+def test_a_file_of_an_earlier_zip_keeps_its_label_until_it_is_removed(
+    project: Project, samples: tuple[list[dict[str, Any]], list[bytes]], tmp_path: Path
+) -> None:
+    _, (content, *_) = samples
+    for label in ("green", "red"):
+        saved(tmp_path / f"{label}.zip", [sample(1, content, label, 0, origin="file")], [content])
+    add_from_phone(tmp_path / "green.zip", project, no_dvc=True)
+    before = (raw_files(project), project.phone_csv.read_bytes())
+    with pytest.raises(DataError, match=r"files/0001\.jpg has the label 'red', and is data/raw/green/.* already"):
+        add_from_phone(tmp_path / "red.zip", project, no_dvc=True)
+    assert (raw_files(project), project.phone_csv.read_bytes()) == before
+    (project.root / before[0][0]).unlink()
+    add_from_phone(tmp_path / "red.zip", project, no_dvc=True)
+    _, line = read_table(project.phone_csv)
+    assert line[1:3] == [*raw_files(project), "red"]
 
 
 def test_other_files_and_compressed_zips_are_refused(
