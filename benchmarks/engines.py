@@ -4,7 +4,7 @@
 with `loky`, which joblib brings along, and with `ray` where that is installed. Each run is a process of its
 own, and the engine starts and ends with it, on this machine. The engines take turns.
 
-A line is fitted to the seconds of an engine: `start_seconds`, which no clip changes, and `clip_seconds`. An engine on
+A line is fitted to the seconds of an engine, the fewest of its rounds, since other work only adds to them: `start_seconds`, which no clip changes, and `clip_seconds`. An engine on
 n machines like this one has the same start, and the clips take an nth of the time. So `pays_from_clips` is the number
 of clips from which two machines are faster than threads on one: the starts' difference by half of a clip's seconds.
 """
@@ -17,7 +17,6 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -63,12 +62,12 @@ def measure(n_clips: Sequence[int], rounds: int) -> dict[str, Any]:
             for _ in range(rounds):
                 for name in engines:
                     seconds[name, n].append(_extract(project, name))
-    medians = {key: statistics.median(values) for key, values in seconds.items()}
-    lines = {name: np.polyfit(n_clips, [medians[name, n] for n in n_clips], 1) for name in engines}
+    fewest = {key: min(values) for key, values in seconds.items()}
+    lines = {name: np.polyfit(n_clips, [fewest[name, n] for n in n_clips], 1) for name in engines}
     clip_seconds, start_seconds = lines[LOCAL]
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}",
-        "medians": {f"{name or 'threads'}_{n}_clips_seconds": round(value, 2) for (name, n), value in medians.items()},
+        "fewest": {f"{name or 'threads'}_{n}_clips_seconds": round(value, 2) for (name, n), value in fewest.items()},
         "lines": {
             name or "threads": {"start_seconds": round(float(line[1]), 2), "clip_seconds": round(float(line[0]), 3)}
             for name, line in lines.items()
@@ -120,7 +119,7 @@ def _extract(project: Project, engine: str) -> float:
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
-    lines = [result["machine"], *(f"{name:28} {value}" for name, value in result["medians"].items())]
+    lines = [result["machine"], *(f"{name:28} {value}" for name, value in result["fewest"].items())]
     for name, line in result["lines"].items():
         lines.append(f"{name:28} {line['start_seconds']} s, and {line['clip_seconds']} s for each clip")
     for name, n_clips in result["pays_from_clips"].items():
