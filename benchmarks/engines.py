@@ -1,12 +1,13 @@
 """What an engine costs on one machine: `python benchmarks/engines.py [--quick] [--json]`.
 
 `pipe extract` decodes 15, 60 and 240 clips of the demo (640 x 480 pixels, 4 to 6 s), with empty caches, in threads and
-with `loky`, which joblib brings along, and with `ray` where that is installed. Each run is a process of its
-own, and the engine starts and ends with it, on this machine. The engines take turns.
+with `loky`, which joblib brings along, and with `ray` where that is installed. Each run is a process of its own, and
+the engine starts and ends with it, on this machine. The engines take turns.
 
-A line is fitted to the seconds of an engine, the fewest of its rounds, since other work only adds to them: `start_seconds`, which no clip changes, and `clip_seconds`. An engine on
-n machines like this one has the same start, and the clips take an nth of the time. So `pays_from_clips` is the number
-of clips from which two machines are faster than threads on one: the starts' difference by half of a clip's seconds.
+A line is fitted to the seconds of an engine, the fewest of its rounds, since other work only adds to them. It has
+`start_seconds`, which no clip changes, and `clip_seconds`. An engine on n machines like this one has the same start,
+and the clips take an nth of the time. So `pays_from_clips` is the number of clips from which two machines are faster
+than threads on one: the difference of the starts, divided by what the second machine saves with each clip.
 """
 
 from __future__ import annotations
