@@ -1,6 +1,6 @@
 """What an engine costs on one machine: `python benchmarks/engines.py [--quick] [--json]`.
 
-`pipe extract` decodes 15, 60 and 240 clips of the demo (640 x 480 pixels, 4 to 6 s), with empty caches, in threads and
+`pipe extract` decodes 15, 60 and 240 clips of the demo (640 x 480 pixels, 6 to 8 s), with empty caches, in threads and
 with `loky`, which joblib brings along, and with `ray` where that is installed. Each run is a process of its own, and
 the engine starts and ends with it, on this machine. The engines take turns.
 
