@@ -15,6 +15,19 @@ from pipeline.network.known_score import SHORTEST, Array, KnownScore
 
 PROTOTYPES = 4  # of a class, at most
 WHITENED = 32  # directions, at most; more take space on the device and tell no more
+MOST_PICTURES = 10_000  # that the score is fitted to; with 1,280 channels they take 0.1 GB, some times over
+
+
+def spread_over_classes(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions of all pictures, or of MOST_PICTURES that are spread evenly over the classes, of each its share.
+
+    Args:
+        labels: (n,) class numbers, in the order of the pictures' paths, so that the clips are spread over too.
+    """
+    if len(labels) <= MOST_PICTURES:
+        return np.arange(len(labels))
+    step = -(-len(labels) // MOST_PICTURES)  # of each class apart, since a rare one must not be left out
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[::step] for label in np.unique(labels)]))
 
 
 def fit_known_score(pooled: Array, labels: NDArray[np.int64]) -> KnownScore:
