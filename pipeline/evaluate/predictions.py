@@ -18,7 +18,7 @@ from pipeline.evaluate import metrics
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 from pipeline.network.embeddings import Embeddings, embedding_records
 from pipeline.network.inference import Frames, infer
-from pipeline.network.known_score import answers_of
+from pipeline.network.known_score import KnownScore, answers_of
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
 
@@ -80,8 +80,13 @@ def judge_out_of_fold(rows: Sequence[Row], checkpoint: Checkpoint, project: Proj
         batch_size: frames in a batch, where the features have to be computed.
 
     Raises:
-        DataError: a logit or a calibration is missing, or a frame has a class that the checkpoint does not know.
+        DataError: no frame has a fold, a logit or a calibration is missing, or a frame has a class that the checkpoint
+            does not know.
     """
+    if not rows:
+        raise DataError(
+            f"{project.split_csv}: no frame has a fold, and folds judge the checkpoint; run `pipe train` again"
+        )
     truth = class_numbers(rows, checkpoint, project)
     answers = read_out_of_fold(rows, checkpoint.classes, project.out_of_fold_csv())
     heads = read_fold_heads(project.fold_heads)
@@ -123,8 +128,18 @@ def judge(
             f"{project.checkpoint}: found logits that are not finite numbers; train again with a lower train.lr"
         )
     probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.calibration.temperature)
-    scores = answers_of(logits.numpy(), embeddings.numpy(), checkpoint.known_score).scores
-    return Predictions(list(rows), truth, logits.numpy(), scores, probabilities, Embeddings(list(embeddings.numpy())))
+    of_frames = Embeddings(list(embeddings.numpy()))
+    scores = _scores(logits.numpy(), of_frames, checkpoint.known_score)
+    return Predictions(list(rows), truth, logits.numpy(), scores, probabilities, of_frames)
+
+
+def _scores(logits: NDArray[np.float32], embeddings: Embeddings, known_score: KnownScore | None) -> NDArray[np.float32]:
+    """The scores of all frames, from the features of some thousands at a time."""
+    parts, start = [], 0
+    for block in embeddings.blocks():
+        parts.append(answers_of(logits[start : start + len(block)], block, known_score).scores)
+        start += len(block)
+    return np.concatenate(parts)
 
 
 def write_predictions(predictions: Predictions, classes: Sequence[str], project: Project) -> None:

@@ -3,14 +3,18 @@ from __future__ import annotations
 import csv
 import tracemalloc
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
+import pytest
 
+from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.evaluate.dvc_tables import plot_tables, write_tables
 from pipeline.evaluate.metrics import probabilities_of
-from pipeline.evaluate.predictions import Predictions, gather, write_predictions
+from pipeline.evaluate.predictions import Predictions, gather, judge_out_of_fold, write_predictions
+from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.embeddings import Embeddings
 from tests.support.judged_frames import judged_frames
 
@@ -56,3 +60,9 @@ def test_selecting_and_gathering_frames_copies_no_features(project: Project) -> 
     assert most_bytes < features.nbytes / 10
     assert np.array_equal(gathered.embeddings.array(), features[1:])
     assert np.array_equal(np.concatenate(list(kept.embeddings.blocks())), features[::2])
+
+
+def test_a_split_without_folds_is_named_where_folds_judge_the_checkpoint(project: Project) -> None:
+    checkpoint = mock.create_autospec(Checkpoint, instance=True, classes=("a", "b"))
+    with pytest.raises(DataError, match=r"split\.csv: no frame has a fold, .*; run `pipe train` again$"):
+        judge_out_of_fold([], checkpoint, project, batch_size=8)

@@ -88,7 +88,7 @@ def test_a_judged_frame_is_compared_with_a_part_of_very_many_training_frames(
     whole = _nearest_neighbours(inputs, judged)
     monkeypatch.setattr(fit_known_score, "MOST_PICTURES", 7)
     part = _nearest_neighbours(inputs, judged)
-    assert n_compared == [20, 8]  # every third of the ten of each class
+    assert n_compared == [20, 6]  # three of the ten of each class
     assert [row.path for row in part.rows] == [row.path for row in judged.rows[20:]]
     assert np.array_equal(whole.probabilities, np.eye(2)[judged.truth[20:]])
     assert np.array_equal(part.probabilities, whole.probabilities)
