@@ -150,18 +150,20 @@ def to_int8(core: onnx.ModelProto, ranges: Ranges, recipe: Int8, head: Collectio
 
 
 def layers_in_float(core: onnx.ModelProto, head: Collection[str] = NO_HEAD) -> list[str]:
-    """Return the names of the layers that no recipe turns into integers.
+    """Return the names of the nodes that no recipe turns into integers.
 
-    The layer of the classes, the last one, costs next to no time, and in float its logits are not rounded to 256
-    levels. Where folds judge, all layers of the head stay too: each fold's weights take their place.
+    The layer of the classes, the last one, costs next to no time. In float, with all that follows it, its logits are
+    not rounded to 256 levels. Where folds judge, all layers of the head stay too: each fold's weights take their place.
 
     Args:
-        core: the float32 core.
+        core: the float32 core; its nodes are in the order in which they run.
         head: the names of the head's parameters where folds judge, else none.
     """
-    weighted = [node for node in core.graph.node if node.op_type in WEIGHTED]
-    of_head = [node.name for node in weighted if not set(head).isdisjoint(node.input)]
-    return list(dict.fromkeys([*of_head, *(node.name for node in weighted[-1:])]))
+    nodes = list(core.graph.node)
+    last = max((position for position, node in enumerate(nodes) if node.op_type in WEIGHTED), default=len(nodes))
+    return [
+        node.name for position, node in enumerate(nodes) if position >= last or not set(head).isdisjoint(node.input)
+    ]
 
 
 def to_fp16(core: onnx.ModelProto, float_layers: Collection[str]) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.augment.params import AugmentParams
 from pipeline.base.code_digest import digest_of_code
-from pipeline.base.files import link_or_copy, remove, sha256_of
+from pipeline.base.files import link_or_copy, remove, sha256_of, sweep_folder, temporary_beside
 from pipeline.base.manifest import Row
 from pipeline.base.storage.cache_key import cache_key
 
@@ -79,15 +79,18 @@ class CopyCache:
     def store(self, key: str, copy: MadeCopy) -> None:
         """Link a copy of the outputs into the cache. Nothing is flushed, since `is_whole` notices a torn file."""
         file = self.folder / f"{key}.{copy.sha256}.{copy.width}x{copy.height}.jpg"
-        temporary = self.folder / f".{file.name}.{os.getpid()}.tmp"
-        link_or_copy(copy.file, temporary)
-        if file.is_dir():
-            remove(file)  # no copy has ever been one
-        temporary.replace(file)  # whole at once, since other runs may be linking the file that is there
-        remove(temporary)  # a rename between two links to one file leaves both
+        temporary = temporary_beside(file)
+        try:
+            link_or_copy(copy.file, temporary)
+            if file.is_dir():
+                remove(file)  # no copy has ever been one
+            temporary.replace(file)  # whole at once, since other runs may be linking the file that is there
+        finally:
+            remove(temporary)  # a rename between two links to one file leaves both
 
 
 def open_copy_cache(folder: Path) -> CopyCache:
     """Make the folder, where there is none."""
     folder.mkdir(parents=True, exist_ok=True)
+    sweep_folder(folder)
     return CopyCache(folder, digest_of_code(_CODE, cv2.__version__, np.__version__))

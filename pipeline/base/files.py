@@ -11,8 +11,9 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,7 +21,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.project import Project, missing
 from pipeline.base.storage.disk_space import naming_a_full_disk
 from runtime.system.regular_files import open_regular
-from runtime.system.scratch import is_running
+from runtime.system.scratch import is_running, machine_digits
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -108,7 +109,7 @@ def replacing_file(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep_stale(target)
-    temporary = _temporary_beside(target)
+    temporary = temporary_beside(target)
     try:
         with naming_a_full_disk(target, temporary):
             yield temporary
@@ -142,7 +143,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _moved_aside(target: Path) -> Iterator[None]:
     """Move a folder away, and remove it when the block ends; where the block has put nothing there, move it back."""
-    former = target.parent / f".{target.name}.former.{os.getpid()}.tmp"
+    former = temporary_beside(target.with_name(f"{target.name}.former"))
     try:
         if target.exists():
             target.rename(former)
@@ -158,7 +159,7 @@ def temporary_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target`, on the same file system, and remove it when the block ends."""
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep_stale(target)
-    temporary = _temporary_beside(target)
+    temporary = temporary_beside(target)
     temporary.mkdir()
     try:
         yield temporary
@@ -202,20 +203,27 @@ def flush_filesystem(folder: Path) -> None:
         os.close(descriptor)
 
 
+def temporary_beside(target: Path) -> Path:
+    """The path of this process for what becomes `target`. Machines may share the folder, and number their processes."""
+    return target.parent / f".{target.name}.{machine_digits()}-{os.getpid()}.tmp"
+
+
 def sweep_stale(target: Path) -> None:
-    """Remove the temporaries of `target` that killed processes left behind."""
-    for stale in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-        owner = stale.name.removesuffix(".tmp").rsplit(".", 1)[-1]
-        if not owner.isdigit() or (int(owner) != os.getpid() and is_running(int(owner))):
-            continue
-        if stale.is_dir() and not stale.is_symlink():
-            shutil.rmtree(stale)
-        else:
-            stale.unlink()
+    """Remove the temporaries of `target` that killed processes of this machine left behind."""
+    _remove_stale(target.parent.glob(f".{glob.escape(target.name)}.*.tmp"))
 
 
-def _temporary_beside(target: Path) -> Path:
-    return target.parent / f".{target.name}.{os.getpid()}.tmp"
+def sweep_folder(folder: Path) -> None:
+    """Remove the temporaries of all targets in a folder that killed processes of this machine left behind."""
+    _remove_stale(folder.glob(".*.tmp"))
+
+
+def _remove_stale(temporaries: Iterable[Path]) -> None:
+    for temporary in temporaries:
+        # Earlier versions wrote no machine.
+        owner = re.fullmatch(rf"(?:{machine_digits()}-)?(\d+)", temporary.name.removesuffix(".tmp").rsplit(".", 1)[-1])
+        if owner and (int(owner[1]) == os.getpid() or not is_running(int(owner[1]))):
+            remove(temporary)
 
 
 def _flush(path: Path) -> None:

@@ -101,7 +101,7 @@ def _draw_charts(contents: GalleryContents, folder: Path) -> None:
 
 def _draw_features(contents: GalleryContents, folder: Path) -> dict[str, Any]:
     sample = contents.features
-    projection = to_plane(sample.embeddings)
+    projection = to_plane(sample.embeddings.array())
     labels, sides = [row.label for row in sample.rows], [row.split for row in sample.rows]
     charts.draw_features(projection, labels, sides, folder / "features.png")
     return {

@@ -13,7 +13,9 @@ from pipeline.base.numbers.checked_values import ValueOrReason
 from pipeline.evaluate.evaluation import LeftOutClasses, RecognisedClips
 from pipeline.evaluate.predictions import Predictions
 from pipeline.network.calibration import UnknownThresholds, fit_thresholds
-from pipeline.network.fit_known_score import fit_known_score
+from pipeline.network.embeddings import Embeddings
+from pipeline.network.fit_known_score import fit_known_score, spread_over_classes
+from pipeline.network.known_score import KnownScore
 
 MOST_CLASSES = 8  # left out in turn: those with the most clips
 _FEWEST_CLASSES = 3
@@ -37,8 +39,8 @@ def leave_out_classes(kept: Predictions, classes: tuple[str, ...], rate: float |
         thresholds, reason = _fit(kept.where(known), rate)
         if thresholds is None:
             return ValueOrReason(None, f"without {classes[number]}: {reason}")
-        score = fit_known_score(kept.embeddings[known], kept.truth[known])(kept.embeddings[~known])
-        means = [score[groups[~known] == group].mean() for group in np.unique(groups[~known])]
+        score = _score_of(kept.embeddings[known], kept.truth[known])
+        means = means_by_group(_scores(score, kept.embeddings[~known]), groups[~known])
         per_class[classes[number]] = RecognisedClips(len(means), int((np.array(means) < thresholds.clip).sum()))
     return ValueOrReason(LeftOutClasses(dict(sorted(per_class.items()))), None)
 
@@ -51,6 +53,22 @@ def _fit(known: Predictions, rate: float | None) -> tuple[UnknownThresholds | No
         learned: NDArray[np.bool_] = folds != fold
         if not learned.any():
             return None, "its clips lie in one fold"
-        score = fit_known_score(known.embeddings[learned], known.truth[learned])
-        scores[~learned] = score(known.embeddings[~learned])
+        score = _score_of(known.embeddings[learned], known.truth[learned])
+        scores[~learned] = _scores(score, known.embeddings[~learned])
     return fit_thresholds(scores, known.groups, rate)
+
+
+def _score_of(embeddings: Embeddings, truth: NDArray[np.int64]) -> KnownScore:
+    positions = spread_over_classes(truth)
+    return fit_known_score(embeddings[positions].array(), truth[positions])
+
+
+def _scores(score: KnownScore, embeddings: Embeddings) -> NDArray[np.float32]:
+    return np.concatenate([score(block) for block in embeddings.blocks()])
+
+
+def means_by_group(scores: NDArray[np.float32], groups: NDArray[np.str_]) -> list[np.float32]:
+    """The mean score of each group, in the order of their names."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.unique(groups[order], return_index=True)[1]
+    return [of_group.mean() for of_group in np.split(scores[order], starts[1:])]

@@ -16,13 +16,14 @@ from pipeline.base.project import Project
 from pipeline.base.storage.csv_files import write_csv
 from pipeline.evaluate import metrics
 from pipeline.network.checkpoint import Checkpoint, class_numbers
-from pipeline.network.embeddings import frozen_embeddings
+from pipeline.network.embeddings import Embeddings, embedding_records
 from pipeline.network.inference import Frames, infer
-from pipeline.network.known_score import answers_of
+from pipeline.network.known_score import KnownScore, answers_of
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
 
-_ARRAYS = ("truth", "logits", "scores", "probabilities", "embeddings")  # of Predictions
+_ARRAYS = ("truth", "logits", "scores", "probabilities")  # of Predictions
+_BY_FRAME = (*_ARRAYS, "embeddings")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Predictions:
     logits: NDArray[np.float32]  # (n, classes)
     scores: NDArray[np.float32]  # (n,), what the thresholds of unknown material are for
     probabilities: metrics.Floats  # (n, classes)
-    embeddings: NDArray[np.float32]  # (n, channels), the input of the head
+    embeddings: Embeddings  # (n, channels), the input of the head
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -50,9 +51,9 @@ class Predictions:
     def where(self, mask: NDArray[np.bool_]) -> Predictions:
         """Select the frames for which the mask (n,) is true; nothing is copied where it is true for all."""
         if mask.all():
-            return self  # features of many frames are large
+            return self
         rows = [row for row, is_wanted in zip(self.rows, mask, strict=True) if is_wanted]
-        return Predictions(rows, *(getattr(self, name)[mask] for name in _ARRAYS))
+        return Predictions(rows, **{name: getattr(self, name)[mask] for name in _BY_FRAME})
 
 
 def gather(parts: Iterable[Predictions], rows: Iterable[Row]) -> Predictions:
@@ -64,8 +65,9 @@ def gather(parts: Iterable[Predictions], rows: Iterable[Row]) -> Predictions:
     selected = [part.where(np.array([row.path in paths for row in part.rows])) for part in parts]
     all_rows = [row for part in selected for row in part.rows]
     order = sorted(range(len(all_rows)), key=lambda index: all_rows[index].path)
-    arrays = (np.concatenate([getattr(part, name) for part in selected])[order] for name in _ARRAYS)
-    return Predictions([all_rows[index] for index in order], *arrays)
+    arrays = {name: np.concatenate([getattr(part, name) for part in selected])[order] for name in _ARRAYS}
+    embeddings = Embeddings.of_parts(part.embeddings for part in selected)[order]
+    return Predictions([all_rows[index] for index in order], embeddings=embeddings, **arrays)
 
 
 def judge_out_of_fold(rows: Sequence[Row], checkpoint: Checkpoint, project: Project, batch_size: int) -> Predictions:
@@ -78,8 +80,13 @@ def judge_out_of_fold(rows: Sequence[Row], checkpoint: Checkpoint, project: Proj
         batch_size: frames in a batch, where the features have to be computed.
 
     Raises:
-        DataError: a logit or a calibration is missing, or a frame has a class that the checkpoint does not know.
+        DataError: no frame has a fold, a logit or a calibration is missing, or a frame has a class that the checkpoint
+            does not know.
     """
+    if not rows:
+        raise DataError(
+            f"{project.split_csv}: no frame has a fold, and folds judge the checkpoint; run `pipe train` again"
+        )
     truth = class_numbers(rows, checkpoint, project)
     answers = read_out_of_fold(rows, checkpoint.classes, project.out_of_fold_csv())
     heads = read_fold_heads(project.fold_heads)
@@ -93,7 +100,7 @@ def judge_out_of_fold(rows: Sequence[Row], checkpoint: Checkpoint, project: Proj
         chosen = fold_of_row == fold
         probabilities[chosen] = metrics.probabilities_of(answers.logits[chosen], head.calibration.temperature)
     frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
-    embeddings = frozen_embeddings(checkpoint.network(), frames, batch_size)
+    embeddings = Embeddings(embedding_records(checkpoint.network(), frames, batch_size))
     return Predictions(list(rows), truth, answers.logits, answers.scores, probabilities, embeddings)
 
 
@@ -121,8 +128,18 @@ def judge(
             f"{project.checkpoint}: found logits that are not finite numbers; train again with a lower train.lr"
         )
     probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.calibration.temperature)
-    scores = answers_of(logits.numpy(), embeddings.numpy(), checkpoint.known_score).scores
-    return Predictions(list(rows), truth, logits.numpy(), scores, probabilities, embeddings.numpy())
+    of_frames = Embeddings(list(embeddings.numpy()))
+    scores = _scores(logits.numpy(), of_frames, checkpoint.known_score)
+    return Predictions(list(rows), truth, logits.numpy(), scores, probabilities, of_frames)
+
+
+def _scores(logits: NDArray[np.float32], embeddings: Embeddings, known_score: KnownScore | None) -> NDArray[np.float32]:
+    """The scores of all frames, from the features of some thousands at a time."""
+    parts, start = [], 0
+    for block in embeddings.blocks():
+        parts.append(answers_of(logits[start : start + len(block)], block, known_score).scores)
+        start += len(block)
+    return np.concatenate(parts)
 
 
 def write_predictions(predictions: Predictions, classes: Sequence[str], project: Project) -> None:

@@ -39,6 +39,7 @@ from pipeline.evaluate.projection import sample_positions
 from pipeline.network.calibration import Calibration
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.clip_answers import ClipAnswers
+from pipeline.network.fit_known_score import spread_over_classes
 from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import Network, build_network
 from pipeline.network.out_of_fold import read_fold_heads
@@ -251,7 +252,8 @@ def _baselines(inputs: _Inputs, kept: Predictions, untrained: Predictions | None
 def _nearest_neighbours(inputs: _Inputs, untrained: Predictions) -> Predictions:
     """The answers of the k nearest training frames, by cosine distance of the pretrained features, for judged frames.
 
-    Their probabilities are the shares of the k neighbours; of equal shares the first class counts.
+    Their probabilities are the shares of the k neighbours; of equal shares the first class counts. Each judged frame is
+    compared with each training frame, so that of very many training frames only a part is taken.
     """
     from sklearn import config_context
     from sklearn.neighbors import KNeighborsClassifier
@@ -261,10 +263,12 @@ def _nearest_neighbours(inputs: _Inputs, untrained: Predictions) -> Predictions:
         known = untrained.where(np.array([inputs.is_learned(row, fold) for row in untrained.rows]))
         judged = untrained.where(np.array([inputs.is_judged(row, fold) for row in untrained.rows]))
         neighbours = KNeighborsClassifier(min(inputs.params.knn_neighbours, len(known.rows)), metric="cosine")
-        neighbours.fit(known.embeddings, known.truth)
+        compared = spread_over_classes(known.truth)
+        neighbours.fit(known.embeddings[compared].array(), known.truth[compared])
         shares = np.zeros(judged.probabilities.shape)
         with config_context(working_memory=64):  # MiB of distances at a time, instead of 1024
-            shares[:, neighbours.classes_] = neighbours.predict_proba(judged.embeddings)
+            answers = [neighbours.predict_proba(block) for block in judged.embeddings.blocks()]
+        shares[:, neighbours.classes_] = np.concatenate(answers)
         parts.append(replace(judged, probabilities=shares))
     return gather(parts, [row for part in parts for row in part.rows])
 
@@ -284,7 +288,7 @@ def _counterfactual(untrained: Predictions | None) -> ValueOrReason[Counterfactu
     if untrained is None:
         return ValueOrReason(None, _RANDOM_START)
     sample = gather([untrained], untrained.rows[thinned(len(untrained.rows))])
-    return counterfactual(sample.embeddings, [row.label for row in sample.rows], sample.groups)
+    return counterfactual(sample.embeddings.array(), [row.label for row in sample.rows], sample.groups)
 
 
 def _feature_sample(inputs: _Inputs, kept: Predictions, untrained: Predictions | None) -> Predictions:

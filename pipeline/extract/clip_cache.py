@@ -24,8 +24,9 @@ import cv2
 from filelock import FileLock
 
 from pipeline.base.errors import DataError, PipeError
-from pipeline.base.files import link_or_copy, read_json, remove, sha256_of, sweep_stale, temporary_folder
+from pipeline.base.files import link_or_copy, read_json, remove, sha256_of, sweep_folder, temporary_folder
 from pipeline.base.project import check_inside
+from pipeline.base.storage.disk_space import is_full
 from pipeline.extract.child import Outcome, Settings
 
 # Raise it when the same clip and settings begin to give other bytes, or when `Outcome` or `Picture` gets other fields.
@@ -49,8 +50,7 @@ class ClipCache:
 
     def sweep(self) -> None:
         """Remove the unfinished entries of processes that no longer run."""
-        for stale in self.folder.glob(".*.tmp"):
-            sweep_stale(self.folder / stale.name[1:].split(".", 1)[0])
+        sweep_folder(self.folder)
 
     def find(self, key: str) -> Outcome | None:
         """The outcome of a clip, or None where there is no entry, or one that `store` did not leave like this."""
@@ -94,7 +94,8 @@ class ClipCache:
         except _NothingToStoreError as error:
             return error.outcome
         except OSError as error:
-            raise PipeError(f"{self.folder}: cannot be written ({error.strerror}); make room for it") from error
+            remedy = "make room for it" if is_full(error) else "expected a folder that can be written"
+            raise PipeError(f"{self.folder}: cannot be written ({error.strerror}); {remedy}") from error
         return outcome
 
     def link(self, key: str, outcome: Outcome, frames: Path, name: str) -> Outcome:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
-from dataclasses import astuple, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import cv2
@@ -29,6 +29,38 @@ from pipeline.network.network import Network
 
 _CODE = ("pipeline/base/frames.py", "pipeline/network", "runtime/images")
 _AT_ONCE = 32  # frames that pass through a backbone together, at most
+_BLOCK = 10_000  # frames whose features are in memory at once: 51 MB of 1,280 channels
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The features of frames, of which memory holds only those that are asked for: they may lie on disk."""
+
+    records: Sequence[NDArray[np.float32]]  # of each frame, (channels,)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, chosen: NDArray[np.bool_] | NDArray[np.int64] | Sequence[int]) -> Embeddings:
+        """Select frames by a mask, or by their positions."""
+        positions = np.asarray(chosen)
+        if positions.dtype == np.bool_:
+            positions = np.flatnonzero(positions)
+        return Embeddings([self.records[position] for position in positions.tolist()])
+
+    def array(self) -> NDArray[np.float32]:
+        """Copy the features of all frames into memory, (n, channels)."""
+        return np.stack(self.records)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the features of all frames in their order, some thousands at a time."""
+        for start in range(0, len(self.records), _BLOCK):
+            yield np.stack(self.records[start : start + _BLOCK])
+
+    @classmethod
+    def of_parts(cls, parts: Iterable[Embeddings]) -> Embeddings:
+        """Put the frames of several parts one after the other."""
+        return cls([record for part in parts for record in part.records])
 
 
 def frozen_embeddings(network: Network, frames: Frames, batch_size: int) -> NDArray[np.float32]:

@@ -15,6 +15,23 @@ from pipeline.network.known_score import SHORTEST, Array, KnownScore
 
 PROTOTYPES = 4  # of a class, at most
 WHITENED = 32  # directions, at most; more take space on the device and tell no more
+MOST_PICTURES = 10_000  # that the score is fitted to; with 1,280 channels they take 0.1 GB, some times over
+
+
+def spread_over_classes(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions of all pictures, or of MOST_PICTURES: of each class its share, spread evenly, and one at least.
+
+    Args:
+        labels: (n,) class numbers, in the order of the pictures' paths, so that the clips are spread over too.
+    """
+    if len(labels) <= MOST_PICTURES:
+        return np.arange(len(labels))
+    chosen = []
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        share = max(1, len(of_class) * MOST_PICTURES // len(labels))
+        chosen.append(of_class[np.arange(share) * len(of_class) // share])
+    return np.sort(np.concatenate(chosen))
 
 
 def fit_known_score(pooled: Array, labels: NDArray[np.int64]) -> KnownScore:

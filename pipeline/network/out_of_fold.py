@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def write_out_of_fold(rows: Sequence[Row], answers: Answers, classes: Sequence[s
         [row.path, row.group, row.fold, row.label, "true" if row.kept else "false", *(f"{x:.9g}" for x in numbers)]
         for row, numbers in zip(rows, np.column_stack([answers.logits, answers.scores]), strict=True)
     )
-    write_csv(path, [header, *lines])
+    write_csv(path, chain([header], lines))
 
 
 def read_out_of_fold(rows: Sequence[Row], classes: Sequence[str], path: Path) -> Answers:
@@ -117,14 +118,19 @@ def read_out_of_fold(rows: Sequence[Row], classes: Sequence[str], path: Path) ->
     header, expected = next(lines, []), [*_COLUMNS, *(f"logit_{name}" for name in classes), _SCORE]
     if header != expected:
         raise DataError(f"{path}: found the columns {','.join(header) or 'none'}; expected {','.join(expected)}")
+    position_of = {(row.path, str(row.fold)): position for position, row in enumerate(rows)}
+    numbers, is_there = np.zeros((len(rows), len(expected) - len(_COLUMNS)), np.float32), np.zeros(len(rows), bool)
     try:
-        known = {(path_, fold): numbers for path_, _, fold, _, _, *numbers in lines}
-        numbers = np.array([known[row.path, str(row.fold)] for row in rows], dtype=np.float32)
-    except KeyError as error:
-        name, fold = error.args[0]
-        raise DataError(f"{path}: no line of {name} in fold {fold}; expected one, run `pipe train` again") from error
+        for path_, _, fold, _, _, *texts in lines:
+            position = position_of.get((path_, fold))
+            if position is not None:  # numbers at once: the texts of all lines take ten times the memory
+                numbers[position] = np.array(texts, dtype=np.float32).reshape(numbers.shape[1])
+                is_there[position] = True
     except ValueError as error:
         raise DataError(f"{path}: a line does not fit its columns ({error}); run `pipe train` again") from error
-    if numbers.shape != (len(rows), len(classes) + 1) or not np.isfinite(numbers).all():
-        raise DataError(f"{path}: found {numbers.shape} numbers, or one that is no number; run `pipe train` again")
+    if not is_there.all():
+        row = rows[int(np.argmin(is_there))]
+        raise DataError(f"{path}: no line of {row.path} in fold {row.fold}; expected one, run `pipe train` again")
+    if not np.isfinite(numbers).all():
+        raise DataError(f"{path}: found a value that is no finite number; run `pipe train` again")
     return Answers(numbers[:, :-1], numbers[:, -1])

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.base.manifest import Row
 from pipeline.network.calibration import Calibration, calibrate
-from pipeline.network.fit_known_score import fit_known_score
+from pipeline.network.fit_known_score import fit_known_score, spread_over_classes
 from pipeline.network.known_score import KnownScore, answers_of
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import FoldHead
@@ -22,7 +23,9 @@ from pipeline.train.inputs.batches import Source, logits_and_labels
 from pipeline.train.inputs.feature_cache import CachedFeatures
 from pipeline.train.params import TrainParams
 from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
-from runtime.answers import Answers
+from runtime.answers import Answers, joined
+
+_BLOCK = 10_000  # frames whose features are in memory at once
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,6 @@ def fit_folds(network: Network, data: FoldData, params: TrainParams, n_classes: 
     """
     start = copy.deepcopy(network.head.state_dict())
     n_judged = len(data.judged_rows)
-    pooled = data.judged.first_views(range(n_judged))
     answers = Answers(np.zeros((n_judged, n_classes), np.float32), np.zeros(n_judged, np.float32))
     scores = [_score_without(data, number, params) for number in data.numbers]
     states, histories = list[dict[str, Tensor]](), list[tuple[int, Fitted]]()
@@ -96,7 +98,7 @@ def fit_folds(network: Network, data: FoldData, params: TrainParams, n_classes: 
         judged = [position for position, row in enumerate(data.judged_rows) if row.fold == number]
         unseen = Part(data.judged, judged)
         logits, _ = logits_and_labels(network.head, unseen, params.batch_size, run.accelerator.device)
-        of_fold_answers = answers_of(logits, pooled[judged], score)
+        of_fold_answers = _answers(logits, unseen, data.judged, score)
         answers.logits[judged], answers.scores[judged] = of_fold_answers.logits, of_fold_answers.scores
         states.append({name: value.detach().cpu().clone() for name, value in network.head.state_dict().items()})
         histories.append((len(inputs.watched["val"]), fitted))
@@ -111,6 +113,15 @@ def _inputs_of_fold(network: Network, data: FoldData, number: int) -> Inputs:
     watched = [position for position, row in enumerate(data.judged_rows) if row.fold == number and row.kept]
     labels = data.learned.labels[learned]
     return Inputs(network.head, Part(data.learned, learned), labels, {"val": Part(data.judged, watched)})
+
+
+def _answers(logits: NDArray[np.float32], unseen: Part, source: CachedFeatures, score: KnownScore | None) -> Answers:
+    """Return the answers for a part of a source, from the features of some thousands of frames at a time."""
+    starts = range(0, len(unseen), _BLOCK)
+    return joined([
+        answers_of(logits[start : start + _BLOCK], source.first_views(unseen.positions[start : start + _BLOCK]), score)
+        for start in starts
+    ])  # fmt: skip
 
 
 def _score_without(data: FoldData, number: int, params: TrainParams) -> KnownScore | None:
@@ -129,7 +140,9 @@ def fit_score(source: CachedFeatures, positions: Sequence[int], params: TrainPar
     """
     if params.unknown_false_alarms is None or not positions:
         return None
-    return fit_known_score(source.first_views(positions), source.labels[torch.tensor(positions)].numpy())
+    labels = source.labels[torch.tensor(positions)].numpy()
+    fitted = spread_over_classes(labels)
+    return fit_known_score(source.first_views([positions[i] for i in fitted.tolist()]), labels[fitted])
 
 
 def _calibrations(data: FoldData, answers: Answers, params: TrainParams) -> Iterator[Calibration]:

@@ -23,7 +23,7 @@ from pipeline.base.storage.making_time import making_time
 from pipeline.network.calibration import FEWEST_CLIPS, Calibration, calibrate, not_calibrated
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.embeddings import frozen_embeddings
-from pipeline.network.fit_known_score import fit_known_score
+from pipeline.network.fit_known_score import fit_known_score, spread_over_classes
 from pipeline.network.heads import Head
 from pipeline.network.inference import Frames, embed, forbid_tf32
 from pipeline.network.known_score import KnownScore, answers_of
@@ -307,7 +307,9 @@ def _calibrate_on_val(
     score = None
     if params.unknown_false_alarms is not None and len(set(groups)) >= FEWEST_CLIPS:
         labels = np.array([data.classes.index(row.label) for row in learned])
-        score = fit_known_score(_pooled(network, params, model, data, learned), labels)
+        fitted = spread_over_classes(labels)
+        pooled = _pooled(network, params, model, data, [learned[position] for position in fitted.tolist()])
+        score = fit_known_score(pooled, labels[fitted])
     pooled = _pooled(network, params, model, data, rows)
     logits = network.head(torch.from_numpy(pooled).to(next(network.head.parameters()).device)).cpu().numpy()
     truth = np.array([data.classes.index(row.label) for row in rows])

@@ -28,20 +28,20 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
     """
     parent = Path(tempfile.gettempdir())
     _sweep(parent)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_OURS}-{purpose}-{_machine()}-{os.getpid()}-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_OURS}-{purpose}-{machine_digits()}-{os.getpid()}-", dir=parent))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _machine() -> str:
+def machine_digits() -> str:
     """Return 8 digits for this machine. Containers may share the temporary folder, and number their processes anew."""
     return hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:8]
 
 
 def _sweep(parent: Path) -> None:
-    name = re.compile(rf"{_OURS}-[a-z]+-{_machine()}-(\d+)-\w+")
+    name = re.compile(rf"{_OURS}-[a-z]+-{machine_digits()}-(\d+)-\w+")
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
             owner = name.fullmatch(entry.name)

@@ -11,6 +11,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.evaluate.metrics import probabilities_of
 from pipeline.evaluate.predictions import Predictions
+from pipeline.network.embeddings import Embeddings
 
 
 def judged_frames(
@@ -32,6 +33,5 @@ def judged_frames(
         group = f"data/raw/{names[of_class]}/{index:03}.mp4"
         rows.append(Row(project.relative(path), names[of_class], group, "", group, width=12, height=9, split="test"))
     of_frames = np.array(logits, np.float32)
-    return Predictions(
-        rows, np.array(truth), of_frames, of_frames.max(axis=1), probabilities_of(of_frames, None), of_frames
-    )
+    probabilities, features = probabilities_of(of_frames, None), Embeddings(list(of_frames))
+    return Predictions(rows, np.array(truth), of_frames, of_frames.max(axis=1), probabilities, features)

@@ -25,7 +25,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DiskFullError, PipeError
-from pipeline.base.files import remove, sweep_stale
+from pipeline.base.files import remove, sweep_stale, temporary_beside
 from pipeline.base.storage.disk_space import disk_full, free_bytes, naming_a_full_disk
 from pipeline.base.storage.making_time import add_records, making_time
 from pipeline.base.storage.shard import Bytes, Shard, open_shard, write_shard
@@ -142,7 +142,7 @@ class RecordStore:
 
     def _write(self, records: Sequence[tuple[str, int]], fill: Callable[[list[Bytes]], Sequence[float]]) -> None:
         """Write a shard whole or not at all."""
-        temporary = self.folder / f".shard.{os.getpid()}.tmp"
+        temporary = temporary_beside(self.folder / "shard")
         try:
             with naming_a_full_disk(self.folder, temporary):
                 digest = write_shard(temporary, records, fill, named=self.folder)

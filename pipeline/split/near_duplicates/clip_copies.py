@@ -202,11 +202,11 @@ def confirm(sources: tuple[str, str], first: Fingerprint, second: Fingerprint) -
     if min(len(first.pictures), len(second.pictures)) < LEAST_MATCHED:
         return None
     best: ClipCopy | None = None
+    b = _of_equal_contrast(second)
     for mirrored in (False, True):
-        turned = Fingerprint(first.milliseconds, first.pictures[:, :, ::-1] if mirrored else first.pictures)
-        a, b = _of_equal_contrast(turned.pictures), _of_equal_contrast(second.pictures)
-        for tick in _likely_offsets(a - a.mean(axis=0), b - b.mean(axis=0), first.milliseconds, second.milliseconds):
-            copy = _copy_at(sources, turned, second, tick / RATE)
+        a = _of_equal_contrast(replace(first, pictures=first.pictures[:, :, ::-1]) if mirrored else first)
+        for tick in _likely_offsets(a, b):
+            copy = _copy_at(sources, a, b, tick / RATE)
             if copy is not None and (best is None or copy.correlation > best.correlation):
                 best = replace(copy, mirrored=mirrored)
     return best
@@ -233,7 +233,7 @@ def confirm_crop(
         tried = [(_cut(a, part), b, part) for part in likely_parts(a.pictures, b.pictures)]
         tried += [(a, _cut(b, part), part) for part in likely_parts(b.pictures, a.pictures)]
         for one, other, part in tried:
-            copy = _copy_at(sources, one, other, offset_seconds)
+            copy = _copy_at(sources, _of_equal_contrast(one), _of_equal_contrast(other), offset_seconds)
             if copy is not None and (best is None or copy.correlation > best.correlation):
                 best = replace(copy, mirrored=mirrored, kept=part.kept)
     return best
@@ -243,14 +243,20 @@ def _cut(fingerprint: Fingerprint, part: Part) -> Fingerprint:
     return Fingerprint(fingerprint.milliseconds, part.of(fingerprint.pictures))
 
 
-def _copy_at(
-    sources: tuple[str, str], first: Fingerprint, second: Fingerprint, offset_seconds: float
-) -> ClipCopy | None:
+@dataclass(frozen=True)
+class _Levels:
+    """The small pictures of a clip with a mean of 0 and a deviation of 1, so that a change of light is no motion."""
+
+    milliseconds: Integers  # (n,)
+    values: NDArray[np.float32]  # (n, pixels)
+
+
+def _copy_at(sources: tuple[str, str], first: _Levels, second: _Levels, offset_seconds: float) -> ClipCopy | None:
     """The copy that the two clips are at one offset; None where their pixels differ or move otherwise."""
     i, j = _at_same_times(first.milliseconds, second.milliseconds + round(offset_seconds * 1000))
     if len(i) < LEAST_MATCHED:
         return None
-    motion = _agreement(_of_equal_contrast(first.pictures[i]), _of_equal_contrast(second.pictures[j]))
+    motion = _agreement(first.values[i], second.values[j])
     seconds = float(np.ptp(first.milliseconds[i])) / 1000
     needed = SAME_MOTION if len(i) >= MANY_MATCHED else SAME_MOTION_OF_FEW
     if motion is None or motion < needed or seconds < LEAST_SECONDS:
@@ -258,16 +264,17 @@ def _copy_at(
     return ClipCopy(sources, offset_seconds, round(motion, 3), round(seconds, 3), mirrored=False)
 
 
-def _of_equal_contrast(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The pictures as (n, pixels) with a mean of 0 and a deviation of 1, so that a change of light is no motion."""
-    values = pictures.reshape(len(pictures), -1).astype(np.float32)
+def _of_equal_contrast(fingerprint: Fingerprint) -> _Levels:
+    values = fingerprint.pictures.reshape(len(fingerprint.pictures), -1).astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
-    return np.asarray(values / np.maximum(values.std(axis=1, keepdims=True), _LEAST_CONTRAST), np.float32)
+    levelled = values / np.maximum(values.std(axis=1, keepdims=True), _LEAST_CONTRAST)
+    return _Levels(fingerprint.milliseconds, np.asarray(levelled, np.float32))
 
 
-def _likely_offsets(a: NDArray[np.float32], b: NDArray[np.float32], a_ms: Integers, b_ms: Integers) -> list[int]:
-    """The offsets, in tenths of a second, at which the motion correlates best; the arrays are (n, pixels)."""
-    a_ticks, b_ticks = (np.round(times * RATE / 1000).astype(np.int64) for times in (a_ms, b_ms))
+def _likely_offsets(first: _Levels, second: _Levels) -> list[int]:
+    """The offsets, in tenths of a second, at which the motion of two clips correlates best."""
+    a, b = (clip.values - clip.values.mean(axis=0) for clip in (first, second))
+    a_ticks, b_ticks = (np.round(clip.milliseconds * RATE / 1000).astype(np.int64) for clip in (first, second))
     lowest = int(a_ticks[0] - b_ticks[-1])
     n_offsets = int(a_ticks[-1] - b_ticks[0]) - lowest + 1
     product, energy_a, energy_b, count = (np.zeros(n_offsets) for _ in range(4))

@@ -31,6 +31,7 @@ from pipeline.train.inputs.devices import to_device
 from pipeline.train.params import TrainParams
 from pipeline.train.provenance import code_digest
 
+MOST_BYTES = 1 << 30  # of features that are read into memory; a batch from the disk's cache takes a little longer
 # numpy has no bfloat16: its bits are kept as integers.
 _STORED: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype("f4"),
@@ -40,14 +41,14 @@ _STORED: dict[torch.dtype, np.dtype[Any]] = {
 
 
 @dataclass(frozen=True)
-class FeatureMaps:
-    """Feature maps of images on disk, where they stay: they may be larger than the memory."""
+class FeaturesOnDisk:
+    """Features or feature maps of images on disk, where they stay: they may be larger than the memory."""
 
-    records: Sequence[NDArray[Any]]  # of each image, (views, channels, h, w), with the bits of `precision`
+    records: Sequence[NDArray[Any]]  # of each image, (views, channels, …), with the bits of `precision`
     precision: torch.dtype
 
     def __getitem__(self, where: tuple[Tensor, Tensor]) -> Tensor:
-        """Return a view of some images, (batch, channels, h, w): `where` has the images and their views."""
+        """Return a view of some images, (batch, channels, …): `where` has the images and their views."""
         pairs = zip(where[0].tolist(), where[1].tolist(), strict=True)
         return torch.from_numpy(np.stack([self.records[image][view] for image, view in pairs])).view(self.precision)
 
@@ -56,7 +57,7 @@ class FeatureMaps:
 class CachedFeatures:
     """A source of features: each image has some views, and an epoch sees one view of each image."""
 
-    features: Tensor | FeatureMaps  # (n, views, channels) in memory, or maps, in the precision that computed them
+    features: Tensor | FeaturesOnDisk  # (n, views, channels), or maps, in the precision that computed them
     order: Tensor  # (n, views) int64: the view of each image in epoch 0, 1, ...; then from the start
     labels: Tensor  # (n,) int64
 
@@ -121,10 +122,10 @@ def view_features(
     return CachedFeatures(_features(records, precision), torch.from_numpy(order), images.labels)
 
 
-def _features(records: Sequence[NDArray[Any]], precision: torch.dtype) -> Tensor | FeatureMaps:
-    """Read features (views, channels) of each image into memory; leave maps (views, channels, h, w) on disk."""
-    maps = FeatureMaps(records, precision)
-    return maps if records and records[0].ndim > 2 else torch.from_numpy(np.stack(records)).view(precision)
+def _features(records: Sequence[NDArray[Any]], precision: torch.dtype) -> Tensor | FeaturesOnDisk:
+    """Read features (views, channels) of each image into memory; leave maps and features of many images on disk."""
+    is_large = bool(records) and (records[0].ndim > 2 or len(records) * records[0].nbytes > MOST_BYTES)
+    return FeaturesOnDisk(records, precision) if is_large else torch.from_numpy(np.stack(records)).view(precision)
 
 
 def exact_features(network: Network, images: Images, batch_size: int) -> CachedFeatures:

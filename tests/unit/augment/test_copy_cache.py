@@ -15,7 +15,7 @@ from pipeline.augment.copy_cache import open_copy_cache
 from pipeline.augment.params import AugmentParams
 from pipeline.augment.stage import augment
 from pipeline.base import manifest
-from pipeline.base.files import sha256_of
+from pipeline.base.files import sha256_of, temporary_beside
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
@@ -181,6 +181,29 @@ def test_two_runs_may_store_a_copy_at_once(run: Run, params: AugmentParams, monk
     assert [path.name for path in stored.parent.glob(".*")] == []
     copies.store(stored.name[:64], mine)  # a second link to the same file
     assert [path.name for path in stored.parent.glob(".*")] == []
+
+
+def test_a_copy_that_cannot_be_stored_leaves_nothing_and_what_a_killed_run_left_is_in_nobodys_way(
+    run: Run, params: AugmentParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = open_copy_cache(run.project.cache / "copies")
+    file = run.project.root / "copy.jpg"
+    file.write_bytes(b"a copy")
+    made = cache_module.MadeCopy(file, sha256_of(file), 4, 4)
+    with monkeypatch.context() as planted:
+        planted.setattr(Path, "replace", raise_planted)
+        with pytest.raises(OSError, match="planted"):
+            cache.store("0" * 64, made)
+    assert list(cache.folder.iterdir()) == []
+    left = temporary_beside(cache.folder / f"{'0' * 64}.{made.sha256}.4x4.jpg")
+    left.write_bytes(b"half")
+    open_copy_cache(cache.folder).store("0" * 64, made)
+    (stored,) = cache.folder.iterdir()
+    assert stored.read_bytes() == b"a copy"
+
+
+def raise_planted(*_: object) -> None:
+    raise OSError("planted")
 
 
 def test_a_frame_without_a_digest_is_not_cached(run: Run, params: AugmentParams) -> None:

@@ -21,10 +21,12 @@ from pipeline.base.files import (
     replacing_file,
     replacing_folder,
     sha256_of,
+    sweep_folder,
     sweep_stale,
     write_json,
 )
 from pipeline.base.project import Project
+from runtime.system.scratch import machine_digits
 
 
 @pytest.fixture
@@ -155,6 +157,15 @@ def test_temporaries_of_a_running_process_stay(tmp_path: Path) -> None:
     running.mkdir()
     sweep_stale(tmp_path / "frames")
     assert running.is_dir()
+
+
+def test_temporaries_of_a_dead_process_go_and_those_of_another_machine_stay(tmp_path: Path, dead_process: int) -> None:
+    other = f".frames.{'0' * 8}-{dead_process}.tmp"
+    for sweep in (lambda: sweep_stale(tmp_path / "frames"), lambda: sweep_folder(tmp_path)):
+        for name in (other, f".frames.{machine_digits()}-{dead_process}.tmp", f".frames.{dead_process}.tmp"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        sweep()
+        assert names_in(tmp_path) == [other]
 
 
 def test_only_the_targets_own_temporaries_are_removed(tmp_path: Path, dead_process: int) -> None:

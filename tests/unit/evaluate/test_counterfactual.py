@@ -44,6 +44,14 @@ def test_too_few_clips_give_no_number_but_a_reason() -> None:
     assert "at least 3 clips" in (result.reason or "")
 
 
+@pytest.mark.parametrize("per_group", [3, 20])  # fewer frames than features, and more
+def test_equal_features_say_nothing_either_way(per_group: int) -> None:
+    features, labels, groups = _frames(5, per_group, shared=1.0)
+    result = counterfactual(np.full_like(features, 0.1234567), labels, groups).value
+    assert result is not None
+    assert (result.shuffled, result.grouped) == (0.5, 0.5)
+
+
 def _embed(paths: list[Path], weights: Path) -> Floats:
     backbone = build_body("mobilenet_v2", str(weights), plain=False).backbone.eval()
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -22,6 +22,7 @@ from pipeline.evaluate.metrics import probabilities_of
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.predictions import Predictions
 from pipeline.evaluate.stage import evaluate
+from pipeline.network.embeddings import Embeddings
 from tests.support.small_project import COLOURS, ROOT
 
 MEASURES = ("loss", "accuracy")
@@ -79,7 +80,10 @@ def test_dvc_draws_every_plot_that_dvc_yaml_lists(project: Project) -> None:
     project.plots.mkdir(parents=True)
     write_tables(
         plot_tables(
-            Predictions(rows, truth, logits, logits.max(axis=1), probabilities_of(logits, 2.0), logits), classes
+            Predictions(
+                rows, truth, logits, logits.max(axis=1), probabilities_of(logits, 2.0), Embeddings(list(logits))
+            ),
+            classes,
         ),
         project.plots,
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
 from pipeline.base.manifest import Row
 from pipeline.evaluate.evaluation import LeftOutClasses, RecognisedClips
-from pipeline.evaluate.left_out_classes import MOST_CLASSES, leave_out_classes
+from pipeline.evaluate.left_out_classes import MOST_CLASSES, leave_out_classes, means_by_group
 from pipeline.evaluate.metrics import probabilities_of
 from pipeline.evaluate.predictions import Predictions
+from pipeline.network.embeddings import Embeddings
 
 CHANNELS, FRAMES = 16, 3
 
@@ -26,7 +29,9 @@ def _kept(directions: list[int], n_clips: int = 15, n_folds: int = 5) -> Predict
                 features.append(generator.normal(0, 0.3, CHANNELS) + 3 * np.eye(CHANNELS)[direction])
     logits = np.zeros((len(rows), len(directions)), np.float32)
     pooled = np.array(features, np.float32)
-    return Predictions(rows, np.array(truth), logits, logits[:, 0], probabilities_of(logits, None), pooled)
+    return Predictions(
+        rows, np.array(truth), logits, logits[:, 0], probabilities_of(logits, None), Embeddings(list(pooled))
+    )
 
 
 def _recognised(directions: list[int], **settings: int) -> LeftOutClasses:
@@ -60,3 +65,22 @@ def test_what_cannot_be_tried_has_a_reason() -> None:
     few = reason(_kept([0, 1, 2], n_clips=4), ("0", "1", "2"), 0.05)
     assert few == "without 0: 8 clips or photos to calibrate on; thresholds need 10"
     assert reason(_kept([0, 1, 2], n_folds=1), ("0", "1", "2"), 0.05) == "without 0: its clips lie in one fold"
+
+
+class _NeverCompared(np.ndarray[tuple[int, ...], np.dtype[np.str_]]):
+    """Names that no loop compares with one after the other, which would take the square of their number."""
+
+    def __eq__(self, _: object) -> NDArray[np.bool_]:  # type: ignore[override]
+        pytest.fail("all names were compared with one")
+
+    __hash__ = None  # type: ignore[assignment]  # as every array
+
+
+def test_the_means_of_groups_take_no_comparison_for_each_group() -> None:
+    generator = np.random.default_rng(0)
+    scores, names = generator.normal(size=400).astype(np.float32), np.array([f"clip {n}" for n in range(37)])
+    groups = names[generator.integers(0, len(names), len(scores))]
+    expected = [scores[groups == name].mean() for name in np.unique(groups)]
+    assert means_by_group(scores, groups.view(_NeverCompared)) == expected
+    with pytest.raises(pytest.fail.Exception):  # the negative control
+        _ = groups.view(_NeverCompared) == names[0]

@@ -20,13 +20,15 @@ from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.evaluate import stage as module
 from pipeline.evaluate.params import EvaluateParams
-from pipeline.evaluate.stage import evaluate
+from pipeline.evaluate.stage import _nearest_neighbours, evaluate
+from pipeline.network import fit_known_score
 from pipeline.network.backbones import build_body
 from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import read_checkpoint
 from pipeline.network.inference import Frames, infer
 from tests.support.checkpoints import with_calibration
 from tests.support.command import run_pipe
+from tests.support.judged_frames import judged_frames
 from tests.support.small_project import in_folds, set_params, small_project
 
 CONTRACT = {
@@ -62,6 +64,34 @@ def test_the_numbers_are_those_of_the_predictions(exported: Project) -> None:
     assert value["n_groups"] == len({row["group"] for row in rows}) == 4
     assert sum(map(sum, value["confusion"])) == 16
     assert value["baseline_majority"] == 0.5
+
+
+def test_a_judged_frame_is_compared_with_a_part_of_very_many_training_frames(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_compared: list[int] = []
+    fit = KNeighborsClassifier.fit
+
+    def counted(self: Any, features: Any, truth: Any) -> Any:
+        n_compared.append(len(features))
+        return fit(self, features, truth)
+
+    monkeypatch.setattr(KNeighborsClassifier, "fit", counted)
+    judged = judged_frames(project, [0, 1] * 12, [(3, 0), (0, 2)] * 12, ("a", "b"))
+    judged.rows[:20] = [dataclasses.replace(row, split="train") for row in judged.rows[:20]]
+    inputs = Mock(
+        calibrations={None: None},
+        params=Mock(knn_neighbours=1),
+        is_learned=lambda row, _: row.split == "train",
+        is_judged=lambda row, _: row.split == "test",
+    )
+    whole = _nearest_neighbours(inputs, judged)
+    monkeypatch.setattr(fit_known_score, "MOST_PICTURES", 7)
+    part = _nearest_neighbours(inputs, judged)
+    assert n_compared == [20, 6]  # three of the ten of each class
+    assert [row.path for row in part.rows] == [row.path for row in judged.rows[20:]]
+    assert np.array_equal(whole.probabilities, np.eye(2)[judged.truth[20:]])
+    assert np.array_equal(part.probabilities, whole.probabilities)
 
 
 def test_frames_and_clips_below_the_threshold_are_counted_and_no_other_number_changes(exported: Project) -> None:

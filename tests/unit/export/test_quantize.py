@@ -121,6 +121,21 @@ def test_all_layers_of_a_named_head_stay_float_so_that_folds_can_take_their_plac
         GraphOfFolds(whole, folds)
 
 
+def test_nothing_behind_the_layer_of_the_classes_is_rounded() -> None:
+    core = small_core(n_classes=1)  # one unit for two classes, as `output: sigmoid` has it
+    core.graph.node[-1].output[0] = "unit"
+    zeros = numpy_helper.from_array(np.zeros(1, np.float32), "zero")
+    core.graph.initializer.append(zeros)
+    core.graph.node.append(helper.make_node("Mul", ["unit", "zero"], ["nothing"], name="nothing"))
+    core.graph.node.append(helper.make_node("Concat", ["nothing", "unit"], ["logits"], name="both", axis=1))
+    core.graph.output[0].type.tensor_type.ClearField("shape")
+    assert layers_in_float(core) == ["head", "nothing", "both"]
+    quantised = to_int8(core, measure_ranges(core, INPUTS_NCHW, "minmax"), Int8())
+    made_by = {output: node for node in quantised.graph.node for output in node.output}
+    assert made_by["logits"].op_type == "Concat"
+    assert [made_by[name].op_type for name in made_by["logits"].input] == ["Mul", "Gemm"]
+
+
 def test_what_recipes_share_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
 

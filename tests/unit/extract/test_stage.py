@@ -27,6 +27,7 @@ from pipeline.base.project import Project
 from pipeline.extract import decode_all
 from pipeline.extract.child import decode_recordings
 from pipeline.extract.stage import extract, extract_files
+from runtime.system.scratch import machine_digits
 from tests.support.captures import write_captured_photo
 from tests.support.command import ROOT
 from tests.support.extraction import entries, everything_in, extract_params, made_by, refusal
@@ -444,7 +445,7 @@ def test_after_an_interruption_the_same_command_resumes_and_gives_the_same_bytes
     process = subprocess.Popen(
         [*command, f"{__name__}:decode_one_then_hang"], cwd=project.root, env=environment, stderr=subprocess.PIPE
     )
-    temporary = project.frames.parent / f".frames.{process.pid}.tmp"
+    temporary = project.frames.parent / f".frames.{machine_digits()}-{process.pid}.tmp"
     deadline = time.monotonic() + 30
     while not entries(project) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)

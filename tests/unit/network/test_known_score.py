@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.network.fit_known_score import PROTOTYPES, WHITENED, fit_known_score
+from pipeline.network import fit_known_score as module
+from pipeline.network.fit_known_score import PROTOTYPES, WHITENED, fit_known_score, spread_over_classes
 from pipeline.network.known_score import KnownScore
 
 CHANNELS, CLASSES, A_CLASS = 40, 3, 30
@@ -132,3 +133,13 @@ def test_tensors_that_do_not_fit_are_refused(
         del tensors[name]
     with pytest.raises(error, match=words):
         KnownScore.from_tensors(tensors)  # type: ignore[arg-type]
+
+
+def test_of_very_many_pictures_a_part_is_fitted_that_has_every_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.array([0] * 500 + [1] * 40 + [2])
+    assert spread_over_classes(labels).tolist() == list(range(541))
+    monkeypatch.setattr(module, "MOST_PICTURES", 60)
+    chosen = spread_over_classes(labels)
+    assert np.bincount(labels[chosen]).tolist() == [55, 4, 1]
+    assert set(np.diff(chosen)[:54].tolist()) == {9, 10}  # spread over the clips of a class, and not its first ones
+    assert len(spread_over_classes(labels[:61])) == 60  # one picture more than are fitted does not halve them

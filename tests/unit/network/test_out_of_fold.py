@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,28 @@ def test_a_frame_or_class_that_the_table_lacks_is_named(
     write_out_of_fold(ROWS, ANSWERS, CLASSES, path)
     with pytest.raises(DataError, match=message):
         read_out_of_fold(rows, classes, path)
+
+
+def test_memory_holds_the_numbers_of_a_table_and_not_its_texts(tmp_path: Path) -> None:
+    path, classes = tmp_path / "out_of_fold.csv", tuple(f"class {number}" for number in range(30))
+    rows = [Row(f"data/frames/{number:05}.jpg", classes[0], "", "", "clip", fold=0) for number in range(5000)]
+    logits = np.random.default_rng(0).normal(size=(len(rows), len(classes))).astype(np.float32)
+    write_out_of_fold(rows, Answers.of_logits(logits), classes, path)
+    n_characters = path.stat().st_size
+    tracemalloc.start()
+    assert np.array_equal(read_out_of_fold(rows, classes, path).logits, logits)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert logits.nbytes < most_bytes < 1.5 * n_characters  # as texts they took 5 times as much as the file
+
+
+def test_a_line_with_too_few_numbers_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "out_of_fold.csv"
+    write_out_of_fold(ROWS, ANSWERS, CLASSES, path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*lines[:-1], lines[-1].rsplit(",", 2)[0]]) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="a line does not fit its columns"):
+        read_out_of_fold(ROWS, CLASSES, path)
 
 
 @pytest.mark.parametrize("spoilt", ["nan", "inf", "a word", ""])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.base import manifest
@@ -23,9 +25,11 @@ from pipeline.network.network import build_network
 from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
 from pipeline.network.params import ModelParams
 from pipeline.params import read_params
+from pipeline.train import folds as module
 from pipeline.train import stage
-from pipeline.train.folds import FoldData, Part, _inputs_of_fold
+from pipeline.train.folds import FoldData, Part, _answers, _inputs_of_fold
 from pipeline.train.inputs.feature_cache import CachedFeatures
+from tests.support.checkpoints import a_known_score
 from tests.support.command import run_pipe
 from tests.support.small_project import in_folds, set_params, small_project
 
@@ -135,6 +139,29 @@ def test_a_part_of_a_source_gives_the_chosen_images() -> None:
     assert len(part) == 3
     assert labels.tolist() == [5, 4]
     assert inputs.tolist() == [[10.0, 11.0], [8.0, 9.0]]
+
+
+def test_the_answers_of_a_fold_read_the_features_of_few_frames_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_read: list[int] = []
+
+    @dataclass(frozen=True)
+    class Counting(CachedFeatures):
+        def first_views(self, indices: Sequence[int]) -> NDArray[np.float32]:
+            n_read.append(len(indices))
+            return super().first_views(indices)
+
+    score = a_known_score(4)
+    features = torch.from_numpy(np.random.default_rng(0).normal(size=(9, 1, 4)).astype(np.float32))
+    turns = torch.zeros(9, 1, dtype=torch.int64)
+    source, logits = Counting(features, turns, turns[:, 0]), np.arange(14, dtype=np.float32).reshape(7, 2)
+    unseen = Part(source, [8, 1, 2, 7, 4, 5, 0])
+    whole = _answers(logits, unseen, source, score)
+    monkeypatch.setattr(module, "_BLOCK", 3)
+    in_blocks = _answers(logits, unseen, source, score)
+    assert n_read == [7, 3, 3, 1]
+    assert np.array_equal(in_blocks.logits, logits)
+    np.testing.assert_allclose(in_blocks.scores, whole.scores, rtol=1e-6)
+    np.testing.assert_allclose(whole.scores, score(features[unseen.positions, 0].numpy()), rtol=1e-6)
 
 
 def test_the_curves_show_the_frames_left_out(folded: Project) -> None:

@@ -15,7 +15,14 @@ from pipeline.base.fingerprints import Fingerprint, fingerprint_path
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
-from pipeline.split.near_duplicates.clip_copies import ClipCopy, _copy_at, confirm, find_clip_copies
+from pipeline.split.near_duplicates import clip_copies as module
+from pipeline.split.near_duplicates.clip_copies import (
+    ClipCopy,
+    _copy_at,
+    _of_equal_contrast,
+    confirm,
+    find_clip_copies,
+)
 from pipeline.split.params import SplitParams
 from pipeline.split.stage import split
 from tests.support.moving_clips import Copy, film, fingerprint_of, write_copy
@@ -191,6 +198,20 @@ def test_a_copy_under_another_label_is_listed_and_not_merged(
 def test_clips_that_have_no_picture_at_the_same_time_are_no_copies() -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8)
     times = np.arange(12) * 1000
-    assert _copy_at(("a", "b"), Fingerprint(times, pictures), Fingerprint(times, pictures), 0.0) is not None
+    levels = _of_equal_contrast(Fingerprint(times, pictures))
+    assert _copy_at(("a", "b"), levels, levels, 0.0) is not None
     apart = Fingerprint(times + 450, pictures)  # between the pictures of the first
-    assert _copy_at(("a", "b"), Fingerprint(times, pictures), apart, 0.0) is None
+    assert _copy_at(("a", "b"), levels, _of_equal_contrast(apart), 0.0) is None
+
+
+def test_each_picture_of_two_clips_is_levelled_once_and_mirrored_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8)
+    clip, n_levelled = Fingerprint(np.arange(12) * 100, pictures), []
+
+    def counted(fingerprint: Fingerprint) -> object:
+        n_levelled.append(len(fingerprint.pictures))
+        return _of_equal_contrast(fingerprint)
+
+    monkeypatch.setattr(module, "_of_equal_contrast", counted)
+    assert confirm(("a", "b"), clip, clip) is not None
+    assert sum(n_levelled) == 3 * 12  # not again for each offset that is tried

@@ -22,7 +22,7 @@ from pipeline.train.inputs import feature_cache as module
 from pipeline.train.inputs.batches import exact, pictures, prefetch
 from pipeline.train.inputs.feature_cache import (
     CachedFeatures,
-    FeatureMaps,
+    FeaturesOnDisk,
     exact_features,
     fold_batch_norm,
     view_features,
@@ -225,7 +225,7 @@ def test_maps_stay_on_disk_and_are_those_of_their_views(small: Project, network:
     maps = copy.deepcopy(network)
     maps.pool = nn.Identity()
     cached = _views(small, maps, *ONLINE, cached_views=3)
-    assert isinstance(cached.features, FeatureMaps)
+    assert isinstance(cached.features, FeaturesOnDisk)
     indices, order = [7, 0, 7], cached.order
     source = pictures(images_of(small, "train"), params_with(small, *ONLINE))
     features, _ = cached.batch(indices, 4, CPU)
@@ -236,6 +236,23 @@ def test_maps_stay_on_disk_and_are_those_of_their_views(small: Project, network:
         assert torch.allclose(of_image, expected, rtol=1e-4, atol=1e-4)
     held_out = exact_features(maps, images_of(small, "val"), 4)
     assert held_out.batch([0, 3], 9, CPU)[0].shape == (2, *features.shape[1:])
+
+
+def test_features_of_many_images_stay_on_disk_and_are_the_same(
+    small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def batches() -> list[torch.Tensor]:
+        views = _views(small, network, *ONLINE, cached_views=3, precision=torch.bfloat16)
+        held_out = exact_features(network, images_of(small, "val"), 4)
+        assert all(isinstance(source.features, kind) for source in (views, held_out))
+        first = torch.from_numpy(held_out.first_views([2, 0]))
+        return [views.batch([3, 0, 3], 1, CPU)[0], held_out.batch([1], 0, CPU)[0], first]
+
+    kind: type = torch.Tensor
+    in_memory = batches()
+    monkeypatch.setattr(module, "MOST_BYTES", 0)
+    kind = FeaturesOnDisk
+    assert all(torch.equal(one, other) for one, other in zip(batches(), in_memory, strict=True))
 
 
 def test_without_random_views_seeds_share_their_features(small: Project, network: Network) -> None:
