@@ -223,7 +223,8 @@ def _remove_stale(temporaries: Iterable[Path]) -> None:
         # Earlier versions wrote no machine.
         owner = re.fullmatch(rf"(?:{machine_digits()}-)?(\d+)", temporary.name.removesuffix(".tmp").rsplit(".", 1)[-1])
         if owner and (int(owner[1]) == os.getpid() or not is_running(int(owner[1]))):
-            remove(temporary)
+            with contextlib.suppress(FileNotFoundError):  # another process sweeps too
+                remove(temporary)
 
 
 def _flush(path: Path) -> None:

@@ -130,8 +130,13 @@ def check_name(name: str) -> None:
     Raises:
         DataError: the name is one of these.
     """
-    if "\\" in name or any(unicodedata.category(letter) in _FORBIDDEN for letter in name):
+    if has_forbidden_letter(name):
         raise DataError(f"{name!a}: a backslash, a control character or broken Unicode in its name; rename it")
+
+
+def has_forbidden_letter(name: str) -> bool:
+    """Whether a name breaks a line, divides folders on Windows, or is not Unicode."""
+    return "\\" in name or any(unicodedata.category(letter) in _FORBIDDEN for letter in name)
 
 
 def check_lengths(name: str, root: Path) -> None:

@@ -87,7 +87,7 @@ def trial(project: Project, n_done: int, delay_seconds: float, undisturbed: dict
         "decoded_again": sum(after.get(name) != made for name, made in done.items()),
         "decoded_after": len(after) - len(done),
         "same_bytes": made_by(project) == undisturbed,
-        "left_behind": [path.name for path in (project.cache / "clips").glob(".*")],
+        "left_behind": [path.name for path in (project.cache / "clips").glob(".*.tmp")],
     }
 
 

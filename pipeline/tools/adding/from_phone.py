@@ -36,7 +36,7 @@ from runtime.system.scratch import scratch_folder
 _LIST = "samples.json"
 _MOST_LIST_BYTES = 16 * 2**20
 _BLOCK_BYTES = 2**20
-_LONGEST_TEXT = 200  # letters of a session, a bundle, a variant and an answer: EXIF and the table hold them
+_MOST_TEXT_BYTES = 255  # of a session, a bundle, a variant and an answer: no class has a longer name
 _FILE = re.compile(r"files/[0-9]{4,6}\.[a-z0-9]{2,4}")
 _EXPECTED = "expected a zip as the page of `pipe phone` saves it; save it there again"
 _COLUMNS = (
@@ -98,8 +98,10 @@ class Sample:
             raise ValueError(f"recorded_at: found {self.recorded_at[:80]!r}; expected a time with its offset from UTC")
         texts = (self.session, self.bundle_id, self.variant, self.answer.label or "")
         for name, text in zip(("session", "bundle_id", "variant", "answer.label"), texts, strict=True):
-            if len(text) > _LONGEST_TEXT or not text.isprintable():
-                raise ValueError(f"{name}: found {text[:80]!r}; expected at most {_LONGEST_TEXT} printable letters")
+            if recordings.has_forbidden_letter(text) or len(text.encode("utf-8")) > _MOST_TEXT_BYTES:
+                raise ValueError(
+                    f"{name}: found {text[:80]!r}; expected at most {_MOST_TEXT_BYTES} bytes without control characters"
+                )
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,8 @@ def add_from_phone(zip_path: Path, project: Project, *, no_dvc: bool = False) ->
             samples = _without_repeats(samples)
             names = {sample.file: _named(sample, scratch) for sample in samples}
             digests = {sample.file: sha256_of(names[sample.file]) for sample in samples}
-            _check_earlier(samples, digests, table, zip_path, project)
-        added = sorted({(names[sample.file], Path(sample.label) / names[sample.file].name) for sample in samples})
+            earlier = _brought_earlier(samples, digests, table, zip_path, project)
+        added = sorted((names[sample.file], _target(names[sample.file], sample, earlier)) for sample in samples)
         n_added, n_present = copy_recordings(added, project)
         _note(samples, names, digests, table, project)
     if tracking == "tracked":
@@ -196,21 +198,35 @@ def _without_repeats(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
     return tuple(first_with.values())
 
 
-def _check_earlier(
+def _brought_earlier(
     samples: tuple[Sample, ...],
     digests: Mapping[str, str],
     table: Mapping[str, list[str]],
     zip_path: Path,
     project: Project,
-) -> None:
-    """Refuse a file that an earlier zip has brought under another label, as long as it is still there."""
+) -> dict[str, str]:
+    """The names in their class's folder of the samples' files that an earlier zip has brought, and that are there.
+
+    Raises:
+        DataError: such a file has another label.
+    """
+    earlier = {}
     for sample in samples:
-        _, added_as, label, *_ = table.get(digests[sample.file]) or ("", "", sample.label)
-        if label != sample.label and (project.root / added_as).is_file():
+        _, added_as, label, *_ = table.get(digests[sample.file]) or ("", "", "")
+        if not added_as or not (project.root / added_as).is_file():
+            continue
+        if label != sample.label:
             raise DataError(
                 f"{zip_path}: {sample.file} has the label {sample.label!r}, and is {added_as} already; expected one"
                 f" label; delete the sample on the page, or remove {added_as} first"
             )
+        earlier[sample.file] = Path(added_as).name
+    return earlier
+
+
+def _target(file: Path, sample: Sample, earlier: Mapping[str, str]) -> Path:
+    """Where a sample's file lies in `data/raw`: a file that was opened twice was named by two times."""
+    return Path(sample.label, earlier.get(sample.file, file.name))
 
 
 def _unpacked(zip_path: Path, scratch: Path) -> tuple[Sample, ...]:
@@ -275,7 +291,7 @@ def _check_names(archive: zipfile.ZipFile, listed: SampleList) -> None:
 def _named(sample: Sample, scratch: Path) -> Path:
     """Give a sample's file its EXIF, and the name that it has in `data/raw`; return its path.
 
-    The hash makes the name that of the content: the same sample, brought twice, is one file. It stands before the time,
+    The hash makes the name that of the content. It stands before the time,
     since `pipe split` takes a number at the end of a name for a count of pictures.
     """
     path = scratch / sample.file

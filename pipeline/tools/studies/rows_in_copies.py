@@ -128,13 +128,14 @@ def _emptied(folder: Path, title: str) -> Iterator[Path]:
         lock = FileLock(f"{folder}.lock").acquire(blocking=False)
     except Timeout as error:
         raise DataError(f"{folder}: the rows of another study run here; wait until it has ended") from error
-    with lock, interrupted_once(partial(_end, folder, title)):
-        remove(folder)  # left by a study that was killed
-        folder.mkdir()
-        _running(folder).touch()
+    with lock, interrupted_once(partial(_end, folder, title)) as hold_interrupts:
         try:
+            remove(folder)  # left by a study that was killed
+            folder.mkdir()
+            _running(folder).touch()
             yield folder
         finally:
+            hold_interrupts()
             _running(folder).unlink(missing_ok=True)
             with contextlib.ExitStack() as stack:
                 _wait_for_rows(folder, stack)

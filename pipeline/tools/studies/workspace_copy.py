@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.base.errors import DataError
@@ -189,6 +189,8 @@ def _copy_files(top: Path, target: Path, written: Collection[Path]) -> None:
                 f"{top / name}: git tracks this link, which a copy cannot have: it leads out of the repository, or to "
                 "what stages write; put a folder there, let git ignore the link, or leave out --jobs"
             )
+    # git lists what a folder held before a link took its place.
+    names = [name for name in names if links.keys().isdisjoint(map(str, PurePosixPath(name).parents))]
     files = [name for name in names if name not in links and (top / name).is_file()]
     n_bytes = sum((top / name).stat().st_size for name in files)
     if n_bytes > free_bytes(target):

@@ -463,7 +463,7 @@ def test_after_an_interruption_the_same_command_resumes_and_gives_the_same_bytes
     assert made_by(project) == undisturbed
     assert len(entries(project)) == 6
     assert entries(project) | done == entries(project)  # none of these was decoded again
-    assert not list((project.cache / "clips").glob(".*"))
+    assert not list((project.cache / "clips").glob(".*.tmp"))
 
 
 # Videos outside a project.

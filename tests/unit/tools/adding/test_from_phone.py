@@ -234,11 +234,11 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "a session too long for EXIF": (
         lambda listed, _: listed["samples"][0].update(session="s" * 70_000),
-        "session: found 's+'; expected at most 200",
+        "session: found 's+'; expected at most 255 bytes",
     ),
     "a bundle too long for the table": (
-        lambda listed, _: listed["samples"][0].update(bundle_id="b" * 201),
-        "bundle_id: found 'b+'; expected at most 200",
+        lambda listed, _: listed["samples"][0].update(bundle_id="b" * 256),
+        "bundle_id: found 'b+'; expected at most 255 bytes",
     ),
     "an answer of two lines": (
         lambda listed, _: listed["samples"][0]["answer"].update(label="a\nb"),
@@ -299,6 +299,32 @@ def test_a_file_of_an_earlier_zip_keeps_its_label_until_it_is_removed(
     add_from_phone(tmp_path / "red.zip", project, no_dvc=True)
     _, line = read_table(project.phone_csv)
     assert line[1:3] == [*raw_files(project), "red"]
+
+
+def test_a_file_that_comes_in_two_zips_is_there_once(
+    project: Project, samples: tuple[list[dict[str, Any]], list[bytes]], tmp_path: Path
+) -> None:
+    _, (content, *_) = samples
+    first, second = (
+        saved(tmp_path / f"{number}.zip", [sample(1, content, "green", number, origin="file")], [content])
+        for number in (1, 2)
+    )
+    assert add_from_phone(first, project, no_dvc=True).n_added == 1
+    before = (raw_files(project), project.phone_csv.read_bytes())
+    report = add_from_phone(second, project, no_dvc=True)
+    assert (report.n_added, report.n_present) == (0, 1)
+    assert (raw_files(project), project.phone_csv.read_bytes()) == before
+
+
+@pytest.mark.parametrize("label", ["می\u200cخک", "スチール\u3000缶", "a\xa0b", "x" * 220])
+def test_every_name_that_a_class_can_have_comes_home_as_an_answer(
+    label: str, project: Project, samples: tuple[list[dict[str, Any]], list[bytes]], tmp_path: Path
+) -> None:
+    entries, contents = samples
+    entries[0]["answer"]["label"] = label
+    add_from_phone(saved(tmp_path / "samples.zip", entries, contents), project, no_dvc=True)
+    header, *lines = read_table(project.phone_csv)
+    assert label in [line[header.index("answered")] for line in lines]
 
 
 def test_other_files_and_compressed_zips_are_refused(

@@ -95,6 +95,19 @@ def test_a_copy_has_folders_where_the_project_has_links_to_what_stages_write(cha
     assert (copy.root / "same.txt").readlink() == Path("new.txt")
 
 
+def test_a_link_that_has_taken_the_place_of_a_tracked_folder_is_a_link_in_the_copy(
+    changed: Project, tmp_path: Path
+) -> None:
+    notes = changed.root / "notes"
+    notes.mkdir()
+    (notes / "a.txt").write_text("notes", encoding="utf-8")
+    run(changed.root, "git", "add", "notes")
+    notes.rename(tmp_path / "notes")
+    notes.symlink_to(tmp_path / "notes")
+    copy = copy_workspace(changed, tmp_path / "0", outside_of_copies(changed))
+    assert (copy.root / "notes").readlink() == tmp_path / "notes"
+
+
 @pytest.mark.parametrize(("name", "leads_to"), [("models", "new.txt"), ("notes.txt", "../../../notes.txt")])
 def test_a_link_that_a_copy_cannot_have_and_git_tracks_is_refused(
     changed: Project, tmp_path: Path, name: str, leads_to: str
