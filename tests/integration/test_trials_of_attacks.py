@@ -6,9 +6,13 @@ The trials themselves are `tests/trials/killed_stages.py`, `hostile_weights.py`,
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -58,31 +62,44 @@ def test_outcomes_are_counted_by_kind() -> None:
     assert rows[2:] == ["| a | 2 | 1 | 0 | 1 |", "| b | 1 | 0 | 1 | 0 |", "| all | 3 | 1 | 1 | 1 |"]
 
 
+@pytest.fixture(scope="module")
+def forks() -> Iterator[ProcessPoolExecutor]:
+    """A new process that forks commands, as in the trials: a child inherits no threads or locks of other tests."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        yield process
+
+
 def print_both(text: str) -> None:
     for descriptor in (1, 2):
-        os.write(descriptor, text.encode())  # pytest has replaced Python's own streams
+        os.write(descriptor, text.encode())
 
 
-def test_a_forked_command_gives_its_output_and_its_code(tmp_path: Path) -> None:
-    end = forked_commands.run(["--version"], tmp_path, tmp_path / "scratch", lambda: print_both("some"))
-    assert (end.code, end.printed, end.errors) == (0, "some", "some")
-    assert forked_commands.run(["no-such-command"], tmp_path, tmp_path / "scratch").code == 2
-    slow = forked_commands.run(["--version"], tmp_path, tmp_path / "scratch", signal.pause, most_seconds=0.2)
-    assert fault_of(slow, USUAL, ()) == "hang"
+def test_a_forked_command_gives_its_output_and_its_code(forks: ProcessPoolExecutor, tmp_path: Path) -> None:
+    def run(arguments: Sequence[str], *before: Callable[[], object], most_seconds: float = 60) -> End:
+        where = (tmp_path, tmp_path / "scratch")
+        return forks.submit(forked_commands.run, arguments, *where, *before, most_seconds=most_seconds).result()
+
+    end = run(["--version"], functools.partial(print_both, "some"))
+    assert (end.code, end.printed[:10], end.errors) == (0, "somepipe, ", "some")
+    assert run(["no-such-command"]).code == 2
+    assert fault_of(run(["--version"], signal.pause, most_seconds=0.2), USUAL, ()) == "hang"
+
+
+def write_until(fatal: int, folder: Path, log: Path) -> None:
+    sys.addaudithook(Moments([folder], fatal, signal.SIGKILL, log))
+    (folder.parent / "elsewhere").write_text("is not counted")
+    for number in range(4):
+        (folder / str(number)).write_text("whole")
 
 
 @pytest.mark.parametrize(("fatal", "left"), [(1, []), (3, ["0", "1"]), (0, ["0", "1", "2", "3"])])
-def test_a_process_is_stopped_at_one_of_its_own_writes(tmp_path: Path, fatal: int, left: list[str]) -> None:
+def test_a_process_is_stopped_at_one_of_its_own_writes(
+    forks: ProcessPoolExecutor, tmp_path: Path, fatal: int, left: list[str]
+) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
-
-    def write() -> None:
-        sys.addaudithook(Moments([folder], fatal, signal.SIGKILL, tmp_path / "moments"))
-        (tmp_path / "elsewhere").write_text("is not counted")
-        for number in range(4):
-            (folder / str(number)).write_text("whole")
-
-    end = forked_commands.run(["--version"], folder, tmp_path / "scratch", write)
+    write = functools.partial(write_until, fatal, folder, tmp_path / "moments")
+    end = forks.submit(forked_commands.run, ["--version"], folder, tmp_path / "scratch", write).result()
     assert sorted(path.name for path in folder.iterdir()) == left
     assert end.code == (-signal.SIGKILL if fatal else 0)
     assert fatal or (tmp_path / "moments").read_text() == "4"
@@ -143,21 +160,25 @@ def test_litter_other_bytes_and_a_lock_after_the_next_run_are_seen(
     assert killer._fault_of_rerun("augment").startswith("the next run ended with 1: pipe: another")
 
 
-def test_every_moment_of_a_replaced_folder_leaves_one_whole_folder_or_none(tmp_path: Path) -> None:
+def replace_until(fatal: int, target: Path, log: Path) -> None:
+    sys.addaudithook(Moments([target.parent], fatal, signal.SIGKILL, log))
+    with replacing_folder(target) as temporary:
+        for name in "ab":
+            (temporary / name).write_text("new")
+    os._exit(0)
+
+
+def test_every_moment_of_a_replaced_folder_leaves_one_whole_folder_or_none(
+    forks: ProcessPoolExecutor, tmp_path: Path
+) -> None:
     target, expected = tmp_path / "project/frames", ({"a": "old", "b": "old"}, {"a": "new", "b": "new"}, {})
     for fatal in range(1, 12):
         target.mkdir(parents=True, exist_ok=True)
         for name in "ab":
             (target / name).write_text("old")
 
-        def replace(fatal: int = fatal) -> None:
-            sys.addaudithook(Moments([target.parent], fatal, signal.SIGKILL, tmp_path / "moments"))
-            with replacing_folder(target) as temporary:
-                for name in "ab":
-                    (temporary / name).write_text("new")
-            os._exit(0)
-
-        forked_commands.run(["--version"], tmp_path, tmp_path / "scratch", replace)
+        replace = functools.partial(replace_until, fatal, target, tmp_path / "moments")
+        forks.submit(forked_commands.run, ["--version"], tmp_path, tmp_path / "scratch", replace).result()
         found = {path.name: path.read_text() for path in target.iterdir()} if target.exists() else {}
         assert found in expected
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import shutil
 import signal
@@ -346,6 +347,7 @@ def _killed_at(fatal: int, correct: Callable[[Project], object], project: Projec
     """Correct in a forked child that dies before its call of that number; returns whether it died."""
     child = os.fork()
     if child == 0:
+        gc.disable()  # what other tests have left could wait in its finalizer for threads that the child lacks
         n_calls = 0
 
         def watched(original: Callable[..., Any]) -> Callable[..., Any]:
