@@ -18,7 +18,7 @@ from pipeline.evaluate import metrics
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 from pipeline.network.embeddings import Embeddings, embedding_records
 from pipeline.network.inference import Frames, infer
-from pipeline.network.known_score import KnownScore, answers_of
+from pipeline.network.known_score import answers_of_blocks
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
 
@@ -129,17 +129,8 @@ def judge(
         )
     probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.calibration.temperature)
     of_frames = Embeddings(list(embeddings.numpy()))
-    scores = _scores(logits.numpy(), of_frames, checkpoint.known_score)
+    scores = answers_of_blocks(logits.numpy(), of_frames.blocks(), checkpoint.known_score).scores
     return Predictions(list(rows), truth, logits.numpy(), scores, probabilities, of_frames)
-
-
-def _scores(logits: NDArray[np.float32], embeddings: Embeddings, known_score: KnownScore | None) -> NDArray[np.float32]:
-    """The scores of all frames, from the features of some thousands at a time."""
-    parts, start = [], 0
-    for block in embeddings.blocks():
-        parts.append(answers_of(logits[start : start + len(block)], block, known_score).scores)
-        start += len(block)
-    return np.concatenate(parts)
 
 
 def write_predictions(predictions: Predictions, classes: Sequence[str], project: Project) -> None:

@@ -7,7 +7,7 @@ whitening: directions in which pictures of one class differ count less. It tells
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from runtime.answers import Answers
+from runtime.answers import Answers, joined
 
 SHORTEST = 1e-6  # length of features, so that none is divided by 0
 
@@ -87,3 +87,18 @@ def answers_of(logits: Array, pooled: Array, score: KnownScore | None) -> Answer
         score: of the head's training pictures.
     """
     return Answers.of_logits(logits) if score is None else Answers(logits, score(pooled))
+
+
+def answers_of_blocks(logits: Array, blocks: Iterable[Array], score: KnownScore | None) -> Answers:
+    """As `answers_of`, from the features of some thousands of pictures at a time.
+
+    Args:
+        logits: (n, classes).
+        blocks: (some, channels) each, n rows in all.
+        score: of the head's training pictures.
+    """
+    parts, start = list[Answers](), 0
+    for block in blocks:
+        parts.append(answers_of(logits[start : start + len(block)], block, score))
+        start += len(block)
+    return joined(parts)

@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.base.manifest import Row
 from pipeline.network.calibration import Calibration, calibrate
 from pipeline.network.fit_known_score import fit_known_score, spread_over_classes
-from pipeline.network.known_score import KnownScore, answers_of
+from pipeline.network.known_score import KnownScore, answers_of_blocks
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import FoldHead
 from pipeline.train.best_epoch import Metrics
@@ -23,7 +23,7 @@ from pipeline.train.inputs.batches import Source, logits_and_labels
 from pipeline.train.inputs.feature_cache import CachedFeatures
 from pipeline.train.params import TrainParams
 from pipeline.train.run import Fitted, Inputs, RunContext, fit_all_epochs
-from runtime.answers import Answers, joined
+from runtime.answers import Answers
 
 _BLOCK = 10_000  # frames whose features are in memory at once
 
@@ -116,12 +116,10 @@ def _inputs_of_fold(network: Network, data: FoldData, number: int) -> Inputs:
 
 
 def _answers(logits: NDArray[np.float32], unseen: Part, source: CachedFeatures, score: KnownScore | None) -> Answers:
-    """Return the answers for a part of a source, from the features of some thousands of frames at a time."""
+    """Return the answers for a part of a source."""
     starts = range(0, len(unseen), _BLOCK)
-    return joined([
-        answers_of(logits[start : start + _BLOCK], source.first_views(unseen.positions[start : start + _BLOCK]), score)
-        for start in starts
-    ])  # fmt: skip
+    blocks = (source.first_views(unseen.positions[start : start + _BLOCK]) for start in starts)
+    return answers_of_blocks(logits, blocks, score)
 
 
 def _score_without(data: FoldData, number: int, params: TrainParams) -> KnownScore | None:
