@@ -14,6 +14,7 @@ import dvc  # noqa: F401  # its log keeps the streams of this moment; those of a
 from ruamel.yaml import YAML
 
 from pipeline.base.project import Project
+from pipeline.tools.studies.dvc_experiments import list_experiments
 from tests.support.small_project import set_params
 
 ROOT = Path(__file__).parents[2]
@@ -162,6 +163,12 @@ def trainings(project: Project) -> list[str]:
     """Learning rate and seed of every training that has begun."""
     log = project.root / "trained.log"
     return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+
+
+def results_of(project: Project) -> dict[str, list[str | None]]:
+    """What each experiment found, but for how long it took."""
+    files = (project.evaluate_json, project.predictions_csv, project.split_csv, project.params_yaml)
+    return {name: [experiment.text(path) for path in files] for name, experiment in list_experiments(project).items()}
 
 
 def run(folder: Path, *command: str) -> str:

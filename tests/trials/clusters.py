@@ -76,7 +76,7 @@ def main() -> int:
     for cluster in CLUSTERS:
         for is_killed in (False, True):
             project = _project(folder / f"{cluster.engine}{'-killed' * is_killed}", raw)
-            with _nodes(cluster, project) as kill_worker:
+            with nodes(cluster, project.root) as kill_worker:
                 own = {**cluster.environment, "PIPE_ENGINE": cluster.engine}
                 found = _run(project, own, kill_worker if is_killed else None)
             n_bad += found != expected
@@ -116,10 +116,10 @@ def _n_decoded(project: Project) -> int:
 
 
 @contextlib.contextmanager
-def _nodes(cluster: Cluster, project: Project) -> Iterator[Callable[[], None]]:
-    """Start a cluster; gives what kills its last worker."""
+def nodes(cluster: Cluster, folder: Path) -> Iterator[Callable[[], None]]:
+    """Start a cluster that writes its log into a folder; gives what kills its last worker."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment}
-    log = (project.root / "cluster.log").open("w")
+    log = (folder / "cluster.log").open("w")
 
     def start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
         own = [str(_BIN / command[0]), *command[1:]]

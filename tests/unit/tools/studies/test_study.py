@@ -30,6 +30,7 @@ from tests.support.experiment_project import (
     clone_of_repository,
     commit,
     experiment_project,
+    results_of,
     run,
     trainings,
     write_recipe,
@@ -543,9 +544,3 @@ compare:
     assert study("tiny", (), 1, project, jobs=2).n_run == 2
     assert results_of(project) == expected
     assert study("tiny", (), 1, project).n_kept == 2
-
-
-def results_of(project: Project) -> dict[str, list[str | None]]:
-    """What each experiment found, but for how long it took."""
-    files = (project.evaluate_json, project.predictions_csv, project.split_csv, project.params_yaml)
-    return {name: [experiment.text(path) for path in files] for name, experiment in list_experiments(project).items()}

@@ -20,6 +20,7 @@ from pipeline.train.inputs.batches import Images, Source, exact, pictures, prefe
 from pipeline.train.inputs.frame_cache import KeptBox
 from pipeline.train.inputs.random_views import random_views, view_generator
 from pipeline.train.inputs.whole_frames import KeptWhole
+from tests.support.children import wait_until
 from tests.support.small_project import small_project
 from tests.support.training_images import CLASSES, CPU, CROP, FLIP, PREPROCESS, images_of, params_with
 
@@ -114,11 +115,12 @@ def test_with_crop_center_random_crops_show_the_rim_too(tmp_path: Path) -> None:
 
 
 class Indices:
-    """A source whose inputs are the indices that are asked for; a test may let it fail, or be slow."""
+    """A source whose inputs are the indices that are asked for; a test may let it fail or wait at one of them."""
 
-    def __init__(self, *, fails_at: int | None = None, seconds: float = 0.0) -> None:
+    def __init__(self, *, fails_at: int | None = None, waits_at: int | None = None) -> None:
         self.fails_at = fails_at
-        self.seconds = seconds
+        self.waits_at = waits_at
+        self.is_waiting, self.may_go_on = threading.Event(), threading.Event()
         self.asked: list[int] = []
         self.threads: set[threading.Thread] = set()
 
@@ -128,7 +130,9 @@ class Indices:
     def batch(self, indices: Sequence[int], epoch: int, device: torch.device) -> tuple[Tensor, Tensor]:
         self.threads.add(threading.current_thread())
         self.asked.append(indices[0])
-        time.sleep(self.seconds)
+        if indices[0] == self.waits_at:
+            self.is_waiting.set()
+            self.may_go_on.wait(60)
         if indices[0] == self.fails_at:
             raise DataError("frame 6: broken")
         return torch.tensor(indices), torch.tensor([epoch])
@@ -153,16 +157,10 @@ def test_the_next_batches_are_prepared_while_the_caller_computes_but_not_all() -
     source = Indices()
     batches = prefetch(source, BATCHES, 0, CPU)
     next(batches)
-    time.sleep(0.2)
+    assert wait_until(lambda: len(source.asked) >= 3, 60)
+    time.sleep(0.05)  # for more, if more were asked for
     assert source.asked == [0, 2, 4]
     batches.close()  # type: ignore[attr-defined]
-
-
-def test_preparing_overlaps_with_computing() -> None:
-    start = time.perf_counter()
-    for _ in prefetch(Indices(seconds=0.05), BATCHES, 0, CPU):
-        time.sleep(0.05)
-    assert time.perf_counter() - start < 0.8  # 1.0 s one after another
 
 
 def test_an_error_in_the_thread_arrives_where_the_batches_are_used() -> None:
@@ -175,9 +173,11 @@ def test_an_error_in_the_thread_arrives_where_the_batches_are_used() -> None:
 
 
 def test_leaving_the_loop_early_ends_the_thread() -> None:
-    source = Indices(seconds=0.2)
+    source = Indices(waits_at=2)
     for inputs, _ in prefetch(source, BATCHES, 0, CPU):
         assert int(inputs[0]) == 0
+        assert source.is_waiting.wait(60)
+        threading.Timer(1, source.may_go_on.set).start()  # long after the loop has been left
         break
     assert source.asked == [0, 2]  # the second had started, the third is cancelled
     assert not any(thread.is_alive() for thread in source.threads)
