@@ -19,6 +19,7 @@ from runtime.answers import Answers
 
 RANGE = (0.01, 100.0)  # of temperatures
 FEWEST_CLIPS = 10  # for thresholds: of fewer clips nobody can say how often a new one would be refused
+MOST_CHANCE_OF_TWICE = 0.05  # that new clips fall below a threshold more than twice as often as is named
 NO_NUMBERS = "a frame to calibrate on has logits or scores that are no numbers"
 NOT_WANTED = "not wanted: train.unknown_false_alarms is null"
 
@@ -144,7 +145,8 @@ def fit_thresholds(
 
     A frame of a new clip falls below the threshold with at most the stated probability, if the new clip resembles these
     clips. Each clip has the weight 1 / (clips + 1), and so has the new clip (Lee, Barber, Willett, "Distribution-free
-    inference with hierarchical data", 2023). So no rate below 1 / (clips + 1) can be offered.
+    inference with hierarchical data", 2023). So no rate below 1 / (clips + 1) can be offered. Few clips may give a
+    threshold that is too high by chance: then a lower one is taken, see `_careful_rate`.
 
     Args:
         scores: (n,), finite.
@@ -159,8 +161,25 @@ def fit_thresholds(
     rate = max(false_alarms, 1 / (len(clips) + 1))
     of_frames = scores.astype(np.float64)
     of_clips = np.bincount(clip_of_frame, weights=of_frames) / np.bincount(clip_of_frame)
-    frame, clip = _threshold(of_frames, groups, rate), _threshold(of_clips, clips.tolist(), rate)
+    careful = _careful_rate(rate, len(clips))
+    frame, clip = _threshold(of_frames, groups, careful), _threshold(of_clips, clips.tolist(), careful)
     return UnknownThresholds(frame, clip, rate), None
+
+
+def _careful_rate(rate: float, n_clips: int) -> float:
+    """The largest rate up to the named one that is seldom exceeded twice over.
+
+    The threshold is the score of one of the clips. The share of new clips below the one of rank r has the distribution
+    Beta(r, clips + 1 - r), whatever the scores are (Vovk, "Conditional validity of inductive conformal predictors",
+    2012). The lowest score is taken where even this one does so too often, with fewer than 29 clips at 5 %.
+    """
+    named_rank, twice = int(rate * (n_clips + 1) + 1e-9), min(1.0, 2 * rate)
+
+    def is_seldom_twice(rank: int) -> bool:
+        return bool(1 - special.betainc(rank, n_clips + 1 - rank, twice) <= MOST_CHANCE_OF_TWICE)
+
+    rank = next((rank for rank in range(named_rank, 1, -1) if is_seldom_twice(rank)), 1)
+    return rate if rank == named_rank else rank / (n_clips + 1)
 
 
 def _threshold(scores: NDArray[np.float64], groups: Sequence[str], rate: float) -> float:

@@ -83,8 +83,8 @@ def test_a_new_photo_is_below_the_threshold_at_most_as_often_as_stated() -> None
         assert fitted.frame == fitted.clip  # of photos, each is a clip
         return fitted.frame
 
-    # A new photo has one of 20 equally likely ranks among 19 photos; 5 % is the lowest rank, below all of them.
-    assert (threshold(0.05), threshold(0.1), threshold(0.5)) == (0.0, 1.0, 9.0)
+    # A new photo has one of 20 equally likely ranks among 19 photos; 5 % is the lowest, below all of them.
+    assert (threshold(0.05), threshold(0.3), threshold(0.5)) == (0.0, 5.0, 9.0)
 
 
 def test_a_clip_counts_once_for_the_thresholds_however_many_frames_it_has() -> None:
@@ -106,6 +106,21 @@ def test_no_rate_is_offered_that_the_clips_cannot_tell() -> None:
     enough, _ = fit_thresholds(_scores(*range(19)), _photos(19), 0.05)
     assert enough is not None
     assert enough.false_alarms == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("n_clips", "n_below"), [(28, 0), (39, 0), (45, 0), (46, 1), (60, 1), (61, 2), (200, 9)])
+def test_new_clips_are_refused_twice_as_often_as_named_in_one_of_twenty_sets_at_most(
+    n_clips: int, n_below: int
+) -> None:
+    fitted, _ = fit_thresholds(_scores(*range(n_clips)), _photos(n_clips), 0.05)
+    assert fitted is not None
+    assert fitted.frame == fitted.clip == n_below
+    assert fitted.false_alarms == 0.05
+    # Scores are as good as uniform: then the share of new clips below a score is the score itself.
+    drawn = np.sort(np.random.default_rng(0).uniform(size=(10_000, n_clips)), axis=1)
+    assert (drawn[:, n_below] > 0.1).mean() < 0.06  # one of twenty, and some for the draw
+    is_named_rate = n_below + 2 > 0.05 * (n_clips + 1)
+    assert is_named_rate or (drawn[:, n_below + 1] > 0.1).mean() > 0.04  # so the next score would be too high
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2])
