@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,6 +164,52 @@ SAMPLES = """
 const { Samples } = await import("./samples.js");
 return (await (await Samples.open()).all()).map(({ blob, ...about }) => ({ ...about, bytes: blob.size }));
 """
+STORED = """
+const folder = async () => {
+  const root = await navigator.storage.getDirectory();
+  for await (const [name, handle] of root.entries()) {
+    if (decodeURIComponent(name) === "clip2edge samples /") return handle;
+  }
+};
+const inFolder = await folder();
+const files = {};
+if (inFolder) for await (const [name, handle] of inFolder.entries()) files[name] = (await handle.getFile()).size;
+const database = await new Promise((resolve) => {
+  indexedDB.open("clip2edge samples /").onsuccess = ({ target }) => resolve(target.result);
+});
+const records = await new Promise((resolve) => {
+  database.transaction("samples").objectStore("samples").getAll().onsuccess = ({ target }) => resolve(target.result);
+});
+database.close();
+return { files, records: records.map(({ label, stored, blob }) => ({ label, file: stored?.name, bytes: blob?.size })) };
+"""
+LOST_FILE = """
+const root = await navigator.storage.getDirectory();
+const folder = await root.getDirectoryHandle(encodeURIComponent("clip2edge samples /"));
+const writable = await (await folder.getFileHandle("lost", { create: true })).createWritable();
+await writable.write("a picture whose tab has ended");
+await writable.close();
+"""
+OLD_SAMPLE = """
+const request = indexedDB.open("clip2edge samples /", 1);
+request.onupgradeneeded = () => {
+  const store = request.result.createObjectStore("samples", { keyPath: "id", autoIncrement: true });
+  const blob = new Blob([new Uint8Array(1000)], { type: "image/jpeg" });
+  const answer = { label: null, probability: 0.5, score: 0.5 };
+  const when = { recorded_at: "2026-11-01T12:00:00+01:00", session: "2026-11-01T11:00:00+01:00" };
+  const about = { kind: "picture", origin: "camera", bundle_id: "b", variant: "int8", region: null };
+  store.add({ ...about, ...when, label: "of version 1", answer, blob });
+};
+request.onsuccess = () => request.result.close();
+"""
+CATCH_ZIP = """
+HTMLAnchorElement.prototype.click = () => {};
+const make = URL.createObjectURL;
+URL.createObjectURL = (blob) => {
+  if (blob.type === "application/zip") globalThis.zip = blob;
+  return make.call(URL, blob);
+};
+"""
 SPEAKS_GERMAN = "Object.defineProperty(navigator, 'languages', { value: ['fr', 'de-AT'] });"
 
 
@@ -189,6 +236,9 @@ def failing(function: str, error: str, message: str = "") -> str:
 
 
 CAMERA = "navigator.mediaDevices.getUserMedia"
+OPFS = "navigator.storage.getDirectory"
+NO_WRITING = "delete FileSystemFileHandle.prototype.createWritable;"
+NO_FILES = "has no file storage (OPFS)"
 CHANGED_PIXELS = """
 const read = CanvasRenderingContext2D.prototype.getImageData;
 CanvasRenderingContext2D.prototype.getImageData = function (...box) {
@@ -226,6 +276,9 @@ GAPS = (
         "Samples cannot be kept",
         press="#show-samples",
     ),
+    Gap("no OPFS", without("StorageManager.prototype", "getDirectory"), NO_FILES, "#about"),
+    Gap("OPFS refused", failing(OPFS, "SecurityError"), NO_FILES, "#about"),
+    Gap("OPFS that cannot be written, as in Safari before 26", NO_WRITING, NO_FILES, "#about"),
     Gap("no MediaRecorder", without("globalThis", "MediaRecorder"), "the clip cannot be kept", press="#record"),
     Gap("no localStorage", NO_STORAGE, ""),
     Gap("no WebAssembly", without("globalThis", "WebAssembly"), "has no WebAssembly", answers=False),
@@ -592,7 +645,7 @@ class Trial:
     def full_storage(self) -> None:
         """A full storage is said, and the samples that were there stay.
 
-        Chromium looks at the quota anew every half minute, and lets samples in until then.
+        Chromium may look at the quota anew every half minute only, and lets samples in until then.
         """
         with serving(self.page) as address, PhoneBrowser(self.film) as browser:
             browser.open(address)
@@ -612,6 +665,97 @@ class Trial:
                 kept += 1
             right = "storage is full" in browser.text("#line") and f"Samples ({kept})" in browser.text("#show-samples")
             self.check("gap: storage full", right, f"{kept} kept; {browser.text('#line')}")
+            stored = browser.run(STORED)
+            halves = len(stored["files"]) - kept, len(stored["records"]) - kept
+            self.check("full storage keeps no half of a sample", halves == (0, 0), stored["records"][-1])
+
+    def full_at_each_write(self) -> None:
+        """Storage that is full when the file is written, or its record, leaves neither."""
+        for what, function in (
+            ("the file", "FileSystemWritableFileStream.prototype.write"),
+            ("the file's end", "FileSystemWritableFileStream.prototype.close"),
+            ("the record", "IDBObjectStore.prototype.add"),
+        ):
+            with self.opened(self.page) as browser:
+                browser.until(ANSWERED)
+                keep(browser, "first")
+                browser.run(failing(function, "QuotaExceededError"))
+                browser.press("#wrong")
+                browser.until("return document.getElementById('correct').open")
+                browser.press("#classes button")
+                browser.until("return document.getElementById('line').textContent.includes('storage is full')")
+                stored = browser.run(STORED)
+                whole = [record["file"] for record in stored["records"]] == list(stored["files"])
+                self.check(f"full when {what} is written", whole and len(stored["files"]) == 1, browser.text("#line"))
+
+    def files_of_samples(self) -> None:
+        """A sample's file lies in OPFS, or in the database where there is none. Lost files go, others stay."""
+        downloads = self.work / "both kinds"
+        downloads.mkdir()
+        in_database = (
+            f"if (localStorage.getItem('opfs') === null) {{ {without('StorageManager.prototype', 'getDirectory')} }}"
+        )
+        with serving(self.page) as address, PhoneBrowser(self.film, downloads=downloads) as browser:
+            browser.before_load(OLD_SAMPLE + in_database)
+            browser.open(address)
+            browser.until(ANSWERED)
+            keep(browser, "in the database")
+            browser.run("localStorage.setItem('opfs', 'yes')")
+            browser.open(address)
+            browser.until(ANSWERED)
+            keep(browser, "in a file")
+            stored = browser.run(STORED)
+            *earlier, last = stored["records"]
+            in_file = (
+                last["bytes"] is None and stored["files"].get(last["file"], 0) > 1000 and len(stored["files"]) == 1
+            )
+            self.check("a sample's file lies in OPFS, and its record names it", in_file, stored["files"])
+            held = [record["label"] for record in earlier if record["bytes"]] == ["of version 1", "in the database"]
+            self.check("without OPFS, and in a version before, the record holds it", held, earlier)
+            browser.press("#show-samples")
+            browser.until("return document.querySelectorAll('#samples-list li').length === 3")
+            browser.press("#take-home")
+            wait_for((downloads / "samples.zip").is_file)
+            with zipfile.ZipFile(downloads / "samples.zip") as archive:
+                labels = [sample["label"] for sample in json.loads(archive.read("samples.json"))["samples"]]
+                sound = archive.testzip() is None and len(archive.namelist()) == 4
+            both = labels == ["of version 1", "in the database", "in a file"]
+            self.check("one zip has samples of both kinds", sound and both, labels)
+            self._lost_files(browser, address)
+            self._deleted_while_saved(browser, address)
+
+    def _lost_files(self, browser: PhoneBrowser, address: str) -> None:
+        first = browser.driver.current_window_handle
+        browser.run(LOST_FILE)
+        browser.run("navigator.locks.request('clip2edge samples /', { mode: 'shared' }, () => new Promise(() => {}))")
+        browser.driver.switch_to.new_window("tab")
+        browser.open(address)
+        browser.until(ANSWERED)
+        names = list(browser.run(STORED)["files"])
+        self.check(
+            "while a tab keeps a sample, another tab removes no file", "lost" in names and len(names) == 2, names
+        )
+        browser.driver.close()
+        browser.driver.switch_to.window(first)
+        browser.open(address)
+        browser.until(ANSWERED)
+        browser.until(f"return (async () => {{ {STORED} }})().then(({{ files }}) => !('lost' in files))")
+        labels = [sample["label"] for sample in browser.run(SAMPLES)]
+        self.check("a file that no record names is removed at the start", len(labels) == 3, labels)
+
+    def _deleted_while_saved(self, browser: PhoneBrowser, address: str) -> None:
+        browser.run(CATCH_ZIP)
+        browser.press("#show-samples")
+        browser.press("#take-home")
+        browser.until("return globalThis.zip !== undefined")
+        for _ in range(2):
+            browser.press("#delete-all")
+        browser.until("return document.querySelectorAll('#samples-list li').length === 0")
+        sizes = browser.run("return [zip.size, (await zip.arrayBuffer()).byteLength]")
+        self.check("what is deleted while it is saved is in the zip", sizes[0] == sizes[1] > 1000, sizes)
+        browser.open(address)
+        browser.until(f"return (async () => {{ {STORED} }})().then(({{ files }}) => Object.keys(files).length === 0)")
+        self.check("and its file is gone at the next start", browser.run(SAMPLES) == [])
 
     def two_tabs(self) -> None:
         """Two tabs of one page both answer, and see each other's samples."""
@@ -693,6 +837,9 @@ class Trial:
                 not outside,
                 f"{report.bytes / 1e6:.1f} MB; {browser.text('#label')}",
             )
+            keep(browser, "of one file")
+            about = browser.text("#about")
+            self.check("one file keeps samples in the database, and says so", NO_FILES in about, about)
         broken = self.work / "broken.html"
         text = page.read_text(encoding="utf-8")
         broken.write_text(
@@ -908,7 +1055,8 @@ def main() -> int:
             return 0
         for step in (
             trial.same_answers, trial.live_frames, trial.same_pixels, trial.clip_file, trial.language, trial.schemes,
-            trial.offline, trial.faults, trial.gaps, trial.full_storage, trial.two_tabs, trial.latest_answer,
+            trial.offline, trial.faults, trial.gaps, trial.full_storage, trial.full_at_each_write,
+            trial.files_of_samples, trial.two_tabs, trial.latest_answer,
             trial.unreadable, trial.names_of_classes, trial.about_samples, trial.home, trial.one_file,
             trial.region_light_and_zoom, trial.newer_build, trial.served,
         ):  # fmt: skip

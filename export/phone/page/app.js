@@ -380,6 +380,7 @@ async function openSamples() {
     samples = await Samples.open();
     samplesView = new SamplesView(samples, tell);
     await samplesView.count();
+    if (!samples.hasFiles) $("about").textContent += ` ${text("store_database")}`;
   } catch (error) {
     samples = null;
     $("show-samples").onclick = () => tell(error);

@@ -105,6 +105,7 @@ export class SamplesView {
 
   async #save() {
     const link = document.createElement("a");
+    await this.#samples.areInZip();
     link.href = URL.createObjectURL(await zipOfSamples(await this.#samples.all()));
     link.download = "samples.zip";
     link.click();
