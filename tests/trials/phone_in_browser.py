@@ -42,6 +42,7 @@ from runtime.images import read_image
 from runtime.video import classify_clip
 from tests.support.examples import NotHereError
 from tests.support.phone_page import PhoneBrowser, ServedPage, fetch_package, renew_hash, serving, write_camera_film
+from tests.support.phone_webgpu import FAULTS, GOOD_WEBGPU, resizing_bundle
 from tests.support.tiny_bundle import (
     CLASSES,
     ROOT,
@@ -164,6 +165,7 @@ SAMPLES = """
 const { Samples } = await import("./samples.js");
 return (await (await Samples.open()).all()).map(({ blob, ...about }) => ({ ...about, bytes: blob.size }));
 """
+ON_WEBGPU = "Computes on the graphics processor (WebGPU)"
 STORED = """
 const folder = async () => {
   const root = await navigator.storage.getDirectory();
@@ -746,6 +748,7 @@ class Trial:
     def _deleted_while_saved(self, browser: PhoneBrowser, address: str) -> None:
         browser.run(CATCH_ZIP)
         browser.press("#show-samples")
+        browser.until("return document.querySelectorAll('#samples-list li').length === 3")
         browser.press("#take-home")
         browser.until("return globalThis.zip !== undefined")
         for _ in range(2):
@@ -923,6 +926,70 @@ class Trial:
             kept = browser.run("return (await caches.keys()).length")
             self.check("the newer page takes over, and the older one is forgotten", kept == 1, browser.text("#about"))
 
+    def webgpu(self) -> None:
+        """WebGPU answers where it gives the golden numbers and is no slower; else the processor does, with a line."""
+        bundle_zip, page = resizing_bundle(self.work / "webgpu", "fp32"), self.work / "page webgpu"
+        report = phone(Project(self.work), bundle_zip, self.package, page, single=False)
+        names = [f"golden/{number:03d}.pixels.png" for number in range(len(CLASSES))]
+        with PhoneBrowser(self.film, webgpu=True) as browser:
+            browser.before_load(GOOD_WEBGPU)
+            with serving(page) as address:
+                browser.open(address)
+                browser.until(ANSWERED)
+                about = browser.text("#about")
+                self.check("WebGPU is taken", ON_WEBGPU in about, f"{report.bytes / 1e6:.1f} MB; {about}")
+                answers = browser.run(LOGITS, "page", names)
+            golden = json.loads((page / "page.json").read_text(encoding="utf-8"))["golden"]
+            difference = max(
+                float(np.abs(np.subtract(answer["logits"], sample["logits"])).max())
+                for answer, sample in zip(answers, golden, strict=True)
+            )
+            self.check("WebGPU answers as the runtime", 0 < difference < 1e-4, f"logits differ by {difference:.2g}")
+            browser.open(address)
+            browser.until(ANSWERED)
+            about = browser.text("#about")
+            self.check("without the server it is taken too", ON_WEBGPU in about, about)
+            browser.driver.execute_cdp_cmd("Browser.crashGpuProcess", {})
+            browser.until("return document.getElementById('about').innerText.includes('failed while it was used')")
+            browser.run("document.getElementById('shares').replaceChildren()")
+            browser.until(f"{ANSWERED} && document.getElementById('state').textContent === 'Live'")
+            severe = [message for message in browser.messages() if "Content Security" in message]
+            self.check("a device that is lost: live answers go on", not severe, browser.text("#about"))
+        self._webgpu_faults(page)
+
+    def _webgpu_faults(self, page: Path) -> None:
+        broken = Path(shutil.copytree(page, self.work / "broken webgpu"))
+        wasm = broken / "ort" / "ort-wasm-simd-threaded.jspi.wasm"
+        wasm.write_bytes(wasm.read_bytes()[:-1] + b"x")
+        int8 = self.work / "page webgpu int8"
+        bundle_zip = resizing_bundle(self.work / "webgpu int8", "fp32", "int8")
+        phone(Project(self.work), bundle_zip, self.package, int8, single=False)
+        fp16 = self.work / "page webgpu fp16"
+        bundle_zip = resizing_bundle(self.work / "webgpu fp16", "fp32", "fp16")
+        with mock.patch.object(page_files, "_PREFERRED", ("fp16",)):
+            phone(Project(self.work), bundle_zip, self.package, fp16, single=False)
+        planted = [(page, *fault) for fault in FAULTS]
+        planted += [
+            (
+                broken,
+                "a changed file of WebGPU",
+                GOOD_WEBGPU,
+                "jspi.wasm, which WebGPU needs, cannot be loaded or",
+                True,
+            ),
+            (int8, "a graph of int8", GOOD_WEBGPU, "the graph is int8", False),
+            (fp16, "a graph of fp16 without half precision", GOOD_WEBGPU, "the graph is fp16", False),
+        ]
+        for folder, name, script, says, needed in planted:
+            with serving(folder) as address, PhoneBrowser(self.film, webgpu=True) as browser:
+                browser.before_load(script)
+                browser.open(address)
+                browser.until(ANSWERED)
+                about = browser.text("#about")
+                asked = [url for url in browser.requests() if "jspi" in url]
+            right = "Computes on the processor: " in about and says in about and bool(asked) == needed
+            self.check(f"gap: {name}", right, f"{about}{'; asked for WebGPU' if asked else ''}")
+
     def served(self) -> None:
         """Behind a self-made certificate the page answers after the browser's warning, and says what it cannot do."""
         with ServedPage(self.page) as served, PhoneBrowser(self.film) as browser:
@@ -1058,7 +1125,7 @@ def main() -> int:
             trial.offline, trial.faults, trial.gaps, trial.full_storage, trial.full_at_each_write,
             trial.files_of_samples, trial.two_tabs, trial.latest_answer,
             trial.unreadable, trial.names_of_classes, trial.about_samples, trial.home, trial.one_file,
-            trial.region_light_and_zoom, trial.newer_build, trial.served,
+            trial.region_light_and_zoom, trial.newer_build, trial.webgpu, trial.served,
         ):  # fmt: skip
             step()
         print(f"{trial.wrong} wrong")

@@ -3,6 +3,8 @@
 import { ownName } from "./own_name.js";
 
 const FOLDER = "clip2edge samples";
+const MOST_ATTEMPTS = 25; // to remove a file
+const MILLISECONDS_BETWEEN = 20;
 
 export class SampleFiles {
   #folder;
@@ -87,9 +89,18 @@ export class SampleFiles {
     else await this.#remove(name);
   }
 
-  // A file that cannot be removed now is removed when the page is opened again.
+  // Chromium may hold a file for some milliseconds after its writing was broken off. A file that cannot be removed now is
+  // removed when the page is opened again.
   async #remove(name) {
-    await this.#folder.removeEntry(name).catch(() => {});
+    for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
+      try {
+        await this.#folder.removeEntry(name);
+        return;
+      } catch (error) {
+        if (error?.name !== "NoModificationAllowedError") return;
+        await new Promise((resolve) => setTimeout(resolve, MILLISECONDS_BETWEEN));
+      }
+    }
   }
 
   // Removes the files that no record names: a tab ended between a file and its record. `recorded` gives the names of records.

@@ -210,6 +210,45 @@ def test_a_worker_that_has_failed_is_told_to_everybody_who_asks_later(tmp_path: 
     assert node(tmp_path, ENGINE, False) == [None, failed]
 
 
+COMPUTER = """
+import { Computer, chosenEngine } from "./webgpu.js";
+import { Problem } from "./problem.js";
+const right = { logits: [1] };
+const failing = (problem) => ({ closed: 0, answer: async () => { throw problem; }, close() { this.closed += 1; } });
+let opened = 0;
+const onProcessor = { answer: async () => right };
+const open = async () => { opened += 1; return onProcessor; };
+const told = (promise) => promise.then((answer) => answer.logits, ({ key }) => key);
+const lost = failing(new Problem("engine_failed", { reason: "the device was lost" }));
+const computer = new Computer(lost, null, open);
+let moved = 0;
+computer.onmoved = () => { moved += 1; };
+const two = await Promise.all([told(computer.answer()), told(computer.answer())]);
+const third = await told(computer.answer());
+const after = { two, third, opened, moved, closed: lost.closed, reason: computer.reason };
+const tooLarge = new Computer(failing(new Problem("picture_too_large")), null, open);
+const failed = new Computer(failing(new Problem("engine_failed")), new Problem("webgpu_unknown"), open);
+const others = [await told(tooLarge.answer()), await told(failed.answer()), opened];
+globalThis.document = { getElementById: () => null };
+Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true });
+const why = async (page) => (await chosenEngine({ page, onProcessor })).reason.key;
+const reasons = [await why({ webgpu: null }), await why({ webgpu: {} })];
+globalThis.document = { getElementById: () => ({}) };
+reasons.push(await why({ webgpu: null }));
+console.log(JSON.stringify({ after, others, reasons }));
+"""
+
+
+@needs_node
+def test_webgpu_that_fails_hands_over_to_the_processor_once_and_other_problems_stay(tmp_path: Path) -> None:
+    result = node(tmp_path, COMPUTER)
+    assert result["after"]["reason"]["values"] == {"reason": "the device was lost"}
+    del result["after"]["reason"]
+    assert result["after"] == {"two": [[1], [1]], "third": [1], "opened": 1, "moved": 1, "closed": 1}
+    assert result["others"] == ["picture_too_large", "engine_failed", 1]
+    assert result["reasons"] == ["webgpu_int8", "webgpu_unknown", "webgpu_one_file"]
+
+
 @needs_node
 def test_what_is_told_before_the_table_is_read_is_what_the_table_says(tmp_path: Path) -> None:
     script = """
@@ -297,7 +336,12 @@ const read = await files.read(stored);
 result.read = [await read.text(), read.type];
 room = 3;
 const { removeEntry } = folder;
-folder.removeEntry = async (name) => { entries.delete(name); };
+let held = 2; // attempts for which the browser still holds the file
+folder.removeEntry = async (name) => {
+  held -= 1;
+  if (held >= 0) throw new DOMException("", "NoModificationAllowedError");
+  entries.delete(name);
+};
 result.full = [await told(files.keep(picture, async () => {})), entries.size];
 room = Infinity;
 const refuse = async () => { throw new DOMException("", "AbortError"); };
