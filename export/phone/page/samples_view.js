@@ -91,7 +91,7 @@ export class SamplesView {
     const answered = answer.label ?? text("none");
     about.textContent = `${text("sample_answer", { answer: answered })} · ${recordedAt.slice(0, 16).replace("T", " ")}`;
     const model = document.createElement("span");
-    model.textContent = text("sample_model", { bundle });
+    model.textContent = text("sample_model", { bundle: bundle.slice(0, 8) }); // the zip has all digits
     words.append(name, about, model);
     const remove = document.createElement("button");
     remove.className = "second";
