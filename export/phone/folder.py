@@ -59,7 +59,7 @@ def phone(project: Project, bundle: Path | None, ort: Path | None, out: Path | N
         raise missing(bundle_zip)
     ort_files = read_package(ort)
     with _unpacked(bundle_zip) as folder:
-        files = {**page_files(folder, ort_files), **notices(folder)}
+        files = {**page_files(folder, ort_files, single=single), **notices(folder)}
     about = json.loads(files[PAGE_JSON])
     if single:
         target = out or project.bundle_zip.with_name(_FILE)
@@ -86,12 +86,17 @@ def _unpacked(bundle_zip: Path) -> Iterator[Path]:
 
 
 def _service_worker(files: dict[str, bytes]) -> bytes:
-    """Return the service worker with the hashes of all other files, and with a name that only this build has."""
+    """Return the service worker with the hashes of all other files, and with a name that only this build has.
+
+    Files for WebGPU are kept apart, since most browsers never ask for them.
+    """
     hashes = {name: sha256(content) for name, content in sorted(files.items())}
-    kept = {name: digest for name, digest in hashes.items() if name != SERVICE_WORKER}
+    later = (json.loads(files[PAGE_JSON])["webgpu"] or {"files": {}})["files"]
+    kept = {name: digest for name, digest in hashes.items() if name != SERVICE_WORKER and name not in later}
     build = {
         "id": sha256(json.dumps(hashes).encode())[:16],
         "files": {"./": hashes[INDEX], **kept},
+        "later": later,
         "policy": content_policy(files[INDEX]),
     }
     return f"const BUILD = {json.dumps(build)};\n".encode() + files[SERVICE_WORKER]

@@ -14,10 +14,12 @@ PACKAGE = f"onnxruntime-web-{VERSION}.tgz"
 SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 COMMAND = f"npm pack onnxruntime-web@{VERSION}"
 FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+# With WebGPU. The package has a second such build for browsers without JSPI, of 27 MB instead of 17.
+WEBGPU_FILES = ("ort.jspi.min.mjs", "ort-wasm-simd-threaded.jspi.mjs", "ort-wasm-simd-threaded.jspi.wasm")
 
 
 def read_package(path: Path | None) -> dict[str, bytes]:
-    """Return the three files by their names in the page.
+    """Return the files by their names in the page: those for the processor, and those for WebGPU.
 
     Args:
         path: the file that npm wrote; None where the person named none.
@@ -40,5 +42,5 @@ def read_package(path: Path | None) -> dict[str, bytes]:
             f"{path}: sha256 is {digest}; expected {SHA256}, of onnxruntime-web {VERSION}; run `{COMMAND}` again"
         )
     with tarfile.open(fileobj=BytesIO(content)) as package:
-        members = {name: package.extractfile(f"package/dist/{name}") for name in FILES}
+        members = {name: package.extractfile(f"package/dist/{name}") for name in (*FILES, *WEBGPU_FILES)}
         return {f"ort/{name}": member.read() for name, member in members.items() if member is not None}

@@ -11,7 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from export.phone.onnxruntime_web import VERSION
+from export.phone.onnxruntime_web import FILES, VERSION
+from export.phone.resize_nodes import nodes_to_resize
 from pipeline.base.errors import DataError
 from runtime.answers import KNOWN_SCORE, ROUNDING_OF_SCORES, SCORE_RANGE
 from runtime.archive import bundle_id
@@ -24,16 +25,18 @@ INDEX = "index.html"
 SERVICE_WORKER = "sw.js"
 _SOURCES = Path(__file__).with_name("page")
 _PREFERRED = ("int8", "fp32")  # int8 is the smallest download; browsers compute fp16 on no faster path than fp32
+_FLOAT = ("fp32", "fp16")  # WebGPU is for these: it computes int8 in float, less exactly than the processor
 _OLDEST_CONTRACT = 3  # earlier ones lack the thresholds of a variant
 _POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]+)"')
 
 
-def page_files(bundle: Path, ort_files: dict[str, bytes]) -> dict[str, bytes]:
+def page_files(bundle: Path, ort_files: dict[str, bytes], *, single: bool) -> dict[str, bytes]:
     """Return the content of every file of the page by its name, such as `model/contract.json`.
 
     Args:
         bundle: an unpacked bundle whose hashes have been checked.
         ort_files: the files of onnxruntime-web.
+        single: the files are for one HTML file, which has no WebGPU, to stay small.
 
     Raises:
         ContractError, BundleError: a part of the bundle is invalid.
@@ -48,8 +51,14 @@ def page_files(bundle: Path, ort_files: dict[str, bytes]) -> dict[str, bytes]:
     graph = f"model/{variant.file}"
     pictures, golden = _golden(bundle, contract, variant)
     logits = [logit for sample in golden for logit in sample["logits"]]
+    needed = [f"ort/{name}" for name in FILES]
+    on_webgpu = (
+        {}
+        if single or variant.precision not in _FLOAT
+        else {name: content for name, content in ort_files.items() if name not in needed}
+    )
     checked = {
-        **ort_files,
+        **{name: ort_files[name] for name in needed},
         graph: (bundle / variant.file).read_bytes(),
         f"model/{CONTRACT}": (bundle / CONTRACT).read_bytes(),
         **pictures,
@@ -62,13 +71,15 @@ def page_files(bundle: Path, ort_files: dict[str, bytes]) -> dict[str, bytes]:
         "graph": graph,
         "onnxruntime_web": VERSION,
         "languages": sorted(name.split(".")[1] for name in page if name.startswith("strings.")),
-        "files": {name: sha256(content) for name, content in checked.items()},
+        "files": _hashes(checked),
+        # Files that only browsers with WebGPU ask for, and the nodes that are computed on the processor there.
+        "webgpu": {"files": _hashes(on_webgpu), "cpu_nodes": nodes_to_resize(checked[graph])} if on_webgpu else None,
         "golden": golden,
         # How far apart numbers may be, by the rules of runtime/selfcheck.py: shares of the ranges of logits and scores.
         "allowed_logit": variant.golden_tolerance * (max(logits) - min(logits)),
         "allowed_score": max(variant.golden_tolerance * SCORE_RANGE, ROUNDING_OF_SCORES),
     }
-    return {**page, **checked, PAGE_JSON: _json_bytes(about)}
+    return {**page, **checked, **on_webgpu, PAGE_JSON: _json_bytes(about)}
 
 
 def chosen_variant(contract: Contract) -> Variant:
@@ -122,6 +133,10 @@ def _golden(bundle: Path, contract: Contract, variant: Variant) -> tuple[dict[st
             }
         )
     return files, samples
+
+
+def _hashes(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: sha256(content) for name, content in files.items()}
 
 
 def _json_bytes(value: object) -> bytes:

@@ -28,6 +28,7 @@ from tests.support.tiny_bundle import ROOT
 PAGE = ROOT / "export" / "phone" / "page"
 _PHONE = (390, 844)  # width and height in pixels
 _SECONDS = 120
+_SOFTWARE_WEBGPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
 
 
 def fetch_package(folder: Path) -> Path:
@@ -92,12 +93,13 @@ def write_camera_film(path: Path, pictures: list[NDArray[np.uint8]], seconds: in
 class PhoneBrowser:
     """Headless Chromium that allows the camera, and shows a film there."""
 
-    def __init__(self, film: Path | None = None, *, downloads: Path | None = None) -> None:
+    def __init__(self, film: Path | None = None, *, downloads: Path | None = None, webgpu: bool = False) -> None:
         """Start the browser.
 
         Args:
             film: what the camera shows; None: there is no camera.
             downloads: where files are saved.
+            webgpu: with WebGPU, which SwiftShader computes on the processor.
 
         Raises:
             NotHereError: Chromium or its driver is not installed.
@@ -111,8 +113,8 @@ class PhoneBrowser:
         options.binary_location = program
         camera = ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}"] if film else []
         for argument in (
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-            "--lang=en", "--use-fake-ui-for-media-stream", *camera,
+            "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--lang=en",
+            "--use-fake-ui-for-media-stream", *camera, *(_SOFTWARE_WEBGPU if webgpu else ["--disable-gpu"]),
         ):  # fmt: skip
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from runtime.images import read_image
 from runtime.video import classify_clip
 from tests.support.examples import NotHereError
 from tests.support.phone_page import PhoneBrowser, ServedPage, fetch_package, renew_hash, serving, write_camera_film
+from tests.support.phone_webgpu import FAULTS, GOOD_WEBGPU, resizing_bundle
 from tests.support.tiny_bundle import (
     CLASSES,
     ROOT,
@@ -163,6 +165,53 @@ SAMPLES = """
 const { Samples } = await import("./samples.js");
 return (await (await Samples.open()).all()).map(({ blob, ...about }) => ({ ...about, bytes: blob.size }));
 """
+ON_WEBGPU = "Computes on the graphics processor (WebGPU)"
+STORED = """
+const folder = async () => {
+  const root = await navigator.storage.getDirectory();
+  for await (const [name, handle] of root.entries()) {
+    if (decodeURIComponent(name) === "clip2edge samples /") return handle;
+  }
+};
+const inFolder = await folder();
+const files = {};
+if (inFolder) for await (const [name, handle] of inFolder.entries()) files[name] = (await handle.getFile()).size;
+const database = await new Promise((resolve) => {
+  indexedDB.open("clip2edge samples /").onsuccess = ({ target }) => resolve(target.result);
+});
+const records = await new Promise((resolve) => {
+  database.transaction("samples").objectStore("samples").getAll().onsuccess = ({ target }) => resolve(target.result);
+});
+database.close();
+return { files, records: records.map(({ label, stored, blob }) => ({ label, file: stored?.name, bytes: blob?.size })) };
+"""
+LOST_FILE = """
+const root = await navigator.storage.getDirectory();
+const folder = await root.getDirectoryHandle(encodeURIComponent("clip2edge samples /"));
+const writable = await (await folder.getFileHandle("lost", { create: true })).createWritable();
+await writable.write("a picture whose tab has ended");
+await writable.close();
+"""
+OLD_SAMPLE = """
+const request = indexedDB.open("clip2edge samples /", 1);
+request.onupgradeneeded = () => {
+  const store = request.result.createObjectStore("samples", { keyPath: "id", autoIncrement: true });
+  const blob = new Blob([new Uint8Array(1000)], { type: "image/jpeg" });
+  const answer = { label: null, probability: 0.5, score: 0.5 };
+  const when = { recorded_at: "2026-11-01T12:00:00+01:00", session: "2026-11-01T11:00:00+01:00" };
+  const about = { kind: "picture", origin: "camera", bundle_id: "b", variant: "int8", region: null };
+  store.add({ ...about, ...when, label: "of version 1", answer, blob });
+};
+request.onsuccess = () => request.result.close();
+"""
+CATCH_ZIP = """
+HTMLAnchorElement.prototype.click = () => {};
+const make = URL.createObjectURL;
+URL.createObjectURL = (blob) => {
+  if (blob.type === "application/zip") globalThis.zip = blob;
+  return make.call(URL, blob);
+};
+"""
 SPEAKS_GERMAN = "Object.defineProperty(navigator, 'languages', { value: ['fr', 'de-AT'] });"
 
 
@@ -189,6 +238,9 @@ def failing(function: str, error: str, message: str = "") -> str:
 
 
 CAMERA = "navigator.mediaDevices.getUserMedia"
+OPFS = "navigator.storage.getDirectory"
+NO_WRITING = "delete FileSystemFileHandle.prototype.createWritable;"
+NO_FILES = "has no file storage (OPFS)"
 CHANGED_PIXELS = """
 const read = CanvasRenderingContext2D.prototype.getImageData;
 CanvasRenderingContext2D.prototype.getImageData = function (...box) {
@@ -226,6 +278,9 @@ GAPS = (
         "Samples cannot be kept",
         press="#show-samples",
     ),
+    Gap("no OPFS", without("StorageManager.prototype", "getDirectory"), NO_FILES, "#about"),
+    Gap("OPFS refused", failing(OPFS, "SecurityError"), NO_FILES, "#about"),
+    Gap("OPFS that cannot be written, as in Safari before 26", NO_WRITING, NO_FILES, "#about"),
     Gap("no MediaRecorder", without("globalThis", "MediaRecorder"), "the clip cannot be kept", press="#record"),
     Gap("no localStorage", NO_STORAGE, ""),
     Gap("no WebAssembly", without("globalThis", "WebAssembly"), "has no WebAssembly", answers=False),
@@ -592,7 +647,7 @@ class Trial:
     def full_storage(self) -> None:
         """A full storage is said, and the samples that were there stay.
 
-        Chromium looks at the quota anew every half minute, and lets samples in until then.
+        Chromium may look at the quota anew every half minute only, and lets samples in until then.
         """
         with serving(self.page) as address, PhoneBrowser(self.film) as browser:
             browser.open(address)
@@ -612,6 +667,98 @@ class Trial:
                 kept += 1
             right = "storage is full" in browser.text("#line") and f"Samples ({kept})" in browser.text("#show-samples")
             self.check("gap: storage full", right, f"{kept} kept; {browser.text('#line')}")
+            stored = browser.run(STORED)
+            halves = len(stored["files"]) - kept, len(stored["records"]) - kept
+            self.check("full storage keeps no half of a sample", halves == (0, 0), stored["records"][-1])
+
+    def full_at_each_write(self) -> None:
+        """Storage that is full when the file is written, or its record, leaves neither."""
+        for what, function in (
+            ("the file", "FileSystemWritableFileStream.prototype.write"),
+            ("the file's end", "FileSystemWritableFileStream.prototype.close"),
+            ("the record", "IDBObjectStore.prototype.add"),
+        ):
+            with self.opened(self.page) as browser:
+                browser.until(ANSWERED)
+                keep(browser, "first")
+                browser.run(failing(function, "QuotaExceededError"))
+                browser.press("#wrong")
+                browser.until("return document.getElementById('correct').open")
+                browser.press("#classes button")
+                browser.until("return document.getElementById('line').textContent.includes('storage is full')")
+                stored = browser.run(STORED)
+                whole = [record["file"] for record in stored["records"]] == list(stored["files"])
+                self.check(f"full when {what} is written", whole and len(stored["files"]) == 1, browser.text("#line"))
+
+    def files_of_samples(self) -> None:
+        """A sample's file lies in OPFS, or in the database where there is none. Lost files go, others stay."""
+        downloads = self.work / "both kinds"
+        downloads.mkdir()
+        in_database = (
+            f"if (localStorage.getItem('opfs') === null) {{ {without('StorageManager.prototype', 'getDirectory')} }}"
+        )
+        with serving(self.page) as address, PhoneBrowser(self.film, downloads=downloads) as browser:
+            browser.before_load(OLD_SAMPLE + in_database)
+            browser.open(address)
+            browser.until(ANSWERED)
+            keep(browser, "in the database")
+            browser.run("localStorage.setItem('opfs', 'yes')")
+            browser.open(address)
+            browser.until(ANSWERED)
+            keep(browser, "in a file")
+            stored = browser.run(STORED)
+            *earlier, last = stored["records"]
+            in_file = (
+                last["bytes"] is None and stored["files"].get(last["file"], 0) > 1000 and len(stored["files"]) == 1
+            )
+            self.check("a sample's file lies in OPFS, and its record names it", in_file, stored["files"])
+            held = [record["label"] for record in earlier if record["bytes"]] == ["of version 1", "in the database"]
+            self.check("without OPFS, and in a version before, the record holds it", held, earlier)
+            browser.press("#show-samples")
+            browser.until("return document.querySelectorAll('#samples-list li').length === 3")
+            browser.press("#take-home")
+            wait_for((downloads / "samples.zip").is_file)
+            with zipfile.ZipFile(downloads / "samples.zip") as archive:
+                labels = [sample["label"] for sample in json.loads(archive.read("samples.json"))["samples"]]
+                sound = archive.testzip() is None and len(archive.namelist()) == 4
+            both = labels == ["of version 1", "in the database", "in a file"]
+            self.check("one zip has samples of both kinds", sound and both, labels)
+            self._lost_files(browser, address)
+            self._deleted_while_saved(browser, address)
+
+    def _lost_files(self, browser: PhoneBrowser, address: str) -> None:
+        first = browser.driver.current_window_handle
+        browser.run(LOST_FILE)
+        browser.run("navigator.locks.request('clip2edge samples /', { mode: 'shared' }, () => new Promise(() => {}))")
+        browser.driver.switch_to.new_window("tab")
+        browser.open(address)
+        browser.until(ANSWERED)
+        names = list(browser.run(STORED)["files"])
+        self.check(
+            "while a tab keeps a sample, another tab removes no file", "lost" in names and len(names) == 2, names
+        )
+        browser.driver.close()
+        browser.driver.switch_to.window(first)
+        browser.open(address)
+        browser.until(ANSWERED)
+        browser.until(f"return (async () => {{ {STORED} }})().then(({{ files }}) => !('lost' in files))")
+        labels = [sample["label"] for sample in browser.run(SAMPLES)]
+        self.check("a file that no record names is removed at the start", len(labels) == 3, labels)
+
+    def _deleted_while_saved(self, browser: PhoneBrowser, address: str) -> None:
+        browser.run(CATCH_ZIP)
+        browser.press("#show-samples")
+        browser.until("return document.querySelectorAll('#samples-list li').length === 3")
+        browser.press("#take-home")
+        browser.until("return globalThis.zip !== undefined")
+        for _ in range(2):
+            browser.press("#delete-all")
+        browser.until("return document.querySelectorAll('#samples-list li').length === 0")
+        sizes = browser.run("return [zip.size, (await zip.arrayBuffer()).byteLength]")
+        self.check("what is deleted while it is saved is in the zip", sizes[0] == sizes[1] > 1000, sizes)
+        browser.open(address)
+        browser.until(f"return (async () => {{ {STORED} }})().then(({{ files }}) => Object.keys(files).length === 0)")
+        self.check("and its file is gone at the next start", browser.run(SAMPLES) == [])
 
     def two_tabs(self) -> None:
         """Two tabs of one page both answer, and see each other's samples."""
@@ -693,6 +840,9 @@ class Trial:
                 not outside,
                 f"{report.bytes / 1e6:.1f} MB; {browser.text('#label')}",
             )
+            keep(browser, "of one file")
+            about = browser.text("#about")
+            self.check("one file keeps samples in the database, and says so", NO_FILES in about, about)
         broken = self.work / "broken.html"
         text = page.read_text(encoding="utf-8")
         broken.write_text(
@@ -775,6 +925,70 @@ class Trial:
             browser.until("return document.getElementById('about').innerText.includes('newer')")
             kept = browser.run("return (await caches.keys()).length")
             self.check("the newer page takes over, and the older one is forgotten", kept == 1, browser.text("#about"))
+
+    def webgpu(self) -> None:
+        """WebGPU answers where it gives the golden numbers and is no slower; else the processor does, with a line."""
+        bundle_zip, page = resizing_bundle(self.work / "webgpu", "fp32"), self.work / "page webgpu"
+        report = phone(Project(self.work), bundle_zip, self.package, page, single=False)
+        names = [f"golden/{number:03d}.pixels.png" for number in range(len(CLASSES))]
+        with PhoneBrowser(self.film, webgpu=True) as browser:
+            browser.before_load(GOOD_WEBGPU)
+            with serving(page) as address:
+                browser.open(address)
+                browser.until(ANSWERED)
+                about = browser.text("#about")
+                self.check("WebGPU is taken", ON_WEBGPU in about, f"{report.bytes / 1e6:.1f} MB; {about}")
+                answers = browser.run(LOGITS, "page", names)
+            golden = json.loads((page / "page.json").read_text(encoding="utf-8"))["golden"]
+            difference = max(
+                float(np.abs(np.subtract(answer["logits"], sample["logits"])).max())
+                for answer, sample in zip(answers, golden, strict=True)
+            )
+            self.check("WebGPU answers as the runtime", 0 < difference < 1e-4, f"logits differ by {difference:.2g}")
+            browser.open(address)
+            browser.until(ANSWERED)
+            about = browser.text("#about")
+            self.check("without the server it is taken too", ON_WEBGPU in about, about)
+            browser.driver.execute_cdp_cmd("Browser.crashGpuProcess", {})
+            browser.until("return document.getElementById('about').innerText.includes('failed while it was used')")
+            browser.run("document.getElementById('shares').replaceChildren()")
+            browser.until(f"{ANSWERED} && document.getElementById('state').textContent === 'Live'")
+            severe = [message for message in browser.messages() if "Content Security" in message]
+            self.check("a device that is lost: live answers go on", not severe, browser.text("#about"))
+        self._webgpu_faults(page)
+
+    def _webgpu_faults(self, page: Path) -> None:
+        broken = Path(shutil.copytree(page, self.work / "broken webgpu"))
+        wasm = broken / "ort" / "ort-wasm-simd-threaded.jspi.wasm"
+        wasm.write_bytes(wasm.read_bytes()[:-1] + b"x")
+        int8 = self.work / "page webgpu int8"
+        bundle_zip = resizing_bundle(self.work / "webgpu int8", "fp32", "int8")
+        phone(Project(self.work), bundle_zip, self.package, int8, single=False)
+        fp16 = self.work / "page webgpu fp16"
+        bundle_zip = resizing_bundle(self.work / "webgpu fp16", "fp32", "fp16")
+        with mock.patch.object(page_files, "_PREFERRED", ("fp16",)):
+            phone(Project(self.work), bundle_zip, self.package, fp16, single=False)
+        planted = [(page, *fault) for fault in FAULTS]
+        planted += [
+            (
+                broken,
+                "a changed file of WebGPU",
+                GOOD_WEBGPU,
+                "jspi.wasm, which WebGPU needs, cannot be loaded or",
+                True,
+            ),
+            (int8, "a graph of int8", GOOD_WEBGPU, "the graph is int8", False),
+            (fp16, "a graph of fp16 without half precision", GOOD_WEBGPU, "the graph is fp16", False),
+        ]
+        for folder, name, script, says, needed in planted:
+            with serving(folder) as address, PhoneBrowser(self.film, webgpu=True) as browser:
+                browser.before_load(script)
+                browser.open(address)
+                browser.until(ANSWERED)
+                about = browser.text("#about")
+                asked = [url for url in browser.requests() if "jspi" in url]
+            right = "Computes on the processor: " in about and says in about and bool(asked) == needed
+            self.check(f"gap: {name}", right, f"{about}{'; asked for WebGPU' if asked else ''}")
 
     def served(self) -> None:
         """Behind a self-made certificate the page answers after the browser's warning, and says what it cannot do."""
@@ -908,9 +1122,10 @@ def main() -> int:
             return 0
         for step in (
             trial.same_answers, trial.live_frames, trial.same_pixels, trial.clip_file, trial.language, trial.schemes,
-            trial.offline, trial.faults, trial.gaps, trial.full_storage, trial.two_tabs, trial.latest_answer,
+            trial.offline, trial.faults, trial.gaps, trial.full_storage, trial.full_at_each_write,
+            trial.files_of_samples, trial.two_tabs, trial.latest_answer,
             trial.unreadable, trial.names_of_classes, trial.about_samples, trial.home, trial.one_file,
-            trial.region_light_and_zoom, trial.newer_build, trial.served,
+            trial.region_light_and_zoom, trial.newer_build, trial.webgpu, trial.served,
         ):  # fmt: skip
             step()
         print(f"{trial.wrong} wrong")

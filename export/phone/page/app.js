@@ -24,6 +24,8 @@ const LONGEST_CLIP_SECONDS = 60;
 const view = new AnswerView($("answer"));
 const session = localTime(new Date()); // samples of one opening of the page belong together
 
+const about = { kept: "", samples: "" }; // sentences below the buttons
+
 let model = null;
 let region = null;
 let camera = null;
@@ -41,9 +43,10 @@ async function start() {
   fillTexts(document);
   document.title = text("title");
   view.say(text("keeping"));
-  const kept = await keepOffline().then(() => text("offline"), (error) => text("not_offline", { reason: words(error) }));
+  about.kept = await keepOffline().then(() => text("offline"), (error) => text("not_offline", { reason: words(error) }));
   model = await selfcheck(page, (key, values) => view.say(text(key, values)));
-  $("about").textContent = `${text("about", { bundle: page.bundle_id, variant: page.variant })} ${kept}`;
+  model.engine.onmoved = showAbout;
+  showAbout();
   document.documentElement.dataset.threads = threadCount();
   view.say(text("checked", { count: page.golden.length }));
   region = new Region($("frame"), $("region"));
@@ -51,6 +54,14 @@ async function start() {
   $("actions").hidden = false;
   await openSamples();
   await guarded(openCamera)();
+}
+
+// How the page works here: its model, without a network or not, on what it computes, and where samples lie.
+function showAbout() {
+  const { page, engine } = model;
+  const computes = engine.reason === null ? text("on_webgpu") : text("on_processor", { reason: words(engine.reason) });
+  const graph = text("about", { bundle: page.bundle_id, variant: page.variant });
+  $("about").textContent = [graph, about.kept, computes, about.samples].join(" ");
 }
 
 function connect() {
@@ -380,6 +391,8 @@ async function openSamples() {
     samples = await Samples.open();
     samplesView = new SamplesView(samples, tell);
     await samplesView.count();
+    about.samples = samples.hasFiles ? "" : text("store_database");
+    showAbout();
   } catch (error) {
     samples = null;
     $("show-samples").onclick = () => tell(error);

@@ -3,6 +3,20 @@
 import { moduleOf } from "./files.js";
 import { Problem } from "./problem.js";
 
+// onnxruntime-web for the processor alone, and the one that has WebGPU too. That one waits for the device by JSPI.
+export const LIBRARIES = {
+  processor: {
+    library: "ort/ort.wasm.min.mjs",
+    loader: "ort/ort-wasm-simd-threaded.mjs",
+    wasm: "ort/ort-wasm-simd-threaded.wasm",
+  },
+  webgpu: {
+    library: "ort/ort.jspi.min.mjs",
+    loader: "ort/ort-wasm-simd-threaded.jspi.mjs",
+    wasm: "ort/ort-wasm-simd-threaded.jspi.wasm",
+  },
+};
+
 export class Engine {
   #worker;
   #waiting = new Map();
@@ -25,8 +39,9 @@ export class Engine {
     worker.onmessageerror = () => this.#fail("an answer could not be read");
   }
 
-  // Starts the worker and opens the graph of a contract's variant in it.
-  static async open({ wasm, graph }, contract) {
+  // Starts the worker and opens the graph of a contract's variant in it. With `cpuNodes` it computes on WebGPU, but for the
+  // nodes of these names. `signal` ends it.
+  static async open({ wasm, graph, cpuNodes }, contract, signal) {
     if (typeof WebAssembly === "undefined") throw new Problem("no_wasm");
     const program = await moduleOf("worker.js");
     let worker;
@@ -37,9 +52,11 @@ export class Engine {
       throw new Problem("no_worker");
     }
     const engine = new Engine(worker);
-    const names = ["ort/ort.wasm.min.mjs", "ort/ort-wasm-simd-threaded.mjs"];
-    const [library, loader] = await Promise.all(names.map(moduleOf));
-    const message = { library, loader, wasm: wasm.buffer, graph: graph.buffer, threads: threadCount() };
+    if (signal?.aborted) engine.close();
+    signal?.addEventListener("abort", () => engine.close());
+    const names = cpuNodes === undefined ? LIBRARIES.processor : LIBRARIES.webgpu;
+    const [library, loader] = await Promise.all([names.library, names.loader].map(moduleOf));
+    const message = { library, loader, wasm: wasm.buffer, graph: graph.buffer, cpuNodes, threads: threadCount() };
     const { inputs, outputs } = await engine.#ask("open", message, [wasm.buffer, graph.buffer]);
     const wanted = contract.unknown_score === "known_score" ? ["logits", "known_score"] : ["logits"];
     if (String(inputs) !== "image" || String(outputs) !== String(wanted)) {
@@ -59,6 +76,12 @@ export class Engine {
       throw new Problem("engine_failed", { reason: `logits ${answer.logits}, score ${answer.score}` });
     }
     return answer;
+  }
+
+  // Ends the worker and frees its memory.
+  close() {
+    this.#worker.terminate();
+    this.#fail("it was closed");
   }
 
   async #ask(task, values, transfer) {

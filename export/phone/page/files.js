@@ -1,6 +1,7 @@
 // The files of the page: beside it in a folder, or inside it where the page is one file.
 
 import { Problem } from "./problem.js";
+import { sha256Hex } from "./sha256.js";
 
 const blockOf = (name) => document.getElementById(`file:${name}`);
 
@@ -22,6 +23,13 @@ export async function bytesOf(name) {
   } catch {
     throw new Problem("file_missing", { name });
   }
+}
+
+// The same, where they have this sha256.
+export async function checkedBytes(name, hash) {
+  const bytes = await bytesOf(name);
+  if ((await sha256Hex(bytes)) !== hash) throw new Problem("file_changed", { name });
+  return bytes;
 }
 
 // What a worker imports a module from: its address, or its text, since a worker of one file may not load the page's blobs.

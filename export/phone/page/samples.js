@@ -1,17 +1,21 @@
-// The samples that a person corrected, kept in the browser's IndexedDB until they are taken home.
-// OPFS would do in some browsers only: it is absent on plain http, and Safari long had no writing on the page's thread.
+// The samples that a person corrected, kept in the browser until they are taken home: a record in IndexedDB, and its file
+// in the browser's file storage (OPFS). Where that is absent, as on plain http, the record holds the file itself.
 
 import { ownName } from "./own_name.js";
 import { Problem } from "./problem.js";
+import { SampleFiles } from "./sample_files.js";
 
 const DATABASE = "clip2edge samples";
+const VERSION = 2; // 1: every record holds its file. A page of that version must not open records that hold none
 const STORE = "samples";
 
 export class Samples {
   #database;
+  #files;
 
-  constructor(database) {
+  constructor(database, files) {
     this.#database = database;
+    this.#files = files;
     database.onversionchange = () => database.close();
   }
 
@@ -19,26 +23,72 @@ export class Samples {
     if (typeof indexedDB === "undefined" || indexedDB === null) throw new Problem("store_unknown");
     let request;
     try {
-      request = indexedDB.open(ownName(DATABASE), 1);
+      request = indexedDB.open(ownName(DATABASE), VERSION);
     } catch (error) {
       throw storeProblem(error);
     }
-    request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: "id", autoIncrement: true });
-    return new Samples(await result(request));
+    request.onupgradeneeded = ({ oldVersion }) => {
+      if (oldVersion < 1) request.result.createObjectStore(STORE, { keyPath: "id", autoIncrement: true });
+    };
+    const samples = new Samples(await result(request), await SampleFiles.open());
+    // A lost file only takes room: samples are shown without waiting, and after a failure the next start removes it.
+    samples.#files?.removeLost(() => samples.#fileNames()).catch(() => {});
+    return samples;
+  }
+
+  // Whether files lie in the file storage; else they lie in the database.
+  get hasFiles() {
+    return this.#files !== null;
   }
 
   // Keeps a sample. The browser is asked not to delete it when it needs room.
-  async add(sample) {
+  async add({ blob, ...about }) {
     await navigator.storage?.persist?.().catch(() => false);
-    return this.#run("readwrite", (store) => store.add(sample));
+    const record = (content) => this.#run("readwrite", (store) => store.add({ ...about, ...content }));
+    if (this.#files === null) return record({ blob });
+    try {
+      return await this.#files.keep(blob, (stored) => record({ stored }));
+    } catch (error) {
+      throw storeProblem(error);
+    }
   }
 
-  all() {
-    return this.#run("readonly", (store) => store.getAll());
+  // Every sample that is whole, with its file as `blob`.
+  async all() {
+    const records = await this.#run("readonly", (store) => store.getAll());
+    const samples = await Promise.all(records.map((record) => this.#whole(record)));
+    return samples.filter(({ blob }) => blob !== null);
   }
 
-  remove(id) {
-    return this.#run("readwrite", (store) => store.delete(id));
+  async #whole({ stored, ...sample }) {
+    if (stored === undefined) return sample;
+    if (this.#files === null) throw new Problem("files_unreachable");
+    try {
+      return { ...sample, blob: await this.#files.read(stored) };
+    } catch (error) {
+      throw storeProblem(error);
+    }
+  }
+
+  // Deletes the record first: a file without one is lost, and is removed.
+  async remove(id) {
+    let stored;
+    await this.#run("readwrite", (store) => {
+      const request = store.get(id);
+      request.onsuccess = () => { stored = request.result?.stored; };
+      return store.delete(id);
+    });
+    if (stored !== undefined) await this.#files?.delete(stored.name);
+  }
+
+  // Says that a zip refers to the files of all samples.
+  async areInZip() {
+    this.#files?.areInZip(await this.#fileNames());
+  }
+
+  async #fileNames() {
+    const records = await this.#run("readonly", (store) => store.getAll());
+    return records.flatMap(({ stored }) => (stored === undefined ? [] : [stored.name]));
   }
 
   // A change is kept when its transaction completes, which is later than its request succeeds.
@@ -65,6 +115,7 @@ function result(request) {
 }
 
 function storeProblem(error) {
+  if (error instanceof Problem) return error;
   if (error?.name === "QuotaExceededError") return new Problem("store_full");
   return new Problem("store_failed", { reason: error?.message || error?.name || "?" });
 }

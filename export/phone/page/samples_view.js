@@ -76,7 +76,7 @@ export class SamplesView {
     $("samples-list").replaceChildren(...all.reverse().map((sample) => this.#item(sample)));
   }
 
-  #item({ id, kind, label, recorded_at: recordedAt, answer, blob }) {
+  #item({ id, kind, label, recorded_at: recordedAt, bundle_id: bundle, answer, blob }) {
     const item = document.createElement("li");
     const picture = document.createElement(kind === "clip" ? "video" : "img");
     picture.src = URL.createObjectURL(blob);
@@ -90,7 +90,9 @@ export class SamplesView {
     const about = document.createElement("span");
     const answered = answer.label ?? text("none");
     about.textContent = `${text("sample_answer", { answer: answered })} · ${recordedAt.slice(0, 16).replace("T", " ")}`;
-    words.append(name, about);
+    const model = document.createElement("span");
+    model.textContent = text("sample_model", { bundle: bundle.slice(0, 8) }); // the zip has all digits
+    words.append(name, about, model);
     const remove = document.createElement("button");
     remove.className = "second";
     remove.dataset.text = "delete";
@@ -105,6 +107,7 @@ export class SamplesView {
 
   async #save() {
     const link = document.createElement("a");
+    await this.#samples.areInZip();
     link.href = URL.createObjectURL(await zipOfSamples(await this.#samples.all()));
     link.download = "samples.zip";
     link.click();

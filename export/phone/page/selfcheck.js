@@ -1,10 +1,11 @@
 // The check before the first answer: the files, the graph's numbers, and this browser's decoder of pictures.
 
-import { Engine } from "./engine.js";
-import { bytesOf } from "./files.js";
+import { Engine, LIBRARIES } from "./engine.js";
+import { checkedBytes } from "./files.js";
 import { pixelsOfFile } from "./pixels.js";
 import { Problem } from "./problem.js";
 import { sha256Hex } from "./sha256.js";
+import { chosenEngine, Computer } from "./webgpu.js";
 
 // Decoders of JPEG differ by rounding, by about one level of 255 on average. Swapped or converted colours differ by more.
 const DECODER_LEVELS = 3;
@@ -18,14 +19,22 @@ export async function selfcheck(page, say) {
   const lacksScore = ({ score }) => contract.unknown_score === "known_score" && !Number.isFinite(score);
   if (page.golden.length === 0 || page.golden.some(lacksScore)) throw new Problem("golden_missing");
   say("opening");
-  const engine = await Engine.open({ wasm: read["ort/ort-wasm-simd-threaded.wasm"], graph: read[page.graph] }, contract);
-  const model = { page, contract, variant, engine };
+  const { wasm } = LIBRARIES.processor;
+  const onProcessor = await Engine.open({ wasm: read[wasm], graph: read[page.graph] }, contract);
   say("computing");
-  for (const [number, sample] of page.golden.entries()) {
-    await checkNumbers(model, number, read[sample.pixels]);
-    await checkDecoder(sample, read[sample.image], read[sample.pixels]);
-  }
-  return model;
+  const check = async (engine) => {
+    let pixels;
+    for (const sample of page.golden) pixels = await checkNumbers({ page, contract, engine }, sample, read[sample.pixels]);
+    return pixels;
+  };
+  await check(onProcessor);
+  for (const sample of page.golden) await checkDecoder(sample, read[sample.image], read[sample.pixels]);
+  const { engine, reason } = await chosenEngine({ page, contract, variant, onProcessor, check, say });
+  const openAgain = async () => {
+    const [binary, graph] = await Promise.all([wasm, page.graph].map((name) => checkedBytes(name, page.files[name])));
+    return Engine.open({ wasm: binary, graph }, contract);
+  };
+  return { page, contract, variant, engine: new Computer(engine, reason, openAgain) };
 }
 
 async function checkedFiles(page, say) {
@@ -33,15 +42,14 @@ async function checkedFiles(page, say) {
   const names = Object.keys(page.files);
   for (const [number, name] of names.entries()) {
     say("reading", { number: number + 1, count: names.length });
-    read[name] = await bytesOf(name);
-    if ((await sha256Hex(read[name])) !== page.files[name]) throw new Problem("file_changed", { name });
+    read[name] = await checkedBytes(name, page.files[name]);
   }
   return read;
 }
 
 // The same pixels as where the bundle was built have to give the same numbers, within the contract's tolerance.
-async function checkNumbers({ page, contract, engine }, number, png) {
-  const sample = page.golden[number];
+// Returns the pixels.
+async function checkNumbers({ page, contract, engine }, sample, png) {
   const pixels = await pixelsOfFile(new Blob([png], { type: "image/png" }));
   if ((await sha256Hex(pixels.rgb)) !== sample.pixels_sha256) throw new Problem("pixels_changed", { name: sample.name });
   const { logits, score } = await engine.answer(pixels, contract);
@@ -58,6 +66,7 @@ async function checkNumbers({ page, contract, engine }, number, png) {
       throw new Problem("numbers_differ", values);
     }
   }
+  return pixels;
 }
 
 // The encoded picture has to become nearly the same pixels here.

@@ -1,5 +1,6 @@
 // Answers from the browser's own copy of the page, with the headers that give threads and let nothing leave.
-// `pipe phone` puts a line in front: const BUILD = { id, files, policy }. `files` has the sha256 of each.
+// `pipe phone` puts a line in front: const BUILD = { id, files, later, policy }. `files` has the sha256 of each file, and
+// `later` those of files that only some browsers need.
 
 const CACHE = `clip2edge ${self.registration.scope} ${BUILD.id}`;
 const HEADERS = {
@@ -49,8 +50,20 @@ async function forgetEarlier() {
 
 async function answer(request) {
   const cache = await caches.open(CACHE);
-  const found = (await cache.match(request, { ignoreSearch: true })) ?? (await fetch(request));
+  const found = (await cache.match(request, { ignoreSearch: true })) ?? (await fetched(cache, request));
   const headers = new Headers(found.headers);
   for (const [name, value] of Object.entries(HEADERS)) headers.set(name, value);
   return new Response(found.body, { status: found.status, statusText: found.statusText, headers });
+}
+
+// A file of `later` is kept once the page asks for it. Where it cannot be kept, the page has it for this time.
+async function fetched(cache, request) {
+  const name = request.url.slice(self.registration.scope.length);
+  if (!(name in BUILD.later)) return fetch(request);
+  try {
+    await keepFile(cache, name, BUILD.later[name]);
+  } catch {
+    return fetch(request);
+  }
+  return cache.match(request);
 }

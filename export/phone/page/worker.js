@@ -5,7 +5,7 @@ let ort = null;
 
 const tasks = {
   // Opens the graph. Gives the names of its inputs and outputs.
-  async open({ library, loader, wasm, graph, threads }) {
+  async open({ library, loader, wasm, graph, cpuNodes, threads }) {
     ort = await import(addressOf(library));
     ort.env.wasm.wasmBinary = wasm;
     ort.env.wasm.wasmPaths = { mjs: addressOf(loader) };
@@ -13,7 +13,10 @@ const tasks = {
     ort.env.logLevel = "fatal";
     // Exact int8: on x86 without VNNI the usual kernels may overflow. Others ignore the option.
     const exact = { session: { x64quantprecision: "1" } };
-    session = await ort.InferenceSession.create(new Uint8Array(graph), { executionProviders: ["wasm"], extra: exact });
+    // WebGPU has no antialiased Resize. Nodes that it does not take are computed on the processor.
+    const options = cpuNodes?.length ? { forceCpuNodeNames: cpuNodes } : {}; // an empty list is refused
+    const provider = cpuNodes === undefined ? "wasm" : { name: "webgpu", ...options };
+    session = await ort.InferenceSession.create(new Uint8Array(graph), { executionProviders: [provider], extra: exact });
     return { inputs: [...session.inputNames], outputs: [...session.outputNames] };
   },
 

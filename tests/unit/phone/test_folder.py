@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from PIL import Image
 from export.bundle.stage import bundle
 from export.phone import onnxruntime_web
 from export.phone.folder import phone
-from export.phone.onnxruntime_web import COMMAND, FILES, read_package
+from export.phone.onnxruntime_web import COMMAND, FILES, WEBGPU_FILES, read_package
 from export.phone.page_files import chosen_variant, content_policy
 from pipeline.base.errors import DataError, DiskFullError
 from pipeline.base.project import Project
@@ -28,6 +29,7 @@ from runtime.archive import bundle_id, unpack
 from runtime.contract import Contract
 from runtime.errors import BundleError
 from tests.support.command import run_pipe
+from tests.support.phone_webgpu import resizing_bundle
 from tests.support.tiny_bundle import draft_contract, scored_graph, with_thresholds, write_project
 
 
@@ -45,7 +47,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package in the form of npm's, with other files; its hash is the expected one."""
     path = tmp_path / "onnxruntime-web.tgz"
     with tarfile.open(path, "w:gz") as archive:
-        for name in FILES:
+        for name in (*FILES, *WEBGPU_FILES):
             content = f"content of {name}".encode()
             member = tarfile.TarInfo(f"package/dist/{name}")
             member.size = len(content)
@@ -98,6 +100,7 @@ def test_the_service_worker_keeps_every_file_and_knows_another_build(
     assert one == two  # the same bundle gives the same bytes
     first_line = one["sw.js"].decode().split("\n")[0]
     build = json.loads(first_line.removeprefix("const BUILD = ").removesuffix(";"))
+    assert build["later"] == {}
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in one.items() if name != "sw.js"}
     assert build["files"] == hashes | {"./": hashes["index.html"]}
     assert build["policy"] == content_policy(one["index.html"])
@@ -105,6 +108,27 @@ def test_the_service_worker_keeps_every_file_and_knows_another_build(
     bundle(other)
     phone(other, None, package, tmp_path / "two", single=False)
     assert build["id"] not in files_below(tmp_path / "two")["sw.js"].decode()
+
+
+def test_only_a_page_of_a_float_graph_has_webgpu_whose_files_are_kept_once_they_are_asked_for(
+    bundled: Project, package: Path, tmp_path: Path
+) -> None:
+    names = [f"ort/{name}" for name in WEBGPU_FILES]
+    of_float = resizing_bundle(tmp_path / "float", "fp32")
+    phone(bundled, of_float, package, tmp_path / "page", single=False)
+    files = files_below(tmp_path / "page")
+    about = json.loads(files["page.json"])
+    hashes = {name: hashlib.sha256(files[name]).hexdigest() for name in names}
+    assert about["webgpu"]["files"] == hashes
+    assert "preprocess/low_columns" in about["webgpu"]["cpu_nodes"]
+    build = json.loads(files["sw.js"].decode().split("\n")[0].removeprefix("const BUILD = ").removesuffix(";"))
+    assert build["later"] == hashes
+    assert not set(names) & {*build["files"], *about["files"]}
+    of_int8 = phone_files(bundled, package, tmp_path)
+    assert json.loads(of_int8["page.json"])["webgpu"] is None
+    assert not set(names) & set(of_int8)
+    phone(bundled, of_float, package, tmp_path / "page.html", single=True)
+    assert 'id="file:ort/ort.jspi' not in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 WORKER = """
@@ -117,12 +141,18 @@ const scope = { registration: { scope: "https://host/" }, addEventListener };
 const caches = {
   open: async (name) => {
     kept.set(name, kept.get(name) ?? new Map());
-    return { put: async (file, response) => kept.get(name).set(file, await response.text()) };
+    const put = async (file, response) => kept.get(name).set(file, await response.text());
+    const match = async ({ url }) => {
+      const text = kept.get(name).get(url.slice(scope.registration.scope.length));
+      return text === undefined ? undefined : new Response(text);
+    };
+    return { put, match };
   },
   delete: async (name) => kept.delete(name),
 };
 class Request { constructor(name) { this.name = name; } }
-const fetch = async ({ name }) => {
+const fetch = async ({ name, url }) => {
+  if (url) return new Response("of the network");
   if (name === fault.missing) return new Response("", { status: 404 });
   if (name === fault.ofAnotherBuild) return new Response("of another build");
   return new Response(readFileSync(`${folder}/${name === "./" ? "index.html" : name}`));
@@ -131,8 +161,44 @@ new Function("self", "caches", "fetch", "Request", readFileSync(worker, "utf8"))
 let finished;
 listeners.install({ waitUntil: (promise) => { finished = promise; } });
 const problem = await finished.then(() => null, (error) => error.message);
-console.log(JSON.stringify({ problem, kept: [...kept.values()].map((cache) => [...cache.keys()]) }));
+const files = [...kept.values()].map((cache) => [...cache.keys()]);
+let answered;
+const ask = (name) => listeners.fetch({
+  request: { method: "GET", url: `https://host/${name}` },
+  respondWith: (promise) => { answered = promise; },
+});
+if (fault.later) ask(fault.later);
+const later = await answered?.then((response) => response.text());
+const isKept = [...kept.values()].some((cache) => cache.has(fault.later));
+console.log(JSON.stringify({ problem, kept: files, later, isKept }));
 """
+
+
+def installed(page: Path, fault: dict[str, str]) -> dict[str, Any]:
+    """What the service worker of a page keeps, and what it gives for a file that is asked for later."""
+    script = page.with_name("install.mjs")
+    script.write_text(WORKER)
+    values = {"worker": str(page / "sw.js"), "folder": str(page), "fault": fault}
+    command = ["node", str(script)]
+    finished = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    result: dict[str, Any] = json.loads(finished.stdout)
+    return result
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
+def test_a_file_of_webgpu_is_kept_when_it_is_asked_for_and_of_another_build_it_is_not(
+    package: Path, tmp_path: Path
+) -> None:
+    project = write_project(tmp_path / "float", draft_contract("fp32"))
+    bundle(project)
+    phone(project, None, package, tmp_path / "out", single=False)
+    later = "ort/ort.jspi.min.mjs"
+    unasked, asked = installed(tmp_path / "out", {}), installed(tmp_path / "out", {"later": later})
+    assert later not in unasked["kept"][0]
+    assert (asked["later"], asked["isKept"]) == ("content of ort.jspi.min.mjs", True)
+    other = installed(tmp_path / "out", {"later": later, "ofAnotherBuild": later})
+    assert (other["later"], other["isKept"]) == ("of the network", False)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
@@ -148,12 +214,7 @@ def test_the_service_worker_keeps_one_whole_build_or_nothing(
     fault: dict[str, str], problem: str | None, bundled: Project, package: Path, tmp_path: Path
 ) -> None:
     phone(bundled, None, package, tmp_path / "out", single=False)
-    (tmp_path / "install.mjs").write_text(WORKER)
-    values = {"worker": str(tmp_path / "out" / "sw.js"), "folder": str(tmp_path / "out"), "fault": fault}
-    command = ["node", str(tmp_path / "install.mjs")]
-    finished = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    result = json.loads(finished.stdout)
+    result = installed(tmp_path / "out", fault)
     assert result["problem"] == problem
     files = {"./", *files_below(tmp_path / "out")} - {"sw.js"}
     assert [set(cache) for cache in result["kept"]] == ([] if fault else [files])

@@ -12,6 +12,7 @@ import zipfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -209,6 +210,45 @@ def test_a_worker_that_has_failed_is_told_to_everybody_who_asks_later(tmp_path: 
     assert node(tmp_path, ENGINE, False) == [None, failed]
 
 
+COMPUTER = """
+import { Computer, chosenEngine } from "./webgpu.js";
+import { Problem } from "./problem.js";
+const right = { logits: [1] };
+const failing = (problem) => ({ closed: 0, answer: async () => { throw problem; }, close() { this.closed += 1; } });
+let opened = 0;
+const onProcessor = { answer: async () => right };
+const open = async () => { opened += 1; return onProcessor; };
+const told = (promise) => promise.then((answer) => answer.logits, ({ key }) => key);
+const lost = failing(new Problem("engine_failed", { reason: "the device was lost" }));
+const computer = new Computer(lost, null, open);
+let moved = 0;
+computer.onmoved = () => { moved += 1; };
+const two = await Promise.all([told(computer.answer()), told(computer.answer())]);
+const third = await told(computer.answer());
+const after = { two, third, opened, moved, closed: lost.closed, reason: computer.reason };
+const tooLarge = new Computer(failing(new Problem("picture_too_large")), null, open);
+const failed = new Computer(failing(new Problem("engine_failed")), new Problem("webgpu_unknown"), open);
+const others = [await told(tooLarge.answer()), await told(failed.answer()), opened];
+globalThis.document = { getElementById: () => null };
+Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true });
+const why = async (page) => (await chosenEngine({ page, onProcessor })).reason.key;
+const reasons = [await why({ webgpu: null }), await why({ webgpu: {} })];
+globalThis.document = { getElementById: () => ({}) };
+reasons.push(await why({ webgpu: null }));
+console.log(JSON.stringify({ after, others, reasons }));
+"""
+
+
+@needs_node
+def test_webgpu_that_fails_hands_over_to_the_processor_once_and_other_problems_stay(tmp_path: Path) -> None:
+    result = node(tmp_path, COMPUTER)
+    assert result["after"]["reason"]["values"] == {"reason": "the device was lost"}
+    del result["after"]["reason"]
+    assert result["after"] == {"two": [[1], [1]], "third": [1], "opened": 1, "moved": 1, "closed": 1}
+    assert result["others"] == ["picture_too_large", "engine_failed", 1]
+    assert result["reasons"] == ["webgpu_int8", "webgpu_unknown", "webgpu_one_file"]
+
+
 @needs_node
 def test_what_is_told_before_the_table_is_read_is_what_the_table_says(tmp_path: Path) -> None:
     script = """
@@ -233,10 +273,15 @@ Object.assign(globalThis, {
   document: { getElementById: () => null },
   isSecureContext: true,
 });
+globalThis.FileSystemFileHandle = class { createWritable() {} };
+const root = { getDirectoryHandle: async (name) => { names.push(name); } };
+Object.assign(navigator, { locks: {}, storage: { getDirectory: async () => root } });
 const { Samples } = await import("./samples.js");
+const { SampleFiles } = await import("./sample_files.js");
 const { Region } = await import("./region.js");
 const { keepOffline } = await import("./offline.js");
 await Samples.open().catch(() => {});
+await SampleFiles.open();
 new Region({ addEventListener() {} }, { style: {} });
 await keepOffline();
 console.log(JSON.stringify(names));
@@ -246,9 +291,93 @@ console.log(JSON.stringify(names));
 @needs_node
 def test_pages_in_two_folders_of_one_host_keep_their_samples_and_regions_apart(tmp_path: Path) -> None:
     names = node(tmp_path, STORAGE, "/fruit/index.html")
-    assert names == ["clip2edge samples /fruit/", "clip2edge region /fruit/", "clip2edge reloaded /fruit/"]
+    assert [unquote(name) for name in names] == [
+        "clip2edge samples /fruit/",
+        "clip2edge samples /fruit/",
+        "clip2edge region /fruit/",
+        "clip2edge reloaded /fruit/",
+    ]
+    assert "/" not in names[1]  # the folder of files
     assert node(tmp_path, STORAGE, "/fruit/") == names
     assert not set(node(tmp_path, STORAGE, "/waste/")) & set(names)
+
+
+SAMPLE_FILES = """
+import { SampleFiles } from "./sample_files.js";
+const entries = new Map();
+let room = Infinity; // bytes
+let isAlone = true;
+const folder = {
+  async getFileHandle(name, { create } = {}) {
+    if (!entries.has(name) && !create) throw new DOMException("", "NotFoundError");
+    if (!entries.has(name)) entries.set(name, new Blob([]));
+    const createWritable = async () => {
+      let written = null;
+      const write = async (blob) => {
+        if (blob.size > room) throw new DOMException("", "QuotaExceededError");
+        written = blob;
+      };
+      return { write, close: async () => { entries.set(name, written); }, abort: async () => {} };
+    };
+    return { getFile: async () => entries.get(name), createWritable };
+  },
+  async removeEntry(name) { entries.delete(name); room = Infinity; },
+  async *keys() { yield* entries.keys(); },
+};
+const request = async (_, { ifAvailable }, does) => does(ifAvailable && !isAlone ? null : {});
+Object.defineProperty(globalThis, "navigator", { value: { locks: { request } }, configurable: true });
+globalThis.location = { pathname: "/" };
+const files = new SampleFiles(folder);
+const picture = new Blob(["picture"], { type: "image/png" });
+const told = (promise) => promise.then(() => "kept", (error) => error.name);
+const result = {};
+const stored = await files.keep(picture, async (record) => record);
+const read = await files.read(stored);
+result.read = [await read.text(), read.type];
+room = 3;
+const { removeEntry } = folder;
+let held = 2; // attempts for which the browser still holds the file
+folder.removeEntry = async (name) => {
+  held -= 1;
+  if (held >= 0) throw new DOMException("", "NoModificationAllowedError");
+  entries.delete(name);
+};
+result.full = [await told(files.keep(picture, async () => {})), entries.size];
+room = Infinity;
+const refuse = async () => { throw new DOMException("", "AbortError"); };
+result.noRecord = [await told(files.keep(picture, refuse)), entries.size];
+folder.removeEntry = removeEntry;
+entries.set("lost", picture);
+isAlone = false;
+await files.removeLost(async () => [stored.name]);
+result.notAlone = [...entries.keys()].includes("lost");
+isAlone = true;
+await files.removeLost(async () => [stored.name]);
+result.lost = [...entries.keys()].includes("lost");
+files.areInZip([stored.name]);
+await files.delete(stored.name);
+result.inZip = (await files.read(stored)) !== null;
+room = 3; // until a file is removed
+result.room = [await told(files.keep(picture, async () => {})), await files.read(stored), entries.size];
+const second = await files.keep(picture, async (record) => record);
+await files.delete(second.name);
+result.deleted = await files.read(second);
+console.log(JSON.stringify(result));
+"""
+
+
+@needs_node
+def test_a_samples_file_is_kept_whole_or_not_at_all_and_a_zip_keeps_what_it_refers_to(tmp_path: Path) -> None:
+    assert node(tmp_path, SAMPLE_FILES) == {
+        "read": ["picture", "image/png"],
+        "full": ["QuotaExceededError", 1],  # the first sample's file, and nothing of the second
+        "noRecord": ["AbortError", 1],
+        "notAlone": True,  # another tab may be between a file and its record
+        "lost": False,
+        "inZip": True,
+        "room": ["kept", None, 1],
+        "deleted": None,
+    }
 
 
 CLIP_FILE = """
