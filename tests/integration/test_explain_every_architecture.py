@@ -27,7 +27,7 @@ LAYERS = {
     "resnet34": 37, "resnet50": 54, "resnet101": 105, "resnet152": 156,
 }  # fmt: skip
 
-DEEP = ("resnet101", "resnet152")
+LARGE = ("resnet101", "resnet152", "vgg16")  # they have the blocks of ResNet-50 and VGG19
 
 
 def test_the_table_has_every_name() -> None:
@@ -35,7 +35,7 @@ def test_the_table_has_every_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "arch", [pytest.param(arch, marks=[pytest.mark.slow] if arch in DEEP else []) for arch in NAMED_ARCHITECTURES]
+    "arch", [pytest.param(arch, marks=[pytest.mark.trial] * (arch in LARGE)) for arch in NAMED_ARCHITECTURES]
 )
 def test_every_named_network_can_be_explained(arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, recorded = built(arch), []

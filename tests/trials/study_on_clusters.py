@@ -26,6 +26,7 @@ MOST_SECONDS = 1200
 def main() -> int:
     """Run the rows without an engine and on every engine, and print a line for each."""
     folder = Path(sys.argv[1]).resolve()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the nodes too: another number changes sums, and so where training leads
     project = clone_of_repository(folder / "project")  # one commit for all: checkpoints name it
     write_photos(project, CLASSES[STUDY])
     expected = results_of(_studied(project, folder / "local", {}))
@@ -44,7 +45,7 @@ def _studied(project: Project, root: Path, own: dict[str, str]) -> Project:
     started = time.monotonic()
     rows = [word for row in ROWS for word in ("--row", row)]
     command = [sys.executable, "-m", "pipeline", "study", STUDY, *rows, "--small"]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", **own}
+    environment = {**os.environ, "PYTHONPATH": str(root), **own}
     jobs = ["--jobs", "2"] if own else []
     code = subprocess.run([*command, *jobs], cwd=root, env=environment, timeout=MOST_SECONDS, check=False).returncode
     print(f"{root.name}: the study ended with {code} after {time.monotonic() - started:.0f} s")
