@@ -249,6 +249,57 @@ def test_webgpu_that_fails_hands_over_to_the_processor_once_and_other_problems_s
     assert result["reasons"] == ["webgpu_int8", "webgpu_unknown", "webgpu_one_file"]
 
 
+COMPUTER_LATER = """
+import { Computer, chosenEngine } from "./webgpu.js";
+import { Problem } from "./problem.js";
+const right = { logits: [1] };
+const told = (promise) => promise.then((answer) => answer.logits, ({ key }) => key);
+let tick;
+globalThis.setInterval = (does) => { tick = does; };
+const hanging = {
+  answer() { return new Promise((_, reject) => { this.reject = reject; }); },
+  close(reason) { this.reject(new Problem("engine_failed", { reason })); },
+};
+let isThere = false; // the network, with the graph
+const open = async () => {
+  if (!isThere) throw new Problem("file_missing", { name: "graph" });
+  return { answer: async () => right };
+};
+const computer = new Computer(hanging, null, open);
+const never = told(computer.answer());
+for (let second = 0; second < values; second += 1) tick();
+const first = await Promise.race([never, new Promise((resolve) => setImmediate(resolve, "nothing"))]);
+hanging.answer = async () => { throw new Problem("engine_failed", { reason: "it was closed" }); };
+isThere = true;
+const again = first === "nothing" ? null : await told(computer.answer());
+const said = [];
+let give;
+globalThis.document = { getElementById: () => null };
+globalThis.WebAssembly.Suspending ??= class {};
+const gpu = { requestAdapter: () => new Promise((resolve) => { give = resolve; }) };
+Object.defineProperty(globalThis, "navigator", { value: { gpu }, configurable: true });
+const later = setTimeout;
+globalThis.setTimeout = (does) => later(does, 1);
+const given = { page: { webgpu: { files: {} } }, variant: { precision: "fp32" }, onProcessor: {} };
+const { reason } = await chosenEngine({ ...given, say: (key) => said.push(key) });
+give({});
+await new Promise((resolve) => setImmediate(resolve));
+console.log(JSON.stringify({ first, again, why: computer.reason?.values.reason ?? null, late: reason.key, said }));
+"""
+
+
+@needs_node
+def test_webgpu_that_never_answers_ends_and_without_the_graph_the_next_answer_tries_again(tmp_path: Path) -> None:
+    assert node(tmp_path, COMPUTER_LATER, 30) == {
+        "first": "file_missing",
+        "again": [1],
+        "why": "no answer for 30 seconds",
+        "late": "webgpu_late",
+        "said": [],  # the page answers already when the adapter comes
+    }
+    assert node(tmp_path, COMPUTER_LATER, 29)["first"] == "nothing"
+
+
 @needs_node
 def test_what_is_told_before_the_table_is_read_is_what_the_table_says(tmp_path: Path) -> None:
     script = """
