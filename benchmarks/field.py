@@ -45,7 +45,7 @@ from pipeline.base.manifest import Row
 from pipeline.base.numbers.share_intervals import share_interval
 from pipeline.base.project import Project
 from pipeline.evaluate.clip_verdicts import group_verdicts
-from pipeline.network.calibration import Calibration
+from pipeline.network.calibration import Calibration, careful_rate
 from pipeline.network.fit_known_score import fit_known_score
 from pipeline.network.network import Network, build_network, build_preprocess
 from pipeline.params import Params, read_params
@@ -309,7 +309,9 @@ def chance_of_twice(rate: float, n_fitted: int, n_field: int) -> float:
         n_fitted: groups that the threshold was fitted to.
         n_field: new groups.
     """
-    rank = math.floor(rate * (n_fitted + 1) + 1e-9)  # of the threshold among the fitted scores; 1: the lowest
+    rank = math.floor(
+        careful_rate(rate, n_fitted) * (n_fitted + 1) + 1e-9
+    )  # of the threshold among the fitted scores; 1: the lowest
     return float(stats.betabinom.sf(math.floor(2 * rate * n_field + 1e-9), n_field, rank, n_fitted + 1 - rank))
 
 

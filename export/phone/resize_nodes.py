@@ -17,6 +17,6 @@ def nodes_to_resize(graph: bytes) -> list[str]:
     for node in reversed(nodes):
         antialiased = any(attribute.name == "antialias" and attribute.i for attribute in node.attribute)
         if antialiased or not wanted.isdisjoint(node.output):
-            wanted.update(node.input)
+            wanted.update(filter(None, node.input))  # an omitted input has no name
             names.append(node.name)
     return names[::-1]

@@ -146,7 +146,7 @@ def fit_thresholds(
     A frame of a new clip falls below the threshold with at most the stated probability, if the new clip resembles these
     clips. Each clip has the weight 1 / (clips + 1), and so has the new clip (Lee, Barber, Willett, "Distribution-free
     inference with hierarchical data", 2023). So no rate below 1 / (clips + 1) can be offered. Few clips may give a
-    threshold that is too high by chance: then a lower one is taken, see `_careful_rate`.
+    threshold that is too high by chance: then a lower one is taken, see `careful_rate`.
 
     Args:
         scores: (n,), finite.
@@ -161,17 +161,18 @@ def fit_thresholds(
     rate = max(false_alarms, 1 / (len(clips) + 1))
     of_frames = scores.astype(np.float64)
     of_clips = np.bincount(clip_of_frame, weights=of_frames) / np.bincount(clip_of_frame)
-    careful = _careful_rate(rate, len(clips))
+    careful = careful_rate(rate, len(clips))
     frame, clip = _threshold(of_frames, groups, careful), _threshold(of_clips, clips.tolist(), careful)
     return UnknownThresholds(frame, clip, rate), None
 
 
-def _careful_rate(rate: float, n_clips: int) -> float:
+def careful_rate(rate: float, n_clips: int) -> float:
     """The largest rate up to the named one that is seldom exceeded twice over.
 
-    The threshold is the score of one of the clips. The share of new clips below the one of rank r has the distribution
-    Beta(r, clips + 1 - r), whatever the scores are (Vovk, "Conditional validity of inductive conformal predictors",
-    2012). The lowest score is taken where even this one does so too often, with fewer than 29 clips at 5 %.
+    The threshold of clips is the score of one of them. The share of new clips below the one of rank r has the
+    distribution Beta(r, clips + 1 - r), whatever the scores are (Vovk, "Conditional validity of inductive conformal
+    predictors", 2012). The lowest score is taken where even this one does so too often, with fewer than 29 clips at
+    5 %. The threshold of frames takes the same rate. Several frames a clip make it vary less than photos do.
     """
     named_rank, twice = int(rate * (n_clips + 1) + 1e-9), min(1.0, 2 * rate)
 

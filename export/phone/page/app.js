@@ -31,6 +31,7 @@ let region = null;
 let camera = null;
 let opening = null; // the camera while it is opened, so that a second press opens no second one
 let samples = null;
+let noSamples = new Problem("store_unknown"); // why there are none
 let samplesView = null;
 let turn = 0; // the number of the answer that is wanted; what began under another number shows nothing more
 let live = 0; // the turn of the live answers; they run while it is the present one
@@ -395,6 +396,7 @@ async function openSamples() {
     showAbout();
   } catch (error) {
     samples = null;
+    noSamples = error;
     $("show-samples").onclick = () => tell(error);
   }
 }
@@ -408,7 +410,7 @@ function subjectIs(newSubject) {
 // Keeps what was answered last under the class that the person names.
 async function correct() {
   const { kind, origin, region: part, recordedAt, answer, canvas, blob } = subject;
-  if (samples === null) throw new Problem("store_unknown");
+  if (samples === null) throw noSamples;
   const file = blob ?? (canvas ? await jpegOf(canvas) : null);
   if (file === null) throw new Problem("recorder_unknown");
   if (!canBeKept(file)) throw new Problem("cannot_keep");

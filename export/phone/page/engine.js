@@ -78,10 +78,10 @@ export class Engine {
     return answer;
   }
 
-  // Ends the worker and frees its memory.
-  close() {
+  // Ends the worker and frees its memory. Who waits for an answer is told the reason.
+  close(reason = "it was closed") {
     this.#worker.terminate();
-    this.#fail("it was closed");
+    this.#fail(reason);
   }
 
   async #ask(task, values, transfer) {

@@ -5,11 +5,12 @@ import { ownName } from "./own_name.js";
 const FOLDER = "clip2edge samples";
 const MOST_ATTEMPTS = 25; // to remove a file
 const MILLISECONDS_BETWEEN = 20;
+const SOLE = { mode: "exclusive", ifAvailable: true }; // a lock while no other tab keeps a sample or saves a zip
 
 export class SampleFiles {
   #folder;
-  #inZip = new Set(); // names of files
-  #remaining = new Set(); // those of them whose samples are deleted
+  #held = null; // settles when this tab holds the files
+  #remaining = new Set(); // names of files whose samples are deleted
 
   constructor(folder) {
     this.#folder = folder;
@@ -78,15 +79,24 @@ export class SampleFiles {
     }
   }
 
-  // Says that a zip refers to files. The browser may still save it when they are deleted.
-  areInZip(names) {
-    for (const name of names) this.#inZip.add(name);
+  // Keeps the files of deleted samples until this tab ends: a zip refers to them, and the browser may still be saving it.
+  holdAll() {
+    this.#held ??= new Promise((resolve, reject) => {
+      const untilTheEnd = () => {
+        resolve();
+        return new Promise(() => {});
+      };
+      navigator.locks.request(ownName(FOLDER), { mode: "shared" }, untilTheEnd).catch(reject);
+    });
+    return this.#held;
   }
 
-  // Deletes the file of a deleted sample. Where a zip refers to it, only when room is needed or the page is opened again.
+  // Deletes the file of a deleted sample. Where a tab holds the files, only when room is needed or the page is opened again.
   async delete(name) {
-    if (this.#inZip.has(name)) this.#remaining.add(name);
-    else await this.#remove(name);
+    await navigator.locks.request(ownName(FOLDER), SOLE, async (lock) => {
+      if (lock === null) this.#remaining.add(name);
+      else await this.#remove(name);
+    });
   }
 
   // Chromium may hold a file for some milliseconds after its writing was broken off. A file that cannot be removed now is
@@ -104,10 +114,9 @@ export class SampleFiles {
   }
 
   // Removes the files that no record names: a tab ended between a file and its record. `recorded` gives the names of records.
-  // While another tab keeps a sample, nothing is removed.
+  // While another tab keeps a sample, or has saved a zip, nothing is removed.
   async removeLost(recorded) {
-    const sole = { mode: "exclusive", ifAvailable: true };
-    await navigator.locks.request(ownName(FOLDER), sole, async (lock) => {
+    await navigator.locks.request(ownName(FOLDER), SOLE, async (lock) => {
       if (lock === null) return;
       const known = new Set(await recorded());
       const lost = [];

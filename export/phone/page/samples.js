@@ -81,9 +81,9 @@ export class Samples {
     if (stored !== undefined) await this.#files?.delete(stored.name);
   }
 
-  // Says that a zip refers to the files of all samples.
-  async areInZip() {
-    this.#files?.areInZip(await this.#fileNames());
+  // Before a zip is made of the samples: their files stay until this tab ends, though samples are deleted.
+  async holdFiles() {
+    await this.#files?.holdAll();
   }
 
   async #fileNames() {
@@ -110,7 +110,10 @@ function result(request) {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(storeProblem(request.error));
-    request.onblocked = () => reject(new Problem("store_failed", { reason: "blocked" }));
+    request.onblocked = () => {
+      request.onsuccess = () => request.result.close(); // too late: an open database would block later versions
+      reject(new Problem("store_blocked"));
+    };
   });
 }
 

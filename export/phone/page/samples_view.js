@@ -107,7 +107,7 @@ export class SamplesView {
 
   async #save() {
     const link = document.createElement("a");
-    await this.#samples.areInZip();
+    await this.#samples.holdFiles();
     link.href = URL.createObjectURL(await zipOfSamples(await this.#samples.all()));
     link.download = "samples.zip";
     link.click();

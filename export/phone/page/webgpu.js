@@ -4,13 +4,14 @@ import { Engine, LIBRARIES } from "./engine.js";
 import { checkedBytes, isSingleFile } from "./files.js";
 import { Problem } from "./problem.js";
 
-const LONGEST_SECONDS = 30; // of opening and checking; drivers may hang
+const LONGEST_SECONDS = 30; // of opening and checking, and of one answer later; drivers may hang
 const MOST_LETTERS = 100; // of a driver's own words
 
 // Answers on WebGPU until that fails, such as when the browser takes the device away, and then on the processor.
 export class Computer {
   #engine;
   #openOnProcessor;
+  #failure = null; // the first one on WebGPU
   #moving = null;
   onmoved = () => {};
 
@@ -22,21 +23,33 @@ export class Computer {
   }
 
   async answer(pixels, contract) {
-    const isOnWebgpu = this.reason === null;
+    if (this.reason !== null) return this.#engine.answer(pixels, contract);
+    const engine = this.#engine;
+    let seconds = 0; // counted, since a phone may sleep meanwhile
+    const timer = setInterval(() => {
+      seconds += 1;
+      if (seconds === LONGEST_SECONDS) engine.close(`no answer for ${LONGEST_SECONDS} seconds`);
+    }, 1000);
     try {
-      return await this.#engine.answer(pixels, contract);
+      return await engine.answer(pixels, contract);
     } catch (error) {
-      if (!isOnWebgpu || error?.key !== "engine_failed") throw error;
-      this.#moving ??= this.#move(error);
+      if (error?.key !== "engine_failed") throw error;
+      this.#failure ??= error;
+    } finally {
+      clearInterval(timer);
     }
-    await this.#moving;
+    if (this.reason === null) {
+      // Where the graph cannot be opened now, such as without a network, the next answer tries again.
+      this.#moving ??= this.#move().finally(() => { this.#moving = null; });
+      await this.#moving;
+    }
     return this.#engine.answer(pixels, contract);
   }
 
-  async #move(error) {
+  async #move() {
     this.#engine.close();
     this.#engine = await this.#openOnProcessor();
-    this.reason = new Problem("webgpu_lost", { reason: shortWords(error) });
+    this.reason = new Problem("webgpu_lost", { reason: shortWords(this.#failure) });
     this.onmoved();
   }
 }
@@ -66,6 +79,7 @@ export async function chosenEngine({ page, contract, variant, onProcessor, check
 async function openOnWebgpu({ page, contract, variant, onProcessor, check, say, signal }) {
   const obstacle = await obstacleOf(page, variant);
   if (obstacle !== null) throw obstacle;
+  signal.throwIfAborted(); // the page answers already, and its line is not ours
   say("opening_webgpu");
   const { files, cpu_nodes: cpuNodes } = page.webgpu;
   const read = await Promise.all(Object.entries(files).map(async ([name, hash]) => [name, await checkedBytes(name, hash)]));

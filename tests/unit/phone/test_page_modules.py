@@ -249,6 +249,57 @@ def test_webgpu_that_fails_hands_over_to_the_processor_once_and_other_problems_s
     assert result["reasons"] == ["webgpu_int8", "webgpu_unknown", "webgpu_one_file"]
 
 
+COMPUTER_LATER = """
+import { Computer, chosenEngine } from "./webgpu.js";
+import { Problem } from "./problem.js";
+const right = { logits: [1] };
+const told = (promise) => promise.then((answer) => answer.logits, ({ key }) => key);
+let tick;
+globalThis.setInterval = (does) => { tick = does; };
+const hanging = {
+  answer() { return new Promise((_, reject) => { this.reject = reject; }); },
+  close(reason) { this.reject(new Problem("engine_failed", { reason })); },
+};
+let isThere = false; // the network, with the graph
+const open = async () => {
+  if (!isThere) throw new Problem("file_missing", { name: "graph" });
+  return { answer: async () => right };
+};
+const computer = new Computer(hanging, null, open);
+const never = told(computer.answer());
+for (let second = 0; second < values; second += 1) tick();
+const first = await Promise.race([never, new Promise((resolve) => setImmediate(resolve, "nothing"))]);
+hanging.answer = async () => { throw new Problem("engine_failed", { reason: "it was closed" }); };
+isThere = true;
+const again = first === "nothing" ? null : await told(computer.answer());
+const said = [];
+let give;
+globalThis.document = { getElementById: () => null };
+globalThis.WebAssembly.Suspending ??= class {};
+const gpu = { requestAdapter: () => new Promise((resolve) => { give = resolve; }) };
+Object.defineProperty(globalThis, "navigator", { value: { gpu }, configurable: true });
+const later = setTimeout;
+globalThis.setTimeout = (does) => later(does, 1);
+const given = { page: { webgpu: { files: {} } }, variant: { precision: "fp32" }, onProcessor: {} };
+const { reason } = await chosenEngine({ ...given, say: (key) => said.push(key) });
+give({});
+await new Promise((resolve) => setImmediate(resolve));
+console.log(JSON.stringify({ first, again, why: computer.reason?.values.reason ?? null, late: reason.key, said }));
+"""
+
+
+@needs_node
+def test_webgpu_that_never_answers_ends_and_without_the_graph_the_next_answer_tries_again(tmp_path: Path) -> None:
+    assert node(tmp_path, COMPUTER_LATER, 30) == {
+        "first": "file_missing",
+        "again": [1],
+        "why": "no answer for 30 seconds",
+        "late": "webgpu_late",
+        "said": [],  # the page answers already when the adapter comes
+    }
+    assert node(tmp_path, COMPUTER_LATER, 29)["first"] == "nothing"
+
+
 @needs_node
 def test_what_is_told_before_the_table_is_read_is_what_the_table_says(tmp_path: Path) -> None:
     script = """
@@ -302,11 +353,29 @@ def test_pages_in_two_folders_of_one_host_keep_their_samples_and_regions_apart(t
     assert not set(node(tmp_path, STORAGE, "/waste/")) & set(names)
 
 
+BLOCKED = """
+import { Samples } from "./samples.js";
+globalThis.location = { pathname: "/" };
+const request = { result: { closed: 0, close() { this.closed += 1; } } };
+globalThis.indexedDB = { open: () => request };
+const told = Samples.open().then(() => "open", ({ key }) => key);
+request.onblocked();
+const first = await told;
+request.onsuccess();
+console.log(JSON.stringify([first, request.result.closed]));
+"""
+
+
+@needs_node
+def test_a_database_that_an_earlier_page_keeps_open_is_told_and_closed_when_it_opens_later(tmp_path: Path) -> None:
+    assert node(tmp_path, BLOCKED) == ["store_blocked", 1]
+
+
 SAMPLE_FILES = """
 import { SampleFiles } from "./sample_files.js";
 const entries = new Map();
 let room = Infinity; // bytes
-let isAlone = true;
+let holders = 0; // of the lock, in all tabs
 const folder = {
   async getFileHandle(name, { create } = {}) {
     if (!entries.has(name) && !create) throw new DOMException("", "NotFoundError");
@@ -324,7 +393,15 @@ const folder = {
   async removeEntry(name) { entries.delete(name); room = Infinity; },
   async *keys() { yield* entries.keys(); },
 };
-const request = async (_, { ifAvailable }, does) => does(ifAvailable && !isAlone ? null : {});
+const request = async (_, { ifAvailable }, does) => {
+  if (ifAvailable && holders > 0) return does(null);
+  holders += 1;
+  try {
+    return await does({});
+  } finally {
+    holders -= 1;
+  }
+};
 Object.defineProperty(globalThis, "navigator", { value: { locks: { request } }, configurable: true });
 globalThis.location = { pathname: "/" };
 const files = new SampleFiles(folder);
@@ -348,20 +425,25 @@ const refuse = async () => { throw new DOMException("", "AbortError"); };
 result.noRecord = [await told(files.keep(picture, refuse)), entries.size];
 folder.removeEntry = removeEntry;
 entries.set("lost", picture);
-isAlone = false;
+holders = 1;
 await files.removeLost(async () => [stored.name]);
 result.notAlone = [...entries.keys()].includes("lost");
-isAlone = true;
+holders = 0;
 await files.removeLost(async () => [stored.name]);
 result.lost = [...entries.keys()].includes("lost");
-files.areInZip([stored.name]);
-await files.delete(stored.name);
-result.inZip = (await files.read(stored)) !== null;
-room = 3; // until a file is removed
-result.room = [await told(files.keep(picture, async () => {})), await files.read(stored), entries.size];
 const second = await files.keep(picture, async (record) => record);
 await files.delete(second.name);
 result.deleted = await files.read(second);
+await files.holdAll();
+await files.delete(stored.name);
+result.inZip = (await files.read(stored)) !== null;
+const ofOtherTab = new SampleFiles(folder);
+await ofOtherTab.removeLost(async () => []);
+const third = await files.keep(picture, async (record) => record);
+await ofOtherTab.delete(third.name);
+result.otherTab = [await files.read(stored), await files.read(third)].map((blob) => blob !== null);
+room = 3; // until a file is removed
+result.room = [await told(files.keep(picture, async () => {})), await files.read(stored), entries.size];
 console.log(JSON.stringify(result));
 """
 
@@ -374,9 +456,10 @@ def test_a_samples_file_is_kept_whole_or_not_at_all_and_a_zip_keeps_what_it_refe
         "noRecord": ["AbortError", 1],
         "notAlone": True,  # another tab may be between a file and its record
         "lost": False,
-        "inZip": True,
-        "room": ["kept", None, 1],
         "deleted": None,
+        "inZip": True,
+        "otherTab": [True, True],
+        "room": ["kept", None, 2],
     }
 
 

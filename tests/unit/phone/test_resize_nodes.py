@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnx
+from onnx import helper
 
 from export.phone.resize_nodes import nodes_to_resize
 from tests.support.phone_webgpu import resizing_graph
@@ -23,3 +24,12 @@ def test_every_antialiased_resize_and_what_is_before_it_stays_on_the_processor()
 
 def test_a_graph_without_an_antialiased_resize_leaves_nothing() -> None:
     assert nodes_to_resize(colour_graph({})) == []
+
+
+def test_a_node_that_gives_an_optional_output_no_name_is_not_taken_for_an_omitted_input() -> None:
+    nodes = [
+        helper.make_node("Dropout", ["image"], ["other", ""], "other"),
+        helper.make_node("Resize", ["image", "", "scales"], ["small"], "resize", antialias=1),
+    ]
+    graph = helper.make_model(helper.make_graph(nodes, "graph", [], [])).SerializeToString()
+    assert nodes_to_resize(graph) == ["resize"]
