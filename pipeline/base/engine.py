@@ -43,7 +43,8 @@ _ENGINES = {
     "ray": _Engine(  # it reads RAY_ADDRESS itself
         register="ray.util.joblib:register_ray",
         loss="ray.exceptions:RayError",
-        options={"ray_remote_args": {"max_restarts": -1, "max_task_retries": 1}},  # work of a machine that is lost
+        # Work of a machine that is lost. Until Ray knows that it is, each try to reach it counts as one.
+        options={"ray_remote_args": {"max_restarts": -1, "max_task_retries": 10}},
     ),
     "dask": _Engine(loss="distributed:KilledWorker", address=("scheduler_host", "DASK_SCHEDULER_ADDRESS")),
 }
@@ -88,14 +89,15 @@ def _each_on(
         except (ValueError, ImportError, OSError) as error:
             reason = one_line(error)
             raise DataError(f"{ENGINE}: {name} does not start ({reason}); see docs/scale.md") from error
-        results = parallel(joblib.delayed(function)(item) for item in items)
+        results: Any = None
         try:
+            results = parallel(joblib.delayed(function)(item) for item in items)
             yield from track(results, description, len(items))
         except _named(_ENGINES.get(name, _Engine()).loss) as error:
             reason = one_line(error, 300)
             raise DataError(f"{ENGINE}: {name} lost the work ({reason}); run it again, see docs/scale.md") from error
         finally:
-            if parallel.return_generator:
+            if parallel.return_generator and results is not None:
                 with warnings.catch_warnings(action="ignore"):  # joblib warns of cancelled work, which is intended
                     results.close()
 

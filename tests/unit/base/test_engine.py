@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from joblib._parallel_backends import LokyBackend
 
 from pipeline.base.engine import each_anywhere
 from pipeline.base.errors import DataError
@@ -15,10 +17,18 @@ from tests.support.children import add, is_running, process_id, run, wait_until
 
 
 @pytest.fixture
-def loky(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """joblib's own processes, the engine that is always installed."""
+def loky(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """joblib's own processes, the engine that is always installed. They end with the folder that they start in."""
     monkeypatch.setenv("PIPE_ENGINE", "loky")
     monkeypatch.chdir(tmp_path)
+    yield
+    end_workers()
+
+
+def end_workers() -> None:
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _square_and_process(value: int) -> tuple[int, int]:
@@ -73,9 +83,7 @@ def _child_of_worker(_: int) -> int:
 def test_a_child_serves_several_items_and_ends_with_its_worker() -> None:
     children = list(each_anywhere(_child_of_worker, range(8), "children"))
     assert len(set(children)) < len(children)
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    end_workers()
     assert wait_until(lambda: not any(map(is_running, children)))
 
 
@@ -90,7 +98,10 @@ def _end_the_worker(_: int) -> None:
 
 
 @pytest.mark.usefixtures("loky")
-def test_an_engine_that_gives_up_is_one_line() -> None:
+@pytest.mark.parametrize("gives_results_one_by_one", [True, False])  # Ray's backend gives all at the end
+def test_an_engine_that_gives_up_is_one_line(gives_results_one_by_one: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LokyBackend, "supports_return_generator", gives_results_one_by_one)
+    assert [square for square, _ in each_anywhere(_square_and_process, [2], "squares")] == [4]
     with pytest.raises(DataError, match=r"^PIPE_ENGINE: loky lost the work \(.*\); run it again, see docs/scale\.md$"):
         list(each_anywhere(_end_the_worker, [1], "work"))
 
@@ -113,10 +124,10 @@ def test_an_engine_that_is_not_there_is_one_line(engine: str, monkeypatch: pytes
         list(each_anywhere(_square_and_process, [1], "squares"))
 
 
+@pytest.mark.usefixtures("loky")
 def test_a_machine_without_the_folder_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    monkeypatch.setenv("PIPE_ENGINE", "loky")
     results = each_anywhere(_square_and_process, [1], "squares")
     monkeypatch.setattr(Path, "cwd", lambda: tmp_path / "elsewhere")
     with pytest.raises(DataError, match=r"elsewhere: not on every machine of PIPE_ENGINE \(No such file"):
