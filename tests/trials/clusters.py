@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ def _n_decoded(project: Project) -> int:
 @contextlib.contextmanager
 def nodes(cluster: Cluster, folder: Path) -> Iterator[Callable[[], None]]:
     """Start a cluster that writes its log into a folder; gives what kills its last worker."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment}
+    scratch = tempfile.mkdtemp(prefix="ray-")  # else a killed Ray leaves its address to all later programs
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": scratch, **cluster.environment}
     log = (folder / "cluster.log").open("w")
 
     def start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
@@ -139,6 +141,7 @@ def nodes(cluster: Cluster, folder: Path) -> Iterator[Callable[[], None]]:
     finally:
         for node in reversed(nodes):
             _kill(node)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _kill(node: subprocess.Popen[bytes]) -> None:
