@@ -309,9 +309,8 @@ def chance_of_twice(rate: float, n_fitted: int, n_field: int) -> float:
         n_fitted: groups that the threshold was fitted to.
         n_field: new groups.
     """
-    rank = math.floor(
-        careful_rate(rate, n_fitted) * (n_fitted + 1) + 1e-9
-    )  # of the threshold among the fitted scores; 1: the lowest
+    careful = careful_rate(rate, n_fitted)
+    rank = math.floor(careful * (n_fitted + 1) + 1e-9)  # of the threshold among the fitted scores; 1: the lowest
     return float(stats.betabinom.sf(math.floor(2 * rate * n_field + 1e-9), n_field, rank, n_fitted + 1 - rank))
 
 
