@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,8 @@ class Cluster:
     is_up: tuple[str, ...]  # succeeds once all nodes are there
 
 
+# Where later programs would look for the killed cluster.
+_LEFT_BY_RAY = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")
 _RAY, _DASK = "127.0.0.1:6399", "tcp://127.0.0.1:8799"
 _COUNT_RAY = "import ray; ray.init(log_to_driver=False); assert ray.cluster_resources()['CPU'] == 2"
 _COUNT_DASK = "from distributed import Client as C; import sys; C(sys.argv[1], timeout=2).wait_for_workers(2, 2)"
@@ -53,7 +56,12 @@ CLUSTERS = (
         ("ray", "start", "--head", "--block", "--num-cpus=1", "--port=6399", "--include-dashboard=false"),
         ("ray", "start", "--block", "--num-cpus=1", f"--address={_RAY}"),
         1,
-        {"RAY_ADDRESS": _RAY, "RAY_USAGE_STATS_ENABLED": "0"},
+        {
+            "RAY_ADDRESS": _RAY,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "token",  # else the head asks for one where it finds one, and the others send none
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        },
         ("-c", _COUNT_RAY),
     ),
     Cluster(
@@ -119,8 +127,7 @@ def _n_decoded(project: Project) -> int:
 @contextlib.contextmanager
 def nodes(cluster: Cluster, folder: Path) -> Iterator[Callable[[], None]]:
     """Start a cluster that writes its log into a folder; gives what kills its last worker."""
-    scratch = tempfile.mkdtemp(prefix="ray-")  # else a killed Ray leaves its address to all later programs
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": scratch, **cluster.environment}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **cluster.environment}
     log = (folder / "cluster.log").open("w")
 
     def start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
@@ -141,7 +148,7 @@ def nodes(cluster: Cluster, folder: Path) -> Iterator[Callable[[], None]]:
     finally:
         for node in reversed(nodes):
             _kill(node)
-        shutil.rmtree(scratch, ignore_errors=True)
+        _LEFT_BY_RAY.unlink(missing_ok=True)
 
 
 def _kill(node: subprocess.Popen[bytes]) -> None:
