@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from export.phone.onnxruntime_web import FILES, VERSION
+from export.phone.onnxruntime_web import FILES, VERSION, WEBGPU_FILES
 from export.phone.resize_nodes import nodes_to_resize
 from pipeline.base.errors import DataError
 from runtime.answers import KNOWN_SCORE, ROUNDING_OF_SCORES, SCORE_RANGE
@@ -51,14 +52,10 @@ def page_files(bundle: Path, ort_files: dict[str, bytes], *, single: bool) -> di
     graph = f"model/{variant.file}"
     pictures, golden = _golden(bundle, contract, variant)
     logits = [logit for sample in golden for logit in sample["logits"]]
-    needed = [f"ort/{name}" for name in FILES]
-    on_webgpu = (
-        {}
-        if single or variant.precision not in _FLOAT
-        else {name: content for name, content in ort_files.items() if name not in needed}
-    )
+    may_use_webgpu = variant.precision in _FLOAT and not single
+    on_webgpu = {name: ort_files[name] for name in _in_ort(WEBGPU_FILES) if may_use_webgpu}
     checked = {
-        **{name: ort_files[name] for name in needed},
+        **{name: ort_files[name] for name in _in_ort(FILES)},
         graph: (bundle / variant.file).read_bytes(),
         f"model/{CONTRACT}": (bundle / CONTRACT).read_bytes(),
         **pictures,
@@ -133,6 +130,10 @@ def _golden(bundle: Path, contract: Contract, variant: Variant) -> tuple[dict[st
             }
         )
     return files, samples
+
+
+def _in_ort(names: Iterable[str]) -> list[str]:
+    return [f"ort/{name}" for name in names]
 
 
 def _hashes(files: dict[str, bytes]) -> dict[str, str]:
