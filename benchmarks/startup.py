@@ -3,7 +3,8 @@
 Two tables. Commands: Python's own start, `pipe --help`, `import onnxruntime` and the device's runtime, started in turn,
 so that a busy machine slows all of them alike. Stages: the nine stages of the chain on a finished project (`--project`,
 by default what `make demo` left in build/demo), each with the seconds of its imports. `--before CHECKOUT` runs the
-stages of another checkout of this repository in turn with ours and prints the ratio of the whole chains.
+stages of another checkout of this repository in turn with ours and prints the ratio of the whole chains. It runs them
+on its own build/demo where there is one, since its params may be others.
 """
 
 from __future__ import annotations
@@ -87,11 +88,13 @@ def _command_medians(rounds: int) -> dict[str, float]:
 def _chain(project: Path, before: Path | None, rounds: int) -> dict[str, object]:
     """Every stage's median seconds and those of its imports, for ours and for another checkout, in turn."""
     checkouts = {"ours": ROOT} | ({"before": before.resolve()} if before else {})
+    own = before and before.resolve() / "build" / "demo"
+    projects = {"ours": project, "before": own if own and own.is_dir() else project}
     times: dict[str, dict[str, list[StageTime]]] = {name: {stage: [] for stage in STAGES} for name in checkouts}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="startup-") as folder:
             for name, checkout in checkouts.items():
-                _copy_project(project, checkout, Path(folder, name))
+                _copy_project(projects[name], checkout, Path(folder, name))
             for stage in STAGES:
                 for name, checkout in checkouts.items():
                     times[name][stage].append(_run_stage(stage, checkout, Path(folder, name)))

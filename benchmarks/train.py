@@ -7,7 +7,7 @@ included. `bf16` is the same loop with autocast and channels_last. Ours is `pipe
 empty for the frozen recipe (they are part of the run) and warm for full fine-tuning (where the ratio is by epoch).
 All run in turn, so that a busy machine slows all alike, and on the GPU where there is one. A peer's 100 epochs are one
 epoch times 100, since each does the same work; the runs whose accuracy is compared are run whole. Ratios are the peer's
-time by ours.
+time by ours. Once ours has run, the process keeps freed memory, and the loops gain from that too.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from runtime.errors import ContractError, DeviceError, ProviderError
 from runtime.providers import missing_library, preload, why_not_loaded, with_options
 
 EXACT_INT8 = "session.x64quantprecision"  # onnxruntime's option; "1" selects exact kernels
+_STOP_SPINNING = "session.force_spinning_stop"  # onnxruntime's option; "1" lets threads sleep once a run has ended
 _FATAL = 4  # onnxruntime's severity; errors arrive as exceptions or in the list of active providers
 
 
@@ -170,6 +171,9 @@ def _options(library: Any, opening: Opening) -> Any:
 def session_options(library: Any, threads: int | None = None) -> Any:
     """Return the options of every session of this project, here and on the PC: exact int8, and no log.
 
+    By default the threads of a session wait busily for its next run, and take the processor from what comes between:
+    the next picture's decoding, or another session. A run itself takes as long without that (docs/benchmarks.md).
+
     Args:
         library: onnxruntime, as `onnxruntime` returns it.
         threads: CPU threads for one run; None: onnxruntime chooses.
@@ -177,6 +181,7 @@ def session_options(library: Any, threads: int | None = None) -> Any:
     options = library.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = _FATAL
+    options.add_session_config_entry(_STOP_SPINNING, "1")
     keep_int8_exact(options)
     return options
 

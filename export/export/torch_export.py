@@ -76,6 +76,7 @@ def core_graph(network: Network, size: int, attempt: Attempt) -> onnx.ModelProto
     example_nchw = torch.zeros(2 if attempt.batch == "dynamic" else 1, 3, size, size)
     plain = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
     plain.requires_grad_(False)  # else the exporter traces gradients too, which takes a quarter longer
+    _write_in_place_nowhere(plain)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn about their own code
@@ -88,6 +89,13 @@ def core_graph(network: Network, size: int, attempt: Attempt) -> onnx.ModelProto
     _drop_source_paths(model)
     model.ir_version = ir_version(attempt.opset)
     return model
+
+
+def _write_in_place_nowhere(network: Network) -> None:
+    """Let activations give new tensors. The graph is the same, and torch's exporter takes a quarter less time."""
+    for part in network.modules():
+        if vars(part).get("inplace") is True:
+            vars(part)["inplace"] = False
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:

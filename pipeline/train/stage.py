@@ -24,6 +24,7 @@ from pipeline.network.calibration import FEWEST_CLIPS, Calibration, calibrate, n
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.embeddings import frozen_embeddings
 from pipeline.network.fit_known_score import fit_known_score, spread_over_classes
+from pipeline.network.freed_memory import keep_freed_memory
 from pipeline.network.heads import Head
 from pipeline.network.inference import Frames, embed, forbid_tf32
 from pipeline.network.known_score import KnownScore, answers_of
@@ -117,6 +118,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     data = read_training_data(params, model, image, project)
     accelerator = build_accelerator(params)
     forbid_tf32()
+    keep_freed_memory()
     torch.backends.cudnn.deterministic = True  # on a GPU: its fastest kernels add in no fixed order
     set_seed(params.seed)
     network = _new_network(model, image, len(data.classes), accelerator.device)

@@ -10,6 +10,7 @@ import torch
 from onnx.external_data_helper import uses_external_data
 from torch import nn
 
+from export.export import torch_export
 from export.export.torch_export import Attempt, attempts, core_graph, with_batch_of_one
 from export.graphs.preprocess_graph import batch_of
 from export.graphs.runner import Graph
@@ -61,6 +62,30 @@ def test_a_core_is_simple_whole_and_old_enough_for_older_runtimes(attempt: Attem
     assert core.ir_version == {18: 8, 21: 10}[attempt.opset]
     assert "BatchNormalization" not in {node.op_type for node in core.graph.node}
     assert not any(uses_external_data(tensor) for tensor in core.graph.initializer)
+
+
+def test_activations_in_place_give_the_graph_of_those_that_are_not_and_stay_in_place() -> None:
+    graphs = set()
+    for in_place in (True, False):
+        torch.manual_seed(0)
+        network = nn.Sequential(Tiny(), nn.ReLU6(inplace=in_place)).eval()
+        core = core_graph(network, 16, Attempt("dynamo", 18, "dynamic"))  # type: ignore[arg-type]
+        graphs.add(core.SerializeToString(deterministic=True))
+        assert network[1].inplace is in_place
+    assert len(graphs) == 1
+
+
+def test_an_activation_in_place_is_traced_as_a_new_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = list[nn.Module]()
+
+    def trace(network: nn.Module, *_: object) -> onnx.ModelProto:
+        traced.extend(network.modules())
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr(torch_export, "_dynamo", trace)
+    with pytest.raises(RuntimeError, match="seen"):
+        core_graph(nn.Sequential(nn.ReLU(inplace=True)), 16, Attempt("dynamo", 18, "dynamic"))  # type: ignore[arg-type]
+    assert [part.inplace for part in traced if isinstance(part, nn.ReLU)] == [False]
 
 
 def test_dynamo_comes_first_the_legacy_exporter_next_newer_opsets_then_and_fixed_batches_last() -> None:

@@ -39,3 +39,8 @@ def test_the_session_asks_for_the_exact_kernels_only_there(may_overflow: bool, m
     else:
         with pytest.raises(session.failures()):
             options.get_session_config_entry("session.x64quantprecision")
+
+
+def test_threads_sleep_once_a_run_has_ended() -> None:
+    options = session._options(session.onnxruntime(), session.Opening())
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
