@@ -172,7 +172,7 @@ def session_options(library: Any, threads: int | None = None) -> Any:
     """Return the options of every session of this project, here and on the PC: exact int8, and no log.
 
     By default the threads of a session wait busily for its next run, and take the processor from what comes between:
-    the next picture's decoding, or another session. A run itself takes as long without that (docs/benchmarks.md).
+    the next picture's decoding, or another session. Without that a run takes 1 to 2 % longer (benchmarks/spinning.py).
 
     Args:
         library: onnxruntime, as `onnxruntime` returns it.
