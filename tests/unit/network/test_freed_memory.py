@@ -31,20 +31,20 @@ def test_a_feature_map_takes_the_memory_of_the_one_before_it() -> None:
     assert _pages(_KEEP) < _pages("") / 10
 
 
-def test_another_system_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr(freed_memory.ctypes, "CDLL", _refuse)
-    freed_memory.keep_freed_memory()  # raises nothing: no library is opened
+@pytest.mark.parametrize(("system", "opened"), [("win32", []), ("darwin", []), ("linux", [None])])
+def test_a_system_without_the_setting_is_left_as_it_is(
+    system: str, opened: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[object]()
 
+    def without_mallopt(name: object) -> object:
+        asked.append(name)
+        return object()
 
-def test_a_c_library_without_the_setting_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda _: object())
-    freed_memory.keep_freed_memory()  # raises nothing: `object` has no mallopt
-
-
-def _refuse(name: object) -> object:
-    raise TypeError(name)
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(freed_memory.ctypes, "CDLL", without_mallopt)
+    freed_memory.keep_freed_memory()
+    assert asked == opened
 
 
 def _pages(first: str) -> int:
