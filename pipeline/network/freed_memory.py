@@ -15,8 +15,8 @@ def keep_freed_memory() -> None:
     """Let glibc keep up to 1 GiB that was freed, instead of giving it back to the system.
 
     By default each feature map of more than 32 MB comes from the system and goes back to it, in every layer of every
-    batch. The system fills its pages with zeros each time, which takes a seventh to a sixth of a training on a processor
-    (`benchmarks/freed_memory.py`). Other C libraries have no such setting, and nothing changes there.
+    batch. The system fills its pages with zeros each time, which takes a seventh to a sixth of a training on a
+    processor (`benchmarks/freed_memory.py`). Other C libraries have no such setting, and nothing changes there.
     """
     if sys.platform != "linux":
         return
