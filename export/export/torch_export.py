@@ -76,7 +76,7 @@ def core_graph(network: Network, size: int, attempt: Attempt) -> onnx.ModelProto
     example_nchw = torch.zeros(2 if attempt.batch == "dynamic" else 1, 3, size, size)
     plain = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
     plain.requires_grad_(False)  # else the exporter traces gradients too, which takes a quarter longer
-    _write_in_place_nowhere(plain)
+    _stop_writing_in_place(plain)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn about their own code
@@ -91,7 +91,7 @@ def core_graph(network: Network, size: int, attempt: Attempt) -> onnx.ModelProto
     return model
 
 
-def _write_in_place_nowhere(network: Network) -> None:
+def _stop_writing_in_place(network: Network) -> None:
     """Let activations give new tensors. The graph is the same, and torch's exporter takes a quarter less time."""
     for part in network.modules():
         if vars(part).get("inplace") is True:
