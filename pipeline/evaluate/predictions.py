@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pipeline.base.errors import DataError
@@ -16,7 +15,7 @@ from pipeline.base.project import Project
 from pipeline.base.storage.csv_files import write_csv
 from pipeline.evaluate import metrics
 from pipeline.network.checkpoint import Checkpoint, class_numbers
-from pipeline.network.embeddings import Embeddings, embedding_records
+from pipeline.network.embeddings import Embeddings, embedding_records, infer_frozen
 from pipeline.network.inference import Frames, infer
 from pipeline.network.known_score import answers_of_blocks
 from pipeline.network.network import Network
@@ -105,7 +104,13 @@ def judge_out_of_fold(rows: Sequence[Row], checkpoint: Checkpoint, project: Proj
 
 
 def judge(
-    rows: Sequence[Row], checkpoint: Checkpoint, network: Network, project: Project, batch_size: int
+    rows: Sequence[Row],
+    checkpoint: Checkpoint,
+    network: Network,
+    project: Project,
+    batch_size: int,
+    *,
+    is_frozen: bool,
 ) -> Predictions:
     """Run a network over frames.
 
@@ -115,6 +120,7 @@ def judge(
         network: the trained network of the checkpoint, or another one with the same input and classes.
         project: where the frames lie.
         batch_size: frames in a batch.
+        is_frozen: whether training left the backbone of the network as it was; its features are read from the cache.
 
     Raises:
         DataError: there are no frames, a frame has a class that the checkpoint does not know, or a logit is not a
@@ -122,15 +128,18 @@ def judge(
     """
     truth = class_numbers(rows, checkpoint, project)
     frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
-    embeddings, logits = infer(network, frames, batch_size, "held-out frames")
-    if not torch.isfinite(logits).all():
+    if is_frozen:
+        embeddings, logits = infer_frozen(network, frames, batch_size)
+    else:
+        pooled, of_head = infer(network, frames, batch_size, "held-out frames")
+        embeddings, logits = Embeddings(list(pooled.numpy())), of_head.numpy()
+    if not np.isfinite(logits).all():
         raise DataError(
             f"{project.checkpoint}: found logits that are not finite numbers; train again with a lower train.lr"
         )
-    probabilities = metrics.probabilities_of(logits.numpy(), checkpoint.calibration.temperature)
-    of_frames = Embeddings(list(embeddings.numpy()))
-    scores = answers_of_blocks(logits.numpy(), of_frames.blocks(), checkpoint.known_score).scores
-    return Predictions(list(rows), truth, logits.numpy(), scores, probabilities, of_frames)
+    probabilities = metrics.probabilities_of(logits, checkpoint.calibration.temperature)
+    scores = answers_of_blocks(logits, embeddings.blocks(), checkpoint.known_score).scores
+    return Predictions(list(rows), truth, logits, scores, probabilities, embeddings)
 
 
 def write_predictions(predictions: Predictions, classes: Sequence[str], project: Project) -> None:

@@ -70,7 +70,8 @@ class _Inputs:
         return self.checkpoint.estimate == "folds"
 
     def judge(self, rows: Sequence[Row], network: Network) -> Predictions:
-        return judge(rows, self.checkpoint, network, self.project, self.params.batch_size)
+        is_frozen = self.checkpoint.model.freeze == "all" or network is not self.network  # or untrained
+        return judge(rows, self.checkpoint, network, self.project, self.params.batch_size, is_frozen=is_frozen)
 
     def judge_all(self) -> Predictions:
         """The predictions that the report is about, those for frames that screening dropped included."""

@@ -77,6 +77,27 @@ def frozen_embeddings(network: Network, frames: Frames, batch_size: int) -> NDAr
     return np.stack(embedding_records(network, frames, batch_size))
 
 
+@torch.inference_mode()
+def infer_frozen(network: Network, frames: Frames, batch_size: int) -> tuple[Embeddings, NDArray[np.float32]]:
+    """Run a network over frames, of which only those without a record pass through its backbone.
+
+    Args:
+        network: as for `frozen_embeddings`.
+        frames: the frames, in the order of the result.
+        batch_size: as for `frozen_embeddings`.
+
+    Returns:
+        Embeddings, and logits (n, classes).
+
+    Raises:
+        DataError: as `frozen_embeddings`.
+    """
+    embeddings = Embeddings(embedding_records(network, frames, batch_size))
+    device = next(network.head.parameters()).device
+    logits = [network.head(torch.from_numpy(block).to(device)).cpu().numpy() for block in embeddings.blocks()]
+    return embeddings, np.concatenate(logits)
+
+
 def embedding_records(network: Network, frames: Frames, batch_size: int) -> list[NDArray[np.float32]]:
     """Find or compute what `embed` gives of each frame: pooled features (channels,), or maps of a part of a network.
 

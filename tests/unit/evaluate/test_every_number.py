@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sklearn import metrics as sklearn_metrics
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -27,6 +26,7 @@ from pipeline.evaluate.evaluation import GroupNumbers
 from pipeline.evaluate.paired import PairedTest
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.network.calibration import Calibration, UnknownThresholds
+from pipeline.network.embeddings import Embeddings
 from pipeline.network.network import build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
@@ -110,11 +110,11 @@ def judged(case: Planted, project: Project, monkeypatch: pytest.MonkeyPatch) -> 
     replace(checkpoint, known_score=a_known_score(CHANNELS)).write(project.checkpoint)
     index_of_path = {row.path: i for i, row in enumerate(case.rows)}
 
-    def answers(_: Any, frames: Any, *__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def answers(_: Any, frames: Any, *__: Any) -> tuple[Embeddings, np.ndarray]:
         asked = [index_of_path[row.path] for row in frames.rows]
-        return torch.from_numpy(case.features[asked]), torch.from_numpy(case.logits[asked])
+        return Embeddings(list(case.features[asked])), case.logits[asked]
 
-    monkeypatch.setattr(predictions, "infer", answers)
+    monkeypatch.setattr(predictions, "infer_frozen", answers)
     monkeypatch.setattr(stage, "draw_gallery", lambda *_: None)
     stage.evaluate(read_section(ROOT / "params.yaml", "evaluate", EvaluateParams), project)
     value: dict[str, Any] = read_json(project.evaluate_json)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from pipeline.base import manifest
+from pipeline.base import frames, manifest
 from pipeline.base.errors import DataError, LeakageError
 from pipeline.base.files import read_json, sha256_of, write_json
 from pipeline.base.project import Project
@@ -21,7 +21,7 @@ from pipeline.base.section import read_section
 from pipeline.evaluate import stage as module
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.stage import _nearest_neighbours, evaluate
-from pipeline.network import fit_known_score
+from pipeline.network import fit_known_score, inference
 from pipeline.network.backbones import build_body
 from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import read_checkpoint
@@ -317,6 +317,31 @@ def test_with_a_pretrained_backbone_the_price_of_a_shuffle_is_reported(tmp_path:
     assert (price["n_frames"], price["n_groups"], price["n_folds"]) == (40, 10, 5)
     assert 0 <= price["grouped"] <= 1
     assert value["baseline_knn"] > 0.5
+
+
+@pytest.mark.parametrize("freeze", ["all", "none"])
+def test_what_a_backbone_that_training_left_alone_says_of_a_frame_is_computed_once(
+    exported: Project, monkeypatch: pytest.MonkeyPatch, freeze: str
+) -> None:
+    weights = exported.root / "weights.pt"
+    torch.save(build_body("resnet18", "none", plain=False).backbone.state_dict(), weights)
+    value = torch.load(exported.checkpoint, weights_only=True)
+    value["model"] |= {"weights": str(weights), "freeze": freeze}
+    torch.save(value, exported.checkpoint)
+    shutil.rmtree(exported.cache)  # what `train` has computed
+    decoded = list[str]()
+    monkeypatch.setattr(inference, "FEW_IMAGES", 10**9)  # in this process, where frames can be counted
+
+    def read_frame(project: Project, row: manifest.Row) -> np.ndarray:
+        decoded.append(row.path)
+        return frames.read_frame(project, row)
+
+    monkeypatch.setattr(inference, "read_frame", read_frame)
+    first, n_first = _evaluated(exported), len(decoded)
+    decoded.clear()
+    assert _evaluated(exported) == first
+    assert n_first - len(decoded) == 40
+    assert bool(decoded) is (freeze == "none")  # a trained backbone changes with every training
 
 
 def test_without_pretrained_weights_there_is_a_reason_instead(exported: Project) -> None:

@@ -16,7 +16,7 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.network import embeddings
-from pipeline.network.embeddings import frozen_embeddings
+from pipeline.network.embeddings import frozen_embeddings, infer_frozen
 from pipeline.network.inference import Frames, embed, infer
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
@@ -51,8 +51,11 @@ def test_the_features_are_those_of_inference_and_the_network_is_left_as_it_was(
     found = frozen_embeddings(network, _frames(small), 5)
     assert network.training is training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    expected, _ = infer(network.eval(), _frames(small), 5, "frames")
+    expected, expected_logits = infer(network.eval(), _frames(small), 5, "frames")
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
+    of_frames, logits = infer_frozen(network, _frames(small), 5)
+    assert np.array_equal(of_frames.array(), found)
+    np.testing.assert_allclose(logits, expected_logits.numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_features_are_computed_once(small: Project, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
