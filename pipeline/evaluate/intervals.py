@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from pipeline.base.numbers.checked_values import Interval, ValueOrReason
 from pipeline.base.numbers.share_intervals import exact_interval, power_of_error, share_interval
@@ -73,8 +73,8 @@ def clips_that_show_most_are_right() -> int:
 def _widths(share: float, sizes: NDArray[np.int64], n_folds: int | None) -> NDArray[np.float64]:
     """Widths of the interval (sizes,), for a number of right clips that need not be whole."""
     n_right = share * sizes
-    low = np.zeros(len(sizes)) if share == 0 else stats.beta.ppf(0.025, n_right, sizes - n_right + 1)
-    high = np.ones(len(sizes)) if share == 1 else stats.beta.ppf(0.975, n_right + 1, sizes - n_right)
+    low = np.zeros(len(sizes)) if share == 0 else special.betaincinv(n_right, sizes - n_right + 1, 0.025)
+    high = np.ones(len(sizes)) if share == 1 else special.betainccinv(n_right + 1, sizes - n_right, 0.025)
     widths: NDArray[np.float64] = 1 - (1 - high) ** power_of_error(n_folds, sizes) - low
     return widths
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 from runtime.answers import Answers
 
@@ -126,6 +126,8 @@ def fit_temperature(logits: Logits, truth: NDArray[np.int64], groups: Sequence[s
         truth: (n,) class numbers.
         groups: (n,) the clip or photo of each frame.
     """
+    from scipy import optimize  # slow to import, and only `train` fits
+
     scores = logits.astype(np.float64)
     scores -= scores[np.arange(len(truth)), truth][:, None]  # of the truth: 0
     weights = _weights(groups)

@@ -164,6 +164,13 @@ def test_help_and_the_runtime_load_nothing_heavy(arguments: list[str]) -> None:
     assert not (loaded & (TRAINING_LIBRARIES | {"pydantic", "cv2", "av", "rich", "dvc"}))
 
 
+@pytest.mark.parametrize("stage", ["export.export", "export.parity"])
+def test_stages_that_judge_graphs_load_no_library_of_statistics(stage: str) -> None:
+    code = f"import sys, {stage}.stage; print({{'scipy.stats', 'scipy.optimize', 'sklearn'}} & set(sys.modules))"
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "set()"
+
+
 def test_a_package_loads_none_of_its_modules_until_they_are_asked_for() -> None:
     code = "import sys, pipeline, export, runtime; print([name for name in sys.modules if name.startswith(ROOMS)])"
     code = code.replace("ROOMS", "('pipeline.', 'export.', 'runtime.')")

@@ -36,6 +36,19 @@ def test_the_exact_interval_is_the_binomials_own_tail() -> None:
     assert tail == pytest.approx(0.025)
 
 
+@pytest.mark.parametrize(("n_right", "n"), [(0, 5), (5, 5), (1, 2), (8, 10), (109, 120), (1, 5000)])
+def test_the_exact_interval_is_that_of_scipys_binomial_test(n_right: int, n: int) -> None:
+    expected = stats.binomtest(n_right, n).proportion_ci(confidence_level=0.95, method="exact")
+    found = exact_interval(n_right, n)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("n_right", "n"), [(-1, 3), (4, 3)])
+def test_more_right_than_there_are_is_refused(n_right: int, n: int) -> None:
+    with pytest.raises(ValueError, match=rf"{n_right} right of {n}; expected 0 to {n}"):
+        exact_interval(n_right, n)
+
+
 def test_no_bootstrap_is_shown_below_thirty_groups() -> None:
     right = np.ones(29, dtype=bool)
     interval = cluster_bootstrap_interval([str(i) for i in range(29)], right, seed=0)
