@@ -69,7 +69,7 @@ def _run(network: str, way: str) -> dict[str, float]:
     from torch.nn.functional import cross_entropy
 
     sys.path.insert(0, str(ROOT))
-    from pipeline.network.freed_memory import keep_freed_memory
+    from pipeline.network.torch_settings import keep_freed_memory
 
     if way == "kept":
         keep_freed_memory()

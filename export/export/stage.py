@@ -37,9 +37,8 @@ from pipeline.base.report_digest import Hashes, files_below, hashes_of, write_re
 from pipeline.base.storage.scratch import library_temporaries_in, scratch_folder
 from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
-from pipeline.network.freed_memory import keep_freed_memory
-from pipeline.network.inference import forbid_tf32
 from pipeline.network.preprocess import Preprocess
+from pipeline.network.torch_settings import set_up_torch
 from runtime.answers import KNOWN_SCORE
 from runtime.contract import Contract, Geometry, Variant
 from runtime.system.processor import processor_name
@@ -79,8 +78,7 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
     """
     made_from = hashes_of((project.checkpoint, project.fold_heads, project.split_csv), project)
     rows = read_split_without_leaks(project)
-    forbid_tf32()
-    keep_freed_memory()
+    set_up_torch()
     checkpoint = read_checkpoint(project.checkpoint)
     to_calibrate = calibration_rows(rows, params.calibration_frames)
     with scratch_folder("export") as folder, library_temporaries_in(folder):

@@ -37,8 +37,7 @@ from pipeline.base.project import Project
 from pipeline.base.report_digest import files_below, hashes_of, write_report
 from pipeline.network.checkpoint import Checkpoint, class_numbers, read_checkpoint
 from pipeline.network.clip_answers import ClipAnswers, FrameAnswers, answer_clips
-from pipeline.network.freed_memory import keep_freed_memory
-from pipeline.network.inference import forbid_tf32
+from pipeline.network.torch_settings import set_up_torch
 from runtime.answers import KNOWN_SCORE, Answers, joined
 from runtime.classifier import Classifier
 
@@ -73,8 +72,7 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     held_out = [row for row in rows if row.split == "test"]
     if not held_out:
         raise DataError(f"{project.split_csv}: no held-out frame; nothing was compared")
-    forbid_tf32()
-    keep_freed_memory()
+    set_up_torch()
     checkpoint = read_checkpoint(project.checkpoint)
     truth = class_numbers(held_out, checkpoint, project)
     classifiers = _classifiers(checkpoint, project)

@@ -40,10 +40,9 @@ from pipeline.network.calibration import Calibration
 from pipeline.network.checkpoint import Checkpoint, read_checkpoint
 from pipeline.network.clip_answers import ClipAnswers
 from pipeline.network.fit_known_score import spread_over_classes
-from pipeline.network.freed_memory import keep_freed_memory
-from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import Network, build_network
 from pipeline.network.out_of_fold import read_fold_heads
+from pipeline.network.torch_settings import set_up_torch
 
 _RANDOM_START = "the backbone started from random weights"
 
@@ -125,8 +124,7 @@ def evaluate(params: EvaluateParams, project: Project) -> Evaluation:
     """
     made_from = hashes_of((project.checkpoint, project.fold_heads, project.split_csv, project.split_json), project)
     rows = read_split_without_leaks(project)
-    forbid_tf32()
-    keep_freed_memory()
+    set_up_torch()
     checkpoint = read_checkpoint(project.checkpoint)
     inputs = _Inputs(params, project, made_from, rows, checkpoint, checkpoint.network())
     judged = inputs.judge_all()

@@ -112,10 +112,3 @@ def _batches(frames: Frames, batch_size: int) -> DataLoader[tuple[Tensor, Tensor
     """Load frames in order, in batches of inputs (batch, 3, size, size) and class numbers (batch,)."""
     n_workers = 0 if len(frames) < FEW_IMAGES else min(8, joblib.cpu_count())
     return DataLoader(frames, batch_size, num_workers=n_workers)
-
-
-def forbid_tf32() -> None:
-    """Forbid TF32, so that float32 is float32 on a GPU too."""
-    # The newer fp32_precision settings break torch.onnx.export where both run in one process.
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False

@@ -24,13 +24,13 @@ from pipeline.network.calibration import FEWEST_CLIPS, Calibration, calibrate, n
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.embeddings import frozen_embeddings
 from pipeline.network.fit_known_score import fit_known_score, spread_over_classes
-from pipeline.network.freed_memory import keep_freed_memory
 from pipeline.network.heads import Head
-from pipeline.network.inference import Frames, embed, forbid_tf32
+from pipeline.network.inference import Frames, embed
 from pipeline.network.known_score import KnownScore, answers_of
 from pipeline.network.network import Network, build_network
 from pipeline.network.out_of_fold import write_fold_heads, write_out_of_fold
 from pipeline.network.params import ImageParams, ModelParams
+from pipeline.network.torch_settings import set_up_torch
 from pipeline.train.adapt import (
     Choice,
     Training,
@@ -117,8 +117,7 @@ def train(params: TrainParams, model: ModelParams, image: ImageParams, project: 
     split_sha256 = sha256_of(project.split_csv) if project.split_csv.is_file() else ""
     data = read_training_data(params, model, image, project)
     accelerator = build_accelerator(params)
-    forbid_tf32()
-    keep_freed_memory()
+    set_up_torch()
     torch.backends.cudnn.deterministic = True  # on a GPU: its fastest kernels add in no fixed order
     set_seed(params.seed)
     network = _new_network(model, image, len(data.classes), accelerator.device)

@@ -21,10 +21,10 @@ from pipeline.base.files import read_json
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.network.checkpoint import read_checkpoint
-from pipeline.network.inference import forbid_tf32
 from pipeline.network.network import build_network
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
+from pipeline.network.torch_settings import forbid_tf32
 from pipeline.params import read_params
 from pipeline.train.inputs.batched_views import batched_views, padded
 from pipeline.train.inputs.random_views import random_views, view_generator

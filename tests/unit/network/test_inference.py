@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import nn
@@ -10,7 +8,7 @@ from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
 from pipeline.network import inference
-from pipeline.network.inference import Frames, forbid_tf32, infer
+from pipeline.network.inference import Frames, infer
 from pipeline.network.network import Network
 from tests.support.explained_networks import network_of
 from tests.support.small_project import small_project
@@ -52,20 +50,3 @@ def test_a_frame_comes_with_its_class_number(small: Project) -> None:
 def test_no_frames_are_refused(small: Project) -> None:
     with pytest.raises(DataError, match="held-out frames: no frames; expected at least one"):
         infer(_network(), _frames(small, 0), 3, "held-out frames")
-
-
-@pytest.fixture
-def allowed_tf32() -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-
-
-@pytest.mark.usefixtures("allowed_tf32")
-def test_tf32_is_forbidden() -> None:
-    assert torch.backends.cuda.matmul.allow_tf32
-    assert torch.backends.cudnn.allow_tf32
-    forbid_tf32()
-    assert not torch.backends.cuda.matmul.allow_tf32
-    assert not torch.backends.cudnn.allow_tf32
