@@ -192,6 +192,15 @@ const writable = await (await folder.getFileHandle("lost", { create: true })).cr
 await writable.write("a picture whose tab has ended");
 await writable.close();
 """
+CUT_FILE = """
+const root = await navigator.storage.getDirectory();
+const folder = await root.getDirectoryHandle(encodeURIComponent("clip2edge samples /"));
+for await (const handle of folder.values()) {
+  const writable = await handle.createWritable({ keepExistingData: true });
+  await writable.truncate(100);
+  await writable.close();
+}
+"""
 OLD_SAMPLE = """
 const request = indexedDB.open("clip2edge samples /", 1);
 request.onupgradeneeded = () => {
@@ -725,6 +734,7 @@ class Trial:
             self.check("one zip has samples of both kinds", sound and both, labels)
             self._lost_files(browser, address)
             self._deleted_while_saved(browser, address)
+            self._cut_file(browser, address, downloads)
 
     def _lost_files(self, browser: PhoneBrowser, address: str) -> None:
         first = browser.driver.current_window_handle
@@ -769,6 +779,27 @@ class Trial:
         browser.open(address)
         browser.until(f"return (async () => {{ {STORED} }})().then(({{ files }}) => Object.keys(files).length === 0)")
         self.check("and its file is gone at the next start", browser.run(SAMPLES) == [])
+
+    def _cut_file(self, browser: PhoneBrowser, address: str, downloads: Path) -> None:
+        """A file that a power cut shortened is told, and hides no other sample."""
+        keep(browser, "cut")
+        browser.run(CUT_FILE)
+        keep(browser, "whole")
+        browser.press("#show-samples")
+        browser.until("return document.querySelectorAll('#samples-list li').length === 2")
+        line, items = browser.text("#samples-line"), browser.text("#samples-list")
+        told = "1 cannot be read" in line and items.count("cannot be read") == 1
+        self.check("a file that a power cut shortened is told beside the others", told, (line, items))
+        (downloads / "samples.zip").unlink()
+        browser.press("#take-home")
+        wait_for((downloads / "samples.zip").is_file)
+        with zipfile.ZipFile(downloads / "samples.zip") as archive:
+            labels = [sample["label"] for sample in json.loads(archive.read("samples.json"))["samples"]]
+        self.check("and the zip has the others", labels == ["whole"], labels)
+        for _ in range(2):
+            browser.press("#delete-all")
+        browser.until("return document.querySelectorAll('#samples-list li').length === 0")
+        self.check("and it can be deleted", browser.run(SAMPLES) == [])
 
     def two_tabs(self) -> None:
         """Two tabs of one page both answer, and see each other's samples."""

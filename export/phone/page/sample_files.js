@@ -48,7 +48,7 @@ export class SampleFiles {
       const name = crypto.randomUUID();
       try {
         await this.#write(name, blob);
-        return await record({ name, type: blob.type });
+        return await record({ name, type: blob.type, size: blob.size });
       } catch (error) {
         await this.#remove(name);
         throw error;
@@ -68,15 +68,18 @@ export class SampleFiles {
     }
   }
 
-  // The content of a file; null where the file is gone, since another tab has deleted the sample meanwhile.
-  async read({ name, type }) {
+  // The content of a file; null where the file is gone, since another tab has deleted the sample meanwhile. A file that is
+  // shorter than it was written, as after a power cut, is an error. Records of earlier pages have no `size`.
+  async read({ name, type, size }) {
+    let file;
     try {
-      const file = await (await this.#folder.getFileHandle(name)).getFile();
-      return file.slice(0, file.size, type); // the storage knows no types
+      file = await (await this.#folder.getFileHandle(name)).getFile();
     } catch (error) {
       if (error?.name === "NotFoundError") return null;
       throw error;
     }
+    if (size !== undefined && file.size !== size) throw new DOMException(`${file.size} of ${size} bytes`, "NotReadableError");
+    return file.slice(0, file.size, type); // the storage knows no types
   }
 
   // Keeps the files of deleted samples until this tab ends: a zip refers to them, and the browser may still be saving it.

@@ -53,20 +53,22 @@ export class Samples {
     }
   }
 
-  // Every sample that is whole, with its file as `blob`.
+  // Every sample with its file as `blob`, which is null where the file cannot be read: one such hides no other.
   async all() {
     const records = await this.#run("readonly", (store) => store.getAll());
-    const samples = await Promise.all(records.map((record) => this.#whole(record)));
-    return samples.filter(({ blob }) => blob !== null);
+    const samples = await Promise.all(records.map((record) => this.#withFile(record)));
+    return samples.filter((sample) => sample !== null);
   }
 
-  async #whole({ stored, ...sample }) {
+  // Null where another tab has deleted the sample meanwhile.
+  async #withFile({ stored, ...sample }) {
     if (stored === undefined) return sample;
     if (this.#files === null) throw new Problem("files_unreachable");
     try {
-      return { ...sample, blob: await this.#files.read(stored) };
-    } catch (error) {
-      throw storeProblem(error);
+      const blob = await this.#files.read(stored);
+      return blob === null ? null : { ...sample, blob };
+    } catch {
+      return { ...sample, blob: null };
     }
   }
 

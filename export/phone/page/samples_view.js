@@ -65,9 +65,12 @@ export class SamplesView {
 
   async #list() {
     const all = await this.count();
-    const megabytes = (all.reduce((sum, { blob }) => sum + blob.size, 0) / 1e6).toFixed(1);
-    $("samples-line").textContent = all.length ? text("samples_count", { count: all.length, megabytes }) : text("samples_none");
-    $("take-home").disabled = all.length === 0;
+    const readable = all.filter(isReadable);
+    const megabytes = (readable.reduce((sum, { blob }) => sum + blob.size, 0) / 1e6).toFixed(1);
+    const kept = all.length ? text("samples_count", { count: readable.length, megabytes }) : text("samples_none");
+    const lost = readable.length < all.length ? text("samples_unreadable", { count: all.length - readable.length }) : "";
+    $("samples-line").textContent = `${lost} ${kept}`.trim();
+    $("take-home").disabled = readable.length === 0;
     $("delete-all").disabled = all.length === 0;
     $("delete-all").textContent = text("delete_all");
     delete $("delete-all").dataset.sure;
@@ -78,11 +81,6 @@ export class SamplesView {
 
   #item({ id, kind, label, recorded_at: recordedAt, bundle_id: bundle, answer, blob }) {
     const item = document.createElement("li");
-    const picture = document.createElement(kind === "clip" ? "video" : "img");
-    picture.src = URL.createObjectURL(blob);
-    picture.muted = true;
-    picture.playsInline = true;
-    this.#addresses.push(picture.src);
     const words = document.createElement("p");
     const name = document.createElement("strong");
     name.textContent = label;
@@ -93,6 +91,7 @@ export class SamplesView {
     const model = document.createElement("span");
     model.textContent = text("sample_model", { bundle: bundle.slice(0, 8) }); // the zip has all digits
     words.append(name, about, model);
+    if (blob === null) words.append(text("sample_unreadable"));
     const remove = document.createElement("button");
     remove.className = "second";
     remove.dataset.text = "delete";
@@ -100,15 +99,25 @@ export class SamplesView {
       await this.#samples.remove(id);
       await this.#list();
     });
+    const picture = blob === null ? document.createElement("span") : this.#picture(kind, blob); // or an empty place
     item.append(picture, words, remove);
     fillTexts(item);
     return item;
   }
 
+  #picture(kind, blob) {
+    const picture = document.createElement(kind === "clip" ? "video" : "img");
+    picture.src = URL.createObjectURL(blob);
+    picture.muted = true;
+    picture.playsInline = true;
+    this.#addresses.push(picture.src);
+    return picture;
+  }
+
   async #save() {
     const link = document.createElement("a");
     await this.#samples.holdFiles();
-    link.href = URL.createObjectURL(await zipOfSamples(await this.#samples.all()));
+    link.href = URL.createObjectURL(await zipOfSamples((await this.#samples.all()).filter(isReadable)));
     link.download = "samples.zip";
     link.click();
     this.#addresses.push(link.href);
@@ -138,3 +147,5 @@ export class SamplesView {
     for (const address of this.#addresses.splice(0)) URL.revokeObjectURL(address);
   }
 }
+
+const isReadable = ({ blob }) => blob !== null;

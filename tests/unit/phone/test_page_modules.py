@@ -411,6 +411,10 @@ const result = {};
 const stored = await files.keep(picture, async (record) => record);
 const read = await files.read(stored);
 result.read = [await read.text(), read.type];
+entries.set(stored.name, new Blob(["pict"])); // a power cut
+result.cut = await files.read(stored).then(() => "read", (error) => `${error.name}: ${error.message}`);
+result.ofEarlierPage = (await files.read({ name: stored.name, type: stored.type })).size; // a record without a size
+entries.set(stored.name, picture);
 room = 3;
 const { removeEntry } = folder;
 let held = 2; // attempts for which the browser still holds the file
@@ -452,6 +456,8 @@ console.log(JSON.stringify(result));
 def test_a_samples_file_is_kept_whole_or_not_at_all_and_a_zip_keeps_what_it_refers_to(tmp_path: Path) -> None:
     assert node(tmp_path, SAMPLE_FILES) == {
         "read": ["picture", "image/png"],
+        "cut": "NotReadableError: 4 of 7 bytes",
+        "ofEarlierPage": 4,
         "full": ["QuotaExceededError", 1],  # the first sample's file, and nothing of the second
         "noRecord": ["AbortError", 1],
         "notAlone": True,  # another tab may be between a file and its record
