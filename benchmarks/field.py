@@ -2,15 +2,16 @@
 
 There are five sets of photos: fish, hymenoptera, cats_dogs, lfw_top20 and neu_surface. `pipe extract`, `augment` and
 `split` run once for each set, and the features of the frozen backbone are computed once. Then half of the groups of
-each class are drawn, seven times. On this half the chain is run as `pipe train` runs it: folds, a head for each, the
+each class are drawn, twenty times. On this half the chain is run as `pipe train` runs it: folds, a head for each, the
 verdicts out of fold, then the head that ships. The other half is the field. `too_high` counts the divisions whose
 estimate is above the field beyond chance, by Fisher's exact test, one-sided, at 5 %. `signed_error` is the estimate
 less the field, in points, the mean over the divisions. The peer is scikit-learn's logistic regression on the photos of
 the same half without copies, its strength chosen by folds of whole groups.
 
 `from_training_side` is the share right of heads that have learned from the training side alone, as with
-`train.refit: none`: the mean of five, since the split draws another side with each seed. `nll` is that of
-the field at the temperature fitted out of fold, `nll_at_1` that without one.
+`train.refit: none`: the mean of five, since the split draws another side with each seed. `gain` is what learning from
+all groups of the half adds to it, in points, with its standard error over the divisions. `nll` is that of the field at
+the temperature fitted out of fold, `nll_at_1` that without one.
 `refused` is the share of the field's groups that the known score refuses as none of the classes, and `rate` is the
 share that is named. `refused_twice_as_often` counts the divisions that refuse more than twice the named share;
 `twice_by_chance` is how many would do so by chance if the groups of both halves were alike.
@@ -113,6 +114,11 @@ class Division:
         return interval.low <= self.field[0] / self.field[1] <= interval.high
 
     @property
+    def gain(self) -> float:
+        """What learning from all groups of the half adds to learning from its training side, as a share."""
+        return self.field[0] / self.field[1] - self.from_training_side
+
+    @property
     def error(self) -> float:
         """The estimate less the field, as a share."""
         return self.estimated[0] / self.estimated[1] - self.field[0] / self.field[1]
@@ -121,10 +127,10 @@ class Division:
 def main() -> None:
     """Divide each set, and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two sets and two divisions instead of five and seven")
+    parser.add_argument("--quick", action="store_true", help="two sets and two divisions instead of five and twenty")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    names, n_divisions = (list(SETS)[:2], 2) if options.quick else (list(SETS), 7)
+    names, n_divisions = (list(SETS)[:2], 2) if options.quick else (list(SETS), 20)
     found: dict[str, list[Division]] = {}
     with tempfile.TemporaryDirectory(prefix="field-") as folder:
         for name in names:
@@ -142,6 +148,7 @@ def main() -> None:
 def summary(divisions: Sequence[Division]) -> dict[str, Any]:
     """The numbers of some divisions."""
     fields = [division.field[0] / division.field[1] for division in divisions]
+    gains = [100 * division.gain for division in divisions]
     return {
         "divisions": len(divisions),
         "estimate": statistics.fmean(division.estimated[0] / division.estimated[1] for division in divisions),
@@ -151,6 +158,8 @@ def summary(divisions: Sequence[Division]) -> dict[str, Any]:
         "interval_holds": sum(division.holds for division in divisions),
         "logistic_regression": statistics.fmean(division.logistic for division in divisions),
         "from_training_side": statistics.fmean(division.from_training_side for division in divisions),
+        "gain": statistics.fmean(gains),
+        "gain_error": statistics.stdev(gains) / math.sqrt(len(gains)),
         "nll_at_1": statistics.fmean(division.nll[0] for division in divisions),
         "nll": statistics.fmean(division.nll[1] for division in divisions),
         "refused": statistics.fmean(division.refused for division in divisions),
@@ -168,7 +177,8 @@ def print_line(name: str, divisions: Sequence[Division]) -> None:
         for key in ("estimate", "field", "from_training_side", "logistic_regression", "refused", "rate")
     )
     print(
-        f"{name:12} {of_set['divisions']:3} divisions: {shares}; signed error {of_set['signed_error']:+.1f} points, "
+        f"{name:12} {of_set['divisions']:3} divisions: {shares}; gain {of_set['gain']:+.1f} ± "
+        f"{of_set['gain_error']:.1f} points; signed error {of_set['signed_error']:+.1f} points, "
         f"too high in {of_set['too_high']}, interval holds in {of_set['interval_holds']}; nll {of_set['nll']:.3f}, at "
         f"temperature 1 {of_set['nll_at_1']:.3f}; refused over twice the rate in {of_set['refused_twice_as_often']}, "
         f"by chance in {of_set['twice_by_chance']:.1f}",
