@@ -303,6 +303,7 @@ def _calibrate_on_val(
     rows = data.sides["val"]
     if not rows:
         return not_calibrated(_NO_VALIDATION), None
+    network.eval()  # a run that continued after its last epoch has not measured, and would drop values at random
     groups = [row.group for row in rows]
     learned = [row for row in data.learned if not row.is_copy] or data.learned
     score = None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ import torch
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
+from pipeline.network.checkpoint import read_checkpoint
 from pipeline.params import read_params
 from pipeline.train import stage
 from pipeline.train.resume import read_state, run_key, write_state
@@ -107,6 +109,26 @@ def test_a_state_of_another_run_is_one_line_that_names_it(small: Project) -> Non
         with pytest.raises(DataError, match=r"resume/\w+.pt: found a state that is not of this run .*; delete it"):
             stage.train(params.train, params.model, params.image, small)
     assert asked
+
+
+def test_a_run_that_ended_after_its_last_epoch_is_calibrated_like_an_undisturbed_one(small: Project) -> None:
+    set_params(
+        small,
+        model={"freeze": "all", "head": "fc", "fc_widths": [16], "fc_dropouts": [0.5]},
+        train={"estimate": "holdout", "refit": "none"},
+    )
+    params = read_params(small.params_yaml)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "refuse_changed_split", Mock(side_effect=InterruptedError))
+        with pytest.raises(InterruptedError):
+            stage.train(params.train, params.model, params.image, small)
+    assert not small.checkpoint.exists()
+    stage.train(params.train, params.model, params.image, small)
+    of_continued = read_checkpoint(small.checkpoint)
+    stage.train(params.train, params.model, params.image, small)
+    undisturbed = read_checkpoint(small.checkpoint)
+    assert of_continued.calibration == undisturbed.calibration
+    assert undisturbed.calibration.temperature is not None
 
 
 def test_a_run_of_other_settings_pictures_or_rows_has_another_key(small: Project) -> None:
