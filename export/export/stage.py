@@ -122,7 +122,7 @@ def _frames_to_judge(
     """
     if checkpoint.estimate == "folds":
         return frames_of_folds(rows, checkpoint, project, path, MOST_JUDGED)
-    held_out = [row for row in rows if row.split == "val"]
+    held_out = [row for row in rows if row.split == "val" and row.kept]
     return reference_frames(held_out, checkpoint, project, path) if held_out else calibration
 
 

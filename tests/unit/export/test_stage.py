@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import onnx
@@ -24,6 +26,7 @@ from export.parity.blame import TrainedNetwork, blame
 from export.parity.stage import parity
 from pipeline.base.errors import GateError
 from pipeline.base.files import read_json, sha256_of
+from pipeline.base.manifest import read_split
 from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.network.calibration import Calibration, UnknownThresholds
@@ -164,6 +167,18 @@ def test_an_exporter_that_fails_parity_is_followed_by_the_next_and_the_reason_ke
     assert [each.attempt for each in tried] == [Attempt("dynamo", 18), Attempt("legacy", 18)]
     assert [each.trial.verdict for each in tried] == ["failed", "passed"]
     assert "largest logit difference" in tried[0].trial.reasons[0]
+
+
+def test_no_frame_that_screening_dropped_judges_a_graph(exported: Project, tmp_path: Path) -> None:
+    rows = read_split(exported.split_csv)
+    first = next(row for row in rows if row.split == "val")
+    dropped = [dataclasses.replace(row, kept=row is not first) for row in rows]
+    checkpoint = read_checkpoint(exported.checkpoint)
+    with patch.object(stage, "reference_frames", side_effect=lambda rows, *_: rows):
+        judging = stage._frames_to_judge(dropped, checkpoint, [], exported, tmp_path)
+        everything = stage._frames_to_judge(rows, checkpoint, [], exported, tmp_path)
+    assert {row.path for row in everything} - {row.path for row in judging} == {first.path}
+    assert len(judging) > 0
 
 
 def test_where_no_exporter_agrees_nothing_is_exported_and_the_report_says_how_not(

@@ -8,8 +8,7 @@ import pytest
 from export.export.reference_frames import ReferenceFrames
 from export.export.search import Precision, Trial
 from export.export.thresholds import thresholds_of
-from pipeline.base.manifest import Row
-from pipeline.network.calibration import Calibration, UnknownThresholds
+from pipeline.network.calibration import Calibration, UnknownThresholds, fit_thresholds
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.params import ModelParams
 from pipeline.network.preprocess import Preprocess
@@ -24,32 +23,51 @@ MODEL = ModelParams.model_validate(
 )  # fmt: skip
 PLAIN = checkpoint_of({}, Untrained(("a", "b"), MODEL, Preprocess(32, "squash", 1.0, (0.5,) * 3, (0.5,) * 3)))
 FITTED = with_calibration(PLAIN, Calibration(1.0, None, UnknownThresholds(5.0, 6.0, 0.05), None))
-ROWS = [Row(f"{number}.jpg", "a", f"{number}", "", f"clip {number}") for number in range(19)]
-SCORES = np.arange(19, dtype=np.float32)
+SCORES = np.linspace(0, 10, 19, dtype=np.float32)
 
 
 def _thresholds(
-    precision: Precision, scores: np.ndarray, checkpoint: Checkpoint, n_clips: int = 19
+    precision: Precision, scores: np.ndarray, checkpoint: Checkpoint, of_torch: np.ndarray = SCORES
 ) -> UnknownThresholds | None:
-    answers = Answers(np.zeros((n_clips, 2), np.float32), scores)
-    frames = ReferenceFrames(("a", "b"), np.zeros(n_clips, np.int64), answers.logits, answers, rows=ROWS[:n_clips])
-    return thresholds_of(Trial("a graph", precision, answers=answers), frames, checkpoint)
+    logits = np.zeros((len(scores), 2), np.float32)
+    frames = ReferenceFrames(("a", "b"), np.zeros(len(scores), np.int64), logits, Answers(logits, of_torch))
+    return thresholds_of(Trial("a graph", precision, answers=Answers(logits, scores)), frames, checkpoint)
 
 
-def test_a_graph_whose_scores_are_shifted_has_shifted_thresholds() -> None:
-    as_they_are, shifted = (_thresholds("int8", SCORES - shift, FITTED) for shift in (0.0, 2.5))
-    assert as_they_are == UnknownThresholds(0.0, 0.0, 0.05)
-    assert shifted == UnknownThresholds(-2.5, -2.5, 0.05)
+def test_a_graph_whose_scores_are_shifted_and_stretched_has_such_thresholds() -> None:
+    unknown = FITTED.calibration.unknown
+    assert unknown is not None
+    for slope, shift in ((1.0, 0.0), (1.0, -2.5), (0.8, 1.0)):
+        found = _thresholds("int8", slope * SCORES + np.float32(shift), FITTED)
+        assert found is not None
+        assert (found.frame, found.clip) == pytest.approx((slope * 5 + shift, slope * 6 + shift), abs=1e-6)
+        assert found.false_alarms == unknown.false_alarms
+
+
+def test_noise_of_a_graph_moves_no_threshold_and_refuses_about_as_many_clips() -> None:
+    generator = np.random.default_rng(0)
+    of_clips = np.repeat(generator.normal(10, 1, 300), 40)
+    scores = (of_clips + generator.normal(0, 1.5, len(of_clips))).astype(np.float32)  # of torch, for all frames
+    of_graph = (0.9 * scores - 1 + generator.normal(0, 0.2, len(scores))).astype(np.float32)
+    unknown, _ = fit_thresholds(scores, np.repeat(np.arange(300), 40).astype(str).tolist(), 0.05)
+    assert unknown is not None
+    checkpoint = with_calibration(PLAIN, Calibration(1.0, None, unknown, None))
+    asked = np.arange(0, len(scores), 23)  # one or two frames of a clip
+    found = _thresholds("int8", of_graph[asked], checkpoint, scores[asked])
+    assert found is not None
+    assert (of_graph.reshape(300, 40).mean(axis=1) < found.clip).mean() == pytest.approx(0.05, abs=0.01)
+    assert (of_graph < found.frame).mean() == pytest.approx(0.05, abs=0.01)
+
+
+def test_equal_scores_move_the_thresholds_by_their_difference() -> None:
+    found = _thresholds("fp16", np.full(3, 2.5, np.float32), FITTED, np.full(3, 2.0, np.float32))
+    assert found == UnknownThresholds(5.5, 6.5, 0.05)
 
 
 def test_float32_has_the_thresholds_of_torch() -> None:
-    assert _thresholds("fp32", SCORES, FITTED) == FITTED.calibration.unknown
+    assert _thresholds("fp32", SCORES - 1, FITTED) == FITTED.calibration.unknown
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_where_the_checkpoint_has_none_no_graph_has_any(precision: Precision) -> None:
     assert _thresholds(precision, SCORES, PLAIN) is None
-
-
-def test_too_few_clips_leave_the_thresholds_of_torch() -> None:
-    assert _thresholds("int8", SCORES[:9], FITTED, n_clips=9) == FITTED.calibration.unknown
