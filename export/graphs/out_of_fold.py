@@ -28,7 +28,7 @@ from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
 from pipeline.base.project import Project
-from pipeline.network.calibration import UnknownThresholds, fit_thresholds
+from pipeline.network.calibration import FEWEST_CLIPS_OF_OTHER_FOLDS, fit_thresholds
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 from pipeline.network.clip_answers import ClipAnswers, FrameAnswers, answer_clips
 from runtime.answers import Answers, nothing
@@ -82,7 +82,7 @@ class JudgedFrames:
     def _thresholds(self, scores: Scores, fold: int, rate: float | None) -> Thresholds:
         others = [position for position, row in enumerate(self.rows) if row.fold != fold and row.kept]
         groups = [self.rows[position].group for position in others]
-        fitted: UnknownThresholds | None = fit_thresholds(scores[others], groups, rate)[0]
+        fitted, _ = fit_thresholds(scores[others], groups, rate, FEWEST_CLIPS_OF_OTHER_FOLDS)
         return Thresholds(None, None) if fitted is None else Thresholds(fitted.frame, fitted.clip)
 
 

@@ -19,6 +19,8 @@ from runtime.answers import Answers
 
 RANGE = (0.01, 100.0)  # of temperatures
 FEWEST_CLIPS = 10  # for thresholds: of fewer clips nobody can say how often a new one would be refused
+# Of the other folds, for those that judge a fold: where the device refuses, its judge has to refuse as well.
+FEWEST_CLIPS_OF_OTHER_FOLDS = 1
 MOST_CHANCE_OF_TWICE = 0.05  # that new clips fall below a threshold more than twice as often as is named
 NO_NUMBERS = "a frame to calibrate on has logits or scores that are no numbers"
 NOT_WANTED = "not wanted: train.unknown_false_alarms is null"
@@ -99,7 +101,11 @@ def _number(value: object) -> Any:
 
 
 def calibrate(
-    answers: Answers, truth: NDArray[np.int64], groups: Sequence[str], false_alarms: float | None
+    answers: Answers,
+    truth: NDArray[np.int64],
+    groups: Sequence[str],
+    false_alarms: float | None,
+    fewest_clips: int = FEWEST_CLIPS,
 ) -> Calibration:
     """Fit the temperature and the thresholds.
 
@@ -108,11 +114,12 @@ def calibrate(
         truth: (n,) class numbers.
         groups: (n,) the clip or photo of each frame.
         false_alarms: the share of known clips that may be refused; None fits no thresholds.
+        fewest_clips: as in `fit_thresholds`.
     """
     if not np.isfinite(answers.logits).all() or not np.isfinite(answers.scores).all():
         return not_calibrated(NO_NUMBERS)
     temperature = fit_temperature(answers.logits, truth, groups)
-    return Calibration(temperature, None, *fit_thresholds(answers.scores, groups, false_alarms))
+    return Calibration(temperature, None, *fit_thresholds(answers.scores, groups, false_alarms, fewest_clips))
 
 
 def fit_temperature(logits: Logits, truth: NDArray[np.int64], groups: Sequence[str]) -> float:
@@ -141,7 +148,7 @@ def fit_temperature(logits: Logits, truth: NDArray[np.int64], groups: Sequence[s
 
 
 def fit_thresholds(
-    scores: Scores, groups: Sequence[str], false_alarms: float | None
+    scores: Scores, groups: Sequence[str], false_alarms: float | None, fewest_clips: int = FEWEST_CLIPS
 ) -> tuple[UnknownThresholds | None, str | None]:
     """Fit the thresholds of a score, or say why there are none.
 
@@ -154,12 +161,13 @@ def fit_thresholds(
         scores: (n,), finite.
         groups: (n,) the clip or photo of each frame.
         false_alarms: the share of known clips that may fall below; None fits no thresholds.
+        fewest_clips: that thresholds are fitted to.
     """
     if false_alarms is None:
         return None, NOT_WANTED
     clips, clip_of_frame = np.unique(np.array(groups), return_inverse=True)
-    if len(clips) < FEWEST_CLIPS:
-        return None, f"{len(clips)} clips or photos to calibrate on; thresholds need {FEWEST_CLIPS}"
+    if len(clips) < fewest_clips:
+        return None, f"{len(clips)} clips or photos to calibrate on; thresholds need {fewest_clips}"
     rate = max(false_alarms, 1 / (len(clips) + 1))
     of_frames = scores.astype(np.float64)
     of_clips = np.bincount(clip_of_frame, weights=of_frames) / np.bincount(clip_of_frame)

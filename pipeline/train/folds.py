@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.base.manifest import Row
-from pipeline.network.calibration import Calibration, calibrate
+from pipeline.network.calibration import FEWEST_CLIPS, FEWEST_CLIPS_OF_OTHER_FOLDS, Calibration, calibrate
 from pipeline.network.fit_known_score import fit_known_score, spread_over_classes
 from pipeline.network.known_score import KnownScore, answers_of_blocks
 from pipeline.network.network import Network
@@ -144,12 +144,31 @@ def fit_score(source: CachedFeatures, positions: Sequence[int], params: TrainPar
 
 
 def _calibrations(data: FoldData, answers: Answers, params: TrainParams) -> Iterator[Calibration]:
-    """Yield the calibration from all kept frames, then for each fold that from the other folds' frames."""
-    rows, truth = data.judged_rows, data.judged.labels.numpy()
-    for left_out in (None, *data.numbers):
-        chosen = np.array([row.kept and row.fold != left_out for row in rows])
-        groups = [row.group for row, is_chosen in zip(rows, chosen, strict=True) if is_chosen]
-        yield calibrate(answers[chosen], truth[chosen], groups, params.unknown_false_alarms)
+    """Yield the calibration from all kept frames, then for each fold that from the other folds' frames.
+
+    Either all have thresholds or none has, so that the folds judge a device that refuses like one.
+    """
+    whole = _calibration_without(None, data, answers, params.unknown_false_alarms)
+    yield whole
+    false_alarms = None if whole.unknown is None else params.unknown_false_alarms
+    for fold in data.numbers:
+        of_fold = _calibration_without(fold, data, answers, false_alarms, FEWEST_CLIPS_OF_OTHER_FOLDS)
+        if whole.unknown is None:
+            of_fold = replace(of_fold, unknown_reason=whole.unknown_reason)
+        yield of_fold
+
+
+def _calibration_without(
+    fold: int | None,
+    data: FoldData,
+    answers: Answers,
+    false_alarms: float | None,
+    fewest_clips: int = FEWEST_CLIPS,
+) -> Calibration:
+    chosen = np.array([row.kept and row.fold != fold for row in data.judged_rows])
+    groups = [row.group for row, is_chosen in zip(data.judged_rows, chosen, strict=True) if is_chosen]
+    truth = data.judged.labels.numpy()[chosen]
+    return calibrate(answers[chosen], truth, groups, false_alarms, fewest_clips)
 
 
 def _mean_curves(histories: Sequence[tuple[int, Fitted]]) -> Iterator[Metrics]:

@@ -27,8 +27,9 @@ from pipeline.network.params import ModelParams
 from pipeline.params import read_params
 from pipeline.train import folds as module
 from pipeline.train import stage
-from pipeline.train.folds import FoldData, Part, _answers, _inputs_of_fold
+from pipeline.train.folds import FoldData, Part, _answers, _calibrations, _inputs_of_fold
 from pipeline.train.inputs.feature_cache import CachedFeatures
+from runtime.answers import Answers
 from tests.support.checkpoints import a_known_score
 from tests.support.command import run_pipe
 from tests.support.small_project import in_folds, set_params, small_project
@@ -120,6 +121,24 @@ def test_no_score_is_fitted_where_nothing_is_to_be_refused(folded: Project) -> N
     assert [head.known_score for head in read_fold_heads(folded.fold_heads)] == [None] * 5
     answers = read_out_of_fold(_judged(folded), checkpoint.classes, folded.out_of_fold_csv())
     assert np.array_equal(answers.scores, answers.logits.max(axis=1))
+
+
+@pytest.mark.parametrize(("n_clips", "rate_of_folds"), [(9, None), (10, 1 / 9), (40, 0.05)])
+def test_folds_refuse_where_the_device_does_though_they_have_fewer_clips_to_calibrate_on(
+    folded: Project, n_clips: int, rate_of_folds: float | None
+) -> None:
+    rows = [Row(f"{clip}.jpg", "a", f"{clip}", "", f"{clip}", fold=clip % 5) for clip in range(n_clips)]
+    turns = torch.zeros(n_clips, 1, dtype=torch.int64)
+    data = FoldData(rows, (of_all := CachedFeatures(torch.zeros(n_clips, 1, 4), turns, turns[:, 0])), rows, of_all)
+    answers = Answers(np.tile(np.array([2, 1], np.float32), (n_clips, 1)), np.arange(n_clips, dtype=np.float32))
+    whole, *of_folds = _calibrations(data, answers, read_params(folded.params_yaml).train)
+    assert len(of_folds) == 5
+    if rate_of_folds is None:
+        reasons = {each.unknown_reason for each in (whole, *of_folds)}
+        assert reasons == {"9 clips or photos to calibrate on; thresholds need 10"}
+    else:
+        assert whole.unknown is not None
+        assert [each.unknown and each.unknown.false_alarms for each in of_folds] == [pytest.approx(rate_of_folds)] * 5
 
 
 def test_a_recording_in_two_folds_is_refused(folded: Project) -> None:
