@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from export.graphs.fold_heads import FoldHeads, GraphOfFolds, ask_by_fold, positions_by_fold
 from pipeline.base.errors import DataError
@@ -86,6 +87,15 @@ def test_the_graph_that_ships_stays_as_it_is() -> None:
 def test_a_graph_that_does_not_hold_the_shipped_head_is_refused(name: str, values: np.ndarray) -> None:
     with pytest.raises(DataError, match=f"does not hold {name} in floating point, so no fold can judge it"):
         GraphOfFolds(graph(**{name: values}), heads())
+
+
+def test_a_weight_too_small_for_float16_is_found_as_onnxruntime_converts_it() -> None:
+    weight = SHIPPED[0].copy()
+    weight[0, 0] = 1e-8
+    halved = convert_float_to_float16(graph(**{"head.classify.0.weight": weight}), keep_io_types=True)
+    shipped = {**heads().shipped, "head.classify.0.weight": torch.from_numpy(weight)}
+    found = ask_by_fold(halved, ROWS, FoldHeads(shipped, heads().heads), POOLED).logits
+    np.testing.assert_allclose(found, ask_by_fold(graph(), ROWS, heads(), POOLED).logits, atol=5e-3)
 
 
 def test_a_graph_without_the_names_of_the_head_is_refused() -> None:
