@@ -110,7 +110,7 @@ def assign_groups(
     for groups, minimum in ((filled, least), (empty, 0)):
         settled = {group: pinned[group] for group in groups if group in pinned}
         counts = count_by_side(settled.values(), shares)
-        at_least = {side: 0 if side == UNUSED else max(minimum, counts[side]) for side in shares}
+        at_least = {side: max(0 if side == UNUSED else minimum, counts[side]) for side in shares}
         quotas = group_quotas(len(groups), shares, at_least=at_least, rounding=rounding)
         free = {side: quotas[side] - counts[side] for side in shares}
         best |= settled | _arrange(groups, free, settled, shares, seed)
@@ -173,6 +173,7 @@ def _deal_shared(
         missing = {
             side: sum(Fraction(left[label][side], max(1, quotas[label][side])) for label in labels)
             for side in left[labels[0]]
+            if side != UNUSED or all(left[label][UNUSED] > 0 for label in labels)  # else a side misses what was asked
         }
         side_of[group] = max(missing, key=missing.__getitem__)
         for label in labels:

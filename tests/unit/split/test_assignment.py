@@ -133,6 +133,41 @@ def test_more_pinned_groups_than_a_side_was_to_have_cost_no_other_side_its_numbe
     assert Counter(sides.values()) == {"train": 3, "test": 2, "unused": 1}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_of_two_classes_are_left_over_only_where_both_classes_have_groups_to_spare(seed: int) -> None:
+    shared = {f"both{number}": 5 for number in range(12)}
+    sizes = {"a": shared, "b": shared | {f"b{number}": 5 for number in range(88)}}
+    asked = {"train": 10, "test": 1}
+    shares = {
+        label: {side: Fraction(count, len(groups)) for side, count in asked.items()}
+        | {"unused": Fraction(len(groups) - 11, len(groups))}
+        for label, groups in sizes.items()
+    }
+    sides = assigned(sizes, shares, seed)
+    for groups in sizes.values():
+        assert Counter(sides[group] for group in groups) == {**asked, "unused": len(groups) - 11}
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**31), st.integers(1, 12), st.integers(0, 40), st.integers(1, 6), st.integers(1, 3))
+def test_asked_numbers_of_shared_groups_are_dealt_whatever_they_are(
+    seed: int, n_shared: int, n_alone: int, n_train: int, n_test: int
+) -> None:
+    shared = {f"both{number}": 5 for number in range(n_shared + n_train + n_test)}
+    sizes = {"a": shared, "b": shared | {f"b{number}": 5 for number in range(n_alone)}}
+    asked = {"train": n_train, "test": n_test}
+    shares = {
+        label: {side: Fraction(count, len(groups)) for side, count in asked.items()}
+        | {"unused": Fraction(len(groups) - n_train - n_test, len(groups))}
+        for label, groups in sizes.items()
+    }
+    sides = assigned(sizes, shares, seed)
+    for groups in sizes.values():
+        dealt = Counter(sides[group] for group in groups)
+        assert all(dealt[side] >= count for side, count in asked.items())
+        assert sum(dealt.values()) == len(groups)
+
+
 def test_groups_that_are_asked_to_be_left_over_are_unused() -> None:
     shares = {"train": Fraction(4, 10), "test": Fraction(2, 10), "unused": Fraction(4, 10)}
     sides = assign_groups({f"clip{number}": 5 for number in range(10)}, shares, 0)
