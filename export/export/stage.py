@@ -76,7 +76,8 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
         DataError: the checkpoint, the split or a frame is missing or broken.
         GateError: no exporter gives a graph that computes what torch computes. `reports/export.json` has the reasons.
     """
-    made_from = hashes_of((project.checkpoint, project.fold_heads, project.split_csv), project)
+    read = (project.checkpoint, project.fold_heads, project.split_csv, project.split_json, project.out_of_fold_csv())
+    made_from = hashes_of(read, project)
     rows = read_split_without_leaks(project)
     set_up_torch()
     checkpoint = read_checkpoint(project.checkpoint)

@@ -66,8 +66,9 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
         DataError: no frame is held out, or one has a class that the checkpoint does not know; a graph, the contract or
             the checkpoint is missing or broken.
     """
-    inputs = (project.checkpoint, project.fold_heads, project.split_csv, project.contract_json)
-    made_from = hashes_of((*inputs, *files_below(project.onnx), *device_code(project)), project)
+    of_training = (project.checkpoint, project.fold_heads, project.out_of_fold_csv())
+    read = (*of_training, project.split_csv, project.split_json, project.contract_json)
+    made_from = hashes_of((*read, *files_below(project.onnx), *device_code(project)), project)
     rows = read_split_without_leaks(project)
     held_out = [row for row in rows if row.split == "test"]
     if not held_out:

@@ -122,7 +122,8 @@ def evaluate(params: EvaluateParams, project: Project) -> Evaluation:
             missing or broken.
         LeakageError: a group is on two sides.
     """
-    made_from = hashes_of((project.checkpoint, project.fold_heads, project.split_csv, project.split_json), project)
+    read = (project.checkpoint, project.fold_heads, project.split_csv, project.split_json, project.out_of_fold_csv())
+    made_from = hashes_of(read, project)
     rows = read_split_without_leaks(project)
     set_up_torch()
     checkpoint = read_checkpoint(project.checkpoint)
