@@ -24,10 +24,10 @@ from export.export.search import (
     search,
     try_candidate,
 )
-from export.export.thresholds import thresholds_of
 from export.export.torch_export import Attempt, attempts, core_graph, with_batch_of_one
 from export.graphs.params import ParityParams
 from export.graphs.preprocess_graph import join, preprocess_graph, seal
+from export.graphs.thresholds import thresholds_of_graph
 from pipeline.base.errors import GateError
 from pipeline.base.files import exclusive, replacing_folder, write_json
 from pipeline.base.leakage import read_split_without_leaks
@@ -100,7 +100,7 @@ def export(params: ExportParams, gates: ParityParams, project: Project) -> Expor
         score = checkpoint.known_score if checkpoint.calibration.unknown else None
         trials = judge_nearest(search(best.trial, factory, params.search, calibration), score, frames, gates)
         kept = best_of_each_precision(trials)
-        thresholds = [thresholds_of(trial, frames, checkpoint) for trial in kept]
+        thresholds = [_thresholds_of(trial, frames, checkpoint) for trial in kept]
         tolerances = [golden_tolerance(trial, whole, params.golden_tolerance) for trial in kept]
     draft = _draft(checkpoint, params, best.attempt.opset)
     variants = _write_graphs(kept, tolerances, thresholds, checkpoint.preprocess, draft, project)
@@ -153,6 +153,14 @@ def _first_that_agrees(record: ExportRecord, made_from: Hashes, project: Project
     raise GateError(
         f"{project.checkpoint}: no exporter gives a graph that computes what torch does ({attempts_in_words})"
     )
+
+
+def _thresholds_of(trial: Trial, frames: ReferenceFrames, checkpoint: Checkpoint) -> UnknownThresholds | None:
+    """The thresholds of a graph that was judged on some frames; None where the checkpoint has none."""
+    unknown = checkpoint.calibration.unknown
+    if unknown is None or trial.precision == "fp32" or trial.answers is None:
+        return unknown
+    return thresholds_of_graph(unknown, frames.torch.scores, trial.answers.scores)
 
 
 def _core_of(trial: Trial) -> onnx.ModelProto:

@@ -31,8 +31,9 @@ class LogitComparison:
     graph_logits: Logits  # (n, classes); not finite where the graph gave no number
     torch_scores: Scores | None = None  # (n,) what the threshold is for; None: the largest logits
     graph_scores: Scores | None = None
-    unknown_threshold: float | None = None  # torch's: a frame whose score is below it shows none of the classes
-    unknown_threshold_of_graph: float | None = None  # the same for the graph; None: torch's
+    # Torch's, one or one for each frame: a frame whose score is below it shows none of the classes.
+    unknown_threshold: float | NDArray[np.float64] | None = None
+    unknown_threshold_of_graph: float | NDArray[np.float64] | None = None  # the same for the graph; None: torch's
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.torch_logits).all():

@@ -19,16 +19,17 @@ from export.graphs.fold_heads import (
     positions_by_fold,
     read_folds,
 )
-from export.graphs.gates import Judgement, LogitComparison, Scores, judge
+from export.graphs.gates import Judgement, LogitComparison, judge
 from export.graphs.params import ParityParams
 from export.graphs.reference import frames_of_equal_size
 from export.graphs.runner import Graph
 from export.graphs.split_graph import SplitGraph
+from export.graphs.thresholds import thresholds_of_graph
 from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.progress import track
 from pipeline.base.project import Project
-from pipeline.network.calibration import FEWEST_CLIPS_OF_OTHER_FOLDS, fit_thresholds
+from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 from pipeline.network.clip_answers import ClipAnswers, FrameAnswers, answer_clips
 from runtime.answers import Answers, nothing
@@ -59,9 +60,18 @@ class JudgedFrames:
     has_score: bool  # whether the graphs give a known score
 
     def judge(self, route: FoldRoute, params: ParityParams) -> Judgement:
-        """Judge a variant by the gates of its precision. No frame is taken for none of the classes here."""
-        scores = (self.torch.scores, route.answers.scores) if self.has_score else (None, None)
-        comparison = LogitComparison(self.classes, self.truth, self.torch.logits, route.answers.logits, *scores)
+        """Judge a variant by the gates of its precision."""
+        of_torch = [calibration.unknown for calibration in self.folds.calibrations]
+        comparison = LogitComparison(
+            self.classes,
+            self.truth,
+            self.torch.logits,
+            route.answers.logits,
+            torch_scores=self.torch.scores if self.has_score else None,
+            graph_scores=route.answers.scores if self.has_score else None,
+            unknown_threshold=self._by_frame(of_torch),
+            unknown_threshold_of_graph=self._by_frame(self._thresholds_of(route)),
+        )
         judgement = judge(comparison, route.variant.precision, params)
         return dataclasses.replace(judgement, reasons=(route.problem,)) if route.problem else judgement
 
@@ -69,21 +79,32 @@ class JudgedFrames:
         """The clips as the device answers them with a variant; a fold's thresholds come from the other folds."""
         logits, scores = np.nan_to_num(route.answers.logits), np.nan_to_num(route.answers.scores)
         probabilities = np.zeros(logits.shape)
-        thresholds: dict[int | None, Thresholds] = {}
         for fold, positions in positions_by_fold(self.rows):
-            calibration = self.folds.calibrations[fold]
-            scaled = logits[positions].astype(np.float64) / (calibration.temperature or 1.0)
-            probabilities[positions] = special.softmax(scaled, axis=1)
-            rate = None if calibration.unknown is None else calibration.unknown.false_alarms
-            thresholds[fold] = self._thresholds(scores, fold, rate)
+            temperature = self.folds.calibrations[fold].temperature or 1.0
+            probabilities[positions] = special.softmax(logits[positions].astype(np.float64) / temperature, axis=1)
+        thresholds: dict[int | None, Thresholds] = {
+            fold: Thresholds(None, None) if unknown is None else Thresholds(unknown.frame, unknown.clip)
+            for fold, unknown in enumerate(self._thresholds_of(route))
+        }
         frames = FrameAnswers(self.rows, scores, probabilities, self.truth)
-        return answer_clips(frames, lambda row: thresholds[row.fold], len(thresholds))
+        return answer_clips(frames, lambda row: thresholds[row.fold], len({row.fold for row in self.rows}))
 
-    def _thresholds(self, scores: Scores, fold: int, rate: float | None) -> Thresholds:
-        others = [position for position, row in enumerate(self.rows) if row.fold != fold and row.kept]
-        groups = [self.rows[position].group for position in others]
-        fitted, _ = fit_thresholds(scores[others], groups, rate, FEWEST_CLIPS_OF_OTHER_FOLDS)
-        return Thresholds(None, None) if fitted is None else Thresholds(fitted.frame, fitted.clip)
+    def _thresholds_of(self, route: FoldRoute) -> list[UnknownThresholds | None]:
+        """The thresholds of a graph, by fold, each turned by what torch and graph say about the other folds."""
+        scores = np.nan_to_num(route.answers.scores)
+        thresholds = list[UnknownThresholds | None]()
+        for fold, calibration in enumerate(self.folds.calibrations):
+            others = [position for position, row in enumerate(self.rows) if row.fold != fold and row.kept]
+            unknown = calibration.unknown
+            thresholds.append(unknown and thresholds_of_graph(unknown, self.torch.scores[others], scores[others]))
+        return thresholds
+
+    def _by_frame(self, thresholds: Sequence[UnknownThresholds | None]) -> NDArray[np.float64]:
+        """The frame threshold of each frame's fold (n,); below none lies no score."""
+        by_fold: dict[int | None, float] = {
+            fold: -np.inf if unknown is None else unknown.frame for fold, unknown in enumerate(thresholds)
+        }
+        return np.array([by_fold[row.fold] for row in self.rows])
 
 
 def read_judged_frames(rows: Sequence[Row], checkpoint: Checkpoint, project: Project) -> JudgedFrames:

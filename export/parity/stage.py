@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy import special
 
 from export.graphs.gates import FAILED, Judgement, LogitComparison, Logits, judge
-from export.graphs.out_of_fold import OUT_OF_FOLD, JudgedFrames, ask_folds, read_judged_frames
+from export.graphs.out_of_fold import OUT_OF_FOLD, FoldRoute, JudgedFrames, ask_folds, read_judged_frames
 from export.graphs.params import ParityParams
 from export.graphs.reference import frames_of_equal_size, torch_of
 from export.graphs.split_graph import SplitGraph
 from export.parity.blame import GRAPH, PIXELS, Blame, TrainedNetwork, blame, blame_route
-from export.parity.flips import flips_of, write_flips
+from export.parity.flips import Flip, flips_of, write_flips
 from export.parity.golden import golden_order, write_golden
 from export.parity.odd_sizes import compare_odd_sizes, worst_picture
 from export.parity.results import FP32, ParityReport, VariantResult
@@ -80,17 +80,8 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     asked = routes(classifiers, project)
     ask_torch = torch_of(checkpoint)
     from_torch = _ask(held_out, ask_torch, asked, project)
-    first = next(iter(classifiers.values()))
-    asked.append(ask_bundle(first, held_out, project))
-    has_score = first.contract.unknown_score == KNOWN_SCORE
-    torch_alone = LogitComparison(
-        checkpoint.classes,
-        truth,
-        from_torch.logits,
-        from_torch.logits,
-        torch_scores=from_torch.scores if has_score else None,
-        unknown_threshold=checkpoint.calibration.frame_threshold,
-    )
+    asked.append(ask_bundle(next(iter(classifiers.values())), held_out, project))
+    torch_alone = _torch_alone(checkpoint, truth, from_torch, classifiers)
     by_folds = checkpoint.estimate == "folds"
     results = _judge(asked, torch_alone, _only_losses(params) if by_folds else params, classifiers)
     allowed = params.fp32.max_logit_difference * results[FP32].judgement.logit_range
@@ -100,9 +91,13 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
     explained = _explain(results, asked, _Reference(held_out, from_torch.logits, trained, project))
     from_graphs = {route.variant: route.answers for route in reversed(asked)}  # a variant's first route is the runtime
     graph_logits = {name: answers.logits for name, answers in from_graphs.items()}
+    flips = flips_of(held_out, from_torch.logits, {name: graph_logits[name] for name in results}, checkpoint.classes)
     if by_folds:
         judged = read_judged_frames(rows, checkpoint, project)
-        explained, answers = _judge_by_folds(explained, judged, params, classifiers, project)
+        of_folds = _ask_folds(judged, classifiers, project)
+        explained = _judge_by_folds(explained, judged, of_folds, params)
+        answers = {name: judged.clip_answers(route) for name, route in of_folds.items()}
+        flips = [flip for flip in flips if flip.variant == FP32] + _flips_of_folds(judged, of_folds)
     else:
         answers = {
             name: _clip_answers(held_out, truth, from_graphs[name], classifier)
@@ -110,8 +105,7 @@ def parity(params: ParityParams, project: Project) -> ParityReport:
         }
     report = ParityReport(explained, made_from[project.relative(project.checkpoint)] or "", answers)
     write_golden(golden_order(held_out, graph_logits, classifiers), params, ask_torch, classifiers, project)
-    by_variant = {name: graph_logits[name] for name in results}
-    write_flips(flips_of(held_out, from_torch.logits, by_variant, checkpoint.classes), project)
+    write_flips(flips, project)
     wrote = hashes_of((project.flips_csv, project.flips_png, *files_below(project.golden)), project)
     write_report(project.parity_json, report.to_json(), made_from=made_from, wrote=wrote)
     return report
@@ -123,25 +117,49 @@ def _only_losses(params: ParityParams) -> ParityParams:
     return params.model_copy(update={"int8": int8})
 
 
+def _torch_alone(
+    checkpoint: Checkpoint, truth: NDArray[np.int64], from_torch: Answers, classifiers: Mapping[str, Classifier]
+) -> LogitComparison:
+    """Torch beside itself: what each route is put into."""
+    has_score = next(iter(classifiers.values())).contract.unknown_score == KNOWN_SCORE
+    return LogitComparison(
+        checkpoint.classes,
+        truth,
+        from_torch.logits,
+        from_torch.logits,
+        torch_scores=from_torch.scores if has_score else None,
+        unknown_threshold=checkpoint.calibration.frame_threshold,
+    )
+
+
+def _ask_folds(judged: JudgedFrames, classifiers: Mapping[str, Classifier], project: Project) -> dict[str, FoldRoute]:
+    """Ask every variant about every frame of every clip."""
+    asked = ask_folds(judged, {name: classifier.variant for name, classifier in classifiers.items()}, project)
+    return dict(zip(classifiers, asked, strict=True))
+
+
 def _judge_by_folds(
     results: Mapping[str, VariantResult],
     judged: JudgedFrames,
+    routes: Mapping[str, FoldRoute],
     params: ParityParams,
-    classifiers: Mapping[str, Classifier],
-    project: Project,
-) -> tuple[dict[str, VariantResult], dict[str, ClipAnswers]]:
-    """Add the verdict out of fold to every variant, and count its clips as the device answers them.
+) -> dict[str, VariantResult]:
+    """Add the verdict out of fold to every variant.
 
     Of a smaller precision the figures are those of the folds: the network that ships has learned from the test side.
     """
-    asked = ask_folds(judged, {name: classifier.variant for name, classifier in classifiers.items()}, project)
-    routes = dict(zip(classifiers, asked, strict=True))
     with_folds = {}
     for name, result in results.items():
         of_folds = {OUT_OF_FOLD: judged.judge(routes[name], params)}
         both = {**result.routes, **of_folds} if result.precision == FP32 else {**of_folds, **result.routes}
         with_folds[name] = dataclasses.replace(result, routes=both)
-    return with_folds, {name: judged.clip_answers(route) for name, route in routes.items()}
+    return with_folds
+
+
+def _flips_of_folds(judged: JudgedFrames, routes: Mapping[str, FoldRoute]) -> list[Flip]:
+    """The flips of the smaller variants, of which the folds give the figures; none of one that gave no answer."""
+    answered = {name: route.answers.logits for name, route in routes.items() if name != FP32 and route.problem is None}
+    return flips_of(judged.rows, judged.torch.logits, answered, judged.classes)
 
 
 def _clip_answers(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,19 +137,33 @@ def _planted(scores: np.ndarray) -> tuple[JudgedFrames, FoldRoute]:
     return JudgedFrames(rows, truth, answers, folds, ("a", "b"), True), FoldRoute(variant, answers, None)
 
 
-def test_the_thresholds_of_a_fold_come_from_the_scores_of_the_others() -> None:
-    scores = np.linspace(1, 2, 40)
+def test_the_thresholds_of_a_graph_are_those_of_each_fold_on_its_own_scale() -> None:
+    scores = np.linspace(-1, 3, 40)
     judged, route = _planted(scores)
-    alike = judged.clip_answers(route)
-    assert (alike.n_clips, alike.wrong) == (40, 0)
-    assert alike.refused <= 0.15 * 40  # about the tenth that was asked for
-    lower = np.where(np.arange(40) % 2 == 1, scores - 5, scores)  # the second fold's score is another one
-    judged, route = _planted(lower)
-    assert judged.clip_answers(route).refused == 20
+    n_below = int((scores < 0).sum())
+    assert (judged.clip_answers(route).n_clips, judged.clip_answers(route).refused) == (40, n_below)
+    shifted = replace(route, answers=replace(route.answers, scores=(scores - 5).astype(np.float32)))
+    assert judged.clip_answers(shifted).refused == n_below
+    one_fold = np.where(np.arange(40) % 2 == 1, scores - 5, scores)  # its thresholds come from the other fold's scores
+    other = replace(route, answers=replace(route.answers, scores=one_fold.astype(np.float32)))
+    assert judged.clip_answers(other).refused == 20
 
 
-def test_the_rate_of_a_fold_counts_and_none_refuses_nothing() -> None:
-    judged, route = _planted(np.linspace(1, 2, 40))
+def test_frames_that_a_graph_alone_takes_for_none_of_the_classes_are_counted() -> None:
+    scores = np.linspace(-1, 3, 40)
+    judged, route = _planted(scores)
+    alike = judged.judge(route, GATES)
+    assert (alike.unknown, alike.unknown_flips) == (int((scores < 0).sum()), 0)
+    moved = scores.copy()
+    moved[20:26] = -0.5  # known to torch
+    other = replace(route, answers=replace(route.answers, scores=moved.astype(np.float32)))
+    found = judged.judge(replace(other, variant=replace(route.variant, precision="int8")), GATES)
+    assert found.unknown_flips >= 6
+    assert (found.verdict, "taken for none of the classes" in " ".join(found.reasons)) == (FAILED, True)
+
+
+def test_folds_without_thresholds_refuse_nothing() -> None:
+    judged, route = _planted(np.linspace(-1, 3, 40))
     unfitted = Calibration(1.0, None, None, "not wanted")
     heads = [replace(head, calibration=unfitted) for head in judged.folds.heads]
     none = replace(judged, folds=FoldHeads(judged.folds.shipped, heads))
@@ -165,6 +181,18 @@ def test_export_judges_the_smaller_graphs_by_the_folds(folded: Project) -> None:
     assert by_precision["fp16"]["verdict"] == FAILED
     assert by_precision["fp16"]["flips"] == 8  # every frame of the fold, and no other
     assert [variant["name"] for variant in read_json(folded.contract_json)["variants"]] == ["fp32"]
+
+
+def test_parity_lists_the_flips_that_it_counts_out_of_fold(folded: Project) -> None:
+    first, *others = read_fold_heads(folded.fold_heads)
+    turned = {name: -value for name, value in first.state_dict.items()}  # it calls each class the other one
+    write_fold_heads([replace(first, state_dict=turned), *others], folded.fold_heads)
+    run_pipe(folded.root, "parity")
+    with folded.flips_csv.open(encoding="utf-8", newline="") as file:
+        listed = Counter(line["variant"] for line in csv.DictReader(file))
+    counted = {name: each["flips"] for name, each in read_json(folded.parity_json)["variants"].items()}
+    assert {name: listed[name] for name in counted} == counted
+    assert counted["fp16"] == 8  # every frame of the fold
 
 
 def test_parity_fails_where_the_graph_that_ships_computes_another_score(folded: Project) -> None:
