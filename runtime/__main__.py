@@ -7,6 +7,7 @@ does not compute here what the bundle promised, or no picture can be decoded; 13
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import platform
@@ -35,6 +36,7 @@ from runtime.video import ClipAnswer, classify_clip
 _MOST_THREADS = 10_000
 _THREADS_HELP = "CPU threads (default: onnxruntime chooses)"
 _STANDARD_INPUT = "-"
+_READ_AT_ONCE = 1 << 20  # bytes of standard input; one large read would reserve all its memory at once
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -208,11 +210,36 @@ def _answers(classifier: Classifier, paths: list[str]) -> Iterator[tuple[str, Pr
         if path == _STANDARD_INPUT:
             yield path, _answer_standard_input(classifier)
             continue
-        try:
-            for picture in _pictures([Path(path)]):
-                yield str(picture), _answer(classifier, picture)
-        except DeviceError as error:  # a folder holds no picture
-            yield path, error
+        if not path:
+            yield path, DeviceError("an empty PATH; expected a picture or a folder")
+        elif _is_folder(Path(path)):
+            yield from _answers_of_folder(classifier, Path(path))
+        else:
+            yield str(Path(path)), _answer(classifier, Path(path))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # what cannot be looked at is named when it is read
+        return False
+
+
+def _answers_of_folder(classifier: Classifier, folder: Path) -> Iterator[tuple[str, Prediction | DeviceError]]:
+    """Classify the pictures below a folder, in the order of their paths, without hidden ones and litter.
+
+    HEIC files count as pictures, so that each of them is named as one that cannot be read; so do links to nothing.
+    """
+    closed: list[OSError] = []
+    suffixes = SUFFIXES | heic.SUFFIXES
+    pictures = sorted(file for file in _files(folder, closed) if file.suffix.lower() in suffixes)
+    for picture in pictures:
+        yield str(picture), _answer(classifier, picture)
+    for error in closed:
+        yield str(error.filename), DeviceError(f"{error.filename}: cannot be read ({error.strerror})")
+    if not pictures and not closed:
+        expected = ", ".join(sorted(SUFFIXES))
+        yield str(folder), DeviceError(f"{folder}: no picture in this folder; expected one of {expected}")
 
 
 def _answer(classifier: Classifier, picture: Path | bytes) -> Prediction | DeviceError:
@@ -239,37 +266,25 @@ def _read_standard_input(max_pixels: int) -> bytes:
     if sys.stdin is None:
         raise ImageError("closed; expected the bytes of a picture")
     most = most_bytes(max_pixels)
+    content = bytearray()
     try:
-        content: bytes = sys.stdin.buffer.read(most + 1)
+        while len(content) <= most and (part := sys.stdin.buffer.read(_READ_AT_ONCE)):
+            content += part
     except OSError as error:
         raise ImageError(f"cannot be read ({error.strerror}); expected the bytes of a picture") from error
     if len(content) > most:
         raise ImageError(f"more than {most} bytes; expected a picture of at most {max_pixels} pixels")
-    return content
+    return bytes(content)
 
 
-def _pictures(paths: list[Path]) -> Iterator[Path]:
-    """Yield the files among `paths`, and the sorted pictures of the folders among them, without hidden ones and litter.
+def _files(folder: Path, closed: list[OSError]) -> Iterator[Path]:
+    """Yield the files below a folder. Links to folders are named and not followed, since they may lead in a circle.
 
-    HEIC files count as pictures, so that each of them is named as one that cannot be read.
-
-    Raises:
-        DeviceError: a folder holds no picture.
+    Args:
+        folder: where to begin.
+        closed: gets the error of each folder that cannot be read.
     """
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        suffixes = SUFFIXES | heic.SUFFIXES
-        pictures = sorted(file for file in _files(path) if file.suffix.lower() in suffixes and file.is_file())
-        if not pictures:
-            raise DeviceError(f"{path}: no picture in this folder; expected one of {', '.join(sorted(SUFFIXES))}")
-        yield from pictures
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder. Links to folders are named and not followed, since they may lead in a circle."""
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=closed.append):
         folders[:] = sorted(name for name in folders if not _is_skipped(name))
         for name in folders:
             if (Path(parent) / name).is_symlink():
@@ -372,7 +387,10 @@ def _say(*lines: str) -> None:
 
 
 def _print_error(message: object) -> None:
-    print(visible(f"runtime: {message}"), file=sys.stderr)
+    """Print a line on standard error; where that is closed or full, the exit code still tells."""
+    if sys.stderr is not None:  # else print would take standard output
+        with contextlib.suppress(OSError):
+            print(visible(f"runtime: {message}"), file=sys.stderr)
 
 
 def _discard_output() -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -143,10 +144,19 @@ def _bench_in_own_process(folder: Path, variant: str, repeats: int, threads: int
 
 def _answer(sender: Connection, folder: Path, variant: str, repeats: int, threads: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
         sender.send(_bench_variant(folder, variant, repeats, threads))
     except DeviceError as error:
         sender.send(error)
+
+
+def _end_with_the_parent() -> None:
+    """End this process as soon as its parent has ended, however that was."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _bench_variant(folder: Path, variant: str, repeats: int, threads: int | None) -> VariantBench:

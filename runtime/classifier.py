@@ -63,7 +63,7 @@ class Classifier:
         self.contract_path, self.graphs = contract_path, graphs
         self.contract = Contract.read(contract_path)
         try:
-            self.variant = self.contract.variant(variant or self.contract.recommended)
+            self.variant = self.contract.variant(self.contract.recommended if variant is None else variant)
         except ValueError as error:
             raise ContractError(f"{contract_path}: {error}") from error
         self._session: Any = open_session(self.contract, self.variant, graphs, opening)

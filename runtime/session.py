@@ -86,6 +86,8 @@ def onnxruntime() -> Any:
     try:
         import onnxruntime as library
     except ImportError as error:
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
         raise DeviceError(f"onnxruntime cannot be imported ({error}); pip install -r requirements.txt") from error
     library.set_default_logger_severity(_FATAL)
     return library

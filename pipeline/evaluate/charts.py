@@ -119,7 +119,7 @@ def draw_reliability(bins: Points, path: Path) -> None:
 
 
 def draw_classes(per_class: Mapping[str, ClassNumbers], path: Path) -> None:
-    """Draw precision, recall and F1 over frames, and the share of clips right with its exact interval.
+    """Draw precision, recall and F1 over frames, and the share of clips right with its interval.
 
     Of many classes the worst are drawn.
     """
@@ -139,7 +139,7 @@ def draw_classes(per_class: Mapping[str, ClassNumbers], path: Path) -> None:
         frames.set_yticks(heights, [_short(name) for name in names])
         extent = "" if len(names) == len(per_class) else f", the {len(names)} worst of {len(per_class)} classes"
         frames.set_title(f"frames{extent}")
-        clips.set_title("share of clips right, 95 % exact interval")
+        clips.set_title("share of clips right, 95 % interval")
         for axes in (frames, clips):
             axes.set_xlim(0, 1.02)
             axes.grid(visible=True, axis="x", alpha=0.3)

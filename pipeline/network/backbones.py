@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from pipeline.network.architectures import Body, architecture_of
 from pipeline.network.feature_extractors import TRACED_SIZE
 from pipeline.network.params import Pooling
 from pipeline.network.torch_files import is_of_same_kind, read_plain, state_dict_of
+
+_LIBRARIES = ("torch", "torchvision", "timm")  # whose layers the networks have
+
+
+def versions_of_networks() -> list[str]:
+    """The versions of the libraries that compute features, for caches of features."""
+    return [metadata.version(name) for name in _LIBRARIES]
 
 
 def build_body(arch: str, weights: str, *, plain: bool, pooling: Pooling = "average", size: int = TRACED_SIZE) -> Body:

@@ -24,6 +24,7 @@ from pipeline.base.code_digest import digest_of_code
 from pipeline.base.errors import DataError
 from pipeline.base.storage.cache_key import cache_key, digests_of
 from pipeline.base.storage.record_store import RecordStore
+from pipeline.network.backbones import versions_of_networks
 from pipeline.network.inference import Frames, embed, embedding_device
 from pipeline.network.network import Network
 
@@ -115,7 +116,7 @@ def embedding_records(network: Network, frames: Frames, batch_size: int) -> list
         raise DataError("features of the frames: no frames; expected at least one")
     plain = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # as the checkpoint rebuilds it
     n_at_once = frames_at_once(batch_size)
-    code = digest_of_code(_CODE, cv2.__version__, PIL.__version__, torch.__version__)
+    code = digest_of_code(_CODE, cv2.__version__, PIL.__version__, *versions_of_networks())
     key = cache_key(code, embedding_device().type, weights_digest(plain), *astuple(frames.preprocess), n_at_once)
     with torch.inference_mode():
         device = next(plain.parameters()).device

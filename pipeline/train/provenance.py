@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipeline.base.code_digest import digest_of_code
 from pipeline.base.errors import DataError
 from pipeline.base.files import sha256_of
@@ -18,6 +16,7 @@ from pipeline.base.project import Project
 from pipeline.base.report_digest import files_below, hashes_of, write_report
 from pipeline.base.section import Section
 from pipeline.network.architectures import TIMM
+from pipeline.network.backbones import versions_of_networks
 from pipeline.network.params import ModelParams
 
 PROVENANCE_JSON = "provenance.json"
@@ -117,8 +116,8 @@ def _git(project: Project, *arguments: str) -> str:
 
 
 def code_digest() -> str:
-    """Hash the code that `train` runs and torch's version, for caches that must not outlive a changed line."""
-    return digest_of_code(TRAIN_CODE, torch.__version__)
+    """Hash the code that `train` runs, that of others included, for caches that must not outlive a changed line."""
+    return digest_of_code(TRAIN_CODE, *versions_of_networks())
 
 
 def weights_licence(arch: str, weights: str) -> str:

@@ -89,14 +89,14 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
     """Return (width, height), after following the segments to the scan and finding an end marker after it."""
     if not data.startswith(_JPEG):
         raise ValueError("not a picture that can be read")
-    offset, size = 2, (0, 0)
+    offset, size, end = 2, (0, 0), data.rfind(_JPEG_END)
     while data[offset : offset + 1] == b"\xff":
         marker, length = struct.unpack_from(">xBH", data, offset)
         if marker in _JPEG_SIZES:
             height, width = struct.unpack_from(">HH", data, offset + 5)
             size = width, height
         offset += length + 2
-        if marker == _JPEG_SCAN and data.find(_JPEG_END, offset) >= 0:
+        if marker == _JPEG_SCAN and end >= offset:
             return size
     raise ValueError("cut short")
 

@@ -88,8 +88,9 @@ def view_features(
 ) -> CachedFeatures:
     """Find or compute the features of training images in `train.cached_views` views, or in one if none is random.
 
-    (seed, image) decides which view an epoch sees; any `cached_views` epochs in a row see each view once. With random
-    views and `cached_views: 0` there is nothing to cache: the frozen network is then fitted on `batches.pictures`.
+    The seed and the place of the image decide which view an epoch sees. Any `cached_views` epochs in a row see each
+    view once. With random views and `cached_views: 0` there is nothing to cache: the frozen network is then fitted on
+    `batches.pictures`.
 
     Args:
         network: the network with the frozen backbone; it is left as it was.

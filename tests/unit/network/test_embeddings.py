@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import fx
 from pipeline.base import manifest
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.network import embeddings
+from pipeline.network import backbones, embeddings
 from pipeline.network.embeddings import frozen_embeddings, infer_frozen
 from pipeline.network.inference import Frames, embed, infer
 from pipeline.network.network import Network, build_network
@@ -72,6 +73,17 @@ def test_the_features_are_computed_once(small: Project, network: Network, monkey
     ):
         with pytest.raises(pytest.fail.Exception, match="computed again"):
             changed()
+
+
+def test_another_version_of_a_library_of_networks_computes_the_features_anew(
+    small: Project, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen_embeddings(network, _frames(small), 5)
+    monkeypatch.setattr(embeddings, "embed", lambda *_, **__: pytest.fail("computed again"))
+    known = metadata.version
+    monkeypatch.setattr(backbones.metadata, "version", lambda name: "0.1" if name == "timm" else known(name))
+    with pytest.raises(pytest.fail.Exception, match="computed again"):
+        frozen_embeddings(network, _frames(small), 5)
 
 
 def _with_another_backbone(small: Project, network: Network) -> None:

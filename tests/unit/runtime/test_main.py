@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import io
 import json
 import os
@@ -219,6 +220,61 @@ def test_a_folder_without_pictures_is_reported_and_the_other_paths_are_answered(
     assert code == 1
     assert "no picture in this folder" in err
     assert [list(answer)[1] for answer in json.loads(out)] == ["error", "label"]
+
+
+def test_a_path_that_cannot_be_looked_at_costs_no_other_its_answer(
+    pristine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, closed = tmp_path / "photos", tmp_path / "photos" / "closed"
+    closed.mkdir(parents=True)
+    (photos / "nothing.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    for path in (tmp_path / "a.png", photos / "b.png", closed / "c.png"):
+        Image.fromarray(picture(1)).save(path)
+    scandir = os.scandir
+
+    def refusing(path: Any) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    paths = ["", tmp_path / f"{'a' * 300}.png", tmp_path / "a.png", photos]
+    code, out, err = run(capsys, "classify", "--bundle", pristine, "--json", *paths)
+    answers = {answer["path"]: answer.get("error", "answered") for answer in json.loads(out)}
+    reasons = {
+        "": "an empty PATH",
+        str(paths[1]): "File name too long",
+        str(paths[2]): "answered",
+        str(photos / "b.png"): "answered",
+        str(photos / "nothing.jpg"): "No such file",
+        str(closed): "Permission denied",
+    }
+    assert list(answers) == list(reasons)
+    assert [reason in answers[path] for path, reason in reasons.items()] == [True] * 6
+    assert code == 1
+    assert err.splitlines()[-1] == "runtime: 4 of 6 pictures could not be classified"
+
+
+def test_an_empty_name_of_a_variant_is_refused(pristine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "classify", "--bundle", pristine, "--variant", "", pristine / "golden")
+    assert (code, err.count("\n"), "variant '': unknown; expected" in err) == (1, 1, True)
+
+
+def test_an_error_never_stands_among_the_json(pristine: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    Image.fromarray(picture(1)).save(tmp_path / "b.png")
+    for redirection in ("2>&-", "2>/dev/full"):
+        command = f'"{sys.executable}" -m runtime classify --bundle "$1" --json "$2" {redirection}'
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        finished = subprocess.run(
+            ["sh", "-c", command, "sh", pristine, tmp_path],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+        assert finished.returncode == 1
+        assert [list(answer)[1] for answer in json.loads(finished.stdout)] == ["error", "label"]
 
 
 def start_classify(pristine: Path, *arguments: str | Path, folder: Path = ROOT) -> subprocess.Popen[bytes]:

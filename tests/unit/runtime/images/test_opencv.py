@@ -23,6 +23,12 @@ print(read_image(Path(sys.argv[1]), max_pixels=1000).sum(), "PIL" in sys.modules
 """
 
 
+def test_a_jpeg_of_many_scans_is_refused_in_time_that_grows_with_its_size() -> None:
+    content = b"\xff\xd8" + b"\xff\xda\x00\x02" * 1_000_000  # without an end
+    with pytest.raises(ImageError, match="cut short"):  # in minutes where each scan looks for the end
+        read_with_opencv(Path("scans.jpg"), max_pixels=1000, content=content)
+
+
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     """A PNG whose channels differ."""
