@@ -13,7 +13,7 @@ from export.phone.onnxruntime_web import read_package
 from export.phone.page_files import INDEX, PAGE_JSON, SERVICE_WORKER, content_policy, page_files, sha256
 from export.phone.single_file import single_file
 from pipeline.base.errors import DataError
-from pipeline.base.files import replacing_file, replacing_folder
+from pipeline.base.files import check_output, replacing_file, replacing_folder
 from pipeline.base.project import Project, missing
 from runtime.archive import unpack
 from runtime.system.scratch import scratch_folder
@@ -103,9 +103,10 @@ def _service_worker(files: dict[str, bytes]) -> bytes:
 
 
 def _write_folder(target: Path, files: dict[str, bytes]) -> None:
-    if target.is_dir() and any(target.iterdir()) and not (target / PAGE_JSON).is_file():
+    foreign = sorted(_names_below(target) - {*files, *_names_of_earlier_page(target)})
+    if foreign:
         raise DataError(
-            f"{target}: a folder with other files; expected an earlier page, an empty folder or a free name"
+            f"{target}: holds {foreign[0]}, no file of a page; expected an earlier page, an empty folder or a free name"
         )
     with replacing_folder(target) as temporary:
         for name, content in files.items():
@@ -114,8 +115,28 @@ def _write_folder(target: Path, files: dict[str, bytes]) -> None:
             path.write_bytes(content)
 
 
+def _names_below(folder: Path) -> set[str]:
+    """The files, links and empty folders below a folder, by their paths in it."""
+    below = folder.rglob("*") if folder.is_dir() else ()
+    kept = (path for path in below if path.is_symlink() or not path.is_dir() or not any(path.iterdir()))
+    return {path.relative_to(folder).as_posix() for path in kept}
+
+
+def _names_of_earlier_page(folder: Path) -> set[str]:
+    """The files that the service worker of a page lists, whatever version made it; none where there is no page."""
+    try:
+        first_line = (folder / SERVICE_WORKER).read_text(encoding="utf-8").split("\n", 1)[0]
+        build = json.loads(first_line.removeprefix("const BUILD = ").removesuffix(";"))
+        return {*build["files"], *build["later"], SERVICE_WORKER}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
 def _write_file(target: Path, content: bytes) -> None:
     if target.is_dir():
         raise DataError(f"{target}: a folder; expected the name of a file, such as phone.html")
+    if target.suffix != ".html":
+        raise DataError(f"{target}: expected a name that ends with .html, such as phone.html")
+    check_output(target)
     with replacing_file(target) as temporary:
         temporary.write_bytes(content)

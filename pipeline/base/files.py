@@ -100,6 +100,22 @@ def exclusive(command: str) -> Callable[[Callable[Arguments, Result]], Callable[
     return decorate
 
 
+def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a file to write that a person named by mistake, before it is replaced.
+
+    Args:
+        path: the file.
+        inputs: what the command reads.
+
+    Raises:
+        DataError: the file is one of the inputs, a link, a folder or a device.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise DataError(f"{path}: a link, a folder or a device; expected a free name, or a file to replace")
+    if path.exists() and any(each.exists() and path.samefile(each) for each in inputs):
+        raise DataError(f"{path}: is read by this command; expected another name for what it writes")
+
+
 @contextlib.contextmanager
 def replacing_file(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`. When the block ends without an error, that file becomes `target`.

@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli.context import current_project, done, section_of
 from pipeline.cli.help import example
+from pipeline.cli.paths import PATH
 
 if TYPE_CHECKING:
     from pipeline.tools.adding.numbered_photos import Numbering
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
         "pipe add --from-phone samples.zip",
     )
 )
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, type=PATH)
 @click.option("--label", help="The class that the recordings show.")
-@click.option("--from-phone", "phone_zip", type=click.Path(path_type=Path), help="The samples of the phone's page.")
+@click.option("--from-phone", "phone_zip", type=PATH, help="The samples of the phone's page.")
 @click.option("--number", is_flag=True, help="Number the photos of the class, as JPEG: 0001.jpg, 0002.jpg …")
 @click.option(
     "--as", "name", metavar="NAME", help="Another name for the one file, or a folder NAME for those of the one folder."
@@ -64,7 +65,7 @@ def _numbering() -> Numbering:
 
 
 @click.command(epilog=example("pipe relabel data/raw/flake/IMG_0412.MOV --label spherical"))
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=PATH)
 @click.option("--label", required=True, help="The class that the recordings show.")
 def relabel(sources: tuple[Path, ...], label: str) -> None:
     """Give recordings in data/raw another class.
@@ -77,7 +78,7 @@ def relabel(sources: tuple[Path, ...], label: str) -> None:
 
 
 @click.command(epilog=example("pipe remove data/raw/flake/IMG_0412.MOV"))
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=PATH)
 def remove(sources: tuple[Path, ...]) -> None:
     """Take recordings out of data/raw.
 

@@ -9,6 +9,7 @@ import click
 from pipeline.base.errors import GateError
 from pipeline.cli.context import current_project, done, project_for, say, section_of
 from pipeline.cli.help import example
+from pipeline.cli.paths import PATH
 
 
 @click.command(
@@ -18,8 +19,8 @@ from pipeline.cli.help import example
         "pipe extract --diagnose walk.mp4 --out sheet.png",
     )
 )
-@click.argument("videos", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for VIDEOS' frames [default: <stem>_frames/].")
+@click.argument("videos", nargs=-1, type=PATH)
+@click.option("--out", type=PATH, help="Folder for VIDEOS' frames [default: <stem>_frames/].")
 @click.option("--diagnose", is_flag=True, help="Only describe VIDEOS and their damage; --out is a PNG contact sheet.")
 def extract(videos: tuple[Path, ...], out: Path | None, diagnose: bool) -> None:
     """Decode recordings into frames.
@@ -63,8 +64,8 @@ def _diagnose(videos: tuple[Path, ...], out: Path | None, sample_bits: int | Non
         "pipe augment --preview data/frames/flake/clip/000001.jpg --online --out views.png",
     )
 )
-@click.option("--preview", "frame", type=click.Path(path_type=Path), help="Only draw the copies of this picture.")
-@click.option("--out", type=click.Path(path_type=Path), help="PNG file for the preview.")
+@click.option("--preview", "frame", type=PATH, help="Only draw the copies of this picture.")
+@click.option("--out", type=PATH, help="PNG file for the preview.")
 @click.option("--online", is_flag=True, help="Draw random views of train.online in the preview, not copies.")
 def augment(frame: Path | None, out: Path | None, *, online: bool) -> None:
     """Make augmented copies of the frames."""
@@ -173,8 +174,8 @@ def report() -> None:
 @click.command(
     epilog=example("pipe bundle", "pipe bundle --against last_week.zip", "pipe bundle --sign ~/keys/bundles.pem")
 )
-@click.option("--against", "earlier", type=click.Path(path_type=Path), help="Then compare it with this earlier bundle.")
-@click.option("--sign", "key", type=click.Path(path_type=Path), help="Sign it with this key; `pipe key new` makes one.")
+@click.option("--against", "earlier", type=PATH, help="Then compare it with this earlier bundle.")
+@click.option("--sign", "key", type=PATH, help="Sign it with this key; `pipe key new` makes one.")
 def bundle(earlier: Path | None, key: Path | None) -> None:
     """Pack graphs, contract and runtime into dist/bundle.zip.
 

@@ -9,10 +9,11 @@ import click
 from pipeline.base.errors import PipeError
 from pipeline.cli.context import current_project, done, say, section_of
 from pipeline.cli.help import example
+from pipeline.cli.paths import PATH
 
 
 @click.command(epilog=example("pipe init materials"))
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=PATH)
 def init(folder: Path) -> None:
     """Make a project in the new or empty folder DIR.
 
@@ -103,12 +104,12 @@ def compare(name: str | None, small: bool) -> None:
         "pipe predict photo.jpg --bundle dist/bundle.zip",
     )
 )
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--bundle", type=click.Path(path_type=Path), help="A zip or folder [default: the project's graph].")
+@click.argument("paths", nargs=-1, required=True, type=PATH)
+@click.option("--bundle", type=PATH, help="A zip or folder [default: the project's graph].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Also write the answers to a CSV file.")
-@click.option("--montage", type=click.Path(path_type=Path), help="Also draw the classified pictures, a PNG file.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Also draw every clip's timeline, a PNG file.")
+@click.option("--csv", "csv_path", type=PATH, help="Also write the answers to a CSV file.")
+@click.option("--montage", type=PATH, help="Also draw the classified pictures, a PNG file.")
+@click.option("--plot", type=PATH, help="Also draw every clip's timeline, a PNG file.")
 def predict(
     paths: tuple[Path, ...],
     bundle: Path | None,
@@ -120,6 +121,7 @@ def predict(
     """Classify photos, clips, and folders of them."""
     import sys
 
+    from pipeline.base.files import check_output
     from pipeline.base.progress import warn
     from pipeline.draw.sheets import check_png
     from pipeline.extract.params import ExtractParams
@@ -131,19 +133,27 @@ def predict(
 
     for sheet in filter(None, (montage, plot)):
         check_png(sheet)
+    outputs = [path for path in (csv_path, montage, plot) if path is not None]
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise click.UsageError("--csv, --montage and --plot name one file; expected another for each")
+    files = prediction.files_of(paths)
+    for path in outputs:
+        check_output(path, files)
     params = section_of("extract", ExtractParams)
     with prediction.open_classifier(current_project(), bundle) as named:
         classifier = named.classifier
         warn(named.headline)
-        answers = prediction.predict(paths, classifier, params)
-        if as_json:
-            click.echo(printable(told.to_json(answers), getattr(sys.stdout, "encoding", None)))
-        else:
-            say(told.to_lines(answers))
-        if csv_path is not None:
-            told.write_csv(answers, csv_path)
-        if montage is not None:
-            write_montage(answers, montage, classifier, params)
+        answers = prediction.predict(files, classifier, params)
+        try:
+            if as_json:
+                click.echo(printable(told.to_json(answers), getattr(sys.stdout, "encoding", None)))
+            else:
+                say(told.to_lines(answers))
+        finally:  # the reader of standard output may have ended early
+            if csv_path is not None:
+                told.write_csv(answers, csv_path)
+            if montage is not None:
+                write_montage(answers, montage, classifier, params)
     if plot is not None and (advice := write_timelines(answers, plot)):
         click.echo(f"warning: {plot}: {advice}", err=True)
     told.refuse_failures(answers)
@@ -152,9 +162,9 @@ def predict(
 @click.command(
     epilog=example("pipe explain photo.jpg", "pipe explain --filters features.10", "pipe explain photo.jpg --out why/")
 )
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=PATH)
 @click.option("--filters", multiple=True, metavar="LAYER[:N[-M]]", help="Draw what filters of a convolution look for.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the pictures [default: reports/explain/].")
+@click.option("--out", type=PATH, help="Folder for the pictures [default: reports/explain/].")
 def explain(images: tuple[Path, ...], filters: tuple[str, ...], out: Path | None) -> None:
     """Draw why the network answers as it does on IMAGES.
 
@@ -170,7 +180,7 @@ def explain(images: tuple[Path, ...], filters: tuple[str, ...], out: Path | None
 
 
 @click.command(epilog=example("pipe dataset"))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the sheets [default: reports/dataset/].")
+@click.option("--out", type=PATH, help="Folder for the sheets [default: reports/dataset/].")
 def dataset(out: Path | None) -> None:
     """Count the frames and draw contact sheets, before you train.
 
@@ -229,9 +239,9 @@ def doctor() -> None:
         "pipe phone --serve",
     )
 )
-@click.option("--bundle", type=click.Path(path_type=Path), help="A bundle's zip [default: dist/bundle.zip].")
-@click.option("--ort", type=click.Path(path_type=Path), help="The package of onnxruntime-web, as `npm pack` writes it.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder or file to write [default: dist/phone/].")
+@click.option("--bundle", type=PATH, help="A bundle's zip [default: dist/bundle.zip].")
+@click.option("--ort", type=PATH, help="The package of onnxruntime-web, as `npm pack` writes it.")
+@click.option("--out", type=PATH, help="Folder or file to write [default: dist/phone/].")
 @click.option("--single-file", "single", is_flag=True, help="Write one HTML file, dist/phone.html, for no server.")
 @click.option(
     "--serve", "is_served", is_flag=True, help="Serve the page in the local network; with --ort, make it first."
@@ -274,7 +284,7 @@ def key() -> None:
 
 
 @key.command("new", epilog=example("pipe key new ~/keys/bundles.pem"))
-@click.argument("path", metavar="KEY", type=click.Path(path_type=Path))
+@click.argument("path", metavar="KEY", type=PATH)
 def key_new(path: Path) -> None:
     """Write a new private key into the file KEY.
 
@@ -286,7 +296,7 @@ def key_new(path: Path) -> None:
 
 
 @key.command("export", epilog=example("pipe key export ~/keys/bundles.pem"))
-@click.argument("path", metavar="KEY", type=click.Path(path_type=Path))
+@click.argument("path", metavar="KEY", type=PATH)
 def key_export(path: Path) -> None:
     """Write dist/verify_bundle.py, which holds the public half of KEY."""
     from pipeline.tools.key import export_verifier

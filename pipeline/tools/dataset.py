@@ -83,8 +83,9 @@ def _refuse_other_folder(folder: Path) -> None:
     """Refuse a folder with files that this command did not write, since the folder is replaced as a whole."""
     if not folder.exists():
         return
-    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
-    foreign = [name for name in names if not _is_ours(name)]
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    has_ours = (folder / JSON).is_file()
+    foreign = [name for name in names if not (has_ours and _is_ours(name))]
     if foreign or not folder.is_dir():
         problem = f"holds {foreign[0]}" if foreign else "is a file"
         raise DataError(f"{folder}: {problem}; expected a new folder, or one that `pipe dataset` made")

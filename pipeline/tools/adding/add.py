@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -108,6 +109,7 @@ def add(paths: Sequence[Path], label: str, project: Project, names: Numbering | 
             content. Then nothing was copied.
     """
     check_label(label, project)
+    _refuse_own_folders(paths, project)
     folder = project.raw / label
     media = list(_media(paths))
     if isinstance(names, Renaming):
@@ -127,6 +129,15 @@ def add(paths: Sequence[Path], label: str, project: Project, names: Numbering | 
         numbered=tuple(photo.name for photo in numbered),
         n_converted=sum(photo.is_converted for photo in numbered),
     )
+
+
+def _refuse_own_folders(paths: Sequence[Path], project: Project) -> None:
+    """Refuse sources that hold recordings and frames of the project, or lie among them: they have classes already."""
+    for path, own in itertools.product(paths, (project.raw, project.frames, project.augmented)):
+        source, folder = path.resolve(), own.resolve()
+        if source.is_relative_to(folder) or folder.is_relative_to(source):
+            where = f"lies in {own}" if source.is_relative_to(folder) else f"holds {own}"
+            raise DataError(f"{path}: {where}, whose files have classes already; expected recordings from elsewhere")
 
 
 def _add(media: Iterable[tuple[Path, Path]], paths: Sequence[Path], folder: Path, project: Project) -> AddReport:

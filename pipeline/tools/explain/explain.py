@@ -84,6 +84,9 @@ def explain(
     network = checkpoint.network()
     selections = [_parse_filters(network, text) for text in filters]
     folder = out or project.explanations
+    for path in images:
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{path}: lies in {folder}, where the pictures go; expected another --out")
     drawn_files = _explain_pictures(images, network, checkpoint, max_pixels, folder)
     noise = []
     for selected in selections:

@@ -88,16 +88,26 @@ def predict(paths: Sequence[Path], classifier: Classifier, params: ExtractParams
         One answer per file, in the order of `paths`; the files of a folder are sorted.
 
     Raises:
-        DataError: a folder holds no photo and no clip, or a path does not exist.
+        DataError: as `files_of`.
     """
-    files = [file for path in paths for file in _files(path)]
-    return list(each(partial(_answer, classifier, params), files, "predict"))
+    return list(each(partial(_answer, classifier, params), files_of(paths), "predict"))
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """The files that paths name: themselves, and the photos and clips in the folders among them.
+
+    Raises:
+        DataError: a folder holds no photo and no clip.
+    """
+    return [file for path in paths for file in _files(path)]
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise DataError(f"{path}: no such file; expected a photo, a clip or a folder")
-    if not path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError:  # what cannot be looked at is named when it is read
+        is_folder = False
+    if not is_folder:
         return [path]
     files = [file for file in recordings.walk(path) if recordings.has_media_suffix(file)]
     if not files:

@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.base.errors import DataError, PipeError
 from pipeline.base.files import (
+    check_output,
     exclusive,
     exclusive_lock,
     read_json,
@@ -39,6 +40,19 @@ def dead_process() -> int:
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_output_that_is_read_or_no_plain_file_is_refused(tmp_path: Path) -> None:
+    photo, link, free = tmp_path / "photo.png", tmp_path / "link.csv", tmp_path / "free.csv"
+    photo.write_bytes(b"a photo")
+    link.symlink_to(photo)
+    check_output(free, [photo])
+    check_output(photo, [free])
+    for path in (link, tmp_path, Path("/dev/full")):
+        with pytest.raises(DataError, match="a link, a folder or a device"):
+            check_output(path)
+    with pytest.raises(DataError, match=r"photo\.png: is read by this command"):
+        check_output(tmp_path / "." / "photo.png", [free, photo])
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ def examples_in(text: str) -> list[str]:
     return [line.strip() for line in lines]
 
 
+def test_an_empty_path_is_wrong_usage() -> None:
+    for command in (["predict", ""], ["add", "", "--label", "a"], ["predict", "a.jpg", "--csv", ""]):
+        result = CliRunner().invoke(cli, command)
+        assert (result.exit_code, "an empty path" in result.output) == (2, True)
+
+
 def test_every_command_is_in_one_section() -> None:
     assert sorted(COMMANDS) == sorted(cli.commands)
     assert len(set(COMMANDS)) == len(COMMANDS)

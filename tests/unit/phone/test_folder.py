@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -283,11 +284,37 @@ def test_another_package_is_refused_and_the_earlier_page_stays(bundled: Project,
 def test_a_folder_of_other_files_is_not_replaced(bundled: Project, package: Path, tmp_path: Path) -> None:
     (tmp_path / "films").mkdir()
     (tmp_path / "films" / "mine.mp4").write_text("mine")
-    with pytest.raises(DataError, match="films: a folder with other files"):
+    with pytest.raises(DataError, match=r"films: holds mine\.mp4, no file of a page"):
         phone(bundled, None, package, tmp_path / "films", single=False)
     with pytest.raises(DataError, match="films: a folder; expected the name of a file"):
         phone(bundled, None, package, tmp_path / "films", single=True)
     assert files_below(tmp_path / "films") == {"mine.mp4": b"mine"}
+
+
+def test_a_file_that_somebody_put_into_a_page_stays(bundled: Project, package: Path, tmp_path: Path) -> None:
+    page = tmp_path / "out"
+    phone(bundled, None, package, page, single=False)
+    phone(bundled, None, package, page, single=False)  # an earlier page alone is replaced
+    for name in ("ort/notes.txt", "mine/"):
+        (page / name).mkdir() if name.endswith("/") else (page / name).write_text("mine")
+        with pytest.raises(DataError, match=f"out: holds {name.removesuffix('/')}, no file of a page"):
+            phone(bundled, None, package, page, single=False)
+        (page / name).rmdir() if name.endswith("/") else (page / name).unlink()
+
+
+def test_a_photo_is_not_replaced_by_a_page_of_one_file(bundled: Project, package: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"a photo")
+    with pytest.raises(DataError, match=r"photo\.jpg: expected a name that ends with \.html"):
+        phone(bundled, None, package, photo, single=True)
+    assert photo.read_bytes() == b"a photo"
+
+
+def test_a_package_that_never_ends_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "package.tgz")
+    for path in (tmp_path / "package.tgz", Path("/dev/zero")):
+        with pytest.raises(DataError, match=r"cannot be read \((a named pipe|a device); expected a file\)"):
+            read_package(path)
 
 
 def test_a_page_appears_whole_or_not_at_all(

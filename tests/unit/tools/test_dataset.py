@@ -203,6 +203,11 @@ def test_sheets_go_where_they_are_asked_for_and_replace_only_their_like(filled: 
     with pytest.raises(DataError, match=r"holds photo\.jpg"):
         dataset(filled, holiday)
     assert (holiday / "photo.jpg").is_file()
+    sheets = tmp_path / "sheets"  # names like ours, in a folder that the command never made
+    write_photo(sheets / "classes" / "mine.png")
+    with pytest.raises(DataError, match=r"holds classes/mine\.png"):
+        dataset(filled, sheets)
+    assert (sheets / "classes" / "mine.png").is_file()
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "classes/notes.txt", "classes/more/photo.png", ".hidden"])

@@ -90,6 +90,15 @@ def test_a_label_that_reads_like_a_class_that_is_there_is_refused(project: Proje
     add([photo], "bricks", project)
 
 
+@pytest.mark.parametrize("source", [".", "data", "data/raw", "data/raw/other", "data/frames/a.jpg"])
+def test_what_the_project_has_already_is_not_added_again(project: Project, source: str) -> None:
+    for name in ("data/raw/other/a.jpg", "data/frames/a.jpg"):
+        (project.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / name).write_bytes(b"a picture")
+    message = refusal([project.root / source], "ours", project)
+    assert "whose files have classes already" in message
+
+
 def test_a_path_that_is_neither_clip_nor_photo_is_refused(project: Project, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     (tmp_path / "empty").mkdir()

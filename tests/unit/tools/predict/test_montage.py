@@ -93,6 +93,11 @@ def test_the_command_draws_both_pictures_and_refuses_another_kind_of_file(
     )
     assert unwritten.returncode == 1
     assert "photo.png" in unwritten.stdout  # a sheet that cannot be written takes no answer with it
+    before = (tmp_path / "photo.png").read_bytes()
+    for outputs in (["--montage", names[1]], ["--csv", names[1]], ["--csv", names[2], "--montage", names[2]]):
+        refused = run_pipe(colour_project.root, "predict", names[1], *outputs)
+        assert refused.returncode in (1, 2)
+        assert (tmp_path / "photo.png").read_bytes() == before
     refused = run_pipe(colour_project.root, "predict", names[1], "--plot", str(tmp_path / "plot.pdf"))
     assert refused.returncode == 1
     assert "expected a name that ends in .png" in refused.stderr

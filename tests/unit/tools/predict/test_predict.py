@@ -142,8 +142,18 @@ def test_nothing_to_look_at_is_an_error(
 ) -> None:
     with pytest.raises(DataError, match="no photo and no clip"):
         predict([tmp_path], colour_classifier, extract_params)
-    with pytest.raises(DataError, match="no such file"):
-        predict([tmp_path / "none.jpg"], colour_classifier, extract_params)
+
+
+def test_a_path_that_does_not_exist_costs_no_other_its_answer(
+    colour_classifier: Classifier, extract_params: ExtractParams, tmp_path: Path
+) -> None:
+    Image.fromarray(picture(1)).save(tmp_path / "photo.png")
+    paths = [tmp_path / "none.jpg", tmp_path / f"{'a' * 300}.jpg", tmp_path / "none.mp4", tmp_path / "photo.png"]
+    answers = predict(paths, colour_classifier, extract_params)
+    assert [answer.error is None for answer in answers] == [False, False, False, True]
+    assert [str(path) in (answer.error or "") for path, answer in zip(paths[:3], answers[:3], strict=True)] == [
+        True
+    ] * 3
 
 
 def test_a_bundle_answers_like_the_project(
