@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,15 @@ class Answers:
     def of_outputs(cls, outputs: list[NDArray[np.float32]]) -> Answers:
         """Return the answers that the outputs of a graph are: logits, and the known score where there is one."""
         return cls(*outputs) if len(outputs) == 2 else cls.of_logits(*outputs)
+
+
+def probabilities_of(logits: NDArray[np.floating[Any]], temperature: float | None) -> NDArray[np.float64]:
+    """Return the softmax of logits (..., classes), in float64; a temperature of None counts as 1."""
+    below = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    with np.errstate(over="ignore"):  # a very low temperature overflows to -inf, which is probability 0
+        shares = np.exp(below / (temperature or 1.0))
+    probabilities: NDArray[np.float64] = shares / shares.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def nothing(n_pictures: int, n_classes: int) -> Answers:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.answers import KNOWN_SCORE, Answers, joined
+from runtime.answers import KNOWN_SCORE, Answers, joined, probabilities_of
 from runtime.contract import Contract
 from runtime.errors import ContractError, DeviceError, ImageError
 from runtime.images import read_image
@@ -176,10 +176,7 @@ class Classifier:
             logits: (classes,).
             score: what the threshold is for.
         """
-        below = logits.astype(np.float64) - logits.max()
-        with np.errstate(over="ignore"):  # a very low temperature overflows to -inf, which is probability 0
-            shares = np.exp(below / (self.contract.temperature or 1.0))
-        shares /= shares.sum()
+        shares = probabilities_of(logits, self.contract.temperature)
         threshold, best = self.variant.unknown_threshold, int(logits.argmax())
         is_known = threshold is None or score >= threshold
         return Prediction(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from scipy import special
 
 from export.graphs.fold_heads import (
     FoldHeads,
@@ -32,7 +31,7 @@ from pipeline.base.project import Project
 from pipeline.network.calibration import UnknownThresholds
 from pipeline.network.checkpoint import Checkpoint, class_numbers
 from pipeline.network.clip_answers import ClipAnswers, FrameAnswers, answer_clips
-from runtime.answers import Answers, nothing
+from runtime.answers import Answers, nothing, probabilities_of
 from runtime.contract import Variant
 from runtime.verdict import Thresholds
 
@@ -80,8 +79,8 @@ class JudgedFrames:
         logits, scores = np.nan_to_num(route.answers.logits), np.nan_to_num(route.answers.scores)
         probabilities = np.zeros(logits.shape)
         for fold, positions in positions_by_fold(self.rows):
-            temperature = self.folds.calibrations[fold].temperature or 1.0
-            probabilities[positions] = special.softmax(logits[positions].astype(np.float64) / temperature, axis=1)
+            temperature = self.folds.calibrations[fold].temperature
+            probabilities[positions] = probabilities_of(logits[positions], temperature)
         thresholds: dict[int | None, Thresholds] = {
             fold: Thresholds(None, None) if unknown is None else Thresholds(unknown.frame, unknown.clip)
             for fold, unknown in enumerate(self._thresholds_of(route))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from scipy import special
 
 from export.graphs.gates import FAILED, Judgement, LogitComparison, Logits, judge
 from export.graphs.out_of_fold import OUT_OF_FOLD, FoldRoute, JudgedFrames, ask_folds, read_judged_frames
@@ -38,7 +37,7 @@ from pipeline.base.report_digest import files_below, hashes_of, write_report
 from pipeline.network.checkpoint import Checkpoint, class_numbers, read_checkpoint
 from pipeline.network.clip_answers import ClipAnswers, FrameAnswers, answer_clips
 from pipeline.network.torch_settings import set_up_torch
-from runtime.answers import KNOWN_SCORE, Answers, joined
+from runtime.answers import KNOWN_SCORE, Answers, joined, probabilities_of
 from runtime.classifier import Classifier
 
 Torch = Callable[[NDArray[np.uint8]], Answers]
@@ -166,8 +165,7 @@ def _clip_answers(
     rows: Sequence[Row], truth: NDArray[np.int64], answers: Answers, classifier: Classifier
 ) -> ClipAnswers:
     """The held-out clips as the device answers them with a variant; what gave no answer counts as 0."""
-    finite = np.nan_to_num(answers.logits).astype(np.float64)
-    probabilities = special.softmax(finite / (classifier.contract.temperature or 1.0), axis=1)
+    probabilities = probabilities_of(np.nan_to_num(answers.logits), classifier.contract.temperature)
     frames = FrameAnswers(rows, np.nan_to_num(answers.scores), probabilities, truth)
     return answer_clips(frames, lambda _: classifier.thresholds, None)
 

@@ -15,6 +15,7 @@ from pipeline.base.storage.csv_files import write_csv
 from pipeline.evaluate import clip_verdicts, metrics
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.evaluate.predictions import Predictions
+from runtime.answers import probabilities_of
 
 Tables = dict[str, list[dict[str, Any]]]  # rows by the name of the table
 Curves = dict[str, dict[str, list[float]]]  # by measure and side, a value per epoch
@@ -26,7 +27,7 @@ def plot_tables(kept: Predictions, classes: Sequence[str]) -> Tables:
     """The points of every plot, and `verdicts`, which has a row per group."""
     truth, probabilities = kept.truth, kept.probabilities
     bins = {
-        "uncalibrated": metrics.reliability(truth, metrics.probabilities_of(kept.logits, None)),
+        "uncalibrated": metrics.reliability(truth, probabilities_of(kept.logits, None)),
         "calibrated": metrics.reliability(truth, probabilities),
     }
     verdicts = clip_verdicts.group_verdicts(kept.groups, truth, probabilities)

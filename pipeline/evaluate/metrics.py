@@ -30,14 +30,6 @@ POINTS_PER_CURVE = 200  # that are drawn; areas are computed from all points
 _CLASSES_FOR_TOP5 = 6  # of five classes, the truth is always among the five likeliest
 
 
-def probabilities_of(logits: Floats, temperature: float | None) -> Floats:
-    """Softmax of logits (n, classes) in float64; a temperature of None is 1."""
-    scaled = logits.astype(np.float64) / (temperature or 1.0)
-    exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    probabilities: Floats = exponents / exponents.sum(axis=1, keepdims=True)
-    return probabilities
-
-
 def frame_numbers(truth: Integers, probabilities: Floats) -> FrameNumbers:
     """Accuracy, F1 and the errors of the probabilities over frames."""
     predicted = probabilities.argmax(axis=1)

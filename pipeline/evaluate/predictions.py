@@ -20,6 +20,7 @@ from pipeline.network.inference import Frames, infer
 from pipeline.network.known_score import answers_of_blocks
 from pipeline.network.network import Network
 from pipeline.network.out_of_fold import read_fold_heads, read_out_of_fold
+from runtime.answers import probabilities_of
 
 _ARRAYS = ("truth", "logits", "scores", "probabilities")  # of Predictions
 _BY_FRAME = (*_ARRAYS, "embeddings")
@@ -97,7 +98,7 @@ def judge_out_of_fold(rows: Sequence[Row], checkpoint: Checkpoint, project: Proj
     probabilities = np.zeros(answers.logits.shape)
     for fold, head in enumerate(heads):
         chosen = fold_of_row == fold
-        probabilities[chosen] = metrics.probabilities_of(answers.logits[chosen], head.calibration.temperature)
+        probabilities[chosen] = probabilities_of(answers.logits[chosen], head.calibration.temperature)
     frames = Frames(project, rows, checkpoint.classes, checkpoint.preprocess)
     embeddings = Embeddings(embedding_records(checkpoint.network(), frames, batch_size))
     return Predictions(list(rows), truth, answers.logits, answers.scores, probabilities, embeddings)
@@ -137,7 +138,7 @@ def judge(
         raise DataError(
             f"{project.checkpoint}: found logits that are not finite numbers; train again with a lower train.lr"
         )
-    probabilities = metrics.probabilities_of(logits, checkpoint.calibration.temperature)
+    probabilities = probabilities_of(logits, checkpoint.calibration.temperature)
     scores = answers_of_blocks(logits, embeddings.blocks(), checkpoint.known_score).scores
     return Predictions(list(rows), truth, logits, scores, probabilities, embeddings)
 

@@ -43,6 +43,7 @@ from pipeline.network.fit_known_score import spread_over_classes
 from pipeline.network.network import Network, build_network
 from pipeline.network.out_of_fold import read_fold_heads
 from pipeline.network.torch_settings import set_up_torch
+from runtime.answers import probabilities_of
 
 _RANDOM_START = "the backbone started from random weights"
 
@@ -205,7 +206,7 @@ def _film_more(inputs: _Inputs, per_class: Mapping[str, ClassNumbers], split_rep
 
 
 def _calibration(inputs: _Inputs, kept: Predictions, device: ClipAnswers) -> CalibrationNumbers:
-    before = metrics.probabilities_of(kept.logits, None)
+    before = probabilities_of(kept.logits, None)
     shipped = inputs.checkpoint.calibration
     reasons = [of_fold.unknown_reason for of_fold in inputs.calibrations.values() if of_fold.unknown is None]
     alarms = None if reasons else false_alarms(kept, device, inputs.calibration_of)

@@ -9,9 +9,9 @@ from PIL import Image
 
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
-from pipeline.evaluate.metrics import probabilities_of
 from pipeline.evaluate.predictions import Predictions
 from pipeline.network.embeddings import Embeddings
+from runtime.answers import probabilities_of
 
 
 def judged_frames(

@@ -11,8 +11,9 @@ from PIL import Image
 from pipeline.base.numbers.checked_values import Interval
 from pipeline.evaluate import charts
 from pipeline.evaluate.evaluation import ClassFrames, ClassGroups, ClassNumbers
-from pipeline.evaluate.metrics import precision_recall_points, probabilities_of, roc_points
+from pipeline.evaluate.metrics import precision_recall_points, roc_points
 from pipeline.evaluate.projection import to_plane
+from runtime.answers import probabilities_of
 
 NAMES = ["<b>$鳞片$", "b_{2}", "c"]
 MOST_PIXELS = 1600

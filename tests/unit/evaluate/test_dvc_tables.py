@@ -18,11 +18,11 @@ from pipeline.base.project import Project
 from pipeline.base.section import read_section
 from pipeline.draw.sheets import write_jpeg, write_png
 from pipeline.evaluate.dvc_tables import curve_rows, plot_tables, read_curves, write_tables
-from pipeline.evaluate.metrics import probabilities_of
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.predictions import Predictions
 from pipeline.evaluate.stage import evaluate
 from pipeline.network.embeddings import Embeddings
+from runtime.answers import probabilities_of
 from tests.support.small_project import COLOURS, ROOT
 
 MEASURES = ("loss", "accuracy")

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pipeline.base.manifest import Row
 from pipeline.evaluate.evaluation import LeftOutClasses, RecognisedClips
 from pipeline.evaluate.left_out_classes import MOST_CLASSES, leave_out_classes, means_by_group
-from pipeline.evaluate.metrics import probabilities_of
 from pipeline.evaluate.predictions import Predictions
 from pipeline.network.embeddings import Embeddings
+from runtime.answers import probabilities_of
 
 CHANNELS, FRAMES = 16, 3
 

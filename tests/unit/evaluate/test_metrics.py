@@ -14,23 +14,23 @@ from pipeline.evaluate.metrics import (
     POINTS_PER_CURVE,
     precision_recall_areas,
     precision_recall_points,
-    probabilities_of,
     roc_areas,
     roc_points,
 )
+from runtime.answers import probabilities_of
 
 CLASSES = ["a", "b", "c"]
 
 
 def test_probabilities_add_up_and_survive_large_logits() -> None:
-    probabilities = metrics.probabilities_of(np.array([[1000.0, 0.0], [-1000.0, 0.0]]), None)
+    probabilities = probabilities_of(np.array([[1000.0, 0.0], [-1000.0, 0.0]]), None)
     assert probabilities.sum(axis=1) == pytest.approx([1, 1])
     assert np.isfinite(probabilities).all()
 
 
 def test_a_higher_temperature_makes_the_network_less_sure() -> None:
     logits = np.array([[2.0, 0.0]])
-    assert metrics.probabilities_of(logits, 2.0).max() < metrics.probabilities_of(logits, None).max()
+    assert probabilities_of(logits, 2.0).max() < probabilities_of(logits, None).max()
 
 
 def test_frame_numbers_equal_a_hand_calculation() -> None:
@@ -60,7 +60,7 @@ def judged_frames(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     row = st.lists(st.integers(-2, 2), min_size=n_classes, max_size=n_classes)
     logits = draw(st.lists(row, min_size=2, max_size=40))
     truth = draw(st.lists(st.integers(0, n_classes - 1), min_size=len(logits), max_size=len(logits)))
-    return np.array(truth), metrics.probabilities_of(np.array(logits, dtype=np.float32), None)
+    return np.array(truth), probabilities_of(np.array(logits, dtype=np.float32), None)
 
 
 @settings(max_examples=60, deadline=None)
@@ -106,7 +106,7 @@ def test_confidence_and_accuracy_are_compared_bin_by_bin() -> None:
 
 def test_the_five_likeliest_are_those_of_scikit_learn_where_nothing_is_tied() -> None:
     generator = np.random.default_rng(0)
-    probabilities = metrics.probabilities_of(generator.normal(size=(200, 9)), None)
+    probabilities = probabilities_of(generator.normal(size=(200, 9)), None)
     truth = generator.integers(9, size=200)
     expected = sklearn_metrics.top_k_accuracy_score(truth, probabilities, k=5, labels=range(9))
     assert metrics.frame_numbers(truth, probabilities).top5.value == expected

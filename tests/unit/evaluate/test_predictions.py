@@ -12,10 +12,10 @@ from pipeline.base.errors import DataError
 from pipeline.base.manifest import Row
 from pipeline.base.project import Project
 from pipeline.evaluate.dvc_tables import plot_tables, write_tables
-from pipeline.evaluate.metrics import probabilities_of
 from pipeline.evaluate.predictions import Predictions, gather, judge_out_of_fold, write_predictions
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.embeddings import Embeddings
+from runtime.answers import probabilities_of
 from tests.support.judged_frames import judged_frames
 
 

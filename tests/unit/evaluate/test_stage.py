@@ -319,15 +319,20 @@ def test_with_a_pretrained_backbone_the_price_of_a_shuffle_is_reported(tmp_path:
     assert value["baseline_knn"] > 0.5
 
 
+def _start_from_a_file(project: Project, freeze: str) -> None:
+    """Let the checkpoint say that its network started from weights of a file."""
+    weights = project.root / "weights.pt"
+    torch.save(build_body("resnet18", "none", plain=False).backbone.state_dict(), weights)
+    value = torch.load(project.checkpoint, weights_only=True)
+    value["model"] |= {"weights": str(weights), "freeze": freeze}
+    torch.save(value, project.checkpoint)
+
+
 @pytest.mark.parametrize("freeze", ["all", "none"])
 def test_what_a_backbone_that_training_left_alone_says_of_a_frame_is_computed_once(
     exported: Project, monkeypatch: pytest.MonkeyPatch, freeze: str
 ) -> None:
-    weights = exported.root / "weights.pt"
-    torch.save(build_body("resnet18", "none", plain=False).backbone.state_dict(), weights)
-    value = torch.load(exported.checkpoint, weights_only=True)
-    value["model"] |= {"weights": str(weights), "freeze": freeze}
-    torch.save(value, exported.checkpoint)
+    _start_from_a_file(exported, freeze)
     shutil.rmtree(exported.cache)  # what `train` has computed
     decoded = list[str]()
     monkeypatch.setattr(inference, "FEW_IMAGES", 10**9)  # in this process, where frames can be counted
@@ -354,11 +359,7 @@ def test_without_pretrained_weights_there_is_a_reason_instead(exported: Project)
 def test_the_price_of_a_shuffle_is_that_of_frames_alone_not_of_copies_or_of_what_is_unused(
     exported: Project, freeze: str
 ) -> None:
-    weights = exported.root / "weights.pt"
-    torch.save(build_body("resnet18", "none", plain=False).backbone.state_dict(), weights)
-    value = torch.load(exported.checkpoint, weights_only=True)
-    value["model"] |= {"weights": str(weights), "freeze": freeze}
-    torch.save(value, exported.checkpoint)
+    _start_from_a_file(exported, freeze)
     rows = manifest.read_split(exported.split_csv)
     tested = [row for row in rows if row.split == "test"]
     copies = [dataclasses.replace(row, path=f"{row.path}.copy.jpg", parent=row.path) for row in tested]

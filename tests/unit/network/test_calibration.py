@@ -7,7 +7,6 @@ import pytest
 from scipy import optimize
 from sklearn.metrics import log_loss
 
-from pipeline.evaluate.metrics import probabilities_of
 from pipeline.network.calibration import (
     NO_NUMBERS,
     Calibration,
@@ -18,7 +17,7 @@ from pipeline.network.calibration import (
     fit_temperature,
     fit_thresholds,
 )
-from runtime.answers import Answers
+from runtime.answers import Answers, probabilities_of
 
 
 def _overconfident(n: int, n_classes: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
