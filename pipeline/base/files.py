@@ -112,8 +112,15 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
     """
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise DataError(f"{path}: a link, a folder or a device; expected a free name, or a file to replace")
-    if path.exists() and any(each.exists() and path.samefile(each) for each in inputs):
+    if any(_is_same_file(path, each) for each in inputs):
         raise DataError(f"{path}: is read by this command; expected another name for what it writes")
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:  # one of them is not there, or cannot be looked at
+        return False
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def test_an_output_that_is_read_or_no_plain_file_is_refused(tmp_path: Path) -> N
     photo.write_bytes(b"a photo")
     link.symlink_to(photo)
     check_output(free, [photo])
-    check_output(photo, [free])
+    check_output(photo, [free, tmp_path / f"{'a' * 300}.png"])
     for path in (link, tmp_path, Path("/dev/full")):
         with pytest.raises(DataError, match="a link, a folder or a device"):
             check_output(path)
