@@ -116,7 +116,7 @@ def _git(project: Project, *arguments: str) -> str:
 
 
 def code_digest() -> str:
-    """Hash the code that `train` runs, that of others included, for caches that must not outlive a changed line."""
+    """Hash the code that `train` runs, with the versions of its libraries, for caches that a change ends."""
     return digest_of_code(TRAIN_CODE, *versions_of_networks())
 
 
