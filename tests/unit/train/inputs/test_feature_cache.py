@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import shutil
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.base.errors import DataError
 from pipeline.base.project import Project
-from pipeline.network import embeddings
+from pipeline.network import backbones, embeddings
 from pipeline.network.network import Network, build_network
 from pipeline.network.params import ModelParams
 from pipeline.params import read_params
@@ -173,7 +174,8 @@ def test_changed_code_or_another_torch_computes_features_anew(
     assert n_keys() == (3, 1)
     (code / "network" / "preprocess.py").write_text("# a bug was fixed here")
     assert n_keys() == (4, 2)
-    monkeypatch.setattr(torch, "__version__", "0.0.0")
+    known = metadata.version
+    monkeypatch.setattr(backbones.metadata, "version", lambda name: "0.0.0" if name == "torch" else known(name))
     assert n_keys() == (5, 3)
 
 
