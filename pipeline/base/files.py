@@ -26,6 +26,7 @@ from runtime.system.scratch import is_running, machine_digits
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+_LONGEST_NAME = 200  # bytes, of the 255 that file systems allow
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES}
 
 
@@ -228,12 +229,18 @@ def flush_filesystem(folder: Path) -> None:
 
 def temporary_beside(target: Path) -> Path:
     """The path of this process for what becomes `target`. Machines may share the folder, and number their processes."""
-    return target.parent / f".{target.name}.{machine_digits()}-{os.getpid()}.tmp"
+    return target.parent / f".{_short_name(target)}.{machine_digits()}-{os.getpid()}.tmp"
 
 
 def sweep_stale(target: Path) -> None:
     """Remove the temporaries of `target` that killed processes of this machine left behind."""
-    _remove_stale(target.parent.glob(f".{glob.escape(target.name)}.*.tmp"))
+    _remove_stale(target.parent.glob(f".{glob.escape(_short_name(target))}.*.tmp"))
+
+
+def _short_name(target: Path) -> str:
+    """The name of a file, or a digest of one that leaves no room for what a temporary adds to it."""
+    content = os.fsencode(target.name)
+    return target.name if len(content) <= _LONGEST_NAME else hashlib.sha256(content).hexdigest()
 
 
 def sweep_folder(folder: Path) -> None:

@@ -87,7 +87,7 @@ def explain(
     for path in images:
         if path.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{path}: lies in {folder}, where the pictures go; expected another --out")
-    drawn_files = _explain_pictures(images, network, checkpoint, max_pixels, folder)
+    drawn_files, failures = _explain_pictures(images, network, checkpoint, max_pixels, folder)
     noise = []
     for selected in selections:
         drawn = patterns(network, checkpoint.preprocess, selected.layer, selected.indices)
@@ -96,33 +96,41 @@ def explain(
         noise.append((selected.layer, sum(pattern.stays_noise for pattern in drawn), len(drawn)))
     if folder.resolve() == project.explanations.resolve():
         _note_checkpoint((project.explanations / path.name for path in drawn_files), made_from, project)
+    if failures:
+        raise DataError(f"{len(failures)} of {counted(len(images), 'photo')} could not be explained: {failures[0]}")
     return ExplainReport(len(images), tuple(noise), folder)
 
 
 def _explain_pictures(
     images: Sequence[Path], network: Network, checkpoint: Checkpoint, max_pixels: int, folder: Path
-) -> list[Path]:
+) -> tuple[list[Path], list[DataError]]:
     """Write a sheet of activation maps per photo, and a sheet of heat maps per `PICTURES_AT_ONCE` photos.
 
     Returns:
-        The sheets of heat maps.
+        The sheets of heat maps, and why some photos are on none.
     """
-    sheets = []
+    sheets, failures = list[Path](), list[DataError]()
     named = zip(track(images, "pictures", len(images)), _unique_names(images), strict=True)
     for sheet_number in range(1, -(-len(images) // PICTURES_AT_ONCE) + 1):
         cells: list[Cell] = []
         for path, name in itertools.islice(named, PICTURES_AT_ONCE):
-            picture_nhwc = _read(path, max_pixels, checkpoint.sample_bits)
+            try:
+                picture_nhwc = _read(path, max_pixels, checkpoint.sample_bits)
+            except DataError as error:  # the others are explained
+                failures.append(error)
+                continue
             write_png(
                 _activation_sheet(network, checkpoint.preprocess(picture_nhwc), path.name),
                 folder / "activations" / f"{name}.png",
             )
             cells += _heat_map_cells(network, checkpoint, picture_nhwc, path.name)
+        if not cells:
+            continue
         heading = "Grad-CAM: red marks what speaks most for the class that the network answers"
         sheet_hwc = sheet(cells, heading, columns=_PICTURE_COLUMNS, side=_PICTURE_SIDE)
         sheets.append(folder / ("evidence.png" if sheet_number == 1 else f"evidence_{sheet_number}.png"))
         write_png(sheet_hwc, sheets[-1])
-    return sheets
+    return sheets, failures
 
 
 def _note_checkpoint(drawn: Iterable[Path], made_from: Hashes, project: Project) -> None:

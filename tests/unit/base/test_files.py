@@ -24,6 +24,7 @@ from pipeline.base.files import (
     sha256_of,
     sweep_folder,
     sweep_stale,
+    temporary_beside,
     write_json,
 )
 from pipeline.base.project import Project
@@ -40,6 +41,15 @@ def dead_process() -> int:
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_whose_name_is_as_long_as_names_can_be_is_replaced_and_swept(tmp_path: Path) -> None:
+    target = tmp_path / f"{'a' * 251}.txt"
+    temporary_beside(target).write_text("of a run that was killed")
+    with replacing_file(target) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
 def test_an_output_that_is_read_or_no_plain_file_is_refused(tmp_path: Path) -> None:

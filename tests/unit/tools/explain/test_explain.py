@@ -145,6 +145,24 @@ def test_a_picture_that_cannot_be_read_is_one_clear_line(explained: Project, tmp
         explain([photo(tmp_path / "large.png")], (), None, 100, explained)
 
 
+def test_a_bad_picture_among_others_takes_no_sheet_with_it(explained: Project, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no picture")
+    photo(tmp_path / "good.jpg")
+    paths = [tmp_path / "broken.jpg", tmp_path / "good.jpg"]
+    with pytest.raises(DataError, match=r"1 of 2 photos could not be explained: .*broken\.jpg"):
+        explain(paths, (), tmp_path / "out", MANY, explained)
+    assert (tmp_path / "out" / "evidence.png").is_file()
+    assert [path.name for path in (tmp_path / "out" / "activations").iterdir()] == ["good.png"]
+
+
+def test_a_photo_where_the_pictures_go_is_not_replaced(explained: Project, tmp_path: Path) -> None:
+    photo(tmp_path / "evidence.png")
+    before = (tmp_path / "evidence.png").read_bytes()
+    with pytest.raises(DataError, match=r"evidence\.png: lies in .*, where the pictures go; expected another --out"):
+        explain([tmp_path / "evidence.png"], (), tmp_path, MANY, explained)
+    assert (tmp_path / "evidence.png").read_bytes() == before
+
+
 def test_the_command_needs_something_to_explain_and_a_checkpoint(project: Project, tmp_path: Path) -> None:
     assert run_pipe(project.root, "explain").returncode == 2
     finished = run_pipe(project.root, "explain", str(photo(tmp_path / "photo.png")))
