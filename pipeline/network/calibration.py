@@ -19,8 +19,6 @@ from runtime.answers import Answers
 
 RANGE = (0.01, 100.0)  # of temperatures
 FEWEST_CLIPS = 10  # for thresholds: of fewer clips nobody can say how often a new one would be refused
-# Of the other folds, for those that judge a fold: where the device refuses, its judge has to refuse as well.
-FEWEST_CLIPS_OF_OTHER_FOLDS = 1
 MOST_CHANCE_OF_TWICE = 0.05  # that new clips fall below a threshold more than twice as often as is named
 NO_NUMBERS = "a frame to calibrate on has logits or scores that are no numbers"
 NOT_WANTED = "not wanted: train.unknown_false_alarms is null"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.base.manifest import Row
-from pipeline.network.calibration import FEWEST_CLIPS, FEWEST_CLIPS_OF_OTHER_FOLDS, Calibration, calibrate
+from pipeline.network.calibration import FEWEST_CLIPS, Calibration, calibrate
 from pipeline.network.fit_known_score import fit_known_score, spread_over_classes
 from pipeline.network.known_score import KnownScore, answers_of_blocks
 from pipeline.network.network import Network
@@ -152,22 +152,18 @@ def _calibrations(data: FoldData, answers: Answers, params: TrainParams) -> Iter
     yield whole
     false_alarms = None if whole.unknown is None else params.unknown_false_alarms
     for fold in data.numbers:
-        of_fold = _calibration_without(fold, data, answers, false_alarms, FEWEST_CLIPS_OF_OTHER_FOLDS)
+        of_fold = _calibration_without(fold, data, answers, false_alarms)
         if whole.unknown is None:
             of_fold = replace(of_fold, unknown_reason=whole.unknown_reason)
         yield of_fold
 
 
-def _calibration_without(
-    fold: int | None,
-    data: FoldData,
-    answers: Answers,
-    false_alarms: float | None,
-    fewest_clips: int = FEWEST_CLIPS,
-) -> Calibration:
+def _calibration_without(fold: int | None, data: FoldData, answers: Answers, false_alarms: float | None) -> Calibration:
+    """Calibrate on the kept frames of all folds but one; None leaves out none."""
     chosen = np.array([row.kept and row.fold != fold for row in data.judged_rows])
     groups = [row.group for row, is_chosen in zip(data.judged_rows, chosen, strict=True) if is_chosen]
     truth = data.judged.labels.numpy()[chosen]
+    fewest_clips = FEWEST_CLIPS if fold is None else 1  # where the device refuses, its judge has to refuse as well
     return calibrate(answers[chosen], truth, groups, false_alarms, fewest_clips)
 
 
